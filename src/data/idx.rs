@@ -1,0 +1,126 @@
+//! IDX, the format of MNIST: bytes 0 0, the type, the number of axes, one big-endian u32 an axis, the data.
+
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use super::array::{Available, Element, Layout};
+use super::{Dataset, first_bytes, open};
+use crate::{Error, Result};
+
+/// Reads an IDX file, plain or compressed with gzip.
+pub(super) fn read(path: &Path) -> Result<Dataset> {
+    let name = path.display().to_string();
+    let file = open(path)?;
+    let len = file.metadata().map_err(|cause| Error::io("cannot read", path, cause))?.len();
+    let file = BufReader::new(file);
+    if first_bytes(path)?.starts_with(&[0x1f, 0x8b]) {
+        read_stream(&name, &mut flate2::bufread::MultiGzDecoder::new(file), |_| Available::inflated(len))
+    } else {
+        let mut file = file;
+        read_stream(&name, &mut file, |header| Available::Exactly(len.saturating_sub(header)))
+    }
+}
+
+fn read_stream(name: &str, reader: &mut dyn Read, available: impl Fn(u64) -> Available) -> Result<Dataset> {
+    let cut = |cause: std::io::Error| {
+        Error::input(format!("{name}: the IDX header cannot be read ({cause}); copy or download the file again"))
+    };
+    let mut magic = [0; 4];
+    reader.read_exact(&mut magic).map_err(cut)?;
+    let [0, 0, code, rank @ 1..=4] = magic else {
+        return Err(Error::input(format!(
+            "{name}: not an IDX file (it begins with {magic:02x?}); of compressed files only IDX is read: unpack others"
+        )));
+    };
+    if rank == 1 {
+        return Err(Error::input(format!(
+            "{name}: an IDX file with one axis holds labels, not samples; give the file of the images \
+             (train-images-idx3-ubyte beside train-labels-idx1-ubyte)"
+        )));
+    }
+    let element = element(name, code)?;
+    let mut shape = Vec::new();
+    for _ in 0..rank {
+        let mut dim = [0; 4];
+        reader.read_exact(&mut dim).map_err(cut)?;
+        shape.push(u64::from(u32::from_be_bytes(dim)));
+    }
+    let layout = Layout { shape, element, big_endian: true, fortran: false };
+    layout.read(name, reader, available(4 + 4 * u64::from(rank)))
+}
+
+fn element(name: &str, code: u8) -> Result<Element> {
+    let other = match code {
+        0x08 => return Ok(Element::U8),
+        0x0d => return Ok(Element::F32),
+        0x0e => return Ok(Element::F64),
+        0x09 => "int8",
+        0x0b => "int16",
+        0x0c => "int32",
+        _ => "an unknown type",
+    };
+    Err(Error::input(format!("{name}: the IDX file holds {other} (0x{code:02x}); uint8, float32 and float64 are read")))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::tests::refusal;
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+
+    pub fn sample_file() -> Vec<u8> {
+        let mut bytes = vec![0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3];
+        bytes.extend([0, 51, 102, 153, 204, 255, 0, 0, 0, 0, 0, 0]);
+        bytes
+    }
+
+    pub fn sample_gzip() -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+        encoder.write_all(&sample_file()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn plain_and_compressed_are_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in [("train-images-idx3-ubyte", sample_file()), ("images.gz", sample_gzip())] {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            let data = Dataset::load(path.to_str().unwrap(), 0).unwrap();
+            assert_eq!((data.shape.clone(), data.len()), (vec![1, 2, 3], 2));
+            assert_eq!(data.sample(0), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+        }
+    }
+
+    #[test]
+    fn bad_files_say_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.gz");
+        let sized = |dims: [u8; 4]| [&[0, 0, 8, 2][..], &dims, &[0, 0, 0, 2], &[1, 2]].concat();
+        let (file, gzip) = (sample_file(), sample_gzip());
+        for (bytes, cause) in [
+            (vec![0, 0, 8, 1, 0, 0, 0, 1, 7], "labels"),
+            (vec![0, 0, 12, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0], "int32"),
+            (sized([0xff; 4]), "only 2 bytes follow"),
+            (file[..20].to_vec(), "only 4 bytes follow"),
+            (file[..9].to_vec(), "header cannot be read"),
+            (gzip[..gzip.len() - 12].to_vec(), "copy or"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let message = refusal(&path);
+            assert!(message.contains(cause), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_checksum_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.gz");
+        let mut gzip = sample_gzip();
+        let at = gzip.len() - 8;
+        gzip[at] ^= 1;
+        fs::write(&path, gzip).unwrap();
+        assert!(refusal(&path).contains("damaged"));
+    }
+}

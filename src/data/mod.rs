@@ -1,0 +1,291 @@
+//! Data sets: files, folders and built-in toys in; samples and pictures out.
+//!
+//! Signals are `[length]`, points `[2]`, images `[channels, height, width]`. Values stay in the units of the file
+//! (8-bit images in 0..1); [`Normalisation`] states the map to the units a model sees, and undoes it.
+
+mod array;
+mod audio;
+mod idx;
+mod images;
+mod normalise;
+mod npy;
+mod output;
+mod table;
+mod toys;
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+pub use normalise::Normalisation;
+pub use output::{check_output, save, write_atomically};
+pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
+
+/// What one sample is, as its shape tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// `[length]`: a curve, a window of sound, a row of a table.
+    Signals,
+    /// `[2]`: a point in the plane.
+    Points,
+    /// `[channels, height, width]`.
+    Images,
+}
+
+impl Kind {
+    /// The kind of a sample of this shape: rank 3 is an image, `[2]` a point, every other a signal.
+    pub fn of(shape: &[usize]) -> Self {
+        match shape {
+            [_, _, _] => Kind::Images,
+            [2] => Kind::Points,
+            _ => Kind::Signals,
+        }
+    }
+}
+
+/// n samples of one shape, float32, row-major, all finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// Where the data came from: the path or the toy name that was asked for.
+    pub name: String,
+    /// Shape of one sample: signals `[length]`, points `[2]`, images `[c, h, w]`.
+    pub shape: Vec<usize>,
+    /// The samples, one after the other.
+    pub values: Vec<f32>,
+}
+
+impl Dataset {
+    /// Reads `spec`: a `.npy`, `.npz`, `.csv`, `.tsv`, IDX (`.gz` too) or `.wav` file, a folder of PNG or JPEG files, or
+    /// one of the built-in [`TOYS`], which are drawn from `seed`. A file wins over a toy of the same name.
+    /// `table.tsv:dino` takes the rows of a table whose text column reads `dino`.
+    ///
+    /// *Errors*: [`Error::Input`] with the file, the cause and a remedy; nothing is allocated before the length of the
+    /// file has been held against its header.
+    pub fn load(spec: &str, seed: u64) -> Result<Self> {
+        let path = Path::new(spec);
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => images::read(path),
+            Ok(found) if found.is_file() => read_file(path, found.len()),
+            Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => match toys::by_name(spec, seed) {
+                Some(toy) => toy,
+                None => read_group(spec),
+            },
+            Err(cause) => Err(Error::io("cannot read", path, cause)),
+        }
+    }
+
+    /// Samples of `shape`, as many as `values` holds. `name` is used in messages.
+    ///
+    /// *Errors*: [`Error::Input`] when there is no sample, when the last one is cut short, or when a value is NaN or
+    /// infinite.
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
+        let (name, shape) = (name.into(), shape.into());
+        if !matches!(shape.len(), 1 | 3) {
+            return Err(Error::input(format!(
+                "{name}: a sample has shape {shape:?}; signals are [length], points [2], images [c, h, w]"
+            )));
+        }
+        let len = shape.iter().try_fold(1usize, |len, &dim| len.checked_mul(dim)).unwrap_or(usize::MAX);
+        if len == 0 || values.is_empty() {
+            return Err(Error::input(format!("{name}: the data set is empty (samples of shape {shape:?})")));
+        }
+        if !values.len().is_multiple_of(len) {
+            return Err(Error::input(format!(
+                "{name}: {} values are no whole number of samples of shape {shape:?} ({len} values each)",
+                values.len()
+            )));
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::input(format!(
+                "{name}: sample {} has {} at element {} (both counted from 0); remove or repair such samples first",
+                at / len,
+                if values[at].is_nan() { "NaN" } else { "an infinite value" },
+                at % len
+            )));
+        }
+        Ok(Dataset { name, shape, values })
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.sample_len()
+    }
+
+    /// Never true for a data set made by [`Dataset::new`].
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The number of values in one sample.
+    pub fn sample_len(&self) -> usize {
+        self.shape.iter().product::<usize>().max(1)
+    }
+
+    /// What the samples are.
+    pub fn kind(&self) -> Kind {
+        Kind::of(&self.shape)
+    }
+
+    /// The values of sample `i`, row-major.
+    pub fn sample(&self, i: usize) -> &[f32] {
+        &self.values[i * self.sample_len()..][..self.sample_len()]
+    }
+}
+
+/// Reads a file by its extension, and one without a known extension by its first bytes.
+fn read_file(path: &Path, len: u64) -> Result<Dataset> {
+    let name = path.display();
+    if len == 0 {
+        return Err(Error::input(format!("{name}: the file is empty (0 bytes); write or copy it again")));
+    }
+    match extension(path).as_str() {
+        "npy" => npy::read(path),
+        "npz" => npy::read_archive(path),
+        "csv" | "tsv" => table::read(path, None),
+        "wav" => audio::read(path),
+        "png" | "jpg" | "jpeg" => Err(Error::input(format!(
+            "{name}: one picture is no data set; give the folder that holds the pictures"
+        ))),
+        _ => match first_bytes(path)? {
+            [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => idx::read(path),
+            [0x93, b'N', b'U', b'M'] => npy::read(path),
+            [b'P', b'K', 3, 4] => npy::read_archive(path),
+            [b'R', b'I', b'F', b'F'] => audio::read(path),
+            _ => Err(Error::input(format!(
+                "{name}: not a kind of file that can be read; there are .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), \
+                 .wav and folders of PNG or JPEG files"
+            ))),
+        },
+    }
+}
+
+/// `table.tsv:dino`, or nothing that is known.
+fn read_group(spec: &str) -> Result<Dataset> {
+    if let Some((file, group)) = spec.rsplit_once(':')
+        && Path::new(file).is_file()
+    {
+        return match extension(Path::new(file)).as_str() {
+            "csv" | "tsv" => table::read(Path::new(file), Some(group)),
+            _ => Err(Error::input(format!("{spec}: only .csv and .tsv files have groups to pick with ':'"))),
+        };
+    }
+    Err(Error::input(format!(
+        "{spec}: there is no such file or folder, and no built-in data set of that name (those are: {}); check the \
+         spelling and the folder the program runs in",
+        TOYS.join(", ")
+    )))
+}
+
+/// The extension in lower case, without the dot; empty where there is none.
+fn extension(path: &Path) -> String {
+    path.extension().map(|it| it.to_string_lossy().to_lowercase()).unwrap_or_default()
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|cause| Error::io("cannot read", path, cause))
+}
+
+fn first_bytes(path: &Path) -> Result<[u8; 4]> {
+    let mut bytes = [0xff; 4];
+    let mut head = Vec::new();
+    open(path)?.take(4).read_to_end(&mut head).map_err(|cause| Error::io("cannot read", path, cause))?;
+    bytes[..head.len()].copy_from_slice(&head);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The message of a load that has to fail.
+    pub(super) fn refusal(path: &Path) -> String {
+        Dataset::load(path.to_str().unwrap(), 0).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_missing_file_names_the_toys() {
+        let message = refusal(Path::new("no/such/file.npy"));
+        assert!(message.contains("no/such/file.npy") && message.contains("moons") && message.contains("swissroll"));
+    }
+
+    #[test]
+    fn a_file_wins_over_a_toy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("moons");
+        fs::write(&path, [0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 5, 6, 7]).unwrap();
+        assert_eq!(Dataset::load(path.to_str().unwrap(), 0).unwrap().values, [5.0, 6.0, 7.0]);
+        assert_eq!(Dataset::load("moons", 0).unwrap().shape, [2]);
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let mut values = vec![0.0; 12];
+        values[7] = f32::NAN;
+        let message = Dataset::new("d", [4], values.clone()).unwrap_err().to_string();
+        assert!(message.contains("sample 1 has NaN at element 3"), "{message}");
+        values[7] = f32::INFINITY;
+        let message = Dataset::new("d", [4], values).unwrap_err().to_string();
+        assert!(message.contains("infinite"), "{message}");
+        assert!(Dataset::new("d", [4], vec![0.0; 6]).unwrap_err().to_string().contains("no whole number"));
+        assert!(Dataset::new("d", [4], vec![]).unwrap_err().to_string().contains("empty"));
+        assert!(Dataset::new("d", [2, 2], vec![0.0; 4]).unwrap_err().to_string().contains("[2, 2]"));
+    }
+
+    #[test]
+    fn samples_are_slices() {
+        let data = Dataset::new("d", [1, 2, 2], (0..8).map(|i| i as f32).collect()).unwrap();
+        assert_eq!((data.len(), data.sample_len(), data.kind()), (2, 4, Kind::Images));
+        assert_eq!(data.sample(1), [4.0, 5.0, 6.0, 7.0]);
+        assert_eq!((Kind::of(&[2]), Kind::of(&[3])), (Kind::Points, Kind::Signals));
+    }
+
+    #[test]
+    fn unknown_files_list_what_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content, cause) in [
+            ("a.bin", &b"hello"[..], "not a kind of file"),
+            ("a.npy", b"", "0 bytes"),
+            ("a.png", b"x", "one picture"),
+            ("short", b"ab", "not a kind of file"),
+        ] {
+            fs::write(dir.path().join(name), content).unwrap();
+            let message = refusal(&dir.path().join(name));
+            assert!(message.contains(cause), "{message}");
+        }
+    }
+
+    /// Damaged files of every format end as errors or as data, never as a panic or a huge allocation.
+    #[test]
+    fn damaged_files_never_panic() {
+        use rand::{RngExt, SeedableRng, rngs::StdRng};
+        let dir = tempfile::tempdir().unwrap();
+        let good = [
+            ("npy", npy::tests::sample_file()),
+            ("npz", npy::tests::sample_archive(dir.path())),
+            ("csv", b"x,y\n1,2\n3,4\n".to_vec()),
+            ("idx", idx::tests::sample_file()),
+            ("gz", idx::tests::sample_gzip()),
+            ("wav", audio::tests::sample_file(dir.path())),
+        ];
+        let mut rng = StdRng::seed_from_u64(1);
+        for (extension, bytes) in good {
+            let path = dir.path().join(format!("damaged.{extension}"));
+            for round in 0..150 {
+                let mut bytes = bytes.clone();
+                for _ in 0..rng.random_range(0..6) {
+                    let at = rng.random_range(0..bytes.len().min(200));
+                    bytes[at] = rng.random();
+                }
+                if round % 3 == 0 {
+                    bytes.truncate(rng.random_range(0..bytes.len()));
+                }
+                fs::write(&path, &bytes).unwrap();
+                let _ = Dataset::load(path.to_str().unwrap(), 0);
+            }
+        }
+    }
+}

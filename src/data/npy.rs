@@ -1,0 +1,247 @@
+//! NumPy's `.npy` arrays and `.npz` archives.
+
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use super::array::{Available, Element, Layout};
+use super::{Dataset, open};
+use crate::{Error, Result};
+
+/// Headers are a line of text; a longer one is a structured type or garbage.
+const HEADER_LIMIT: u32 = 1 << 16;
+
+/// Reads one array.
+pub(super) fn read(path: &Path) -> Result<Dataset> {
+    let name = path.display().to_string();
+    let file = open(path)?;
+    let len = file.metadata().map_err(|cause| Error::io("cannot read", path, cause))?.len();
+    let mut reader = BufReader::new(file);
+    let (layout, header) = read_layout(&name, &mut reader)?;
+    layout.read(&name, &mut reader, Available::Exactly(len.saturating_sub(header)))
+}
+
+/// Reads the array named `x` or `data`, else the first one.
+pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
+    let name = path.display().to_string();
+    let damaged = |cause: &dyn std::fmt::Display| {
+        Error::input(format!("{name}: not a readable .npz archive ({cause}); write it again with numpy.savez"))
+    };
+    let mut archive = npyz::npz::NpzArchive::new(BufReader::new(open(path)?)).map_err(|cause| damaged(&cause))?;
+    let zip = archive.zip_archive();
+    let mut arrays = Vec::new();
+    for index in 0..zip.len() {
+        let entry = zip.by_index_raw(index).map_err(|cause| damaged(&cause))?;
+        if let Some(array) = entry.name().strip_suffix(".npy") {
+            arrays.push((index, array.to_string()));
+        }
+    }
+    let chosen = arrays.iter().find(|(_, array)| array == "x" || array == "data").or(arrays.first());
+    let Some((index, array)) = chosen else {
+        return Err(Error::input(format!("{name}: the archive holds no array; write it with numpy.savez(file, x=array)")));
+    };
+    let mut entry = zip.by_index(*index).map_err(|cause| damaged(&cause))?;
+    let name = format!("{name} ({array})");
+    let available = Available::inflated(entry.compressed_size());
+    let (layout, _) = read_layout(&name, &mut entry)?;
+    layout.read(&name, &mut entry, available)
+}
+
+/// Reads the header, and tells how long it is. Done here and not by a library so that neither an absurd shape nor
+/// deeply nested text can overflow anything.
+fn read_layout(name: &str, reader: &mut dyn Read) -> Result<(Layout, u64)> {
+    let (text, len) = read_header(reader).map_err(|cause| {
+        Error::input(format!("{name}: not a .npy array ({cause}); write it again with numpy.save"))
+    })?;
+    let garbage = |what: &str| {
+        Error::input(format!("{name}: the .npy header has no valid {what}: {:?}; write the file again", shorten(&text)))
+    };
+    let (element, big_endian) = element(name, entry(&text, "descr").ok_or_else(|| garbage("'descr'"))?)?;
+    let fortran = match entry(&text, "fortran_order") {
+        Some(value) if value.starts_with("True") => true,
+        Some(value) if value.starts_with("False") => false,
+        _ => return Err(garbage("'fortran_order'")),
+    };
+    let shape = entry(&text, "shape").and_then(tuple).ok_or_else(|| garbage("'shape'"))?;
+    Ok((Layout { shape, element, big_endian, fortran }, len))
+}
+
+fn read_header(reader: &mut dyn Read) -> io::Result<(String, u64)> {
+    let bad = |cause: String| io::Error::new(io::ErrorKind::InvalidData, cause);
+    let mut start = [0; 8];
+    reader.read_exact(&mut start)?;
+    if &start[..6] != b"\x93NUMPY" {
+        return Err(bad("it does not begin with the .npy signature".into()));
+    }
+    let width = match start[6] {
+        1 => 2,
+        2 | 3 => 4,
+        version => return Err(bad(format!("version {version} of the format is unknown"))),
+    };
+    let mut len = [0; 4];
+    reader.read_exact(&mut len[..width])?;
+    let len = u32::from_le_bytes(len);
+    if len > HEADER_LIMIT {
+        return Err(bad(format!("its header claims to be {len} bytes long")));
+    }
+    let mut text = vec![0; len as usize];
+    reader.read_exact(&mut text)?;
+    Ok((String::from_utf8_lossy(&text).into_owned(), (8 + width) as u64 + u64::from(len)))
+}
+
+/// What stands behind `'key':` in the text of a Python dictionary.
+fn entry<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let at = text.find(&format!("'{key}'")).or_else(|| text.find(&format!("\"{key}\"")))?;
+    Some(text[at + key.len() + 2..].trim_start().strip_prefix(':')?.trim_start())
+}
+
+/// `(3, 4)`, as NumPy writes a shape.
+fn tuple(text: &str) -> Option<Vec<u64>> {
+    let (inside, _) = text.strip_prefix('(')?.split_once(')')?;
+    let dims = inside.split(',').map(|dim| dim.trim().trim_end_matches('L')).filter(|dim| !dim.is_empty());
+    dims.map(|dim| dim.parse().ok()).collect()
+}
+
+/// The element and whether its highest byte comes first.
+fn element(name: &str, descr: &str) -> Result<(Element, bool)> {
+    let remedy = "float32, float64 and uint8 are read: save array.astype('float32')";
+    let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"'));
+    let Some(code) = quote.and_then(|quote| descr[1..].split(quote).next()) else {
+        return Err(Error::input(format!("{name}: the array has named fields ({}); {remedy}", shorten(descr))));
+    };
+    let element = match code.trim_start_matches(['<', '>', '|', '=']) {
+        "f4" => Element::F32,
+        "f8" => Element::F64,
+        "u1" => Element::U8,
+        other => {
+            let word = type_word(other);
+            return Err(Error::input(format!("{name}: the array holds {word} ({code:?}); {remedy}")));
+        }
+    };
+    Ok((element, code.starts_with('>')))
+}
+
+/// `i8` in words: `int64`.
+fn type_word(code: &str) -> String {
+    let bits = |word: &str| match code.get(1..).and_then(|bytes| bytes.parse::<u32>().ok()) {
+        Some(bytes) if bytes <= 64 => format!("{word}{}", 8 * bytes),
+        _ => word.to_string(),
+    };
+    match code.chars().next() {
+        Some('i') => bits("int"),
+        Some('u') => bits("uint"),
+        Some('f') => bits("float"),
+        Some('c') => bits("complex"),
+        Some('b') => "bool".to_string(),
+        Some('O') => "Python objects".to_string(),
+        Some('U' | 'S') => "text".to_string(),
+        _ => "values of an unknown type".to_string(),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.trim().chars().take(80).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::{save, tests::refusal};
+    use super::*;
+    use npyz::WriterBuilder;
+    use std::fs;
+
+    fn file(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+        let header = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    pub fn sample_file() -> Vec<u8> {
+        file("'<f4'", "False", "(3, 4)", &[0; 48])
+    }
+
+    pub fn sample_archive(dir: &Path) -> Vec<u8> {
+        let path = dir.join("sample.npz");
+        let mut archive = npyz::npz::NpzWriter::create(&path).unwrap();
+        for (name, first) in [("labels", 0.0f32), ("x", 10.0)] {
+            let writer = archive.array(name, Default::default()).unwrap();
+            let mut writer = writer.default_dtype().shape(&[3, 4]).begin_nd().unwrap();
+            writer.extend((0..12).map(|i| first + i as f32)).unwrap();
+            writer.finish().unwrap();
+        }
+        drop(archive);
+        fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn npy_round_trip() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let values: Vec<f32> = (0..24).map(|i| i as f32 / 7.0).collect();
+        for shape in [vec![4], vec![2], vec![3, 2, 2]] {
+            save(&path, &shape, &values).unwrap();
+            let back = Dataset::load(path.to_str().unwrap(), 0).unwrap();
+            assert_eq!((back.shape, &back.values), (shape, &values));
+        }
+    }
+
+    #[test]
+    fn archives_give_the_array_named_x() {
+        let dir = tempfile::tempdir().unwrap();
+        sample_archive(dir.path());
+        let path = dir.path().join("sample.npz");
+        assert_eq!(Dataset::load(path.to_str().unwrap(), 0).unwrap().values[0], 10.0);
+        fs::write(&path, b"PK\x03\x04 no").unwrap();
+        assert!(refusal(&path).contains("numpy.savez"));
+    }
+
+    #[test]
+    fn fortran_order_and_float64_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let data: Vec<u8> = [0.0f64, 2.0, 1.0, 3.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+        fs::write(&path, file("'<f8'", "True", "(2, 2)", &data)).unwrap();
+        assert_eq!(Dataset::load(path.to_str().unwrap(), 0).unwrap().values, [0.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn bad_files_say_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        for (bytes, cause) in [
+            (file("'<i8'", "False", "(1, 2)", &[0; 16]), "int64"),
+            (file("'<c16'", "False", "(1, 2)", &[0; 32]), "complex128"),
+            (file("'|O'", "False", "(1, 2)", &[0; 16]), "Python objects"),
+            (file("[('a', '<f4')]", "False", "(2,)", &[0; 8]), "named fields"),
+            (file("'<f4'", "False", "(2,)", &[0; 8]), "where one sample ends"),
+            (file("'<f4'", "False", "()", &[0; 4]), "shape []"),
+            (file("'<f4'", "False", "(1, 1, 1, 1, 2)", &[0; 8]), "5 axes"),
+            (file("'<f4'", "False", "(9, 2)", &[0; 8]), "72 bytes, but only 8 bytes follow"),
+            (file("'<f4'", "False", "(99999999999, 99999999999)", &[0; 8]), "only 8 bytes follow"),
+            (file("'<f4'", "False", "(-1, 2)", &[0; 8]), "no valid 'shape'"),
+            (file("'<f4'", "Maybe", "(1, 2)", &[0; 8]), "no valid 'fortran_order'"),
+            (b"\x93NUMPY\x01\x00\x10\x00%%%%%%%%%%%%%%%%".to_vec(), "no valid 'descr'"),
+            (b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(), "4294967295 bytes long"),
+            (b"\x93NUMPY\x09\x00\x10\x00".to_vec(), "version 9"),
+            (b"plain text here".to_vec(), "signature"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let message = refusal(&path);
+            assert!(message.contains(cause) && message.contains("a.npy"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_sample_data_are_read() {
+        for (name, shape, len) in [("digits8x8.npy", vec![1, 8, 8], 1797), ("pulse.npy", vec![128], 1203)] {
+            let Some(root) = option_env!("CARGO_MANIFEST_DIR") else { return };
+            let path = format!("{root}/data/{name}");
+            if Path::new(&path).exists() {
+                let data = Dataset::load(&path, 0).unwrap();
+                assert_eq!((data.shape.clone(), data.len()), (shape, len));
+            }
+        }
+    }
+}

@@ -1,0 +1,588 @@
+//! Noise schedules: how much of the data is left after t steps of noise.
+//!
+//! `x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps` (Ho et al. 2020, eq. 4). t counts from 0 to T - 1 and
+//! alpha_bar_t includes beta_t; "before the first step" is `None`, where alpha_bar is 1. All tables are f64 and are
+//! made on the host: in f32 the products drift by up to 6e-5 over 1000 steps.
+
+use std::f64::consts::FRAC_PI_2;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The names [`Schedule::named`] accepts.
+pub const SCHEDULES: &[&str] = &["linear", "scaled_linear", "cosine", "sigmoid", "sigmoid_alphabar", "linear_scaled_T"];
+
+const MAX_STEPS: usize = 100_000;
+/// Below this 1 - beta loses its digits.
+const MIN_BETA: f64 = 1e-12;
+/// 1 / sqrt(alpha_bar) must stay far inside the range of f32.
+const MIN_ALPHA_BAR: f64 = 1e-60;
+/// Largest beta of the schedules that are defined through alpha_bar (Nichol and Dhariwal 2021, section 3.2).
+const MAX_COSINE_BETA: f64 = 0.999;
+
+/// beta_t and alpha_bar_t = prod_{i <= t} (1 - beta_i) for t = 0..T-1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    kind: &'static str,
+    zero_terminal: bool,
+    betas: Vec<f64>,
+    alpha_bar: Vec<f64>,
+}
+
+impl Schedule {
+    /// `beta_t` evenly spaced from `beta_start` to `beta_end`, whatever the number of steps.
+    ///
+    /// *Source*: Ho et al. 2020 (DDPM), section 4, with 1e-4 to 0.02 at 1000 steps.
+    pub fn linear(steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
+        check_ends(steps, beta_start, beta_end)?;
+        Self::from_betas("linear", linspace(beta_start, beta_end, steps))
+    }
+
+    /// `sqrt(beta_t)` evenly spaced from `sqrt(beta_start)` to `sqrt(beta_end)`.
+    ///
+    /// *Source*: Rombach et al. 2022 (latent diffusion); `scaled_linear` in diffusers.
+    pub fn scaled_linear(steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
+        check_ends(steps, beta_start, beta_end)?;
+        let roots = linspace(beta_start.sqrt(), beta_end.sqrt(), steps);
+        Self::from_betas("scaled_linear", roots.iter().map(|r| r * r).collect())
+    }
+
+    /// `alpha_bar(u) = cos((u + 0.008) / 1.008 * pi / 2)^2` at u = (t + 1) / T, with every beta at most 0.999.
+    ///
+    /// *Source*: Nichol and Dhariwal 2021 (improved DDPM), eq. 17.
+    pub fn cosine(steps: usize) -> Result<Self> {
+        let alpha_bar = |u: f64| ((u + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
+        Self::from_betas("cosine", betas_from_alpha_bar(steps, alpha_bar)?)
+    }
+
+    /// `beta_t = beta_start + (beta_end - beta_start) * sigmoid(v_t)`, v_t evenly spaced from -6 to 6.
+    ///
+    /// *Source*: Xu et al. 2022 (GeoDiff); `sigmoid` in diffusers. Not the schedule of Jabri et al., which is
+    /// [`Schedule::sigmoid_alphabar`].
+    pub fn sigmoid(steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
+        check_ends(steps, beta_start, beta_end)?;
+        let v = linspace(-6.0, 6.0, steps);
+        let betas = v.iter().map(|&v| logistic(v) * (beta_end - beta_start) + beta_start).collect();
+        Self::from_betas("sigmoid", betas)
+    }
+
+    /// `alpha_bar(u) = (sigmoid(3) - sigmoid(6u - 3)) / (sigmoid(3) - sigmoid(-3))` at u = (t + 1) / T, with every
+    /// beta at most 0.999.
+    ///
+    /// *Source*: Jabri et al. 2022 (arXiv 2212.11972), sigmoid schedule with start -3, end 3, tau 1.
+    pub fn sigmoid_alphabar(steps: usize) -> Result<Self> {
+        let (low, high) = (logistic(-3.0), logistic(3.0));
+        let alpha_bar = |u: f64| (high - logistic(6.0 * u - 3.0)) / (high - low);
+        Self::from_betas("sigmoid_alphabar", betas_from_alpha_bar(steps, alpha_bar)?)
+    }
+
+    /// [`Schedule::linear`] with both ends multiplied by `1000 / T`, which keeps the last alpha_bar about the same for
+    /// every T.
+    ///
+    /// *Source*: the code of Nichol and Dhariwal 2021 (improved-diffusion).
+    pub fn linear_scaled_t(steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
+        check_ends(steps, beta_start, beta_end)?;
+        let scale = 1000.0 / steps as f64;
+        if beta_end * scale >= 1.0 {
+            return Err(Error::setting(format!(
+                "linear_scaled_T with {steps} steps ends at beta = {:.3}, which must be below 1: use more than {:.0} \
+                 steps, or `cosine`",
+                beta_end * scale,
+                beta_end * 1000.0
+            )));
+        }
+        Self::from_betas("linear_scaled_T", linspace(beta_start * scale, beta_end * scale, steps))
+    }
+
+    /// Any betas of your own, each above 0 and below 1; only the last may be 1 (no signal left at the end).
+    pub fn custom(betas: Vec<f64>) -> Result<Self> {
+        Self::from_betas("custom", betas)
+    }
+
+    /// A schedule by name, see [`SCHEDULES`]; those that take ends get 1e-4 and 0.02.
+    pub fn named(kind: &str, steps: usize) -> Result<Self> {
+        Self::with_ends(kind, steps, 1e-4, 0.02)
+    }
+
+    /// A schedule by name, with its first and last beta; `cosine` and `sigmoid_alphabar` have none and ignore them.
+    pub fn with_ends(kind: &str, steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
+        let wanted = kind.replace('-', "_");
+        match SCHEDULES.iter().find(|name| name.eq_ignore_ascii_case(&wanted)) {
+            Some(&"linear") => Self::linear(steps, beta_start, beta_end),
+            Some(&"scaled_linear") => Self::scaled_linear(steps, beta_start, beta_end),
+            Some(&"cosine") => Self::cosine(steps),
+            Some(&"sigmoid") => Self::sigmoid(steps, beta_start, beta_end),
+            Some(&"sigmoid_alphabar") => Self::sigmoid_alphabar(steps),
+            Some(&"linear_scaled_T") => Self::linear_scaled_t(steps, beta_start, beta_end),
+            _ => Err(Error::unknown("schedule", kind, SCHEDULES)),
+        }
+    }
+
+    /// The same schedule with `sqrt(alpha_bar)` shifted and scaled so that the last one is exactly 0 and the first
+    /// stays: the model is then trained on pure noise too, as the sampler starts from it. Such a model has to predict
+    /// v or x0, since epsilon says nothing about the data where alpha_bar is 0.
+    ///
+    /// *Source*: Lin et al. 2023 (arXiv 2305.08891), algorithm 1.
+    pub fn zero_terminal_snr(self) -> Result<Self> {
+        let steps = self.steps();
+        if steps < 2 {
+            return Err(Error::setting("zero terminal SNR needs a schedule of at least 2 steps, got 1"));
+        }
+        let roots: Vec<f64> = self.alpha_bar.iter().map(|a| a.sqrt()).collect();
+        let (first, last) = (roots[0], roots[steps - 1]);
+        let shifted = |t: usize| ((roots[t] - last) * first / (first - last)).powi(2);
+        let betas = (0..steps).map(|t| 1.0 - if t == 0 { shifted(0) } else { shifted(t) / shifted(t - 1) }).collect();
+        Ok(Self { zero_terminal: true, ..Self::from_betas(self.kind, betas)? })
+    }
+
+    /// The number of steps T.
+    pub fn steps(&self) -> usize {
+        self.betas.len()
+    }
+
+    /// The name, as in [`SCHEDULES`], or `custom`.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// beta_t, the share of the variance that step t replaces by noise.
+    pub fn betas(&self) -> &[f64] {
+        &self.betas
+    }
+
+    /// alpha_bar_t, the share of the data's variance that is left after step t.
+    pub fn alpha_bars(&self) -> &[f64] {
+        &self.alpha_bar
+    }
+
+    /// alpha_bar_t; `None` is the clean data before step 0, where it is 1.
+    ///
+    /// # Panics
+    /// When t is not below [`Schedule::steps`], as in all methods that take a t.
+    pub fn alpha_bar(&self, t: Option<usize>) -> f64 {
+        t.map_or(1.0, |t| self.alpha_bar[t])
+    }
+
+    /// `SNR(t) = alpha_bar_t / (1 - alpha_bar_t)`.
+    ///
+    /// *Source*: Kingma et al. 2021, section 3.2.
+    pub fn snr(&self, t: usize) -> f64 {
+        self.alpha_bar[t] / (1.0 - self.alpha_bar[t])
+    }
+
+    /// The weight of step t's squared error: `min(SNR, gamma)` divided by SNR when the model predicts epsilon, by
+    /// SNR + 1 for v, by 1 for x0. Gamma is commonly 5.
+    ///
+    /// *Source*: Hang et al. 2023 (arXiv 2303.09556), section 3.4.
+    pub fn min_snr_weight(&self, prediction: Prediction, gamma: f64, t: usize) -> f64 {
+        let snr = self.snr(t);
+        match prediction {
+            Prediction::Epsilon => (gamma / snr).min(1.0), // 1 where the SNR is 0
+            Prediction::V => snr.min(gamma) / (snr + 1.0),
+            Prediction::X0 => snr.min(gamma),
+        }
+    }
+
+    /// `beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)`, the variance of q(x_{t-1} | x_t, x0); 0 at t = 0.
+    ///
+    /// *Source*: Ho et al. 2020, eq. 7.
+    pub fn posterior_variance(&self, t: usize) -> f64 {
+        self.betas[t] * (1.0 - self.alpha_bar(t.checked_sub(1))) / (1.0 - self.alpha_bar[t])
+    }
+
+    /// `sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t)`, the weight of x0 in the mean of q(x_{t-1} | x_t, x0).
+    ///
+    /// *Source*: Ho et al. 2020, eq. 7.
+    pub fn posterior_coef_x0(&self, t: usize) -> f64 {
+        self.betas[t] * self.alpha_bar(t.checked_sub(1)).sqrt() / (1.0 - self.alpha_bar[t])
+    }
+
+    /// `sqrt(1 - beta_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)`, the weight of x_t in the mean of
+    /// q(x_{t-1} | x_t, x0).
+    ///
+    /// *Source*: Ho et al. 2020, eq. 7.
+    pub fn posterior_coef_xt(&self, t: usize) -> f64 {
+        (1.0 - self.alpha_bar(t.checked_sub(1))) * (1.0 - self.betas[t]).sqrt() / (1.0 - self.alpha_bar[t])
+    }
+
+    /// `ln` of [`Schedule::posterior_variance`], with t = 0, where that is 0, taking the value of t = 1.
+    ///
+    /// *Source*: the code of Ho et al. 2020.
+    pub fn posterior_log_variance_clipped(&self, t: usize) -> f64 {
+        let t = t.max(1).min(self.steps() - 1);
+        self.posterior_variance(t).max(1e-20).ln()
+    }
+
+    /// Row t is `(sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t))`, the weights of the data and of the noise in x_t.
+    pub fn noise_table(&self) -> Vec<[f64; 2]> {
+        self.alpha_bar.iter().map(|a| [a.sqrt(), (1.0 - a).sqrt()]).collect()
+    }
+
+    fn from_betas(kind: &'static str, betas: Vec<f64>) -> Result<Self> {
+        check_steps(betas.len())?;
+        let last = betas.len() - 1;
+        let mut alpha_bar = Vec::with_capacity(betas.len());
+        let mut product = 1.0;
+        for (t, &beta) in betas.iter().enumerate() {
+            if !((MIN_BETA..1.0).contains(&beta) || (t == last && beta == 1.0)) {
+                return Err(Error::setting(format!(
+                    "schedule {kind}: beta[{t}] is {beta}, it must lie between {MIN_BETA:e} and 1 (only the last of \
+                     the {} may be 1)",
+                    betas.len()
+                )));
+            }
+            product *= 1.0 - beta;
+            if product < MIN_ALPHA_BAR && beta < 1.0 {
+                return Err(Error::setting(format!(
+                    "schedule {kind}: nothing is left of the data at step {t} of {} (alpha_bar < {MIN_ALPHA_BAR:e}); use \
+                     fewer steps, smaller betas, or linear_scaled_T",
+                    betas.len()
+                )));
+            }
+            alpha_bar.push(product);
+        }
+        Ok(Self { kind, zero_terminal: betas[last] == 1.0, betas, alpha_bar })
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, last] = [self.betas[0], self.betas[self.steps() - 1]].map(three_digits);
+        write!(f, "{}, {} steps, beta {first}..{last}", self.kind, self.steps())?;
+        if self.zero_terminal { f.write_str(", zero terminal SNR") } else { Ok(()) }
+    }
+}
+
+/// What the network's output stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prediction {
+    /// The noise eps in x_t (Ho et al. 2020).
+    #[default]
+    #[serde(alias = "eps")]
+    Epsilon,
+    /// The clean data.
+    #[serde(alias = "sample")]
+    X0,
+    /// `v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0` (Salimans and Ho 2022, appendix D).
+    #[serde(alias = "v_prediction")]
+    V,
+}
+
+impl FromStr for Prediction {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "epsilon" | "eps" => Ok(Self::Epsilon),
+            "x0" | "sample" => Ok(Self::X0),
+            "v" | "v_prediction" => Ok(Self::V),
+            _ => Err(Error::unknown("prediction", name, &["epsilon (eps)", "x0 (sample)", "v (v_prediction)"])),
+        }
+    }
+}
+
+impl fmt::Display for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Epsilon => "epsilon",
+            Self::X0 => "x0",
+            Self::V => "v",
+        })
+    }
+}
+
+/// Which N of the T training steps a sampler visits (names from Lin et al. 2023, table 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spacing {
+    /// Multiples of T/N rounded down, from 0: never visits T - 1.
+    #[default]
+    Leading,
+    /// N values from 0 to T - 1, both included.
+    Linspace,
+    /// From T - 1 downwards in steps of T/N: never visits 0 unless N = T.
+    Trailing,
+}
+
+impl FromStr for Spacing {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "leading" => Ok(Self::Leading),
+            "linspace" => Ok(Self::Linspace),
+            "trailing" => Ok(Self::Trailing),
+            _ => Err(Error::unknown("spacing", name, &["leading", "linspace", "trailing"])),
+        }
+    }
+}
+
+impl fmt::Display for Spacing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Leading => "leading",
+            Self::Linspace => "linspace",
+            Self::Trailing => "trailing",
+        })
+    }
+}
+
+/// The `n` of `steps` time steps that DDPM and DDIM visit, largest first. `offset` is added to each with leading
+/// spacing (Stable Diffusion uses 1) and has no meaning for the others.
+///
+/// *Errors*: n outside 1..=T; an offset that leaves the schedule; n = 1 with leading or linspace spacing, which would
+/// start from pure noise at t = 0.
+///
+/// *Source*: Lin et al. 2023 (arXiv 2305.08891), table 2, as in diffusers; halves round to even.
+pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Result<Vec<usize>> {
+    check_steps(steps)?;
+    if n == 0 || n > steps {
+        return Err(Error::setting(format!(
+            "{n} sampling steps asked for, but the model was trained with {steps}: use 1 to {steps}"
+        )));
+    }
+    if n == 1 && steps > 1 && spacing != Spacing::Trailing {
+        return Err(Error::setting(format!(
+            "{spacing} spacing with 1 of {steps} steps would visit only the cleanest one: use trailing spacing, or 2 or \
+             more steps"
+        )));
+    }
+    let stride = steps / n;
+    if spacing == Spacing::Leading && (n - 1) * stride + offset >= steps {
+        return Err(Error::setting(format!(
+            "offset {offset} moves the first of {n} time steps to {}, beyond the last of the schedule, {}: use at most {}",
+            (n - 1) * stride + offset,
+            steps - 1,
+            steps - 1 - (n - 1) * stride
+        )));
+    }
+    Ok(match spacing {
+        Spacing::Leading => (0..n).rev().map(|i| i * stride + offset).collect(),
+        Spacing::Linspace => linspace(0.0, (steps - 1) as f64, n).iter().rev().map(|&t| round(t)).collect(),
+        Spacing::Trailing => {
+            let stride = steps as f64 / n as f64;
+            (0..n).map(|i| round(steps as f64 - i as f64 * stride) - 1).collect()
+        }
+    })
+}
+
+/// `sigma_i = (max^(1/rho) + i / (n - 1) (min^(1/rho) - max^(1/rho)))^rho` for i = 0..n-1, then 0: n + 1 values,
+/// largest first. One step alone goes from `sigma_max` to 0.
+///
+/// *Source*: Karras et al. 2022 (EDM), eq. 5; usual values are 0.002, 80 and rho 7.
+pub fn karras_sigmas(n: usize, sigma_min: f64, sigma_max: f64, rho: f64) -> Result<Vec<f64>> {
+    check_steps(n)?;
+    if !(sigma_min > 0.0 && sigma_min < sigma_max && sigma_max.is_finite()) {
+        return Err(Error::setting(format!(
+            "sigma_min = {sigma_min}, sigma_max = {sigma_max}: they must satisfy 0 < sigma_min < sigma_max"
+        )));
+    }
+    if !(rho > 0.0 && rho.is_finite()) {
+        return Err(Error::setting(format!("rho = {rho}: it must be above 0; 7 is usual")));
+    }
+    let (low, high) = (sigma_min.powf(1.0 / rho), sigma_max.powf(1.0 / rho));
+    let part = |i: usize| if n == 1 { 0.0 } else { i as f64 / (n - 1) as f64 };
+    Ok((0..n).map(|i| (high + part(i) * (low - high)).powf(rho)).chain([0.0]).collect())
+}
+
+fn check_steps(steps: usize) -> Result<()> {
+    if (1..=MAX_STEPS).contains(&steps) {
+        return Ok(());
+    }
+    Err(Error::setting(format!("{steps} diffusion steps: use 1 to {MAX_STEPS}; 1000 is usual")))
+}
+
+fn check_ends(steps: usize, beta_start: f64, beta_end: f64) -> Result<()> {
+    check_steps(steps)?;
+    if beta_start > 0.0 && beta_start <= beta_end && beta_end < 1.0 {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "beta_start = {beta_start}, beta_end = {beta_end}: they must satisfy 0 < beta_start <= beta_end < 1; 1e-4 and \
+         0.02 are usual"
+    )))
+}
+
+fn betas_from_alpha_bar(steps: usize, alpha_bar: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
+    check_steps(steps)?;
+    let at = |t: usize| alpha_bar(t as f64 / steps as f64);
+    Ok((0..steps).map(|t| (1.0 - at(t + 1) / at(t)).min(MAX_COSINE_BETA)).collect())
+}
+
+fn linspace(first: f64, last: f64, n: usize) -> Vec<f64> {
+    let step = if n > 1 { (last - first) / (n - 1) as f64 } else { 0.0 };
+    (0..n).map(|i| if i > 0 && i + 1 == n { last } else { first + i as f64 * step }).collect()
+}
+
+fn logistic(v: f64) -> f64 {
+    1.0 / (1.0 + (-v).exp())
+}
+
+fn round(t: f64) -> usize {
+    t.round_ties_even() as usize
+}
+
+/// A positive number below 10 with three significant digits: `1e-4`, `0.02`, `0.999`.
+fn three_digits(value: f64) -> String {
+    let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
+    if rounded < 1e-3 { format!("{rounded:e}") } else { format!("{rounded}") }
+}
+
+#[cfg(test)]
+#[path = "../../tests/golden_support/mod.rs"]
+pub(crate) mod golden_support;
+
+#[cfg(test)]
+mod tests {
+    use super::golden_support::{Case, Golden, Tally};
+    use super::*;
+
+    fn schedule_of(case: &Case) -> Schedule {
+        let number = |key: &str| case.meta[key].as_f64();
+        let (kind, steps) = (case.meta["kind"].as_str().unwrap(), case.meta["T"].as_u64().unwrap() as usize);
+        let ends = (number("beta_start").unwrap_or(1e-4), number("beta_end").unwrap_or(0.02));
+        let schedule = Schedule::with_ends(kind, steps, ends.0, ends.1).unwrap();
+        if case.meta["zero_terminal_snr"] == true { schedule.zero_terminal_snr().unwrap() } else { schedule }
+    }
+
+    fn table(case: &Case, name: &str) -> Option<Vec<f64>> {
+        let schedule = schedule_of(case);
+        let each = |f: &dyn Fn(usize) -> f64| Some((0..schedule.steps()).map(f).collect());
+        match name {
+            "betas" => Some(schedule.betas().to_vec()),
+            "alphas" => each(&|t| 1.0 - schedule.betas()[t]),
+            "alphas_cumprod" => Some(schedule.alpha_bars().to_vec()),
+            "posterior_variance" => each(&|t| schedule.posterior_variance(t)),
+            "posterior_coef_x0" => each(&|t| schedule.posterior_coef_x0(t)),
+            "posterior_coef_xt" => each(&|t| schedule.posterior_coef_xt(t)),
+            "posterior_log_variance_clipped" => each(&|t| schedule.posterior_log_variance_clipped(t)),
+            _ => None,
+        }
+    }
+
+    fn sequence(case: &Case, name: &str) -> Option<Vec<f64>> {
+        let integer = |key: &str| case.meta[key].as_u64().unwrap() as usize;
+        let number = |key: &str| case.meta[key].as_f64().unwrap();
+        match name {
+            "sigmas" => {
+                Some(karras_sigmas(integer("n"), number("sigma_min"), number("sigma_max"), number("rho")).unwrap())
+            }
+            "timesteps" => {
+                let spacing = case.meta["spacing"].as_str().unwrap().parse().unwrap();
+                let ts = timesteps(spacing, integer("T"), integer("N"), integer("steps_offset")).unwrap();
+                Some(ts.iter().map(|&t| t as f64).collect())
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn all_golden_schedules_pass() {
+        let golden = Golden::open();
+        let mut tally = Tally::new();
+        for case in golden.cases("schedules") {
+            let is_schedule = case.meta.get("kind").is_some();
+            tally.case(case, |name| if is_schedule { table(case, name) } else { sequence(case, name) });
+        }
+        assert_eq!(tally.failures(), [""; 0]);
+        assert_eq!(tally.passed(), golden.cases("schedules").len());
+    }
+
+    #[test]
+    fn golden_snr_and_min_snr_weights_pass() {
+        let golden = Golden::open();
+        let mut checked = 0;
+        for case in golden.cases("forward").iter().filter(|case| case.outputs().contains(&"snr")) {
+            let schedule = schedule_of(case);
+            let ts: Vec<usize> = case.f64s("t").iter().map(|&t| t as usize).collect();
+            let each = |f: &dyn Fn(usize) -> f64| ts.iter().map(|&t| f(t)).collect::<Vec<f64>>();
+            case.check("snr", &each(&|t| schedule.snr(t))).unwrap();
+            for name in case.outputs().into_iter().filter(|name| name.starts_with("min_snr_")) {
+                let (prediction, gamma) = name["min_snr_".len()..].split_once("_g").unwrap();
+                let (prediction, gamma) = (prediction.parse().unwrap(), gamma.parse().unwrap());
+                case.check(name, &each(&|t| schedule.min_snr_weight(prediction, gamma, t))).unwrap();
+                checked += 1;
+            }
+        }
+        assert!(checked >= 12, "only {checked} weights were checked");
+    }
+
+    #[test]
+    fn bad_settings_say_what_to_do() {
+        let says = |result: Result<Schedule>, parts: &[&str]| {
+            let message = result.unwrap_err().to_string();
+            parts.iter().for_each(|part| assert!(message.contains(part), "{message:?} lacks {part:?}"));
+        };
+        says(Schedule::named("cosinus", 10), &["cosinus", "sigmoid_alphabar", "linear_scaled_T"]);
+        says(Schedule::cosine(0), &["0 diffusion steps", "1 to 100000"]);
+        says(Schedule::linear(100_001, 1e-4, 0.02), &["100001"]);
+        says(Schedule::linear(10, 0.02, 1e-4), &["beta_start = 0.02", "beta_end = 0.0001", "usual"]);
+        says(Schedule::linear(10, f64::NAN, 0.5), &["NaN"]);
+        says(Schedule::linear_scaled_t(20, 1e-4, 0.02), &["20 steps", "1.000", "cosine"]);
+        says(Schedule::linear(100_000, 1e-4, 0.02), &["nothing is left", "linear_scaled_T"]);
+        says(Schedule::custom(vec![]), &["0 diffusion steps"]);
+        says(Schedule::custom(vec![0.1, 1.0, 0.1]), &["beta[1] is 1", "of the 3"]);
+        says(Schedule::custom(vec![0.1, f64::NAN]), &["beta[1] is NaN"]);
+        says(Schedule::cosine(1).unwrap().zero_terminal_snr(), &["at least 2"]);
+    }
+
+    #[test]
+    fn bad_time_steps_and_sigmas_are_refused() {
+        assert!(timesteps(Spacing::Leading, 10, 11, 0).unwrap_err().to_string().contains("1 to 10"));
+        assert!(timesteps(Spacing::Leading, 10, 0, 0).is_err());
+        assert!(timesteps(Spacing::Leading, 10, 1, 0).unwrap_err().to_string().contains("trailing"));
+        assert!(timesteps(Spacing::Leading, 10, 10, 1).unwrap_err().to_string().contains("at most 0"));
+        assert_eq!(timesteps(Spacing::Trailing, 10, 1, 0).unwrap(), [9]);
+        assert_eq!(timesteps(Spacing::Leading, 10, 2, 1).unwrap(), [6, 1]);
+        assert!(karras_sigmas(5, 1.0, 1.0, 7.0).unwrap_err().to_string().contains("sigma_min"));
+        assert!(karras_sigmas(5, 0.1, 1.0, 0.0).unwrap_err().to_string().contains("rho"));
+        assert_eq!(karras_sigmas(1, 0.1, 2.0, 1.0).unwrap(), [2.0, 0.0]);
+        let message = "leeding".parse::<Spacing>().unwrap_err().to_string();
+        assert!(message.contains("leeding") && message.contains("trailing"), "{message}");
+        assert!("noise".parse::<Prediction>().unwrap_err().to_string().contains("epsilon (eps)"));
+    }
+
+    #[test]
+    fn time_steps_fall_and_stay_in_range() {
+        for (steps, n) in [(1, 1), (7, 7), (1000, 999), (999, 500), (1999, 1000), (100_000, 3), (123, 50)] {
+            for spacing in [Spacing::Leading, Spacing::Linspace, Spacing::Trailing] {
+                let ts = timesteps(spacing, steps, n, 0).unwrap();
+                assert!(ts.len() == n && ts[0] < steps, "{spacing} {steps} {n}");
+                assert!(ts.windows(2).all(|pair| pair[0] > pair[1]), "{spacing} {steps} {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn zero_terminal_snr_ends_at_zero() {
+        let schedule = Schedule::named("scaled-linear", 1000).unwrap().zero_terminal_snr().unwrap();
+        assert_eq!((schedule.snr(999), schedule.noise_table()[999]), (0.0, [0.0, 1.0]));
+        assert_eq!(schedule.min_snr_weight(Prediction::Epsilon, 5.0, 999), 1.0);
+        assert!(schedule.clone().zero_terminal_snr().is_ok(), "a second time changes nothing much");
+        assert!(Schedule::custom(schedule.betas().to_vec()).is_ok());
+    }
+
+    #[test]
+    fn a_schedule_prints_in_one_line() {
+        let line = |schedule: Result<Schedule>| schedule.unwrap().to_string();
+        assert_eq!(line(Schedule::named("linear", 1000)), "linear, 1000 steps, beta 1e-4..0.02");
+        assert_eq!(line(Schedule::named("cosine", 1000)), "cosine, 1000 steps, beta 4.13e-5..0.999");
+        let zero = Schedule::linear_scaled_t(100, 1e-4, 0.02).unwrap().zero_terminal_snr();
+        assert_eq!(line(zero), "linear_scaled_T, 100 steps, beta 0.001..1, zero terminal SNR");
+    }
+
+    #[test]
+    fn settings_go_through_serde_by_name() {
+        assert_eq!(serde_json::to_string(&Prediction::Epsilon).unwrap(), "\"epsilon\"");
+        for (name, want) in [("x0", Prediction::X0), ("sample", Prediction::X0), ("v_prediction", Prediction::V)] {
+            assert_eq!(serde_json::from_str::<Prediction>(&format!("\"{name}\"")).unwrap(), want);
+            assert_eq!(name.parse::<Prediction>().unwrap(), want);
+            assert_eq!(want.to_string().parse::<Prediction>().unwrap(), want);
+        }
+        assert_eq!(serde_json::to_string(&Spacing::Leading).unwrap(), "\"leading\"");
+    }
+}

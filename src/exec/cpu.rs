@@ -1,0 +1,147 @@
+//! The CPU executor: runs the twins over the plan, in f32 as the fallback and in f64 as the reference.
+
+use crate::error::Result;
+use crate::exec::Values;
+use crate::graph::{DType, Init};
+use crate::ops::{Io, View, ViewMut};
+use crate::plan::{Call, Place, Plan};
+use crate::random::Clock;
+use crate::scalar::Scalar;
+
+/// One buffer of the plan.
+#[derive(Debug)]
+enum Bank<S> {
+    Float(Vec<S>),
+    Int(Vec<u32>),
+}
+
+impl<S: Scalar> Bank<S> {
+    fn view(&self, p: Place) -> View<'_, S> {
+        match self {
+            Bank::Float(v) => View::Float(&v[p.offset..p.offset + p.len]),
+            Bank::Int(v) => View::Int(&v[p.offset..p.offset + p.len]),
+        }
+    }
+}
+
+/// A twin of the scalar `S`.
+pub(crate) trait RunTwin: Scalar {
+    fn run(call: &Call, io: &mut Io<Self>);
+    fn values(slice: &[Self]) -> Values;
+}
+
+impl RunTwin for f32 {
+    fn run(call: &Call, io: &mut Io<f32>) {
+        call.node.op.twin_f32(io);
+    }
+    fn values(slice: &[f32]) -> Values {
+        Values::F32(slice.to_vec())
+    }
+}
+
+impl RunTwin for f64 {
+    fn run(call: &Call, io: &mut Io<f64>) {
+        call.node.op.twin_f64(io);
+    }
+    fn values(slice: &[f64]) -> Values {
+        Values::F64(slice.to_vec())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct CpuProgram<S> {
+    plan: Plan,
+    banks: Vec<Bank<S>>,
+}
+
+impl<S: RunTwin> CpuProgram<S> {
+    pub fn new(plan: Plan) -> Self {
+        let banks = plan
+            .buffers
+            .iter()
+            .map(|b| match b.dtype {
+                DType::F32 => Bank::Float(vec![S::ZERO; b.len]),
+                DType::U32 => Bank::Int(vec![0; b.len]),
+            })
+            .collect();
+        let mut program = Self { banks, plan };
+        for (place, init) in program.plan.inits.clone() {
+            match init {
+                Init::Zero => {}
+                Init::F32(values) => program.write(place, &values),
+                Init::U32(values) => program.write_u32(place, &values),
+            }
+        }
+        program
+    }
+
+    pub fn write(&mut self, place: Place, values: &[f32]) {
+        if let Bank::Float(bank) = &mut self.banks[place.buffer] {
+            let target = &mut bank[place.offset..place.offset + place.len];
+            target.iter_mut().zip(values).for_each(|(t, v)| *t = S::of(*v as f64));
+        }
+    }
+
+    pub fn write_u32(&mut self, place: Place, values: &[u32]) {
+        if let Bank::Int(bank) = &mut self.banks[place.buffer] {
+            bank[place.offset..place.offset + place.len].copy_from_slice(values);
+        }
+    }
+
+    pub fn read(&self, place: Place) -> Values {
+        match self.banks[place.buffer].view(place) {
+            View::Float(values) => S::values(values),
+            View::Int(values) => Values::U32(values.to_vec()),
+        }
+    }
+
+    pub fn step(&mut self, clock: Clock) -> Result<()> {
+        let Self { plan, banks } = self;
+        for call in &plan.calls {
+            run_call(call, clock, banks);
+        }
+        Ok(())
+    }
+}
+
+/// Lends the call its tensors: written buffers are taken out of the list while the others are shared.
+fn run_call<S: RunTwin>(call: &Call, clock: Clock, banks: &mut [Bank<S>]) {
+    let mut written: Vec<(usize, Place)> =
+        call.outputs.iter().chain(call.updates.iter().map(|p| Some(*p)).collect::<Vec<_>>().iter()).copied().enumerate()
+            .filter_map(|(slot, place)| Some((slot, place?)))
+            .collect();
+    written.sort_by_key(|(_, p)| (p.buffer, p.offset));
+    let mut taken: Vec<(usize, Bank<S>)> = Vec::new();
+    for (_, place) in &written {
+        if taken.last().is_none_or(|(b, _)| *b != place.buffer) {
+            let bank = std::mem::replace(&mut banks[place.buffer], Bank::Int(Vec::new()));
+            taken.push((place.buffer, bank));
+        }
+    }
+    let slots = call.outputs.len() + call.updates.len();
+    let mut views: Vec<ViewMut<S>> = (0..slots).map(|_| ViewMut::Nothing).collect();
+    for (buffer, bank) in &mut taken {
+        let ranges: Vec<_> = written.iter().filter(|(_, p)| p.buffer == *buffer).collect();
+        match bank {
+            Bank::Float(all) => split(all, &ranges, |slot, part| views[slot] = ViewMut::Float(part)),
+            Bank::Int(all) => split(all, &ranges, |slot, part| views[slot] = ViewMut::Int(part)),
+        }
+    }
+    let updates = views.split_off(call.outputs.len());
+    let inputs = call.inputs.iter().map(|p| banks[p.buffer].view(*p)).collect();
+    S::run(call, &mut Io { specs: &call.specs, clock, inputs, outputs: views, updates });
+    for (buffer, bank) in taken {
+        banks[buffer] = bank;
+    }
+}
+
+/// Cuts the sorted, disjoint ranges out of one buffer.
+fn split<'a, T>(all: &'a mut [T], ranges: &[&(usize, Place)], mut give: impl FnMut(usize, &'a mut [T])) {
+    let (mut rest, mut start) = (all, 0);
+    for (slot, place) in ranges {
+        let (_, tail) = rest.split_at_mut(place.offset - start);
+        let (part, tail) = tail.split_at_mut(place.len);
+        give(*slot, part);
+        (rest, start) = (tail, place.offset + place.len);
+    }
+}

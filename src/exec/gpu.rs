@@ -1,0 +1,395 @@
+//! The GPU executor: buffers, pipelines and bind groups are made once; a step only re-encodes prepared dispatches.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_intrusive::channel::shared::oneshot_channel;
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::graph::Init;
+use crate::kernel::{self, Binding, Kernel, Target};
+use crate::plan::{Call, Place, Plan};
+use crate::random::Clock;
+
+/// Step, seed (two words) and one reserved word.
+const IMMEDIATE_BYTES: u32 = 16;
+/// A submission should take about this long: short enough for watchdogs and for a responsive desktop.
+const SUBMISSION: Duration = Duration::from_millis(50);
+/// Submissions that may be unfinished at a time.
+const IN_FLIGHT: usize = 3;
+/// A submission that takes longer than this is reported as lost.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// An opened adapter.
+#[derive(Debug)]
+pub(crate) struct Gpu {
+    pub info: wgpu::AdapterInfo,
+    pub limits: wgpu::Limits,
+    pub target: Target,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    /// The first error that no scope caught, or the reason of a loss.
+    fault: Arc<Mutex<Option<String>>>,
+    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
+}
+
+/// Everything a pipeline is made from.
+type Key = (String, &'static str, String);
+
+#[derive(Debug)]
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+    bindings: Vec<Binding>,
+}
+
+impl Gpu {
+    /// Opens an adapter with the limits it offers and the features the engine uses.
+    pub async fn open(adapter: wgpu::Adapter) -> Result<Self> {
+        let (info, mut limits, offered) = (adapter.get_info(), adapter.limits(), adapter.features());
+        if !offered.contains(wgpu::Features::IMMEDIATES) || limits.max_immediate_size < IMMEDIATE_BYTES {
+            let name = &info.name;
+            return Err(Error::Limit(format!("{name} offers no immediates (push constants); use --device cpu")));
+        }
+        limits.max_immediate_size = limits.max_immediate_size.min(128);
+        let wanted = wgpu::Features::IMMEDIATES | wgpu::Features::SUBGROUP;
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("langevin"),
+                required_features: wanted & offered,
+                required_limits: limits.clone(),
+                experimental_features: wgpu::ExperimentalFeatures::disabled(),
+                memory_hints: wgpu::MemoryHints::Performance,
+                trace: wgpu::Trace::Off,
+            })
+            .await
+            .map_err(|e| Error::NoAdapter(format!("{} was found but does not open: {e}", info.name)))?;
+        let fault = Arc::new(Mutex::new(None));
+        let note = |slot: &Arc<Mutex<Option<String>>>, text: String| {
+            slot.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(text);
+        };
+        let slot = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |e| note(&slot, format!("the device reported: {e}"))));
+        let slot = fault.clone();
+        device.set_device_lost_callback(move |reason, text| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                note(&slot, format!("the device was lost: {text}"));
+            }
+        });
+        let fixed = info.subgroup_min_size == info.subgroup_max_size && offered.contains(wgpu::Features::SUBGROUP);
+        let target = Target {
+            subgroup: fixed.then_some(info.subgroup_max_size),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+        };
+        Ok(Self { info, limits, target, device, queue, fault, pipelines: Mutex::default() })
+    }
+
+    fn check(&self) -> Result<()> {
+        match &*self.fault.lock().unwrap_or_else(|e| e.into_inner()) {
+            Some(text) => Err(Error::DeviceLost(format!(
+                "{}: {text}. Training can go on from the last checkpoint with --resume",
+                self.info.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn buffer(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+        let (max, binding) = (self.limits.max_buffer_size, self.limits.max_storage_buffer_binding_size);
+        if bytes > max.min(binding) {
+            return Err(Error::Limit(format!(
+                "{label} needs {bytes} bytes, but {} binds at most {} at a time; lower the batch size or the width of \
+                 the model",
+                self.info.name,
+                max.min(binding)
+            )));
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&descriptor);
+        match pollster::block_on(scope.pop()) {
+            None => Ok(buffer),
+            Some(_) => Err(Error::Limit(format!(
+                "{} has no {bytes} bytes left for {label}; lower the batch size or the width of the model",
+                self.info.name
+            ))),
+        }
+    }
+
+    fn key(kernel: &Kernel) -> Result<Key> {
+        Ok((kernel.source()?, kernel.entry, format!("{:?}", kernel.constants)))
+    }
+
+    /// The pipeline for a kernel, from the cache if it was made before.
+    fn pipeline(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
+        let key = Self::key(kernel)?;
+        if let Some(found) = self.pipelines.lock().unwrap_or_else(|e| e.into_inner()).get(&key) {
+            return Ok(found.clone());
+        }
+        let made = Arc::new(self.make_pipeline(kernel, &key.0)?);
+        self.pipelines.lock().unwrap_or_else(|e| e.into_inner()).insert(key, made.clone());
+        Ok(made)
+    }
+
+    fn make_pipeline(&self, kernel: &Kernel, source: &str) -> Result<Pipeline> {
+        let label = kernel.label();
+        let bindings = kernel::bindings(&label, source, kernel.entry)?;
+        let most = self.limits.max_storage_buffers_per_shader_stage as usize;
+        if bindings.len() > most {
+            let (need, name) = (bindings.len(), &self.info.name);
+            return Err(Error::Limit(format!("{label} binds {need} buffers, {name} allows {most}; use less data")));
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.module(&label, source);
+        let entries: Vec<_> = bindings.iter().map(layout_entry).collect();
+        let layout = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: IMMEDIATE_BYTES,
+        });
+        let constants: Vec<(&str, f64)> = kernel.constants.iter().map(|c| (c.name, c.value)).collect();
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(kernel.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                zero_initialize_workgroup_memory: cfg!(debug_assertions),
+            },
+            cache: None,
+        });
+        match pollster::block_on(scope.pop()) {
+            None => Ok(Pipeline { pipeline, layout, bindings }),
+            Some(e) => Err(Error::Shader(format!("{label}: {e}"))),
+        }
+    }
+
+    /// Debug builds check every index and bound every loop; release builds trust the kernels that the tests checked.
+    fn module(&self, label: &str, source: &str) -> wgpu::ShaderModule {
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        if cfg!(debug_assertions) {
+            return self.device.create_shader_module(descriptor);
+        }
+        // SAFETY: the text was parsed and validated by naga; the parity tests run every kernel with all checks on, and
+        // the plan binds ranges of exactly the sizes that the kernel's constants state.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
+    }
+
+    fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(PATIENCE) };
+        let polled = self.device.poll(wait);
+        self.check()?;
+        polled.map(|_| ()).map_err(|e| {
+            let (name, seconds) = (&self.info.name, PATIENCE.as_secs());
+            Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); lower the batch size"))
+        })
+    }
+}
+
+fn layout_entry(b: &Binding) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding: b.slot,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: !b.writable },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}
+
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    groups: [u32; 3],
+}
+
+/// A plan on an adapter.
+#[derive(Debug)]
+pub(crate) struct GpuProgram {
+    gpu: Arc<Gpu>,
+    buffers: Vec<wgpu::Buffer>,
+    dispatches: Vec<Dispatch>,
+    /// Unfinished submissions with their number of steps.
+    in_flight: VecDeque<(wgpu::SubmissionIndex, u32)>,
+    /// Steps per submission, from the measured time of a step.
+    per_submission: u32,
+    last_done: Instant,
+    staging: Mutex<Option<wgpu::Buffer>>,
+}
+
+impl GpuProgram {
+    pub fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
+        let buffers: Vec<_> =
+            plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.len as u64 * 4)).collect::<Result<_>>()?;
+        let kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &gpu.target)).collect();
+        let mut distinct: HashMap<Key, &Kernel> = HashMap::new();
+        for kernel in &kernels {
+            distinct.insert(Gpu::key(kernel)?, kernel);
+        }
+        distinct.par_iter().map(|(_, kernel)| gpu.pipeline(kernel).map(|_| ())).collect::<Result<Vec<()>>>()?;
+        let dispatches =
+            plan.calls.iter().zip(&kernels).map(|(c, k)| dispatch(&gpu, &buffers, c, k)).collect::<Result<_>>()?;
+        let mut program = Self {
+            gpu,
+            buffers,
+            dispatches,
+            in_flight: VecDeque::new(),
+            per_submission: 1,
+            last_done: Instant::now(),
+            staging: Mutex::default(),
+        };
+        for (place, init) in &plan.inits {
+            match init {
+                Init::Zero => {}
+                Init::F32(values) => program.write(*place, bytemuck::cast_slice(values))?,
+                Init::U32(values) => program.write(*place, bytemuck::cast_slice(values))?,
+            }
+        }
+        Ok(program)
+    }
+
+    pub fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
+        // In pieces, because each write takes a staging buffer of its size.
+        for (i, piece) in bytes.chunks(16 << 20).enumerate() {
+            let offset = place.offset as u64 * 4 + (i as u64) * (16 << 20);
+            self.gpu.queue.write_buffer(&self.buffers[place.buffer], offset, piece);
+        }
+        self.gpu.check()
+    }
+
+    pub async fn read(&self, place: Place) -> Result<Vec<u8>> {
+        let bytes = place.len as u64 * 4;
+        let kept = self.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let staging = match kept.filter(|b| b.size() >= bytes) {
+            Some(buffer) => buffer,
+            None => self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("langevin.staging"),
+                size: bytes.next_power_of_two().max(4096),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }),
+        };
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&self.buffers[place.buffer], place.offset as u64 * 4, &staging, 0, bytes);
+        let (sender, receiver) = oneshot_channel();
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..bytes, move |r| drop(sender.send(r)));
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        // On native programs the wait runs the callback; in a browser its event loop does.
+        self.gpu.wait(submission)?;
+        let lost = || Error::DeviceLost(format!("{}: a read did not complete", self.gpu.info.name));
+        receiver.receive().await.ok_or_else(lost)?.map_err(|_| lost())?;
+        let data = staging.get_mapped_range(0..bytes).map_err(|_| lost())?.to_vec();
+        staging.unmap();
+        *self.staging.lock().unwrap_or_else(|e| e.into_inner()) = Some(staging);
+        Ok(data)
+    }
+
+    pub fn steps(&mut self, first: Clock, count: u32) -> Result<()> {
+        if self.in_flight.is_empty() {
+            self.last_done = Instant::now();
+        }
+        let mut done = 0;
+        while done < count {
+            let n = self.per_submission.min(count - done);
+            self.submit(Clock { step: first.step + done, ..first }, n);
+            done += n;
+            if self.in_flight.len() >= IN_FLIGHT {
+                self.retire()?;
+            }
+        }
+        self.gpu.check()
+    }
+
+    /// One pass with `n` steps.
+    fn submit(&mut self, first: Clock, n: u32) {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for step in first.step..first.step + n {
+            let words = [step, first.seed as u32, (first.seed >> 32) as u32, 0];
+            for (i, d) in self.dispatches.iter().enumerate() {
+                pass.set_pipeline(&d.pipeline.pipeline);
+                pass.set_bind_group(0, &d.bind_group, &[]);
+                if i == 0 {
+                    pass.set_immediates(0, bytemuck::cast_slice(&words));
+                }
+                pass.dispatch_workgroups(d.groups[0], d.groups[1], d.groups[2]);
+            }
+        }
+        drop(pass);
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.in_flight.push_back((submission, n));
+    }
+
+    /// Waits for the oldest submission and adapts the length of the next ones to its time.
+    fn retire(&mut self) -> Result<()> {
+        let Some((submission, n)) = self.in_flight.pop_front() else { return Ok(()) };
+        self.gpu.wait(submission)?;
+        let now = Instant::now();
+        let per_step = (now - self.last_done).as_secs_f64() / n as f64;
+        self.last_done = now;
+        let wanted = (SUBMISSION.as_secs_f64() / per_step.max(1e-6)) as u32;
+        // At most four times longer at once: one early measurement says little.
+        self.per_submission = wanted.clamp(1, self.per_submission * 4).min(1000);
+        Ok(())
+    }
+
+    pub fn finish(&mut self) -> Result<()> {
+        while !self.in_flight.is_empty() {
+            self.retire()?;
+        }
+        self.gpu.check()
+    }
+}
+
+/// Binds a call's places to the kernel's bindings: inputs to `read`, outputs and then updates to `read_write`.
+fn dispatch(gpu: &Gpu, buffers: &[wgpu::Buffer], call: &Call, kernel: &Kernel) -> Result<Dispatch> {
+    let pipeline = gpu.pipeline(kernel)?;
+    let mut reads = call.inputs.iter();
+    let mut writes = call.outputs.iter().flatten().chain(&call.updates);
+    let label = kernel.label();
+    let misfit = || Error::Shader(format!("{label}: the shader's bindings are not the op's inputs and outputs"));
+    let mut entries = Vec::new();
+    for binding in &pipeline.bindings {
+        let place = if binding.writable { writes.next() } else { reads.next() }.ok_or_else(misfit)?;
+        entries.push(wgpu::BindGroupEntry {
+            binding: binding.slot,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &buffers[place.buffer],
+                offset: place.offset as u64 * 4,
+                size: std::num::NonZeroU64::new(place.len as u64 * 4),
+            }),
+        });
+    }
+    if reads.next().is_some() || writes.next().is_some() {
+        return Err(misfit());
+    }
+    let most = gpu.limits.max_compute_workgroups_per_dimension;
+    if kernel.groups.iter().any(|&g| g > most) {
+        let groups = kernel.groups;
+        return Err(Error::Limit(format!("{label} needs {groups:?} workgroups, {most} is the most; lower the batch")));
+    }
+    let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&label),
+        layout: &pipeline.layout,
+        entries: &entries,
+    });
+    if let Some(e) = pollster::block_on(scope.pop()) {
+        return Err(Error::Shader(format!("{label}: {e}")));
+    }
+    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups })
+}

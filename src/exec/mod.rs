@@ -1,0 +1,102 @@
+//! The executors of a plan: a GPU through wgpu, and the CPU in f32 or f64.
+
+pub(crate) mod cpu;
+pub(crate) mod gpu;
+
+use crate::error::Result;
+use crate::plan::Place;
+use crate::random::Clock;
+
+/// What a tensor holds, as the device holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Floats of a GPU or the CPU executor.
+    F32(Vec<f32>),
+    /// Floats of the reference.
+    F64(Vec<f64>),
+    /// Integers.
+    U32(Vec<u32>),
+}
+
+impl Values {
+    /// As f64, exactly.
+    pub fn f64s(&self) -> Vec<f64> {
+        match self {
+            Values::F32(v) => v.iter().map(|&x| x as f64).collect(),
+            Values::F64(v) => v.clone(),
+            Values::U32(v) => v.iter().map(|&x| x as f64).collect(),
+        }
+    }
+
+    /// As f32; the reference's values are rounded.
+    pub fn f32s(self) -> Vec<f32> {
+        match self {
+            Values::F32(v) => v,
+            Values::F64(v) => v.iter().map(|&x| x as f32).collect(),
+            Values::U32(v) => v.iter().map(|&x| x as f32).collect(),
+        }
+    }
+}
+
+/// A compiled program on one device.
+#[derive(Debug)]
+pub(crate) enum Program {
+    Gpu(gpu::GpuProgram),
+    Cpu(cpu::CpuProgram<f32>),
+    Reference(cpu::CpuProgram<f64>),
+}
+
+impl Program {
+    pub fn write(&mut self, place: Place, values: &[f32]) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.write(place, bytemuck::cast_slice(values))?,
+            Program::Cpu(p) => p.write(place, values),
+            Program::Reference(p) => p.write(place, values),
+        }
+        Ok(())
+    }
+
+    pub fn write_u32(&mut self, place: Place, values: &[u32]) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.write(place, bytemuck::cast_slice(values))?,
+            Program::Cpu(p) => p.write_u32(place, values),
+            Program::Reference(p) => p.write_u32(place, values),
+        }
+        Ok(())
+    }
+
+    pub async fn read(&self, place: Place, integers: bool) -> Result<Values> {
+        match self {
+            Program::Gpu(p) => {
+                let bytes = p.read(place).await?;
+                Ok(match integers {
+                    true => Values::U32(bytemuck::pod_collect_to_vec(&bytes)),
+                    false => Values::F32(bytemuck::pod_collect_to_vec(&bytes)),
+                })
+            }
+            Program::Cpu(p) => Ok(p.read(place)),
+            Program::Reference(p) => Ok(p.read(place)),
+        }
+    }
+
+    /// Runs steps `first .. first + count`; on a GPU some may still be in flight afterwards.
+    pub fn steps(&mut self, first: Clock, count: u32) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.steps(first, count),
+            Program::Cpu(p) => each(first, count, |clock| p.step(clock)),
+            Program::Reference(p) => each(first, count, |clock| p.step(clock)),
+        }
+    }
+
+    /// Waits until everything submitted is done.
+    pub fn finish(&mut self) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.finish(),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn each(first: Clock, count: u32, mut step: impl FnMut(Clock) -> Result<()>) -> Result<()> {
+    (0..count).try_for_each(|i| step(Clock { step: first.step + i, ..first }))
+}

@@ -1,0 +1,172 @@
+//! The reverse pass: it adds nodes to the same graph.
+//!
+//! Gradients that meet at a fan-out are summed here and nowhere else.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Graph, Home, Init, Slab, Spec, Var};
+use crate::error::{Error, Result};
+use crate::ops::Add;
+
+/// The gradients that a reverse pass made.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    of: HashMap<Var, Var>,
+}
+
+impl Gradients {
+    /// The gradient of the losses by `var`, if they depend on it.
+    pub fn of(&self, var: Var) -> Option<Var> {
+        self.of.get(&var).copied()
+    }
+}
+
+/// What a reverse rule sees: its node, the gradients of its outputs, and the graph to add nodes to.
+pub struct Reverse<'a> {
+    /// The graph that grows.
+    pub graph: &'a mut Graph,
+    inputs: Vec<Var>,
+    outputs: Vec<Var>,
+    d: Vec<Option<Var>>,
+    needed: &'a HashSet<Var>,
+    uses: &'a [usize],
+    contributions: Vec<(Var, Var)>,
+}
+
+impl Reverse<'_> {
+    /// Input `i` of the node.
+    pub fn input(&self, i: usize) -> Var {
+        self.inputs[i]
+    }
+
+    /// Output `i` of the node.
+    pub fn output(&self, i: usize) -> Var {
+        self.outputs[i]
+    }
+
+    /// The gradient of output `i`, if anything depends on it.
+    pub fn d(&self, i: usize) -> Option<Var> {
+        self.d[i]
+    }
+
+    /// Whether the gradient of input `i` is asked for.
+    pub fn wants(&self, i: usize) -> bool {
+        self.needed.contains(&self.inputs[i])
+    }
+
+    /// Whether this node alone reads `var`, so that a gradient may skip ahead to what `var` was made from.
+    pub fn sole_use(&self, var: Var) -> bool {
+        self.uses[var.0] == 1
+    }
+
+    /// Gives `gradient` to input `i`.
+    pub fn give(&mut self, i: usize, gradient: Var) {
+        self.contributions.push((self.inputs[i], gradient));
+    }
+
+    /// Gives `gradient` to any tensor made before this node.
+    pub fn give_to(&mut self, var: Var, gradient: Var) {
+        self.contributions.push((var, gradient));
+    }
+}
+
+impl Graph {
+    /// Adds the nodes that compute the gradients of the sum of `losses` by all parameters and by `also`.
+    /// Parameter gradients land in [`Slab::Grads`].
+    ///
+    /// # Errors
+    /// When a scalar is not a loss, or an op on the way has no reverse rule.
+    pub fn backward(&mut self, losses: &[Var], also: &[Var]) -> Result<Gradients> {
+        let mut meeting: HashMap<Var, Vec<Var>> = HashMap::new();
+        for &loss in losses {
+            let &(prediction, d) = self.losses.get(&loss).ok_or_else(|| {
+                let name = &self.tensors[loss.0].name;
+                Error::setting(format!("{name} is not a loss: only scalars made by a loss op can be minimized"))
+            })?;
+            meeting.entry(prediction).or_default().push(d);
+        }
+        let needed = self.needing_gradients(also);
+        let mut uses = vec![0; self.tensors.len()];
+        let forward = self.nodes.len();
+        self.nodes.iter().flat_map(|n| &n.inputs).for_each(|v| uses[v.0] += 1);
+        let mut gradients = Gradients::default();
+        for index in (0..forward).rev() {
+            let node = self.nodes[index].clone();
+            let mut d = Vec::new();
+            for &output in &node.outputs {
+                d.push(self.sum_at(output, &mut meeting, &mut gradients)?);
+            }
+            if d.iter().all(Option::is_none) || !node.inputs.iter().any(|v| needed.contains(v)) {
+                continue;
+            }
+            let mut reverse = Reverse {
+                inputs: node.inputs.clone(),
+                outputs: node.outputs.clone(),
+                d,
+                needed: &needed,
+                uses: &uses,
+                contributions: Vec::new(),
+                graph: self,
+            };
+            node.op.reverse(&mut reverse)?;
+            for (var, gradient) in reverse.contributions {
+                meeting.entry(var).or_default().push(gradient);
+            }
+        }
+        let leaves: Vec<Var> = self.parameters.iter().map(|p| p.var).chain(also.iter().copied()).collect();
+        for var in leaves {
+            self.sum_at(var, &mut meeting, &mut gradients)?;
+        }
+        self.place_parameter_gradients(&mut gradients)?;
+        Ok(gradients)
+    }
+
+    /// Everything that depends on a parameter or on `also`, these included.
+    fn needing_gradients(&self, also: &[Var]) -> HashSet<Var> {
+        let mut needed: HashSet<Var> = self.parameters.iter().map(|p| p.var).chain(also.iter().copied()).collect();
+        for node in &self.nodes {
+            if node.inputs.iter().any(|v| needed.contains(v)) {
+                needed.extend(&node.outputs);
+            }
+        }
+        needed
+    }
+
+    /// The one gradient of `var`: the sum of all that were given to it.
+    fn sum_at(
+        &mut self,
+        var: Var,
+        meeting: &mut HashMap<Var, Vec<Var>>,
+        gradients: &mut Gradients,
+    ) -> Result<Option<Var>> {
+        let Some(parts) = meeting.remove(&var) else { return Ok(gradients.of(var)) };
+        let mut total = parts[0];
+        for &part in &parts[1..] {
+            total = self.apply(Add, &[total, part])?[0];
+        }
+        let (want, got) = (self.shape(var), self.shape(total));
+        if want != got {
+            let name = &self.tensors[var.0].name;
+            return Err(Error::shape(name, format!("its gradient should have shape {want:?}, got {got:?}")));
+        }
+        gradients.of.insert(var, total);
+        Ok(Some(total))
+    }
+
+    /// Moves each parameter's gradient into the slab, by letting its last op write there.
+    fn place_parameter_gradients(&mut self, gradients: &mut Gradients) -> Result<()> {
+        let slab = self.slab(Slab::Grads);
+        for p in self.parameters.clone() {
+            let Some(mut d) = gradients.of(p.var) else { continue };
+            if self.tensors[d.0].home != Home::Step {
+                // Another parameter's gradient is the very same tensor: this one gets a copy.
+                let zero = self.tensor(format!("{}.zero", p.name), Spec::f32(p.shape.clone()), Home::State, Init::Zero);
+                d = self.apply(Add, &[d, zero])?[0];
+                gradients.of.insert(p.var, d);
+            }
+            self.tensors[d.0].home = Home::Part { of: slab, offset: p.offset };
+            self.tensors[d.0].name = format!("{}.grad", p.name);
+        }
+        Ok(())
+    }
+}

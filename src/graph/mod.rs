@@ -1,0 +1,452 @@
+//! The program as plain data: tensors, and nodes that compute some from others.
+//!
+//! A graph is static: shapes, the batch size included, are known when a node is added, and a misfit is refused there.
+//! Nothing here knows of a device.
+
+mod grad;
+
+pub use grad::{Gradients, Reverse};
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::ops::{AnyOp, Op};
+
+/// A handle to a tensor of a [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Var(pub(crate) usize);
+
+/// The element type of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float (f64 on the reference).
+    F32,
+    /// 32-bit unsigned integer.
+    U32,
+}
+
+/// How a tensor lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Dense and row-major.
+    Dense,
+    /// One number per step: a ring of the last [`HISTORY`] values, entry `step % HISTORY`.
+    History,
+    /// A name only: it takes no memory and is never bound. Gradients can still be sent to it.
+    Phantom,
+}
+
+/// The number of steps a [`Form::History`] remembers.
+pub const HISTORY: usize = 1024;
+
+/// Shape and type of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Dimensions, at most four.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub dtype: DType,
+    /// Memory form.
+    pub form: Form,
+}
+
+impl Spec {
+    /// A dense f32 tensor.
+    pub fn f32(shape: impl Into<Vec<usize>>) -> Self {
+        Self { shape: shape.into(), dtype: DType::F32, form: Form::Dense }
+    }
+
+    /// A dense u32 tensor.
+    pub fn u32(shape: impl Into<Vec<usize>>) -> Self {
+        Self { dtype: DType::U32, ..Self::f32(shape) }
+    }
+
+    /// A scalar that is remembered per step.
+    pub fn history() -> Self {
+        Self { form: Form::History, ..Self::f32([]) }
+    }
+
+    /// The same shape without memory.
+    pub fn phantom(self) -> Self {
+        Self { form: Form::Phantom, ..self }
+    }
+
+    /// Elements of the value (1 for a scalar).
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Elements in memory.
+    pub fn stored(&self) -> usize {
+        match self.form {
+            Form::Dense => self.len(),
+            Form::History => HISTORY,
+            Form::Phantom => 0,
+        }
+    }
+
+    /// The first dimension, and the product of the others.
+    pub fn rows(&self) -> (usize, usize) {
+        let rows = self.shape.first().copied().unwrap_or(1);
+        (rows, self.len() / rows.max(1))
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let kind = if self.dtype == DType::F32 { "f32" } else { "u32" };
+        write!(f, "{kind} {:?}", self.shape)
+    }
+}
+
+/// Where a tensor lives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Home {
+    /// In memory shared by lifetime: valid within one step.
+    Step,
+    /// In a buffer of its own, kept between steps.
+    State,
+    /// Inside another tensor, at an element offset.
+    Part { of: Var, offset: usize },
+}
+
+/// What a persistent tensor holds before the first write.
+#[derive(Clone, Debug)]
+pub(crate) enum Init {
+    Zero,
+    F32(Arc<[f32]>),
+    U32(Arc<[u32]>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    pub name: String,
+    pub spec: Spec,
+    pub home: Home,
+    pub init: Init,
+    /// Readable after a step: its memory is not given to others.
+    pub kept: bool,
+}
+
+/// One op with its tensors.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub(crate) op: Arc<dyn AnyOp>,
+    pub(crate) inputs: Vec<Var>,
+    pub(crate) outputs: Vec<Var>,
+    /// Persistent tensors that the op reads and writes.
+    pub(crate) updates: Vec<Var>,
+}
+
+/// One of the equally laid out, contiguous tensors over all parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slab {
+    /// The weights.
+    Params,
+    /// Their gradients.
+    Grads,
+    /// The first moment (Adam's m; the momentum buffer of SGD).
+    First,
+    /// The second moment (Adam's v).
+    Second,
+    /// The exponential moving average of the weights.
+    Ema,
+}
+
+impl Slab {
+    /// All slabs in the order of a checkpoint.
+    pub const ALL: [Slab; 5] = [Slab::Params, Slab::Grads, Slab::First, Slab::Second, Slab::Ema];
+
+    /// The name of the slab's tensor.
+    pub fn name(self) -> &'static str {
+        match self {
+            Slab::Params => "slab.params",
+            Slab::Grads => "slab.grads",
+            Slab::First => "slab.first_moment",
+            Slab::Second => "slab.second_moment",
+            Slab::Ema => "slab.ema",
+        }
+    }
+}
+
+/// A trainable tensor: a part of [`Slab::Params`].
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// PyTorch's name, such as `fc1.weight`.
+    pub name: String,
+    /// PyTorch's shape: a weight is [out, in].
+    pub shape: Vec<usize>,
+    pub(crate) var: Var,
+    /// Element offset in every slab.
+    pub(crate) offset: usize,
+}
+
+/// Parameters start at multiples of 256 bytes, the offset any adapter accepts for a binding.
+const ALIGN: usize = 64;
+
+/// Bindings are kept below the limit that every adapter offers; a larger data set is held in several tensors.
+const CHUNK_BYTES: usize = 128 << 20;
+
+/// A program over tensors. See the crate's front page for an example.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) nodes: Vec<Node>,
+    parameters: Vec<Parameter>,
+    slabs: HashMap<Slab, Var>,
+    /// Names of persistent tensors; a data set has several.
+    names: HashMap<String, Vec<Var>>,
+    /// loss -> (prediction, d loss / d prediction): where the reverse pass starts.
+    losses: HashMap<Var, (Var, Var)>,
+    streams: u32,
+    optimized: bool,
+}
+
+/// Data resident on the device: n samples of one shape.
+#[derive(Clone, Debug)]
+pub struct Data {
+    pub(crate) chunks: Vec<Var>,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) rows_per_chunk: usize,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `op` over `inputs`; returns its outputs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the op does not take tensors of these shapes.
+    pub fn apply(&mut self, op: impl Op, inputs: &[Var]) -> Result<Vec<Var>> {
+        self.apply_to(op, inputs, &[])
+    }
+
+    /// Adds `op` over `inputs`, which also reads and writes the persistent tensors `updates`.
+    pub fn apply_to(&mut self, op: impl Op, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
+        let op: Arc<dyn AnyOp> = Arc::new(op);
+        let name = op.name();
+        let specs: Vec<Spec> = inputs.iter().chain(updates).map(|&v| self.spec(v).clone()).collect();
+        if let Some(&bad) = updates.iter().find(|&&v| self.tensors[v.0].home == Home::Step) {
+            let label = &self.tensors[bad.0].name;
+            return Err(Error::shape(name, format!("{label} is not persistent, so it cannot be updated in place")));
+        }
+        let outputs = op.infer(&specs)?;
+        if let Some(bad) = outputs.iter().find(|s| s.shape.len() > 4 || s.is_empty()) {
+            return Err(Error::shape(name, format!("output {bad} is empty or has more than four dimensions")));
+        }
+        let outputs: Vec<Var> = outputs
+            .into_iter()
+            .enumerate()
+            .map(|(i, spec)| {
+                let home = if spec.form == Form::History { Home::State } else { Home::Step };
+                self.tensor(format!("{name}.{}.{i}", self.nodes.len()), spec, home, Init::Zero)
+            })
+            .collect();
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), updates: updates.to_vec() });
+        Ok(outputs)
+    }
+
+    fn tensor(&mut self, name: String, spec: Spec, home: Home, init: Init) -> Var {
+        self.tensors.push(Tensor { name, spec, home, init, kept: false });
+        Var(self.tensors.len() - 1)
+    }
+
+    fn named(&mut self, name: &str, spec: Spec, home: Home, init: Init) -> Result<Var> {
+        if self.names.contains_key(name) {
+            return Err(Error::setting(format!("the graph already has a tensor named {name:?}; choose another name")));
+        }
+        if spec.is_empty() || spec.shape.len() > 4 {
+            return Err(Error::shape(name, format!("{spec} is empty or has more than four dimensions")));
+        }
+        let var = self.tensor(name.to_string(), spec, home, init);
+        self.names.insert(name.to_string(), vec![var]);
+        Ok(var)
+    }
+
+    /// A persistent f32 tensor, zero until written: an input, or the state of a loop.
+    pub fn state(&mut self, name: &str, shape: impl Into<Vec<usize>>) -> Result<Var> {
+        self.named(name, Spec::f32(shape), Home::State, Init::Zero)
+    }
+
+    /// A persistent u32 tensor, zero until written.
+    pub fn state_u32(&mut self, name: &str, shape: impl Into<Vec<usize>>) -> Result<Var> {
+        self.named(name, Spec::u32(shape), Home::State, Init::Zero)
+    }
+
+    /// A table that never changes.
+    pub fn constant(&mut self, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Var> {
+        let spec = Spec::f32(shape);
+        self.check_len("constant", &spec, values.len())?;
+        Ok(self.tensor(format!("constant.{}", self.tensors.len()), spec, Home::State, Init::F32(values.into())))
+    }
+
+    /// A table of integers that never changes.
+    pub fn constant_u32(&mut self, shape: impl Into<Vec<usize>>, values: Vec<u32>) -> Result<Var> {
+        let spec = Spec::u32(shape);
+        self.check_len("constant_u32", &spec, values.len())?;
+        Ok(self.tensor(format!("constant.{}", self.tensors.len()), spec, Home::State, Init::U32(values.into())))
+    }
+
+    fn check_len(&self, what: &str, spec: &Spec, got: usize) -> Result<()> {
+        if spec.len() == got && got > 0 {
+            return Ok(());
+        }
+        Err(Error::shape(what, format!("{spec} holds {} elements, got {got}", spec.len())))
+    }
+
+    /// Declares data of shape [n, ...] that stays on the device; fill it with `Run::write`.
+    pub fn dataset(&mut self, name: &str, shape: impl Into<Vec<usize>>) -> Result<Data> {
+        let shape = shape.into();
+        let (n, sample) = Spec::f32(shape.clone()).rows();
+        if n == 0 || sample == 0 || shape.len() < 2 {
+            return Err(Error::shape(name, format!("data has the shape [n, ...], got {shape:?}")));
+        }
+        let rows_per_chunk = (CHUNK_BYTES / (4 * sample)).max(1).min(n);
+        let mut chunks = Vec::new();
+        for (i, start) in (0..n).step_by(rows_per_chunk).enumerate() {
+            let rows = rows_per_chunk.min(n - start);
+            let spec = Spec::f32([&[rows], &shape[1..]].concat());
+            chunks.push(match i {
+                0 => self.named(name, spec, Home::State, Init::Zero)?,
+                _ => self.tensor(format!("{name}.{i}"), spec, Home::State, Init::Zero),
+            });
+        }
+        self.names.insert(name.to_string(), chunks.clone());
+        Ok(Data { chunks, shape, rows_per_chunk })
+    }
+
+    /// Adds a trainable tensor with its initial values.
+    ///
+    /// # Errors
+    /// When the name is taken, the values do not fill the shape, or the optimizer was already added.
+    pub fn parameter(&mut self, name: &str, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Var> {
+        let spec = Spec::f32(shape);
+        self.check_len(name, &spec, values.len())?;
+        if self.optimized {
+            return Err(Error::setting(format!("parameter {name:?} must be added before `minimize`")));
+        }
+        let slab = self.slab(Slab::Params);
+        let offset = self.tensors[slab.0].spec.shape[0].next_multiple_of(ALIGN);
+        let shape = spec.shape.clone();
+        let len = spec.len();
+        let var = self.named(name, spec, Home::Part { of: slab, offset }, Init::F32(values.into()))?;
+        self.parameters.push(Parameter { name: name.to_string(), shape, var, offset });
+        for &slab in self.slabs.values() {
+            self.tensors[slab.0].spec.shape[0] = (offset + len).next_multiple_of(ALIGN);
+        }
+        Ok(var)
+    }
+
+    /// The tensor over all parameters' values, gradients or moments.
+    pub fn slab(&mut self, slab: Slab) -> Var {
+        if let Some(&var) = self.slabs.get(&slab) {
+            return var;
+        }
+        let len = self.slabs.get(&Slab::Params).map_or(0, |v| self.tensors[v.0].spec.shape[0]);
+        let var = self.tensor(slab.name().to_string(), Spec::f32([len]), Home::State, Init::Zero);
+        self.slabs.insert(slab, var);
+        var
+    }
+
+    /// The slab's tensor, if the program has one.
+    pub fn slab_if_used(&self, slab: Slab) -> Option<Var> {
+        self.slabs.get(&slab).copied()
+    }
+
+    /// All parameters in the order they were added.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The number of trainable numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum()
+    }
+
+    /// The parameter's handle by its name.
+    pub fn find_parameter(&self, name: &str) -> Option<Var> {
+        self.parameters.iter().find(|p| p.name == name).map(|p| p.var)
+    }
+
+    /// Shape and type of a tensor.
+    pub fn spec(&self, var: Var) -> &Spec {
+        &self.tensors[var.0].spec
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, var: Var) -> &[usize] {
+        &self.spec(var).shape
+    }
+
+    /// Makes a tensor of the step readable after it, at the price of memory of its own.
+    pub fn keep(&mut self, var: Var) -> Var {
+        self.tensors[var.0].kept = true;
+        var
+    }
+
+    /// A random stream of its own for an op that draws numbers.
+    pub fn stream(&mut self) -> u32 {
+        self.streams += 1;
+        self.streams - 1
+    }
+
+    /// States that `d` is the gradient of the scalar `loss` by `prediction`.
+    pub fn define_loss(&mut self, loss: Var, prediction: Var, d: Var) -> Result<()> {
+        let (a, b) = (self.spec(prediction), self.spec(d));
+        if a.shape != b.shape || self.spec(loss).form != Form::History {
+            return Err(Error::shape("loss", format!("a loss is a scalar, with a gradient of shape {a}; got {b}")));
+        }
+        self.losses.insert(loss, (prediction, d));
+        Ok(())
+    }
+
+    pub(crate) fn mark_optimized(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.optimized, true) {
+            return Err(Error::setting("the graph already has an optimizer; call `minimize` once"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn vars_named(&self, name: &str) -> Result<&[Var]> {
+        self.names.get(name).map(Vec::as_slice).ok_or_else(|| {
+            let mut known: Vec<&str> = self.names.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            Error::unknown("tensor", name, &known)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_aligned_and_named_once() {
+        let mut g = Graph::new();
+        g.parameter("a", [3], vec![1.0; 3]).unwrap();
+        g.parameter("b", [2, 2], vec![1.0; 4]).unwrap();
+        assert_eq!(g.parameters()[1].offset, 64);
+        assert_eq!(g.parameter_count(), 7);
+        assert!(g.parameter("a", [3], vec![1.0; 3]).unwrap_err().to_string().contains("\"a\""));
+        assert!(g.parameter("c", [3], vec![1.0; 2]).unwrap_err().to_string().contains("got 2"));
+    }
+
+    #[test]
+    fn large_data_is_split_below_the_binding_limit() {
+        let mut g = Graph::new();
+        let data = g.dataset("mnist", [60_000, 28, 28]).unwrap();
+        assert_eq!(data.chunks.len(), 2);
+        assert!(data.chunks.iter().all(|&c| g.spec(c).len() * 4 <= CHUNK_BYTES));
+        assert_eq!(data.chunks.iter().map(|&c| g.shape(c)[0]).sum::<usize>(), 60_000);
+    }
+}

@@ -1,0 +1,88 @@
+//! One matrix product for all CPU twins, over the `gemm` crate.
+
+use crate::scalar::Scalar;
+
+/// A matrix as a slice with strides, so that a transpose costs nothing.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a, S> {
+    data: &'a [S],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, S> Matrix<'a, S> {
+    /// A row-major matrix [rows, cols].
+    pub fn new(data: &'a [S], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a [{rows}, {cols}] matrix over {} elements", data.len());
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transpose, without a copy.
+    pub fn t(self) -> Self {
+        let Self { data, rows, cols, row_stride, col_stride } = self;
+        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
+    }
+}
+
+/// out = a b (+ out when `accumulate`), row-major [a.rows, b.cols], on all cores.
+pub fn matmul<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
+    assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
+    assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    // Handing work to a second thread costs some microseconds; below that much arithmetic one thread is faster.
+    let parallelism = if m * n * k < 1 << 18 { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(0) };
+    // SAFETY: the asserts above and in `Matrix::new` keep every (row, col) of the three matrices inside its slice;
+    // `out` is borrowed mutably, so it overlaps neither input. `Scalar` is implemented for f32 and f64 only, both
+    // of which `gemm` supports.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            S::ONE,
+            S::ONE,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<S: Scalar>(tolerance: f64) {
+        let (m, n, k) = (5, 7, 3);
+        let a: Vec<S> = (0..m * k).map(|i| S::of((i as f64 * 0.7).sin())).collect();
+        let b: Vec<S> = (0..n * k).map(|i| S::of((i as f64 * 1.3).cos())).collect();
+        let mut out = vec![S::ONE; m * n];
+        matmul(&mut out, Matrix::new(&a, m, k), Matrix::new(&b, n, k).t(), true);
+        for i in 0..m {
+            for j in 0..n {
+                let want = 1.0 + (0..k).map(|l| a[i * k + l].f64() * b[j * k + l].f64()).sum::<f64>();
+                assert!((out[i * n + j].f64() - want).abs() < tolerance);
+            }
+        }
+    }
+
+    #[test]
+    fn product_with_a_transpose_and_accumulation() {
+        check::<f32>(1e-6);
+        check::<f64>(1e-14);
+    }
+}

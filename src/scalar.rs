@@ -1,0 +1,198 @@
+//! The number a CPU twin computes with: f32 for the fallback executor, f64 for the reference.
+
+use std::f64::consts::TAU;
+use std::fmt::Debug;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
+
+/// f32 or f64. A twin is written once over this trait, so that the fallback and the oracle are the same text.
+pub trait Scalar:
+    Copy
+    + Default
+    + Debug
+    + PartialOrd
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + Sum
+{
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+    /// Rounds an f64 (exact for f64).
+    fn of(value: f64) -> Self;
+    /// Widens to f64.
+    fn f64(self) -> f64;
+    /// e^self.
+    fn exp(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// The larger of two.
+    fn max(self, other: Self) -> Self;
+    /// The smaller of two.
+    fn min(self, other: Self) -> Self;
+    /// Absolute value.
+    fn abs(self) -> Self;
+    /// (sin, cos) of `phase` / 2^32 turns.
+    fn sin_cos_turns(phase: u32) -> (Self, Self);
+    /// ln((word + 1/2) / 2^32): the logarithm of a uniform number drawn as an integer.
+    fn ln_uniform(word: u32) -> Self;
+}
+
+macro_rules! common {
+    ($t:ty) => {
+        const ZERO: Self = 0.0;
+        const ONE: Self = 1.0;
+        fn of(value: f64) -> Self {
+            value as $t
+        }
+        fn f64(self) -> f64 {
+            self as f64
+        }
+        fn exp(self) -> Self {
+            <$t>::exp(self)
+        }
+        fn sqrt(self) -> Self {
+            <$t>::sqrt(self)
+        }
+        fn tanh(self) -> Self {
+            <$t>::tanh(self)
+        }
+        fn max(self, other: Self) -> Self {
+            <$t>::max(self, other)
+        }
+        fn min(self, other: Self) -> Self {
+            <$t>::min(self, other)
+        }
+        fn abs(self) -> Self {
+            <$t>::abs(self)
+        }
+    };
+}
+
+impl Scalar for f32 {
+    common!(f32);
+
+    fn erf(self) -> Self {
+        erf_f64(self as f64) as f32
+    }
+
+    /// As `shaders/shared/math.wgsl`: the quadrant comes off as an integer, then polynomials on +-pi/4.
+    #[inline(always)]
+    fn sin_cos_turns(phase: u32) -> (f32, f32) {
+        let quadrant = phase.wrapping_add(0x2000_0000) >> 30;
+        let rest = phase.wrapping_sub(quadrant << 30) as i32;
+        let x = rest as f32 * (TAU / 4_294_967_296.0) as f32;
+        let y = x * x;
+        let s = x * (1.0 + y * (-1.0 / 6.0 + y * (1.0 / 120.0 + y * (-1.0 / 5_040.0 + y * (1.0 / 362_880.0)))));
+        let c = 1.0 + y * (-0.5 + y * (1.0 / 24.0 + y * (-1.0 / 720.0 + y * (1.0 / 40_320.0))));
+        let (a, b) = if quadrant & 1 == 0 { (s, c) } else { (c, s) };
+        let sin = if quadrant & 2 == 0 { a } else { -a };
+        let cos = if (quadrant + 1) & 2 == 0 { b } else { -b };
+        (sin, cos)
+    }
+
+    /// As `shaders/shared/math.wgsl`: ln m = 2 atanh((m - 1)/(m + 1)) with m near 1, taken from the near end of (0, 1).
+    #[inline(always)]
+    fn ln_uniform(word: u32) -> f32 {
+        let high = word >= 0x8000_0000;
+        let w = if high { !word } else { word };
+        let x = w as f32 + 0.5;
+        // u > 1/2: u = 1 - v with v = x / 2^32 exact, so that ln u = 2 atanh(-v / (2 - v)) keeps all its digits.
+        let v = x * (1.0 / 4_294_967_296.0);
+        // u < 1/2: u = m 2^e, m in [sqrt(1/2), sqrt(2)).
+        let shifted = x.to_bits().wrapping_sub(0x3f35_04f3);
+        let e = (shifted as i32 >> 23) as f32;
+        let m = f32::from_bits((shifted & 0x007f_ffff).wrapping_add(0x3f35_04f3));
+        let s = if high { -v / (2.0 - v) } else { (m - 1.0) / (m + 1.0) };
+        let e = if high { 0.0 } else { e - 32.0 };
+        let y = s * s;
+        let series = 1.0
+            + y * (1.0 / 3.0
+                + y * (1.0 / 5.0 + y * (1.0 / 7.0 + y * (1.0 / 9.0 + y * (1.0 / 11.0 + y * (1.0 / 13.0 + y / 15.0))))));
+        e * std::f32::consts::LN_2 + 2.0 * s * series
+    }
+}
+
+impl Scalar for f64 {
+    common!(f64);
+
+    fn erf(self) -> Self {
+        erf_f64(self)
+    }
+
+    fn sin_cos_turns(phase: u32) -> (f64, f64) {
+        (phase as f64 * (TAU / 4_294_967_296.0)).sin_cos()
+    }
+
+    fn ln_uniform(word: u32) -> f64 {
+        ((word as f64 + 0.5) / 4_294_967_296.0).ln()
+    }
+}
+
+/// erf(x) to about 1e-15: the Taylor series near zero, the continued fraction of erfc far from it
+/// (Abramowitz and Stegun 7.1.6 and 7.1.14).
+fn erf_f64(x: f64) -> f64 {
+    let a = x.abs();
+    let value = if a < 2.5 {
+        let (mut term, mut sum, mut n) = (a, a, 0.0);
+        while term > 1e-17 * sum {
+            n += 1.0;
+            term *= 2.0 * a * a / (2.0 * n + 1.0);
+            sum += term;
+        }
+        sum * (2.0 / std::f64::consts::PI.sqrt()) * (-a * a).exp()
+    } else if a < 6.0 {
+        let tail = (1..=120).rev().fold(a, |f, k| a + 0.5 * k as f64 / f);
+        1.0 - (-a * a).exp() / (tail * std::f64::consts::PI.sqrt())
+    } else {
+        1.0
+    };
+    value.copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f32_turns_match_f64() {
+        for i in 0..200_000u32 {
+            let phase = i.wrapping_mul(2_654_435_761);
+            let (s, c) = f32::sin_cos_turns(phase);
+            let (s64, c64) = f64::sin_cos_turns(phase);
+            assert!((s as f64 - s64).abs() < 2e-7 && (c as f64 - c64).abs() < 2e-7, "{phase}");
+        }
+    }
+
+    #[test]
+    fn f32_logarithm_matches_f64_at_both_ends() {
+        let ends = [0, 1, 2, 0x7fff_ffff, 0x8000_0000, u32::MAX - 1, u32::MAX];
+        for word in (0..200_000u32).map(|i| i.wrapping_mul(2_654_435_761)).chain(ends) {
+            let (a, b) = (f32::ln_uniform(word) as f64, f64::ln_uniform(word));
+            assert!((a - b).abs() <= 4e-7 * b.abs(), "{word}: {a} {b}");
+        }
+    }
+
+    #[test]
+    fn erf_matches_tables() {
+        for (x, want) in [(0.1, 0.112_462_916_018_284_89), (1.0, 0.842_700_792_949_714_9), (2.4, 0.999_311_486_103_354_9)] {
+            assert!((erf_f64(x) - want).abs() < 1e-14);
+        }
+        assert!((1.0 - erf_f64(3.0) - 2.209_049_699_858_544e-5).abs() < 1e-17);
+        assert!((erf_f64(2.5) - erf_f64(2.5 - 1e-12)).abs() < 1e-12);
+    }
+}
