@@ -112,8 +112,7 @@ impl Device {
             _ => {}
         }
         let mut found = enumerate().await;
-        let list: Vec<(String, AdapterKind)> =
-            found.iter().map(|a| (a.get_info().name, kind(&a.get_info()))).collect();
+        let list: Vec<(String, AdapterKind)> = found.iter().map(|a| (a.get_info().name, kind(&a.get_info()))).collect();
         match choose(request, &list)? {
             (Some(index), why) => {
                 let gpu = Gpu::open(found.swap_remove(index)).await?;
@@ -159,6 +158,15 @@ impl Device {
             Engine::Cpu => "cpu".into(),
             Engine::Reference => "reference".into(),
         }
+    }
+
+    /// The same GPU with the kernels that another kind of adapter would get: for parity tests.
+    #[doc(hidden)]
+    pub fn with_target(mut self, target: crate::kernel::Target) -> Self {
+        if let Engine::Gpu(gpu) = &self.engine {
+            self.engine = Engine::Gpu(Arc::new(gpu.with_target(target)));
+        }
+        self
     }
 
     pub(crate) fn target(&self) -> crate::kernel::Target {

@@ -1,3 +1,26 @@
-//! x
+//! Trains and samples diffusion models on any GPU with wgpu compute shaders, or on the CPU.
+
+pub mod data;
+mod device;
+pub mod diffusion;
 mod error;
+pub mod evaluate;
+mod exec;
+mod graph;
+mod kernel;
+mod matmul;
+pub mod ops;
+mod par;
+mod plan;
+pub mod plot;
+pub mod random;
+mod run;
+mod scalar;
+
+pub use device::{AdapterKind, AdapterSummary, Device, adapters};
 pub use error::{Error, Result};
+pub use exec::Values;
+pub use graph::{DType, Data, Form, Gradients, Graph, HISTORY, Parameter, Reverse, Slab, Spec, Var};
+pub use kernel::{Constant, Kernel, Meaning, Target};
+pub use run::Run;
+pub use scalar::Scalar;

@@ -85,6 +85,25 @@ impl Run {
         self.program.write(self.place(var)?, values)
     }
 
+    /// Fills a tensor with NaN (all bits set for integers), so that an element that is never written shows.
+    pub(crate) fn poison(&mut self, var: Var) -> Result<()> {
+        let (place, integers) = (self.place(var)?, self.graph.spec(var).dtype == DType::U32);
+        match integers {
+            true => self.program.write_u32(place, &vec![u32::MAX; place.len]),
+            false => self.program.write(place, &vec![f32::NAN; place.len]),
+        }
+    }
+
+    /// Fills a tensor of the reference without rounding.
+    pub(crate) fn write_f64(&mut self, var: Var, values: &[f64]) -> Result<()> {
+        let place = self.place(var)?;
+        match &mut self.program {
+            Program::Reference(p) => p.write_f64(place, values),
+            _ => self.program.write(place, &values.iter().map(|&v| v as f32).collect::<Vec<_>>())?,
+        }
+        Ok(())
+    }
+
     fn expect(&self, name: &str, vars: &[Var], dtype: DType, want: usize, got: usize) -> Result<()> {
         let spec = self.graph.spec(vars[0]);
         if spec.dtype != dtype {

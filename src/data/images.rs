@@ -16,10 +16,9 @@ const LARGEST_SIDE: u32 = 16_384;
 pub(super) fn read(folder: &Path) -> Result<Dataset> {
     let files = pictures(folder)?;
     let mut grey = true;
-    let (mut first, mut size) = (&files[0], None);
+    let mut size = None;
     for file in &files {
-        let mut reader = decoder(file)?;
-        reader.set_limits(Limits::no_limits()).ok();
+        let reader = decoder(file)?;
         let now = reader.dimensions();
         if *size.get_or_insert(now) != now {
             let (w, h) = size.unwrap_or(now);
@@ -28,10 +27,9 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
                 file.display(),
                 now.0,
                 now.1,
-                first.display()
+                files[0].display()
             )));
         }
-        first = &files[0];
         grey &= matches!(reader.color_type(), ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16);
     }
     let (w, h) = size.unwrap_or_default();

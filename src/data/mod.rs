@@ -147,9 +147,9 @@ fn read_file(path: &Path, len: u64) -> Result<Dataset> {
         "npz" => npy::read_archive(path),
         "csv" | "tsv" => table::read(path, None),
         "wav" => audio::read(path),
-        "png" | "jpg" | "jpeg" => Err(Error::input(format!(
-            "{name}: one picture is no data set; give the folder that holds the pictures"
-        ))),
+        "png" | "jpg" | "jpeg" => {
+            Err(Error::input(format!("{name}: one picture is no data set; give the folder that holds the pictures")))
+        }
         _ => match first_bytes(path)? {
             [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => idx::read(path),
             [0x93, b'N', b'U', b'M'] => npy::read(path),
@@ -174,7 +174,7 @@ fn read_group(spec: &str) -> Result<Dataset> {
         };
     }
     Err(Error::input(format!(
-        "{spec}: there is no such file or folder, and no built-in data set of that name (those are: {}); check the \
+        "{spec:?}: there is no such file or folder, and no built-in data set of that name (those are: {}); check the \
          spelling and the folder the program runs in",
         TOYS.join(", ")
     )))
@@ -233,6 +233,26 @@ mod tests {
         assert!(Dataset::new("d", [4], vec![0.0; 6]).unwrap_err().to_string().contains("no whole number"));
         assert!(Dataset::new("d", [4], vec![]).unwrap_err().to_string().contains("empty"));
         assert!(Dataset::new("d", [2, 2], vec![0.0; 4]).unwrap_err().to_string().contains("[2, 2]"));
+    }
+
+    /// The folder `data` of the repository, which a published crate does not hold.
+    #[test]
+    fn the_sample_data_are_read() {
+        let Some(root) = option_env!("CARGO_MANIFEST_DIR").filter(|root| Path::new(root).join("data").exists()) else {
+            return;
+        };
+        for (name, shape, len) in [
+            ("digits8x8.npy", &[1, 8, 8][..], 1797),
+            ("pulse.npy", &[128], 1203),
+            ("mnist-1k/train-images-idx3-ubyte", &[1, 28, 28], 1000),
+            ("DatasaurusDozen.tsv:star", &[2], 142),
+            ("dino.csv", &[2], 142),
+        ] {
+            let data = Dataset::load(&format!("{root}/data/{name}"), 0).unwrap();
+            assert_eq!((data.shape.as_slice(), data.len()), (shape, len), "{name}");
+        }
+        let message = refusal(&Path::new(root).join("data/mnist-1k/train-labels-idx1-ubyte"));
+        assert!(message.contains("labels"), "{message}");
     }
 
     #[test]

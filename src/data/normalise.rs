@@ -54,7 +54,11 @@ impl Normalisation {
             let (shift, scale) = rule(Values { values: &data.values[coordinate..], step: coordinates, at: 0 });
             // A spread below the spacing of float32 at this place is the rounding of a constant.
             if !(scale > 1e-7 * shift.abs() && scale as f32 >= f32::MIN_POSITIVE) {
-                let what = if coordinates > 1 { format!("coordinate {coordinate} of all points") } else { "every value".into() };
+                let what = if coordinates > 1 {
+                    format!("coordinate {coordinate} of all points")
+                } else {
+                    "every value".into()
+                };
                 return Err(Error::input(format!(
                     "{}: {what} is {shift:e}, so there is nothing to learn and no scale to divide by; check the file, or \
                      leave out what is constant",
@@ -81,7 +85,11 @@ impl Normalisation {
     fn map(&self, values: &[f32], rule: impl Fn(f64, f64, f64) -> f64) -> Vec<f32> {
         let entries = self.shift.iter().zip(&self.scale).cycle();
         let wide = f64::from;
-        values.iter().zip(entries).map(|(&x, (&shift, &scale))| rule(wide(x), wide(shift), wide(scale)) as f32).collect()
+        values
+            .iter()
+            .zip(entries)
+            .map(|(&x, (&shift, &scale))| rule(wide(x), wide(shift), wide(scale)) as f32)
+            .collect()
     }
 }
 

@@ -28,7 +28,10 @@ pub(super) fn read(path: &Path, group: Option<&str>) -> Result<Dataset> {
             Ok(true) => table.push(&record)?,
             Ok(false) => return table.finish(),
             Err(cause) => {
-                return Err(Error::input(format!("{}: not a readable table ({cause}); save it as UTF-8 text", table.name)));
+                return Err(Error::input(format!(
+                    "{}: not a readable table ({cause}); save it as UTF-8 text",
+                    table.name
+                )));
             }
         }
     }
@@ -143,7 +146,9 @@ impl<'a> Table<'a> {
             more => format!("{}, ... ({more} in all)", groups[..24].join(", ")),
         };
         if self.rows == 0 {
-            return Err(Error::input(format!("{name}: the table has no row of numbers; it is empty but for its header")));
+            return Err(Error::input(format!(
+                "{name}: the table has no row of numbers; it is empty but for its header"
+            )));
         }
         match wanted {
             None if groups.len() > 1 => Err(Error::input(format!(

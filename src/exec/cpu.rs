@@ -76,9 +76,17 @@ impl<S: RunTwin> CpuProgram<S> {
     }
 
     pub fn write(&mut self, place: Place, values: &[f32]) {
+        self.fill(place, values.iter().map(|&v| v as f64));
+    }
+
+    pub fn write_f64(&mut self, place: Place, values: &[f64]) {
+        self.fill(place, values.iter().copied());
+    }
+
+    fn fill(&mut self, place: Place, values: impl Iterator<Item = f64>) {
         if let Bank::Float(bank) = &mut self.banks[place.buffer] {
             let target = &mut bank[place.offset..place.offset + place.len];
-            target.iter_mut().zip(values).for_each(|(t, v)| *t = S::of(*v as f64));
+            target.iter_mut().zip(values).for_each(|(t, v)| *t = S::of(v));
         }
     }
 
@@ -106,10 +114,14 @@ impl<S: RunTwin> CpuProgram<S> {
 
 /// Lends the call its tensors: written buffers are taken out of the list while the others are shared.
 fn run_call<S: RunTwin>(call: &Call, clock: Clock, banks: &mut [Bank<S>]) {
-    let mut written: Vec<(usize, Place)> =
-        call.outputs.iter().chain(call.updates.iter().map(|p| Some(*p)).collect::<Vec<_>>().iter()).copied().enumerate()
-            .filter_map(|(slot, place)| Some((slot, place?)))
-            .collect();
+    let mut written: Vec<(usize, Place)> = call
+        .outputs
+        .iter()
+        .chain(call.updates.iter().map(|p| Some(*p)).collect::<Vec<_>>().iter())
+        .copied()
+        .enumerate()
+        .filter_map(|(slot, place)| Some((slot, place?)))
+        .collect();
     written.sort_by_key(|(_, p)| (p.buffer, p.offset));
     let mut taken: Vec<(usize, Bank<S>)> = Vec::new();
     for (_, place) in &written {

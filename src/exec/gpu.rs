@@ -86,6 +86,19 @@ impl Gpu {
         Ok(Self { info, limits, target, device, queue, fault, pipelines: Mutex::default() })
     }
 
+    /// The same device, with kernels for another target.
+    pub fn with_target(&self, target: Target) -> Self {
+        Self {
+            info: self.info.clone(),
+            limits: self.limits.clone(),
+            target,
+            device: self.device.clone(),
+            queue: self.queue.clone(),
+            fault: self.fault.clone(),
+            pipelines: Mutex::default(),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         match &*self.fault.lock().unwrap_or_else(|e| e.into_inner()) {
             Some(text) => Err(Error::DeviceLost(format!(

@@ -77,13 +77,21 @@ impl Graph {
     /// # Errors
     /// When a scalar is not a loss, or an op on the way has no reverse rule.
     pub fn backward(&mut self, losses: &[Var], also: &[Var]) -> Result<Gradients> {
-        let mut meeting: HashMap<Var, Vec<Var>> = HashMap::new();
-        for &loss in losses {
-            let &(prediction, d) = self.losses.get(&loss).ok_or_else(|| {
+        let seed = |loss: &Var| {
+            self.losses.get(loss).copied().ok_or_else(|| {
                 let name = &self.tensors[loss.0].name;
                 Error::setting(format!("{name} is not a loss: only scalars made by a loss op can be minimized"))
-            })?;
-            meeting.entry(prediction).or_default().push(d);
+            })
+        };
+        let seeds: Vec<(Var, Var)> = losses.iter().map(seed).collect::<Result<_>>()?;
+        self.backward_from(&seeds, also)
+    }
+
+    /// [`Graph::backward`] from given gradients: pairs of a tensor and its gradient.
+    pub fn backward_from(&mut self, seeds: &[(Var, Var)], also: &[Var]) -> Result<Gradients> {
+        let mut meeting: HashMap<Var, Vec<Var>> = HashMap::new();
+        for &(at, d) in seeds {
+            meeting.entry(at).or_default().push(d);
         }
         let needed = self.needing_gradients(also);
         let mut uses = vec![0; self.tensors.len()];

@@ -233,7 +233,10 @@ impl Graph {
 
     /// Adds `op` over `inputs`, which also reads and writes the persistent tensors `updates`.
     pub fn apply_to(&mut self, op: impl Op, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
-        let op: Arc<dyn AnyOp> = Arc::new(op);
+        self.apply_any(Arc::new(op), inputs, updates)
+    }
+
+    pub(crate) fn apply_any(&mut self, op: Arc<dyn AnyOp>, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
         let name = op.name();
         let specs: Vec<Spec> = inputs.iter().chain(updates).map(|&v| self.spec(v).clone()).collect();
         if let Some(&bad) = updates.iter().find(|&&v| self.tensors[v.0].home == Home::Step) {
@@ -408,6 +411,19 @@ impl Graph {
         }
         self.losses.insert(loss, (prediction, d));
         Ok(())
+    }
+
+    /// The slab of the moving average, which starts at the parameters' initial values.
+    pub(crate) fn start_ema(&mut self) -> Var {
+        let slab = self.slab(Slab::Ema);
+        let mut values = vec![0.0; self.spec(slab).len()];
+        for p in &self.parameters {
+            if let Init::F32(init) = &self.tensors[p.var.0].init {
+                values[p.offset..p.offset + init.len()].copy_from_slice(init);
+            }
+        }
+        self.tensors[slab.0].init = Init::F32(values.into());
+        slab
     }
 
     pub(crate) fn mark_optimized(&mut self) -> Result<()> {

@@ -13,6 +13,7 @@ mod dense;
 mod encode;
 mod fill;
 mod gather;
+mod gemm;
 mod layer_norm;
 mod mse;
 mod noise;
@@ -21,7 +22,7 @@ mod philox;
 mod reduce;
 mod sampler_step;
 
-pub use activation::{Activation, Activate};
+pub use activation::{Activate, Activation};
 pub use add::Add;
 pub use combine::Combine;
 pub use concat::Concat;
@@ -217,4 +218,28 @@ pub(crate) fn expect_shape(op: &str, argument: &str, spec: &Spec, want: &[usize]
         return Ok(());
     }
     Err(Error::shape(op, format!("{argument} should have shape {want:?}, got {:?}", spec.shape)))
+}
+
+/// Every op with its cases.
+pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
+    macro_rules! list {
+        ($($op:ident),*) => { vec![$((stringify!($op), $op::cases())),*] };
+    }
+    list![
+        activation,
+        add,
+        combine,
+        concat,
+        dense,
+        encode,
+        fill,
+        gather,
+        layer_norm,
+        mse,
+        noise,
+        optimizer,
+        philox,
+        reduce,
+        sampler_step
+    ]
 }

@@ -1,0 +1,17 @@
+// y = p_t a + q_t b. One invocation per element.
+//#use items
+override B: u32; override D: u32; override T: u32;
+@group(0) @binding(0) var<storage, read> a: array<f32>;  // [B, D]
+@group(0) @binding(1) var<storage, read> b: array<f32>;  // [B, D]
+@group(0) @binding(2) var<storage, read> t: array<f32>;  // [B]
+@group(0) @binding(3) var<storage, read> table: array<f32>;  // [T, 2]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;  // [B, D]
+
+@compute @workgroup_size(WG)
+fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+           @builtin(local_invocation_index) lane: u32) {
+  let i = item(wid, nwg, lane);
+  if (i >= B * D) { return; }
+  let at = min(u32(max(t[i / D], 0.0) + 0.5), T - 1u);
+  y[i] = table[2u * at] * a[i] + table[2u * at + 1u] * b[i];
+}

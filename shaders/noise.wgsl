@@ -1,0 +1,40 @@
+// x_t = a_t x0 + s_t eps, with t and eps drawn here. LANES invocations per row, each with every LANES-th block of four.
+//#use items
+//#use random
+override B: u32; override D: u32; override T: u32;
+override STREAM: u32; override PREDICTION: u32; override LANES: u32;
+@group(0) @binding(0) var<storage, read> x0: array<f32>;  // [B, D]
+@group(0) @binding(1) var<storage, read> table: array<f32>;  // [T, 2]
+@group(0) @binding(2) var<storage, read_write> x_t: array<f32>;  // [B, D]
+@group(0) @binding(3) var<storage, read_write> goal: array<f32>;  // [B, D]
+@group(0) @binding(4) var<storage, read_write> t: array<f32>;  // [B]
+
+@compute @workgroup_size(WG)
+fn noise(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+         @builtin(local_invocation_index) lane: u32) {
+  let i = item(wid, nwg, lane);
+  let row = i / LANES;
+  if (row >= B) { return; }
+  let at = below(words(STREAM + 1u, row).x, T);
+  let a = table[2u * at];
+  let s = table[2u * at + 1u];
+  if (i % LANES == 0u) { t[row] = f32(at); }
+  let blocks = (D + 3u) / 4u;
+  for (var block = i % LANES; block < blocks; block += LANES) {
+    let z = normals(words(STREAM, row * blocks + block));
+    for (var j = 0u; j < 4u; j++) {
+      let d = block * 4u + j;
+      if (d < D) {
+        let e = row * D + d;
+        let x = x0[e];
+        let eps = z[j];
+        x_t[e] = a * x + s * eps;
+        switch PREDICTION {
+          case 0u: { goal[e] = eps; }
+          case 1u: { goal[e] = x; }
+          default: { goal[e] = a * eps - s * x; }
+        }
+      }
+    }
+  }
+}

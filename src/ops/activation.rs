@@ -1,0 +1,203 @@
+//! y = act(x), elementwise, and its derivative.
+
+use super::case::{Case, Tolerance};
+use super::{Dense, Io, Op, Specs, expect_count, expect_shape};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Reverse, Spec, Var};
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::scalar::Scalar;
+
+/// A nonlinearity. The numbers are those of `ACT` in `shaders/shared/activation.wgsl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x
+    None = 0,
+    /// max(x, 0), with derivative 0 at 0
+    Relu = 1,
+    /// x sigmoid(x)
+    Silu = 2,
+    /// x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2
+    GeluTanh = 3,
+    /// x (1 + erf(x / sqrt 2)) / 2
+    GeluErf = 4,
+    /// tanh(x)
+    Tanh = 5,
+}
+
+impl Activation {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Activation); 6] = [
+        ("none", Activation::None),
+        ("relu", Activation::Relu),
+        ("silu", Activation::Silu),
+        ("gelu_tanh", Activation::GeluTanh),
+        ("gelu_erf", Activation::GeluErf),
+        ("tanh", Activation::Tanh),
+    ];
+
+    /// By name.
+    ///
+    /// # Errors
+    /// With the names there are.
+    pub fn named(name: &str) -> Result<Self> {
+        let found = Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, a)| *a);
+        found.ok_or_else(|| Error::unknown("activation", name, &Self::ALL.map(|(n, _)| n)))
+    }
+
+    /// Whether the derivative is computed from the output y instead of the input.
+    pub(crate) fn saves_output(self) -> bool {
+        matches!(self, Activation::Relu | Activation::Tanh | Activation::None)
+    }
+
+    pub(crate) fn apply<S: Scalar>(self, x: S) -> S {
+        let half = S::of(0.5);
+        match self {
+            Activation::None => x,
+            Activation::Relu => x.max(S::ZERO),
+            Activation::Silu => x * sigmoid(x),
+            Activation::GeluTanh => half * x * (S::ONE + gelu_inner(x).tanh()),
+            Activation::GeluErf => half * x * (S::ONE + (x * S::of(0.5f64.sqrt())).erf()),
+            Activation::Tanh => x.tanh(),
+        }
+    }
+
+    /// The derivative, from what [`Activation::saves_output`] says.
+    pub(crate) fn slope<S: Scalar>(self, saved: S) -> S {
+        let half = S::of(0.5);
+        match self {
+            Activation::None => S::ONE,
+            Activation::Relu if saved > S::ZERO => S::ONE,
+            Activation::Relu => S::ZERO,
+            Activation::Silu => {
+                let s = sigmoid(saved);
+                s * (S::ONE + saved * (S::ONE - s))
+            }
+            Activation::GeluTanh => {
+                let th = gelu_inner(saved).tanh();
+                let inner = S::of(GELU_SCALE) * (S::ONE + S::of(3.0 * GELU_CUBE) * saved * saved);
+                half * (S::ONE + th) + half * saved * (S::ONE - th * th) * inner
+            }
+            Activation::GeluErf => {
+                let density = S::of((0.5 / std::f64::consts::PI).sqrt()) * (-half * saved * saved).exp();
+                half * (S::ONE + (saved * S::of(0.5f64.sqrt())).erf()) + saved * density
+            }
+            Activation::Tanh => S::ONE - saved * saved,
+        }
+    }
+}
+
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBE: f64 = 0.044_715;
+
+fn gelu_inner<S: Scalar>(x: S) -> S {
+    S::of(GELU_SCALE) * (x + S::of(GELU_CUBE) * x * x * x)
+}
+
+fn sigmoid<S: Scalar>(x: S) -> S {
+    S::ONE / (S::ONE + (-x).exp())
+}
+
+/// y = act(x).
+///
+/// *Shapes*: x and y alike. *Gradient*: dx = dy act'(x).
+#[derive(Clone, Copy, Debug)]
+pub struct Activate(
+    /// Which.
+    pub Activation,
+);
+
+impl Op for Activate {
+    fn name(&self) -> &'static str {
+        "activate"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("activate", inputs, 1)?;
+        Ok(vec![Spec::f32(inputs[0].shape.clone())])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let n = specs.outputs[0].len();
+        Kernel::new("activation.wgsl", include_str!("../../shaders/activation.wgsl"), "activate_all")
+            .dim("N", n)
+            .hyper("ACT", self.0 as u32 as f64)
+            .over(n)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (x, y) = (io.input(0), io.output(0));
+        par::chunks(y, |start, y| {
+            for i in 0..y.len() {
+                y[i] = self.0.apply(x[start + i]);
+            }
+        });
+    }
+
+    fn reverse(&self, r: &mut Reverse) -> Result<()> {
+        if let Some(dy) = r.d(0) {
+            let saved = if self.0.saves_output() { r.output(0) } else { r.input(0) };
+            let dx = r.graph.apply(Slope(self.0), &[dy, saved])?[0];
+            r.give(0, dx);
+        }
+        Ok(())
+    }
+}
+
+/// dx = dy act'(saved): the reverse of an activation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slope(pub Activation);
+
+impl Op for Slope {
+    fn name(&self) -> &'static str {
+        "slope"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("slope", inputs, 2)?;
+        expect_shape("slope", "saved", &inputs[1], &inputs[0].shape)?;
+        Ok(vec![Spec::f32(inputs[0].shape.clone())])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let n = specs.outputs[0].len();
+        Kernel::new("activation.wgsl", include_str!("../../shaders/activation.wgsl"), "slope")
+            .dim("N", n)
+            .hyper("ACT", self.0 as u32 as f64)
+            .over(n)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (dy, saved, dx) = (io.input(0), io.input(1), io.output(0));
+        par::chunks(dx, |start, dx| {
+            for i in 0..dx.len() {
+                dx[i] = dy[start + i] * self.0.slope(saved[start + i]);
+            }
+        });
+    }
+}
+
+/// The activation that made `var`: which, what its derivative is computed from, and the tensor before it.
+pub(crate) fn activation_before(graph: &Graph, var: Var) -> Option<(Activation, Var, Var)> {
+    let node = graph.nodes.iter().find(|n| n.outputs.first() == Some(&var))?;
+    let op = node.op.as_any();
+    let (activation, before) = if let Some(dense) = op.downcast_ref::<Dense>() {
+        (dense.activation, *node.outputs.get(1)?)
+    } else {
+        (op.downcast_ref::<Activate>()?.0, node.inputs[0])
+    };
+    Some((activation, if activation.saves_output() { var } else { before }, before))
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (_, a) in Activation::ALL {
+        // The accuracy of the driver's exp enters: WGSL grants it 3 + 2 |x| ulp.
+        cases.push(Case::new(Activate(a)).input([13, 5]).tolerance(Tolerance::value(24.0)).gradient());
+        let wide = (-200..=200).map(|i| i as f32 * 5.0 + 0.25).collect();
+        cases.push(Case::new(Activate(a)).values([401], wide).tolerance(Tolerance::value(24.0)));
+        cases.push(Case::new(Slope(a)).input([7, 9]).input([7, 9]).tolerance(Tolerance::value(24.0)));
+    }
+    cases
+}

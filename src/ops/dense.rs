@@ -1,0 +1,213 @@
+//! The dense layer y = act(x W^T + b), and its two backward products.
+
+use super::activation::{Slope, activation_before};
+use super::case::{Case, Tolerance};
+use super::gemm::{Contiguous, gemm};
+use super::{Activation, Add, Io, Op, Specs, expect_count, expect_shape};
+use crate::error::{Error, Result};
+use crate::graph::{Reverse, Spec};
+use crate::kernel::{Kernel, Target};
+use crate::matmul::{Matrix, matmul};
+use crate::par;
+use crate::scalar::Scalar;
+
+/// y = act(z), z = x W^T + b.
+///
+/// *Shapes*: x [B, I], w [O, I], b [O], y and z [B, O]; z is stored only when the derivative needs it.
+/// *Gradient*: dW = dz^T x, db = sum over B of dz, dx = dz W. When x is the output of an activation that nothing else
+/// reads, that activation's derivative is applied in the same product.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense {
+    /// The fused activation.
+    pub activation: Activation,
+}
+
+const SHADER: &str = include_str!("../../shaders/dense.wgsl");
+
+impl Op for Dense {
+    fn name(&self) -> &'static str {
+        "dense"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("dense", inputs, 3)?;
+        let (x, w, b) = (&inputs[0].shape, &inputs[1].shape, &inputs[2].shape);
+        if x.len() != 2 || w.len() != 2 || x[1] != w[1] || *b != [w[0]] {
+            let text = format!("expected x [B, I], w [O, I], b [O]; got x {x:?}, w {w:?}, b {b:?}");
+            return Err(Error::shape("dense", text));
+        }
+        let y = Spec::f32([x[0], w[0]]);
+        Ok(match self.activation {
+            Activation::None => vec![y],
+            a if a.saves_output() => vec![y.clone(), y.phantom()],
+            _ => vec![y.clone(), y],
+        })
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        let ((b, i), (o, _)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
+        let kernel = Kernel::new("dense.wgsl", SHADER, "gemm")
+            .flag("FORWARD", true)
+            .flag("SAVE", specs.outputs.len() == 2 && specs.outputs[1].stored() > 0)
+            .hyper("ACT", self.activation as u32 as f64);
+        gemm(kernel, [b, o, i], Contiguous::Inner, Contiguous::Inner, target)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let ((b, i), (o, _)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
+        let (x, w, bias, y) = (io.input(0), io.input(1), io.input(2), io.output(0));
+        y.chunks_mut(o).for_each(|row| row.copy_from_slice(bias));
+        matmul(y, Matrix::new(x, b, i), Matrix::new(w, o, i).t(), true);
+        if io.specs.outputs.get(1).is_some_and(|z| z.stored() > 0) {
+            io.output(1).copy_from_slice(y);
+        }
+        if self.activation != Activation::None {
+            par::chunks(y, |_, y| y.iter_mut().for_each(|v| *v = self.activation.apply(*v)));
+        }
+    }
+
+    fn reverse(&self, r: &mut Reverse) -> Result<()> {
+        let after = if self.activation == Activation::None { None } else { r.d(1) };
+        let from_y = match (r.d(0), self.activation) {
+            (Some(dy), Activation::None) => Some(dy),
+            (Some(dy), a) => {
+                let saved = if a.saves_output() { r.output(0) } else { r.output(1) };
+                Some(r.graph.apply(Slope(a), &[dy, saved])?[0])
+            }
+            (None, _) => None,
+        };
+        let dz = match (from_y, after) {
+            (Some(a), Some(b)) => r.graph.apply(Add, &[a, b])?[0],
+            (Some(d), None) | (None, Some(d)) => d,
+            (None, None) => return Ok(()),
+        };
+        let (x, w) = (r.input(0), r.input(1));
+        if r.wants(1) || r.wants(2) {
+            let d = r.graph.apply(DenseWeight, &[dz, x])?;
+            r.give(1, d[0]);
+            r.give(2, d[1]);
+        }
+        if r.wants(0) {
+            match activation_before(r.graph, x).filter(|_| r.sole_use(x)) {
+                Some((activation, saved, before)) if activation != Activation::None => {
+                    let d = r.graph.apply(DenseInput { activation }, &[dz, w, saved])?[0];
+                    r.give_to(before, d);
+                }
+                _ => {
+                    let dx = r.graph.apply(DenseInput { activation: Activation::None }, &[dz, w])?[0];
+                    r.give(0, dx);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// dx = (dz W) act'(saved): dz [B, O], w [O, I], saved [B, I] (absent without activation), dx [B, I].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DenseInput {
+    pub activation: Activation,
+}
+
+impl Op for DenseInput {
+    fn name(&self) -> &'static str {
+        "dense_input"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let count = if self.activation == Activation::None { 2 } else { 3 };
+        expect_count("dense_input", inputs, count)?;
+        let ((b, o), (_, i)) = (inputs[0].rows(), inputs[1].rows());
+        expect_shape("dense_input", "w", &inputs[1], &[o, i])?;
+        if count == 3 {
+            expect_shape("dense_input", "saved", &inputs[2], &[b, i])?;
+        }
+        Ok(vec![Spec::f32([b, i])])
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
+        let kernel = Kernel::new("dense.wgsl", SHADER, "gemm")
+            .flag("INPUT", true)
+            .flag("SLOPE", self.activation != Activation::None)
+            .hyper("ACT", self.activation as u32 as f64);
+        gemm(kernel, [b, i, o], Contiguous::Inner, Contiguous::Outer, target)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
+        let dx = io.output(0);
+        matmul(dx, Matrix::new(io.input(0), b, o), Matrix::new(io.input(1), o, i), false);
+        if self.activation != Activation::None {
+            let saved = io.input(2);
+            par::chunks(dx, |start, dx| {
+                for i in 0..dx.len() {
+                    dx[i] *= self.activation.slope(saved[start + i]);
+                }
+            });
+        }
+    }
+}
+
+/// dW = dz^T x and db = sum over B of dz: dz [B, O], x [B, I], dw [O, I], db [O].
+///
+/// On the GPU both come from one product, with a column of ones added to x.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DenseWeight;
+
+impl Op for DenseWeight {
+    fn name(&self) -> &'static str {
+        "dense_weight"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("dense_weight", inputs, 2)?;
+        let ((b, o), (_, i)) = (inputs[0].rows(), inputs[1].rows());
+        expect_shape("dense_weight", "x", &inputs[1], &[b, i])?;
+        Ok(vec![Spec::f32([o, i]), Spec::f32([o])])
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
+        let kernel = Kernel::new("dense.wgsl", SHADER, "gemm").flag("WEIGHT", true);
+        gemm(kernel, [o, i + 1, b], Contiguous::Outer, Contiguous::Outer, target)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
+        let (dz, x) = (io.input(0), io.input(1));
+        matmul(io.output(0), Matrix::new(dz, b, o).t(), Matrix::new(x, b, i), false);
+        let db = io.output(1);
+        db.fill(S::ZERO);
+        for row in dz.chunks(o) {
+            db.iter_mut().zip(row).for_each(|(s, d)| *s += *d);
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // Ragged sizes around the tiles of 16, 32 and 64, tall, wide and single.
+    for (b, i, o) in [(1, 1, 1), (7, 3, 5), (64, 16, 64), (65, 33, 63), (3, 129, 17), (130, 20, 31)] {
+        let terms = Tolerance::terms(3.0, i);
+        for activation in [Activation::None, Activation::Relu] {
+            cases.push(Case::new(Dense { activation }).input([b, i]).input([o, i]).input([o]).tolerance(terms));
+        }
+        cases.push(
+            Case::new(DenseInput { activation: Activation::None })
+                .input([b, o])
+                .input([o, i])
+                .tolerance(Tolerance::terms(2.0, o)),
+        );
+        cases.push(Case::new(DenseWeight).input([b, o]).input([b, i]).tolerance(Tolerance::terms(2.0, b)));
+    }
+    for (_, activation) in Activation::ALL {
+        let case = Case::new(Dense { activation }).input([5, 6]).input([7, 6]).input([7]);
+        cases.push(case.tolerance(Tolerance::terms(24.0, 6)).gradient());
+        if activation != Activation::None {
+            let case = Case::new(DenseInput { activation }).input([4, 7]).input([7, 9]).input([4, 9]);
+            cases.push(case.tolerance(Tolerance::terms(24.0, 7)));
+        }
+    }
+    cases
+}

@@ -1,0 +1,50 @@
+//! t [B] = one number of a table, chosen by the step: how a sampling loop knows the time.
+
+use super::case::{Case, Tolerance};
+use super::{Io, Op, Specs, expect_count};
+use crate::error::Result;
+use crate::graph::Spec;
+use crate::kernel::{Kernel, Target};
+use crate::scalar::Scalar;
+
+/// y[i] = table[min(step, K - 1), 0].
+///
+/// *Shapes*: table [K, C], y [B].
+#[derive(Clone, Copy, Debug)]
+pub struct FillRow {
+    /// B.
+    pub batch: usize,
+}
+
+impl Op for FillRow {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("fill", inputs, 1)?;
+        Ok(vec![Spec::f32([self.batch])])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let (k, c) = specs.inputs[0].rows();
+        Kernel::new("fill.wgsl", include_str!("../../shaders/fill.wgsl"), "fill")
+            .dim("B", self.batch)
+            .dim("K", k)
+            .dim("C", c)
+            .over(self.batch)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (k, c) = io.specs.inputs[0].rows();
+        let at = (io.clock.step as usize).min(k - 1);
+        io.output(0).fill(io.input(0)[at * c]);
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(FillRow { batch: 70 }).input([5, 3]).clock(1, 3).tolerance(Tolerance::exact()),
+        Case::new(FillRow { batch: 1 }).input([5, 8]).clock(1, 9).tolerance(Tolerance::exact()),
+    ]
+}

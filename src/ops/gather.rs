@@ -1,0 +1,106 @@
+//! The rows of this step's batch, from data that stays on the device.
+
+use std::fmt::Write;
+
+use super::case::{Case, Tolerance};
+use super::{Io, Op, Specs};
+use crate::error::{Error, Result};
+use crate::graph::{Data, Graph, Spec, Var};
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::random::permuted;
+use crate::scalar::Scalar;
+
+/// y[b] = data[p(b)], p a permutation of the n samples that changes with each epoch.
+///
+/// Without replacement: an epoch is floor(n / B) steps, and the n mod B samples left over are others each time.
+/// *Shapes*: data in one or more parts, together [n, ...]; y [B, ...].
+#[derive(Clone, Copy, Debug)]
+pub struct Gather {
+    /// B.
+    pub batch: usize,
+    /// Samples in every part but the last.
+    pub rows_per_part: usize,
+    /// The random stream of the permutation.
+    pub stream: u32,
+}
+
+impl Data {
+    /// This step's batch of `batch` samples, shuffled without replacement.
+    ///
+    /// # Errors
+    /// When the batch is empty or larger than the data.
+    pub fn batch(&self, g: &mut Graph, batch: usize) -> Result<Var> {
+        let n = self.shape[0];
+        if batch == 0 || batch > n {
+            return Err(Error::setting(format!("a batch of {batch} from {n} samples; use a batch of 1 to {n}")));
+        }
+        let op = Gather { batch, rows_per_part: self.rows_per_chunk, stream: g.stream() };
+        Ok(g.apply(op, &self.chunks)?[0])
+    }
+}
+
+impl Op for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let first = inputs.first().ok_or_else(|| Error::shape("gather", "needs data"))?;
+        Ok(vec![Spec::f32([&[self.batch], &first.shape[1..]].concat())])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let d = specs.inputs[0].rows().1;
+        let lanes = d.next_power_of_two().min(64);
+        let n: usize = specs.inputs.iter().map(|s| s.rows().0).sum();
+        Kernel::new("gather.wgsl", include_str!("../../shaders/gather.wgsl"), "gather")
+            .part("parts", parts(specs.inputs.len()))
+            .dim("B", self.batch)
+            .dim("D", d)
+            .dim("COUNT", n)
+            .dim("ROWS", self.rows_per_part)
+            .hyper("STREAM", self.stream as f64)
+            .tune("LANES", lanes as u32)
+            .over(self.batch * lanes)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let d = io.specs.inputs[0].rows().1;
+        let n: usize = io.specs.inputs.iter().map(|s| s.rows().0).sum();
+        let (clock, per_epoch) = (io.clock, (n / self.batch) as u32);
+        let (epoch, first) = (clock.step / per_epoch, (clock.step % per_epoch) as usize * self.batch);
+        let y = io.output(0);
+        let io = &*io;
+        par::rows(y, d, |b, y| {
+            let row = permuted((first + b) as u32, n as u32, epoch, self.stream, clock.seed) as usize;
+            let part = io.input(row / self.rows_per_part);
+            y.copy_from_slice(&part[row % self.rows_per_part * d..][..d]);
+        });
+    }
+}
+
+/// The bindings of the parts, and the function that reads element `i` of row `row`.
+fn parts(count: usize) -> String {
+    let mut s = String::new();
+    for p in 0..count {
+        writeln!(s, "@group(0) @binding({}) var<storage, read> data_{p}: array<f32>;", p + 1).expect("to a string");
+    }
+    s.push_str("fn element(row: u32, i: u32) -> f32 {\n  let at = (row % ROWS) * D + i;\n  switch row / ROWS {\n");
+    for p in 1..count {
+        writeln!(s, "    case {p}u: {{ return data_{p}[at]; }}").expect("to a string");
+    }
+    s.push_str("    default: { return data_0[at]; }\n  }\n}\n");
+    s
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let op = |batch, rows_per_part| Gather { batch, rows_per_part, stream: 2 };
+    vec![
+        Case::new(op(1, 1)).input([1, 3]).tolerance(Tolerance::exact()),
+        Case::new(op(5, 17)).input([17, 2]).clock(3, 1).tolerance(Tolerance::exact()),
+        Case::new(op(32, 100)).input([100, 129]).clock(3, 10).tolerance(Tolerance::exact()),
+        // Three parts of 40, 40 and 7 rows.
+        Case::new(op(29, 40)).input([40, 5]).input([40, 5]).input([7, 5]).clock(9, 7).tolerance(Tolerance::exact()),
+    ]
+}

@@ -1,0 +1,106 @@
+//! The noise addition layer: draws t and eps, and makes x_t and the target that the network learns.
+
+use super::case::{Case, Tolerance};
+use super::{Io, Op, Specs, expect_count, expect_shape};
+use crate::diffusion::Prediction;
+use crate::error::Result;
+use crate::graph::Spec;
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::random::{below, normals};
+use crate::scalar::Scalar;
+
+/// x_t = a_t x0 + s_t eps, with t uniform in 0..T and eps standard normal, one t per row.
+///
+/// *Shapes*: x0 [B, ...], table [T, 2] with rows (a_t, s_t) = (sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t)); outputs x_t
+/// and target like x0, t [B]. *Units*: t in steps, from 0. The target is eps, x0, or v = a_t eps - s_t x0.
+/// *Gradient*: none; the data is not trained. *Accuracy*: the transform of Box and Muller to 1e-6 of its radius.
+/// *Source*: Ho et al. 2020, eq. 4; v: Salimans and Ho 2022, section 4.
+#[derive(Clone, Copy, Debug)]
+pub struct Noise {
+    /// What the network predicts.
+    pub prediction: Prediction,
+    /// The random stream of eps; that of t is the next.
+    pub stream: u32,
+}
+
+impl Noise {
+    /// Blocks of four elements in a row.
+    fn blocks(cols: usize) -> usize {
+        cols.div_ceil(4)
+    }
+}
+
+impl Op for Noise {
+    fn name(&self) -> &'static str {
+        "noise"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("noise", inputs, 2)?;
+        let (steps, _) = inputs[1].rows();
+        expect_shape("noise", "table", &inputs[1], &[steps, 2])?;
+        let x0 = inputs[0].shape.clone();
+        let rows = inputs[0].rows().0;
+        Ok(vec![Spec::f32(x0.clone()), Spec::f32(x0), Spec::f32([rows])])
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        let (rows, cols) = specs.inputs[0].rows();
+        // Several blocks per invocation share the row's t; a GPU has lanes to spare, a software rasterizer has not.
+        let share = if target.software { 8 } else { 1 };
+        let lanes = Self::blocks(cols).div_ceil(share).next_power_of_two().min(64);
+        Kernel::new("noise.wgsl", include_str!("../../shaders/noise.wgsl"), "noise")
+            .dim("B", rows)
+            .dim("D", cols)
+            .dim("T", specs.inputs[1].rows().0)
+            .hyper("STREAM", self.stream as f64)
+            .hyper("PREDICTION", self.prediction as u32 as f64)
+            .tune("LANES", lanes as u32)
+            .over(rows * lanes)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (_, cols) = io.specs.inputs[0].rows();
+        let (x0, table) = (io.input(0), io.input(1));
+        let (x_t, target, t) = (io.output(0), io.output(1), io.output(2));
+        let (clock, steps, blocks) = (io.clock, table.len() / 2, Self::blocks(cols));
+        let draw_t = |row: usize| below(clock.words(self.stream + 1, row as u32)[0], steps as u32) as usize;
+        t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(draw_t(row) as f64));
+        par::rows2(x_t, cols, target, cols, |row, x_t, target| {
+            let at = draw_t(row);
+            let (a, s) = (table[2 * at], table[2 * at + 1]);
+            for block in 0..blocks {
+                let z = normals::<S>(clock.words(self.stream, (row * blocks + block) as u32));
+                for (i, eps) in (4 * block..cols.min(4 * block + 4)).zip(z) {
+                    let x = x0[row * cols + i];
+                    x_t[i] = a * x + s * eps;
+                    target[i] = match self.prediction {
+                        Prediction::Epsilon => eps,
+                        Prediction::X0 => x,
+                        Prediction::V => a * eps - s * x,
+                    };
+                }
+            }
+        });
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let table: Vec<f32> = (0..50).flat_map(|t| [(1.0 - t as f32 / 60.0).sqrt(), (t as f32 / 60.0).sqrt()]).collect();
+    let mut cases = Vec::new();
+    for (shape, prediction) in [
+        (vec![1, 1], Prediction::Epsilon),
+        (vec![9, 7], Prediction::V),
+        (vec![33, 100], Prediction::Epsilon),
+        (vec![5, 1, 28, 28], Prediction::X0),
+        (vec![3, 2, 129], Prediction::V),
+    ] {
+        let op = Noise { prediction, stream: 5 };
+        cases.push(
+            // The radius is at most 6.7; polynomials and the square root add some ulp to it.
+            Case::new(op).input(shape).values([50, 2], table.clone()).clock(77, 3).tolerance(Tolerance::absolute(40.0)),
+        );
+    }
+    cases
+}

@@ -1,0 +1,328 @@
+//! The optimizers: one dispatch over the slabs does clipping, the step, and the moving average.
+
+use super::case::{Case, Tolerance};
+use super::{Io, Op, Reduce, Reduction, Specs, SquaredNorm, expect_count, expect_shape};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Slab, Spec, Var};
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::scalar::Scalar;
+
+/// The step rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// b = momentum b + g, p -= lr b; with Nesterov p -= lr (g + momentum b). PyTorch's convention.
+    Sgd {
+        /// 0 for plain gradient descent.
+        momentum: f64,
+        /// Look ahead.
+        nesterov: bool,
+    },
+    /// m = b1 m + (1-b1) g, v = b2 v + (1-b2) g^2, p -= lr m' / (sqrt(v') + eps), m' and v' bias-corrected.
+    /// Kingma and Ba 2015, algorithm 1; decoupled decay: Loshchilov and Hutter 2019, algorithm 2.
+    Adam {
+        /// Decay of the first moment.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        epsilon: f64,
+        /// Epsilon is added before the bias correction (Keras; "epsilon hat" in the paper).
+        keras: bool,
+        /// p is first multiplied by 1 - lr * this (AdamW).
+        weight_decay: f64,
+    },
+}
+
+/// The learning rate over the steps k = 0, 1, ...
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// Always the same.
+    Constant,
+    /// k / warmup, then half a cosine down to 0 at `total`: Loshchilov and Hutter 2017 (SGDR), eq. 5.
+    Cosine {
+        /// Steps of linear growth from 0.
+        warmup: u32,
+        /// The step at which 0 is reached.
+        total: u32,
+    },
+}
+
+impl Decay {
+    /// The factor of the learning rate at step k.
+    pub fn factor(self, k: u32) -> f64 {
+        match self {
+            Decay::Constant => 1.0,
+            Decay::Cosine { warmup, .. } if k < warmup => k as f64 / warmup as f64,
+            Decay::Cosine { warmup, total } => {
+                let progress = ((k - warmup) as f64 / (total.saturating_sub(warmup).max(1)) as f64).min(1.0);
+                0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
+        }
+    }
+}
+
+/// An optimizer and its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Optimizer {
+    /// The step rule.
+    pub rule: Rule,
+    /// The learning rate.
+    pub lr: f64,
+    /// Its course over the steps.
+    pub decay: Decay,
+    /// Clips the gradient's global norm to this.
+    pub clip: Option<f64>,
+    /// Keeps a moving average of the weights: average = d average + (1 - d) p.
+    pub ema: Option<f64>,
+}
+
+impl Optimizer {
+    /// Adam with the usual moments 0.9 and 0.999, epsilon 1e-8.
+    pub fn adam(lr: f64) -> Self {
+        Self::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, keras: false, weight_decay: 0.0 }, lr)
+    }
+
+    /// Adam with Keras' epsilon: 1e-7, before the bias correction.
+    pub fn adam_keras(lr: f64) -> Self {
+        Self::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, keras: true, weight_decay: 0.0 }, lr)
+    }
+
+    /// Adam with decoupled weight decay.
+    pub fn adamw(lr: f64, weight_decay: f64) -> Self {
+        Self::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, keras: false, weight_decay }, lr)
+    }
+
+    /// Gradient descent, with momentum when it is not 0.
+    pub fn sgd(lr: f64, momentum: f64, nesterov: bool) -> Self {
+        Self::new(Rule::Sgd { momentum, nesterov }, lr)
+    }
+
+    /// A rule at a constant learning rate, without clipping and average.
+    pub fn new(rule: Rule, lr: f64) -> Self {
+        Self { rule, lr, decay: Decay::Constant, clip: None, ema: None }
+    }
+
+    /// By name, with the settings that golden values and papers use.
+    ///
+    /// # Errors
+    /// With the names there are.
+    pub fn named(name: &str, lr: f64, momentum: f64, weight_decay: f64) -> Result<Self> {
+        Ok(match name {
+            "sgd" => Self::sgd(lr, 0.0, false),
+            "sgd_momentum" => Self::sgd(lr, momentum, false),
+            "sgd_nesterov" => Self::sgd(lr, momentum, true),
+            "adam" => Self::adam(lr),
+            "adam_keras" => Self::adam_keras(lr),
+            "adamw" => Self::adamw(lr, weight_decay),
+            _ => return Err(Error::unknown("optimizer", name, &OPTIMIZERS)),
+        })
+    }
+
+    /// The moments it keeps.
+    pub fn moments(&self) -> &'static [Slab] {
+        match self.rule {
+            Rule::Sgd { momentum: 0.0, .. } => &[],
+            Rule::Sgd { .. } => &[Slab::First],
+            Rule::Adam { .. } => &[Slab::First, Slab::Second],
+        }
+    }
+}
+
+/// The names of [`Optimizer::named`].
+pub const OPTIMIZERS: [&str; 6] = ["sgd", "sgd_momentum", "sgd_nesterov", "adam", "adam_keras", "adamw"];
+
+impl Graph {
+    /// Adds the reverse pass of `loss` and the optimizer's step.
+    ///
+    /// # Errors
+    /// When `loss` is not a loss, an op has no reverse rule, or a setting is out of range.
+    pub fn minimize(&mut self, loss: Var, optimizer: Optimizer) -> Result<Option<Var>> {
+        self.backward(&[loss], &[])?;
+        self.optimize(optimizer)
+    }
+
+    /// Adds the optimizer's step for gradients that are in their slab; returns the gradient norm when clipping.
+    pub fn optimize(&mut self, optimizer: Optimizer) -> Result<Option<Var>> {
+        check(&optimizer)?;
+        self.mark_optimized()?;
+        let mut inputs = vec![self.slab(Slab::Grads)];
+        let mut norm = None;
+        if let Some(max) = optimizer.clip {
+            let partials = self.apply(SquaredNorm, &inputs)?[0];
+            let out = self.apply(Reduce(Reduction::Clip { max }), &[partials])?;
+            inputs.push(out[1]);
+            norm = Some(out[0]);
+        }
+        let mut updates = vec![self.slab(Slab::Params)];
+        updates.extend(optimizer.moments().iter().map(|&m| self.slab(m)));
+        if optimizer.ema.is_some() {
+            updates.push(self.start_ema());
+        }
+        self.apply_to(optimizer, &inputs, &updates)?;
+        Ok(norm)
+    }
+}
+
+fn check(o: &Optimizer) -> Result<()> {
+    let unit = |x: f64| (0.0..1.0).contains(&x);
+    if !(o.lr.is_finite() && o.lr >= 0.0) {
+        return Err(Error::setting(format!("a learning rate of {}; use a positive number such as 0.001", o.lr)));
+    }
+    if o.clip.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
+        return Err(Error::setting("the gradient norm is clipped to a positive number, such as 1"));
+    }
+    if o.ema.is_some_and(|d| !unit(d)) {
+        return Err(Error::setting("the decay of the moving average lies in [0, 1), such as 0.999"));
+    }
+    let fine = match o.rule {
+        Rule::Sgd { momentum, .. } => unit(momentum),
+        Rule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
+            unit(beta1) && unit(beta2) && epsilon > 0.0 && weight_decay >= 0.0
+        }
+    };
+    if fine { Ok(()) } else { Err(Error::setting(format!("{:?} has a value out of range", o.rule))) }
+}
+
+impl Op for Optimizer {
+    fn name(&self) -> &'static str {
+        "optimizer"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let reads = 1 + self.clip.is_some() as usize;
+        expect_count("optimizer", inputs, reads + 1 + self.moments().len() + self.ema.is_some() as usize)?;
+        for slab in &inputs[reads..] {
+            expect_shape("optimizer", "a slab", slab, &inputs[0].shape)?;
+        }
+        Ok(vec![])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let n = specs.inputs[0].len();
+        let mut kernel = Kernel::new("optimizer.wgsl", include_str!("../../shaders/optimizer.wgsl"), "update")
+            .dim("N", n)
+            .hyper("LR", self.lr)
+            .flag("CLIP", self.clip.is_some());
+        if let Some(decay) = self.ema {
+            kernel = kernel.flag("EMA", true).hyper("EMA_KEEP", decay).hyper("EMA_TAKE", 1.0 - decay);
+        }
+        if let Decay::Cosine { warmup, total } = self.decay {
+            kernel = kernel.flag("COSINE", true).hyper("WARMUP", warmup as f64).hyper("TOTAL", total as f64);
+        }
+        match self.rule {
+            Rule::Sgd { momentum, nesterov } => {
+                kernel.flag("MOMENTUM", momentum != 0.0).flag("NESTEROV", nesterov).hyper("BETA1", momentum)
+            }
+            Rule::Adam { beta1, beta2, epsilon, keras, weight_decay } => kernel
+                .flag("ADAM", true)
+                .flag("KERAS", keras)
+                .hyper("BETA1", beta1)
+                .hyper("TAKE1", 1.0 - beta1)
+                .hyper("LOG_BETA1", beta1.ln().max(-100.0))
+                .hyper("BETA2", beta2)
+                .hyper("TAKE2", 1.0 - beta2)
+                .hyper("LOG_BETA2", beta2.ln().max(-100.0))
+                .hyper("EPSILON", epsilon)
+                .hyper("WEIGHT_DECAY", weight_decay),
+        }
+        .over(n)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let grads = io.input(0);
+        let factor = if self.clip.is_some() { io.input(1)[0] } else { S::ONE };
+        let lr = self.lr * self.decay.factor(io.clock.step);
+        let moments = self.moments().len();
+        let params = io.update(0);
+        match self.rule {
+            Rule::Sgd { nesterov, momentum } => {
+                let mut none = [];
+                let buffer = if moments == 1 { io.update(1) } else { &mut none[..] };
+                sgd(params, buffer, grads, factor, S::of(lr), S::of(momentum), nesterov);
+            }
+            Rule::Adam { .. } => self.adam_step(params, io.update(1), io.update(2), grads, factor, lr, io.clock.step),
+        }
+        if let Some(decay) = self.ema {
+            let (keep, take) = (S::of(decay), S::of(1.0 - decay));
+            let params = &*params;
+            par::chunks(io.update(1 + moments), |start, ema| {
+                for i in 0..ema.len() {
+                    ema[i] = keep * ema[i] + take * params[start + i];
+                }
+            });
+        }
+    }
+}
+
+fn sgd<S: Scalar>(p: &mut [S], buffer: &mut [S], g: &[S], factor: S, lr: S, momentum: S, nesterov: bool) {
+    if buffer.is_empty() {
+        return par::chunks(p, |start, p| {
+            for i in 0..p.len() {
+                p[i] -= lr * (factor * g[start + i]);
+            }
+        });
+    }
+    let n = p.len();
+    par::rows2(p, n.min(1 << 14), buffer, n.min(1 << 14), |row, p, b| {
+        for i in 0..p.len() {
+            let g = factor * g[row * n.min(1 << 14) + i];
+            b[i] = momentum * b[i] + g;
+            p[i] -= lr * if nesterov { g + momentum * b[i] } else { b[i] };
+        }
+    });
+}
+
+impl Optimizer {
+    #[allow(clippy::too_many_arguments)] // three slabs, the gradient and three numbers: grouping them would hide them
+    fn adam_step<S: Scalar>(&self, p: &mut [S], m: &mut [S], v: &mut [S], g: &[S], factor: S, lr: f64, step: u32) {
+        use rayon::prelude::*;
+        let Rule::Adam { beta1, beta2, epsilon, keras, weight_decay } = self.rule else { return };
+        let t = (step + 1) as f64;
+        let (correct1, correct2) = (1.0 - beta1.powf(t), 1.0 - beta2.powf(t));
+        let (keep1, take1, keep2, take2) = (S::of(beta1), S::of(1.0 - beta1), S::of(beta2), S::of(1.0 - beta2));
+        let shrink = S::of(1.0 - lr * weight_decay);
+        let rate = S::of(lr / correct1);
+        let root = S::of(1.0 / correct2.sqrt());
+        // Keras adds epsilon to sqrt(v) before the correction: the same as a larger epsilon after it.
+        let epsilon = S::of(if keras { epsilon / correct2.sqrt() } else { epsilon });
+        const CHUNK: usize = 1 << 14;
+        let parts = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
+        parts.zip(g.par_chunks(CHUNK)).for_each(|(((p, m), v), g)| {
+            for i in 0..p.len() {
+                let g = factor * g[i];
+                m[i] = keep1 * m[i] + take1 * g;
+                v[i] = keep2 * v[i] + take2 * (g * g);
+                p[i] = shrink * p[i] - rate * (m[i] / (v[i].sqrt() * root + epsilon));
+            }
+        });
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let positive = |n: usize| (0..n).map(|i| 0.02 + (i % 7) as f32 * 0.1).collect::<Vec<f32>>();
+    let decays = [Decay::Constant, Decay::Cosine { warmup: 3, total: 10 }];
+    for (i, name) in OPTIMIZERS.iter().enumerate() {
+        for (step, n) in [(0, 65), (1, 1), (4, 300), (20_000, 7)] {
+            let mut op = Optimizer::named(name, 0.01, 0.9, 0.1).expect("a listed name");
+            op.decay = decays[(i + step as usize) % 2];
+            op.ema = (i % 2 == 0).then_some(0.9);
+            op.clip = (i % 3 == 0).then_some(1.0);
+            let mut case = Case::new(op).input([n]);
+            if op.clip.is_some() {
+                case = case.values([1], vec![0.5]);
+            }
+            case = case.update([n], positive(n));
+            for _ in op.moments() {
+                case = case.update([n], positive(n));
+            }
+            if op.ema.is_some() {
+                case = case.update([n], positive(n));
+            }
+            cases.push(case.clock(1, step).tolerance(Tolerance::value(8.0)));
+        }
+    }
+    cases
+}

@@ -1,0 +1,154 @@
+//! Sums in a fixed order: stage one makes partial sums, stage two one number.
+
+use rayon::prelude::*;
+
+use super::case::{Case, Tolerance};
+use super::{Io, Op, Specs, expect_count};
+use crate::error::Result;
+use crate::graph::{HISTORY, Spec};
+use crate::kernel::{Kernel, Target};
+use crate::scalar::Scalar;
+
+/// How stage one cuts n elements: `groups` chunks of `chunk`, one partial sum each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split {
+    pub groups: usize,
+    pub chunk: usize,
+    n: usize,
+}
+
+impl Split {
+    pub fn new(n: usize) -> Self {
+        let groups = n.div_ceil(1024).clamp(1, 256);
+        let chunk = n.div_ceil(groups);
+        Self { groups: n.div_ceil(chunk), chunk, n }
+    }
+
+    pub fn kernel(self, kernel: Kernel) -> Kernel {
+        kernel.dim("N", self.n).dim("CHUNK", self.chunk).groups(self.groups)
+    }
+
+    /// partials[g] = sum over the chunk of `term(i, &mut each[i])`.
+    pub fn sums<S: Scalar>(self, partials: &mut [S], each: &mut [S], term: impl Fn(usize, &mut S) -> S + Sync) {
+        let one = |(g, (p, part)): (usize, (&mut S, &mut [S]))| {
+            *p = sum(part.iter_mut().enumerate().map(|(i, e)| term(g * self.chunk + i, e)));
+        };
+        if self.n < 1 << 14 {
+            partials.iter_mut().zip(each.chunks_mut(self.chunk)).enumerate().for_each(one);
+        } else {
+            partials.par_iter_mut().zip(each.par_chunks_mut(self.chunk)).enumerate().for_each(one);
+        }
+    }
+}
+
+/// A sum in eight interleaved parts, so that it vectorizes and its error grows more slowly.
+fn sum<S: Scalar>(terms: impl Iterator<Item = S>) -> S {
+    let mut parts = [S::ZERO; 8];
+    for (i, term) in terms.enumerate() {
+        parts[i % 8] += term;
+    }
+    parts.into_iter().sum()
+}
+
+/// partials[g] = sum of x^2 over chunk g: stage one of a global norm.
+///
+/// *Shapes*: x any, partials [G].
+#[derive(Clone, Copy, Debug)]
+pub struct SquaredNorm;
+
+impl Op for SquaredNorm {
+    fn name(&self) -> &'static str {
+        "squared_norm"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("squared_norm", inputs, 1)?;
+        Ok(vec![Spec::f32([Split::new(inputs[0].len()).groups])])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let kernel = Kernel::new("reduce.wgsl", include_str!("../../shaders/reduce.wgsl"), "squares");
+        Split::new(specs.inputs[0].len()).kernel(kernel)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let x = io.input(0);
+        let split = Split::new(x.len());
+        for (partial, part) in io.output(0).iter_mut().zip(x.chunks(split.chunk)) {
+            *partial = sum(part.iter().map(|&v| v * v));
+        }
+    }
+}
+
+/// What stage two makes of the partial sums.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reduction {
+    /// history = scale * sum.
+    Sum {
+        /// 1/N for a mean.
+        scale: f64,
+    },
+    /// history = sqrt(sum), and factor [1] = min(1, max / (norm + 1e-6)): global-norm clipping as in PyTorch's
+    /// `clip_grad_norm_` (Pascanu et al. 2013, algorithm 1).
+    Clip {
+        /// The largest norm that passes unchanged.
+        max: f64,
+    },
+}
+
+/// Stage two: partials [G] to one number per step, in a fixed order.
+#[derive(Clone, Copy, Debug)]
+pub struct Reduce(
+    /// What to make of the sum.
+    pub Reduction,
+);
+
+impl Op for Reduce {
+    fn name(&self) -> &'static str {
+        "reduce"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("reduce", inputs, 1)?;
+        Ok(match self.0 {
+            Reduction::Sum { .. } => vec![Spec::history()],
+            Reduction::Clip { .. } => vec![Spec::history(), Spec::f32([1])],
+        })
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let kernel = Kernel::new("reduce.wgsl", include_str!("../../shaders/reduce.wgsl"), "total");
+        let kernel = kernel.dim("N", specs.inputs[0].len()).dim("CHUNK", 0);
+        match self.0 {
+            Reduction::Sum { scale } => kernel.hyper("SCALE", scale),
+            Reduction::Clip { max } => kernel.flag("CLIP", true).hyper("SCALE", max),
+        }
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let total = sum(io.input(0).iter().copied());
+        let history = &mut io.output(0)[io.clock.step as usize % HISTORY];
+        match self.0 {
+            Reduction::Sum { scale } => *history = S::of(scale) * total,
+            Reduction::Clip { max } => {
+                let norm = total.sqrt();
+                *history = norm;
+                io.output(1)[0] = S::ONE.min(S::of(max) / (norm + S::of(1e-6)));
+            }
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for n in [1, 7, 256, 1025] {
+        cases.push(Case::new(SquaredNorm).input([n]).tolerance(Tolerance::terms(4.0, n)));
+        let op = Reduce(Reduction::Sum { scale: 0.25 });
+        cases.push(Case::new(op).input([n]).clock(0, 5).tolerance(Tolerance::terms(4.0, n)));
+        let positive = (0..n).map(|i| 0.1 + (i % 5) as f32 * 0.3).collect();
+        let op = Reduce(Reduction::Clip { max: 0.75 });
+        let tolerance = Tolerance::value(8.0 + (n as f64).sqrt());
+        cases.push(Case::new(op).values([n], positive).clock(0, 1030).tolerance(tolerance));
+    }
+    cases
+}
