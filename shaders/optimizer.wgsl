@@ -20,7 +20,7 @@ override EPSILON: f32; override WEIGHT_DECAY: f32;
 //#endif
 //#if EMA
 @group(0) @binding(5) var<storage, read_write> ema: array<f32>;
-override EMA_KEEP: f32; override EMA_TAKE: f32;
+override EMA_TAKE: f32;
 //#endif
 
 //#if COSINE
@@ -32,7 +32,12 @@ fn learning_rate() -> f32 {
   return LR * 0.5 * (1.0 + sin_cos_turns(u32(progress * 2147483648.0)).y);
 }
 //#else
+//#if INVERSE_SQRT
+override HOLD: u32;
+fn learning_rate() -> f32 { return LR * sqrt(f32(HOLD) / f32(max(clock.step, HOLD))); }
+//#else
 fn learning_rate() -> f32 { return LR; }
+//#endif
 //#endif
 
 @compute @workgroup_size(WG)
@@ -75,6 +80,11 @@ fn update(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: v
 //#endif
   params[i] = p;
 //#if EMA
-  ema[i] = EMA_KEEP * ema[i] + EMA_TAKE * p;
+//#if EMA_WARMUP
+  let take = max(EMA_TAKE, 9.0 / (10.0 + f32(clock.step)));
+//#else
+  let take = EMA_TAKE;
+//#endif
+  ema[i] += take * (p - ema[i]);
 //#endif
 }

@@ -9,13 +9,16 @@ mod exec;
 mod graph;
 mod kernel;
 mod matmul;
+pub mod nn;
 pub mod ops;
 mod par;
 mod plan;
 pub mod plot;
 pub mod random;
 mod run;
+pub mod sample;
 mod scalar;
+pub mod train;
 
 pub use device::{AdapterKind, AdapterSummary, Device, adapters};
 pub use error::{Error, Result};

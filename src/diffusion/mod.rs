@@ -1,7 +1,9 @@
 //! The mathematics of diffusion: schedules, and samplers as tables, in f64 on the host.
 
+mod edm;
 mod sampler;
 mod schedule;
 
+pub use edm::*;
 pub use sampler::*;
 pub use schedule::*;

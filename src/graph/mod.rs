@@ -183,9 +183,10 @@ pub struct Parameter {
     pub name: String,
     /// PyTorch's shape: a weight is [out, in].
     pub shape: Vec<usize>,
-    pub(crate) var: Var,
+    /// Its tensor.
+    pub var: Var,
     /// Element offset in every slab.
-    pub(crate) offset: usize,
+    pub offset: usize,
 }
 
 /// Parameters start at multiples of 256 bytes, the offset any adapter accepts for a binding.
@@ -207,6 +208,7 @@ pub struct Graph {
     losses: HashMap<Var, (Var, Var)>,
     streams: u32,
     optimized: bool,
+    seed: u64,
 }
 
 /// Data resident on the device: n samples of one shape.
@@ -221,6 +223,16 @@ impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty graph whose parameters get initial values from `seed`.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// The seed of the initial values.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Adds `op` over `inputs`; returns its outputs.

@@ -32,7 +32,7 @@ pub use fill::FillRow;
 pub use gather::Gather;
 pub use layer_norm::LayerNorm;
 pub use mse::Mse;
-pub use noise::Noise;
+pub use noise::{Noise, Noised};
 pub use optimizer::{Decay, Optimizer, Rule};
 pub use philox::Philox;
 pub use reduce::{Reduce, Reduction, SquaredNorm};

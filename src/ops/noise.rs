@@ -2,9 +2,9 @@
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
-use crate::diffusion::Prediction;
+use crate::diffusion::{Prediction, Schedule};
 use crate::error::Result;
-use crate::graph::Spec;
+use crate::graph::{Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
 use crate::par;
 use crate::random::{below, normals};
@@ -22,6 +22,30 @@ pub struct Noise {
     pub prediction: Prediction,
     /// The random stream of eps; that of t is the next.
     pub stream: u32,
+}
+
+/// What the noise addition layer makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Noised {
+    /// The noisy data.
+    pub x_t: Var,
+    /// What the network learns: eps, x0 or v.
+    pub target: Var,
+    /// The step of each row.
+    pub t: Var,
+}
+
+impl Graph {
+    /// Draws a step and noise for each row of x0 [B, ...].
+    pub fn noise(&mut self, x0: Var, schedule: &Schedule, prediction: Prediction) -> Result<Noised> {
+        let table = schedule.noise_table().into_iter().flatten().map(|v| v as f32).collect();
+        let table = self.constant([schedule.steps(), 2], table)?;
+        let stream = self.stream();
+        // The draw of t has a stream of its own.
+        self.stream();
+        let out = self.apply(Noise { prediction, stream }, &[x0, table])?;
+        Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
+    }
 }
 
 impl Noise {

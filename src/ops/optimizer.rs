@@ -47,6 +47,12 @@ pub enum Decay {
         /// The step at which 0 is reached.
         total: u32,
     },
+    /// 1 for `hold` steps, then sqrt(hold / k): it does not depend on how long the training will be.
+    /// Karras et al. 2024 (EDM2), eq. 67.
+    InverseSqrt {
+        /// Steps at the full rate.
+        hold: u32,
+    },
 }
 
 impl Decay {
@@ -54,6 +60,7 @@ impl Decay {
     pub fn factor(self, k: u32) -> f64 {
         match self {
             Decay::Constant => 1.0,
+            Decay::InverseSqrt { hold } => (hold.max(1) as f64 / k.max(hold.max(1)) as f64).sqrt(),
             Decay::Cosine { warmup, .. } if k < warmup => k as f64 / warmup as f64,
             Decay::Cosine { warmup, total } => {
                 let progress = ((k - warmup) as f64 / (total.saturating_sub(warmup).max(1)) as f64).min(1.0);
@@ -76,6 +83,8 @@ pub struct Optimizer {
     pub clip: Option<f64>,
     /// Keeps a moving average of the weights: average = d average + (1 - d) p.
     pub ema: Option<f64>,
+    /// The average forgets faster at first: d is at most (1 + k) / (10 + k) at step k.
+    pub ema_warmup: bool,
 }
 
 impl Optimizer {
@@ -101,7 +110,7 @@ impl Optimizer {
 
     /// A rule at a constant learning rate, without clipping and average.
     pub fn new(rule: Rule, lr: f64) -> Self {
-        Self { rule, lr, decay: Decay::Constant, clip: None, ema: None }
+        Self { rule, lr, decay: Decay::Constant, clip: None, ema: None, ema_warmup: false }
     }
 
     /// By name, with the settings that golden values and papers use.
@@ -206,11 +215,15 @@ impl Op for Optimizer {
             .hyper("LR", self.lr)
             .flag("CLIP", self.clip.is_some());
         if let Some(decay) = self.ema {
-            kernel = kernel.flag("EMA", true).hyper("EMA_KEEP", decay).hyper("EMA_TAKE", 1.0 - decay);
+            kernel = kernel.flag("EMA", true).hyper("EMA_TAKE", 1.0 - decay).flag("EMA_WARMUP", self.ema_warmup);
         }
-        if let Decay::Cosine { warmup, total } = self.decay {
-            kernel = kernel.flag("COSINE", true).hyper("WARMUP", warmup as f64).hyper("TOTAL", total as f64);
-        }
+        kernel = match self.decay {
+            Decay::Constant => kernel,
+            Decay::Cosine { warmup, total } => {
+                kernel.flag("COSINE", true).hyper("WARMUP", warmup as f64).hyper("TOTAL", total as f64)
+            }
+            Decay::InverseSqrt { hold } => kernel.flag("INVERSE_SQRT", true).hyper("HOLD", hold.max(1) as f64),
+        };
         match self.rule {
             Rule::Sgd { momentum, nesterov } => {
                 kernel.flag("MOMENTUM", momentum != 0.0).flag("NESTEROV", nesterov).hyper("BETA1", momentum)
@@ -245,11 +258,13 @@ impl Op for Optimizer {
             Rule::Adam { .. } => self.adam_step(params, io.update(1), io.update(2), grads, factor, lr, io.clock.step),
         }
         if let Some(decay) = self.ema {
-            let (keep, take) = (S::of(decay), S::of(1.0 - decay));
+            // The part taken from the new weights: 1 - d.
+            let k = io.clock.step as f64;
+            let take = S::of(if self.ema_warmup { (1.0 - decay).max(9.0 / (10.0 + k)) } else { 1.0 - decay });
             let params = &*params;
             par::chunks(io.update(1 + moments), |start, ema| {
                 for i in 0..ema.len() {
-                    ema[i] = keep * ema[i] + take * params[start + i];
+                    ema[i] += take * (params[start + i] - ema[i]);
                 }
             });
         }
@@ -303,12 +318,13 @@ impl Optimizer {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let positive = |n: usize| (0..n).map(|i| 0.02 + (i % 7) as f32 * 0.1).collect::<Vec<f32>>();
-    let decays = [Decay::Constant, Decay::Cosine { warmup: 3, total: 10 }];
+    let decays = [Decay::Constant, Decay::Cosine { warmup: 3, total: 10 }, Decay::InverseSqrt { hold: 3 }];
     for (i, name) in OPTIMIZERS.iter().enumerate() {
         for (step, n) in [(0, 65), (1, 1), (4, 300), (20_000, 7)] {
             let mut op = Optimizer::named(name, 0.01, 0.9, 0.1).expect("a listed name");
-            op.decay = decays[(i + step as usize) % 2];
+            op.decay = decays[(i + step as usize) % 3];
             op.ema = (i % 2 == 0).then_some(0.9);
+            op.ema_warmup = step > 0;
             op.clip = (i % 3 == 0).then_some(1.0);
             let mut case = Case::new(op).input([n]);
             if op.clip.is_some() {

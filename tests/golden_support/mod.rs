@@ -132,9 +132,19 @@ impl Case {
         self.tensor(tensor).shape.clone()
     }
 
+    /// What the manifest says a tensor is.
+    pub fn meaning(&self, tensor: &str) -> &str {
+        self.tensor(tensor).info["meaning"].as_str().unwrap_or_default()
+    }
+
     /// Whether `got` (the full tensor, row-major) agrees with the stored output within the manifest's tolerance; if
     /// not, the worst element.
     pub fn check(&self, tensor: &str, got: &[f64]) -> Result<(), String> {
+        self.measure(tensor, got).map(|_| ())
+    }
+
+    /// [`Case::check`], giving the largest error as a part of its tolerance.
+    pub fn measure(&self, tensor: &str, got: &[f64]) -> Result<f64, String> {
         let Some(stored) = self.tensors.get(tensor).filter(|_| self.outputs().contains(&tensor)) else {
             return Err(format!("{self}: there is no output {tensor:?}"));
         };
@@ -148,7 +158,7 @@ impl Case {
             Err(what) => return complain(what),
         };
         match compare(&got, &stored.values, &tolerances) {
-            Ok(()) => Ok(()),
+            Ok(part) => Ok(part),
             Err(what) => complain(what),
         }
     }
@@ -206,9 +216,10 @@ impl Tensor {
     }
 }
 
-/// `|got - want| <= tolerance` for every element, written so that NaN fails; else the worst element.
+/// `|got - want| <= tolerance` for every element, written so that NaN fails: the largest error as a part of its
+/// tolerance, else the worst element.
 #[allow(clippy::neg_cmp_op_on_partial_ord)] // NaN <= tolerance is false
-fn compare(got: &[f64], want: &[f64], tolerances: &[f64]) -> Result<(), String> {
+fn compare(got: &[f64], want: &[f64], tolerances: &[f64]) -> Result<f64, String> {
     if got.len() != want.len() || tolerances.len() != want.len() {
         return Err(format!("{} elements to compare with {}", got.len(), want.len()));
     }
@@ -222,7 +233,8 @@ fn compare(got: &[f64], want: &[f64], tolerances: &[f64]) -> Result<(), String> 
     };
     let bad: Vec<usize> = (0..want.len()).filter(failed).collect();
     let Some(worst) = bad.iter().copied().max_by(|i, j| excess(i).total_cmp(&excess(j))) else {
-        return Ok(());
+        let part = |i: usize| if got[i] == want[i] { 0.0 } else { excess(&i) };
+        return Ok((0..want.len()).map(part).fold(0.0, f64::max));
     };
     Err(format!(
         "{} of {} elements off, the worst at {worst}: got {:e}, want {:e}, tolerance {:e}",
@@ -255,7 +267,11 @@ fn bytes_of(path: &Path) -> Vec<u8> {
 /// is unsupported when one was not computed. Cases without outputs (shared inputs) are not counted.
 #[derive(Default)]
 pub struct Tally {
+    /// Where the values came from; it ends each line of the summary.
+    title: String,
     files: BTreeMap<String, Counts>,
+    /// Per file, the largest error as a part of its tolerance, and its tensor.
+    worst: BTreeMap<String, (f64, String)>,
     tensors: Counts,
     failures: Vec<String>,
     unsupported: Vec<String>,
@@ -292,12 +308,23 @@ impl Tally {
         Self::default()
     }
 
+    /// Nothing counted yet, with the name of the device in each line of the summary.
+    pub fn titled(title: &str) -> Self {
+        Self { title: format!(" [{title}]"), ..Self::default() }
+    }
+
     /// Asks `compute` for each output of the case and checks what it returns; `None` means that this is not supported.
     pub fn case(&mut self, case: &Case, mut compute: impl FnMut(&str) -> Option<Vec<f64>>) {
         let mut tensors = Counts::default();
         for name in case.outputs() {
-            match compute(name).map(|got| case.check(name, &got)) {
-                Some(Ok(())) => tensors.passed += 1,
+            match compute(name).map(|got| case.measure(name, &got)) {
+                Some(Ok(part)) => {
+                    tensors.passed += 1;
+                    let worst = self.worst.entry(case.file.clone()).or_default();
+                    if part >= worst.0 {
+                        *worst = (part, format!("{case}/{name}"));
+                    }
+                }
                 Some(Err(what)) => {
                     tensors.failed += 1;
                     self.failures.push(what);
@@ -368,10 +395,14 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (file, counts) in &self.files {
-            writeln!(f, "golden: {file}: {counts}")?;
+            writeln!(f, "golden: {file}: {counts}{}", self.title)?;
         }
-        writeln!(f, "golden: {}", self.total())?;
-        writeln!(f, "golden tensors: {}", self.tensors)
+        writeln!(f, "golden: {}{}", self.total(), self.title)?;
+        writeln!(f, "golden tensors: {}{}", self.tensors, self.title)?;
+        for (file, (part, tensor)) in &self.worst {
+            writeln!(f, "golden worst: {file}: {part:.3} of the tolerance at {tensor}{}", self.title)?;
+        }
+        Ok(())
     }
 }
 

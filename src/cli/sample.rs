@@ -1,0 +1,76 @@
+//! `langevin sample`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use langevin::data;
+use langevin::diffusion::{Sampler, Spacing};
+use langevin::sample::{Sampling, sample};
+use langevin::train::RunFolder;
+use serde_json::json;
+
+use super::Common;
+
+#[derive(Args)]
+pub struct SampleArgs {
+    /// A run folder
+    run: PathBuf,
+    /// How many samples
+    #[arg(long, default_value_t = 64)]
+    count: usize,
+    /// ddim or ddpm
+    #[arg(long, default_value = "ddim")]
+    sampler: Sampler,
+    /// Steps of the reverse process [default: 50 for ddim, all for ddpm]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Noise that DDIM adds: 0 for none, 1 for as much as DDPM
+    #[arg(long)]
+    eta: Option<f64>,
+    /// Which steps are visited: trailing, leading or linspace
+    #[arg(long, default_value = "trailing")]
+    spacing: Spacing,
+    /// Let estimates of the clean data leave the range of the training data
+    #[arg(long)]
+    no_clip: bool,
+    /// .npy, .csv, .png or .svg
+    #[arg(long)]
+    out: PathBuf,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
+    data::check_output(&args.out)?;
+    if args.steps == Some(0) {
+        return Err(langevin::Error::Setting("--steps 0; the reverse process takes at least one step".into()).into());
+    }
+    let mut sampler = args.sampler;
+    match (&mut sampler, args.eta) {
+        (Sampler::Ddim { eta }, Some(given)) => *eta = given,
+        (_, Some(_)) => return Err(langevin::Error::Setting("--eta belongs to --sampler ddim".into()).into()),
+        _ => {}
+    }
+    let checkpoint = RunFolder::open(&args.run)?.checkpoint()?;
+    let device = args.common.open()?;
+    let sampling = Sampling {
+        count: args.count,
+        sampler,
+        steps: args.steps.unwrap_or(0),
+        spacing: args.spacing,
+        clip: !args.no_clip,
+        seed: args.common.seed.unwrap_or(0),
+    };
+    let started = std::time::Instant::now();
+    let drawn = sample(&device, &checkpoint, &sampling)?;
+    data::save(&args.out, &drawn.shape, &drawn.values)?;
+    let seconds = started.elapsed().as_secs_f64();
+    if args.common.json {
+        let shape: Vec<usize> = std::iter::once(drawn.len()).chain(drawn.shape.iter().copied()).collect();
+        println!("{}", json!({"out": args.out, "shape": shape, "seconds": seconds, "device": device.name()}));
+    } else {
+        println!("{} samples of shape {:?} in {seconds:.1} s: {}", drawn.len(), drawn.shape, args.out.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,48 @@
+//! `langevin selftest`
+
+use std::process::ExitCode;
+
+use langevin::ops::case::{Report, check, targets};
+use langevin::ops::catalog;
+use serde_json::json;
+
+use super::Common;
+
+pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
+    let device = common.open()?;
+    let mut failed = 0;
+    for target in if device.is_gpu() { targets(&device) } else { vec![Default::default()] } {
+        let device = device.clone().with_target(target);
+        for (name, cases) in catalog() {
+            let mut report = Report::default();
+            let mut failures = Vec::new();
+            for case in &cases {
+                match check(case, &device) {
+                    Ok(passed) => report = report.and(passed),
+                    Err(e) => failures.push(e.to_string()),
+                }
+            }
+            failed += failures.len();
+            let (worst, error) = (report.worst, report.error);
+            if common.json {
+                println!(
+                    "{}",
+                    json!({"op": name, "target": format!("{target:?}"), "cases": cases.len(), "failures": failures,
+                           "worst": worst, "error": error})
+                );
+            } else {
+                let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
+                let n = cases.len();
+                println!("{name:<14} {n:>3} cases  worst error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
+                failures.iter().for_each(|f| println!("  {f}"));
+            }
+        }
+    }
+    if !common.json {
+        println!(
+            "{}",
+            if failed == 0 { "all kernels agree with the reference" } else { "this adapter computes wrongly" }
+        );
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

@@ -1,0 +1,267 @@
+//! `langevin train`
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use langevin::data::{Dataset, Kind};
+use langevin::diffusion::Prediction;
+use langevin::sample::{Sampling, sample};
+use langevin::train::{Config, Progress, RunFolder, Stop, Trainer, train};
+use langevin::{Device, Error, plot};
+use serde_json::json;
+
+use super::{Common, grouped};
+
+#[derive(Args)]
+pub struct TrainArgs {
+    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or a toy: sine, moons, circles, swissroll
+    #[arg(required_unless_present = "resume")]
+    data: Option<String>,
+    /// The run folder
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Settings in TOML, in the form of a run's config.toml; other options win over it
+    #[arg(long, value_name = "F.toml")]
+    config: Option<PathBuf>,
+    /// mlp (default) or chapter
+    #[arg(long)]
+    model: Option<String>,
+    /// Training steps
+    #[arg(long)]
+    steps: Option<u32>,
+    /// Samples in a step
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Learning rate
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Noise schedule: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
+    #[arg(long)]
+    schedule: Option<String>,
+    /// What the network predicts: epsilon, x0 or v
+    #[arg(long)]
+    prediction: Option<Prediction>,
+    /// sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw
+    #[arg(long)]
+    optimizer: Option<String>,
+    /// Continue the run in --out
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    let (mut trainer, folder, device) = if args.resume { resume(args)? } else { start(args)? };
+    describe(&trainer, args.common.json);
+    let stopped = watch_for_ctrl_c()?;
+    let started = Instant::now();
+    let mut display = Display::new(trainer.step(), trainer.config().steps, args.common.json);
+    let stop = train(&folder, &mut trainer, &mut |p| {
+        display.show(p);
+        !stopped.load(Ordering::Relaxed)
+    });
+    display.finish();
+    if stop? == Stop::Asked {
+        let (step, steps, out) = (trainer.step(), trainer.config().steps, args.out.display());
+        let text = format!("stopped at step {step} of {steps}; go on with: langevin train --out {out} --resume");
+        return Err(Error::Interrupted(text).into());
+    }
+    finish(args, &trainer, &folder, &device, started)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A new run.
+fn start(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
+    let config = settings(args)?;
+    config.check()?;
+    let data = Dataset::load(&config.data, config.seed)?;
+    config.batch_for(data.len())?;
+    let device = args.common.open()?;
+    let trainer = Trainer::new(&device, &config, &data)?;
+    let folder = RunFolder::create(&args.out)?;
+    folder.write_config(trainer.config())?;
+    Ok((trainer, folder, device))
+}
+
+fn settings(args: &TrainArgs) -> langevin::Result<Config> {
+    let mut config = match (&args.config, &args.model) {
+        (Some(path), _) => Config::read(path)?,
+        (None, Some(model)) => Config::for_model(model)?,
+        (None, None) => Config::default(),
+    };
+    if let (Some(_), Some(model)) = (&args.config, &args.model) {
+        config.model = Config::for_model(model)?.model;
+    }
+    config.facts = None;
+    set(&mut config.data, &args.data);
+    set(&mut config.steps, &args.steps);
+    if args.batch == Some(0) {
+        return Err(Error::Setting("a batch of 0 samples; use --batch 1 or more".into()));
+    }
+    set(&mut config.batch, &args.batch);
+    set(&mut config.lr, &args.lr);
+    set(&mut config.schedule, &args.schedule);
+    set(&mut config.prediction, &args.prediction);
+    set(&mut config.optimizer, &args.optimizer);
+    set(&mut config.seed, &args.common.seed);
+    Ok(config)
+}
+
+fn set<T: Clone>(setting: &mut T, option: &Option<T>) {
+    if let Some(value) = option {
+        *setting = value.clone();
+    }
+}
+
+/// A run that goes on: its settings are those it began with, only the number of steps may grow.
+fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
+    let folder = RunFolder::open(&args.out)?;
+    let checkpoint = folder.checkpoint()?;
+    let mut wanted = checkpoint.config.clone();
+    let asked = (&args.batch, &args.lr, &args.schedule, &args.prediction, &args.optimizer, &args.common.seed);
+    set(&mut wanted.batch, asked.0);
+    set(&mut wanted.lr, asked.1);
+    set(&mut wanted.schedule, asked.2);
+    set(&mut wanted.prediction, asked.3);
+    set(&mut wanted.optimizer, asked.4);
+    set(&mut wanted.seed, asked.5);
+    set(&mut wanted.data, &args.data);
+    set(&mut wanted.model.name, &args.model);
+    if wanted != checkpoint.config || args.config.is_some() {
+        let text = "a run is continued with the settings it began with; with --resume only --steps and --device may be \
+                    given. Start a new run in another --out for other settings";
+        return Err(Error::Setting(text.into()).into());
+    }
+    set(&mut wanted.steps, &args.steps);
+    if wanted.steps < checkpoint.step {
+        let (steps, done) = (wanted.steps, checkpoint.step);
+        return Err(Error::Setting(format!("--steps {steps}, but the run has done {done} steps already")).into());
+    }
+    let data = Dataset::load(&wanted.data, wanted.seed).context("the data of the run cannot be read again")?;
+    let device = args.common.open()?;
+    let mut trainer = Trainer::new(&device, &wanted, &data)?;
+    trainer.restore(&checkpoint)?;
+    folder.write_config(trainer.config())?;
+    Ok((trainer, folder, device))
+}
+
+fn describe(trainer: &Trainer, json: bool) {
+    if json {
+        return;
+    }
+    let config = trainer.config();
+    let facts = config.facts.as_ref().expect("a trainer has measured its data");
+    let n = &facts.normalisation;
+    let kind = format!("{:?}", facts.kind).to_lowercase();
+    println!("data: {} {kind} of shape {:?} from {}", facts.samples, facts.shape, config.data);
+    println!("normalisation: (x - {:?}) / {:?}, then within +-{:.2}", n.shift, n.scale, n.bound);
+    let parameters = grouped(trainer.run().graph().parameter_count());
+    println!("model: {}, {parameters} parameters, predicts {}", config.model.name, config.prediction);
+    if let Ok(schedule) = config.noise_schedule() {
+        println!("noise schedule: {schedule}");
+    }
+    let (batch, lr, optimizer) = (trainer.batch(), config.lr, &config.optimizer);
+    let (dispatches, mib) = (trainer.run().dispatches(), trainer.run().bytes() >> 20);
+    println!(
+        "training: {} steps, batch {batch}, {optimizer}, lr {lr}; {dispatches} ops a step, {mib} MiB",
+        config.steps
+    );
+}
+
+fn watch_for_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let flag = stopped.clone();
+    ctrlc::set_handler(move || {
+        // A second Ctrl-C does not wait for the step to end.
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(stopped)
+}
+
+/// The live line: a bar on a terminal, a line for each tenth otherwise.
+struct Display {
+    bar: ProgressBar,
+    plain: bool,
+    tenth: u32,
+    steps: u32,
+}
+
+impl Display {
+    fn new(step: u32, steps: u32, silent: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal && !silent { ProgressBar::new(steps as u64) } else { ProgressBar::hidden() };
+        let style = "{bar:24} step {pos}/{len}  loss {msg}  {elapsed} elapsed, {eta} left";
+        bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+        bar.set_position(step as u64);
+        bar.reset_eta();
+        Self { bar, plain: !terminal && !silent, tenth: step * 10 / steps, steps }
+    }
+
+    fn show(&mut self, p: Progress) {
+        let message = format!("{:.4}  {:.0} steps/s", p.loss, p.steps_per_second);
+        self.bar.set_position(p.step as u64);
+        self.bar.set_message(message.clone());
+        let tenth = (p.step as u64 * 10 / self.steps as u64) as u32;
+        if self.plain && tenth > self.tenth {
+            self.tenth = tenth;
+            let left = (p.steps - p.step) as f64 / p.steps_per_second;
+            println!("step {}/{}  loss {message}  {left:.0} s left", p.step, p.steps);
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish();
+    }
+}
+
+/// Draws samples beside real ones and says where everything is.
+fn finish(
+    args: &TrainArgs,
+    trainer: &Trainer,
+    folder: &RunFolder,
+    device: &Device,
+    started: Instant,
+) -> anyhow::Result<()> {
+    let config = trainer.config();
+    let facts = config.facts.as_ref().expect("a trainer has measured its data");
+    let count = match facts.kind {
+        Kind::Points => 2_000.min(facts.samples.max(256)),
+        _ => 64.min(facts.samples),
+    };
+    let real = Dataset::load(&config.data, config.seed)?;
+    let drawn = sample(device, &trainer.checkpoint()?, &Sampling { seed: config.seed, ..Sampling::new(count) })?;
+    let (picture, samples) = (folder.file("samples/compare.svg"), folder.file("samples/samples.npy"));
+    std::fs::create_dir_all(folder.file("samples")).context("cannot make the folder samples")?;
+    langevin::data::save(&samples, &drawn.shape, &drawn.values)?;
+    // Real samples from all over the data, not only its beginning.
+    let n = count.min(real.len());
+    let spread: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
+    plot::compare(&picture, facts.kind, &facts.shape, &spread, &drawn.values)?;
+    let losses = std::fs::read_to_string(folder.file("metrics.csv"))?;
+    let last = losses.lines().last().and_then(|row| row.split(',').nth(1)).unwrap_or("").to_string();
+    let seconds = started.elapsed().as_secs_f64();
+    let out = args.out.display();
+    if args.common.json {
+        println!(
+            "{}",
+            json!({"run": args.out, "steps": trainer.step(), "loss": last.parse::<f64>().ok(), "seconds": seconds,
+                   "device": device.name(), "picture": picture})
+        );
+        return Ok(());
+    }
+    println!("done: {} steps in {seconds:.0} s, loss {last}", trainer.step());
+    println!("run folder: {out} (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)");
+    println!("real and generated side by side: {}", picture.display());
+    println!("draw more with: langevin sample {out} --count 64 --out new.npy");
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Networks: a layer is a function over the graph, its parameters carry PyTorch's names and layouts.
+
+mod chapter;
+mod mlp;
+
+pub use chapter::Chapter;
+pub use mlp::Mlp;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::ops::{Activation, Dense, LayerNorm};
+use crate::random::philox;
+
+/// A network that looks at noisy data and the step.
+pub trait Denoiser {
+    /// The prediction [B, D] (eps, x0 or v) from x_t [B, D] and t [B].
+    ///
+    /// # Errors
+    /// When x_t has another width than the network was made for.
+    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var>;
+}
+
+/// y = act(x W^T + b) with PyTorch's `nn.Linear` names, layout and initial values.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Var,
+    bias: Var,
+}
+
+impl Linear {
+    /// `name.weight` [outputs, inputs] and `name.bias` [outputs], uniform in +-1/sqrt(inputs).
+    pub fn new(g: &mut Graph, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
+        Self::scaled(g, name, inputs, outputs, 1.0)
+    }
+
+    /// [`Linear::new`] with initial values multiplied by `scale`; 0 makes a residual branch start as nothing.
+    pub fn scaled(g: &mut Graph, name: &str, inputs: usize, outputs: usize, scale: f32) -> Result<Self> {
+        let limit = scale / (inputs as f32).sqrt();
+        let weight = uniform(g, inputs * outputs, limit);
+        let weight = g.parameter(&format!("{name}.weight"), [outputs, inputs], weight)?;
+        let bias = uniform(g, outputs, limit);
+        Ok(Self { weight, bias: g.parameter(&format!("{name}.bias"), [outputs], bias)? })
+    }
+
+    /// The layer on x [B, inputs].
+    pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
+        Ok(g.apply(Dense { activation }, &[x, self.weight, self.bias])?[0])
+    }
+}
+
+/// Layer normalisation with PyTorch's `nn.LayerNorm` names and initial values.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    gamma: Var,
+    beta: Var,
+}
+
+impl Norm {
+    /// `name.weight` of ones and `name.bias` of zeros, both [width].
+    pub fn new(g: &mut Graph, name: &str, width: usize) -> Result<Self> {
+        let gamma = g.parameter(&format!("{name}.weight"), [width], vec![1.0; width])?;
+        Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [width], vec![0.0; width])? })
+    }
+
+    /// The normalisation of x [B, width].
+    pub fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
+        Ok(g.apply(LayerNorm::default(), &[x, self.gamma, self.beta])?[0])
+    }
+}
+
+/// Uniform numbers in +-limit for the next parameter, from the graph's seed.
+fn uniform(g: &Graph, n: usize, limit: f32) -> Vec<f32> {
+    let (seed, parameter) = (g.seed(), g.parameters().len() as u32);
+    let word = |i: usize| {
+        let block = philox([(i / 4) as u32, parameter, 0, 2], [seed as u32, (seed >> 32) as u32]);
+        block[i % 4]
+    };
+    (0..n).map(|i| ((word(i) >> 8) as f32 / 8_388_608.0 - 1.0) * limit).collect()
+}
+
+/// A network by name and size, as `config.toml` holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// `mlp` or `chapter`.
+    pub name: String,
+    /// Neurons of a hidden layer.
+    pub width: usize,
+    /// Residual blocks (`mlp` only).
+    pub depth: usize,
+    /// Width of the step encoding.
+    pub encoding: usize,
+}
+
+/// The names of [`Model::named`].
+pub const MODELS: [&str; 2] = ["mlp", "chapter"];
+
+impl Model {
+    /// A network with its usual size.
+    ///
+    /// # Errors
+    /// With the names there are.
+    pub fn named(name: &str) -> Result<Self> {
+        let (width, depth) = match name {
+            "mlp" => (256, 4),
+            "chapter" => (128, 1),
+            _ => return Err(Error::unknown("model", name, &MODELS)),
+        };
+        Ok(Self { name: name.into(), width, depth, encoding: 128 })
+    }
+
+    /// Adds the network's parameters for data of `data` numbers a sample.
+    ///
+    /// # Errors
+    /// When a size is zero or absurd, with what is allowed.
+    pub fn build(&self, g: &mut Graph, data: usize) -> Result<Box<dyn Denoiser>> {
+        for (what, value, most) in
+            [("width", self.width, 1 << 15), ("depth", self.depth, 256), ("encoding", self.encoding, 1 << 15)]
+        {
+            if value == 0 || value > most {
+                return Err(Error::setting(format!("the model's {what} is {value}; use 1 to {most}")));
+            }
+        }
+        Ok(match self.name.as_str() {
+            "mlp" => Box::new(Mlp::new(g, data, self.width, self.depth, self.encoding)?),
+            "chapter" => Box::new(Chapter::new(g, data, self.width, self.encoding)?),
+            other => return Err(Error::unknown("model", other, &MODELS)),
+        })
+    }
+}

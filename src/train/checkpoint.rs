@@ -1,0 +1,170 @@
+//! Checkpoints: safetensors that PyTorch reads, with the run's settings in the metadata.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::Config;
+use crate::data::write_atomically;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Slab};
+use crate::run::Run;
+
+/// The version of the file's layout.
+const FORMAT: u32 = 1;
+
+/// The prefix of a slab's tensors; the weights themselves have none.
+const PREFIXES: [(Slab, &str); 4] = [
+    (Slab::Params, ""),
+    (Slab::Ema, "ema."),
+    (Slab::First, "optimizer.exp_avg."),
+    (Slab::Second, "optimizer.exp_avg_sq."),
+];
+
+/// A named tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorData {
+    /// Such as `fc1.weight` or `ema.fc1.weight`.
+    pub name: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Row-major values.
+    pub values: Vec<f32>,
+}
+
+/// The complete state of a training run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The settings, with the facts about the data.
+    pub config: Config,
+    /// Steps done.
+    pub step: u32,
+    /// Weights, their average and the optimizer's moments.
+    pub tensors: Vec<TensorData>,
+}
+
+/// What stands in the file's metadata, under one key so that equal checkpoints are equal bytes.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    step: u32,
+    seed: u64,
+    config: String,
+}
+
+impl Checkpoint {
+    /// Reads the state of a training run from the device.
+    pub fn of(run: &Run, config: &Config) -> Result<Self> {
+        let mut tensors = Vec::new();
+        for (slab, prefix) in PREFIXES {
+            if run.graph().slab_if_used(slab).is_none() {
+                continue;
+            }
+            let whole = run.read_slab(slab)?;
+            for p in run.graph().parameters() {
+                let len: usize = p.shape.iter().product();
+                let values = whole[p.offset..p.offset + len].to_vec();
+                tensors.push(TensorData { name: format!("{prefix}{}", p.name), shape: p.shape.clone(), values });
+            }
+        }
+        Ok(Self { config: config.clone(), step: run.step(), tensors })
+    }
+
+    /// Writes all slabs of a run back.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape: the checkpoint is of another model.
+    pub fn restore(&self, run: &mut Run) -> Result<()> {
+        for (slab, prefix) in PREFIXES {
+            if run.graph().slab_if_used(slab).is_some() {
+                let whole = self.slab(run.graph(), prefix)?;
+                run.write_slab(slab, &whole)?;
+            }
+        }
+        run.set_step(self.step);
+        Ok(())
+    }
+
+    /// Writes the weights for sampling: their average when there is one.
+    pub fn write_weights(&self, run: &mut Run) -> Result<()> {
+        let averaged = self.tensors.iter().any(|t| t.name.starts_with("ema."));
+        let whole = self.slab(run.graph(), if averaged { "ema." } else { "" })?;
+        run.write_slab(Slab::Params, &whole)
+    }
+
+    /// The slab's contents in the layout of `graph`.
+    fn slab(&self, graph: &Graph, prefix: &str) -> Result<Vec<f32>> {
+        let last = graph.parameters().last().ok_or_else(|| Error::setting("the model has no parameters"))?;
+        let end = last.offset + last.shape.iter().product::<usize>();
+        let mut whole = vec![0.0; end.next_multiple_of(64)];
+        for p in graph.parameters() {
+            let name = format!("{prefix}{}", p.name);
+            let found = self.tensors.iter().find(|t| t.name == name);
+            let t = found.ok_or_else(|| {
+                Error::input(format!("the checkpoint has no tensor {name:?}: it is of another model"))
+            })?;
+            if t.shape != p.shape {
+                let (got, want) = (&t.shape, &p.shape);
+                return Err(Error::input(format!(
+                    "{name} has shape {got:?} in the checkpoint, the model has {want:?}"
+                )));
+            }
+            whole[p.offset..p.offset + t.values.len()].copy_from_slice(&t.values);
+        }
+        Ok(whole)
+    }
+
+    /// Writes the file so that it is either the old or the new one, whatever happens.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk is full or read-only.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let header = Header { format: FORMAT, step: self.step, seed: self.config.seed, config: self.config.to_toml() };
+        let header = serde_json::to_string(&header).expect("a header is JSON");
+        let metadata = HashMap::from([("langevin".to_string(), header)]);
+        let views: Vec<(&str, TensorView)> = self
+            .tensors
+            .iter()
+            .map(|t| {
+                let view = TensorView::new(Dtype::F32, t.shape.clone(), bytemuck::cast_slice(&t.values));
+                (t.name.as_str(), view.expect("shape and values agree"))
+            })
+            .collect();
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::input(e.to_string()))?;
+        write_atomically(path, |file| file.write_all(&bytes))
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it is damaged, cut short, or not written by this program.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
+        Self::parse(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let damaged = |e: &dyn std::fmt::Display| Error::input(format!("the checkpoint is damaged or cut short ({e})"));
+        let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
+        let header = metadata.metadata().as_ref().and_then(|m| m.get("langevin"));
+        let header = header.ok_or_else(|| Error::input("a safetensors file, but not a checkpoint of langevin"))?;
+        let header: Header = serde_json::from_str(header).map_err(|e| damaged(&e))?;
+        if header.format != FORMAT {
+            let got = header.format;
+            return Err(Error::input(format!("checkpoint format {got}; this program reads format {FORMAT}")));
+        }
+        let mut tensors = Vec::new();
+        for (name, view) in file.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(Error::input(format!("{name} is {:?}; a checkpoint holds F32", view.dtype())));
+            }
+            let values = bytemuck::pod_collect_to_vec(view.data());
+            tensors.push(TensorData { name: name.to_string(), shape: view.shape().to_vec(), values });
+        }
+        Ok(Self { config: Config::parse(&header.config)?, step: header.step, tensors })
+    }
+}

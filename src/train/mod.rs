@@ -1,0 +1,11 @@
+//! Training: settings, the compiled training step, checkpoints and run folders.
+
+mod checkpoint;
+mod config;
+mod folder;
+mod trainer;
+
+pub use checkpoint::{Checkpoint, TensorData};
+pub use config::{Config, Facts, Normalise};
+pub use folder::{Progress, RunFolder, Stop, train};
+pub use trainer::Trainer;
