@@ -2,26 +2,37 @@
 
 use rayon::prelude::*;
 
+use crate::scalar::Scalar;
+
 /// Handing a chunk to another thread costs some microseconds: smaller work stays on one.
 const CHUNK: usize = 1 << 14;
+
+/// Runs `f` with the widest vector instructions of this machine: what it inlines is compiled for each of them.
+#[inline(always)]
+pub fn wide(f: impl FnOnce()) {
+    pulp::Arch::new().dispatch(f);
+}
 
 /// Calls `f(start, part)` for disjoint parts that cover `out`.
 pub fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() <= CHUNK {
-        return f(0, out);
+        return wide(
+            #[inline(always)]
+            || f(0, out),
+        );
     }
-    out.par_chunks_mut(CHUNK).enumerate().for_each(|(i, part)| f(i * CHUNK, part));
+    let each = |(i, part): (usize, &mut [T])| {
+        wide(
+            #[inline(always)]
+            || f(i * CHUNK, part),
+        )
+    };
+    out.par_chunks_mut(CHUNK).enumerate().for_each(each);
 }
 
 /// Calls `f(row, values)` for each row of `cols` elements.
 pub fn rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    let per = (CHUNK / cols).max(1);
-    if out.len() <= CHUNK {
-        return out.chunks_mut(cols).enumerate().for_each(|(r, row)| f(r, row));
-    }
-    out.par_chunks_mut(per * cols)
-        .enumerate()
-        .for_each(|(i, part)| part.chunks_mut(cols).enumerate().for_each(|(r, row)| f(i * per + r, row)));
+    rows2(out, cols, &mut vec![(); out.len() / cols][..], 1, |row, values, _| f(row, values));
 }
 
 /// Like [`rows`], for two outputs with `cols` and `cols2` elements a row.
@@ -32,16 +43,47 @@ pub fn rows2<T: Send, U: Send>(
     cols2: usize,
     f: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
-    let per = (CHUNK / cols).max(1);
-    let each = |i: usize, a: &mut [T], b: &mut [U]| {
-        a.chunks_mut(cols).zip(b.chunks_mut(cols2)).enumerate().for_each(|(r, (a, b))| f(i * per + r, a, b));
+    let per = if out.len() <= CHUNK { out.len() / cols } else { (CHUNK / cols).max(1) }.max(1);
+    let each = |(i, (a, b)): (usize, (&mut [T], &mut [U]))| {
+        wide(
+            #[inline(always)]
+            || {
+                let rows = a.chunks_mut(cols).zip(b.chunks_mut(cols2));
+                rows.enumerate().for_each(|(r, (a, b))| f(i * per + r, a, b));
+            },
+        );
     };
     if out.len() <= CHUNK {
-        let rows = out.chunks_mut(cols).zip(out2.chunks_mut(cols2));
-        return rows.enumerate().for_each(|(r, (a, b))| f(r, a, b));
+        return each((0, (out, out2)));
     }
-    out.par_chunks_mut(per * cols)
-        .zip(out2.par_chunks_mut(per * cols2))
-        .enumerate()
-        .for_each(|(i, (a, b))| each(i, a, b));
+    out.par_chunks_mut(per * cols).zip(out2.par_chunks_mut(per * cols2)).enumerate().for_each(each);
+}
+
+/// out[i] = f(i), where all of them together touch `work` elements.
+pub fn each<T: Send>(out: &mut [T], work: usize, f: impl Fn(usize) -> T + Sync) {
+    let one = |(i, o): (usize, &mut T)| {
+        wide(
+            #[inline(always)]
+            || *o = f(i),
+        )
+    };
+    if work <= CHUNK {
+        return out.iter_mut().enumerate().for_each(one);
+    }
+    out.par_iter_mut().enumerate().for_each(one);
+}
+
+/// The sum of `term(i)` over 0..n in sixteen interleaved parts: it vectorizes, and its error grows more slowly.
+#[inline(always)]
+pub fn sum<S: Scalar>(n: usize, term: impl Fn(usize) -> S) -> S {
+    let mut parts = [S::ZERO; 16];
+    for block in 0..n / 16 {
+        for (j, part) in parts.iter_mut().enumerate() {
+            *part += term(16 * block + j);
+        }
+    }
+    for i in n - n % 16..n {
+        parts[i % 16] += term(i);
+    }
+    parts.into_iter().sum()
 }

@@ -333,12 +333,11 @@ impl GpuProgram {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for step in first.step..first.step + n {
             let words = [step, first.seed as u32, (first.seed >> 32) as u32, 0];
-            for (i, d) in self.dispatches.iter().enumerate() {
+            for d in &self.dispatches {
                 pass.set_pipeline(&d.pipeline.pipeline);
                 pass.set_bind_group(0, &d.bind_group, &[]);
-                if i == 0 {
-                    pass.set_immediates(0, bytemuck::cast_slice(&words));
-                }
+                // Each time, because wgpu zeroes them when a pipeline of another layout is set.
+                pass.set_immediates(0, bytemuck::cast_slice(&words));
                 pass.dispatch_workgroups(d.groups[0], d.groups[1], d.groups[2]);
             }
         }

@@ -51,6 +51,7 @@ impl Activation {
         matches!(self, Activation::Relu | Activation::Tanh | Activation::None)
     }
 
+    #[inline(always)]
     pub(crate) fn apply<S: Scalar>(self, x: S) -> S {
         let half = S::of(0.5);
         match self {
@@ -64,6 +65,7 @@ impl Activation {
     }
 
     /// The derivative, from what [`Activation::saves_output`] says.
+    #[inline(always)]
     pub(crate) fn slope<S: Scalar>(self, saved: S) -> S {
         let half = S::of(0.5);
         match self {
@@ -91,10 +93,12 @@ impl Activation {
 const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
 const GELU_CUBE: f64 = 0.044_715;
 
+#[inline(always)]
 fn gelu_inner<S: Scalar>(x: S) -> S {
     S::of(GELU_SCALE) * (x + S::of(GELU_CUBE) * x * x * x)
 }
 
+#[inline(always)]
 fn sigmoid<S: Scalar>(x: S) -> S {
     S::ONE / (S::ONE + (-x).exp())
 }

@@ -2,13 +2,14 @@
 //!
 //! They are part of the library, not of its tests, because `langevin selftest` runs them on the user's adapter.
 
+use std::any::Any;
 use std::sync::Arc;
 
-use super::{AnyOp, Op};
+use super::{AnyOp, Io, Op, Specs};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{DType, Form, Graph, HISTORY, Var};
-use crate::kernel::Target;
+use crate::graph::{DType, Form, Graph, HISTORY, Reverse, Spec, Var};
+use crate::kernel::{Constant, Kernel, Target};
 use crate::run::Run;
 
 /// 2^-24: half a unit in the last place of an f32 near 1.
@@ -147,6 +148,25 @@ impl Case {
         self
     }
 
+    /// The constants of the case's kernel.
+    pub fn constants(&self, target: &Target) -> Result<Vec<Constant>> {
+        let (g, inputs, _) = self.graph()?;
+        let specs = |vars: &[Var]| vars.iter().map(|&v| g.spec(v).clone()).collect();
+        let node = &g.nodes[0];
+        let specs = Specs { inputs: specs(&inputs), outputs: specs(&node.outputs), updates: specs(&node.updates) };
+        Ok(self.op.kernel(&specs, target).constants)
+    }
+
+    /// The case with another value in one constant of its kernel; the twin stays. For tests of the checker.
+    pub fn with_constant(&self, name: &'static str, value: f64) -> Case {
+        Case { op: Arc::new(Tampered { op: self.op.clone(), name, value }), ..self.clone() }
+    }
+
+    /// The op's name.
+    pub fn op(&self) -> &'static str {
+        self.op.name()
+    }
+
     /// Op and shapes.
     pub fn name(&self) -> String {
         let shapes: Vec<_> = self.inputs.iter().chain(&self.updates).map(|a| format!("{:?}", a.shape)).collect();
@@ -219,6 +239,41 @@ impl Case {
 
     fn is_update(&self, g: &Graph, v: Var) -> bool {
         g.tensors[v.0].name.starts_with("update")
+    }
+}
+
+/// An op whose kernel got another constant.
+#[derive(Debug)]
+struct Tampered {
+    op: Arc<dyn AnyOp>,
+    name: &'static str,
+    value: f64,
+}
+
+impl AnyOp for Tampered {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        self.op.infer(inputs)
+    }
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        let mut kernel = self.op.kernel(specs, target);
+        let constant = kernel.constants.iter_mut().find(|c| c.name == self.name);
+        constant.into_iter().for_each(|c| c.value = self.value);
+        kernel
+    }
+    fn twin_f32(&self, io: &mut Io<f32>) {
+        self.op.twin_f32(io);
+    }
+    fn twin_f64(&self, io: &mut Io<f64>) {
+        self.op.twin_f64(io);
+    }
+    fn reverse(&self, reverse: &mut Reverse) -> Result<()> {
+        self.op.reverse(reverse)
+    }
+    fn as_any(&self) -> &dyn Any {
+        self.op.as_any()
     }
 }
 

@@ -179,9 +179,11 @@ impl Op for DenseWeight {
         matmul(io.output(0), Matrix::new(dz, b, o).t(), Matrix::new(x, b, i), false);
         let db = io.output(1);
         db.fill(S::ZERO);
-        for row in dz.chunks(o) {
-            db.iter_mut().zip(row).for_each(|(s, d)| *s += *d);
-        }
+        par::wide(|| {
+            for row in dz.chunks(o) {
+                db.iter_mut().zip(row).for_each(|(s, d)| *s += *d);
+            }
+        });
     }
 }
 

@@ -62,8 +62,8 @@ impl Op for LayerNorm {
         let n = S::of(d as f64);
         par::rows2(y, d, stats, 2, |row, y, stats| {
             let x = &x[row * d..][..d];
-            let mean = x.iter().copied().sum::<S>() / n;
-            let variance = x.iter().map(|&v| (v - mean) * (v - mean)).sum::<S>() / n;
+            let mean = par::sum(d, |i| x[i]) / n;
+            let variance = par::sum(d, |i| (x[i] - mean) * (x[i] - mean)) / n;
             let rstd = S::ONE / (variance + S::of(self.epsilon)).sqrt();
             for i in 0..d {
                 y[i] = (x[i] - mean) * rstd * gamma[i] + beta[i];
@@ -114,13 +114,8 @@ impl Op for LayerNormInput {
         par::rows(io.output(0), d, |row, dx| {
             let (dy, x) = (&dy[row * d..][..d], &x[row * d..][..d]);
             let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
-            let (mut sum, mut dot) = (S::ZERO, S::ZERO);
-            for i in 0..d {
-                let g = dy[i] * gamma[i];
-                sum += g;
-                dot += g * (x[i] - mean) * rstd;
-            }
-            let (sum, dot) = (sum / n, dot / n);
+            let sum = par::sum(d, |i| dy[i] * gamma[i]) / n;
+            let dot = par::sum(d, |i| dy[i] * gamma[i] * (x[i] - mean) * rstd) / n;
             for i in 0..d {
                 dx[i] = rstd * (dy[i] * gamma[i] - sum - (x[i] - mean) * rstd * dot);
             }
@@ -154,14 +149,16 @@ impl Op for LayerNormWeight {
         let (dgamma, dbeta) = (io.output(0), io.output(1));
         dgamma.fill(S::ZERO);
         dbeta.fill(S::ZERO);
-        for row in 0..b {
-            let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
-            for i in 0..d {
-                let dy = dy[row * d + i];
-                dgamma[i] += dy * (x[row * d + i] - mean) * rstd;
-                dbeta[i] += dy;
+        par::wide(|| {
+            for row in 0..b {
+                let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
+                let (dy, x) = (&dy[row * d..][..d], &x[row * d..][..d]);
+                for i in 0..d {
+                    dgamma[i] += dy[i] * (x[i] - mean) * rstd;
+                    dbeta[i] += dy[i];
+                }
             }
-        }
+        });
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
+use crate::par;
 use crate::scalar::Scalar;
 
 /// Partial sums of (prediction - goal)^2, and d = 2 weight (prediction - goal) / N, the gradient of the mean.
@@ -54,9 +55,13 @@ impl Op for Mse {
         let (prediction, goal) = (io.input(0), io.input(1));
         let (partials, d) = (io.output(0), io.output(1));
         let scale = S::of(2.0 * self.weight / prediction.len() as f64);
-        Split::new(prediction.len()).sums(partials, d, |i, d| {
+        par::chunks(d, |start, d| {
+            for i in 0..d.len() {
+                d[i] = scale * (prediction[start + i] - goal[start + i]);
+            }
+        });
+        Split::new(prediction.len()).sums(partials, |i| {
             let e = prediction[i] - goal[i];
-            *d = scale * e;
             e * e
         });
     }

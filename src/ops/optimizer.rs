@@ -305,12 +305,16 @@ impl Optimizer {
         const CHUNK: usize = 1 << 14;
         let parts = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
         parts.zip(g.par_chunks(CHUNK)).for_each(|(((p, m), v), g)| {
-            for i in 0..p.len() {
-                let g = factor * g[i];
-                m[i] = keep1 * m[i] + take1 * g;
-                v[i] = keep2 * v[i] + take2 * (g * g);
-                p[i] = shrink * p[i] - rate * (m[i] / (v[i].sqrt() * root + epsilon));
-            }
+            par::wide(|| {
+                let n = p.len();
+                let (m, v, g) = (&mut m[..n], &mut v[..n], &g[..n]);
+                for i in 0..n {
+                    let g = factor * g[i];
+                    m[i] = keep1 * m[i] + take1 * g;
+                    v[i] = keep2 * v[i] + take2 * (g * g);
+                    p[i] = shrink * p[i] - rate * (m[i] / (v[i].sqrt() * root + epsilon));
+                }
+            });
         });
     }
 }

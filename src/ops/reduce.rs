@@ -1,12 +1,11 @@
 //! Sums in a fixed order: stage one makes partial sums, stage two one number.
 
-use rayon::prelude::*;
-
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count};
 use crate::error::Result;
 use crate::graph::{HISTORY, Spec};
 use crate::kernel::{Kernel, Target};
+use crate::par;
 use crate::scalar::Scalar;
 
 /// How stage one cuts n elements: `groups` chunks of `chunk`, one partial sum each.
@@ -28,26 +27,13 @@ impl Split {
         kernel.dim("N", self.n).dim("CHUNK", self.chunk).groups(self.groups)
     }
 
-    /// partials[g] = sum over the chunk of `term(i, &mut each[i])`.
-    pub fn sums<S: Scalar>(self, partials: &mut [S], each: &mut [S], term: impl Fn(usize, &mut S) -> S + Sync) {
-        let one = |(g, (p, part)): (usize, (&mut S, &mut [S]))| {
-            *p = sum(part.iter_mut().enumerate().map(|(i, e)| term(g * self.chunk + i, e)));
-        };
-        if self.n < 1 << 14 {
-            partials.iter_mut().zip(each.chunks_mut(self.chunk)).enumerate().for_each(one);
-        } else {
-            partials.par_iter_mut().zip(each.par_chunks_mut(self.chunk)).enumerate().for_each(one);
-        }
+    /// partials[g] = sum over the chunk of `term(i)`.
+    pub fn sums<S: Scalar>(self, partials: &mut [S], term: impl Fn(usize) -> S + Sync) {
+        par::each(partials, self.n, |g| {
+            let start = g * self.chunk;
+            par::sum(self.chunk.min(self.n - start), |i| term(start + i))
+        });
     }
-}
-
-/// A sum in eight interleaved parts, so that it vectorizes and its error grows more slowly.
-fn sum<S: Scalar>(terms: impl Iterator<Item = S>) -> S {
-    let mut parts = [S::ZERO; 8];
-    for (i, term) in terms.enumerate() {
-        parts[i % 8] += term;
-    }
-    parts.into_iter().sum()
 }
 
 /// partials[g] = sum of x^2 over chunk g: stage one of a global norm.
@@ -73,10 +59,7 @@ impl Op for SquaredNorm {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let x = io.input(0);
-        let split = Split::new(x.len());
-        for (partial, part) in io.output(0).iter_mut().zip(x.chunks(split.chunk)) {
-            *partial = sum(part.iter().map(|&v| v * v));
-        }
+        Split::new(x.len()).sums(io.output(0), |i| x[i] * x[i]);
     }
 }
 
@@ -126,7 +109,8 @@ impl Op for Reduce {
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
-        let total = sum(io.input(0).iter().copied());
+        let partials = io.input(0);
+        let total = par::sum(partials.len(), |i| partials[i]);
         let history = &mut io.output(0)[io.clock.step as usize % HISTORY];
         match self.0 {
             Reduction::Sum { scale } => *history = S::of(scale) * total,

@@ -1,0 +1,230 @@
+//! Whole models: gradients and losses against the reference, bit-equal repetition and continuation, and samplers on a
+//! distribution whose best predictor is known.
+
+use langevin::data::{Dataset, sine_waves, two_moons};
+use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance};
+use langevin::nn::{Denoiser, Model};
+use langevin::ops::{Combine, Optimizer};
+use langevin::sample::reverse_process;
+use langevin::train::{Config, Trainer};
+use langevin::{Device, Graph, Result, Slab, Var};
+
+/// The CPU executor, and a GPU where there is one.
+fn devices() -> Vec<Device> {
+    let mut devices = vec![Device::cpu()];
+    match Device::gpu() {
+        Ok(device) => devices.push(device),
+        Err(e) if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => panic!("a GPU is required: {e}"),
+        Err(e) => eprintln!("GPU ignored, no adapter: {e}"),
+    }
+    devices
+}
+
+fn small(model: &str) -> Config {
+    let mut config = Config::for_model(model).unwrap();
+    (config.model.width, config.model.depth, config.model.encoding) = (24, 2, 16);
+    (config.batch, config.data) = (33, "test".into());
+    config
+}
+
+fn data() -> Dataset {
+    Dataset::new("test", [17], sine_waves(100, 17, 3)).unwrap()
+}
+
+fn trainer(device: &Device, config: &Config) -> Trainer {
+    Trainer::new(device, config, &data()).unwrap()
+}
+
+#[test]
+fn first_gradients_of_whole_models_match_the_reference() {
+    for model in ["mlp", "chapter"] {
+        let mut reference = trainer(&Device::reference(), &small(model));
+        reference.advance(1).unwrap();
+        let want = reference.run().read_slab(Slab::Grads).unwrap();
+        let scale = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for device in devices() {
+            let mut t = trainer(&device, &small(model));
+            t.advance(1).unwrap();
+            let got = t.run().read_slab(Slab::Grads).unwrap();
+            // Chains of at most about ten sums of some hundred terms, relative to the largest gradient.
+            let worst = got.iter().zip(&want).fold(0f32, |m, (g, w)| if (g - w).abs() > m { (g - w).abs() } else { m });
+            assert!(
+                got.iter().all(|g| g.is_finite()) && worst <= 3e-6 * scale,
+                "{model} on {device}: {worst} of {scale}"
+            );
+        }
+    }
+}
+
+#[test]
+fn ten_losses_match_the_reference() {
+    for model in ["mlp", "chapter"] {
+        let want = trainer(&Device::reference(), &small(model)).advance(10).unwrap();
+        for device in devices() {
+            let got = trainer(&device, &small(model)).advance(10).unwrap();
+            for (g, w) in got.iter().zip(&want) {
+                assert!((g - w).abs() <= 2e-5 * w, "{model} on {device}: {got:?} {want:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_run_twice_is_equal_to_the_bit() {
+    for device in devices() {
+        let run = || {
+            let mut t = trainer(&device, &small("mlp"));
+            t.advance(30).unwrap();
+            t.checkpoint().unwrap()
+        };
+        assert!(run() == run(), "{device}");
+    }
+}
+
+#[test]
+fn a_continued_run_is_equal_to_the_bit() {
+    for device in devices() {
+        let mut whole = trainer(&device, &small("mlp"));
+        whole.advance(40).unwrap();
+        let mut first = trainer(&device, &small("mlp"));
+        first.advance(25).unwrap();
+        let saved = first.checkpoint().unwrap();
+        let mut second = trainer(&device, &small("mlp"));
+        second.restore(&saved).unwrap();
+        second.advance(15).unwrap();
+        assert!(second.checkpoint().unwrap() == whole.checkpoint().unwrap(), "{device}");
+    }
+}
+
+#[test]
+fn training_learns_moons() {
+    let mut config = small("mlp");
+    config.prediction = Prediction::Epsilon;
+    let moons = Dataset::new("moons", [2], two_moons(1_000, 5)).unwrap();
+    let mut t = Trainer::new(&Device::cpu(), &config, &moons).unwrap();
+    let early = t.advance(20).unwrap().iter().sum::<f64>() / 20.0;
+    t.advance(600).unwrap();
+    let late = t.advance(100).unwrap().iter().sum::<f64>() / 100.0;
+    assert!(late < 0.75 * early, "{early} -> {late}");
+}
+
+#[test]
+fn a_diverging_run_names_step_and_tensor() {
+    let mut config = small("chapter");
+    (config.lr, config.optimizer) = (90.0, "sgd".into());
+    let e = trainer(&Device::cpu(), &config).advance(400).unwrap_err().to_string();
+    assert!(e.contains("step ") && e.contains("fc") && e.contains("--lr"), "{e}");
+}
+
+/// The best predictor of eps for data N(mean, deviation^2): E[eps | x_t] = (x_t - a_t mean) s_t / (a_t^2 dev^2 + s_t^2).
+struct Gaussian {
+    schedule: Schedule,
+    mean: f64,
+    deviation: f64,
+}
+
+impl Denoiser for Gaussian {
+    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+        let rows = self.schedule.noise_table();
+        let table = rows.iter().flat_map(|[a, s]| {
+            let share = s / (a * a * self.deviation * self.deviation + s * s);
+            [share as f32, (-share * a * self.mean) as f32]
+        });
+        let table = g.constant([rows.len(), 2], table.collect())?;
+        let shape = g.shape(x_t).to_vec();
+        let ones = g.constant(shape.clone(), vec![1.0; shape.iter().product()])?;
+        Ok(g.apply(Combine, &[x_t, ones, t, table])?[0])
+    }
+}
+
+/// Mean and deviation that the sampler's linear recursion gives for this predictor, exactly.
+fn predicted(table: &SamplerTable, known: &Gaussian) -> (f64, f64) {
+    let rows = known.schedule.noise_table();
+    let (mut mean, mut variance) = (0.0, 1.0);
+    for row in &table.rows {
+        let [a, s] = rows[row.t as usize];
+        let share = s / (a * a * known.deviation * known.deviation + s * s);
+        let shift = -share * a * known.mean;
+        let factor = row.k_x0 * (row.c_x + row.c_m * share) + row.k_x + row.k_m * share;
+        mean = factor * mean + (row.k_x0 * row.c_m + row.k_m) * shift;
+        variance = factor * factor * variance + row.k_z * row.k_z;
+    }
+    (mean, variance.sqrt())
+}
+
+#[test]
+fn samplers_reproduce_a_gaussian() {
+    let schedule = Schedule::linear(1_000, 1e-4, 0.02).unwrap();
+    let known = Gaussian { schedule: schedule.clone(), mean: 0.7, deviation: 0.5 };
+    let samplers = [
+        (Sampler::Ddpm { variance: Variance::FixedSmall }, 1_000),
+        (Sampler::Ddpm { variance: Variance::FixedLarge }, 1_000),
+        (Sampler::Ddim { eta: 0.0 }, 250),
+        (Sampler::Ddim { eta: 1.0 }, 250),
+    ];
+    for device in devices() {
+        for (sampler, steps) in samplers {
+            let options = SamplerOptions { spacing: Spacing::Trailing, ..SamplerOptions::new(sampler, steps) };
+            let table = SamplerTable::new(&schedule, &options).unwrap();
+            let (rows, cols) = (64, 64);
+            let mut g = Graph::new();
+            let x = reverse_process(&mut g, &known, &table, [rows, cols]).unwrap();
+            let mut run = device.compile(&g).unwrap();
+            run.seed(11);
+            let clock = langevin::random::Clock { seed: 4, step: 0 };
+            let start = (0..(rows * cols / 4) as u32).flat_map(|b| langevin::random::normals::<f32>(clock.words(0, b)));
+            run.write("x", &start.collect::<Vec<_>>()).unwrap();
+            run.steps(steps as u32).unwrap();
+            let x = run.read_f64(x).unwrap();
+            let n = x.len() as f64;
+            let mean = x.iter().sum::<f64>() / n;
+            let deviation = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+            // Five standard errors around what the recursion gives, which itself is within 2 % of the data.
+            let (want_mean, want_deviation) = predicted(&table, &known);
+            assert!(
+                (want_mean - 0.7).abs() < 0.01 && (want_deviation - 0.5).abs() < 0.015,
+                "{sampler:?}: {want_mean} {want_deviation}"
+            );
+            assert!((mean - want_mean).abs() < 5.0 * want_deviation / n.sqrt(), "{sampler:?} on {device}: {mean}");
+            let error = 5.0 * want_deviation / (2.0 * n).sqrt();
+            assert!((deviation - want_deviation).abs() < error, "{sampler:?} on {device}: {deviation}");
+        }
+    }
+}
+
+#[test]
+fn data_larger_than_one_binding_is_split() {
+    // 40 million numbers are 160 MB: more than the 128 MiB that any adapter binds at once.
+    let (n, width) = (40_000usize, 1_000usize);
+    let values: Vec<f32> = (0..n * width).map(|i| (i / width) as f32).collect();
+    for device in devices() {
+        let mut g = Graph::new();
+        let data = g.dataset("data", [n, width]).unwrap();
+        let x = data.batch(&mut g, 500).unwrap();
+        g.keep(x);
+        let mut run = device.compile(&g).unwrap();
+        run.write("data", &values).unwrap();
+        run.steps(3).unwrap();
+        let batch = run.read(x).unwrap();
+        let rows: Vec<f32> = batch.chunks(width).map(|row| row[0]).collect();
+        assert!(batch.chunks(width).all(|row| row.iter().all(|v| *v == row[0])), "{device}");
+        assert!(
+            rows.iter().any(|r| *r > 35_000.0) && rows.iter().any(|r| *r < 5_000.0),
+            "{device}: both parts are read"
+        );
+    }
+}
+
+#[test]
+fn swapped_layers_are_refused_with_both_shapes() {
+    let mut g = Graph::new();
+    let x = g.state("x", [4, 7]).unwrap();
+    let t = g.state("t", [4]).unwrap();
+    let network = Model::named("chapter").unwrap().build(&mut g, 9).unwrap();
+    let e = network.forward(&mut g, x, t).unwrap_err().to_string();
+    assert!(e.contains("dense") && e.contains("[4, 135]") && e.contains("137"), "{e}");
+    let y = g.state("y", [4, 7]).unwrap();
+    let loss = g.mse(x, y).unwrap();
+    g.minimize(loss, Optimizer::adam(1e-3)).unwrap();
+    assert!(g.minimize(loss, Optimizer::adam(1e-3)).is_err());
+}
