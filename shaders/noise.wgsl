@@ -1,8 +1,7 @@
 // x_t = a_t x0 + s_t eps, with t and eps drawn here. LANES invocations per row, each with every LANES-th block of four.
 //#use items
 //#use random
-override B: u32; override D: u32; override T: u32;
-override STREAM: u32; override PREDICTION: u32; override LANES: u32;
+//#use noise_row
 @group(0) @binding(0) var<storage, read> x0: array<f32>;  // [B, D]
 @group(0) @binding(1) var<storage, read> table: array<f32>;  // [T, 2]
 @group(0) @binding(2) var<storage, read_write> x_t: array<f32>;  // [B, D]
@@ -26,14 +25,8 @@ fn noise(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
       let d = block * 4u + j;
       if (d < D) {
         let e = row * D + d;
-        let x = x0[e];
-        let eps = z[j];
-        x_t[e] = a * x + s * eps;
-        switch PREDICTION {
-          case 0u: { goal[e] = eps; }
-          case 1u: { goal[e] = x; }
-          default: { goal[e] = a * eps - s * x; }
-        }
+        x_t[e] = a * x0[e] + s * z[j];
+        goal[e] = target_of(x0[e], z[j], a, s);
       }
     }
   }

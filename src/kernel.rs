@@ -12,11 +12,13 @@ use crate::error::{Error, Result};
 const MAX_GROUPS: u32 = 65_535;
 
 /// The parts that shaders share, in `shaders/shared`.
-const SHARED: [(&str, &str); 5] = [
+const SHARED: [(&str, &str); 7] = [
     ("clock", include_str!("../shaders/shared/clock.wgsl")),
     ("items", include_str!("../shaders/shared/items.wgsl")),
     ("math", include_str!("../shaders/shared/math.wgsl")),
     ("random", include_str!("../shaders/shared/random.wgsl")),
+    ("noise_row", include_str!("../shaders/shared/noise_row.wgsl")),
+    ("encode_pair", include_str!("../shaders/shared/encode_pair.wgsl")),
     ("activation", include_str!("../shaders/shared/activation.wgsl")),
 ];
 

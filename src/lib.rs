@@ -1,5 +1,6 @@
-//! Trains and samples diffusion models on any GPU with wgpu compute shaders, or on the CPU.
+#![doc = include_str!("../README.md")]
 
+mod cost;
 pub mod data;
 mod device;
 pub mod diffusion;
@@ -20,6 +21,7 @@ pub mod sample;
 mod scalar;
 pub mod train;
 
+pub use cost::{Cost, OpCost, OpTime};
 pub use device::{AdapterKind, AdapterSummary, Device, adapters};
 pub use error::{Error, Result};
 pub use exec::Values;

@@ -1,5 +1,6 @@
 //! A compiled program: write, run steps, read.
 
+use crate::cost::{Cost, OpCost, OpTime};
 use crate::error::{Error, Result};
 use crate::exec::{Program, Values};
 use crate::graph::{DType, Form, Graph, HISTORY, Slab, Var};
@@ -13,15 +14,16 @@ pub struct Run {
     places: Vec<Option<Place>>,
     program: Program,
     clock: Clock,
-    dispatches: usize,
+    calls: Vec<OpCost>,
     elements: usize,
 }
 
 impl Run {
     pub(crate) fn new(graph: Graph, plan: Plan, program: impl FnOnce(Plan) -> Result<Program>) -> Result<Self> {
-        let (places, dispatches, elements) = (plan.places.clone(), plan.calls.len(), plan.elements());
+        let (places, elements) = (plan.places.clone(), plan.elements());
+        let calls = plan.calls.iter().map(|c| OpCost::new(&*c.node.op, &c.specs)).collect();
         let program = program(plan)?;
-        Ok(Self { graph, places, program, clock: Clock { seed: 0, step: 0 }, dispatches, elements })
+        Ok(Self { graph, places, program, clock: Clock { seed: 0, step: 0 }, calls, elements })
     }
 
     /// Chooses the random numbers of the run (0 by default).
@@ -41,7 +43,17 @@ impl Run {
 
     /// Dispatches in one step.
     pub fn dispatches(&self) -> usize {
-        self.dispatches
+        self.calls.len()
+    }
+
+    /// What each dispatch of a step costs at least.
+    pub fn costs(&self) -> &[OpCost] {
+        &self.calls
+    }
+
+    /// Arithmetic and least memory traffic of a step.
+    pub fn cost(&self) -> Cost {
+        self.calls.iter().map(|c| c.cost).sum()
     }
 
     /// Bytes of device memory in all buffers.
@@ -133,6 +145,16 @@ impl Run {
         self.program.steps(self.clock, n)?;
         self.clock.step += n;
         Ok(())
+    }
+
+    /// Runs `n` steps and gives the time of each dispatch, the mean of them: on a GPU by its timestamps.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the adapter offers no timestamp queries.
+    pub fn profile(&mut self, n: u32) -> Result<Vec<OpTime>> {
+        let times = self.program.profile(self.clock, n)?;
+        self.clock.step += n;
+        Ok(self.calls.iter().cloned().zip(times).map(|(of, time)| OpTime { of, time }).collect())
     }
 
     /// Waits until all steps are done.

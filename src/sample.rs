@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
 use crate::ops::{FillRow, SamplerStep};
-use crate::random::{Clock, normals};
+use crate::random::{Clock, fill_normals};
 use crate::run::Run;
 use crate::train::{Checkpoint, Facts};
 
@@ -18,7 +18,7 @@ pub struct Sampling {
     pub count: usize,
     /// The rule of a step.
     pub sampler: Sampler,
-    /// Steps; 0 for the sampler's default (all of them for DDPM, 50 for DDIM).
+    /// Steps; 0 for the sampler's default (all of them for DDPM, 100 for DDIM).
     pub steps: usize,
     /// Which of the schedule's steps are visited.
     pub spacing: Spacing,
@@ -91,7 +91,7 @@ fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<
     let schedule = checkpoint.config.noise_schedule()?;
     let default = match sampling.sampler {
         Sampler::Ddpm { .. } => schedule.steps(),
-        Sampler::Ddim { .. } => schedule.steps().min(50),
+        Sampler::Ddim { .. } => schedule.steps().min(100),
     };
     let options = SamplerOptions {
         spacing: sampling.spacing,
@@ -111,10 +111,11 @@ fn chunk_seed(seed: u64, chunk: usize) -> u64 {
 
 fn draw(run: &mut Run, x: Var, len: usize, steps: usize, seed: u64) -> Result<Vec<f32>> {
     let clock = Clock { seed, step: 0 };
-    let start: Vec<f32> = (0..len.div_ceil(4) as u32).flat_map(|b| normals::<f32>(clock.words(START, b))).collect();
+    let mut start = vec![0f32; len];
+    fill_normals(clock, START, 0, &mut start);
     run.seed(seed);
     run.set_step(0);
-    run.write("x", &start[..len])?;
+    run.write("x", &start)?;
     run.steps(steps as u32)?;
     run.read(x)
 }

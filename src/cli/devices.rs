@@ -23,14 +23,14 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
                        "storage_buffers": a.max_buffers, "subgroup": a.subgroup, "f16": a.f16})
             })
             .collect();
-        println!("{}", json!({"adapters": list, "chosen": chosen.name(), "why": chosen.to_string()}));
+        say!("{}", json!({"adapters": list, "chosen": chosen.name(), "why": chosen.to_string()}));
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
-        println!("no Vulkan, Metal or DX12 adapter was found");
+        say!("no Vulkan, Metal or DX12 adapter was found");
     }
     for (index, a) in found.iter().enumerate() {
-        println!("{index}: {} ({}, {}), a {}", a.name, a.backend, a.driver, a.kind);
+        say!("{index}: {} ({}, {}), a {}", a.name, a.backend, a.driver, a.kind);
         let subgroup = match a.subgroup {
             Some((low, high)) if low == high => format!("subgroups of {low}"),
             Some((low, high)) => format!("subgroups of {low} to {high}"),
@@ -38,9 +38,9 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
         };
         let f16 = if a.f16 { "f16" } else { "no f16" };
         let binding = a.max_binding >> 20;
-        println!("   bindings up to {binding} MiB, {} storage buffers a dispatch, {subgroup}, {f16}", a.max_buffers);
+        say!("   bindings up to {binding} MiB, {} storage buffers a dispatch, {subgroup}, {f16}", a.max_buffers);
     }
-    println!("cpu: CPU executor, f32 on all cores\nreference: the same in f64, slow and exact");
-    println!("chosen: {chosen}");
+    say!("cpu: CPU executor, f32 on all cores\nreference: the same in f64, slow and exact");
+    say!("chosen: {chosen}");
     Ok(ExitCode::SUCCESS)
 }

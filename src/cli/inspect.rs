@@ -1,49 +1,106 @@
 //! `langevin inspect`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
-use langevin::train::{Checkpoint, RunFolder};
+use langevin::Graph;
+use langevin::train::{Checkpoint, RunFolder, TensorData};
+use safetensors::SafeTensors;
 use serde_json::json;
 
 use super::{Common, grouped};
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A run folder or a checkpoint
+    /// A run folder or a safetensors file
     run: PathBuf,
     #[command(flatten)]
     pub common: Common,
 }
 
 pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    if args.run.is_file() && is_foreign(&args.run) {
+        return foreign(args);
+    }
     let checkpoint =
         if args.run.is_file() { Checkpoint::load(&args.run)? } else { RunFolder::open(&args.run)?.checkpoint()? };
     let config = &checkpoint.config;
-    let is_weight = |name: &str| !name.starts_with("ema.") && !name.starts_with("optimizer.");
-    let weights: Vec<_> = checkpoint.tensors.iter().filter(|t| is_weight(&t.name)).collect();
+    let weights = weights(&checkpoint)?;
     let total: usize = weights.iter().map(|t| t.values.len()).sum();
-    let bytes: usize = checkpoint.tensors.iter().map(|t| 4 * t.values.len()).sum();
+    let bytes = |prefix: &str| -> usize {
+        checkpoint.tensors.iter().filter(|t| t.name.starts_with(prefix)).map(|t| 4 * t.values.len()).sum()
+    };
+    let (average, optimizer) = (bytes("ema."), bytes("optimizer."));
     if args.common.json {
         let list: Vec<_> = weights.iter().map(|t| json!({"name": t.name, "shape": t.shape})).collect();
-        println!(
+        say!(
             "{}",
-            json!({"model": config.model, "parameters": total, "bytes": bytes, "step": checkpoint.step,
-                   "steps": config.steps, "tensors": list, "config": config})
+            json!({"model": config.model, "parameters": total, "step": checkpoint.step, "steps": config.steps,
+                   "bytes": {"parameters": 4 * total, "average": average, "optimizer": optimizer},
+                   "tensors": list, "config": config})
         );
         return Ok(ExitCode::SUCCESS);
     }
-    println!("model {} on {} after {} of {} steps", config.model.name, config.data, checkpoint.step, config.steps);
+    say!("model {} on {} after {} of {} steps", config.model.name, config.data, checkpoint.step, config.steps);
     if let Some(facts) = &config.facts {
         let kind = format!("{:?}", facts.kind).to_lowercase();
-        println!("data: {} {kind} of shape {:?}", facts.samples, facts.shape);
+        say!("data: {} {kind} of shape {:?}", facts.samples, facts.shape);
     }
-    println!("{:<28} {:>14} {:>12}", "parameter", "shape", "numbers");
-    for t in &weights {
-        println!("{:<28} {:>14} {:>12}", t.name, format!("{:?}", t.shape), grouped(t.values.len()));
+    say!(
+        "settings: {}, lr {}, schedule {}, predicts {}, seed {}",
+        config.optimizer,
+        config.lr,
+        config.schedule,
+        config.prediction,
+        config.seed
+    );
+    table(weights.iter().map(|t| (t.name.as_str(), t.shape.as_slice())));
+    say!("bytes: parameters {}, average {}, optimizer {}", grouped(4 * total), grouped(average), grouped(optimizer));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The weights in the order of the model's layers.
+fn weights(checkpoint: &Checkpoint) -> langevin::Result<Vec<&TensorData>> {
+    let mut model = Graph::new();
+    if let Some(facts) = &checkpoint.config.facts {
+        checkpoint.config.model.build(&mut model, facts.shape.iter().product())?;
     }
-    println!("{:<28} {:>14} {:>12}", "total", "", grouped(total));
-    println!("{} bytes with average and moments; seed {}, lr {}", grouped(bytes), config.seed, config.lr);
+    let is_weight = |name: &str| !name.starts_with("ema.") && !name.starts_with("optimizer.");
+    let mut weights: Vec<_> = checkpoint.tensors.iter().filter(|t| is_weight(&t.name)).collect();
+    weights.sort_by_key(|t| model.parameters().iter().position(|p| p.name == t.name));
+    Ok(weights)
+}
+
+fn table<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])>) {
+    say!("{:<28} {:>18} {:>14}", "tensor", "shape", "numbers");
+    let mut total = 0;
+    for (name, shape) in tensors {
+        let numbers = shape.iter().product();
+        total += numbers;
+        say!("{name:<28} {:>18} {:>14}", format!("{shape:?}"), grouped(numbers));
+    }
+    say!("{:<28} {:>18} {:>14}", "total", "", grouped(total));
+}
+
+/// A safetensors file of another program, which has no settings in it.
+fn is_foreign(path: &Path) -> bool {
+    let header = std::fs::read(path).ok().and_then(|bytes| SafeTensors::read_metadata(&bytes).ok());
+    header.is_some_and(|(_, header)| header.metadata().as_ref().is_none_or(|m| !m.contains_key("langevin")))
+}
+
+fn foreign(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let bytes = std::fs::read(&args.run)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).context("not a safetensors file")?;
+    let tensors = header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?, name)));
+    let tensors: Vec<_> = tensors.collect();
+    if args.common.json {
+        let list: Vec<_> = tensors.iter().map(|(t, name)| json!({"name": name, "shape": t.shape})).collect();
+        say!("{}", json!({"tensors": list, "bytes": bytes.len()}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{}: a safetensors file that langevin did not write, {} bytes", args.run.display(), grouped(bytes.len()));
+    table(tensors.iter().map(|(t, name)| (name.as_str(), t.shape.as_slice())));
     Ok(ExitCode::SUCCESS)
 }

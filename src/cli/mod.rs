@@ -1,5 +1,10 @@
 //! The commands. Each has a file; this one has what they share.
 
+/// `println!` that goes on when nobody reads any more, as after `| head -1`; [`run`] reports other failures at the end.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::print(format_args!($($text)*)) };
+}
+
 mod devices;
 mod evaluate;
 mod inspect;
@@ -7,7 +12,12 @@ mod sample;
 mod selftest;
 mod train;
 
+use std::fmt::Arguments;
+use std::io::{self, ErrorKind, Write};
+use std::num::{IntErrorKind, ParseIntError};
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::OnceLock;
 
 use clap::{Args, Parser, Subcommand};
 use langevin::{Device, Error};
@@ -27,7 +37,7 @@ struct Common {
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Seed of everything random
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64>, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Results as JSON on standard output
     #[arg(long)]
@@ -67,7 +77,7 @@ impl Common {
             None => Device::auto(),
         }?;
         if !self.json {
-            println!("device: {device}");
+            say!("device: {device}");
         }
         Ok(device)
     }
@@ -86,20 +96,69 @@ pub fn run() -> ExitCode {
         Command::Evaluate(args) => (args.common.clone(), with_log(&args.common, || evaluate::run(&args))),
         Command::Selftest { common } => (common.clone(), with_log(&common, || selftest::run(&common))),
     };
-    match result {
-        Ok(code) => code,
-        Err(e) => {
-            eprintln!("error: {e:#}");
-            if common.verbose > 0 {
-                eprintln!("{e:?}");
-            }
-            match e.downcast_ref::<Error>() {
-                Some(Error::Setting(_)) => ExitCode::from(2),
-                Some(Error::Interrupted(_)) => ExitCode::from(130),
-                _ => ExitCode::from(1),
-            }
+    let result = result.and_then(|code| match UNPRINTED.get() {
+        Some(cause) => Err(anyhow::anyhow!("cannot write to standard output: {cause}")),
+        None => Ok(code),
+    });
+    result.unwrap_or_else(|e| {
+        let (start, code) = match e.downcast_ref::<Error>() {
+            Some(Error::Interrupted(_)) => ("", 130),
+            Some(Error::Setting(_)) => ("error: ", 2),
+            _ => ("error: ", 1),
+        };
+        let _ = writeln!(io::stderr(), "{start}{}", paragraph(&e));
+        if common.verbose > 1 {
+            let _ = writeln!(io::stderr(), "{e:?}");
+        }
+        ExitCode::from(code)
+    })
+}
+
+/// The error and its causes, each said once, and what to do when the system refused a file.
+fn paragraph(e: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in e.chain().map(|cause| cause.to_string()).filter(|cause| !cause.is_empty()) {
+        if !text.ends_with(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
         }
     }
+    let refused = e.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    text + match refused {
+        Some(ErrorKind::NotFound) => "; check the spelling and the folder the program runs in",
+        Some(ErrorKind::NotADirectory) => "; a part of this path is a file, so choose another",
+        Some(ErrorKind::IsADirectory) => "; name a file in it",
+        Some(ErrorKind::InvalidData) => "; this is no text file: name another",
+        Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            "; choose a place that may be written to and read, or change its permissions"
+        }
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => "; free some space there, or choose another disk",
+        _ => "",
+    }
+}
+
+/// Why standard output could not be written.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// What `say!` calls.
+fn print(text: Arguments) {
+    match writeln!(io::stdout(), "{text}") {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => drop(UNPRINTED.set(cause)),
+        _ => {}
+    }
+}
+
+/// Reads a whole number for clap.
+fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|e: ParseIntError| match e.kind() {
+        IntErrorKind::PosOverflow => "the number is too large",
+        _ => "use a whole number such as 1000",
+    })
+}
+
+/// Reads a number for clap.
+fn real(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "use a number such as 0.001")
 }
 
 fn with_log(common: &Common, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
@@ -122,6 +181,12 @@ fn quiet_mesa() {
             std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir());
         }
     }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    if word.chars().all(plain) && !word.is_empty() { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// 1234567 as "1 234 567".

@@ -10,23 +10,23 @@ use langevin::sample::{Sampling, sample};
 use langevin::train::RunFolder;
 use serde_json::json;
 
-use super::Common;
+use super::{Common, real, whole};
 
 #[derive(Args)]
 pub struct SampleArgs {
     /// A run folder
     run: PathBuf,
     /// How many samples
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = whole::<usize>, allow_negative_numbers = true)]
     count: usize,
     /// ddim or ddpm
     #[arg(long, default_value = "ddim")]
     sampler: Sampler,
-    /// Steps of the reverse process [default: 50 for ddim, all for ddpm]
-    #[arg(long)]
+    /// Steps of the reverse process [default: 100 for ddim, all for ddpm]
+    #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// Noise that DDIM adds: 0 for none, 1 for as much as DDPM
-    #[arg(long)]
+    #[arg(long, value_parser = real, allow_negative_numbers = true)]
     eta: Option<f64>,
     /// Which steps are visited: trailing, leading or linspace
     #[arg(long, default_value = "trailing")]
@@ -68,9 +68,9 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
         let shape: Vec<usize> = std::iter::once(drawn.len()).chain(drawn.shape.iter().copied()).collect();
-        println!("{}", json!({"out": args.out, "shape": shape, "seconds": seconds, "device": device.name()}));
+        say!("{}", json!({"out": args.out, "shape": shape, "seconds": seconds, "device": device.name()}));
     } else {
-        println!("{} samples of shape {:?} in {seconds:.1} s: {}", drawn.len(), drawn.shape, args.out.display());
+        say!("{} samples of shape {:?} in {seconds:.1} s: {}", drawn.len(), drawn.shape, args.out.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -25,7 +25,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             failed += failures.len();
             let (worst, error) = (report.worst, report.error);
             if common.json {
-                println!(
+                say!(
                     "{}",
                     json!({"op": name, "target": format!("{target:?}"), "cases": cases.len(), "failures": failures,
                            "worst": worst, "error": error})
@@ -33,16 +33,13 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             } else {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
-                println!("{name:<14} {n:>3} cases  worst error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
-                failures.iter().for_each(|f| println!("  {f}"));
+                say!("{name:<14} {n:>3} cases  worst error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
+                failures.iter().for_each(|f| say!("  {f}"));
             }
         }
     }
     if !common.json {
-        println!(
-            "{}",
-            if failed == 0 { "all kernels agree with the reference" } else { "this adapter computes wrongly" }
-        );
+        say!("{}", if failed == 0 { "all kernels agree with the reference" } else { "this adapter computes wrongly" });
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -17,12 +17,12 @@ use langevin::train::{Config, Progress, RunFolder, Stop, Trainer, train};
 use langevin::{Device, Error, plot};
 use serde_json::json;
 
-use super::{Common, grouped};
+use super::{Common, grouped, quoted, real, whole};
 
 #[derive(Args)]
 pub struct TrainArgs {
     /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or a toy: sine, moons, circles, swissroll
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "config"])]
     data: Option<String>,
     /// The run folder
     #[arg(long, value_name = "RUN")]
@@ -34,13 +34,13 @@ pub struct TrainArgs {
     #[arg(long)]
     model: Option<String>,
     /// Training steps
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
     steps: Option<u32>,
     /// Samples in a step
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     batch: Option<usize>,
     /// Learning rate
-    #[arg(long)]
+    #[arg(long, value_parser = real, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Noise schedule: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
     #[arg(long)]
@@ -61,6 +61,9 @@ pub struct TrainArgs {
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let (mut trainer, folder, device) = if args.resume { resume(args)? } else { start(args)? };
     describe(&trainer, args.common.json);
+    if trainer.step() == trainer.config().steps && !args.common.json {
+        say!("the run has done all of its {} steps; more of them: --resume --steps N", trainer.step());
+    }
     let stopped = watch_for_ctrl_c()?;
     let started = Instant::now();
     let mut display = Display::new(trainer.step(), trainer.config().steps, args.common.json);
@@ -70,8 +73,11 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     });
     display.finish();
     if stop? == Stop::Asked {
-        let (step, steps, out) = (trainer.step(), trainer.config().steps, args.out.display());
-        let text = format!("stopped at step {step} of {steps}; go on with: langevin train --out {out} --resume");
+        let (step, steps, out) = (trainer.step(), trainer.config().steps, quoted(&args.out.to_string_lossy()));
+        let device = args.common.device.as_ref().map(|name| format!(" --device {}", quoted(name))).unwrap_or_default();
+        let text = format!(
+            "stopped at step {step} of {steps}, which is saved; go on with: langevin train --out {out} --resume{device}"
+        );
         return Err(Error::Interrupted(text).into());
     }
     finish(args, &trainer, &folder, &device, started)?;
@@ -82,26 +88,25 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
 fn start(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let config = settings(args)?;
     config.check()?;
+    let folder = RunFolder::vacant(&args.out)?;
     let data = Dataset::load(&config.data, config.seed)?;
     config.batch_for(data.len())?;
     let device = args.common.open()?;
     let trainer = Trainer::new(&device, &config, &data)?;
-    let folder = RunFolder::create(&args.out)?;
     folder.write_config(trainer.config())?;
     Ok((trainer, folder, device))
 }
 
 fn settings(args: &TrainArgs) -> langevin::Result<Config> {
-    let mut config = match (&args.config, &args.model) {
-        (Some(path), _) => Config::read(path)?,
-        (None, Some(model)) => Config::for_model(model)?,
-        (None, None) => Config::default(),
+    let mut config = match &args.config {
+        Some(path) => Config::read(path, args.model.as_deref())?,
+        None => Config::for_model(args.model.as_deref().unwrap_or("mlp"))?,
     };
-    if let (Some(_), Some(model)) = (&args.config, &args.model) {
-        config.model = Config::for_model(model)?.model;
-    }
     config.facts = None;
     set(&mut config.data, &args.data);
+    if config.data.is_empty() {
+        return Err(Error::Setting("no data: name a file or a toy before --out, or state data = in --config".into()));
+    }
     set(&mut config.steps, &args.steps);
     if args.batch == Some(0) {
         return Err(Error::Setting("a batch of 0 samples; use --batch 1 or more".into()));
@@ -121,11 +126,12 @@ fn set<T: Clone>(setting: &mut T, option: &Option<T>) {
     }
 }
 
-/// A run that goes on: its settings are those it began with, only the number of steps may grow.
+/// A run that goes on: its settings are those it began with, only the number of steps may grow and the data move.
 fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let folder = RunFolder::open(&args.out)?;
     let checkpoint = folder.checkpoint()?;
     let mut wanted = checkpoint.config.clone();
+    set(&mut wanted.model.name, &args.model);
     let asked = (&args.batch, &args.lr, &args.schedule, &args.prediction, &args.optimizer, &args.common.seed);
     set(&mut wanted.batch, asked.0);
     set(&mut wanted.lr, asked.1);
@@ -133,19 +139,19 @@ fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     set(&mut wanted.prediction, asked.3);
     set(&mut wanted.optimizer, asked.4);
     set(&mut wanted.seed, asked.5);
-    set(&mut wanted.data, &args.data);
-    set(&mut wanted.model.name, &args.model);
     if wanted != checkpoint.config || args.config.is_some() {
-        let text = "a run is continued with the settings it began with; with --resume only --steps and --device may be \
-                    given. Start a new run in another --out for other settings";
+        let text = "a run is continued with the settings it began with; with --resume only --steps, --device and the \
+                    place of the data may be given. Start a new run in another --out for other settings";
         return Err(Error::Setting(text.into()).into());
     }
     set(&mut wanted.steps, &args.steps);
+    set(&mut wanted.data, &args.data);
     if wanted.steps < checkpoint.step {
         let (steps, done) = (wanted.steps, checkpoint.step);
         return Err(Error::Setting(format!("--steps {steps}, but the run has done {done} steps already")).into());
     }
-    let data = Dataset::load(&wanted.data, wanted.seed).context("the data of the run cannot be read again")?;
+    let moved = "the data of the run cannot be read again (if they moved: langevin train DATA --out RUN --resume)";
+    let data = Dataset::load(&wanted.data, wanted.seed).context(moved)?;
     let device = args.common.open()?;
     let mut trainer = Trainer::new(&device, &wanted, &data)?;
     trainer.restore(&checkpoint)?;
@@ -161,19 +167,16 @@ fn describe(trainer: &Trainer, json: bool) {
     let facts = config.facts.as_ref().expect("a trainer has measured its data");
     let n = &facts.normalisation;
     let kind = format!("{:?}", facts.kind).to_lowercase();
-    println!("data: {} {kind} of shape {:?} from {}", facts.samples, facts.shape, config.data);
-    println!("normalisation: (x - {:?}) / {:?}, then within +-{:.2}", n.shift, n.scale, n.bound);
+    say!("data: {} {kind} of shape {:?} from {}", facts.samples, facts.shape, config.data);
+    say!("normalisation: (x - {:?}) / {:?}, then within +-{:.2}", n.shift, n.scale, n.bound);
     let parameters = grouped(trainer.run().graph().parameter_count());
-    println!("model: {}, {parameters} parameters, predicts {}", config.model.name, config.prediction);
+    say!("model: {}, {parameters} parameters, predicts {}", config.model.name, config.prediction);
     if let Ok(schedule) = config.noise_schedule() {
-        println!("noise schedule: {schedule}");
+        say!("noise schedule: {schedule}");
     }
     let (batch, lr, optimizer) = (trainer.batch(), config.lr, &config.optimizer);
     let (dispatches, mib) = (trainer.run().dispatches(), trainer.run().bytes() >> 20);
-    println!(
-        "training: {} steps, batch {batch}, {optimizer}, lr {lr}; {dispatches} ops a step, {mib} MiB",
-        config.steps
-    );
+    say!("training: {} steps, batch {batch}, {optimizer}, lr {lr}; {dispatches} ops a step, {mib} MiB", config.steps);
 }
 
 fn watch_for_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
@@ -215,7 +218,7 @@ impl Display {
         if self.plain && tenth > self.tenth {
             self.tenth = tenth;
             let left = (p.steps - p.step) as f64 / p.steps_per_second;
-            println!("step {}/{}  loss {message}  {left:.0} s left", p.step, p.steps);
+            say!("step {}/{}  loss {message}  {left:.0} s left", p.step, p.steps);
         }
     }
 
@@ -250,18 +253,18 @@ fn finish(
     let losses = std::fs::read_to_string(folder.file("metrics.csv"))?;
     let last = losses.lines().last().and_then(|row| row.split(',').nth(1)).unwrap_or("").to_string();
     let seconds = started.elapsed().as_secs_f64();
-    let out = args.out.display();
+    let out = quoted(&args.out.to_string_lossy());
     if args.common.json {
-        println!(
+        say!(
             "{}",
             json!({"run": args.out, "steps": trainer.step(), "loss": last.parse::<f64>().ok(), "seconds": seconds,
                    "device": device.name(), "picture": picture})
         );
         return Ok(());
     }
-    println!("done: {} steps in {seconds:.0} s, loss {last}", trainer.step());
-    println!("run folder: {out} (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)");
-    println!("real and generated side by side: {}", picture.display());
-    println!("draw more with: langevin sample {out} --count 64 --out new.npy");
+    say!("done: {} steps in {seconds:.0} s, loss {last}", trainer.step());
+    say!("run folder: {out} (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)");
+    say!("real and generated side by side: {}", picture.display());
+    say!("draw more with: langevin sample {out} --count 64 --out new.npy");
     Ok(())
 }

@@ -129,7 +129,9 @@ impl Layout {
         let dims: Vec<usize> = self.shape.iter().map(|&dim| dim as usize).collect();
         let shape = sample_shape(name, &dims)?;
         if dims.contains(&0) {
-            return Err(Error::input(format!("{name}: the data set is empty (shape {dims:?})")));
+            return Err(Error::input(format!(
+                "{name}: the data set is empty (shape {dims:?}); give a file with samples"
+            )));
         }
         if self.fortran {
             values = to_row_major(&dims, &values);

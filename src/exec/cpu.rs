@@ -1,5 +1,7 @@
 //! The CPU executor: runs the twins over the plan, in f32 as the fallback and in f64 as the reference.
 
+use std::time::{Duration, Instant};
+
 use crate::error::Result;
 use crate::exec::Values;
 use crate::graph::{DType, Init};
@@ -109,6 +111,19 @@ impl<S: RunTwin> CpuProgram<S> {
             run_call(call, clock, banks);
         }
         Ok(())
+    }
+
+    /// The time of each call, the mean of `n` steps.
+    pub fn profile(&mut self, first: Clock, n: u32) -> Vec<Duration> {
+        let mut times = vec![Duration::ZERO; self.plan.calls.len()];
+        for step in first.step..first.step + n {
+            for (call, time) in self.plan.calls.iter().zip(&mut times) {
+                let start = Instant::now();
+                run_call(call, Clock { step, ..first }, &mut self.banks);
+                *time += start.elapsed();
+            }
+        }
+        times.iter().map(|t| *t / n.max(1)).collect()
     }
 }
 

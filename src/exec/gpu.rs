@@ -8,6 +8,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::exec::timestamps::Timestamps;
 use crate::graph::Init;
 use crate::kernel::{self, Binding, Kernel, Target};
 use crate::plan::{Call, Place, Plan};
@@ -28,8 +29,8 @@ pub(crate) struct Gpu {
     pub info: wgpu::AdapterInfo,
     pub limits: wgpu::Limits,
     pub target: Target,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
     /// The first error that no scope caught, or the reason of a loss.
     fault: Arc<Mutex<Option<String>>>,
     pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
@@ -54,7 +55,7 @@ impl Gpu {
             return Err(Error::Limit(format!("{name} offers no immediates (push constants); use --device cpu")));
         }
         limits.max_immediate_size = limits.max_immediate_size.min(128);
-        let wanted = wgpu::Features::IMMEDIATES | wgpu::Features::SUBGROUP;
+        let wanted = wgpu::Features::IMMEDIATES | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("langevin"),
@@ -199,7 +200,7 @@ impl Gpu {
         }
     }
 
-    fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(PATIENCE) };
         let polled = self.device.poll(wait);
         self.check()?;
@@ -228,6 +229,16 @@ struct Dispatch {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
+}
+
+impl Dispatch {
+    fn encode(&self, pass: &mut wgpu::ComputePass, words: &[u32; 4]) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        // Each time, because wgpu zeroes them when a pipeline of another layout is set.
+        pass.set_immediates(0, bytemuck::cast_slice(words));
+        pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
+    }
 }
 
 /// A plan on an adapter.
@@ -334,11 +345,7 @@ impl GpuProgram {
         for step in first.step..first.step + n {
             let words = [step, first.seed as u32, (first.seed >> 32) as u32, 0];
             for d in &self.dispatches {
-                pass.set_pipeline(&d.pipeline.pipeline);
-                pass.set_bind_group(0, &d.bind_group, &[]);
-                // Each time, because wgpu zeroes them when a pipeline of another layout is set.
-                pass.set_immediates(0, bytemuck::cast_slice(&words));
-                pass.dispatch_workgroups(d.groups[0], d.groups[1], d.groups[2]);
+                d.encode(&mut pass, &words);
             }
         }
         drop(pass);
@@ -357,6 +364,24 @@ impl GpuProgram {
         // At most four times longer at once: one early measurement says little.
         self.per_submission = wanted.clamp(1, self.per_submission * 4).min(1000);
         Ok(())
+    }
+
+    /// The device's time of each dispatch, the mean of `n` steps: a pass per dispatch, timestamps around it.
+    pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
+        self.finish()?;
+        let clock = Timestamps::new(&self.gpu, self.dispatches.len())?;
+        let mut total = vec![0.0; self.dispatches.len()];
+        for step in first.step..first.step + n {
+            let words = [step, first.seed as u32, (first.seed >> 32) as u32, 0];
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            for (i, d) in self.dispatches.iter().enumerate() {
+                let timestamp_writes = Some(clock.around(i));
+                let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                d.encode(&mut encoder.begin_compute_pass(&descriptor), &words);
+            }
+            clock.read(&self.gpu, encoder, &mut total)?;
+        }
+        Ok(total.iter().map(|t| Duration::from_secs_f64(t / n.max(1) as f64)).collect())
     }
 
     pub fn finish(&mut self) -> Result<()> {

@@ -2,6 +2,9 @@
 
 pub(crate) mod cpu;
 pub(crate) mod gpu;
+mod timestamps;
+
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::plan::Place;
@@ -85,6 +88,15 @@ impl Program {
             Program::Gpu(p) => p.steps(first, count),
             Program::Cpu(p) => each(first, count, |clock| p.step(clock)),
             Program::Reference(p) => each(first, count, |clock| p.step(clock)),
+        }
+    }
+
+    /// Runs `n` steps and gives the time of each dispatch, the mean of them.
+    pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
+        match self {
+            Program::Gpu(p) => p.profile(first, n),
+            Program::Cpu(p) => Ok(p.profile(first, n)),
+            Program::Reference(p) => Ok(p.profile(first, n)),
         }
     }
 

@@ -29,7 +29,15 @@ impl Chapter {
 impl Denoiser for Chapter {
     fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
         let encoding = self.encode.add_to(g, t)?;
-        let input = g.apply(Concat, &[x_t, encoding])?[0];
+        let joined = g.apply(Concat, &[x_t, encoding])?[0];
+        self.forward_joined(g, joined)
+    }
+
+    fn joined_encoding(&self) -> Option<Encode> {
+        Some(self.encode)
+    }
+
+    fn forward_joined(&self, g: &mut Graph, input: Var) -> Result<Var> {
         let hidden = self.fc1.forward(g, input, Activation::Relu)?;
         self.fc2.forward(g, hidden, Activation::None)
     }

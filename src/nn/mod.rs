@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::ops::{Activation, Dense, LayerNorm};
+use crate::ops::{Activation, Dense, Encode, LayerNorm};
 use crate::random::philox;
 
 /// A network that looks at noisy data and the step.
@@ -20,6 +20,20 @@ pub trait Denoiser {
     /// # Errors
     /// When x_t has another width than the network was made for.
     fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var>;
+
+    /// The step encoding that the network takes beside x_t in one input, if it does so: a training step then writes
+    /// both in one pass, and calls [`Denoiser::forward_joined`].
+    fn joined_encoding(&self) -> Option<Encode> {
+        None
+    }
+
+    /// [`Denoiser::forward`] from [x_t | encoding].
+    ///
+    /// # Errors
+    /// By default: the network takes x_t and t apart.
+    fn forward_joined(&self, _: &mut Graph, _: Var) -> Result<Var> {
+        Err(Error::setting("this network takes x_t and t apart"))
+    }
 }
 
 /// y = act(x W^T + b) with PyTorch's `nn.Linear` names, layout and initial values.

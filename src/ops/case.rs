@@ -6,6 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::{AnyOp, Io, Op, Specs};
+use crate::cost::Cost;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{DType, Form, Graph, HISTORY, Reverse, Spec, Var};
@@ -262,6 +263,9 @@ impl AnyOp for Tampered {
         let constant = kernel.constants.iter_mut().find(|c| c.name == self.name);
         constant.into_iter().for_each(|c| c.value = self.value);
         kernel
+    }
+    fn cost(&self, specs: &Specs) -> Cost {
+        self.op.cost(specs)
     }
     fn twin_f32(&self, io: &mut Io<f32>) {
         self.op.twin_f32(io);

@@ -4,6 +4,7 @@ use super::activation::{Slope, activation_before};
 use super::case::{Case, Tolerance};
 use super::gemm::{Contiguous, gemm};
 use super::{Activation, Add, Io, Op, Specs, expect_count, expect_shape};
+use crate::cost::Cost;
 use crate::error::{Error, Result};
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
@@ -51,6 +52,11 @@ impl Op for Dense {
             .flag("SAVE", specs.outputs.len() == 2 && specs.outputs[1].stored() > 0)
             .hyper("ACT", self.activation as u32 as f64);
         gemm(kernel, [b, o, i], Contiguous::Inner, Contiguous::Inner, target)
+    }
+
+    fn cost(&self, specs: &Specs) -> Cost {
+        let ((b, i), (o, _)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
+        Cost::gemm(specs, [b, o, i], 1 + (self.activation != Activation::None) as usize)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
@@ -134,6 +140,11 @@ impl Op for DenseInput {
         gemm(kernel, [b, i, o], Contiguous::Inner, Contiguous::Outer, target)
     }
 
+    fn cost(&self, specs: &Specs) -> Cost {
+        let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
+        Cost::gemm(specs, [b, i, o], 2 * (self.activation != Activation::None) as usize)
+    }
+
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let dx = io.output(0);
@@ -171,6 +182,12 @@ impl Op for DenseWeight {
         let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
         let kernel = Kernel::new("dense.wgsl", SHADER, "gemm").flag("WEIGHT", true);
         gemm(kernel, [o, i + 1, b], Contiguous::Outer, Contiguous::Outer, target)
+    }
+
+    fn cost(&self, specs: &Specs) -> Cost {
+        let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
+        let sums = Cost { flops: (b * o) as u64, bytes: 0 };
+        Cost::gemm(specs, [o, i, b], 0) + sums
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {

@@ -59,9 +59,20 @@ impl Encode {
 
     /// Adds the encoding of `t` [B] to a graph.
     pub fn add_to(self, g: &mut Graph, t: Var) -> Result<Var> {
-        let words: Vec<u32> = self.rates().into_iter().flat_map(|r| [(r >> 32) as u32, r as u32]).collect();
-        let rates = g.constant_u32([words.len() / 2, 2], words)?;
+        let rates = self.rates_in(g)?;
         Ok(g.apply(self, &[t, rates])?[0])
+    }
+
+    /// The table of rates as a constant of the graph.
+    pub(crate) fn rates_in(self, g: &mut Graph) -> Result<Var> {
+        let (shape, words) = self.rate_words();
+        g.constant_u32(shape, words)
+    }
+
+    /// The table of rates: high and low words, [F, 2].
+    pub(crate) fn rate_words(self) -> ([usize; 2], Vec<u32>) {
+        let words: Vec<u32> = self.rates().into_iter().flat_map(|r| [(r >> 32) as u32, r as u32]).collect();
+        ([words.len() / 2, 2], words)
     }
 
     /// The rates in 2^-64 turns per step.
@@ -74,10 +85,38 @@ impl Encode {
         (0..self.frequencies()).map(|i| (rate(i) / TAU * 2f64.powi(64)) as u64).collect()
     }
 
-    fn frequencies(self) -> usize {
+    pub(crate) fn frequencies(self) -> usize {
         match self.layout {
             Layout::Interleaved => self.width.div_ceil(2),
             Layout::Halves { .. } => self.width / 2,
+        }
+    }
+
+    /// The number of the layout in the shaders.
+    pub(crate) fn layout_number(self) -> f64 {
+        match self.layout {
+            Layout::Interleaved => 0.0,
+            Layout::Halves { flip: false, .. } => 1.0,
+            Layout::Halves { flip: true, .. } => 2.0,
+        }
+    }
+
+    /// enc(t) into one row.
+    #[inline(always)]
+    pub(crate) fn row<S: Scalar>(self, t: f64, rates: &[u32], enc: &mut [S]) {
+        enc.fill(S::ZERO);
+        let (whole, part) = (t.floor(), t - t.floor());
+        let fraction = (part * 4_294_967_296.0) as u64;
+        for i in 0..self.frequencies() {
+            let rate = (rates[2 * i] as u64) << 32 | rates[2 * i + 1] as u64;
+            let turns =
+                (whole as u64).wrapping_mul(rate).wrapping_add(((fraction as u128 * rate as u128) >> 32) as u64);
+            let (sin, cos) = S::sin_cos_turns((turns >> 32) as u32);
+            let (at_sin, at_cos) = self.columns(i);
+            enc[at_sin] = sin;
+            if at_cos < self.width {
+                enc[at_cos] = cos;
+            }
         }
     }
 
@@ -106,38 +145,17 @@ impl Op for Encode {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (b, f) = (specs.inputs[0].rows().0, self.frequencies());
-        let layout = match self.layout {
-            Layout::Interleaved => 0,
-            Layout::Halves { flip: false, .. } => 1,
-            Layout::Halves { flip: true, .. } => 2,
-        };
         Kernel::new("encode.wgsl", include_str!("../../shaders/encode.wgsl"), "encode")
             .dim("B", b)
             .dim("F", f)
             .dim("D", self.width)
-            .hyper("LAYOUT", layout as f64)
+            .hyper("LAYOUT", self.layout_number())
             .over(b * f)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (t, rates, enc) = (io.input(0), io.input_u32(1), io.output(0));
-        par::rows(enc, self.width, |row, enc| {
-            enc.fill(S::ZERO);
-            let t = t[row].f64();
-            let (whole, part) = (t.floor(), t - t.floor());
-            for i in 0..self.frequencies() {
-                let rate = (rates[2 * i] as u64) << 32 | rates[2 * i + 1] as u64;
-                let fraction = (part * 4_294_967_296.0) as u64;
-                let turns =
-                    (whole as u64).wrapping_mul(rate).wrapping_add(((fraction as u128 * rate as u128) >> 32) as u64);
-                let (sin, cos) = S::sin_cos_turns((turns >> 32) as u32);
-                let (at_sin, at_cos) = self.columns(i);
-                enc[at_sin] = sin;
-                if at_cos < self.width {
-                    enc[at_cos] = cos;
-                }
-            }
-        });
+        par::rows(enc, self.width, |row, enc| self.row(t[row].f64(), rates, enc));
     }
 }
 
@@ -154,8 +172,7 @@ pub(super) fn cases() -> Vec<Case> {
     .into_iter()
     .map(|(width, layout)| {
         let op = Encode { width, layout };
-        let words: Vec<u32> = op.rates().into_iter().flat_map(|r| [(r >> 32) as u32, r as u32]).collect();
-        let shape = [words.len() / 2, 2];
+        let (shape, words) = op.rate_words();
         // 4e-7, as the design promises.
         Case::new(op).values([7], t.clone()).integers(shape, words).tolerance(Tolerance::absolute(3.3))
     })

@@ -2,6 +2,7 @@
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count};
+use crate::cost::Cost;
 use crate::error::Result;
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
@@ -33,6 +34,10 @@ impl Op for FillRow {
             .dim("K", k)
             .dim("C", c)
             .over(self.batch)
+    }
+
+    fn cost(&self, specs: &Specs) -> Cost {
+        Cost::of(specs).reading(specs, 0, 1)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {

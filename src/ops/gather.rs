@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs};
+use crate::cost::Cost;
 use crate::error::{Error, Result};
 use crate::graph::{Data, Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
 use crate::par;
-use crate::random::permuted;
+use crate::random::{Clock, permuted};
 use crate::scalar::Scalar;
 
 /// y[b] = data[p(b)], p a permutation of the n samples that changes with each epoch.
@@ -31,12 +32,26 @@ impl Data {
     /// # Errors
     /// When the batch is empty or larger than the data.
     pub fn batch(&self, g: &mut Graph, batch: usize) -> Result<Var> {
-        let n = self.shape[0];
+        let op = Gather::new(g, self, batch)?;
+        Ok(g.apply(op, &self.chunks)?[0])
+    }
+}
+
+impl Gather {
+    /// The op for batches of `data`, with a random stream of its own.
+    pub(crate) fn new(g: &mut Graph, data: &Data, batch: usize) -> Result<Self> {
+        let n = data.shape[0];
         if batch == 0 || batch > n {
             return Err(Error::setting(format!("a batch of {batch} from {n} samples; use a batch of 1 to {n}")));
         }
-        let op = Gather { batch, rows_per_part: self.rows_per_chunk, stream: g.stream() };
-        Ok(g.apply(op, &self.chunks)?[0])
+        Ok(Gather { batch, rows_per_part: data.rows_per_chunk, stream: g.stream() })
+    }
+
+    /// The sample of `n` that is row `b` of this step's batch.
+    pub(crate) fn row(&self, clock: Clock, n: usize, b: usize) -> usize {
+        let per_epoch = (n / self.batch) as u32;
+        let position = (clock.step % per_epoch) as usize * self.batch + b;
+        permuted(position as u32, n as u32, clock.step / per_epoch, self.stream, clock.seed) as usize
     }
 }
 
@@ -65,15 +80,18 @@ impl Op for Gather {
             .over(self.batch * lanes)
     }
 
+    fn cost(&self, specs: &Specs) -> Cost {
+        // Only the rows of the batch are read, whichever part they lie in.
+        Cost { flops: 0, bytes: 2 * 4 * specs.outputs[0].len() as u64 }
+    }
+
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let d = io.specs.inputs[0].rows().1;
         let n: usize = io.specs.inputs.iter().map(|s| s.rows().0).sum();
-        let (clock, per_epoch) = (io.clock, (n / self.batch) as u32);
-        let (epoch, first) = (clock.step / per_epoch, (clock.step % per_epoch) as usize * self.batch);
         let y = io.output(0);
         let io = &*io;
         par::rows(y, d, |b, y| {
-            let row = permuted((first + b) as u32, n as u32, epoch, self.stream, clock.seed) as usize;
+            let row = self.row(io.clock, n, b);
             let part = io.input(row / self.rows_per_part);
             y.copy_from_slice(&part[row % self.rows_per_part * d..][..d]);
         });
@@ -81,7 +99,7 @@ impl Op for Gather {
 }
 
 /// The bindings of the parts, and the function that reads element `i` of row `row`.
-fn parts(count: usize) -> String {
+pub(super) fn parts(count: usize) -> String {
     let mut s = String::new();
     for p in 0..count {
         writeln!(s, "@group(0) @binding({}) var<storage, read> data_{p}: array<f32>;", p + 1).expect("to a string");

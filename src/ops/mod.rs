@@ -17,6 +17,7 @@ mod gemm;
 mod layer_norm;
 mod mse;
 mod noise;
+mod noisy_batch;
 mod optimizer;
 mod philox;
 mod reduce;
@@ -33,6 +34,7 @@ pub use gather::Gather;
 pub use layer_norm::LayerNorm;
 pub use mse::Mse;
 pub use noise::{Noise, Noised};
+pub use noisy_batch::NoisyBatch;
 pub use optimizer::{Decay, Optimizer, Rule};
 pub use philox::Philox;
 pub use reduce::{Reduce, Reduction, SquaredNorm};
@@ -41,6 +43,7 @@ pub use sampler_step::SamplerStep;
 use std::any::Any;
 use std::fmt::Debug;
 
+use crate::cost::Cost;
 use crate::error::{Error, Result};
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
@@ -66,6 +69,11 @@ pub trait Op: Debug + Send + Sync + 'static {
 
     /// The same computation on slices, on one or more cores. In f64 it is the reference.
     fn twin<S: Scalar>(&self, io: &mut Io<S>);
+
+    /// Arithmetic and least memory traffic, for benchmarks: by default each tensor travels once.
+    fn cost(&self, specs: &Specs) -> Cost {
+        Cost::of(specs)
+    }
 
     /// Adds the nodes that compute the inputs' gradients.
     ///
@@ -170,6 +178,8 @@ pub trait AnyOp: Debug + Send + Sync {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>>;
     /// See [`Op::kernel`].
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel;
+    /// See [`Op::cost`].
+    fn cost(&self, specs: &Specs) -> Cost;
     /// [`Op::twin`] in f32.
     fn twin_f32(&self, io: &mut Io<f32>);
     /// [`Op::twin`] in f64.
@@ -189,6 +199,9 @@ impl<O: Op> AnyOp for O {
     }
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         Op::kernel(self, specs, target)
+    }
+    fn cost(&self, specs: &Specs) -> Cost {
+        Op::cost(self, specs)
     }
     fn twin_f32(&self, io: &mut Io<f32>) {
         self.twin(io);
@@ -237,6 +250,7 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         layer_norm,
         mse,
         noise,
+        noisy_batch,
         optimizer,
         philox,
         reduce,

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
 use crate::par;
-use crate::random::{below, normals};
+use crate::random::{Clock, below, fill_normals};
 use crate::scalar::Scalar;
 
 /// x_t = a_t x0 + s_t eps, with t uniform in 0..T and eps standard normal, one t per row.
@@ -38,20 +38,60 @@ pub struct Noised {
 impl Graph {
     /// Draws a step and noise for each row of x0 [B, ...].
     pub fn noise(&mut self, x0: Var, schedule: &Schedule, prediction: Prediction) -> Result<Noised> {
-        let table = schedule.noise_table().into_iter().flatten().map(|v| v as f32).collect();
-        let table = self.constant([schedule.steps(), 2], table)?;
-        let stream = self.stream();
-        // The draw of t has a stream of its own.
-        self.stream();
-        let out = self.apply(Noise { prediction, stream }, &[x0, table])?;
+        let (op, table) = Noise::new(self, schedule, prediction)?;
+        let out = self.apply(op, &[x0, table])?;
         Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
     }
 }
 
 impl Noise {
-    /// Blocks of four elements in a row.
-    fn blocks(cols: usize) -> usize {
-        cols.div_ceil(4)
+    /// The op and its table, with random streams of its own.
+    pub(crate) fn new(g: &mut Graph, schedule: &Schedule, prediction: Prediction) -> Result<(Self, Var)> {
+        let table = schedule.noise_table().into_iter().flatten().map(|v| v as f32).collect();
+        let table = g.constant([schedule.steps(), 2], table)?;
+        let stream = g.stream();
+        // The draw of t has a stream of its own.
+        g.stream();
+        Ok((Noise { prediction, stream }, table))
+    }
+
+    /// Invocations that share a row and its t: a GPU has lanes to spare, a software rasterizer has not.
+    pub(crate) fn lanes(cols: usize, target: &Target) -> usize {
+        let share = if target.software { 8 } else { 1 };
+        cols.div_ceil(4 * share).next_power_of_two().min(64)
+    }
+
+    /// The step of a row.
+    #[inline(always)]
+    pub(crate) fn draw_t<S>(&self, clock: Clock, row: usize, table: &[S]) -> usize {
+        below(clock.words(self.stream + 1, row as u32)[0], (table.len() / 2) as u32) as usize
+    }
+
+    /// One row of x_t and target; gives its step.
+    #[inline(always)]
+    pub(crate) fn row<S: Scalar>(
+        &self,
+        clock: Clock,
+        row: usize,
+        x0: &[S],
+        table: &[S],
+        x_t: &mut [S],
+        target: &mut [S],
+    ) -> usize {
+        let at = self.draw_t(clock, row, table);
+        let (a, s) = (table[2 * at], table[2 * at + 1]);
+        let blocks = x0.len().div_ceil(4);
+        fill_normals(clock, self.stream, row * blocks, target);
+        for i in 0..x0.len() {
+            let (x, eps) = (x0[i], target[i]);
+            x_t[i] = a * x + s * eps;
+            target[i] = match self.prediction {
+                Prediction::Epsilon => eps,
+                Prediction::X0 => x,
+                Prediction::V => a * eps - s * x,
+            };
+        }
+        at
     }
 }
 
@@ -71,9 +111,7 @@ impl Op for Noise {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let (rows, cols) = specs.inputs[0].rows();
-        // Several blocks per invocation share the row's t; a GPU has lanes to spare, a software rasterizer has not.
-        let share = if target.software { 8 } else { 1 };
-        let lanes = Self::blocks(cols).div_ceil(share).next_power_of_two().min(64);
+        let lanes = Self::lanes(cols, target);
         Kernel::new("noise.wgsl", include_str!("../../shaders/noise.wgsl"), "noise")
             .dim("B", rows)
             .dim("D", cols)
@@ -88,25 +126,18 @@ impl Op for Noise {
         let (_, cols) = io.specs.inputs[0].rows();
         let (x0, table) = (io.input(0), io.input(1));
         let (x_t, target, t) = (io.output(0), io.output(1), io.output(2));
-        let (clock, steps, blocks) = (io.clock, table.len() / 2, Self::blocks(cols));
-        let draw_t = |row: usize| below(clock.words(self.stream + 1, row as u32)[0], steps as u32) as usize;
-        t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(draw_t(row) as f64));
-        par::rows2(x_t, cols, target, cols, |row, x_t, target| {
-            let at = draw_t(row);
-            let (a, s) = (table[2 * at], table[2 * at + 1]);
-            for block in 0..blocks {
-                let z = normals::<S>(clock.words(self.stream, (row * blocks + block) as u32));
-                for (i, eps) in (4 * block..cols.min(4 * block + 4)).zip(z) {
-                    let x = x0[row * cols + i];
-                    x_t[i] = a * x + s * eps;
-                    target[i] = match self.prediction {
-                        Prediction::Epsilon => eps,
-                        Prediction::X0 => x,
-                        Prediction::V => a * eps - s * x,
-                    };
-                }
-            }
-        });
+        let clock = io.clock;
+        t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(self.draw_t(clock, row, table) as f64));
+        par::rows2(
+            x_t,
+            cols,
+            target,
+            cols,
+            #[inline(always)]
+            |row, x_t, target| {
+                self.row(clock, row, &x0[row * cols..][..cols], table, x_t, target);
+            },
+        );
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
+use crate::cost::Cost;
 use crate::error::Result;
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
 use crate::par;
-use crate::random::normals;
+use crate::random::fill_normals;
 use crate::scalar::Scalar;
 
 /// x0 = clip(c_x x + c_m m), x = k_x0 x0 + k_x x + k_m m + k_z z, with row `step` of the table.
@@ -53,6 +54,12 @@ impl Op for SamplerStep {
             .over(n.div_ceil(4))
     }
 
+    fn cost(&self, specs: &Specs) -> Cost {
+        let n = specs.inputs[0].len();
+        let cost = Cost::of(specs).reading(specs, 1, ROW);
+        if self.given { cost.reading(specs, 2, n) } else { cost }
+    }
+
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (m, table, x) = (io.input(0), io.input(1), io.update(0));
         let (n, steps) = (m.len(), table.len() / ROW);
@@ -61,22 +68,27 @@ impl Op for SamplerStep {
         let (c_x, c_m, k_x0, k_x, k_m, k_z, bound) = (row[1], row[2], row[3], row[4], row[5], row[6], row[7]);
         let given = self.given.then(|| &io.input(2)[k * n..][..n]);
         let clock = io.clock;
-        // Blocks of four share a draw; chunks of `par` are multiples of four.
-        par::chunks(x, |start, x| {
-            for (b, x) in x.chunks_mut(4).enumerate() {
-                let at = start + 4 * b;
-                let z = match given {
-                    Some(z) => std::array::from_fn(|i| z.get(at + i).copied().unwrap_or_default()),
-                    None if k_z == S::ZERO => [S::ZERO; 4],
-                    None => normals(clock.words(self.stream, (at / 4) as u32)),
-                };
-                for (i, x) in x.iter_mut().enumerate() {
-                    let m = m[at + i];
-                    let x0 = (c_x * *x + c_m * m).max(-bound).min(bound);
-                    *x = ((k_x0 * x0 + k_x * *x) + k_m * m) + k_z * z[i];
+        // Chunks of `par` are multiples of the block of four that shares a draw.
+        par::chunks(
+            x,
+            #[inline(always)]
+            |start, x| {
+                for (b, x) in x.chunks_mut(64).enumerate() {
+                    let at = start + 64 * b;
+                    let mut z = [S::ZERO; 64];
+                    match given {
+                        Some(given) => z[..x.len()].copy_from_slice(&given[at..][..x.len()]),
+                        None if k_z == S::ZERO => {}
+                        None => fill_normals(clock, self.stream, at / 4, &mut z),
+                    }
+                    let m = &m[at..][..x.len()];
+                    for i in 0..x.len() {
+                        let x0 = (c_x * x[i] + c_m * m[i]).max(-bound).min(bound);
+                        x[i] = ((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_z * z[i];
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

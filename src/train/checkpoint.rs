@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
+use flate2::Crc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -53,10 +54,14 @@ struct Header {
     step: u32,
     seed: u64,
     config: String,
+    checksum: u32,
 }
 
 impl Checkpoint {
     /// Reads the state of a training run from the device.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] with the tensor when one is NaN or infinite: such a state is not worth keeping.
     pub fn of(run: &Run, config: &Config) -> Result<Self> {
         let mut tensors = Vec::new();
         for (slab, prefix) in PREFIXES {
@@ -66,8 +71,13 @@ impl Checkpoint {
             let whole = run.read_slab(slab)?;
             for p in run.graph().parameters() {
                 let len: usize = p.shape.iter().product();
-                let values = whole[p.offset..p.offset + len].to_vec();
-                tensors.push(TensorData { name: format!("{prefix}{}", p.name), shape: p.shape.clone(), values });
+                let (name, values) = (format!("{prefix}{}", p.name), whole[p.offset..p.offset + len].to_vec());
+                if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+                    let (step, lr) = (run.step(), config.lr);
+                    let text = format!("{name} became {bad} at step {step}. Lower --lr (it is {lr})");
+                    return Err(Error::NonFinite(text));
+                }
+                tensors.push(TensorData { name, shape: p.shape.clone(), values });
             }
         }
         Ok(Self { config: config.clone(), step: run.step(), tensors })
@@ -122,7 +132,13 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`] when the disk is full or read-only.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let header = Header { format: FORMAT, step: self.step, seed: self.config.seed, config: self.config.to_toml() };
+        write_atomically(path, |file| file.write_all(&self.to_bytes()))
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let config = self.config.to_toml();
+        let checksum = checksum(self.step, &config, &self.tensors);
+        let header = Header { format: FORMAT, step: self.step, seed: self.config.seed, config, checksum };
         let header = serde_json::to_string(&header).expect("a header is JSON");
         let metadata = HashMap::from([("langevin".to_string(), header)]);
         let views: Vec<(&str, TensorView)> = self
@@ -133,8 +149,7 @@ impl Checkpoint {
                 (t.name.as_str(), view.expect("shape and values agree"))
             })
             .collect();
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::input(e.to_string()))?;
-        write_atomically(path, |file| file.write_all(&bytes))
+        safetensors::serialize(views, Some(metadata)).expect("names, shapes and values agree")
     }
 
     /// Reads a file.
@@ -147,7 +162,9 @@ impl Checkpoint {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self> {
-        let damaged = |e: &dyn std::fmt::Display| Error::input(format!("the checkpoint is damaged or cut short ({e})"));
+        let damaged = |e: &dyn std::fmt::Display| {
+            Error::input(format!("not a safetensors file, or one that is damaged or cut short ({e})"))
+        };
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get("langevin"));
@@ -165,6 +182,57 @@ impl Checkpoint {
             let values = bytemuck::pod_collect_to_vec(view.data());
             tensors.push(TensorData { name: name.to_string(), shape: view.shape().to_vec(), values });
         }
-        Ok(Self { config: Config::parse(&header.config)?, step: header.step, tensors })
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        if checksum(header.step, &header.config, &tensors) != header.checksum {
+            return Err(damaged(&"its contents do not match their checksum"));
+        }
+        Ok(Self { config: Config::parse(&header.config, None)?, step: header.step, tensors })
+    }
+}
+
+/// The CRC-32 of everything that matters, tensors in the order of their names.
+fn checksum(step: u32, config: &str, tensors: &[TensorData]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(&step.to_le_bytes());
+    crc.update(config.as_bytes());
+    let mut tensors: Vec<_> = tensors.iter().collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    for t in tensors {
+        crc.update(format!("{} {:?}", t.name, t.shape).as_bytes());
+        crc.update(bytemuck::cast_slice(&t.values));
+    }
+    crc.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let tensor = |name: &str, len| TensorData { name: name.into(), shape: vec![len], values: vec![0.5; len] };
+        Checkpoint { config: Config::default(), step: 7, tensors: vec![tensor("a", 3), tensor("ema.a", 3)] }
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back() {
+        let bytes = checkpoint().to_bytes();
+        assert_eq!(Checkpoint::parse(&bytes).unwrap(), checkpoint());
+        assert_eq!(bytes, checkpoint().to_bytes());
+    }
+
+    #[test]
+    fn damage_is_noticed_wherever_it_is() {
+        let good = checkpoint().to_bytes();
+        for at in 0..good.len() {
+            assert!(Checkpoint::parse(&good[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1 << bit;
+                // Some bytes carry nothing: spaces, or the seed that the settings hold as well.
+                if let Ok(read) = Checkpoint::parse(&bytes) {
+                    assert_eq!(read, checkpoint(), "bit {bit} of byte {at}");
+                }
+            }
+        }
     }
 }

@@ -59,6 +59,9 @@ pub enum Normalise {
     Range,
 }
 
+/// The most parameters of a model: with gradient and moments 16 GB.
+const LARGEST: f64 = 1e9;
+
 /// What training measured from its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +72,8 @@ pub struct Facts {
     pub shape: Vec<usize>,
     /// How many there were.
     pub samples: usize,
+    /// CRC-32 of the values, so that a run goes on with the same data only.
+    pub checksum: u32,
     /// The map that was used, undone when sampling.
     pub normalisation: Normalisation,
 }
@@ -79,7 +84,7 @@ impl Default for Config {
             data: String::new(),
             steps: 5_000,
             batch: 0,
-            lr: 1e-3,
+            lr: 2e-3,
             optimizer: "adam".into(),
             clip_norm: 1.0,
             ema: 0.999,
@@ -106,29 +111,41 @@ impl Config {
         Ok(match name {
             "chapter" => {
                 let prediction = Prediction::Epsilon;
-                Self { prediction, clip_norm: 0.0, ema: 0.0, decay: Decay::Constant, ..config }
+                Self { prediction, lr: 1e-3, clip_norm: 0.0, ema: 0.0, decay: Decay::Constant, ..config }
             }
             _ => config,
         })
     }
 
-    /// Reads a TOML file; what it does not state has the model's default.
+    /// Reads a TOML file; what it does not state has the default of `model`, or else of the model that the file names.
     ///
     /// # Errors
-    /// With the line that is not understood.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// With the line or the setting that is not understood.
+    pub fn read(path: &Path, model: Option<&str>) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))?;
-        Self::parse(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
+        Self::parse(&text, model).map_err(|e| Error::setting(format!("{}: {e}", path.display())))
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self> {
-        let fail = |e: toml::de::Error| Error::input(e.to_string());
-        let stated: toml::Table = text.parse().map_err(fail)?;
-        let model = stated.get("model").and_then(|m| m.get("name")).and_then(|n| n.as_str()).unwrap_or("mlp");
-        let mut all = toml::Table::try_from(Self::for_model(model)?).expect("settings are a table");
+    pub(crate) fn parse(text: &str, model: Option<&str>) -> Result<Self> {
+        let mut stated: toml::Table = text.parse().map_err(|e| not_toml(text, &e))?;
+        let named = |stated: &toml::Table| Some(stated.get("model")?.get("name")?.as_str()?.to_string());
+        let model = model.map(str::to_string).or_else(|| named(&stated)).unwrap_or("mlp".into());
+        let mut all = toml::Table::try_from(Self::for_model(&model)?).expect("settings are a table");
+        if let Some(toml::Value::Table(stated)) = stated.get_mut("model") {
+            stated.insert("name".into(), model.into());
+        }
         merge(&mut all, stated);
-        // Through text again, so that a mistake is reported with its line.
-        toml::from_str(&toml::to_string(&all).expect("a table is TOML")).map_err(fail)
+        all.try_into().map_err(|e: toml::de::Error| Error::setting(e.to_string().trim().replace('\n', " ")))
+    }
+
+    /// The first setting in which `other` differs, with both values; the model before all others.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        let table = |config: &Self| toml::Table::try_from(config).expect("settings are a table");
+        let (mine, others) = (table(self), table(other));
+        let text = |value: Option<&toml::Value>| value.map_or("nothing".to_string(), |v| v.to_string());
+        let differs = |key: &&String| mine.get(*key) != others.get(*key);
+        let key = mine.keys().chain(others.keys()).filter(differs).max_by_key(|key| *key == "model")?;
+        Some(format!("{key}: {} and {}", text(mine.get(key)), text(others.get(key))))
     }
 
     /// As TOML.
@@ -146,14 +163,46 @@ impl Config {
             return refuse(format!("{} training steps; use 1 to 100000000", self.steps));
         }
         if !(self.lr > 0.0 && self.lr < 100.0) {
-            return refuse(format!("a learning rate of {}; use a positive number such as 0.001", self.lr));
+            return refuse(format!(
+                "a learning rate (lr) of {}; use one above 0 and below 100, such as 0.001",
+                self.lr
+            ));
+        }
+        if self.seed > i64::MAX as u64 {
+            return refuse(format!("a seed of {}; use 0 to {}", self.seed, i64::MAX));
+        }
+        if !(0.0..1.0).contains(&self.ema) {
+            return refuse(format!("ema is {}; use 0 for no average, or a decay below 1, such as 0.999", self.ema));
+        }
+        if !(self.clip_norm >= 0.0 && self.clip_norm.is_finite()) {
+            return refuse(format!("clip_norm is {}; use 0 for no clipping, or a norm such as 1", self.clip_norm));
+        }
+        if let Decay::Cosine { warmup, total } = self.decay
+            && warmup >= total
+        {
+            return refuse(format!("decay: a warm-up of {warmup} steps does not end before the total of {total}"));
         }
         if self.checkpoint_every == 0 {
             return refuse("checkpoint_every is 0; use the number of steps between checkpoints, such as 1000".into());
         }
+        self.check_size()?;
         self.optimizer()?;
         self.noise_schedule()?;
         Ok(())
+    }
+
+    /// Refuses a network that no memory holds before its first values are drawn.
+    fn check_size(&self) -> Result<()> {
+        let Model { width, depth, encoding, .. } = self.model;
+        let parameters = width as f64 * ((depth as f64 + 1.0) * width as f64 + encoding as f64);
+        if parameters <= LARGEST {
+            return Ok(());
+        }
+        let gigabytes = 16.0 * parameters / 1e9;
+        Err(Error::setting(format!(
+            "a model of width {width}, depth {depth} and encoding {encoding} has about {parameters:.0e} parameters and \
+             takes {gigabytes:.0e} GB to train; lower model.width or model.depth in the file of --config"
+        )))
     }
 
     /// The batch size for `samples` of data.
@@ -192,8 +241,17 @@ impl Config {
             Normalise::Standard => Normalisation::standard(data)?,
             Normalise::Range => Normalisation::range(data)?,
         };
-        Ok(Facts { kind: data.kind(), shape: data.shape.clone(), samples: data.len(), normalisation })
+        let mut crc = flate2::Crc::new();
+        crc.update(bytemuck::cast_slice(&data.values));
+        let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
+        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation })
     }
+}
+
+/// What a text that is no TOML has wrong, and where.
+fn not_toml(text: &str, e: &toml::de::Error) -> Error {
+    let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+    Error::setting(format!("line {line} is not TOML: {}", e.message()))
 }
 
 /// Puts what `stated` says over `all`, table by table; a stated enum replaces the default one.
@@ -213,15 +271,25 @@ mod tests {
     #[test]
     fn toml_round_trip_and_partial_files() {
         let config = Config { seed: 9, decay: Decay::Cosine { warmup: 5, total: 50 }, ..Config::default() };
-        assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
-        let partial = Config::parse("lr = 0.5\n[model]\nname = \"chapter\"\nwidth = 7").unwrap();
+        assert_eq!(Config::parse(&config.to_toml(), None).unwrap(), config);
+        let partial = Config::parse("lr = 0.5\n[model]\nname = \"chapter\"\nwidth = 7", None).unwrap();
         assert_eq!((partial.lr, partial.model.width, partial.prediction), (0.5, 7, Prediction::Epsilon));
+        let other = Config::parse("[model]\nname = \"chapter\"\nwidth = 7", Some("mlp")).unwrap();
+        assert_eq!((other.model.name.as_str(), other.model.width, other.model.depth), ("mlp", 7, 4));
     }
 
     #[test]
     fn mistakes_are_named() {
-        assert!(Config::parse("learning_rate = 1").unwrap_err().to_string().contains("learning_rate"));
-        assert!(Config::parse("[model]\nname = \"nope\"").unwrap_err().to_string().contains("chapter"));
+        for (text, cause) in [
+            ("learning_rate = 1", "unknown field `learning_rate`"),
+            ("lr = \"fast\"", "in `lr`"),
+            ("[model]\nname = \"nope\"", "there are: mlp, chapter"),
+            ("[model]\nwidth = -4", "in `model.width`"),
+            ("steps = 1\nlr = = 2", "line 2 is not TOML"),
+        ] {
+            let message = Config::parse(text, None).unwrap_err().to_string();
+            assert!(message.contains(cause) && !message.contains('\n'), "{message}");
+        }
         let config = Config { schedule: "nope".into(), ..Config::default() };
         assert!(config.check().unwrap_err().to_string().contains("cosine"));
         let config = Config { batch: 10, ..Config::default() };

@@ -1,8 +1,8 @@
 //! A run folder, and the training loop that fills it.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::Write as _;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,11 @@ pub struct RunFolder {
     path: PathBuf,
 }
 
+const CONFIG: &str = "config.toml";
+const LAST: &str = "checkpoint.safetensors";
+const PREVIOUS: &str = "checkpoint.previous.safetensors";
+const NEW: &str = "checkpoint.new.safetensors";
+
 /// Steps in a row of `metrics.csv`.
 const ROW: u32 = 10;
 /// The loop looks at the losses about this often.
@@ -24,22 +29,29 @@ const REPORT: Duration = Duration::from_millis(250);
 const HEADER: &str = "step,loss,lr,samples_per_second";
 
 impl RunFolder {
-    /// Makes a folder for a new run.
+    /// The place of a new run: nothing, an empty folder, or a run that ended before its first checkpoint.
+    /// [`RunFolder::write_config`] makes the folder.
     ///
     /// # Errors
-    /// When it already holds a run, or cannot be written.
-    pub fn create(path: &Path) -> Result<Self> {
-        if path.join("config.toml").exists() || path.join("checkpoint.safetensors").exists() {
+    /// When it already holds a run, or anything else.
+    pub fn vacant(path: &Path) -> Result<Self> {
+        let (folder, name) = (Self { path: path.to_path_buf() }, path.display());
+        if folder.has_checkpoint() {
             return Err(Error::setting(format!(
-                "{} already holds a run; continue it with --resume, or choose another --out",
-                path.display()
+                "{name} already holds a run; continue it with --resume, or choose another --out"
             )));
         }
         if path.is_file() {
-            return Err(Error::setting(format!("{} is a file; --out names a folder", path.display())));
+            return Err(Error::setting(format!("{name} is a file; --out names a folder")));
         }
-        fs::create_dir_all(path).map_err(|e| Error::io("cannot make the folder", path, e))?;
-        Ok(Self { path: path.to_path_buf() })
+        let unfinished = Config::read(&folder.file(CONFIG), None).is_ok_and(|config| config.facts.is_some());
+        match fs::read_dir(path).into_iter().flatten().flatten().find(|entry| !is_hidden(entry)) {
+            Some(entry) if !unfinished => Err(Error::setting(format!(
+                "{name} is no place for a new run, because it holds {:?}; give --out a new or empty folder",
+                entry.file_name()
+            ))),
+            _ => Ok(folder),
+        }
     }
 
     /// The folder of an existing run.
@@ -47,16 +59,21 @@ impl RunFolder {
     /// # Errors
     /// When there is none.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.join("checkpoint.safetensors").exists() {
-            let what = match (path.exists(), path.join("config.toml").exists()) {
-                (false, _) => "does not exist",
-                (true, false) => "is not a run folder: it has no config.toml and no checkpoint.safetensors",
-                (true, true) => "has no checkpoint.safetensors yet: its training stopped before the first one",
-            };
-            let path = path.display();
-            return Err(Error::input(format!("{path} {what}; make a run with `langevin train DATA --out RUN`")));
+        let folder = Self { path: path.to_path_buf() };
+        if folder.has_checkpoint() {
+            return Ok(folder);
         }
-        Ok(Self { path: path.to_path_buf() })
+        let what = match (path.exists(), folder.file(CONFIG).exists()) {
+            (false, _) => "does not exist",
+            (true, false) => "is not a run folder: it has no config.toml and no checkpoint.safetensors",
+            (true, true) => "has no checkpoint.safetensors yet: its training ended before the first one",
+        };
+        let path = path.display();
+        Err(Error::input(format!("{path} {what}; make a run with: langevin train DATA --out {path}")))
+    }
+
+    fn has_checkpoint(&self) -> bool {
+        self.file(LAST).exists() || self.file(PREVIOUS).exists()
     }
 
     /// A file inside.
@@ -64,42 +81,77 @@ impl RunFolder {
         self.path.join(name)
     }
 
-    /// Reads the checkpoint.
+    /// Reads the checkpoint. Where the data are and how many steps to do is taken from `config.toml`.
     ///
     /// # Errors
-    /// When it is damaged; the message names the previous one if that is intact.
+    /// When it is damaged (the message names the previous one if that is intact), or is not of this `config.toml`.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Checkpoint::load(&self.file("checkpoint.safetensors")).map_err(|e| {
-            let previous = self.file("checkpoint.previous.safetensors");
-            match Checkpoint::load(&previous) {
-                Ok(good) => Error::input(format!(
-                    "{e}. {} (step {}) is intact: copy it over the damaged one",
-                    previous.display(),
-                    good.step
-                )),
-                Err(_) => e,
+        let mut checkpoint = Checkpoint::load(&self.file(LAST)).map_err(|e| self.or_previous(e))?;
+        let path = self.file(CONFIG);
+        if path.exists() {
+            let remedy = "put the right file back, or delete config.toml to go on with the settings in the checkpoint";
+            let stated = Config::read(&path, None).map_err(|e| Error::input(format!("{e}; {remedy}")))?;
+            checkpoint.config.steps = stated.steps;
+            checkpoint.config.data = stated.data.clone();
+            if let Some(difference) = checkpoint.config.difference(&stated) {
+                return Err(Error::input(format!(
+                    "the checkpoint in {} was not made with the settings in {} ({difference}): one of them was changed \
+                     or is of another run, and a run keeps its settings; {remedy}",
+                    self.path.display(),
+                    path.display()
+                )));
             }
-        })
+        }
+        Ok(checkpoint)
     }
 
-    /// Writes `config.toml`.
+    fn or_previous(&self, e: Error) -> Error {
+        let (last, previous) = (self.file(LAST), self.file(PREVIOUS));
+        match Checkpoint::load(&previous) {
+            Ok(good) => Error::input(format!(
+                "{e}. The checkpoint before it (step {}) is intact; to go on with that: cp {} {}",
+                good.step,
+                previous.display(),
+                last.display()
+            )),
+            Err(_) => Error::input(format!(
+                "{e}. There is no intact checkpoint before it; copy the file again if there is another copy, or train \
+                 again in another folder"
+            )),
+        }
+    }
+
+    /// Writes `config.toml`, into a folder that is made for it.
     pub fn write_config(&self, config: &Config) -> Result<()> {
-        write_atomically(&self.file("config.toml"), |f| f.write_all(config.to_toml().as_bytes()))
+        fs::create_dir_all(&self.path).map_err(|e| Error::io("cannot make the folder", &self.path, e))?;
+        write_atomically(&self.file(CONFIG), |f| f.write_all(config.to_toml().as_bytes()))
     }
 
     /// Writes a checkpoint; the one before is kept as `checkpoint.previous.safetensors`.
     pub fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let (path, previous) = (self.file("checkpoint.safetensors"), self.file("checkpoint.previous.safetensors"));
-        let spare = self.file("checkpoint.new.safetensors");
-        checkpoint.save(&spare)?;
-        let rename = |a: &Path, b: &Path| fs::rename(a, b).map_err(|e| Error::io("cannot replace", b, e));
-        if path.exists() {
-            // A second name for the last good file first, so that there is always one.
-            let _ = fs::remove_file(&previous);
-            let linked = fs::hard_link(&path, &previous).or_else(|_| fs::copy(&path, &previous).map(|_| ()));
-            linked.map_err(|e| Error::io("cannot keep", &previous, e))?;
+        let (last, previous, new) = (self.file(LAST), self.file(PREVIOUS), self.file(NEW));
+        let replace = || {
+            checkpoint.save(&new)?;
+            if last.exists() {
+                // A second name for the last good file first, so that there is always one.
+                let _ = fs::remove_file(&previous);
+                let copy = |f: &mut BufWriter<&File>| io::copy(&mut File::open(&last)?, f).map(drop);
+                if fs::hard_link(&last, &previous).is_err() {
+                    write_atomically(&previous, copy)?;
+                }
+            }
+            fs::rename(&new, &last).map_err(|e| Error::io("cannot replace", &last, e))
+        };
+        replace().inspect_err(|_| drop(fs::remove_file(&new)))
+    }
+
+    /// Removes what a killed process left half-written.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".tmp") {
+                let _ = fs::remove_file(entry.path());
+            }
         }
-        rename(&spare, &path)
     }
 
     /// The rows of `metrics.csv` up to `step`, for a run that continues.
@@ -125,6 +177,10 @@ impl RunFolder {
     }
 }
 
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with('.')
+}
+
 /// What the loop tells while it runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -148,27 +204,32 @@ pub enum Stop {
 }
 
 /// Trains until `steps`, writing metrics and checkpoints into `folder`. `observe` is called several times a second and
-/// returns whether to go on.
+/// returns whether to go on. A run that has done its steps is left as it is.
 ///
 /// # Errors
 /// When a loss is not finite or a file cannot be written; the last good checkpoint stays.
 pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
+    folder.sweep();
+    run(folder, trainer, observe).map_err(|e| explain(folder, e))
+}
+
+fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
     let config = trainer.config().clone();
     let mut rows = folder.rows_until(trainer.step());
     let mut pending: Vec<f64> = Vec::new();
     let (start, first) = (Instant::now(), trainer.step());
     let mut chunk = 1;
     let mut stop = Stop::Done;
-    while trainer.step() < config.steps {
+    while trainer.step() < config.steps && stop == Stop::Done {
         let began = Instant::now();
         let step = trainer.step();
         let to_checkpoint = config.checkpoint_every - step % config.checkpoint_every;
         let n = chunk.min(config.steps - step).min(to_checkpoint);
-        let losses = trainer.advance(n).map_err(|e| explain(folder, e))?;
+        let losses = trainer.advance(n)?;
         for (i, loss) in losses.iter().enumerate() {
             pending.push(*loss);
             let done = step + i as u32 + 1;
-            if done % ROW == 0 {
+            if done % ROW == 0 || done == config.steps {
                 let speed = (done - first) as f64 * trainer.batch() as f64 / start.elapsed().as_secs_f64();
                 rows.push(row(done, mean(&pending), config.lr * config.decay.factor(done - 1), speed));
                 pending.clear();
@@ -180,26 +241,38 @@ pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(
         let progress = Progress { step: trainer.step(), steps: config.steps, loss: mean(&losses), steps_per_second };
         if !observe(progress) {
             stop = Stop::Asked;
-            break;
         }
-        if trainer.step() % config.checkpoint_every == 0 && trainer.step() < config.steps {
+        let due = trainer.step() % config.checkpoint_every == 0 || trainer.step() == config.steps;
+        if due || stop == Stop::Asked {
+            let checkpoint = trainer.checkpoint()?;
             folder.write_metrics(&rows)?;
-            folder.write_checkpoint(&trainer.checkpoint()?)?;
+            folder.write_checkpoint(&checkpoint)?;
         }
     }
-    folder.write_metrics(&rows)?;
-    folder.write_checkpoint(&trainer.checkpoint()?)?;
     Ok(stop)
 }
 
-/// Adds where the last good state is.
+/// Adds where the last good state is, and how to go on.
 fn explain(folder: &RunFolder, e: Error) -> Error {
-    let Error::NonFinite(text) = e else { return e };
-    let kept = match folder.checkpoint() {
-        Ok(good) => format!("The last good checkpoint (step {}) is kept", good.step),
-        Err(_) => "There is no checkpoint yet".into(),
-    };
-    Error::NonFinite(format!("{text}. {kept}"))
+    let (kept, path) = (folder.checkpoint().ok(), folder.path.display());
+    match (e, kept) {
+        (Error::NonFinite(text), Some(good)) => Error::NonFinite(format!(
+            "{text}. The last good checkpoint (step {}) is kept in {path}; a new run needs another --out",
+            good.step
+        )),
+        (Error::NonFinite(text), None) => {
+            Error::NonFinite(format!("{text}. There was no checkpoint yet: a new run can use {path} again"))
+        }
+        (Error::Io { action, path: file, source }, Some(good)) => {
+            let text = format!(
+                "{source}. The last good checkpoint (step {}) is kept; when the cause is gone, go on with: \
+                 langevin train --out {path} --resume",
+                good.step
+            );
+            Error::Io { action, path: file, source: io::Error::new(source.kind(), text) }
+        }
+        (e, _) => e,
+    }
 }
 
 fn row(step: u32, loss: f64, lr: f64, speed: f64) -> String {

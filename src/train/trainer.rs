@@ -27,10 +27,14 @@ impl Trainer {
         let batch = config.batch_for(data.len())?;
         let width = data.sample_len();
         let mut g = Graph::seeded(config.seed);
-        let x0 = g.dataset("data", [data.len(), width])?.batch(&mut g, batch)?;
-        let noised = g.noise(x0, &config.noise_schedule()?, config.prediction)?;
+        let rows = g.dataset("data", [data.len(), width])?;
         let network = config.model.build(&mut g, width)?;
-        let prediction = network.forward(&mut g, noised.x_t, noised.t)?;
+        let encoding = network.joined_encoding();
+        let noised = g.noisy_batch(&rows, batch, &config.noise_schedule()?, config.prediction, encoding)?;
+        let prediction = match encoding {
+            Some(_) => network.forward_joined(&mut g, noised.x_t)?,
+            None => network.forward(&mut g, noised.x_t, noised.t)?,
+        };
         let loss = g.mse(prediction, noised.target)?;
         g.minimize(loss, config.optimizer()?)?;
         let mut run = device.compile(&g)?;
@@ -106,7 +110,8 @@ impl Trainer {
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.config.facts != self.config.facts {
             return Err(Error::input(format!(
-                "the run was trained on other data: {} no longer gives the same samples and normalisation",
+                "the run was trained on other data: {} does not give the same samples; put the \
+                 old data back, or start a new run in another --out",
                 self.config.data
             )));
         }

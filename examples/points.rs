@@ -1,0 +1,52 @@
+//! Trains a small network on two moons with the library, draws new points, and makes a picture of both.
+//!
+//! `cargo run --release --example points`
+
+use langevin::data::{Kind, two_moons};
+use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule};
+use langevin::nn::{Denoiser, Mlp};
+use langevin::ops::Optimizer;
+use langevin::random::{Clock, normals};
+use langevin::sample::reverse_process;
+use langevin::{Device, Graph, Result, Slab, plot};
+
+fn main() -> Result<()> {
+    let device = Device::auto()?;
+    println!("device: {device}");
+    let schedule = Schedule::linear(1_000, 1e-4, 0.02)?;
+    let points = two_moons(8_192, 7);
+    let steps = if std::env::var_os("LANGEVIN_SHORT").is_some() { 50 } else { 3_000 };
+
+    // The training step: batch, noise, network, loss, reverse pass and optimizer in one program.
+    let mut g = Graph::new();
+    let x0 = g.dataset("points", [8_192, 2])?.batch(&mut g, 512)?;
+    let q = g.noise(x0, &schedule, Prediction::V)?;
+    let net = Mlp::new(&mut g, 2, 128, 3, 64)?;
+    let v = net.forward(&mut g, q.x_t, q.t)?;
+    let loss = g.mse(v, q.target)?;
+    g.minimize(loss, Optimizer { ema: Some(0.995), ..Optimizer::adam(2e-3) })?;
+    let mut run = device.compile(&g)?;
+    run.write("points", &points)?;
+    for _ in 0..5 {
+        run.steps(steps / 5)?;
+        println!("step {:>5}  loss {:.4}", run.step(), run.scalar(loss)?);
+    }
+
+    // The reverse process: the same network, one step of the sampler per step of the run.
+    let options = SamplerOptions { prediction: Prediction::V, ..SamplerOptions::new(Sampler::Ddim { eta: 0.0 }, 100) };
+    let table = SamplerTable::new(&schedule, &options)?;
+    let mut g = Graph::new();
+    let net = Mlp::new(&mut g, 2, 128, 3, 64)?;
+    let x = reverse_process(&mut g, &net, &table, [2_000, 2])?;
+    let mut reverse = device.compile(&g)?;
+    reverse.write_slab(Slab::Params, &run.read_slab(Slab::Ema)?)?;
+    let start = (0..1_000).flat_map(|block| normals::<f32>(Clock { seed: 1, step: 0 }.words(9, block)));
+    reverse.write("x", &start.collect::<Vec<_>>())?;
+    reverse.steps(100)?;
+
+    let out = std::path::Path::new("target/examples-out");
+    std::fs::create_dir_all(out).expect("the target folder can be written");
+    plot::compare(&out.join("points.svg"), Kind::Points, &[2], &points[..4_000], &reverse.read(x)?)?;
+    println!("picture: {}", out.join("points.svg").display());
+    Ok(())
+}

@@ -1,0 +1,53 @@
+// A row of the data, its noise and its step encoding: the text of gather, noise and encode in one dispatch.
+// LANES invocations per row, each with every LANES-th block of four numbers and every LANES-th frequency.
+//#use items
+//#use random
+//#use noise_row
+override COUNT: u32; override ROWS: u32; override ORDER: u32;
+@group(0) @binding(0) var<storage, read_write> x_in: array<f32>;  // [B, D + E]
+@group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 2]
+@group(0) @binding(18) var<storage, read_write> goal: array<f32>;  // [B, D]
+@group(0) @binding(19) var<storage, read_write> t: array<f32>;  // [B]
+//#use parts
+//#if ENCODE
+//#use encode_pair
+override E: u32; override F: u32;
+@group(0) @binding(17) var<storage, read> rates: array<u32>;  // [F, 2]
+//#else
+const E: u32 = 0u;
+//#endif
+
+@compute @workgroup_size(WG)
+fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+               @builtin(local_invocation_index) lane: u32) {
+  let i = item(wid, nwg, lane);
+  let b = i / LANES;
+  if (b >= B) { return; }
+  let row = permuted((clock.step % (COUNT / B)) * B + b, COUNT, clock.step / (COUNT / B), ORDER);
+  let at = below(words(STREAM + 1u, b).x, T);
+  let a = table[2u * at];
+  let s = table[2u * at + 1u];
+  if (i % LANES == 0u) { t[b] = f32(at); }
+  let blocks = (D + 3u) / 4u;
+  for (var block = i % LANES; block < blocks; block += LANES) {
+    let z = normals(words(STREAM, b * blocks + block));
+    for (var j = 0u; j < 4u; j++) {
+      let d = block * 4u + j;
+      if (d < D) {
+        let x = element(row, d);
+        x_in[b * (D + E) + d] = a * x + s * z[j];
+        goal[b * D + d] = target_of(x, z[j], a, s);
+      }
+    }
+  }
+//#if ENCODE
+  for (var f = i % LANES; f < F; f += LANES) {
+    let wave = encode_pair(f32(at), rates[2u * f], rates[2u * f + 1u]);
+    let columns = wave_columns(f, E);
+    let start = b * (D + E) + D;
+    x_in[start + columns.x] = wave.x;
+    if (columns.y < E) { x_in[start + columns.y] = wave.y; }
+    if (LAYOUT > 0u && E % 2u == 1u && f == 0u) { x_in[start + E - 1u] = 0.0; }
+  }
+//#endif
+}

@@ -1,0 +1,95 @@
+//! Timing: warm up, then the median of some chunks of about a second.
+
+use std::time::Instant;
+
+use super::workloads::{Job, Kind, copying};
+use crate::device::Device;
+use crate::error::Result;
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Effort {
+    /// Seconds of a chunk.
+    chunk: f64,
+    /// Chunks, unless an iteration is very long.
+    chunks: usize,
+}
+
+impl Effort {
+    pub const FULL: Self = Self { chunk: 1.0, chunks: 5 };
+    pub const QUICK: Self = Self { chunk: 0.1, chunks: 3 };
+}
+
+/// Iterations per second.
+#[derive(Clone, Debug)]
+pub(super) struct Rate {
+    /// Of each chunk, slowest first.
+    pub chunks: Vec<f64>,
+}
+
+impl Rate {
+    pub fn median(&self) -> f64 {
+        median(&self.chunks)
+    }
+}
+
+/// The middle of sorted numbers.
+pub(super) fn median(sorted: &[f64]) -> f64 {
+    let n = sorted.len();
+    (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
+}
+
+/// Warms up until an iteration's time is known, then times the chunks.
+pub(super) fn rate(job: &mut Job, effort: Effort) -> Result<Rate> {
+    let mut n = 1;
+    let per_second = loop {
+        let start = Instant::now();
+        job.advance(n)?;
+        let seconds = start.elapsed().as_secs_f64();
+        // The first call also compiles what drivers compile late.
+        if seconds >= 0.3 * effort.chunk && n > 1 || seconds >= 2.0 * effort.chunk {
+            break n as f64 / seconds;
+        }
+        n *= 2;
+    };
+    let n = (per_second * effort.chunk).ceil().max(1.0) as u32;
+    let count = if per_second * effort.chunk < 0.5 { effort.chunks.min(3) } else { effort.chunks };
+    let mut chunks = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = Instant::now();
+        job.advance(n)?;
+        chunks.push(n as f64 / start.elapsed().as_secs_f64());
+    }
+    chunks.sort_by(f64::total_cmp);
+    Ok(Rate { chunks })
+}
+
+/// What the device reaches on the simplest work of each kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ceilings {
+    /// Bytes per second of adding two large tensors.
+    pub copy: f64,
+    /// FLOP per second of its best large product.
+    pub gemm: f64,
+}
+
+impl Ceilings {
+    pub fn measure(device: &Device) -> Result<Self> {
+        let effort = Effort { chunk: 0.3, chunks: 3 };
+        let mut copy = copying(device)?;
+        let copy = rate(&mut copy, effort)?.median() * 12.0 * (4 << 20) as f64;
+        let mut gemm = 0f64;
+        for n in [512, 1024] {
+            if let Some(mut job) = Job::new(device, Kind::Gemm { n })? {
+                gemm = gemm.max(rate(&mut job, effort)?.median() * job.amount * 1e9);
+            }
+        }
+        Ok(Self { copy, gemm })
+    }
+
+    /// The time that the step's dispatches would take at these rates, over the measured `seconds`.
+    pub fn share(&self, job: &Job, seconds: f64) -> f64 {
+        let at_best = |c: &crate::OpCost| (c.cost.flops as f64 / self.gemm).max(c.cost.bytes as f64 / self.copy);
+        job.run.costs().iter().map(at_best).sum::<f64>() / seconds
+    }
+}

@@ -1,0 +1,282 @@
+//! The named workloads as compiled programs. Their definitions do not change, so that numbers can be compared.
+
+use crate::data::sine_waves;
+use crate::device::Device;
+use crate::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Variance};
+use crate::error::Result;
+use crate::graph::{Graph, Var};
+use crate::nn::{Chapter, Denoiser, Linear};
+use crate::ops::{Activation, Concat, DenseInput, Encode, Layout, Optimizer};
+use crate::random::{Clock, fill_normals};
+use crate::run::Run;
+use crate::sample::{draw, reverse_process};
+
+/// Steps of the noise schedule.
+const T: usize = 1000;
+/// Width of the step encoding.
+const ENCODING: usize = 128;
+/// Products in a chain: each needs the one before.
+const CHAIN: usize = 2;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A whole training step.
+    Train { net: Net, batch: usize },
+    /// C = A B in a chain, f32, [n, n].
+    Gemm { n: usize },
+    /// x_t and eps from x0 [16384, 784].
+    Noise,
+    /// A whole reverse process.
+    Sample { net: Net, batch: usize, sampler: Sampler, steps: usize },
+    /// The convolutional network, which needs ops that do not exist yet.
+    Conv,
+    /// Process start to the first finished training step of `seed-256`.
+    FirstStep,
+}
+
+/// A network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Net {
+    /// 100 + 128 -> 128 ReLU -> 100.
+    Seed,
+    /// 784 + 128 -> 1024 -> 1024 -> 1024 -> 784, ReLU.
+    Mlp,
+}
+
+/// A name and what it means.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Workload {
+    pub name: &'static str,
+    pub kind: Kind,
+}
+
+/// All workloads, in the order they are run.
+pub(super) const ALL: [Workload; 12] = [
+    train("seed-32", Net::Seed, 32),
+    train("seed-256", Net::Seed, 256),
+    train("seed-4096", Net::Seed, 4096),
+    train("mlp-256", Net::Mlp, 256),
+    Workload { name: "gemm-512", kind: Kind::Gemm { n: 512 } },
+    Workload { name: "gemm-1024", kind: Kind::Gemm { n: 1024 } },
+    Workload { name: "gemm-2048", kind: Kind::Gemm { n: 2048 } },
+    Workload { name: "noise", kind: Kind::Noise },
+    Workload {
+        name: "ddim-50",
+        kind: Kind::Sample { net: Net::Mlp, batch: 64, sampler: Sampler::Ddim { eta: 0.0 }, steps: 50 },
+    },
+    Workload {
+        name: "ddpm-1000",
+        kind: Kind::Sample {
+            net: Net::Seed,
+            batch: 256,
+            sampler: Sampler::Ddpm { variance: Variance::FixedSmall },
+            steps: T,
+        },
+    },
+    Workload { name: "conv-32", kind: Kind::Conv },
+    Workload { name: "first-step", kind: Kind::FirstStep },
+];
+
+const fn train(name: &'static str, net: Net, batch: usize) -> Workload {
+    Workload { name, kind: Kind::Train { net, batch } }
+}
+
+impl Kind {
+    pub fn batch(self) -> Option<usize> {
+        match self {
+            Kind::Train { batch, .. } | Kind::Sample { batch, .. } => Some(batch),
+            Kind::Noise => Some(NOISE[0]),
+            Kind::FirstStep => Some(256),
+            Kind::Conv => Some(32),
+            Kind::Gemm { .. } => None,
+        }
+    }
+
+    /// What is counted and its unit.
+    pub fn metric(self) -> (&'static str, &'static str) {
+        match self {
+            Kind::Train { .. } | Kind::Conv => ("training_steps", "steps/s"),
+            Kind::Gemm { .. } => ("gemm", "GFLOP/s"),
+            Kind::Noise => ("elements", "elements/s"),
+            Kind::Sample { .. } => ("samples", "samples/s"),
+            Kind::FirstStep => ("first_step", "s"),
+        }
+    }
+}
+
+/// A compiled workload. One iteration is a training step, a chain of products, a batch of noise, or a reverse process.
+pub(super) struct Job {
+    pub run: Run,
+    /// What an iteration counts in the workload's unit.
+    pub amount: f64,
+    /// Steps of the run in an iteration.
+    pub steps: u32,
+    /// The loss, for training.
+    pub loss: Option<Var>,
+    /// The state and its length, for sampling.
+    state: Option<(Var, usize)>,
+    /// Reverse processes done: each starts from other noise.
+    drawn: u64,
+}
+
+impl Job {
+    /// Compiles `kind`; `None` for what is not a single program.
+    pub fn new(device: &Device, kind: Kind) -> Result<Option<Self>> {
+        Ok(Some(match kind {
+            Kind::Train { net, batch } => training(device, net, batch)?,
+            Kind::Gemm { n } => products(device, n)?,
+            Kind::Noise => noising(device)?,
+            Kind::Sample { net, batch, sampler, steps } => sampling(device, net, batch, sampler, steps)?,
+            Kind::Conv | Kind::FirstStep => return Ok(None),
+        }))
+    }
+
+    fn of(run: Run, amount: f64) -> Self {
+        Self { run, amount, steps: 1, loss: None, state: None, drawn: 0 }
+    }
+
+    /// `n` iterations, finished; a loss is read every hundred steps and at the end.
+    pub fn advance(&mut self, n: u32) -> Result<()> {
+        if let Some((x, len)) = self.state {
+            for _ in 0..n {
+                self.drawn += 1;
+                draw(&mut self.run, x, len, self.steps as usize, self.drawn)?;
+            }
+            return Ok(());
+        }
+        let mut left = n;
+        while left > 0 {
+            let part = left.min(100);
+            self.run.steps(part)?;
+            if let Some(loss) = self.loss {
+                self.run.scalar(loss)?;
+            }
+            left -= part;
+        }
+        self.run.finish()
+    }
+}
+
+fn schedule() -> Result<Schedule> {
+    Schedule::linear(T, 1e-4, 0.02)
+}
+
+impl Net {
+    fn data(self) -> usize {
+        match self {
+            Net::Seed => 100,
+            Net::Mlp => 784,
+        }
+    }
+
+    fn build(self, g: &mut Graph) -> Result<Box<dyn Denoiser>> {
+        Ok(match self {
+            Net::Seed => Box::new(Chapter::new(g, self.data(), 128, ENCODING)?),
+            Net::Mlp => Box::new(Plain::new(g, self.data(), &[1024; 3])?),
+        })
+    }
+}
+
+/// [x_t | enc(t)] -> Dense ReLU ... -> Dense.
+struct Plain {
+    encode: Encode,
+    layers: Vec<Linear>,
+}
+
+impl Plain {
+    fn new(g: &mut Graph, data: usize, hidden: &[usize]) -> Result<Self> {
+        let widths = [&[data + ENCODING], hidden, &[data]].concat();
+        let layers = widths.windows(2).enumerate();
+        let layers = layers.map(|(i, w)| Linear::new(g, &format!("fc{}", i + 1), w[0], w[1])).collect::<Result<_>>()?;
+        Ok(Self { encode: Encode::new(ENCODING, Layout::Interleaved)?, layers })
+    }
+}
+
+impl Denoiser for Plain {
+    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+        let encoding = self.encode.add_to(g, t)?;
+        let joined = g.apply(Concat, &[x_t, encoding])?[0];
+        self.forward_joined(g, joined)
+    }
+
+    fn joined_encoding(&self) -> Option<Encode> {
+        Some(self.encode)
+    }
+
+    fn forward_joined(&self, g: &mut Graph, input: Var) -> Result<Var> {
+        let last = self.layers.len() - 1;
+        self.layers.iter().enumerate().try_fold(input, |x, (i, layer)| {
+            layer.forward(g, x, if i < last { Activation::Relu } else { Activation::None })
+        })
+    }
+}
+
+/// Batch from resident data, t and eps, noise, encoding, forward, loss, reverse pass, Adam.
+fn training(device: &Device, net: Net, batch: usize) -> Result<Job> {
+    const ROWS: usize = 8192;
+    let width = net.data();
+    let mut g = Graph::seeded(1);
+    let data = g.dataset("data", [ROWS, width])?;
+    let network = net.build(&mut g)?;
+    let encoding = network.joined_encoding();
+    let noised = g.noisy_batch(&data, batch, &schedule()?, Prediction::Epsilon, encoding)?;
+    let prediction = match encoding {
+        Some(_) => network.forward_joined(&mut g, noised.x_t)?,
+        None => network.forward(&mut g, noised.x_t, noised.t)?,
+    };
+    let loss = g.mse(prediction, noised.target)?;
+    g.minimize(loss, Optimizer::adam(1e-3))?;
+    let mut run = device.compile(&g)?;
+    run.write("data", &sine_waves(ROWS, width, 0))?;
+    Ok(Job { loss: Some(loss), ..Job::of(run, 1.0) })
+}
+
+/// C = A B, then C B: B is scaled so that the numbers keep their size.
+fn products(device: &Device, n: usize) -> Result<Job> {
+    let mut g = Graph::new();
+    let (a, b) = (g.state("a", [n, n])?, g.state("b", [n, n])?);
+    let product = DenseInput { activation: Activation::None };
+    let c = (0..CHAIN).try_fold(a, |c, _| Ok::<Var, crate::Error>(g.apply(product, &[c, b])?[0]))?;
+    g.keep(c);
+    let mut run = device.compile(&g)?;
+    let mut values = vec![0f32; n * n];
+    fill_normals(Clock { seed: 1, step: 0 }, 0, 0, &mut values);
+    run.write("a", &values)?;
+    values.iter_mut().for_each(|v| *v /= (n as f32).sqrt());
+    run.write("b", &values)?;
+    Ok(Job::of(run, (CHAIN * 2 * n * n * n) as f64 / 1e9))
+}
+
+const NOISE: [usize; 2] = [16_384, 784];
+
+fn noising(device: &Device) -> Result<Job> {
+    let mut g = Graph::new();
+    let x0 = g.state("x0", NOISE)?;
+    let noised = g.noise(x0, &schedule()?, Prediction::Epsilon)?;
+    g.keep(noised.x_t);
+    g.keep(noised.target);
+    let mut run = device.compile(&g)?;
+    run.write("x0", &sine_waves(NOISE[0], NOISE[1], 0))?;
+    Ok(Job::of(run, (NOISE[0] * NOISE[1]) as f64))
+}
+
+fn sampling(device: &Device, net: Net, batch: usize, sampler: Sampler, steps: usize) -> Result<Job> {
+    let table = SamplerTable::new(&schedule()?, &SamplerOptions::new(sampler, steps))?;
+    let mut g = Graph::seeded(1);
+    let network = net.build(&mut g)?;
+    let x = reverse_process(&mut g, network.as_ref(), &table, [batch, net.data()])?;
+    let run = device.compile(&g)?;
+    let state = Some((x, batch * net.data()));
+    Ok(Job { steps: steps as u32, state, ..Job::of(run, batch as f64) })
+}
+
+/// Two large tensors added: 12 bytes per element move, and nothing else takes time.
+pub(super) fn copying(device: &Device) -> Result<Job> {
+    const N: usize = 4 << 20;
+    let mut g = Graph::new();
+    let (a, b) = (g.state("a", [N])?, g.state("b", [N])?);
+    let y = g.apply(crate::ops::Add, &[a, b])?[0];
+    g.keep(y);
+    Ok(Job::of(device.compile(&g)?, 12.0 * N as f64))
+}

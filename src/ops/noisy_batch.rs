@@ -1,0 +1,161 @@
+//! Batch, noise and step encoding in one pass over the data: what feeds a training step.
+
+use super::case::{Case, Tolerance};
+use super::gather::parts;
+use super::{Encode, Gather, Io, Noise, Noised, Op, Specs, expect_shape};
+use crate::cost::Cost;
+use crate::diffusion::{Prediction, Schedule};
+use crate::error::{Error, Result};
+use crate::graph::{Data, Graph, Spec};
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::scalar::Scalar;
+
+/// [`Gather`], then [`Noise`], then optionally [`Encode`] beside the noisy data: the same numbers as the three ops.
+///
+/// *Shapes*: data in parts, together [n, ...], table [T, 2], and with an encoding of width E its rates; outputs the
+/// network's input [B, ...] or [B, D + E], the target [B, ...], and t [B].
+#[derive(Clone, Copy, Debug)]
+pub struct NoisyBatch {
+    /// Which rows.
+    pub gather: Gather,
+    /// Which noise.
+    pub noise: Noise,
+    /// The encoding that follows x_t in each row.
+    pub encode: Option<Encode>,
+}
+
+impl Graph {
+    /// A batch of `data` with noise added, and with `encode` the step encoding beside it.
+    ///
+    /// # Errors
+    /// When the batch is empty or larger than the data.
+    pub fn noisy_batch(
+        &mut self,
+        data: &Data,
+        batch: usize,
+        schedule: &Schedule,
+        prediction: Prediction,
+        encode: Option<Encode>,
+    ) -> Result<Noised> {
+        let gather = Gather::new(self, data, batch)?;
+        let (noise, table) = Noise::new(self, schedule, prediction)?;
+        let mut inputs = data.chunks.clone();
+        inputs.push(table);
+        if let Some(encode) = encode {
+            inputs.push(encode.rates_in(self)?);
+        }
+        let out = self.apply(NoisyBatch { gather, noise, encode }, &inputs)?;
+        Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
+    }
+}
+
+impl NoisyBatch {
+    /// The inputs that are not parts of the data.
+    fn others(&self) -> usize {
+        1 + self.encode.is_some() as usize
+    }
+
+    fn width(&self) -> usize {
+        self.encode.map_or(0, |e| e.width)
+    }
+}
+
+impl Op for NoisyBatch {
+    fn name(&self) -> &'static str {
+        "noisy_batch"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        if inputs.len() <= self.others() {
+            return Err(Error::shape("noisy_batch", "needs data, a table and the rates of an encoding"));
+        }
+        let parts = inputs.len() - self.others();
+        let batch = self.gather.infer(&inputs[..parts])?.remove(0);
+        expect_shape("noisy_batch", "table", &inputs[parts], &[inputs[parts].rows().0, 2])?;
+        let (rows, d) = batch.rows();
+        let input = if self.encode.is_some() { Spec::f32([rows, d + self.width()]) } else { batch.clone() };
+        Ok(vec![input, batch, Spec::f32([rows])])
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        let count = specs.inputs.len() - self.others();
+        let (batch, d) = specs.outputs[1].rows();
+        let n: usize = specs.inputs[..count].iter().map(|s| s.rows().0).sum();
+        let lanes = Noise::lanes(d, target);
+        let kernel = Kernel::new("noisy_batch.wgsl", include_str!("../../shaders/noisy_batch.wgsl"), "noisy_batch")
+            .part("parts", parts(count))
+            .flag("ENCODE", self.encode.is_some())
+            .dim("B", batch)
+            .dim("D", d)
+            .dim("COUNT", n)
+            .dim("ROWS", self.gather.rows_per_part)
+            .dim("T", specs.inputs[count].rows().0)
+            .hyper("ORDER", self.gather.stream as f64)
+            .hyper("STREAM", self.noise.stream as f64)
+            .hyper("PREDICTION", self.noise.prediction as u32 as f64)
+            .tune("LANES", lanes as u32)
+            .over(batch * lanes);
+        match self.encode {
+            Some(e) => kernel.dim("E", e.width).dim("F", e.frequencies()).hyper("LAYOUT", e.layout_number()),
+            None => kernel,
+        }
+    }
+
+    fn cost(&self, specs: &Specs) -> Cost {
+        // Of the data and the table only the rows of the batch are read.
+        let rows = specs.outputs[1].len() + 3 * specs.outputs[2].len();
+        let written: usize = specs.outputs.iter().map(|s| s.len()).sum();
+        Cost { flops: 3 * specs.outputs[1].len() as u64, bytes: 4 * (rows + written) as u64 }
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let count = io.specs.inputs.len() - self.others();
+        let (batch, d) = io.specs.outputs[1].rows();
+        let (input, target, t) = (io.output(0), io.output(1), io.output(2));
+        let io = &*io;
+        let rates = self.encode.map(|_| io.input_u32(count + 1));
+        let n: usize = io.specs.inputs[..count].iter().map(|s| s.rows().0).sum();
+        let (clock, table) = (io.clock, io.input(count));
+        t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(self.noise.draw_t(clock, row, table) as f64));
+        debug_assert_eq!(t.len(), batch);
+        par::rows2(
+            input,
+            d + self.width(),
+            target,
+            d,
+            #[inline(always)]
+            |row, input, target| {
+                let at = self.gather.row(clock, n, row);
+                let x0 = &io.input(at / self.gather.rows_per_part)[at % self.gather.rows_per_part * d..][..d];
+                let time = self.noise.row(clock, row, x0, table, &mut input[..d], target);
+                if let (Some(encode), Some(rates)) = (self.encode, rates) {
+                    encode.row(time as f64, rates, &mut input[d..]);
+                }
+            },
+        );
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let table: Vec<f32> = (0..50).flat_map(|t| [(1.0 - t as f32 / 60.0).sqrt(), (t as f32 / 60.0).sqrt()]).collect();
+    let noise = |prediction| Noise { prediction, stream: 5 };
+    let gather = |batch, rows_per_part| Gather { batch, rows_per_part, stream: 2 };
+    let tolerance = Tolerance::absolute(40.0);
+    let mut cases = Vec::new();
+    let plain = NoisyBatch { gather: gather(9, 20), noise: noise(Prediction::V), encode: None };
+    let case = Case::new(plain).input([20, 7]).values([50, 2], table.clone());
+    cases.push(case.clock(77, 3).tolerance(tolerance));
+    for (layout, width, d) in [
+        (super::Layout::Interleaved, 9, 33),
+        (super::Layout::Halves { flip: false, shift: 0.0 }, 16, 100),
+        (super::Layout::Halves { flip: true, shift: 1.0 }, 7, 2),
+    ] {
+        let encode = Encode { width, layout };
+        let op = NoisyBatch { gather: gather(29, 40), noise: noise(Prediction::X0), encode: Some(encode) };
+        let (shape, rates) = encode.rate_words();
+        let case = Case::new(op).input([40, d]).input([40, d]).input([7, d]).values([50, 2], table.clone());
+        cases.push(case.integers(shape, rates).clock(9, 7).tolerance(tolerance));
+    }
+    cases
+}
