@@ -15,18 +15,16 @@ pub fn wide(f: impl FnOnce()) {
 
 /// Calls `f(start, part)` for disjoint parts that cover `out`.
 pub fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
-    if out.len() <= CHUNK {
-        return wide(
-            #[inline(always)]
-            || f(0, out),
-        );
-    }
+    // `f` is called in one place only, so that it is inlined into the vector code.
     let each = |(i, part): (usize, &mut [T])| {
         wide(
             #[inline(always)]
             || f(i * CHUNK, part),
-        )
+        );
     };
+    if out.len() <= CHUNK {
+        return each((0, out));
+    }
     out.par_chunks_mut(CHUNK).enumerate().for_each(each);
 }
 

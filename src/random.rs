@@ -63,15 +63,13 @@ const TOGETHER: usize = 16;
 pub fn fill_normals<S: Scalar>(clock: Clock, stream: u32, first: usize, out: &mut [S]) {
     for (i, part) in out.chunks_mut(4 * TOGETHER).enumerate() {
         let z = normals_together::<S>(clock, stream, (first + i * TOGETHER) as u32);
-        if let Ok(part) = <&mut [S; 4 * TOGETHER]>::try_from(&mut *part) {
-            for j in 0..TOGETHER {
-                for lane in 0..4 {
-                    part[4 * j + lane] = z[lane][j];
-                }
+        let mut block = [S::ZERO; 4 * TOGETHER];
+        for j in 0..TOGETHER {
+            for lane in 0..4 {
+                block[4 * j + lane] = z[lane][j];
             }
-        } else {
-            part.iter_mut().enumerate().for_each(|(e, v)| *v = z[e % 4][e / 4]);
         }
+        part.copy_from_slice(&block[..part.len()]);
     }
 }
 

@@ -26,6 +26,21 @@ pub enum Activation {
     Tanh = 5,
 }
 
+/// The body once per activation, each with a constant `$a`: its loop then has no branch and vectorizes.
+macro_rules! specialise {
+    ($activation:expr, $a:ident => $body:expr) => {
+        specialise!(@ $activation, $a => $body; None Relu Silu GeluTanh GeluErf Tanh)
+    };
+    (@ $activation:expr, $a:ident => $body:expr; $($name:ident)*) => {
+        match $activation {
+            $(Activation::$name => {
+                const $a: Activation = Activation::$name;
+                $body
+            })*
+        }
+    };
+}
+
 impl Activation {
     /// All of them, by name.
     pub const ALL: [(&'static str, Activation); 6] = [
@@ -44,6 +59,18 @@ impl Activation {
     pub fn named(name: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, a)| *a);
         found.ok_or_else(|| Error::unknown("activation", name, &Self::ALL.map(|(n, _)| n)))
+    }
+
+    /// y = act(y), elementwise.
+    #[inline(always)]
+    pub(crate) fn apply_all<S: Scalar>(self, y: &mut [S]) {
+        specialise!(self, A => y.iter_mut().for_each(|v| *v = A.apply(*v)));
+    }
+
+    /// d = d act'(saved), elementwise.
+    #[inline(always)]
+    pub(crate) fn slope_all<S: Scalar>(self, d: &mut [S], saved: &[S]) {
+        specialise!(self, A => d.iter_mut().zip(saved).for_each(|(d, s)| *d *= A.slope(*s)));
     }
 
     /// Whether the derivative is computed from the output y instead of the input.
@@ -133,9 +160,8 @@ impl Op for Activate {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y) = (io.input(0), io.output(0));
         par::chunks(y, |start, y| {
-            for i in 0..y.len() {
-                y[i] = self.0.apply(x[start + i]);
-            }
+            y.copy_from_slice(&x[start..][..y.len()]);
+            self.0.apply_all(y);
         });
     }
 
@@ -175,9 +201,8 @@ impl Op for Slope {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, saved, dx) = (io.input(0), io.input(1), io.output(0));
         par::chunks(dx, |start, dx| {
-            for i in 0..dx.len() {
-                dx[i] = dy[start + i] * self.0.slope(saved[start + i]);
-            }
+            dx.copy_from_slice(&dy[start..][..dx.len()]);
+            self.0.slope_all(dx, &saved[start..]);
         });
     }
 }

@@ -68,7 +68,7 @@ impl Op for Dense {
             io.output(1).copy_from_slice(y);
         }
         if self.activation != Activation::None {
-            par::chunks(y, |_, y| y.iter_mut().for_each(|v| *v = self.activation.apply(*v)));
+            par::chunks(y, |_, y| self.activation.apply_all(y));
         }
     }
 
@@ -151,11 +151,7 @@ impl Op for DenseInput {
         matmul(dx, Matrix::new(io.input(0), b, o), Matrix::new(io.input(1), o, i), false);
         if self.activation != Activation::None {
             let saved = io.input(2);
-            par::chunks(dx, |start, dx| {
-                for i in 0..dx.len() {
-                    dx[i] *= self.activation.slope(saved[start + i]);
-                }
-            });
+            par::chunks(dx, |start, dx| self.activation.slope_all(dx, &saved[start..]));
         }
     }
 }

@@ -104,23 +104,36 @@ impl Encode {
     /// enc(t) into one row.
     #[inline(always)]
     pub(crate) fn row<S: Scalar>(self, t: f64, rates: &[u32], enc: &mut [S]) {
-        enc.fill(S::ZERO);
-        let (whole, part) = (t.floor(), t - t.floor());
-        let fraction = (part * 4_294_967_296.0) as u64;
-        for i in 0..self.frequencies() {
-            let rate = (rates[2 * i] as u64) << 32 | rates[2 * i + 1] as u64;
-            let turns =
-                (whole as u64).wrapping_mul(rate).wrapping_add(((fraction as u128 * rate as u128) >> 32) as u64);
-            let (sin, cos) = S::sin_cos_turns((turns >> 32) as u32);
-            let (at_sin, at_cos) = self.columns(i);
-            enc[at_sin] = sin;
-            if at_cos < self.width {
-                enc[at_cos] = cos;
+        // Frequencies that are computed together, so that the work vectorizes.
+        const TOGETHER: usize = 16;
+        let (whole, fraction) = (t.floor() as u32, ((t - t.floor()) * 4_294_967_296.0) as u32);
+        if let (Layout::Halves { .. }, 1) = (self.layout, self.width % 2) {
+            enc[self.width - 1] = S::ZERO;
+        }
+        for (block, rates) in rates.chunks(2 * TOGETHER).enumerate() {
+            let (mut high, mut low) = ([0u32; TOGETHER], [0u32; TOGETHER]);
+            for (i, rate) in rates.chunks(2).enumerate() {
+                (high[i], low[i]) = (rate[0], rate[1]);
+            }
+            let mut waves = [(S::ZERO, S::ZERO); TOGETHER];
+            for i in 0..TOGETHER {
+                // The upper words of whole * rate (mod 1 turn) and of fraction * rate; a lost carry is 2^-32 of a turn.
+                let upper = |a: u32, b: u32| ((a as u64 * b as u64) >> 32) as u32;
+                let phase = whole.wrapping_mul(high[i]).wrapping_add(upper(whole, low[i]));
+                waves[i] = S::sin_cos_turns(phase.wrapping_add(upper(fraction, high[i])));
+            }
+            for i in 0..rates.len() / 2 {
+                let (at_sin, at_cos) = self.columns(block * TOGETHER + i);
+                enc[at_sin] = waves[i].0;
+                if at_cos < self.width {
+                    enc[at_cos] = waves[i].1;
+                }
             }
         }
     }
 
     /// Columns of the sine and the cosine of frequency i.
+    #[inline(always)]
     fn columns(self, i: usize) -> (usize, usize) {
         let half = self.width / 2;
         match self.layout {

@@ -28,6 +28,7 @@ pub use add::Add;
 pub use combine::Combine;
 pub use concat::Concat;
 pub use dense::Dense;
+pub(crate) use dense::DenseInput;
 pub use encode::{Encode, Layout};
 pub use fill::FillRow;
 pub use gather::Gather;
