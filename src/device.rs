@@ -160,6 +160,14 @@ impl Device {
         }
     }
 
+    /// The driver and its version, of a GPU.
+    pub fn driver(&self) -> Option<String> {
+        match &self.engine {
+            Engine::Gpu(gpu) => Some(format!("{} {}", gpu.info.driver, gpu.info.driver_info).trim().to_string()),
+            _ => None,
+        }
+    }
+
     /// The same GPU with the kernels that another kind of adapter would get: for parity tests.
     #[doc(hidden)]
     pub fn with_target(mut self, target: crate::kernel::Target) -> Self {

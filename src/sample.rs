@@ -109,7 +109,8 @@ fn chunk_seed(seed: u64, chunk: usize) -> u64 {
     seed ^ ((chunk as u64) << 40)
 }
 
-fn draw(run: &mut Run, x: Var, len: usize, steps: usize, seed: u64) -> Result<Vec<f32>> {
+/// One chunk: starting noise up, the whole process, the samples down.
+pub(crate) fn draw(run: &mut Run, x: Var, len: usize, steps: usize, seed: u64) -> Result<Vec<f32>> {
     let clock = Clock { seed, step: 0 };
     let mut start = vec![0f32; len];
     fill_normals(clock, START, 0, &mut start);

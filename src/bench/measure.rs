@@ -39,6 +39,12 @@ pub(super) fn median(sorted: &[f64]) -> f64 {
     (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
 }
 
+/// Smallest first.
+pub(super) fn sorted(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    values
+}
+
 /// Warms up until an iteration's time is known, then times the chunks.
 pub(super) fn rate(job: &mut Job, effort: Effort) -> Result<Rate> {
     let mut n = 1;
@@ -60,8 +66,7 @@ pub(super) fn rate(job: &mut Job, effort: Effort) -> Result<Rate> {
         job.advance(n)?;
         chunks.push(n as f64 / start.elapsed().as_secs_f64());
     }
-    chunks.sort_by(f64::total_cmp);
-    Ok(Rate { chunks })
+    Ok(Rate { chunks: sorted(chunks) })
 }
 
 /// What the device reaches on the simplest work of each kind.
@@ -74,14 +79,19 @@ pub(super) struct Ceilings {
 }
 
 impl Ceilings {
-    pub fn measure(device: &Device) -> Result<Self> {
-        let effort = Effort { chunk: 0.3, chunks: 3 };
-        let mut copy = copying(device)?;
-        let copy = rate(&mut copy, effort)?.median() * 12.0 * (4 << 20) as f64;
+    /// Measures them, in about a second for each kind.
+    pub fn measure(device: &Device, effort: Effort) -> Result<Self> {
+        let effort = Effort { chunk: 0.3 * effort.chunk, chunks: 3 };
+        let mut job = copying(device)?;
+        let copy = rate(&mut job, effort)?.median() * job.amount;
         let mut gemm = 0f64;
-        for n in [512, 1024] {
-            if let Some(mut job) = Job::new(device, Kind::Gemm { n })? {
-                gemm = gemm.max(rate(&mut job, effort)?.median() * job.amount * 1e9);
+        for n in [512, 1024, 2048, 4096, 8192] {
+            let Some(mut job) = Job::new(device, Kind::Gemm { n })? else { break };
+            let per_second = rate(&mut job, effort)?.median();
+            gemm = gemm.max(per_second * job.amount * 1e9);
+            // Large enough to be at its best.
+            if per_second < 40.0 {
+                break;
             }
         }
         Ok(Self { copy, gemm })

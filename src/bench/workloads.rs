@@ -273,7 +273,7 @@ fn sampling(device: &Device, net: Net, batch: usize, sampler: Sampler, steps: us
 
 /// Two large tensors added: 12 bytes per element move, and nothing else takes time.
 pub(super) fn copying(device: &Device) -> Result<Job> {
-    const N: usize = 4 << 20;
+    const N: usize = 16 << 20;
     let mut g = Graph::new();
     let (a, b) = (g.state("a", [N])?, g.state("b", [N])?);
     let y = g.apply(crate::ops::Add, &[a, b])?[0];

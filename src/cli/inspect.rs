@@ -73,15 +73,16 @@ fn weights(checkpoint: &Checkpoint) -> langevin::Result<Vec<&TensorData>> {
     Ok(weights)
 }
 
-fn table<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])>) {
-    say!("{:<28} {:>18} {:>14}", "tensor", "shape", "numbers");
+fn table<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone) {
+    let wide = tensors.clone().map(|(name, _)| name.len()).max().unwrap_or(0).max(20);
+    say!("{:<wide$} {:>18} {:>14}", "tensor", "shape", "numbers");
     let mut total = 0;
     for (name, shape) in tensors {
         let numbers = shape.iter().product();
         total += numbers;
-        say!("{name:<28} {:>18} {:>14}", format!("{shape:?}"), grouped(numbers));
+        say!("{name:<wide$} {:>18} {:>14}", format!("{shape:?}"), grouped(numbers));
     }
-    say!("{:<28} {:>18} {:>14}", "total", "", grouped(total));
+    say!("{:<wide$} {:>18} {:>14}", "total", "", grouped(total));
 }
 
 /// A safetensors file of another program, which has no settings in it.

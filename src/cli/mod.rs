@@ -5,6 +5,7 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::cli::print(format_args!($($text)*)) };
 }
 
+mod bench;
 mod devices;
 mod evaluate;
 mod inspect;
@@ -62,6 +63,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Sliced Wasserstein distance between samples and data, its floor and their ratio
     Evaluate(evaluate::EvaluateArgs),
+    /// Throughput of named workloads on this device
+    Bench(bench::BenchArgs),
     /// Check every kernel on this adapter against the f64 reference
     Selftest {
         #[command(flatten)]
@@ -94,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Sample(args) => (args.common.clone(), with_log(&args.common, || sample::run(&args))),
         Command::Inspect(args) => (args.common.clone(), with_log(&args.common, || inspect::run(&args))),
         Command::Evaluate(args) => (args.common.clone(), with_log(&args.common, || evaluate::run(&args))),
+        Command::Bench(args) => (args.common.clone(), with_log(&args.common, || bench::run(&args))),
         Command::Selftest { common } => (common.clone(), with_log(&common, || selftest::run(&common))),
     };
     let result = result.and_then(|code| match UNPRINTED.get() {
@@ -132,7 +136,9 @@ fn paragraph(e: &anyhow::Error) -> String {
         Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
             "; choose a place that may be written to and read, or change its permissions"
         }
-        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => "; free some space there, or choose another disk",
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => {
+            "; free some space there, or choose another disk"
+        }
         _ => "",
     }
 }

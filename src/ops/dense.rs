@@ -216,6 +216,14 @@ pub(super) fn cases() -> Vec<Case> {
         );
         cases.push(Case::new(DenseWeight).input([b, o]).input([b, i]).tolerance(Tolerance::terms(2.0, b)));
     }
+    // A product that is large enough for the widest tiles, ragged in every direction.
+    let (b, i, o) = (331, 322, 317);
+    assert!(b * i * o >= super::gemm::LARGE);
+    let case = Case::new(Dense { activation: Activation::None }).input([b, i]).input([o, i]).input([o]);
+    cases.push(case.tolerance(Tolerance::terms(3.0, i)));
+    let case = Case::new(DenseInput { activation: Activation::None }).input([b, o]).input([o, i]);
+    cases.push(case.tolerance(Tolerance::terms(2.0, o)));
+    cases.push(Case::new(DenseWeight).input([b, o]).input([b, i]).tolerance(Tolerance::terms(2.0, b)));
     for (_, activation) in Activation::ALL {
         let case = Case::new(Dense { activation }).input([5, 6]).input([7, 6]).input([7]);
         cases.push(case.tolerance(Tolerance::terms(24.0, 6)).gradient());

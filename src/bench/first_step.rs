@@ -1,0 +1,71 @@
+//! From the start of the process to the end of the first training step, with cold and with warm caches.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::measure::sorted;
+use super::workloads::{Job, Kind, Net};
+use crate::device::Device;
+use crate::error::{Error, Result};
+
+/// Starts of each kind.
+const TIMES: usize = 3;
+
+/// How to start a program that calls [`first_step`] and exits.
+#[derive(Clone, Debug)]
+pub struct FirstStep {
+    /// The executable.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// The first training step of `seed-256`: its loss.
+///
+/// # Errors
+/// Those of compiling and running.
+pub fn first_step(device: &Device) -> Result<f64> {
+    let job = Job::new(device, Kind::Train { net: Net::Seed, batch: 256 })?;
+    let mut job = job.expect("training is one program");
+    job.advance(1)?;
+    job.run.scalar(job.loss.expect("training has a loss"))
+}
+
+impl FirstStep {
+    /// Seconds until the program's first line, with cold and with warm caches, each sorted.
+    pub(super) fn measure(&self) -> Result<(Vec<f64>, Vec<f64>)> {
+        let mut cold = Vec::new();
+        let mut warm = Vec::new();
+        for _ in 0..TIMES {
+            let folder = tempfile::tempdir().map_err(|e| Error::input(format!("no temporary folder: {e}")))?;
+            cold.push(self.start(&folder)?);
+            warm.push(self.start(&folder)?);
+        }
+        Ok((sorted(cold), sorted(warm)))
+    }
+
+    /// Starts the program with its caches in `folder`.
+    fn start(&self, folder: &tempfile::TempDir) -> Result<f64> {
+        let failed = |what: String| Error::input(format!("{} for the first step: {what}", self.program.display()));
+        let started = Instant::now();
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).stdout(Stdio::piped());
+        // Where Mesa, NVIDIA and programs that follow the XDG rules keep compiled shaders.
+        for name in ["MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH", "XDG_CACHE_HOME"] {
+            command.env(name, folder.path());
+        }
+        let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            BufReader::new(out).read_line(&mut line).map_err(|e| failed(e.to_string()))?;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let status = child.wait().map_err(|e| failed(e.to_string()))?;
+        if !status.success() || !line.contains("loss") {
+            return Err(failed(format!("it ended with {status} and said {:?}", line.trim())));
+        }
+        Ok(seconds)
+    }
+}

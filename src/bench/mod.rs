@@ -1,0 +1,164 @@
+//! Throughput of named workloads: `langevin bench`.
+//!
+//! A workload is warmed up, then timed in chunks of about a second; the median counts. Beside it stand what the plan
+//! says the step costs at least, and which share of the device's own copy and product rates that is.
+
+mod first_step;
+mod measure;
+mod report;
+mod workloads;
+
+pub use first_step::{FirstStep, first_step};
+pub use report::{Baseline, Figures, Outcome, Row, table};
+
+use crate::cost::OpTime;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use measure::{Ceilings, Effort, rate};
+use workloads::{ALL, Job, Kind, Workload};
+
+/// The names of the workloads.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|w| w.name).collect()
+}
+
+/// Measures workloads on one device.
+#[derive(Debug)]
+pub struct Bench {
+    device: Device,
+    effort: Effort,
+    first_step: Option<FirstStep>,
+    /// Measured once, when first needed.
+    ceilings: Option<Ceilings>,
+    commit: Option<String>,
+}
+
+impl Bench {
+    /// A bench on `device`. `quick` measures for a fraction of a second, which is enough to see that it works;
+    /// `first_step` says how to start this program anew.
+    pub fn new(device: Device, quick: bool, first_step: Option<FirstStep>) -> Self {
+        let effort = if quick { Effort::QUICK } else { Effort::FULL };
+        Self { device, effort, first_step, ceilings: None, commit: report::commit() }
+    }
+
+    /// Measures one workload. A failure is a row too.
+    ///
+    /// # Errors
+    /// When there is no workload of this name, with those there are.
+    pub fn row(&mut self, name: &str) -> Result<Vec<Row>> {
+        let workload = find(name)?;
+        let rows = match workload.kind {
+            Kind::Conv => vec![("training_steps", Outcome::Unsupported("there are no convolution ops yet".into()))],
+            Kind::FirstStep => self.start_ups(),
+            kind => vec![(kind.metric().0, self.measure(kind).unwrap_or_else(|e| Outcome::Failed(e.to_string())))],
+        };
+        Ok(rows.into_iter().map(|(metric, outcome)| self.row_of(workload, metric, outcome)).collect())
+    }
+
+    fn row_of(&self, workload: Workload, metric: &'static str, outcome: Outcome) -> Row {
+        Row {
+            workload: workload.name,
+            device: self.device.name(),
+            driver: self.device.driver(),
+            backend: self.device.backend(),
+            batch: workload.kind.batch(),
+            metric,
+            unit: workload.kind.metric().1,
+            commit: self.commit.clone(),
+            outcome,
+        }
+    }
+
+    fn measure(&mut self, kind: Kind) -> Result<Outcome> {
+        let ceilings = self.ceilings()?;
+        let mut job = self.job(kind)?;
+        let loss_first = first_loss(&mut job)?;
+        let rate = rate(&mut job, self.effort)?;
+        let loss_last = last_loss(&mut job)?;
+        if let (Some(first), Some(last)) = (loss_first, loss_last) {
+            // Written so that NaN fails.
+            if !(last < first) {
+                return Ok(Outcome::Failed(format!("the loss does not fall: {first:.4} at first, {last:.4} at last")));
+            }
+        }
+        let step = 1.0 / (rate.median() * job.steps as f64);
+        let cost = job.run.cost();
+        Ok(Outcome::Measured(Figures {
+            value: rate.median() * job.amount,
+            chunks: rate.chunks.iter().map(|r| r * job.amount).collect(),
+            loss_first,
+            loss_last,
+            memory_bytes: Some(job.run.bytes()),
+            dispatches: Some(job.run.dispatches()),
+            cost: Some(cost),
+            gflops: Some(cost.flops as f64 / step / 1e9),
+            gbytes: Some(cost.bytes as f64 / step / 1e9),
+            share: Some(ceilings.share(&job, step)),
+        }))
+    }
+
+    fn job(&self, kind: Kind) -> Result<Job> {
+        Job::new(&self.device, kind)?.ok_or_else(|| Error::setting("this workload is not one program"))
+    }
+
+    fn ceilings(&mut self) -> Result<Ceilings> {
+        if self.ceilings.is_none() {
+            self.ceilings = Some(Ceilings::measure(&self.device, self.effort)?);
+        }
+        Ok(self.ceilings.expect("just measured"))
+    }
+
+    /// The device's copy and product rates in GB/s and GFLOP/s, if they were needed.
+    pub fn rates(&self) -> Option<(f64, f64)> {
+        self.ceilings.map(|c| (c.copy / 1e9, c.gemm / 1e9))
+    }
+
+    fn start_ups(&self) -> Vec<(&'static str, Outcome)> {
+        let Some(start) = &self.first_step else {
+            let why = "it is measured by starting the program anew: use `langevin bench`";
+            return vec![("first_step", Outcome::Unsupported(why.into()))];
+        };
+        match start.measure() {
+            Ok((cold, warm)) => {
+                let row = |metric, times| (metric, Outcome::Measured(Figures::of_times(times)));
+                vec![row("first_step_cold", cold), row("first_step_warm", warm)]
+            }
+            Err(e) => vec![("first_step", Outcome::Failed(e.to_string()))],
+        }
+    }
+
+    /// Time of each dispatch of a workload's step, the mean of about a second of steps.
+    ///
+    /// # Errors
+    /// When the workload is not one program, or the adapter has no timestamp queries.
+    pub fn profile(&self, name: &str) -> Result<Vec<OpTime>> {
+        let mut job = self.job(find(name)?.kind)?;
+        let steps = job.steps;
+        let rate = rate(&mut job, Effort::QUICK)?.median() * steps as f64;
+        // A sampling loop is profiled where it stands: each of its steps has the same dispatches.
+        job.run.set_step(0);
+        job.run.profile((rate.ceil() as u32).clamp(3, 1000))
+    }
+}
+
+fn find(name: &str) -> Result<Workload> {
+    let found = ALL.iter().find(|w| w.name == name).copied();
+    found.ok_or_else(|| Error::unknown("workload", name, &names()))
+}
+
+/// The loss of the first step, which is not timed: drivers compile late.
+fn first_loss(job: &mut Job) -> Result<Option<f64>> {
+    let Some(loss) = job.loss else { return Ok(None) };
+    job.advance(1)?;
+    Ok(Some(job.run.scalar(loss)?))
+}
+
+/// The mean loss of the last steps: at most a hundred, at most a quarter of them. A slow device takes some more
+/// before, because a handful of steps moves the loss less than its noise does.
+fn last_loss(job: &mut Job) -> Result<Option<f64>> {
+    const ENOUGH: u32 = 20;
+    let Some(loss) = job.loss else { return Ok(None) };
+    job.advance(ENOUGH.saturating_sub(job.run.step()))?;
+    let n = (job.run.step() as usize / 4).clamp(1, 100);
+    Ok(Some(job.run.history(loss, n)?.iter().sum::<f64>() / n as f64))
+}

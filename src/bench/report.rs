@@ -1,0 +1,252 @@
+//! Rows of a report: JSON, a table for people, and ratios against an earlier report.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Map, Value, json};
+
+use super::measure::median;
+use crate::cost::Cost;
+use crate::error::{Error, Result};
+
+/// What came of a workload on a device.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The workload's name.
+    pub workload: &'static str,
+    /// The hardware or executor.
+    pub device: String,
+    /// Its driver, on a GPU.
+    pub driver: Option<String>,
+    /// `vulkan`, `metal`, `dx12`, `cpu` or `reference`.
+    pub backend: String,
+    /// Samples at a time.
+    pub batch: Option<usize>,
+    /// What is counted.
+    pub metric: &'static str,
+    /// In which unit.
+    pub unit: &'static str,
+    /// The commit that was measured, if known.
+    pub commit: Option<String>,
+    /// The result.
+    pub outcome: Outcome,
+}
+
+/// The result of a workload.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Numbers.
+    Measured(Figures),
+    /// The program cannot do it, and why.
+    Unsupported(String),
+    /// It should have worked.
+    Failed(String),
+}
+
+/// The numbers of a row.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// The median in the row's unit.
+    pub value: f64,
+    /// All chunks, sorted.
+    pub chunks: Vec<f64>,
+    /// Loss of the first step.
+    pub loss_first: Option<f64>,
+    /// Mean loss of the last steps.
+    pub loss_last: Option<f64>,
+    /// Device memory of the plan.
+    pub memory_bytes: Option<usize>,
+    /// Dispatches in a step.
+    pub dispatches: Option<usize>,
+    /// What a step costs at least.
+    pub cost: Option<Cost>,
+    /// The rate of arithmetic that was reached.
+    pub gflops: Option<f64>,
+    /// The rate of memory traffic that was reached, if each tensor travelled once.
+    pub gbytes: Option<f64>,
+    /// Time at the device's own copy and product rates over the time it took.
+    pub share: Option<f64>,
+}
+
+impl Figures {
+    /// Of sorted times.
+    pub(super) fn of_times(times: Vec<f64>) -> Self {
+        Self { value: median(&times), chunks: times, ..Self::default() }
+    }
+}
+
+impl Row {
+    /// The row as one JSON object.
+    pub fn json(&self, baseline: Option<&Baseline>) -> Value {
+        let mut row = json!({
+            "workload": self.workload, "device": self.device, "driver": self.driver, "backend": self.backend,
+            "batch": self.batch, "metric": self.metric, "value": null, "unit": self.unit, "loss_first": null,
+            "loss_last": null, "commit": self.commit, "precision": "f32",
+        });
+        let more = match &self.outcome {
+            Outcome::Measured(f) => json!({
+                "value": f.value, "loss_first": f.loss_first, "loss_last": f.loss_last, "chunks": f.chunks,
+                "memory_bytes": f.memory_bytes, "dispatches": f.dispatches, "flops": f.cost.map(|c| c.flops),
+                "bytes": f.cost.map(|c| c.bytes), "gflops_per_second": f.gflops, "gbytes_per_second": f.gbytes,
+                "share_of_ceilings": f.share, "ratio": baseline.and_then(|b| b.ratio(self)),
+            }),
+            Outcome::Unsupported(why) => json!({"unsupported": why}),
+            Outcome::Failed(why) => json!({"error": why}),
+        };
+        if let (Value::Object(row), Value::Object(more)) = (&mut row, more) {
+            row.extend(more.into_iter().filter(|(_, v)| !v.is_null()).collect::<Map<_, _>>());
+        }
+        row
+    }
+
+    /// Whether it should have worked and did not.
+    pub fn failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(_))
+    }
+}
+
+/// The heading of [`Row`]'s lines in a table.
+pub fn table() -> String {
+    format!(
+        "{:<10} {:>12} {:<10} {:>15} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}",
+        "workload", "value", "unit", "loss", "dispatch", "MFLOP", "MB", "MiB held", "GFLOP/s", "GB/s", "ceiling"
+    )
+}
+
+impl Row {
+    /// The row as a line under [`table`].
+    pub fn line(&self, baseline: Option<&Baseline>) -> String {
+        let name = match self.metric {
+            "first_step_cold" => "first cold",
+            "first_step_warm" => "first warm",
+            _ => self.workload,
+        };
+        let f = match &self.outcome {
+            Outcome::Measured(f) => f,
+            Outcome::Unsupported(why) => return format!("{name:<10} {:>12} {why}", "unsupported"),
+            Outcome::Failed(why) => return format!("{name:<10} {:>12} {why}", "FAILED"),
+        };
+        let loss = f.loss_first.zip(f.loss_last).map_or(String::new(), |(a, b)| format!("{a:.3} to {b:.3}"));
+        let dispatches = f.dispatches.map_or(String::new(), |d| d.to_string());
+        let show = |v: Option<f64>| v.map_or(String::new(), short);
+        let mega = |v: fn(&Cost) -> u64| show(f.cost.as_ref().map(|c| v(c) as f64 / 1e6));
+        let ratio = baseline.and_then(|b| b.ratio(self)).map_or(String::new(), |r| format!("  {r:.2}x"));
+        format!(
+            "{name:<10} {:>12} {:<10} {loss:>15} {dispatches:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}{ratio}",
+            short(f.value),
+            self.unit,
+            mega(|c| c.flops),
+            mega(|c| c.bytes),
+            show(f.memory_bytes.map(|b| b as f64 / (1 << 20) as f64)),
+            show(f.gflops),
+            show(f.gbytes),
+            f.share.map_or(String::new(), |s| format!("{:.0}%", 100.0 * s)),
+        )
+    }
+}
+
+/// Three or four digits.
+fn short(v: f64) -> String {
+    match v {
+        v if v >= 1e7 => format!("{:.1}e6", v / 1e6),
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v => format!("{v:.3}"),
+    }
+}
+
+/// An earlier report, to compare with.
+#[derive(Clone, Debug, Default)]
+pub struct Baseline {
+    /// (workload, metric, backend) -> value.
+    values: HashMap<[String; 3], f64>,
+}
+
+impl Baseline {
+    /// Reads what `langevin bench --json` printed.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a line is not JSON, or no line holds a value.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        Self::parse(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let mut values = HashMap::new();
+        for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+            let row: Value = serde_json::from_str(line).map_err(|e| format!("line {}: {e}", i + 1))?;
+            let word = |key: &str| row[key].as_str().unwrap_or_default().to_string();
+            if let Some(value) = row["value"].as_f64() {
+                values.insert([word("workload"), word("metric"), word("backend")], value);
+            }
+        }
+        if values.is_empty() { Err("holds no row of `langevin bench --json`".into()) } else { Ok(Self { values }) }
+    }
+
+    /// How many times faster `row` is than before; above 1 is faster.
+    pub fn ratio(&self, row: &Row) -> Option<f64> {
+        let Outcome::Measured(figures) = &row.outcome else { return None };
+        let key = [row.workload.to_string(), row.metric.to_string(), row.backend.clone()];
+        let before = *self.values.get(&key)?;
+        Some(if row.unit == "s" { before / figures.value } else { figures.value / before })
+    }
+}
+
+/// The commit: from the environment, when building or now, or from the checkout the program is run in.
+pub(super) fn commit() -> Option<String> {
+    let given = std::env::var("LANGEVIN_COMMIT").ok().or_else(|| option_env!("LANGEVIN_COMMIT").map(Into::into));
+    given.or_else(|| {
+        let manifest = std::fs::read_to_string("Cargo.toml").ok()?;
+        let ours = manifest.lines().any(|l| l.trim() == "name = \"langevin\"");
+        let git = Command::new("git").args(["describe", "--always", "--dirty"]).output().ok().filter(|_| ours)?;
+        let text = String::from_utf8(git.stdout).ok()?.trim().to_string();
+        (git.status.success() && !text.is_empty()).then_some(text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(metric: &'static str, unit: &'static str, value: f64) -> Row {
+        Row {
+            workload: "seed-32",
+            device: "d".into(),
+            driver: None,
+            backend: "cpu".into(),
+            batch: Some(32),
+            metric,
+            unit,
+            commit: None,
+            outcome: Outcome::Measured(Figures { value, ..Figures::default() }),
+        }
+    }
+
+    #[test]
+    fn ratios_are_above_one_when_faster() {
+        let (rate, time) = (row("training_steps", "steps/s", 20.0), row("first_step_cold", "s", 2.0));
+        let text = format!("{}\n\n{}\n", rate.json(None), time.json(None));
+        let before = Baseline::parse(&text).unwrap();
+        assert_eq!(before.ratio(&row("training_steps", "steps/s", 30.0)), Some(1.5));
+        assert_eq!(before.ratio(&row("first_step_cold", "s", 1.0)), Some(2.0));
+        assert_eq!(before.ratio(&row("gemm", "GFLOP/s", 1.0)), None);
+        let other = Row { backend: "vulkan".into(), ..row("training_steps", "steps/s", 30.0) };
+        assert_eq!(before.ratio(&other), None);
+    }
+
+    #[test]
+    fn a_file_without_rows_is_refused() {
+        assert!(Baseline::parse("workload value").unwrap_err().contains("line 1"));
+        assert!(Baseline::parse("{\"workload\":\"conv-32\",\"unsupported\":\"no\"}").is_err());
+    }
+
+    #[test]
+    fn a_row_has_the_promised_keys() {
+        let row = row("training_steps", "steps/s", 20.0).json(None);
+        for key in "workload device backend batch metric value unit loss_first loss_last commit".split(' ') {
+            assert!(row.as_object().unwrap().contains_key(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `langevin bench`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use langevin::OpTime;
+use langevin::bench::{self, Baseline, Bench, FirstStep};
+use serde_json::json;
+
+use super::Common;
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// One of the workloads [default: all]; may be given several times
+    #[arg(long, value_name = "W")]
+    workload: Vec<String>,
+    /// Ratios against what `bench --json` printed before; above 1 is faster
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// The time of each dispatch instead of the throughput
+    #[arg(long)]
+    profile: bool,
+    /// Measure for a fraction of a second only
+    #[arg(long)]
+    quick: bool,
+    /// Run one training step and exit: how the time to the first step is measured
+    #[arg(long, hide = true)]
+    first_step: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    if args.first_step {
+        let device = args.common.open()?;
+        say!("{}", json!({"loss": bench::first_step(&device)?}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let baseline = args.compare.as_ref().map(|file| Baseline::read(file)).transpose()?;
+    let known = bench::names();
+    let names: Vec<&str> = match args.workload.is_empty() {
+        true => known.clone(),
+        false => args.workload.iter().map(String::as_str).collect(),
+    };
+    if let Some(unknown) = names.iter().find(|n| !known.contains(n)) {
+        let text = format!("unknown workload {unknown:?}; choose from {}", known.join(", "));
+        return Err(langevin::Error::Setting(text).into());
+    }
+    let device = args.common.open()?;
+    let mut bench = Bench::new(device, args.quick, Some(restart(args)?));
+    if args.profile {
+        return profile(&bench, &names, args.common.json);
+    }
+    measure(&mut bench, &names, baseline.as_ref(), args.common.json)
+}
+
+/// This program again, for one step.
+fn restart(args: &BenchArgs) -> anyhow::Result<FirstStep> {
+    let mut arguments: Vec<String> = ["bench", "--first-step", "--json"].map(Into::into).into();
+    if let Some(device) = &args.common.device {
+        arguments.extend(["--device".into(), device.clone()]);
+    }
+    Ok(FirstStep { program: std::env::current_exe()?, arguments })
+}
+
+fn measure(bench: &mut Bench, names: &[&str], baseline: Option<&Baseline>, json: bool) -> anyhow::Result<ExitCode> {
+    if !json {
+        say!("{}", bench::table());
+    }
+    let mut failed = false;
+    for name in names {
+        for row in bench.row(name)? {
+            failed |= row.failed();
+            match json {
+                true => say!("{}", row.json(baseline)),
+                false => say!("{}", row.line(baseline)),
+            }
+        }
+    }
+    if let (Some((copy, gemm)), false) = (bench.rates(), json) {
+        say!("ceilings of this device, measured: {copy:.1} GB/s copying, {gemm:.0} GFLOP/s multiplying matrices");
+    }
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn profile(bench: &Bench, names: &[&str], json: bool) -> anyhow::Result<ExitCode> {
+    for name in names {
+        // Not everything is one program; with names given that is an error.
+        match bench.profile(name) {
+            Ok(times) => show(name, &times, json),
+            Err(langevin::Error::Setting(_)) if names.len() > 1 => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(name: &str, times: &[OpTime], json: bool) {
+    let total: f64 = times.iter().map(|t| t.time.as_secs_f64()).sum();
+    if !json {
+        say!("{name}: {} dispatches, {:.1} us", times.len(), total * 1e6);
+        say!("{:<14} {:>10} {:>6} {:>9} {:>8}  shapes", "op", "us", "share", "GFLOP/s", "GB/s");
+    }
+    for (i, t) in times.iter().enumerate() {
+        let seconds = t.time.as_secs_f64();
+        let (gflops, gbytes) = (t.of.cost.flops as f64 / seconds / 1e9, t.of.cost.bytes as f64 / seconds / 1e9);
+        let (op, shapes, share) = (t.of.op, &t.of.shapes, seconds / total);
+        match json {
+            true => say!(
+                "{}",
+                json!({"workload": name, "dispatch": i, "op": op, "shapes": shapes, "seconds": seconds, "share": share,
+                       "flops": t.of.cost.flops, "bytes": t.of.cost.bytes})
+            ),
+            false => {
+                say!("{op:<14} {:>10.1} {:>5.1}% {gflops:>9.2} {gbytes:>8.2}  {shapes}", seconds * 1e6, 100.0 * share)
+            }
+        }
+    }
+}

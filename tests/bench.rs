@@ -1,0 +1,54 @@
+//! `langevin bench`: a quick row of it, and what it refuses.
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("langevin").expect("the program is built");
+    command.arg("bench").args(arguments).args(["--device", "cpu", "--quick"]);
+    command
+}
+
+fn rows(arguments: &[&str]) -> Vec<Value> {
+    let output = bench(arguments).arg("--json").assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(output).expect("JSON is text");
+    text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
+}
+
+#[test]
+fn a_row_has_falling_losses_and_can_be_compared_with() {
+    let row = rows(&["--workload", "seed-32"]).remove(0);
+    assert_eq!(row["workload"], "seed-32");
+    assert_eq!((row["batch"].as_u64(), row["backend"].as_str()), (Some(32), Some("cpu")));
+    assert!(row["value"].as_f64() > Some(0.0) && row["unit"] == "steps/s");
+    assert!(row["loss_last"].as_f64() < row["loss_first"].as_f64(), "{row}");
+    assert!(row["dispatches"].as_u64() <= Some(9), "{row}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let before = folder.path().join("before.json");
+    let slower = serde_json::json!({"workload": "seed-32", "metric": row["metric"], "backend": "cpu", "value": 1e-3});
+    std::fs::write(&before, slower.to_string()).expect("a file");
+    let again = rows(&["--workload", "seed-32", "--compare", before.to_str().expect("a plain path")]).remove(0);
+    assert!(again["ratio"].as_f64() > Some(1.0), "{again}");
+}
+
+#[test]
+fn the_time_to_the_first_step_is_measured_in_new_processes() {
+    let rows = rows(&["--workload", "first-step", "--workload", "conv-32"]);
+    assert!(rows[0]["metric"] == "first_step_cold" && rows[1]["metric"] == "first_step_warm", "{rows:?}");
+    assert!(rows[0]["value"].as_f64() > Some(0.0) && rows[0]["unit"] == "s");
+    assert!(rows[2]["workload"] == "conv-32" && rows[2]["unsupported"].is_string());
+}
+
+#[test]
+fn a_profile_names_every_dispatch() {
+    let rows = rows(&["--workload", "seed-32", "--profile"]);
+    assert!(rows.iter().any(|r| r["op"] == "optimizer") && rows.iter().filter(|r| r["op"] == "dense").count() == 2);
+    let share: f64 = rows.iter().map(|r| r["share"].as_f64().expect("a share")).sum();
+    assert!((share - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn an_unknown_workload_is_refused_with_the_names() {
+    let output = bench(&["--workload", "seed-33"]).assert().code(2).get_output().stderr.clone();
+    assert!(String::from_utf8_lossy(&output).contains("seed-4096"));
+}

@@ -1,0 +1,93 @@
+//! What a user does on a good day.
+
+use serde_json::Value;
+
+use crate::support::{Place, sample_data};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[test]
+fn the_main_job_in_short() {
+    let place = Place::new();
+    let pulse = sample_data("pulse.npy");
+    let said = place.ok(&format!("train {pulse} --out runs/pulse --steps 40"));
+    for words in
+        ["device: CPU executor", "1203 signals of shape [128]", "noise schedule", "step 40/40", "done: 40 steps"]
+    {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let files = ["checkpoint.safetensors", "config.toml", "loss.svg", "metrics.csv", "samples"];
+    assert_eq!(place.list("runs/pulse"), files);
+    assert_eq!(place.list("runs/pulse/samples"), ["compare.svg", "samples.npy"]);
+    let metrics = String::from_utf8(place.read("runs/pulse/metrics.csv")).unwrap();
+    assert_eq!((metrics.lines().count(), metrics.starts_with("step,loss,lr,")), (5, true), "{metrics}");
+
+    place.ok("sample runs/pulse --count 64 --sampler ddim --steps 10 --out new.npy");
+    let new = place.read("new.npy");
+    let header = String::from_utf8_lossy(&new[..128]).into_owned();
+    assert!(header.contains("'<f4'") && header.contains("(64, 128"), "{header}");
+    assert!(header.contains("'fortran_order': False"), "{header}");
+    assert!(new.len() >= 64 * 128 * 4 + 80);
+    assert!(place.ok(&format!("evaluate new.npy {pulse}")).contains("ratio"));
+}
+
+#[test]
+fn samples_are_written_in_every_format() {
+    let place = Place::new();
+    let digits = sample_data("digits8x8.npy");
+    for (data, run) in [("ok.npy", "signals"), ("moons", "points"), (digits.as_str(), "images")] {
+        place.train(data, run);
+        for extension in ["npy", "csv", "png", "svg"] {
+            let out = format!("{run}.{extension}");
+            place.ok(&format!("sample {run} --count 5 --steps 3 --out {out}"));
+            let bytes = place.read(&out);
+            match extension {
+                "npy" => assert!(bytes.starts_with(b"\x93NUMPY")),
+                "csv" => assert_eq!(bytes.iter().filter(|&&b| b == b'\n').count(), 6),
+                "png" => assert!(bytes.starts_with(b"\x89PNG")),
+                _ => assert!(bytes.ends_with(b"</svg>\n")),
+            }
+        }
+    }
+    place.ok("sample signals --sampler ddpm --count 3 --out ddpm.npy");
+    assert!(place.list(".").iter().all(|name| !name.starts_with('.')), "{:?}", place.list("."));
+}
+
+#[test]
+fn inspect_counts_the_chapters_model() {
+    let place = Place::new();
+    place.ok("train sine --model chapter --steps 2 --batch 8 --out run");
+    let said = place.ok("inspect run");
+    for words in ["fc1.weight", "[128, 228]", "fc2.bias", "42 212", "parameters 168 848", "optimizer 337 696"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let report = json(&place.ok("inspect run/checkpoint.safetensors --json"));
+    assert_eq!((&report["parameters"], &report["step"]), (&42_212.into(), &2.into()));
+    let foreign = format!("{}/tests/golden/model_mlp.safetensors", env!("CARGO_MANIFEST_DIR"));
+    assert!(place.ok(&format!("inspect {foreign}")).contains("fc1.weight"));
+}
+
+#[test]
+fn json_is_all_there_is_on_standard_output() {
+    let place = Place::new();
+    let trained = json(&place.ok("train ok.npy --out run --config small.toml --steps 20 --json"));
+    assert_eq!((&trained["steps"], trained["loss"].is_f64()), (&20.into(), true));
+    assert_eq!(json(&place.ok("sample run --count 6 --out a.npy --json"))["shape"], serde_json::json!([6, 8]));
+    assert!(json(&place.ok("evaluate a.npy ok.npy --json"))["ratio"].is_f64());
+    assert!(json(&place.ok("devices --json"))["adapters"].is_array());
+    let lines = place.ok("selftest --json");
+    assert!(lines.lines().count() > 5 && lines.lines().all(|line| json(line)["failures"] == serde_json::json!([])));
+}
+
+#[test]
+fn settings_come_from_a_file_and_options_win() {
+    let place = Place::new();
+    place.train("ok.npy", "first");
+    place.ok("train --config first/config.toml --out second --lr 0.5 --model chapter");
+    let report = json(&place.ok("inspect second --json"));
+    let (config, model) = (&report["config"], &report["config"]["model"]);
+    assert_eq!((&config["lr"], &config["batch"], &config["steps"]), (&0.5.into(), &16.into(), &30.into()));
+    assert_eq!((&model["name"], &model["width"]), (&"chapter".into(), &16.into()));
+}

@@ -1,0 +1,10 @@
+//! The program driven as a user would: real files, exit codes, and the words of its messages.
+//!
+//! `LANGEVIN_GPU=require` makes a missing adapter a failure; without it what needs one says so and is not run.
+
+mod jobs;
+#[cfg(unix)]
+mod mishaps;
+mod refusals;
+mod repeats;
+mod support;

@@ -1,0 +1,54 @@
+//! The same command writes the same bytes, and a stopped run goes on as if it had not stopped.
+
+use crate::support::{Outcome, Place};
+
+/// The CPU executor, and a GPU where there is one.
+fn devices(place: &Place) -> Vec<&'static str> {
+    let gpu = Outcome::of(place.command("devices --device gpu").output().unwrap());
+    match gpu.code {
+        Some(0) => vec!["cpu", "gpu"],
+        _ if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => panic!("a GPU is required: {}", gpu.err),
+        _ => {
+            eprintln!("GPU ignored, no adapter: {}", gpu.err);
+            vec!["cpu"]
+        }
+    }
+}
+
+#[test]
+fn one_command_writes_the_same_bytes_twice() {
+    let place = Place::new();
+    for device in devices(&place) {
+        for run in ["a", "b"] {
+            place.ok(&format!("train ok.npy --out {device}-{run} --steps 30 --batch 32 --seed 3 --device {device}"));
+        }
+        for file in ["checkpoint.safetensors", "samples/samples.npy"] {
+            let bytes = |run: &str| place.read(&format!("{device}-{run}/{file}"));
+            assert!(bytes("a") == bytes("b"), "{file} differs on {device}");
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_equals_an_unbroken_one() {
+    let place = Place::new();
+    place.write("every.toml", "checkpoint_every = 40\n");
+    for device in devices(&place) {
+        let options = format!("--device {device}");
+        place.ok(&format!("train ok.npy --out {device}-whole --config every.toml --batch 32 --steps 100 {options}"));
+        place.ok(&format!("train ok.npy --out {device}-parts --config every.toml --batch 32 --steps 60 {options}"));
+        place.ok(&format!("train --out {device}-parts --resume --steps 100 {options}"));
+        let bytes = |run: &str| place.read(&format!("{device}-{run}/checkpoint.safetensors"));
+        assert!(bytes("whole") == bytes("parts"), "the checkpoints differ on {device}");
+    }
+}
+
+#[test]
+fn a_finished_run_is_left_as_it_is() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    let files = ["checkpoint.safetensors", "checkpoint.previous.safetensors", "metrics.csv", "config.toml"];
+    let before = files.map(|file| place.read(&format!("run/{file}")));
+    assert!(place.ok("train --out run --resume").contains("has done all of its 30 steps"));
+    assert_eq!(files.map(|file| place.read(&format!("run/{file}"))), before);
+}
