@@ -32,7 +32,7 @@ fn steps(c: &mut Criterion) {
         let y = g.apply(ops::Add, &[a, b]).expect("equal shapes")[0];
         g.keep(y);
         let mut run = device.compile(&g).expect("it compiles");
-        group.throughput(Throughput::Bytes(3 * 16 << 20));
+        group.throughput(Throughput::Bytes((3 * 16) << 20));
         group.bench_function("control: add 4 Mi", |b| {
             b.iter(|| {
                 run.steps(1).expect("a step");

@@ -148,7 +148,7 @@ impl Kernel {
         let fail = |message: String| Error::Shader(format!("{}: {message}", self.file));
         let mut keep: Vec<bool> = Vec::new();
         for line in text.lines() {
-            let mut words = line.trim().split_whitespace();
+            let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
                 (Some("//#if"), Some(flag)) => keep.push(self.flags.contains(flag)),
                 (Some("//#else"), _) => {

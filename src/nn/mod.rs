@@ -15,7 +15,7 @@ use crate::random::philox;
 
 /// A network that looks at noisy data and the step.
 pub trait Denoiser {
-    /// The prediction [B, D] (eps, x0 or v) from x_t [B, D] and t [B].
+    /// The prediction [B, D] (eps, x0 or v) from x_t [B, D] and t \[B\].
     ///
     /// # Errors
     /// When x_t has another width than the network was made for.
@@ -44,7 +44,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `name.weight` [outputs, inputs] and `name.bias` [outputs], uniform in +-1/sqrt(inputs).
+    /// `name.weight` [outputs, inputs] and `name.bias` \[outputs\], uniform in +-1/sqrt(inputs).
     pub fn new(g: &mut Graph, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
         Self::scaled(g, name, inputs, outputs, 1.0)
     }
@@ -72,7 +72,7 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// `name.weight` of ones and `name.bias` of zeros, both [width].
+    /// `name.weight` of ones and `name.bias` of zeros, both \[width\].
     pub fn new(g: &mut Graph, name: &str, width: usize) -> Result<Self> {
         let gamma = g.parameter(&format!("{name}.weight"), [width], vec![1.0; width])?;
         Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [width], vec![0.0; width])? })

@@ -10,7 +10,7 @@ use crate::scalar::Scalar;
 
 /// y = p_t a + q_t b, with one t per row and (p, q) from a table.
 ///
-/// *Shapes*: a, b and y [B, ...], t [B], table [T, 2]. *Units*: t in steps; the nearest row of the table is taken.
+/// *Shapes*: a, b and y [B, ...], t \[B\], table [T, 2]. *Units*: t in steps; the nearest row of the table is taken.
 /// With (sqrt(alpha_bar), sqrt(1 - alpha_bar)) it is x_t from x0 and eps (Ho et al. 2020, eq. 4).
 #[derive(Clone, Copy, Debug)]
 pub struct Combine;

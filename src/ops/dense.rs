@@ -14,7 +14,7 @@ use crate::scalar::Scalar;
 
 /// y = act(z), z = x W^T + b.
 ///
-/// *Shapes*: x [B, I], w [O, I], b [O], y and z [B, O]; z is stored only when the derivative needs it.
+/// *Shapes*: x [B, I], w [O, I], b \[O\], y and z [B, O]; z is stored only when the derivative needs it.
 /// *Gradient*: dW = dz^T x, db = sum over B of dz, dx = dz W. When x is the output of an activation that nothing else
 /// reads, that activation's derivative is applied in the same product.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use crate::scalar::Scalar;
 /// How sines and cosines are arranged, and at which rates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layout {
-    /// enc[2i] = sin(t r_i), enc[2i+1] = cos(t r_i), r_i = 10000^(-2i/d): Vaswani et al. 2017, section 3.5.
+    /// enc\[2i\] = sin(t r_i), enc[2i+1] = cos(t r_i), r_i = 10000^(-2i/d): Vaswani et al. 2017, section 3.5.
     Interleaved,
     /// [sin | cos], or [cos | sin] when flipped, r_i = 10000^(-i/(d/2 - shift)); an odd d ends on a zero: DDPM's code.
     Halves {
@@ -24,12 +24,12 @@ pub enum Layout {
     },
 }
 
-/// enc(t) of width d, from t [B] and a table of rates.
+/// enc(t) of width d, from t \[B\] and a table of rates.
 ///
 /// A rate is a 64-bit fixed-point number of turns per step (r / 2 pi, made in f64), so that the phase is an integer
 /// product whose wrap-around is the range reduction. t may be fractional.
 ///
-/// *Shapes*: t [B], rates [F, 2] u32 (high, low), enc [B, d]. *Units*: t in steps, 0 <= t < 2^24.
+/// *Shapes*: t \[B\], rates [F, 2] u32 (high, low), enc [B, d]. *Units*: t in steps, 0 <= t < 2^24.
 /// *Accuracy*: within 4e-7 of the f64 value at t = 999. *Gradient*: none by t.
 #[derive(Clone, Copy, Debug)]
 pub struct Encode {
@@ -45,11 +45,11 @@ impl Encode {
     /// # Errors
     /// When the width is 0, or the shift leaves no frequency range (d = 2 with shift 1 is 0/0).
     pub fn new(width: usize, layout: Layout) -> Result<Self> {
-        if let Layout::Halves { shift, .. } = layout {
-            if (width / 2) as f64 - shift <= 0.0 {
-                let text = format!("width {width} with frequency shift {shift} has no frequencies; use shift 0");
-                return Err(Error::setting(text));
-            }
+        if let Layout::Halves { shift, .. } = layout
+            && (width / 2) as f64 - shift <= 0.0
+        {
+            let text = format!("width {width} with frequency shift {shift} has no frequencies; use shift 0");
+            return Err(Error::setting(text));
         }
         if width == 0 || width > 1 << 16 {
             return Err(Error::setting(format!("a step encoding of width {width}; use 1 to 65536")));
@@ -57,7 +57,7 @@ impl Encode {
         Ok(Self { width, layout })
     }
 
-    /// Adds the encoding of `t` [B] to a graph.
+    /// Adds the encoding of `t` \[B\] to a graph.
     pub fn add_to(self, g: &mut Graph, t: Var) -> Result<Var> {
         let rates = self.rates_in(g)?;
         Ok(g.apply(self, &[t, rates])?[0])

@@ -8,9 +8,9 @@ use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
 use crate::scalar::Scalar;
 
-/// y[i] = table[min(step, K - 1), 0].
+/// y\[i\] = table[min(step, K - 1), 0].
 ///
-/// *Shapes*: table [K, C], y [B].
+/// *Shapes*: table [K, C], y \[B\].
 #[derive(Clone, Copy, Debug)]
 pub struct FillRow {
     /// B.

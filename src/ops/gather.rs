@@ -12,7 +12,7 @@ use crate::par;
 use crate::random::{Clock, permuted};
 use crate::scalar::Scalar;
 
-/// y[b] = data[p(b)], p a permutation of the n samples that changes with each epoch.
+/// y\[b\] = data[p(b)], p a permutation of the n samples that changes with each epoch.
 ///
 /// Without replacement: an epoch is floor(n / B) steps, and the n mod B samples left over are others each time.
 /// *Shapes*: data in one or more parts, together [n, ...]; y [B, ...].

@@ -10,7 +10,7 @@ use crate::scalar::Scalar;
 
 /// y = (x - mean) rstd gamma + beta over each row, rstd = 1 / sqrt(variance + epsilon).
 ///
-/// *Shapes*: x and y [B, D], gamma and beta [D]; stats [B, 2] holds (mean, rstd) for the reverse pass.
+/// *Shapes*: x and y [B, D], gamma and beta \[D\]; stats [B, 2] holds (mean, rstd) for the reverse pass.
 /// *Gradient*: below. *Source*: Ba et al. 2016, eq. 4; epsilon 1e-5 and the population variance as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNorm {

@@ -11,7 +11,7 @@ use crate::scalar::Scalar;
 
 /// Partial sums of (prediction - goal)^2, and d = 2 weight (prediction - goal) / N, the gradient of the mean.
 ///
-/// *Shapes*: prediction, goal and d alike, N elements; partials [G], G fixed by N.
+/// *Shapes*: prediction, goal and d alike, N elements; partials \[G\], G fixed by N.
 /// *Accuracy*: a fixed order of summation, the same on every run.
 #[derive(Clone, Copy, Debug)]
 pub struct Mse {

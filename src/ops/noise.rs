@@ -13,7 +13,7 @@ use crate::scalar::Scalar;
 /// x_t = a_t x0 + s_t eps, with t uniform in 0..T and eps standard normal, one t per row.
 ///
 /// *Shapes*: x0 [B, ...], table [T, 2] with rows (a_t, s_t) = (sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t)); outputs x_t
-/// and target like x0, t [B]. *Units*: t in steps, from 0. The target is eps, x0, or v = a_t eps - s_t x0.
+/// and target like x0, t \[B\]. *Units*: t in steps, from 0. The target is eps, x0, or v = a_t eps - s_t x0.
 /// *Gradient*: none; the data is not trained. *Accuracy*: the transform of Box and Muller to 1e-6 of its radius.
 /// *Source*: Ho et al. 2020, eq. 4; v: Salimans and Ho 2022, section 4.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use crate::scalar::Scalar;
 /// [`Gather`], then [`Noise`], then optionally [`Encode`] beside the noisy data: the same numbers as the three ops.
 ///
 /// *Shapes*: data in parts, together [n, ...], table [T, 2], and with an encoding of width E its rates; outputs the
-/// network's input [B, ...] or [B, D + E], the target [B, ...], and t [B].
+/// network's input [B, ...] or [B, D + E], the target [B, ...], and t \[B\].
 #[derive(Clone, Copy, Debug)]
 pub struct NoisyBatch {
     /// Which rows.

@@ -36,9 +36,9 @@ impl Split {
     }
 }
 
-/// partials[g] = sum of x^2 over chunk g: stage one of a global norm.
+/// partials\[g\] = sum of x^2 over chunk g: stage one of a global norm.
 ///
-/// *Shapes*: x any, partials [G].
+/// *Shapes*: x any, partials \[G\].
 #[derive(Clone, Copy, Debug)]
 pub struct SquaredNorm;
 
@@ -71,7 +71,7 @@ pub enum Reduction {
         /// 1/N for a mean.
         scale: f64,
     },
-    /// history = sqrt(sum), and factor [1] = min(1, max / (norm + 1e-6)): global-norm clipping as in PyTorch's
+    /// history = sqrt(sum), and factor \[1\] = min(1, max / (norm + 1e-6)): global-norm clipping as in PyTorch's
     /// `clip_grad_norm_` (Pascanu et al. 2013, algorithm 1).
     Clip {
         /// The largest norm that passes unchanged.
@@ -79,7 +79,7 @@ pub enum Reduction {
     },
 }
 
-/// Stage two: partials [G] to one number per step, in a fixed order.
+/// Stage two: partials \[G\] to one number per step, in a fixed order.
 #[derive(Clone, Copy, Debug)]
 pub struct Reduce(
     /// What to make of the sum.

@@ -229,7 +229,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
         for (i, loss) in losses.iter().enumerate() {
             pending.push(*loss);
             let done = step + i as u32 + 1;
-            if done % ROW == 0 || done == config.steps {
+            if done.is_multiple_of(ROW) || done == config.steps {
                 let speed = (done - first) as f64 * trainer.batch() as f64 / start.elapsed().as_secs_f64();
                 rows.push(row(done, mean(&pending), config.lr * config.decay.factor(done - 1), speed));
                 pending.clear();
@@ -242,7 +242,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
         if !observe(progress) {
             stop = Stop::Asked;
         }
-        let due = trainer.step() % config.checkpoint_every == 0 || trainer.step() == config.steps;
+        let due = trainer.step().is_multiple_of(config.checkpoint_every) || trainer.step() == config.steps;
         if due || stop == Stop::Asked {
             let checkpoint = trainer.checkpoint()?;
             folder.write_metrics(&rows)?;
