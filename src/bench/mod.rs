@@ -76,8 +76,8 @@ impl Bench {
         let rate = rate(&mut job, self.effort)?;
         let loss_last = last_loss(&mut job)?;
         if let (Some(first), Some(last)) = (loss_first, loss_last) {
-            // Written so that NaN fails.
-            if !(last < first) {
+            let falls = last < first; // false for NaN
+            if !falls {
                 return Ok(Outcome::Failed(format!("the loss does not fall: {first:.4} at first, {last:.4} at last")));
             }
         }
