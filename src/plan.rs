@@ -79,7 +79,7 @@ fn live_nodes(graph: &Graph) -> Vec<bool> {
     for (i, node) in graph.nodes.iter().enumerate().rev() {
         live[i] = !node.updates.is_empty() || node.outputs.iter().any(|v| wanted[v.0]);
         if live[i] {
-            node.inputs.iter().for_each(|v| wanted[v.0] = true);
+            node.inputs.iter().for_each(|v| wanted[graph.root(*v).0] = true);
         }
     }
     live
@@ -99,7 +99,7 @@ impl<'a> Memory<'a> {
     fn new(graph: &'a Graph, nodes: &[&Node]) -> Self {
         let mut last = vec![0; graph.tensors.len()];
         for (i, node) in nodes.iter().enumerate() {
-            node.inputs.iter().chain(&node.outputs).for_each(|v| last[v.0] = i);
+            node.inputs.iter().chain(&node.outputs).for_each(|v| last[graph.root(*v).0] = i);
         }
         let places = vec![None; graph.tensors.len()];
         let mut memory = Self { graph, places, buffers: Vec::new(), free: Vec::new(), last };
@@ -135,7 +135,7 @@ impl<'a> Memory<'a> {
     /// Frees what node `i` was the last to need.
     fn end(&mut self, i: usize, node: &Node) {
         let mut seen: Vec<Var> = Vec::new();
-        for &v in node.inputs.iter().chain(&node.outputs) {
+        for v in node.inputs.iter().chain(&node.outputs).map(|v| self.graph.root(*v)) {
             let t = &self.graph.tensors[v.0];
             if t.home == Home::Step && !t.kept && self.last[v.0] == i && !seen.contains(&v) {
                 seen.push(v);
@@ -169,7 +169,7 @@ fn call(graph: &Graph, node: &Node, places: &[Option<Place>]) -> Result<Call> {
     let specs = |vars: &[Var]| vars.iter().map(|&v| graph.spec(v).clone()).collect::<Vec<_>>();
     let place = |v: &Var| {
         let name = &graph.tensors[v.0].name;
-        places[v.0].ok_or_else(|| Error::shape(node.op.name(), format!("{name} was never computed")))
+        places[graph.root(*v).0].ok_or_else(|| Error::shape(node.op.name(), format!("{name} was never computed")))
     };
     let call = Call {
         specs: Specs { inputs: specs(&node.inputs), outputs: specs(&node.outputs), updates: specs(&node.updates) },

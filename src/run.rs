@@ -134,7 +134,8 @@ impl Run {
 
     fn place(&self, var: Var) -> Result<Place> {
         let name = &self.graph.tensors[var.0].name;
-        self.places[var.0].ok_or_else(|| Error::setting(format!("{name} is not part of the compiled program")))
+        self.places[self.graph.root(var).0]
+            .ok_or_else(|| Error::setting(format!("{name} is not part of the compiled program")))
     }
 
     /// Runs `n` steps. Nothing is uploaded or read; on a GPU the last of them may still be in flight afterwards.
@@ -168,7 +169,7 @@ impl Run {
     /// When the tensor's memory is shared with others, so that its values are gone.
     pub async fn read_async(&self, var: Var) -> Result<Values> {
         let t = &self.graph.tensors[var.0];
-        if t.home == crate::graph::Home::Step && !t.kept {
+        if self.graph.is_transient(var) {
             return Err(Error::setting(format!("{} is not kept: call `graph.keep` before compiling", t.name)));
         }
         self.program.read(self.place(var)?, t.spec.dtype == DType::U32).await

@@ -70,7 +70,7 @@ pub fn sample(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> 
     let table = table(checkpoint, facts, sampling)?;
     let (batch, width) = (sampling.count.min(CHUNK), facts.shape.iter().product::<usize>());
     let mut g = Graph::new();
-    let network = config.model.build(&mut g, width)?;
+    let network = config.model.build(&mut g, &facts.shape)?;
     let x = reverse_process(&mut g, network.as_ref(), &table, [batch, width])?;
     let mut run = device.compile(&g)?;
     checkpoint.write_weights(&mut run)?;

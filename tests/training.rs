@@ -220,7 +220,7 @@ fn swapped_layers_are_refused_with_both_shapes() {
     let mut g = Graph::new();
     let x = g.state("x", [4, 7]).unwrap();
     let t = g.state("t", [4]).unwrap();
-    let network = Model::named("chapter").unwrap().build(&mut g, 9).unwrap();
+    let network = Model::named("chapter").unwrap().build(&mut g, &[9]).unwrap();
     let e = network.forward(&mut g, x, t).unwrap_err().to_string();
     assert!(e.contains("dense") && e.contains("[4, 135]") && e.contains("137"), "{e}");
     let y = g.state("y", [4, 7]).unwrap();

@@ -65,7 +65,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 fn weights(checkpoint: &Checkpoint) -> langevin::Result<Vec<&TensorData>> {
     let mut model = Graph::new();
     if let Some(facts) = &checkpoint.config.facts {
-        checkpoint.config.model.build(&mut model, facts.shape.iter().product())?;
+        checkpoint.config.model.build(&mut model, &facts.shape)?;
     }
     let is_weight = |name: &str| !name.starts_with("ema.") && !name.starts_with("optimizer.");
     let mut weights: Vec<_> = checkpoint.tensors.iter().filter(|t| is_weight(&t.name)).collect();

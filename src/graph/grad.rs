@@ -51,22 +51,22 @@ impl Reverse<'_> {
 
     /// Whether the gradient of input `i` is asked for.
     pub fn wants(&self, i: usize) -> bool {
-        self.needed.contains(&self.inputs[i])
+        self.needed.contains(&self.graph.root(self.inputs[i]))
     }
 
     /// Whether this node alone reads `var`, so that a gradient may skip ahead to what `var` was made from.
     pub fn sole_use(&self, var: Var) -> bool {
-        self.uses[var.0] == 1
+        self.uses[self.graph.root(var).0] == 1
     }
 
     /// Gives `gradient` to input `i`.
     pub fn give(&mut self, i: usize, gradient: Var) {
-        self.contributions.push((self.inputs[i], gradient));
+        self.give_to(self.inputs[i], gradient);
     }
 
     /// Gives `gradient` to any tensor made before this node.
     pub fn give_to(&mut self, var: Var, gradient: Var) {
-        self.contributions.push((var, gradient));
+        self.contributions.push((self.graph.root(var), gradient));
     }
 }
 
@@ -91,12 +91,12 @@ impl Graph {
     pub fn backward_from(&mut self, seeds: &[(Var, Var)], also: &[Var]) -> Result<Gradients> {
         let mut meeting: HashMap<Var, Vec<Var>> = HashMap::new();
         for &(at, d) in seeds {
-            meeting.entry(at).or_default().push(d);
+            meeting.entry(self.root(at)).or_default().push(d);
         }
         let needed = self.needing_gradients(also);
         let mut uses = vec![0; self.tensors.len()];
         let forward = self.nodes.len();
-        self.nodes.iter().flat_map(|n| &n.inputs).for_each(|v| uses[v.0] += 1);
+        self.nodes.iter().flat_map(|n| &n.inputs).for_each(|v| uses[self.root(*v).0] += 1);
         let mut gradients = Gradients::default();
         for index in (0..forward).rev() {
             let node = self.nodes[index].clone();
@@ -104,7 +104,7 @@ impl Graph {
             for &output in &node.outputs {
                 d.push(self.sum_at(output, &mut meeting, &mut gradients)?);
             }
-            if d.iter().all(Option::is_none) || !node.inputs.iter().any(|v| needed.contains(v)) {
+            if d.iter().all(Option::is_none) || !node.inputs.iter().any(|v| needed.contains(&self.root(*v))) {
                 continue;
             }
             let mut reverse = Reverse {
@@ -123,7 +123,8 @@ impl Graph {
         }
         let leaves: Vec<Var> = self.parameters.iter().map(|p| p.var).chain(also.iter().copied()).collect();
         for var in leaves {
-            self.sum_at(var, &mut meeting, &mut gradients)?;
+            let d = self.sum_at(self.root(var), &mut meeting, &mut gradients)?;
+            d.map(|d| gradients.of.insert(var, d));
         }
         self.place_parameter_gradients(&mut gradients)?;
         Ok(gradients)
@@ -131,9 +132,10 @@ impl Graph {
 
     /// Everything that depends on a parameter or on `also`, these included.
     fn needing_gradients(&self, also: &[Var]) -> HashSet<Var> {
-        let mut needed: HashSet<Var> = self.parameters.iter().map(|p| p.var).chain(also.iter().copied()).collect();
+        let roots = also.iter().map(|v| self.root(*v));
+        let mut needed: HashSet<Var> = self.parameters.iter().map(|p| p.var).chain(roots).collect();
         for node in &self.nodes {
-            if node.inputs.iter().any(|v| needed.contains(v)) {
+            if node.inputs.iter().any(|v| needed.contains(&self.root(*v))) {
                 needed.extend(&node.outputs);
             }
         }
@@ -148,17 +150,19 @@ impl Graph {
         gradients: &mut Gradients,
     ) -> Result<Option<Var>> {
         let Some(parts) = meeting.remove(&var) else { return Ok(gradients.of(var)) };
-        let mut total = parts[0];
+        let shape = self.shape(var).to_vec();
+        let mut total = self.shaped(parts[0], &shape)?;
         for &part in &parts[1..] {
+            let part = self.shaped(part, &shape)?;
             total = self.apply(Add, &[total, part])?[0];
-        }
-        let (want, got) = (self.shape(var), self.shape(total));
-        if want != got {
-            let name = &self.tensors[var.0].name;
-            return Err(Error::shape(name, format!("its gradient should have shape {want:?}, got {got:?}")));
         }
         gradients.of.insert(var, total);
         Ok(Some(total))
+    }
+
+    /// A gradient that came by a reshaped tensor, in the shape of the tensor itself.
+    fn shaped(&mut self, d: Var, shape: &[usize]) -> Result<Var> {
+        if self.shape(d) == shape { Ok(d) } else { self.reshape(d, shape) }
     }
 
     /// Moves each parameter's gradient into the slab, by letting its last op write there.
@@ -166,14 +170,15 @@ impl Graph {
         let slab = self.slab(Slab::Grads);
         for p in self.parameters.clone() {
             let Some(mut d) = gradients.of(p.var) else { continue };
-            if self.tensors[d.0].home != Home::Step {
+            if self.tensors[self.root(d).0].home != Home::Step {
                 // Another parameter's gradient is the very same tensor: this one gets a copy.
                 let zero = self.tensor(format!("{}.zero", p.name), Spec::f32(p.shape.clone()), Home::State, Init::Zero);
                 d = self.apply(Add, &[d, zero])?[0];
                 gradients.of.insert(p.var, d);
             }
-            self.tensors[d.0].home = Home::Part { of: slab, offset: p.offset };
-            self.tensors[d.0].name = format!("{}.grad", p.name);
+            let root = self.root(d).0;
+            self.tensors[root].home = Home::Part { of: slab, offset: p.offset };
+            self.tensors[root].name = format!("{}.grad", p.name);
         }
         Ok(())
     }

@@ -115,6 +115,8 @@ pub(crate) enum Home {
     State,
     /// Inside another tensor, at an element offset.
     Part { of: Var, offset: usize },
+    /// Another tensor under a second shape: the same memory, the same gradient.
+    Alias { of: Var },
 }
 
 /// What a persistent tensor holds before the first write.
@@ -208,6 +210,7 @@ pub struct Graph {
     losses: HashMap<Var, (Var, Var)>,
     streams: u32,
     optimized: bool,
+    training: bool,
     seed: u64,
 }
 
@@ -251,7 +254,7 @@ impl Graph {
     pub(crate) fn apply_any(&mut self, op: Arc<dyn AnyOp>, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
         let name = op.name();
         let specs: Vec<Spec> = inputs.iter().chain(updates).map(|&v| self.spec(v).clone()).collect();
-        if let Some(&bad) = updates.iter().find(|&&v| self.tensors[v.0].home == Home::Step) {
+        if let Some(&bad) = updates.iter().find(|&&v| self.tensors[self.root(v).0].home == Home::Step) {
             let label = &self.tensors[bad.0].name;
             return Err(Error::shape(name, format!("{label} is not persistent, so it cannot be updated in place")));
         }
@@ -403,10 +406,53 @@ impl Graph {
         &self.spec(var).shape
     }
 
+    /// The same elements in row-major order under another shape: no copy, no dispatch.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the shapes differ in their number of elements.
+    pub fn reshape(&mut self, var: Var, shape: impl Into<Vec<usize>>) -> Result<Var> {
+        let (old, shape) = (self.spec(var).clone(), shape.into());
+        if old.form != Form::Dense || shape.len() > 4 || shape.iter().product::<usize>() != old.len() {
+            return Err(Error::shape("reshape", format!("{old} does not fill {shape:?}")));
+        }
+        let name = self.tensors[var.0].name.clone();
+        let of = self.root(var);
+        Ok(self.tensor(name, Spec { shape, ..old }, Home::Alias { of }, Init::Zero))
+    }
+
+    /// The tensor whose memory `var` is: itself, unless it is a reshaped one.
+    pub(crate) fn root(&self, var: Var) -> Var {
+        if let Home::Alias { of } = self.tensors[var.0].home { of } else { var }
+    }
+
+    /// The node that makes a tensor, reshaped or not.
+    pub(crate) fn maker(&self, var: Var) -> Option<&Node> {
+        let root = self.root(var);
+        self.nodes.iter().find(|n| n.outputs.contains(&root))
+    }
+
     /// Makes a tensor of the step readable after it, at the price of memory of its own.
     pub fn keep(&mut self, var: Var) -> Var {
-        self.tensors[var.0].kept = true;
+        let root = self.root(var);
+        self.tensors[root.0].kept = true;
         var
+    }
+
+    /// Whether tensor and memory are gone after the step.
+    pub(crate) fn is_transient(&self, var: Var) -> bool {
+        let root = &self.tensors[self.root(var).0];
+        root.home == Home::Step && !root.kept
+    }
+
+    /// Says that this program trains: what differs between training and use (dropout, noise on activations) is then on.
+    pub fn train(&mut self) -> &mut Self {
+        self.training = true;
+        self
+    }
+
+    /// Whether [`Graph::train`] was called.
+    pub fn is_training(&self) -> bool {
+        self.training
     }
 
     /// A random stream of its own for an op that draws numbers.
@@ -467,6 +513,42 @@ mod tests {
         assert_eq!(g.parameter_count(), 7);
         assert!(g.parameter("a", [3], vec![1.0; 3]).unwrap_err().to_string().contains("\"a\""));
         assert!(g.parameter("c", [3], vec![1.0; 2]).unwrap_err().to_string().contains("got 2"));
+    }
+
+    #[test]
+    fn a_reshaped_tensor_is_the_same_memory_with_the_same_gradient() {
+        use crate::ops::{Activation, Dense};
+        let mut g = Graph::new();
+        let x = g.state("x", [2, 6]).unwrap();
+        let (w, b) = (g.parameter("w", [3, 3], vec![0.5; 9]).unwrap(), g.parameter("b", [3], vec![0.1; 3]).unwrap());
+        let rows = g.reshape(x, [4, 3]).unwrap();
+        let y = g.apply(Dense { activation: Activation::Silu }, &[rows, w, b]).unwrap()[0];
+        let wide = g.reshape(y, [2, 6]).unwrap();
+        let goal = g.state("goal", [2, 6]).unwrap();
+        // The reshaped tensor meets another use of the tensor itself.
+        let again = g.apply(Dense { activation: Activation::None }, &[y, w, b]).unwrap()[0];
+        let again = g.reshape(again, [2, 6]).unwrap();
+        let sum = g.apply(crate::ops::Add, &[wide, again]).unwrap()[0];
+        let loss = g.mse(sum, goal).unwrap();
+        let d = g.backward(&[loss], &[x]).unwrap().of(x).unwrap();
+        assert_eq!(g.shape(d), [2, 6]);
+        g.keep(d);
+        g.keep(wide);
+        let mut run = crate::Device::reference().compile(&g).unwrap();
+        let values: Vec<f32> = (0..12).map(|i| i as f32 * 0.3 - 1.5).collect();
+        let mut loss_at = |values: &[f32]| {
+            run.write("x", values).unwrap();
+            run.steps(1).unwrap();
+            (run.scalar(loss).unwrap(), run.read_f64(d).unwrap())
+        };
+        let (_, analytic) = loss_at(&values);
+        for i in 0..12 {
+            let moved = |by: f32| values.iter().enumerate().map(|(j, v)| v + if i == j { by } else { 0.0 }).collect();
+            let (up, down): (Vec<f32>, Vec<f32>) = (moved(1e-3), moved(-1e-3));
+            let numeric = (loss_at(&up).0 - loss_at(&down).0) / (up[i] - down[i]) as f64;
+            assert!((analytic[i] - numeric).abs() < 1e-6, "{i}: {} {numeric}", analytic[i]);
+        }
+        assert!(g.reshape(x, [5]).unwrap_err().to_string().contains("[2, 6]"));
     }
 
     #[test]

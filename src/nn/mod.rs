@@ -125,11 +125,12 @@ impl Model {
         Ok(Self { name: name.into(), width, depth, encoding: 128 })
     }
 
-    /// Adds the network's parameters for data of `data` numbers a sample.
+    /// Adds the network's parameters for samples of a shape: [D], or [C, L] or [C, H, W] for networks that look at places.
     ///
     /// # Errors
     /// When a size is zero or absurd, with what is allowed.
-    pub fn build(&self, g: &mut Graph, data: usize) -> Result<Box<dyn Denoiser>> {
+    pub fn build(&self, g: &mut Graph, sample: &[usize]) -> Result<Box<dyn Denoiser>> {
+        let data = sample.iter().product();
         for (what, value, most) in
             [("width", self.width, 1 << 15), ("depth", self.depth, 256), ("encoding", self.encoding, 1 << 15)]
         {

@@ -1,7 +1,7 @@
 //! y = act(x), elementwise, and its derivative.
 
 use super::case::{Case, Tolerance};
-use super::{Dense, Io, Op, Specs, expect_count, expect_shape};
+use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
@@ -165,6 +165,10 @@ impl Op for Activate {
         });
     }
 
+    fn activation(&self) -> Option<Activation> {
+        Some(self.0)
+    }
+
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
             let saved = if self.0.saves_output() { r.output(0) } else { r.input(0) };
@@ -208,15 +212,16 @@ impl Op for Slope {
 }
 
 /// The activation that made `var`: which, what its derivative is computed from, and the tensor before it.
-pub(crate) fn activation_before(graph: &Graph, var: Var) -> Option<(Activation, Var, Var)> {
-    let node = graph.nodes.iter().find(|n| n.outputs.first() == Some(&var))?;
-    let op = node.op.as_any();
-    let (activation, before) = if let Some(dense) = op.downcast_ref::<Dense>() {
-        (dense.activation, *node.outputs.get(1)?)
-    } else {
-        (op.downcast_ref::<Activate>()?.0, node.inputs[0])
-    };
-    Some((activation, if activation.saves_output() { var } else { before }, before))
+/// The second has the shape of `var`.
+pub(crate) fn activation_before(graph: &mut Graph, var: Var) -> Option<(Activation, Var, Var)> {
+    let node = graph.maker(var)?;
+    let activation = node.op.activation().filter(|a| *a != Activation::None)?;
+    if node.outputs[0] != graph.root(var) {
+        return None;
+    }
+    let before = node.outputs.get(1).or(node.inputs.first()).copied()?;
+    let saved = if activation.saves_output() { var } else { graph.reshape(before, graph.shape(var).to_vec()).ok()? };
+    Some((activation, saved, before))
 }
 
 pub(super) fn cases() -> Vec<Case> {

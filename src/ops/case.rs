@@ -2,10 +2,9 @@
 //!
 //! They are part of the library, not of its tests, because `langevin selftest` runs them on the user's adapter.
 
-use std::any::Any;
 use std::sync::Arc;
 
-use super::{AnyOp, Io, Op, Specs};
+use super::{Activation, AnyOp, Io, Op, Specs};
 use crate::cost::Cost;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -273,11 +272,11 @@ impl AnyOp for Tampered {
     fn twin_f64(&self, io: &mut Io<f64>) {
         self.op.twin_f64(io);
     }
+    fn activation(&self) -> Option<Activation> {
+        self.op.activation()
+    }
     fn reverse(&self, reverse: &mut Reverse) -> Result<()> {
         self.op.reverse(reverse)
-    }
-    fn as_any(&self) -> &dyn Any {
-        self.op.as_any()
     }
 }
 

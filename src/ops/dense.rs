@@ -72,6 +72,10 @@ impl Op for Dense {
         }
     }
 
+    fn activation(&self) -> Option<Activation> {
+        Some(self.activation)
+    }
+
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         let after = if self.activation == Activation::None { None } else { r.d(1) };
         let from_y = match (r.d(0), self.activation) {
@@ -95,11 +99,11 @@ impl Op for Dense {
         }
         if r.wants(0) {
             match activation_before(r.graph, x).filter(|_| r.sole_use(x)) {
-                Some((activation, saved, before)) if activation != Activation::None => {
+                Some((activation, saved, before)) => {
                     let d = r.graph.apply(DenseInput { activation }, &[dz, w, saved])?[0];
                     r.give_to(before, d);
                 }
-                _ => {
+                None => {
                     let dx = r.graph.apply(DenseInput { activation: Activation::None }, &[dz, w])?[0];
                     r.give(0, dx);
                 }

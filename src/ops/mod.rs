@@ -41,7 +41,6 @@ pub use philox::Philox;
 pub use reduce::{Reduce, Reduction, SquaredNorm};
 pub use sampler_step::SamplerStep;
 
-use std::any::Any;
 use std::fmt::Debug;
 
 use crate::cost::Cost;
@@ -74,6 +73,13 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// Arithmetic and least memory traffic, for benchmarks: by default each tensor travels once.
     fn cost(&self, specs: &Specs) -> Cost {
         Cost::of(specs)
+    }
+
+    /// The activation that output 0 went through last. The value before it is output 1 (a phantom where the derivative
+    /// follows from the output), or input 0 of an op with one output. A product that comes next in the reverse pass then
+    /// applies the derivative in its own dispatch.
+    fn activation(&self) -> Option<Activation> {
+        None
     }
 
     /// Adds the nodes that compute the inputs' gradients.
@@ -185,10 +191,10 @@ pub trait AnyOp: Debug + Send + Sync {
     fn twin_f32(&self, io: &mut Io<f32>);
     /// [`Op::twin`] in f64.
     fn twin_f64(&self, io: &mut Io<f64>);
+    /// See [`Op::activation`].
+    fn activation(&self) -> Option<Activation>;
     /// See [`Op::reverse`].
     fn reverse(&self, reverse: &mut Reverse) -> Result<()>;
-    /// For a reverse rule that looks at the op before it.
-    fn as_any(&self) -> &dyn Any;
 }
 
 impl<O: Op> AnyOp for O {
@@ -210,11 +216,11 @@ impl<O: Op> AnyOp for O {
     fn twin_f64(&self, io: &mut Io<f64>) {
         self.twin(io);
     }
+    fn activation(&self) -> Option<Activation> {
+        Op::activation(self)
+    }
     fn reverse(&self, reverse: &mut Reverse) -> Result<()> {
         Op::reverse(self, reverse)
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

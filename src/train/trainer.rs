@@ -27,8 +27,9 @@ impl Trainer {
         let batch = config.batch_for(data.len())?;
         let width = data.sample_len();
         let mut g = Graph::seeded(config.seed);
+        g.train();
         let rows = g.dataset("data", [data.len(), width])?;
-        let network = config.model.build(&mut g, width)?;
+        let network = config.model.build(&mut g, &data.shape)?;
         let encoding = network.joined_encoding();
         let noised = g.noisy_batch(&rows, batch, &config.noise_schedule()?, config.prediction, encoding)?;
         let prediction = match encoding {
