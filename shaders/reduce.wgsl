@@ -1,41 +1,10 @@
 // Sums in a fixed order: each workgroup sums one chunk as a tree; `total` sums the partial sums of all workgroups.
-//#use items
+//#use sum_lanes
 //#use clock
 override N: u32; override CHUNK: u32; override SCALE: f32 = 0.0;
-var<workgroup> scratch: array<f32, WG>;
 
-fn sum_lanes(lane: u32, v: f32) -> f32 {
-  scratch[lane] = v;
-  workgroupBarrier();
-  for (var half = WG / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { scratch[lane] += scratch[lane + half]; }
-    workgroupBarrier();
-  }
-  return scratch[0];
-}
-
-@group(0) @binding(0) var<storage, read> prediction: array<f32>;
-@group(0) @binding(1) var<storage, read> goal: array<f32>;
-@group(0) @binding(2) var<storage, read_write> partials: array<f32>;
-@group(0) @binding(3) var<storage, read_write> d: array<f32>;
-
-// partials[g] = sum of (prediction - goal)^2, d = SCALE (prediction - goal).
-@compute @workgroup_size(WG)
-fn squared_error(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
-                 @builtin(local_invocation_index) lane: u32) {
-  let g = group(wid, nwg);
-  let end = min((g + 1u) * CHUNK, N);
-  var sum = 0.0;
-  for (var i = g * CHUNK + lane; i < end; i += WG) {
-    let e = prediction[i] - goal[i];
-    d[i] = SCALE * e;
-    sum += e * e;
-  }
-  let all = sum_lanes(lane, sum);
-  if (lane == 0u) { partials[g] = all; }
-}
-
-@group(0) @binding(4) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> partials: array<f32>;
 
 // partials[g] = sum of x^2.
 @compute @workgroup_size(WG)
@@ -49,9 +18,9 @@ fn squares(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
   if (lane == 0u) { partials[g] = all; }
 }
 
-@group(0) @binding(5) var<storage, read_write> history: array<f32>;
+@group(0) @binding(2) var<storage, read_write> history: array<f32>;
 //#if CLIP
-@group(0) @binding(6) var<storage, read_write> factor: array<f32>;
+@group(0) @binding(3) var<storage, read_write> factor: array<f32>;
 //#endif
 
 // The sum of all partial sums x, into this step's entry of the history. One workgroup.

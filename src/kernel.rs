@@ -12,9 +12,10 @@ use crate::error::{Error, Result};
 const MAX_GROUPS: u32 = 65_535;
 
 /// The parts that shaders share, in `shaders/shared`.
-const SHARED: [(&str, &str); 7] = [
+const SHARED: [(&str, &str); 8] = [
     ("clock", include_str!("../shaders/shared/clock.wgsl")),
     ("items", include_str!("../shaders/shared/items.wgsl")),
+    ("sum_lanes", include_str!("../shaders/shared/sum_lanes.wgsl")),
     ("math", include_str!("../shaders/shared/math.wgsl")),
     ("random", include_str!("../shaders/shared/random.wgsl")),
     ("noise_row", include_str!("../shaders/shared/noise_row.wgsl")),

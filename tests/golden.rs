@@ -13,11 +13,13 @@ use golden_support::{Case, Golden, Tally};
 use langevin::Device;
 
 /// What must be computable of the project's own folder, so that support is not lost by mistake.
-const SUPPORTED: [&str; 8] = [
+const SUPPORTED: [&str; 10] = [
     "random/",
     "step_encoding/",
     "schedules/",
     "forward/",
+    "losses/ssim_",
+    "losses/frechet_",
     "model_",
     "optimizers/",
     "samplers/ddpm_",

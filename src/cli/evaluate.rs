@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use langevin::Error;
 use langevin::data::Dataset;
-use langevin::evaluate::{PROJECTIONS, evaluate};
+use langevin::evaluate::{PROJECTIONS, compare_pairs, evaluate};
+use serde_json::json;
 
-use super::{Common, whole};
+use super::{Common, real, whole};
 
 /// More directions than that take memory, and make nothing more exact.
 const MOST: usize = 100_000;
@@ -21,6 +22,9 @@ pub struct EvaluateArgs {
     /// Random directions
     #[arg(long, default_value_t = PROJECTIONS, value_parser = whole::<usize>, allow_negative_numbers = true)]
     projections: usize,
+    /// Largest less smallest value that PSNR and SSIM count with [default: that of the data]
+    #[arg(long, value_parser = real, allow_negative_numbers = true)]
+    range: Option<f64>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -30,13 +34,23 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     if projections == 0 || projections > MOST {
         return Err(Error::Setting(format!("{projections} projections; use --projections 1 to {MOST}")).into());
     }
+    if let Some(range) = args.range.filter(|range| !(*range > 0.0 && range.is_finite())) {
+        return Err(Error::Setting(format!("a range of {range}; use --range with a positive number")).into());
+    }
     let samples = Dataset::load(&args.samples, seed)?;
     let data = Dataset::load(&args.data, seed)?;
     let report = evaluate(&samples, &data, seed, projections)?;
+    let pairs = if samples.len() == data.len() { Some(compare_pairs(&samples, &data, args.range)?) } else { None };
     if args.common.json {
-        say!("{}", serde_json::to_string(&report)?);
-    } else {
-        say!("{report}");
+        let mut all = serde_json::to_value(&report)?;
+        all["pairs"] = json!(pairs);
+        say!("{all}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{report}");
+    match pairs {
+        Some(pairs) => say!("{pairs}"),
+        None => say!("PSNR and SSIM left out: {} samples and {} data are no pairs", samples.len(), data.len()),
     }
     Ok(ExitCode::SUCCESS)
 }

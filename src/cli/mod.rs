@@ -61,7 +61,7 @@ enum Command {
     Sample(sample::SampleArgs),
     /// Layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
-    /// Sliced Wasserstein distance between samples and data, its floor and their ratio
+    /// Sliced Wasserstein distance between samples and data, its floor and their ratio; PSNR and SSIM of pairs
     Evaluate(evaluate::EvaluateArgs),
     /// Throughput of named workloads on this device
     Bench(bench::BenchArgs),

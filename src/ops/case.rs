@@ -374,6 +374,41 @@ pub fn check_gradient(case: &Case) -> Result<Report> {
     Ok(report)
 }
 
+/// Compares the gradient of a weighted sum of losses with central differences of their values, both in f64. `build` adds
+/// them for a prediction and a goal of `shape`, and gives each with the weight that its gradient has.
+///
+/// # Errors
+/// [`Error::Shader`] with the element that differs; what `build` refuses.
+pub fn check_losses(
+    shape: &[usize],
+    build: impl FnOnce(&mut Graph, Var, Var) -> Result<Vec<(Var, f64)>>,
+) -> Result<Report> {
+    let mut g = Graph::new();
+    let (prediction, goal) = (g.state("prediction", shape)?, g.state("goal", shape)?);
+    let losses = build(&mut g, prediction, goal)?;
+    let vars: Vec<Var> = losses.iter().map(|(loss, _)| *loss).collect();
+    let gradients = g.backward(&vars, &[prediction])?;
+    let d = gradients.of(prediction).ok_or_else(|| Error::Shader("the losses have no gradient".into()))?;
+    g.keep(d);
+    let mut run = Device::reference().compile(&g)?;
+    let data = Case::new(crate::ops::Add).input(shape).input(shape);
+    for (argument, name) in data.inputs.iter().zip(["prediction", "goal"]) {
+        if let Content::Floats(values) = &argument.content {
+            run.write(name, values)?;
+        }
+    }
+    run.steps(1)?;
+    let analytic = run.read_f64(d)?;
+    let mut numeric = vec![0.0; analytic.len()];
+    for (loss, weight) in losses {
+        // The loss of the first step is the first entry of its history.
+        let slopes = central_differences(&mut run, prediction, loss, &[1.0])?;
+        numeric.iter_mut().zip(slopes).for_each(|(n, slope)| *n += weight * slope);
+    }
+    let largest = numeric.iter().fold(0.0f64, |most, n| most.max(n.abs()));
+    compare(&analytic, &numeric, |_| 1e-9 + 2e-7 * largest).map_err(|e| Error::Shader(format!("gradient: {e}")))
+}
+
 fn central_differences(run: &mut Run, x: Var, y: Var, weights: &[f32]) -> Result<Vec<f64>> {
     const H: f64 = 1e-5;
     let at = run.read_f64(x)?;

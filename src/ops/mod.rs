@@ -15,13 +15,14 @@ mod fill;
 mod gather;
 mod gemm;
 mod layer_norm;
-mod mse;
 mod noise;
 mod noisy_batch;
 mod optimizer;
 mod philox;
+mod point_loss;
 mod reduce;
 mod sampler_step;
+mod ssim;
 
 pub use activation::{Activate, Activation};
 pub use add::Add;
@@ -33,13 +34,14 @@ pub use encode::{Encode, Layout};
 pub use fill::FillRow;
 pub use gather::Gather;
 pub use layer_norm::LayerNorm;
-pub use mse::Mse;
 pub use noise::{Noise, Noised};
 pub use noisy_batch::NoisyBatch;
 pub use optimizer::{Decay, Optimizer, Rule};
 pub use philox::Philox;
+pub use point_loss::{Average, Factors, Measure, PointLoss};
 pub use reduce::{Reduce, Reduction, SquaredNorm};
 pub use sampler_step::SamplerStep;
+pub use ssim::Ssim;
 
 use std::fmt::Debug;
 
@@ -255,12 +257,13 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         fill,
         gather,
         layer_norm,
-        mse,
         noise,
         noisy_batch,
         optimizer,
         philox,
+        point_loss,
         reduce,
-        sampler_step
+        sampler_step,
+        ssim
     ]
 }

@@ -1,5 +1,7 @@
 //! Sums in a fixed order: stage one makes partial sums, stage two one number.
 
+use std::ops::Range;
+
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count};
 use crate::error::Result;
@@ -29,10 +31,12 @@ impl Split {
 
     /// partials[g] = sum over the chunk of `term(i)`.
     pub fn sums<S: Scalar>(self, partials: &mut [S], term: impl Fn(usize) -> S + Sync) {
-        par::each(partials, self.n, |g| {
-            let start = g * self.chunk;
-            par::sum(self.chunk.min(self.n - start), |i| term(start + i))
-        });
+        self.ranges(partials, |range| par::sum(range.len(), |i| term(range.start + i)));
+    }
+
+    /// partials[g] = `sum(chunk g)`.
+    pub fn ranges<S: Scalar>(self, partials: &mut [S], sum: impl Fn(Range<usize>) -> S + Sync) {
+        par::each(partials, self.n, |g| sum(g * self.chunk..((g + 1) * self.chunk).min(self.n)));
     }
 }
 

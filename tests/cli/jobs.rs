@@ -30,7 +30,21 @@ fn the_main_job_in_short() {
     assert!(header.contains("'<f4'") && header.contains("(64, 128"), "{header}");
     assert!(header.contains("'fortran_order': False"), "{header}");
     assert!(new.len() >= 64 * 128 * 4 + 80);
-    assert!(place.ok(&format!("evaluate new.npy {pulse}")).contains("ratio"));
+    let said = place.ok(&format!("evaluate new.npy {pulse}"));
+    assert!(said.contains("ratio") && said.contains("no pairs"), "{said}");
+}
+
+#[test]
+fn pairs_are_compared_one_by_one() {
+    let place = Place::new();
+    let digits = sample_data("digits8x8.npy");
+    let said = place.ok(&format!("evaluate {digits} {digits} --projections 8"));
+    assert!(said.contains("PSNR inf dB") && said.contains("8 x 8 are smaller"), "{said}");
+    let images = sample_data("mnist-1k/t10k-images-idx3-ubyte");
+    let report = json(&place.ok(&format!("evaluate {images} {images} --projections 8 --range 2 --json")));
+    let pairs = &report["pairs"];
+    assert!(pairs["psnr"].is_null() && pairs["range"] == 2.0, "{report}");
+    assert!((pairs["ssim"].as_f64().unwrap() - 1.0).abs() < 1e-9, "{report}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! never from its name.
 
 mod forward;
+mod losses;
 mod models;
 mod optimizers;
 mod random;
@@ -45,6 +46,7 @@ pub fn compute(golden: &Golden, case: &Case, device: &Device, got: &mut Outputs)
         "random" => random::draw(case, device, got),
         "step_encoding" => step_encoding::encode(case, device, got),
         "forward" => forward::compute(case, device, got),
+        "losses" => losses::compute(case, device, got),
         "optimizers" => optimizers::compute(case, device, got),
         "samplers" => samplers::trajectory(golden, case, device, got),
         file if file.starts_with("model_") => models::compute(golden, case, device, got),
@@ -54,12 +56,16 @@ pub fn compute(golden: &Golden, case: &Case, device: &Device, got: &mut Outputs)
 
 /// Whether all of the case is computed on the host.
 pub fn is_of_the_host(case: &Case) -> bool {
-    case.file == "schedules" || forward::is_precondition(case)
+    case.file == "schedules" || forward::is_precondition(case) || losses::is_frechet(case)
 }
 
 /// Computes the outputs of such a case.
 pub fn compute_on_host(case: &Case, got: &mut Outputs) -> Outcome {
-    if case.file == "schedules" { schedules::compute(case, got) } else { forward::precondition(case, got) }
+    match case.file.as_str() {
+        "schedules" => schedules::compute(case, got),
+        "losses" => losses::frechet(case, got),
+        _ => forward::precondition(case, got),
+    }
 }
 
 fn unsupported<T>(what: impl Into<String>) -> Outcome<T> {

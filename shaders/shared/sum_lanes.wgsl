@@ -1,0 +1,13 @@
+// The sum of one number per invocation of a workgroup, as a tree in a fixed order; all lanes get it. Once per kernel.
+//#use items
+var<workgroup> scratch: array<f32, WG>;
+
+fn sum_lanes(lane: u32, v: f32) -> f32 {
+  scratch[lane] = v;
+  workgroupBarrier();
+  for (var half = WG / 2u; half > 0u; half /= 2u) {
+    if (lane < half) { scratch[lane] += scratch[lane + half]; }
+    workgroupBarrier();
+  }
+  return scratch[0];
+}

@@ -1,0 +1,179 @@
+//! Samples against what they should be, one by one: PSNR and SSIM.
+
+use std::fmt;
+
+use crate::data::{Dataset, Kind};
+use crate::ops::Ssim;
+use crate::{Device, Error, Graph, Result};
+
+/// PSNR = 10 log10(range^2 / mean((a - b)^2)) in dB over all values; infinite when the sets are equal.
+///
+/// *Units*: `range` is the largest less the smallest value that the data can have, in the units of the data.
+/// *Errors*: [`Error::Input`] for sets of different length or without values, [`Error::Setting`] for a range that is not
+/// positive.
+pub fn psnr(a: &[f32], b: &[f32], range: f64) -> Result<f64> {
+    if a.is_empty() || a.len() != b.len() {
+        return Err(Error::input(format!("PSNR compares pairs: {} values and {}", a.len(), b.len())));
+    }
+    if !(range > 0.0 && range.is_finite()) {
+        return Err(Error::setting(format!(
+            "PSNR: a range of {range}; use the difference of the largest and smallest value"
+        )));
+    }
+    let squares: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    Ok(10.0 * (range * range * a.len() as f64 / squares).log10())
+}
+
+/// Values that are compared at a time.
+const CHUNK: usize = 1 << 20;
+
+/// The mean SSIM of pairs of images [c, h, w], in f64: the loss [`Graph::ssim_loss`] on the reference.
+///
+/// *Errors*: [`Error::Input`] for sets of different length or without whole images; what [`Ssim::check`] refuses.
+pub fn ssim(a: &[f32], b: &[f32], image: [usize; 3], ssim: &Ssim) -> Result<f64> {
+    let [c, h, w] = image;
+    let len: usize = c * h * w;
+    if a.is_empty() || a.len() != b.len() || len == 0 || !a.len().is_multiple_of(len) {
+        let (a, b) = (a.len(), b.len());
+        return Err(Error::input(format!("SSIM compares pairs of images of {image:?}: {a} values and {b}")));
+    }
+    let per_chunk = (CHUNK / len).max(1) * len;
+    let mut sum = 0.0;
+    for (a, b) in a.chunks(per_chunk).zip(b.chunks(per_chunk)) {
+        let n = a.len() / len;
+        let mut g = Graph::new();
+        let (x, y) = (g.state("x", [n, c, h, w])?, g.state("y", [n, c, h, w])?);
+        let loss = g.ssim_loss(ssim, x, y, 1.0)?;
+        let mut run = Device::reference().compile(&g)?;
+        run.write("x", a)?;
+        run.write("y", b)?;
+        run.steps(1)?;
+        sum += (1.0 - run.scalar(loss)?) * n as f64;
+    }
+    Ok(sum * len as f64 / a.len() as f64)
+}
+
+/// What [`compare_pairs`] found.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Pairs {
+    /// Peak signal-to-noise ratio in dB over all values; infinite (null in JSON) for equal sets.
+    pub psnr: f64,
+    /// Mean structural similarity; `None` where it does not apply.
+    pub ssim: Option<f64>,
+    /// The range of values that both use.
+    pub range: f64,
+    /// Why there is no SSIM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+}
+
+impl fmt::Display for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "as pairs, in their order: PSNR {:.2} dB", self.psnr)?;
+        if let Some(ssim) = self.ssim {
+            write!(f, ", SSIM {ssim:.4}")?;
+        }
+        write!(f, " (range {:.4})", self.range)?;
+        if let Some(why) = &self.left_out {
+            write!(f, "; SSIM left out: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Compares sample i of `samples` with sample i of `data`. Without a `range` it is that of the data, largest less
+/// smallest value. SSIM is for images of at least its window.
+///
+/// *Errors*: [`Error::Input`] when the sets differ in shape or number, or the data have no range.
+pub fn compare_pairs(samples: &Dataset, data: &Dataset, range: Option<f64>) -> Result<Pairs> {
+    if samples.shape != data.shape || samples.len() != data.len() {
+        return Err(Error::input(format!(
+            "not pairs: {} samples of shape {:?} in {}, {} of {:?} in {}; pairs have one shape and number",
+            samples.len(),
+            samples.shape,
+            samples.name,
+            data.len(),
+            data.shape,
+            data.name
+        )));
+    }
+    let range = match range {
+        Some(range) => range,
+        None => {
+            let (low, high) = data.values.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+            f64::from(high) - f64::from(low)
+        }
+    };
+    if range == 0.0 {
+        return Err(Error::input(format!("{}: all values are equal, so they have no range; state one", data.name)));
+    }
+    let settings = Ssim::new(range);
+    let why = match (data.kind(), &data.shape[..]) {
+        (Kind::Images, [_, h, w]) if h.min(w) < &settings.window => {
+            Some(format!("images of {h} x {w} are smaller than its window of {0} x {0}", settings.window))
+        }
+        (Kind::Images, _) => None,
+        (kind, _) => Some(format!("it compares images, these are {}", format!("{kind:?}").to_lowercase())),
+    };
+    let ssim = match (data.shape[..].try_into(), &why) {
+        (Ok(image), None) => Some(ssim(&samples.values, &data.values, image, &settings)?),
+        _ => None,
+    };
+    Ok(Pairs { psnr: psnr(&samples.values, &data.values, range)?, ssim, range, left_out: why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(n: usize, shape: [usize; 3], noise: f32) -> Dataset {
+        let len = n * shape.iter().product::<usize>();
+        let value = |i: usize| ((i % 13) as f32 / 12.0) + noise * ((i * 7 % 5) as f32 - 2.0);
+        Dataset::new("images", shape, (0..len).map(value).collect()).unwrap()
+    }
+
+    #[test]
+    fn equal_sets_are_perfect_and_noise_lowers_both() {
+        let clean = images(3, [2, 12, 14], 0.0);
+        let same = compare_pairs(&clean, &clean, None).unwrap();
+        assert_eq!((same.psnr, same.range), (f64::INFINITY, 1.0));
+        assert!((same.ssim.unwrap() - 1.0).abs() < 1e-12);
+        let (a, b) = (images(3, [2, 12, 14], 0.01), images(3, [2, 12, 14], 0.1));
+        let (a, b) = (compare_pairs(&a, &clean, None).unwrap(), compare_pairs(&b, &clean, None).unwrap());
+        assert!((a.psnr - b.psnr - 20.0).abs() < 1e-4, "{a}, {b}");
+        assert!(a.ssim > b.ssim && b.ssim.unwrap() > 0.0, "{a}, {b}");
+    }
+
+    #[test]
+    fn psnr_has_the_known_value() {
+        // A constant error of 0.1 in data of range 2: 20 log10(20).
+        let got = psnr(&[0.0, 0.5, -1.0], &[0.1, 0.6, -0.9], 2.0).unwrap();
+        assert!((got - 20.0 * 20f64.log10()).abs() < 1e-5, "{got}");
+    }
+
+    #[test]
+    fn a_large_set_is_compared_in_parts() {
+        let (len, n) = (256 * 256, 20);
+        let shape = [1, 256, 256];
+        let (clean, noisy) = (images(n, shape, 0.0), images(n, shape, 0.05));
+        let whole = compare_pairs(&noisy, &clean, None).unwrap().ssim.unwrap();
+        let settings = Ssim::new(1.0);
+        let one = |i: usize| ssim(&noisy.values[i * len..][..len], &clean.values[i * len..][..len], shape, &settings);
+        let mean = (0..n).map(|i| one(i).unwrap()).sum::<f64>() / n as f64;
+        assert!((whole - mean).abs() < 1e-12, "{whole} {mean}");
+    }
+
+    #[test]
+    fn what_does_not_apply_is_said() {
+        let digits = images(3, [1, 8, 8], 0.0);
+        let text = compare_pairs(&digits, &digits, None).unwrap().to_string();
+        assert!(text.contains("8 x 8") && text.contains("11 x 11"), "{text}");
+        let waves = Dataset::new("waves", [20], (0..60).map(|i| i as f32).collect()).unwrap();
+        assert!(compare_pairs(&waves, &waves, None).unwrap().to_string().contains("signals"));
+        let text = compare_pairs(&digits, &waves, None).unwrap_err().to_string();
+        assert!(text.contains("[1, 8, 8]") && text.contains("[20]"), "{text}");
+        let flat = Dataset::new("flat", [20], vec![1.0; 60]).unwrap();
+        assert!(compare_pairs(&waves, &flat, None).unwrap_err().to_string().contains("equal"));
+        assert!(compare_pairs(&waves, &flat, Some(-1.0)).unwrap_err().to_string().contains("-1"));
+    }
+}

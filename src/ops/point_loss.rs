@@ -1,0 +1,329 @@
+//! Losses that compare element by element: partial sums and gradient in one pass.
+
+use std::ops::Range;
+
+use super::case::{Case, Tolerance};
+use super::reduce::Split;
+use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
+use crate::cost::Cost;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Spec, Var};
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::scalar::Scalar;
+
+/// What an error e costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measure {
+    /// e^2.
+    Squared,
+    /// |e|.
+    Absolute,
+    /// e^2 / 2 up to |e| = delta, delta (|e| - delta / 2) beyond (Huber 1964; PyTorch's `huber_loss`).
+    Huber {
+        /// Where the parabola becomes a line, in the units of the data.
+        delta: f64,
+    },
+}
+
+/// What the sum over all elements is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Average {
+    /// The number of elements.
+    Elements,
+    /// The number of positions N W H of images [N, C, H, W], channels not counted: the textbook's normalisation.
+    Positions,
+}
+
+/// Partial sums of w f(e) and d = weight w f'(e) / count, with e = prediction - goal: d is the gradient of
+/// weight / count times the sum.
+///
+/// *Shapes*: prediction, goal and d alike, [B, ...] with N elements; with `by_step` t \[B\] and a table \[T\], whose row
+/// nearest to t is the factor of a sample; with `mask` a factor for each element, shaped as the prediction. w is the
+/// product of both. partials \[G\], G fixed by N.
+/// *Units*: t in steps. The count knows nothing of table and mask: a table of mean 1 keeps the scale, and a mask of zeros
+/// and ones divided by its mean gives the mean over what it keeps.
+/// *Gradient*: d; at e = 0 that of |e| is 0. None for goal, table and mask.
+/// *Accuracy*: a fixed order of summation, the same on every run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PointLoss {
+    /// f.
+    pub measure: Measure,
+    /// Weight of this loss in the sum of losses.
+    pub weight: f64,
+    /// The count.
+    pub average: Average,
+    /// Whether each sample has a factor by its step.
+    pub by_step: bool,
+    /// Whether each element has a factor.
+    pub mask: bool,
+}
+
+/// Factors of a [`PointLoss`], given as tensors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Factors {
+    /// t \[B\] and the table \[T\] of a sample's factor.
+    pub by_step: Option<(Var, Var)>,
+    /// A factor for each element.
+    pub mask: Option<Var>,
+}
+
+impl Graph {
+    /// The loss mean((prediction - goal)^2) over all elements.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn mse(&mut self, prediction: Var, goal: Var) -> Result<Var> {
+        self.point_loss(PointLoss::new(Measure::Squared), prediction, goal, Factors::default())
+    }
+
+    /// The loss of every element, weighted by `factors` and averaged. The value that is remembered leaves out the weight
+    /// among other losses.
+    ///
+    /// # Errors
+    /// When shapes differ, or a setting is out of range.
+    pub fn point_loss(&mut self, op: PointLoss, prediction: Var, goal: Var, factors: Factors) -> Result<Var> {
+        let op = PointLoss { by_step: factors.by_step.is_some(), mask: factors.mask.is_some(), ..op };
+        let scale = 1.0 / op.count(&self.spec(prediction).shape);
+        let mut inputs = vec![prediction, goal];
+        inputs.extend(factors.by_step.into_iter().flat_map(|(t, table)| [t, table]));
+        inputs.extend(factors.mask);
+        let out = self.apply(op, &inputs)?;
+        let loss = self.apply(Reduce(Reduction::Sum { scale }), &[out[0]])?[0];
+        self.define_loss(loss, prediction, out[1])?;
+        Ok(loss)
+    }
+}
+
+impl PointLoss {
+    /// The mean over all elements, with weight 1.
+    pub fn new(measure: Measure) -> Self {
+        Self { measure, weight: 1.0, average: Average::Elements, by_step: false, mask: false }
+    }
+
+    /// With a weight among other losses.
+    pub fn weighted(self, weight: f64) -> Self {
+        Self { weight, ..self }
+    }
+
+    /// What the sum is divided by.
+    fn count(&self, shape: &[usize]) -> f64 {
+        let n: usize = shape.iter().product();
+        match (self.average, shape) {
+            (Average::Positions, [_, channels, _, ..]) => n as f64 / (*channels).max(1) as f64,
+            _ => n as f64,
+        }
+    }
+
+    /// The factor of d.
+    fn scale(&self, specs: &Specs) -> f64 {
+        self.weight / self.count(&specs.inputs[0].shape)
+    }
+
+    fn number(&self) -> f64 {
+        match self.measure {
+            Measure::Squared => 0.0,
+            Measure::Absolute => 1.0,
+            Measure::Huber { .. } => 2.0,
+        }
+    }
+
+    /// The twin for one f, as (f(e), f'(e)).
+    #[inline(always)]
+    fn pass<S: Scalar>(&self, io: &mut Io<S>, f: impl Fn(S) -> (S, S) + Sync) {
+        let mask = self.mask.then(|| io.input(if self.by_step { 4 } else { 2 }));
+        match mask {
+            None => self.pass_masked(io, f, |_| S::ONE),
+            Some(mask) => self.pass_masked(io, f, |i| mask[i]),
+        }
+    }
+
+    #[inline(always)]
+    fn pass_masked<S: Scalar>(&self, io: &mut Io<S>, f: impl Fn(S) -> (S, S) + Sync, mask: impl Fn(usize) -> S + Sync) {
+        let scale = S::of(self.scale(io.specs));
+        let (prediction, goal, partials, d) = (io.input(0), io.input(1), io.output(0), io.output(1));
+        let (width, weights) = self.row_weights(io);
+        par::chunks(d, |start, d| {
+            for (row, span) in spans(start..start + d.len(), width) {
+                let w = scale * weights[row];
+                for i in span {
+                    d[i - start] = w * mask(i) * f(prediction[i] - goal[i]).1;
+                }
+            }
+        });
+        Split::new(prediction.len()).ranges(partials, |range| {
+            let sum = |(row, span): (usize, Range<usize>)| {
+                let at = span.start;
+                weights[row] * par::sum(span.len(), |i| mask(at + i) * f(prediction[at + i] - goal[at + i]).0)
+            };
+            spans(range, width).map(sum).sum()
+        });
+    }
+
+    /// Elements of a row, and each row's factor; without `by_step` all elements are one row.
+    fn row_weights<S: Scalar>(&self, io: &Io<S>) -> (usize, Vec<S>) {
+        let spec = &io.specs.inputs[0];
+        if !self.by_step {
+            return (spec.len(), vec![S::ONE]);
+        }
+        let (t, table) = (io.input(2), io.input(3));
+        let weight = |t: &S| table[(t.f64().round().max(0.0) as usize).min(table.len() - 1)];
+        (spec.rows().1, t.iter().map(weight).collect())
+    }
+}
+
+/// `range` cut at multiples of `width`, with the number of each row.
+fn spans(range: Range<usize>, width: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        let row = at / width;
+        let span = at..((row + 1) * width).min(range.end);
+        at = span.end;
+        (!span.is_empty()).then_some((row, span))
+    })
+}
+
+impl Op for PointLoss {
+    fn name(&self) -> &'static str {
+        match self.measure {
+            Measure::Squared => "mse",
+            Measure::Absolute => "l1",
+            Measure::Huber { .. } => "huber",
+        }
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let name = self.name();
+        expect_count(name, inputs, 2 + 2 * self.by_step as usize + self.mask as usize)?;
+        let shape = &inputs[0].shape;
+        expect_shape(name, "goal", &inputs[1], shape)?;
+        if self.by_step {
+            expect_shape(name, "t", &inputs[2], &[inputs[0].rows().0])?;
+            expect_shape(name, "table", &inputs[3], &[inputs[3].len()])?;
+        }
+        if self.mask {
+            expect_shape(name, "mask", &inputs[inputs.len() - 1], shape)?;
+        }
+        if !(self.weight >= 0.0 && self.weight.is_finite()) {
+            return Err(Error::setting(format!("{name}: a weight of {}; use 0 or a positive number", self.weight)));
+        }
+        match self.measure {
+            Measure::Huber { delta } if !(delta > 0.0 && delta.is_finite()) => {
+                return Err(Error::setting(format!("huber: delta is {delta}; use a positive number such as 1")));
+            }
+            _ => {}
+        }
+        if self.average == Average::Positions && shape.len() < 3 {
+            let text = format!("the average over positions is one of images [N, C, H, W], got {shape:?}");
+            return Err(Error::shape(name, text));
+        }
+        Ok(vec![Spec::f32([Split::new(inputs[0].len()).groups]), Spec::f32(shape.clone())])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let n = specs.inputs[0].len();
+        let kernel = Kernel::new("point_loss.wgsl", include_str!("../../shaders/point_loss.wgsl"), "point_loss")
+            .flag("STEPS", self.by_step)
+            .flag("MASK", self.mask)
+            .hyper("KIND", self.number())
+            .hyper("SCALE", self.scale(specs));
+        let kernel = match self.measure {
+            Measure::Huber { delta } => kernel.hyper("DELTA", delta),
+            _ => kernel,
+        };
+        let kernel = if self.by_step {
+            kernel.dim("D", specs.inputs[0].rows().1).dim("T", specs.inputs[3].len())
+        } else {
+            kernel
+        };
+        Split::new(n).kernel(kernel)
+    }
+
+    fn cost(&self, specs: &Specs) -> Cost {
+        Cost { flops: 5 * specs.inputs[0].len() as u64, ..Cost::of(specs) }
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (two, half) = (S::of(2.0), S::of(0.5));
+        match self.measure {
+            Measure::Squared => self.pass(io, |e| (e * e, two * e)),
+            Measure::Absolute => self.pass(io, |e| (e.abs(), sign(e))),
+            Measure::Huber { delta } => {
+                let delta = S::of(delta);
+                self.pass(io, |e| {
+                    // min(|e|, delta) is |f'|, and f = |f'| (|e| - |f'| / 2).
+                    let slope = e.abs().min(delta);
+                    (slope * (e.abs() - half * slope), slope * sign(e))
+                });
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn sign<S: Scalar>(e: S) -> S {
+    if e > S::ZERO {
+        S::ONE
+    } else if e < S::ZERO {
+        -S::ONE
+    } else {
+        S::ZERO
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // The gradient's terms are of size 2 / count, with a rounding for each factor; the terms of a partial sum are at
+    // most 4.1, of both signs only where a mask or a table has both.
+    let case = |op: PointLoss, shape: &[usize]| {
+        let n: usize = shape.iter().product();
+        let first = Tolerance::value(12.0 + (Split::new(n).chunk as f64).sqrt());
+        let case = Case::new(op).input(shape).input(shape).first_tolerance(first);
+        case.tolerance(Tolerance::absolute(24.0 / op.count(shape)))
+    };
+    let measures = [Measure::Squared, Measure::Absolute, Measure::Huber { delta: 0.4 }];
+    for shape in [&[1][..], &[63], &[33, 65], &[70, 1000]] {
+        for measure in measures {
+            cases.push(case(PointLoss::new(measure).weighted(0.5), shape));
+        }
+    }
+    let steps = |rows: usize| (0..rows).map(|i| (i * 7 % 20) as f32).collect::<Vec<f32>>();
+    for measure in measures {
+        let op = PointLoss { by_step: true, ..PointLoss::new(measure) };
+        cases.push(case(op, &[21, 130]).values([21], steps(21)).input([20]));
+        cases.push(
+            case(PointLoss { mask: true, ..op }, &[20, 3, 5, 7])
+                .values([20], steps(20))
+                .input([20])
+                .input([20, 3, 5, 7]),
+        );
+    }
+    let op = PointLoss { mask: true, average: Average::Positions, ..PointLoss::new(Measure::Squared) };
+    cases.push(case(op, &[2, 3, 9, 11]).input([2, 3, 9, 11]));
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_at_their_ends() {
+        let cut: Vec<_> = spans(3..9, 4).collect();
+        assert_eq!(cut, [(0, 3..4), (1, 4..8), (2, 8..9)]);
+        assert_eq!(spans(5..5, 4).count(), 0);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let mut g = Graph::new();
+        let (x, y) = (g.state("x", [4, 6]).unwrap(), g.state("y", [4, 6]).unwrap());
+        let mut message = |op: PointLoss, factors| g.point_loss(op, x, y, factors).unwrap_err().to_string();
+        let huber = PointLoss::new(Measure::Huber { delta: -1.0 });
+        assert!(message(huber, Factors::default()).contains("delta is -1"));
+        let mse = PointLoss::new(Measure::Squared);
+        assert!(message(mse.weighted(-2.0), Factors::default()).contains("-2"));
+        assert!(message(PointLoss { average: Average::Positions, ..mse }, Factors::default()).contains("[4, 6]"));
+        assert!(message(mse, Factors { by_step: Some((x, y)), mask: None }).contains("t should have shape [4]"));
+    }
+}
