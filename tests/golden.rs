@@ -13,7 +13,7 @@ use golden_support::{Case, Golden, Tally};
 use langevin::Device;
 
 /// What must be computable of the project's own folder, so that support is not lost by mistake.
-const SUPPORTED: [&str; 10] = [
+const SUPPORTED: &[&str] = &[
     "random/",
     "step_encoding/",
     "schedules/",
@@ -21,6 +21,7 @@ const SUPPORTED: [&str; 10] = [
     "losses/ssim_",
     "losses/frechet_",
     "model_",
+    "noise/",
     "optimizers/",
     "samplers/ddpm_",
     "samplers/ddim_",

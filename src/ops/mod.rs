@@ -6,6 +6,7 @@
 
 mod activation;
 mod add;
+mod add_noise;
 pub mod case;
 mod combine;
 mod concat;
@@ -14,6 +15,7 @@ mod encode;
 mod fill;
 mod gather;
 mod gemm;
+mod jpeg;
 mod layer_norm;
 mod noise;
 mod noisy_batch;
@@ -26,6 +28,7 @@ mod ssim;
 
 pub use activation::{Activate, Activation};
 pub use add::Add;
+pub use add_noise::{AddNoise, Disturbance, LARGEST_RATE, poisson_table};
 pub use combine::Combine;
 pub use concat::Concat;
 pub use dense::Dense;
@@ -33,6 +36,7 @@ pub(crate) use dense::DenseInput;
 pub use encode::{Encode, Layout};
 pub use fill::FillRow;
 pub use gather::Gather;
+pub use jpeg::{Jpeg, quantisation};
 pub use layer_norm::LayerNorm;
 pub use noise::{Noise, Noised};
 pub use noisy_batch::NoisyBatch;
@@ -250,12 +254,14 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
     list![
         activation,
         add,
+        add_noise,
         combine,
         concat,
         dense,
         encode,
         fill,
         gather,
+        jpeg,
         layer_norm,
         noise,
         noisy_batch,

@@ -4,6 +4,7 @@
 mod forward;
 mod losses;
 mod models;
+mod noise;
 mod optimizers;
 mod random;
 mod samplers;
@@ -47,6 +48,7 @@ pub fn compute(golden: &Golden, case: &Case, device: &Device, got: &mut Outputs)
         "step_encoding" => step_encoding::encode(case, device, got),
         "forward" => forward::compute(case, device, got),
         "losses" => losses::compute(case, device, got),
+        "noise" => noise::compute(case, device, got),
         "optimizers" => optimizers::compute(case, device, got),
         "samplers" => samplers::trajectory(golden, case, device, got),
         file if file.starts_with("model_") => models::compute(golden, case, device, got),
