@@ -1,6 +1,7 @@
 // The activations and their derivatives, chosen by the override ACT. Names and numbers: src/ops/activation.rs.
 //#use math
 override ACT: u32 = 0u;
+override LEAK: f32 = 0.01;
 
 fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-clamp(x, -87.0, 87.0))); }
 
@@ -23,11 +24,13 @@ fn activate(x: f32) -> f32 {
     case 3u: { return 0.5 * x * (1.0 + tanh_(0.7978845608 * (x + 0.044715 * x * x * x))); }
     case 4u: { return 0.5 * x * (1.0 + erf(x * 0.7071067812)); }
     case 5u: { return tanh_(x); }
+    case 6u: { return sigmoid(x); }
+    case 7u: { return select(x, LEAK * x, x <= 0.0); }
     default: { return x; }
   }
 }
 
-// The derivative from what is saved: the output y for ReLU and tanh, the input z for the others.
+// The derivative from what is saved: the output y for ReLU, tanh, sigmoid and leaky ReLU, the input z for the others.
 fn activation_slope(saved: f32) -> f32 {
   switch ACT {
     case 1u: { return select(1.0, 0.0, saved <= 0.0); }
@@ -39,6 +42,14 @@ fn activation_slope(saved: f32) -> f32 {
     }
     case 4u: { return 0.5 * (1.0 + erf(saved * 0.7071067812)) + saved * 0.3989422804 * exp(-0.5 * min(saved * saved, 174.0)); }
     case 5u: { return 1.0 - saved * saved; }
+    case 6u: { return saved * (1.0 - saved); }
+    case 7u: { return select(1.0, LEAK, saved <= 0.0); }
     default: { return 1.0; }
   }
+}
+
+// The derivative at the input z.
+fn activation_slope_at(z: f32) -> f32 {
+  if (ACT == 5u || ACT == 6u) { return activation_slope(activate(z)); }
+  return activation_slope(z);
 }

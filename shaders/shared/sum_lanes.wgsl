@@ -1,4 +1,4 @@
-// The sum of one number per invocation of a workgroup, as a tree in a fixed order; all lanes get it. Once per kernel.
+// The sum of one number per invocation of a workgroup, as a tree in a fixed order; all lanes get it.
 //#use items
 var<workgroup> scratch: array<f32, WG>;
 
@@ -9,5 +9,7 @@ fn sum_lanes(lane: u32, v: f32) -> f32 {
     if (lane < half) { scratch[lane] += scratch[lane + half]; }
     workgroupBarrier();
   }
-  return scratch[0];
+  let total = scratch[0];
+  workgroupBarrier();
+  return total;
 }

@@ -8,28 +8,35 @@ use crate::kernel::{Kernel, Target};
 use crate::par;
 use crate::scalar::Scalar;
 
-/// A nonlinearity. The numbers are those of `ACT` in `shaders/shared/activation.wgsl`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+/// A nonlinearity.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// x
-    None = 0,
+    None,
     /// max(x, 0), with derivative 0 at 0
-    Relu = 1,
+    Relu,
     /// x sigmoid(x)
-    Silu = 2,
+    Silu,
     /// x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2
-    GeluTanh = 3,
+    GeluTanh,
     /// x (1 + erf(x / sqrt 2)) / 2
-    GeluErf = 4,
+    GeluErf,
     /// tanh(x)
-    Tanh = 5,
+    Tanh,
+    /// 1 / (1 + exp(-x))
+    Sigmoid,
+    /// x where it is positive, else slope x
+    LeakyRelu {
+        /// 0.01 by default, as in PyTorch.
+        slope: f32,
+    },
 }
 
 /// The body once per activation, each with a constant `$a`: its loop then has no branch and vectorizes.
 macro_rules! specialise {
     ($activation:expr, $a:ident => $body:expr) => {
-        specialise!(@ $activation, $a => $body; None Relu Silu GeluTanh GeluErf Tanh)
+        specialise!(@ $activation, $a => $body; None Relu Silu GeluTanh GeluErf Tanh Sigmoid)
     };
     (@ $activation:expr, $a:ident => $body:expr; $($name:ident)*) => {
         match $activation {
@@ -37,19 +44,26 @@ macro_rules! specialise {
                 const $a: Activation = Activation::$name;
                 $body
             })*
+            leaky => {
+                #[allow(non_snake_case)] // in place of the constant
+                let $a = leaky;
+                $body
+            }
         }
     };
 }
 
 impl Activation {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Activation); 6] = [
+    pub const ALL: [(&'static str, Activation); 8] = [
         ("none", Activation::None),
         ("relu", Activation::Relu),
         ("silu", Activation::Silu),
         ("gelu_tanh", Activation::GeluTanh),
         ("gelu_erf", Activation::GeluErf),
         ("tanh", Activation::Tanh),
+        ("sigmoid", Activation::Sigmoid),
+        ("leaky_relu", Activation::LeakyRelu { slope: 0.01 }),
     ];
 
     /// By name.
@@ -59,6 +73,21 @@ impl Activation {
     pub fn named(name: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, a)| *a);
         found.ok_or_else(|| Error::unknown("activation", name, &Self::ALL.map(|(n, _)| n)))
+    }
+
+    /// Sets the constants of `shaders/shared/activation.wgsl`.
+    pub(crate) fn choose(self, kernel: Kernel) -> Kernel {
+        let number = match self {
+            Activation::None => 0.0,
+            Activation::Relu => 1.0,
+            Activation::Silu => 2.0,
+            Activation::GeluTanh => 3.0,
+            Activation::GeluErf => 4.0,
+            Activation::Tanh => 5.0,
+            Activation::Sigmoid => 6.0,
+            Activation::LeakyRelu { slope } => return kernel.hyper("ACT", 7.0).hyper("LEAK", slope as f64),
+        };
+        kernel.hyper("ACT", number)
     }
 
     /// y = act(y), elementwise.
@@ -75,7 +104,12 @@ impl Activation {
 
     /// Whether the derivative is computed from the output y instead of the input.
     pub(crate) fn saves_output(self) -> bool {
-        matches!(self, Activation::Relu | Activation::Tanh | Activation::None)
+        match self {
+            Activation::None | Activation::Relu | Activation::Tanh | Activation::Sigmoid => true,
+            // A negative slope turns the sign around.
+            Activation::LeakyRelu { slope } => slope >= 0.0,
+            Activation::Silu | Activation::GeluTanh | Activation::GeluErf => false,
+        }
     }
 
     #[inline(always)]
@@ -88,6 +122,9 @@ impl Activation {
             Activation::GeluTanh => half * x * (S::ONE + gelu_inner(x).tanh()),
             Activation::GeluErf => half * x * (S::ONE + (x * S::of(0.5f64.sqrt())).erf()),
             Activation::Tanh => x.tanh(),
+            Activation::Sigmoid => sigmoid(x),
+            Activation::LeakyRelu { .. } if x > S::ZERO => x,
+            Activation::LeakyRelu { slope } => S::of(slope as f64) * x,
         }
     }
 
@@ -113,6 +150,9 @@ impl Activation {
                 half * (S::ONE + (saved * S::of(0.5f64.sqrt())).erf()) + saved * density
             }
             Activation::Tanh => S::ONE - saved * saved,
+            Activation::Sigmoid => saved * (S::ONE - saved),
+            Activation::LeakyRelu { .. } if saved > S::ZERO => S::ONE,
+            Activation::LeakyRelu { slope } => S::of(slope as f64),
         }
     }
 }
@@ -151,10 +191,8 @@ impl Op for Activate {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.outputs[0].len();
-        Kernel::new("activation.wgsl", include_str!("../../shaders/activation.wgsl"), "activate_all")
-            .dim("N", n)
-            .hyper("ACT", self.0 as u32 as f64)
-            .over(n)
+        let kernel = Kernel::new("activation.wgsl", include_str!("../../shaders/activation.wgsl"), "activate_all");
+        self.0.choose(kernel.dim("N", n)).over(n)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
@@ -196,10 +234,8 @@ impl Op for Slope {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.outputs[0].len();
-        Kernel::new("activation.wgsl", include_str!("../../shaders/activation.wgsl"), "slope")
-            .dim("N", n)
-            .hyper("ACT", self.0 as u32 as f64)
-            .over(n)
+        let kernel = Kernel::new("activation.wgsl", include_str!("../../shaders/activation.wgsl"), "slope");
+        self.0.choose(kernel.dim("N", n)).over(n)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
@@ -226,7 +262,8 @@ pub(crate) fn activation_before(graph: &mut Graph, var: Var) -> Option<(Activati
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (_, a) in Activation::ALL {
+    let turned = Activation::LeakyRelu { slope: -0.25 };
+    for a in Activation::ALL.map(|(_, a)| a).into_iter().chain([turned]) {
         // The accuracy of the driver's exp enters: WGSL grants it 3 + 2 |x| ulp.
         cases.push(Case::new(Activate(a)).input([13, 5]).tolerance(Tolerance::value(24.0)).gradient());
         let wide = (-200..=200).map(|i| i as f32 * 5.0 + 0.25).collect();

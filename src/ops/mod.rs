@@ -11,19 +11,22 @@ pub mod case;
 mod combine;
 mod concat;
 mod dense;
+mod dropout;
+mod embedding;
 mod encode;
 mod fill;
 mod gather;
 mod gemm;
 mod jpeg;
-mod layer_norm;
 mod noise;
 mod noisy_batch;
+mod norm;
 mod optimizer;
 mod philox;
 mod point_loss;
 mod reduce;
 mod sampler_step;
+mod softmax;
 mod ssim;
 
 pub use activation::{Activate, Activation};
@@ -33,18 +36,21 @@ pub use combine::Combine;
 pub use concat::Concat;
 pub use dense::Dense;
 pub(crate) use dense::DenseInput;
+pub use dropout::{ActivationNoise, Dropout};
+pub use embedding::Embedding;
 pub use encode::{Encode, Layout};
 pub use fill::FillRow;
 pub use gather::Gather;
 pub use jpeg::{Jpeg, quantisation};
-pub use layer_norm::LayerNorm;
 pub use noise::{Noise, Noised};
 pub use noisy_batch::NoisyBatch;
+pub use norm::{GroupNorm, LayerNorm};
 pub use optimizer::{Decay, Optimizer, Rule};
 pub use philox::Philox;
 pub use point_loss::{Average, Factors, Measure, PointLoss};
 pub use reduce::{Reduce, Reduction, SquaredNorm};
 pub use sampler_step::SamplerStep;
+pub use softmax::Softmax;
 pub use ssim::Ssim;
 
 use std::fmt::Debug;
@@ -258,18 +264,21 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         combine,
         concat,
         dense,
+        dropout,
+        embedding,
         encode,
         fill,
         gather,
         jpeg,
-        layer_norm,
         noise,
         noisy_batch,
+        norm,
         optimizer,
         philox,
         point_loss,
         reduce,
         sampler_step,
+        softmax,
         ssim
     ]
 }

@@ -1,0 +1,49 @@
+// y = softmax(x) over the rows of [B, D], and its reverse. WG invocations per row.
+//#use sum_lanes
+override B: u32; override D: u32;
+
+fn max_lanes(lane: u32, v: f32) -> f32 {
+  scratch[lane] = v;
+  workgroupBarrier();
+  for (var half = WG / 2u; half > 0u; half /= 2u) {
+    if (lane < half) { scratch[lane] = max(scratch[lane], scratch[lane + half]); }
+    workgroupBarrier();
+  }
+  let largest = scratch[0];
+  workgroupBarrier();
+  return largest;
+}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, D]
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;  // [B, D]
+
+@compute @workgroup_size(WG)
+fn softmax(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+           @builtin(local_invocation_index) lane: u32) {
+  let row = group(wid, nwg);
+  let at = min(row, B - 1u) * D;
+  var largest = x[at];
+  for (var i = lane; i < D; i += WG) { largest = max(largest, x[at + i]); }
+  largest = max_lanes(lane, largest);
+  var sum = 0.0;
+  for (var i = lane; i < D; i += WG) { sum += exp(x[at + i] - largest); }
+  let share = 1.0 / sum_lanes(lane, sum);
+  if (row >= B) { return; }
+  for (var i = lane; i < D; i += WG) { y[at + i] = exp(x[at + i] - largest) * share; }
+}
+
+@group(0) @binding(2) var<storage, read> dy: array<f32>;  // [B, D]
+@group(0) @binding(3) var<storage, read> y_: array<f32>;  // [B, D]
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>;  // [B, D]
+
+@compute @workgroup_size(WG)
+fn input(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+         @builtin(local_invocation_index) lane: u32) {
+  let row = group(wid, nwg);
+  let at = min(row, B - 1u) * D;
+  var sum = 0.0;
+  for (var i = lane; i < D; i += WG) { sum += dy[at + i] * y_[at + i]; }
+  let dot = sum_lanes(lane, sum);
+  if (row >= B) { return; }
+  for (var i = lane; i < D; i += WG) { dx[at + i] = y_[at + i] * (dy[at + i] - dot); }
+}

@@ -1,0 +1,192 @@
+//! What is added to a network in training only: dropout, and noise on activations. Both draw from the counter, so a
+//! resumed run draws the same.
+
+use super::case::{Case, Tolerance};
+use super::{Io, Op, Specs, expect_count};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Reverse, Spec, Var};
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::random::fill_normals;
+use crate::scalar::Scalar;
+
+/// y = x / (1 - p) with probability 1 - p, else 0.
+///
+/// *Shapes*: x and y alike. *Gradient*: dx is dropout of dy with the same mask, which is drawn again.
+/// *Source*: Srivastava et al. 2014, scaled in training as in PyTorch.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// p, the probability of 0.
+    pub p: f32,
+    /// The random stream of the mask.
+    pub stream: u32,
+}
+
+/// y = x + scale eps, eps standard normal.
+///
+/// *Shapes*: x and y alike. *Units*: scale in those of x. *Gradient*: dx = dy.
+#[derive(Clone, Copy, Debug)]
+pub struct ActivationNoise {
+    /// The noise's standard deviation.
+    pub scale: f32,
+    /// Its random stream.
+    pub stream: u32,
+}
+
+impl Graph {
+    /// [`Dropout`] with probability `p` when the graph trains; else, and for p = 0, x itself.
+    ///
+    /// # Errors
+    /// When p is not a probability below 1.
+    pub fn dropout(&mut self, x: Var, p: f32) -> Result<Var> {
+        if !(0.0..1.0).contains(&p) {
+            return Err(Error::setting(format!("a dropout of {p}; use a probability from 0 to below 1, such as 0.1")));
+        }
+        if p == 0.0 || !self.is_training() {
+            return Ok(x);
+        }
+        let stream = self.stream();
+        Ok(self.apply(Dropout { p, stream }, &[x])?[0])
+    }
+
+    /// [`ActivationNoise`] of a standard deviation when the graph trains; else, and for scale 0, x itself.
+    ///
+    /// # Errors
+    /// When the scale is negative or not a number.
+    pub fn activation_noise(&mut self, x: Var, scale: f32) -> Result<Var> {
+        if !(scale >= 0.0 && scale.is_finite()) {
+            return Err(Error::setting(format!("noise of scale {scale} on activations; use 0 or more, such as 0.1")));
+        }
+        if scale == 0.0 || !self.is_training() {
+            return Ok(x);
+        }
+        let stream = self.stream();
+        Ok(self.apply(ActivationNoise { scale, stream }, &[x])?[0])
+    }
+}
+
+/// One invocation for four elements, which share a block of random words.
+fn kernel(entry: &'static str, specs: &Specs, stream: u32) -> Kernel {
+    let n = specs.inputs[0].len();
+    Kernel::new("dropout.wgsl", include_str!("../../shaders/dropout.wgsl"), entry)
+        .dim("N", n)
+        .hyper("STREAM", stream as f64)
+        .over(n.div_ceil(4))
+}
+
+/// Elements that a twin draws for together: a multiple of four.
+const PART: usize = 1 << 10;
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("dropout", inputs, 1)?;
+        Ok(vec![Spec::f32(inputs[0].shape.clone())])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        kernel("dropout", specs, self.stream).hyper("P", self.p as f64)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (x, y, clock) = (io.input(0), io.output(0), io.clock);
+        // A word below it drops the element; exact in f64 and in f32.
+        let threshold = (self.p as f64 * 4_294_967_296.0) as u32;
+        let scale = S::of((1.0 / (1.0 - self.p)) as f64);
+        par::chunks(y, |start, y| {
+            for (i, (y, x)) in y.chunks_mut(4).zip(x[start..].chunks(4)).enumerate() {
+                let words = clock.words(self.stream, (start / 4 + i) as u32);
+                for j in 0..y.len() {
+                    y[j] = if words[j] < threshold { S::ZERO } else { x[j] * scale };
+                }
+            }
+        });
+    }
+
+    fn reverse(&self, r: &mut Reverse) -> Result<()> {
+        if let Some(dy) = r.d(0) {
+            let dx = r.graph.apply(*self, &[dy])?[0];
+            r.give(0, dx);
+        }
+        Ok(())
+    }
+}
+
+impl Op for ActivationNoise {
+    fn name(&self) -> &'static str {
+        "activation_noise"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("activation_noise", inputs, 1)?;
+        Ok(vec![Spec::f32(inputs[0].shape.clone())])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        kernel("add_noise", specs, self.stream).hyper("SCALE", self.scale as f64)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (x, y, clock) = (io.input(0), io.output(0), io.clock);
+        let scale = S::of(self.scale as f64);
+        par::chunks(y, |start, y| {
+            for (i, (y, x)) in y.chunks_mut(PART).zip(x[start..].chunks(PART)).enumerate() {
+                fill_normals(clock, self.stream, (start + i * PART) / 4, y);
+                y.iter_mut().zip(x).for_each(|(y, x)| *y = *x + scale * *y);
+            }
+        });
+    }
+
+    fn reverse(&self, r: &mut Reverse) -> Result<()> {
+        if let Some(dy) = r.d(0) {
+            r.give(0, dy);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in [vec![1], vec![7, 5], vec![3, 2, 33, 101]] {
+        let dropout = Dropout { p: 0.3, stream: 4 };
+        cases.push(Case::new(dropout).input(shape.clone()).clock(3, 9).tolerance(Tolerance::value(4.0)));
+        let noise = ActivationNoise { scale: 0.2, stream: 3 };
+        // As in the noise layer, times the scale.
+        cases.push(Case::new(noise).input(shape).clock(3, 9).tolerance(Tolerance::absolute(10.0)));
+    }
+    let case = Case::new(Dropout { p: 0.5, stream: 1 }).input([5, 4]);
+    cases.push(case.tolerance(Tolerance::value(4.0)).gradient());
+    let case = Case::new(ActivationNoise { scale: 0.5, stream: 1 }).input([5, 4]);
+    cases.push(case.tolerance(Tolerance::absolute(24.0)).gradient());
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropout_keeps_its_share_and_the_mean() {
+        let mut g = Graph::new();
+        let n = 100_000;
+        let x = g.constant([n], vec![1.0; n]).unwrap();
+        assert_eq!(g.dropout(x, 0.25).unwrap(), x, "off unless the graph trains");
+        assert_eq!(g.activation_noise(x, 0.25).unwrap(), x);
+        g.train();
+        let y = g.dropout(x, 0.25).unwrap();
+        g.keep(y);
+        let mut run = crate::Device::cpu().compile(&g).unwrap();
+        run.steps(1).unwrap();
+        let first = run.read(y).unwrap();
+        let kept = first.iter().filter(|v| **v > 0.0).count() as f64 / n as f64;
+        // Five standard deviations of a binomial share.
+        assert!((kept - 0.75).abs() < 5.0 * (0.25f64 * 0.75 / n as f64).sqrt(), "{kept}");
+        assert!(first.iter().all(|v| *v == 0.0 || *v == 1.0 / 0.75));
+        run.steps(1).unwrap();
+        assert!(run.read(y).unwrap() != first, "another step, another mask");
+        assert!(g.dropout(x, 1.0).is_err() && g.dropout(x, f32::NAN).is_err() && g.activation_noise(x, -1.0).is_err());
+    }
+}

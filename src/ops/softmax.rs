@@ -1,0 +1,119 @@
+//! Softmax over the last dimension, and its reverse.
+
+use super::case::{Case, Tolerance};
+use super::{Io, Op, Specs, expect_count, expect_shape};
+use crate::error::Result;
+use crate::graph::{Reverse, Spec};
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::scalar::Scalar;
+
+/// y_i = exp(x_i - m) / sum_j exp(x_j - m) over the last dimension, m the largest x there, so that nothing overflows.
+///
+/// *Shapes*: x and y [..., D]. *Gradient*: dx = y (dy - sum of dy y). *Accuracy*: that of the driver's exp.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax;
+
+fn kernel(entry: &'static str, specs: &Specs, target: &Target) -> Kernel {
+    let (rows, d) = rows(&specs.inputs[0]);
+    Kernel::new("softmax.wgsl", include_str!("../../shaders/softmax.wgsl"), entry)
+        .dim("B", rows)
+        .dim("D", d)
+        .tune("WG", if target.software { 8 } else { 64 })
+        .groups(rows)
+}
+
+/// All but the last dimension, and the last.
+fn rows(x: &Spec) -> (usize, usize) {
+    let d = x.shape.last().copied().unwrap_or(1);
+    (x.len() / d, d)
+}
+
+/// The softmax of one row in place; gives its largest x and the sum of exp(x - largest).
+#[inline(always)]
+pub(super) fn softmax_row<S: Scalar>(x: &mut [S]) -> (S, S) {
+    let largest = x.iter().fold(x[0], |m, v| m.max(*v));
+    x.iter_mut().for_each(|v| *v = (*v - largest).exp());
+    let sum = par::sum(x.len(), |i| x[i]);
+    let share = S::ONE / sum;
+    x.iter_mut().for_each(|v| *v *= share);
+    (largest, sum)
+}
+
+impl Op for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("softmax", inputs, 1)?;
+        Ok(vec![Spec::f32(inputs[0].shape.clone())])
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        kernel("softmax", specs, target)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (x, (_, d)) = (io.input(0), rows(&io.specs.inputs[0]));
+        par::rows(io.output(0), d, |row, y| {
+            y.copy_from_slice(&x[row * d..][..d]);
+            softmax_row(y);
+        });
+    }
+
+    fn reverse(&self, r: &mut Reverse) -> Result<()> {
+        if let Some(dy) = r.d(0) {
+            let y = r.output(0);
+            let dx = r.graph.apply(SoftmaxInput, &[dy, y])?[0];
+            r.give(0, dx);
+        }
+        Ok(())
+    }
+}
+
+/// dx = y (dy - sum of dy y): dy, y and dx [..., D].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SoftmaxInput;
+
+impl Op for SoftmaxInput {
+    fn name(&self) -> &'static str {
+        "softmax_input"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("softmax_input", inputs, 2)?;
+        expect_shape("softmax_input", "y", &inputs[1], &inputs[0].shape)?;
+        Ok(vec![Spec::f32(inputs[0].shape.clone())])
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        kernel("input", specs, target)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (dy, y, (_, d)) = (io.input(0), io.input(1), rows(&io.specs.inputs[0]));
+        par::rows(io.output(0), d, |row, dx| {
+            let (dy, y) = (&dy[row * d..][..d], &y[row * d..][..d]);
+            let dot = par::sum(d, |i| dy[i] * y[i]);
+            for i in 0..d {
+                dx[i] = y[i] * (dy[i] - dot);
+            }
+        });
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in [vec![1, 1], vec![4, 5], vec![3, 2, 257], vec![65, 33], vec![9]] {
+        cases.push(Case::new(Softmax).input(shape.clone()).tolerance(Tolerance::absolute(24.0)));
+        let d = shape[shape.len() - 1] as f64;
+        let tolerance = Tolerance::absolute(8.0 + 2.0 * d.sqrt());
+        cases.push(Case::new(SoftmaxInput).input(shape.clone()).input(shape).tolerance(tolerance));
+    }
+    // Far beyond what exp takes: only differences count.
+    let far: Vec<f32> = (0..21).map(|i| (i % 5) as f32 - 2.0 + if i < 14 { 1_000.0 } else { -1_000.0 }).collect();
+    cases.push(Case::new(Softmax).values([3, 7], far).tolerance(Tolerance::absolute(24.0)));
+    cases.push(Case::new(Softmax).input([3, 6]).tolerance(Tolerance::absolute(24.0)).gradient());
+    cases
+}
