@@ -12,6 +12,7 @@ mod graph;
 mod kernel;
 mod matmul;
 pub mod nn;
+pub mod noise;
 pub mod ops;
 mod par;
 mod plan;

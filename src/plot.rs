@@ -2,6 +2,10 @@
 //!
 //! SVG pictures carry text, which the viewer sets in its own font; PNG pictures carry none, since no font is shipped.
 
+mod strip;
+
+pub use strip::film_strip;
+
 use std::io::{Cursor, Write};
 use std::path::Path;
 
@@ -50,23 +54,28 @@ pub fn loss_curve(path: &Path, losses: &[(u64, f64)]) -> Result<()> {
     write_text(path, &text)
 }
 
-/// Draws an SVG with `real` samples on the left and `generated` ones on the right, of one `kind` and `shape`. Both share
-/// the scale of the real ones; what lies beyond is drawn at the edge. Of signals and images both sides show equally many.
+/// Draws an SVG with `real` samples on the left and `generated` ones on the right, see [`side_by_side`].
 pub fn compare(path: &Path, kind: Kind, shape: &[usize], real: &[f32], generated: &[f32]) -> Result<()> {
-    let scale = Scale::of(kind, shape, real);
-    let shown = if kind == Kind::Points { usize::MAX } else { real.len().min(generated.len()) };
-    let [real, generated] = [real, generated].map(|values| &values[..values.len().min(shown)]);
+    side_by_side(path, kind, shape, [("real", real), ("generated", generated)])
+}
+
+/// Draws an SVG with two titled sets of samples, of one `kind` and `shape`. Both share the scale of the left one; what
+/// lies beyond is drawn at the edge. Of signals and images both sides show equally many.
+pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: [(&str, &[f32]); 2]) -> Result<()> {
+    let scale = Scale::of(kind, shape, sets[0].1);
+    let least = sets[0].1.len().min(sets[1].1.len());
+    let shown = if kind == Kind::Points { usize::MAX } else { least };
+    let sets = sets.map(|(title, values)| (title, &values[..values.len().min(shown)]));
     let frames = [Frame::new(34.0, 40.0, 420.0, 420.0), Frame::new(506.0, 40.0, 420.0, 420.0)];
     let mut text = svg(944.0, 490.0, |canvas| {
-        let sides = [("real", real, REAL), ("generated", generated, GENERATED)];
-        for (frame, (title, values, colour)) in frames.iter().zip(sides) {
+        for ((frame, (title, values)), colour) in frames.iter().zip(sets).zip([REAL, GENERATED]) {
             canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (HPos::Center, VPos::Top))?;
             samples(canvas, frame, &Set { kind, shape, values }, &scale, colour, true)?;
         }
         Ok(())
     })?;
     if kind == Kind::Images {
-        for (frame, values) in frames.iter().zip([real, generated]) {
+        for (frame, (_, values)) in frames.iter().zip(sets) {
             embed(&mut text, frame, &contact_sheet(shape, values, &scale, 36))?;
         }
     }
@@ -94,7 +103,7 @@ pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32]) -> Result
         _ => {
             let frame = Frame::new(12.0, 12.0, 776.0, 776.0);
             let set = Set { kind, shape, values };
-            bitmap(800, |canvas| samples(canvas, &frame, &set, &scale, REAL, false))?
+            bitmap((800, 800), |canvas| samples(canvas, &frame, &set, &scale, REAL, false))?
         }
     };
     let bytes = png_bytes(&picture)?;
@@ -235,17 +244,17 @@ fn svg(width: f64, height: f64, draw: impl FnOnce(&Canvas<SVGBackend>) -> Result
     Ok(text.replacen(&counted, &format!("width=\"{width}\" height=\"{height}\""), 1))
 }
 
-/// A square picture of `side` pixels, drawn finer and averaged, which smooths the lines.
-fn bitmap(side: u32, draw: impl FnOnce(&Canvas<BitMapBackend>) -> Result<()>) -> Result<RgbImage> {
-    let large = side * FINE as u32;
-    let mut pixels = RgbImage::new(large, large);
+/// A picture of so many pixels, drawn finer and averaged, which smooths the lines.
+fn bitmap(size: (u32, u32), draw: impl FnOnce(&Canvas<BitMapBackend>) -> Result<()>) -> Result<RgbImage> {
+    let (width, height) = (size.0 * FINE as u32, size.1 * FINE as u32);
+    let mut pixels = RgbImage::new(width, height);
     {
-        let canvas = Canvas(BitMapBackend::with_buffer(&mut pixels, (large, large)).into_drawing_area());
+        let canvas = Canvas(BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area());
         canvas.0.fill(&WHITE).map_err(failed)?;
         draw(&canvas)?;
         canvas.0.present().map_err(failed)?;
     }
-    Ok(imageops::thumbnail(&pixels, side, side))
+    Ok(imageops::thumbnail(&pixels, size.0, size.1))
 }
 
 /// What is drawn.

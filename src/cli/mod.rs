@@ -9,6 +9,7 @@ mod bench;
 mod devices;
 mod evaluate;
 mod inspect;
+mod noise;
 mod sample;
 mod selftest;
 mod train;
@@ -59,6 +60,7 @@ enum Command {
     Train(train::TrainArgs),
     /// Draw samples with a trained model
     Sample(sample::SampleArgs),
+    Noise(noise::NoiseArgs),
     /// Layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
     /// Sliced Wasserstein distance between samples and data, its floor and their ratio; PSNR and SSIM of pairs
@@ -95,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Devices { common } => (common.clone(), with_log(&common, || devices::run(&common))),
         Command::Train(args) => (args.common.clone(), with_log(&args.common, || train::run(&args))),
         Command::Sample(args) => (args.common.clone(), with_log(&args.common, || sample::run(&args))),
+        Command::Noise(args) => (args.common.clone(), with_log(&args.common, || noise::run(&args))),
         Command::Inspect(args) => (args.common.clone(), with_log(&args.common, || inspect::run(&args))),
         Command::Evaluate(args) => (args.common.clone(), with_log(&args.common, || evaluate::run(&args))),
         Command::Bench(args) => (args.common.clone(), with_log(&args.common, || bench::run(&args))),

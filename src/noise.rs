@@ -1,0 +1,383 @@
+//! Noise on data sets, by name and strength: what the noise addition layer does, and the forward diffusion process.
+//!
+//! The textbook's chapter calls shot noise what is salt-and-pepper here (values replaced by black or white); shot noise as
+//! physics knows it, counts of quanta, is `poisson`. Both are offered.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Dataset, Kind, Normalisation};
+use crate::device::Device;
+use crate::diffusion::Schedule;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::ops::{Disturbance, LARGEST_RATE, SamplerStep};
+
+/// A kind of noise with its strength, written as `kind:strength`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum NoiseKind {
+    /// `gaussian:SCALE`: standard deviation in the units of the data.
+    Gaussian(f64),
+    /// `uniform:WIDTH`: the largest change in the units of the data.
+    Uniform(f64),
+    /// `speckle:SCALE`: standard deviation relative to each value.
+    Speckle(f64),
+    /// `salt_pepper:AMOUNT[:RATIO]`: the part of the values that is replaced, and the part of these that is salt.
+    SaltPepper {
+        /// From 0 to 1.
+        amount: f64,
+        /// From 0 to 1; a half unless stated.
+        ratio: f64,
+    },
+    /// `poisson:PEAK`: shot noise with this mean count at white.
+    Poisson(f64),
+    /// `jpeg:QUALITY`: compression artefacts of images, quality from 1 to 100.
+    Jpeg(u32),
+}
+
+/// How each kind is written.
+const FORMS: [&str; 6] = [
+    "gaussian:0.1",
+    "uniform:0.3",
+    "speckle:0.2",
+    "salt_pepper:0.05 (or salt_pepper:0.05:0.5)",
+    "poisson:30",
+    "jpeg:20",
+];
+
+/// The names of the kinds.
+pub const NOISES: [&str; 6] = ["gaussian", "uniform", "speckle", "salt_pepper", "poisson", "jpeg"];
+
+/// The smallest and the largest value of data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// The smallest.
+    pub low: f64,
+    /// The largest.
+    pub high: f64,
+}
+
+impl Extent {
+    /// Measures values.
+    pub fn of(values: &[f32]) -> Self {
+        let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
+        Self { low: low.into(), high: high.into() }
+    }
+
+    /// Black and white: 0 and 1 for data in [0, 1], 0 and the largest value for other data without negative values, else
+    /// the smallest and the largest value.
+    pub fn black_and_white(self) -> [f64; 2] {
+        match (self.low >= 0.0, self.high <= 1.0) {
+            (true, true) => [0.0, 1.0],
+            (true, false) => [0.0, self.high],
+            (false, _) => [self.low, self.high],
+        }
+    }
+}
+
+impl FromStr for NoiseKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, strength) = text.split_once(':').unwrap_or((text, ""));
+        let Some(form) = NOISES.iter().position(|known| *known == name).map(|at| FORMS[at]) else {
+            return Err(Error::unknown("noise", name, &NOISES));
+        };
+        let bad = |what: &str| Error::setting(format!("noise {text:?}: {what}; write it like {form}"));
+        let parts: Vec<&str> = strength.split(':').collect();
+        let most = if name == "salt_pepper" { 2 } else { 1 };
+        if strength.is_empty() || parts.len() > most {
+            return Err(bad(if strength.is_empty() { "no strength" } else { "too many numbers" }));
+        }
+        let number = |at: usize| {
+            let value: f64 = parts[at].parse().map_err(|_| bad(&format!("{:?} is no number", parts[at])))?;
+            if value.is_finite() { Ok(value) } else { Err(bad("a strength is finite")) }
+        };
+        let kind = match name {
+            "gaussian" => NoiseKind::Gaussian(number(0)?),
+            "uniform" => NoiseKind::Uniform(number(0)?),
+            "speckle" => NoiseKind::Speckle(number(0)?),
+            "salt_pepper" => {
+                NoiseKind::SaltPepper { amount: number(0)?, ratio: if parts.len() > 1 { number(1)? } else { 0.5 } }
+            }
+            "poisson" => NoiseKind::Poisson(number(0)?),
+            _ => match number(0)? {
+                quality if quality.fract() == 0.0 && (1.0..=100.0).contains(&quality) => {
+                    NoiseKind::Jpeg(quality as u32)
+                }
+                quality => return Err(bad(&format!("the quality is a whole number from 1 to 100, not {quality}"))),
+            },
+        };
+        kind.check().map_err(|e| bad(&e.to_string()))?;
+        Ok(kind)
+    }
+}
+
+impl fmt::Display for NoiseKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            NoiseKind::Gaussian(scale) => write!(f, "gaussian:{scale}"),
+            NoiseKind::Uniform(width) => write!(f, "uniform:{width}"),
+            NoiseKind::Speckle(scale) => write!(f, "speckle:{scale}"),
+            NoiseKind::SaltPepper { amount, ratio } if *ratio == 0.5 => write!(f, "salt_pepper:{amount}"),
+            NoiseKind::SaltPepper { amount, ratio } => write!(f, "salt_pepper:{amount}:{ratio}"),
+            NoiseKind::Poisson(peak) => write!(f, "poisson:{peak}"),
+            NoiseKind::Jpeg(quality) => write!(f, "jpeg:{quality}"),
+        }
+    }
+}
+
+impl TryFrom<String> for NoiseKind {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<NoiseKind> for String {
+    fn from(kind: NoiseKind) -> Self {
+        kind.to_string()
+    }
+}
+
+impl NoiseKind {
+    fn check(self) -> Result<()> {
+        if let NoiseKind::Poisson(peak) = self
+            && !(peak > 0.0 && peak <= LARGEST_RATE)
+        {
+            return Err(Error::setting(format!("the peak is a count above 0, up to {LARGEST_RATE}")));
+        }
+        self.disturbance(Extent { low: 0.0, high: 1.0 }).map_or(Ok(()), |d| d.check())
+    }
+
+    /// The elementwise rule in data of this extent; none for JPEG.
+    fn disturbance(self, extent: Extent) -> Option<Disturbance> {
+        let [black, white] = extent.black_and_white();
+        Some(match self {
+            NoiseKind::Gaussian(scale) => Disturbance::Gaussian { scale },
+            NoiseKind::Uniform(width) => Disturbance::Uniform { width },
+            NoiseKind::Speckle(scale) => Disturbance::Speckle { scale },
+            NoiseKind::SaltPepper { amount, ratio } => {
+                Disturbance::SaltPepper { amount, ratio, low: extent.low, high: extent.high }
+            }
+            NoiseKind::Poisson(peak) => Disturbance::Poisson { peak, black, white },
+            NoiseKind::Jpeg(_) => return None,
+        })
+    }
+
+    /// What is done to data of this extent, for people.
+    pub fn describe(self, extent: Extent) -> String {
+        let [black, white] = extent.black_and_white();
+        match self {
+            NoiseKind::Gaussian(scale) => format!("x + {scale} z, z standard normal"),
+            NoiseKind::Uniform(width) => format!("x + v, v uniform in +-{width}"),
+            NoiseKind::Speckle(scale) => format!("x + {scale} x z, z standard normal"),
+            NoiseKind::SaltPepper { amount, ratio } => format!(
+                "{}% of the values become {} (salt, the largest value), {}% become {} (pepper, the smallest)",
+                percent(amount * ratio),
+                extent.high,
+                percent(amount * (1.0 - ratio)),
+                extent.low
+            ),
+            NoiseKind::Poisson(peak) => {
+                format!(
+                    "counts of quanta, from none at {black} to {peak} on average at {white}, divided by {peak} again"
+                )
+            }
+            NoiseKind::Jpeg(quality) => {
+                format!("8x8 cosine transform, quantised with quality {quality}, {black} being black and {white} white")
+            }
+        }
+    }
+
+    /// x [B, ...] with this noise, drawn on the device; `shape` is that of a sample, `extent` that of the data.
+    ///
+    /// # Errors
+    /// When JPEG meets what is no image, or the data have no extent.
+    pub fn add_to(self, g: &mut Graph, x: Var, shape: &[usize], extent: Extent) -> Result<Var> {
+        if let Some(disturbance) = self.disturbance(extent) {
+            return g.add_noise(x, disturbance);
+        }
+        let (NoiseKind::Jpeg(quality), [c, h, w]) = (self, shape) else {
+            return Err(Error::input(format!("{self} is for images; a sample of this data has the shape {shape:?}")));
+        };
+        let flat = g.shape(x).to_vec();
+        let images = g.reshape(x, [flat[0], *c, *h, *w])?;
+        let [black, white] = extent.black_and_white();
+        let y = g.jpeg(images, quality, black, white)?;
+        g.reshape(y, flat)
+    }
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.4}", 100.0 * part).trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+/// Values that are worked on at a time.
+const CHUNK: usize = 1 << 20;
+
+/// The data with noise, drawn on the device from `seed`.
+///
+/// # Errors
+/// As [`NoiseKind::add_to`].
+pub fn add_noise(device: &Device, data: &Dataset, kind: NoiseKind, seed: u64) -> Result<Dataset> {
+    let len = data.sample_len();
+    let batch = (CHUNK / len).clamp(1, data.len());
+    let mut g = Graph::new();
+    let x = g.state("x", [batch, len])?;
+    let y = kind.add_to(&mut g, x, &data.shape, Extent::of(&data.values))?;
+    g.keep(y);
+    let mut run = device.compile(&g)?;
+    run.seed(seed);
+    let mut values = Vec::with_capacity(data.values.len());
+    // Each part is a step of its own, with random numbers of its own.
+    for part in data.values.chunks(batch * len) {
+        let mut x = part.to_vec();
+        x.resize(batch * len, 0.0);
+        run.write("x", &x)?;
+        run.steps(1)?;
+        values.extend(&run.read(y)?[..part.len()]);
+    }
+    Dataset::new(format!("{} with {kind}", data.name), data.shape.clone(), values)
+}
+
+/// A moment of the forward process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Steps of noise so far.
+    pub steps: usize,
+    /// The samples, in the units of the data.
+    pub values: Vec<f32>,
+}
+
+/// The forward process x_t = sqrt(1 - beta_t) x_{t-1} + z_t, z_t ~ N(0, beta_t), from `samples` to the end of the
+/// schedule, seen at the start and after each `n`-th part of the steps.
+///
+/// *Units*: the process runs on normalised data, the frames are in the units of the data. *Source*: Ho et al. 2020, eq. 2.
+///
+/// # Errors
+/// When there are no frames, or more than steps.
+pub fn forward_process(
+    device: &Device,
+    samples: &[f32],
+    normalisation: &Normalisation,
+    schedule: &Schedule,
+    n: usize,
+    seed: u64,
+) -> Result<Vec<Frame>> {
+    let total = schedule.steps();
+    if n == 0 || n > total {
+        return Err(Error::setting(format!("{n} pictures of a process of {total} steps; use 1 to {total}")));
+    }
+    let mut g = Graph::new();
+    let x = g.state("x", [1, samples.len()])?;
+    // A sampler's row that only scales and adds noise.
+    let rows = schedule.betas().iter();
+    let rows =
+        rows.flat_map(|beta| [0.0, 0.0, 0.0, 0.0, (1.0 - beta).sqrt() as f32, 0.0, beta.sqrt() as f32, f32::MAX]);
+    let rows = g.constant([total, 8], rows.collect())?;
+    let nothing = g.constant([1, samples.len()], vec![0.0; samples.len()])?;
+    let stream = g.stream();
+    g.apply_to(SamplerStep { stream, given: false }, &[nothing, rows], &[x])?;
+    let mut run = device.compile(&g)?;
+    run.seed(seed);
+    run.write("x", &normalisation.apply(samples))?;
+    let mut frames = vec![Frame { steps: 0, values: samples.to_vec() }];
+    for i in 1..=n {
+        let steps = i * total / n;
+        run.steps((steps - frames[i - 1].steps) as u32)?;
+        frames.push(Frame { steps, values: normalisation.undo(&run.read(x)?) });
+    }
+    Ok(frames)
+}
+
+/// The samples that are shown of a data set: for points all of them, else `count` from all over the data.
+pub fn spread(data: &Dataset, count: usize) -> Vec<f32> {
+    let n = if data.kind() == Kind::Points { data.len() } else { count.min(data.len()) };
+    (0..n).flat_map(|i| data.sample(i * data.len() / n).iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_read_and_written() {
+        for text in ["gaussian:0.1", "uniform:0.3", "speckle:0.2", "salt_pepper:0.05", "poisson:30", "jpeg:20"] {
+            assert_eq!(text.parse::<NoiseKind>().unwrap().to_string(), text);
+        }
+        let kind: NoiseKind = "salt_pepper:0.05:0.25".parse().unwrap();
+        assert_eq!(kind, NoiseKind::SaltPepper { amount: 0.05, ratio: 0.25 });
+        assert_eq!(kind.to_string(), "salt_pepper:0.05:0.25");
+        assert_eq!("salt_pepper:0.05:0.5".parse::<NoiseKind>().unwrap().to_string(), "salt_pepper:0.05");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_the_right_form() {
+        for (text, words) in [
+            ("shot:3", &["unknown noise \"shot\"", "poisson"][..]),
+            ("gaussian", &["no strength", "gaussian:0.1"]),
+            ("gaussian:", &["no strength"]),
+            ("gaussian:x", &["\"x\" is no number"]),
+            ("gaussian:0.1:2", &["too many numbers"]),
+            ("gaussian:-1", &["-1", "0 or more"]),
+            ("gaussian:inf", &["finite"]),
+            ("salt_pepper:1.5", &["1.5", "0 to 1"]),
+            ("salt_pepper:0.5:2", &["ratio of salt of 2"]),
+            ("poisson:0", &["above 0"]),
+            ("jpeg:0", &["1 to 100"]),
+            ("jpeg:20.5", &["whole number"]),
+        ] {
+            let message = text.parse::<NoiseKind>().unwrap_err().to_string();
+            assert!(words.iter().all(|word| message.contains(word)), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn black_and_white_follow_the_data() {
+        let of = |low, high| Extent { low, high }.black_and_white();
+        assert_eq!((of(0.1, 0.8), of(3.0, 16.0), of(-2.0, 1.5)), ([0.0, 1.0], [0.0, 16.0], [-2.0, 1.5]));
+    }
+
+    #[test]
+    fn every_kind_changes_images_and_draws_anew_for_another_seed() {
+        let image = |i: usize| ((i * 7 % 64) as f32 / 64.0).powi(2);
+        let data = Dataset::new("images", [1, 8, 8], (0..640).map(image).collect()).unwrap();
+        let device = Device::cpu();
+        for form in ["gaussian:0.1", "uniform:0.3", "speckle:0.2", "salt_pepper:0.3", "poisson:30", "jpeg:20"] {
+            let kind: NoiseKind = form.parse().unwrap();
+            let noisy = |seed| add_noise(&device, &data, kind, seed).unwrap().values;
+            assert_ne!(noisy(1), data.values, "{kind}");
+            assert_eq!(noisy(1), noisy(1), "{kind}");
+            assert_eq!(noisy(1) == noisy(2), matches!(kind, NoiseKind::Jpeg(_)), "{kind}");
+        }
+        let waves = Dataset::new("waves", [8], vec![0.5; 16]).unwrap();
+        let message = add_noise(&device, &waves, NoiseKind::Jpeg(9), 0).unwrap_err().to_string();
+        assert!(message.contains("[8]") && message.contains("images"), "{message}");
+    }
+
+    #[test]
+    fn the_chain_ends_where_the_closed_form_says() {
+        let data = Dataset::new("d", [2], (0..40_000).map(|i| if i % 2 == 0 { 1.0 } else { 3.0 }).collect()).unwrap();
+        let flat = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 3.0 };
+        let schedule = Schedule::linear(60, 1e-3, 0.05).unwrap();
+        let frames = forward_process(&Device::cpu(), &data.values, &flat, &schedule, 4, 3).unwrap();
+        assert_eq!(frames.iter().map(|f| f.steps).collect::<Vec<_>>(), [0, 15, 30, 45, 60]);
+        for frame in &frames[1..] {
+            let [a, s] = schedule.noise_table()[frame.steps - 1];
+            let (n, error) = (20_000.0f64, 5.0 / 20_000f64.sqrt());
+            for (offset, x0) in [(0, 1.0), (1, 3.0)] {
+                let values = || frame.values.iter().skip(offset).step_by(2).map(|&v| f64::from(v));
+                let mean = values().sum::<f64>() / n;
+                let sd = (values().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+                assert!((mean - a * x0).abs() < error * s, "{mean} {}", a * x0);
+                assert!((sd / s - 1.0).abs() < error / 2f64.sqrt(), "{sd} {s}");
+            }
+        }
+        assert!(forward_process(&Device::cpu(), &data.values, &flat, &schedule, 61, 3).is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! A process as a film strip: a column per moment, a row per sample.
+
+use std::io::Write;
+use std::path::Path;
+
+use image::imageops::{self, FilterType};
+use plotters::prelude::DrawingBackend;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::{Canvas, Frame, REAL, Scale, Set, bitmap, contact_sheet, embed, png_bytes, samples, svg, write_text};
+use crate::data::{Kind, write_atomically};
+use crate::{Error, Result};
+
+/// The side of a picture, and the space above for its title.
+const CELL: f64 = 96.0;
+const TITLE: f64 = 24.0;
+
+/// A row holds this many pictures, then the next begins below.
+const COLUMNS: usize = 16;
+
+/// Moments of a process: titles, and the samples then.
+type Moments<'a> = [(String, &'a [f32])];
+
+/// Draws one column a moment with its title above (in an SVG; a PNG has no text), and one row a sample; points share one
+/// picture. The moments are in the units of the data; images keep the brightness of the first moment.
+///
+/// # Errors
+/// For another extension than `.png` and `.svg`, and when the file cannot be written.
+pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], moments: &Moments) -> Result<()> {
+    let strip = Strip::of(kind, shape, moments);
+    match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
+        Some("svg") => write_text(path, &strip.svg()?),
+        Some("png") => {
+            let bytes = strip.png()?;
+            write_atomically(path, |file| file.write_all(&bytes))
+        }
+        _ => Err(Error::setting(format!("{}: a film strip is a .png or .svg", path.display()))),
+    }
+}
+
+struct Strip<'a> {
+    kind: Kind,
+    shape: &'a [usize],
+    moments: &'a Moments<'a>,
+    scale: Scale,
+    /// Pictures of a moment, one above the other.
+    tall: usize,
+}
+
+impl<'a> Strip<'a> {
+    fn of(kind: Kind, shape: &'a [usize], moments: &'a Moments<'a>) -> Self {
+        let all: Vec<f32> = match kind {
+            Kind::Images => moments.iter().take(1).flat_map(|m| m.1).copied().collect(),
+            _ => moments.iter().flat_map(|m| m.1).copied().collect(),
+        };
+        let len: usize = shape.iter().product();
+        let tall = if kind == Kind::Points { 1 } else { moments.first().map_or(0, |m| m.1.len() / len) };
+        Self { kind, shape, moments, scale: Scale::of(kind, shape, &all), tall }
+    }
+
+    fn size(&self) -> (f64, f64) {
+        let (n, rows) = (self.moments.len(), self.moments.len().div_ceil(COLUMNS));
+        (16.0 + CELL * n.min(COLUMNS) as f64, 8.0 + rows as f64 * self.height())
+    }
+
+    /// The height of a moment.
+    fn height(&self) -> f64 {
+        TITLE + CELL * self.tall as f64
+    }
+
+    /// Where a moment is.
+    fn corner(&self, moment: usize) -> (f64, f64) {
+        (8.0 + CELL * (moment % COLUMNS) as f64, (moment / COLUMNS) as f64 * self.height())
+    }
+
+    /// Every picture's place and values.
+    fn pictures(&self) -> impl Iterator<Item = (Frame, &'a [f32])> {
+        let len: usize = self.shape.iter().product();
+        self.moments.iter().enumerate().flat_map(move |(i, (_, values))| {
+            let (left, top) = self.corner(i);
+            let per = if self.kind == Kind::Points { values.len().max(1) } else { len };
+            values.chunks(per).enumerate().map(move |(row, values)| {
+                (Frame::new(left + 2.0, top + TITLE + CELL * row as f64 + 2.0, CELL - 4.0, CELL - 4.0), values)
+            })
+        })
+    }
+
+    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, titles: bool) -> Result<()> {
+        for (i, (title, _)) in self.moments.iter().enumerate().filter(|_| titles) {
+            let (left, top) = self.corner(i);
+            canvas.text(title, (left + CELL / 2.0, top + 7.0), 11.0, (HPos::Center, VPos::Top))?;
+        }
+        for (frame, values) in self.pictures() {
+            let set = Set { kind: self.kind, shape: self.shape, values };
+            samples(canvas, &frame, &set, &self.scale, REAL, false)?;
+        }
+        Ok(())
+    }
+
+    fn svg(&self) -> Result<String> {
+        let (width, height) = self.size();
+        let mut text = svg(width, height, |canvas| self.draw(canvas, true))?;
+        for (frame, values) in self.pictures().filter(|_| self.kind == Kind::Images) {
+            embed(&mut text, &frame, &contact_sheet(self.shape, values, &self.scale, 1))?;
+        }
+        Ok(text)
+    }
+
+    fn png(&self) -> Result<Vec<u8>> {
+        let (width, height) = self.size();
+        let mut pixels = bitmap((width as u32, height as u32), |canvas| self.draw(canvas, false))?;
+        for (frame, values) in self.pictures().filter(|_| self.kind == Kind::Images) {
+            let picture = contact_sheet(self.shape, values, &self.scale, 1);
+            let zoom = frame.width / f64::from(picture.width().max(picture.height()));
+            let side = |pixels: u32| (f64::from(pixels) * zoom).round().max(1.0) as u32;
+            let picture =
+                imageops::resize(&picture, side(picture.width()), side(picture.height()), FilterType::Nearest);
+            imageops::replace(&mut pixels, &picture, frame.left as i64, frame.top as i64);
+        }
+        png_bytes(&pixels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_are_drawn() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = std::env::var_os("LANGEVIN_PICTURES").map_or(dir.path().to_path_buf(), Into::into);
+        let values: Vec<f32> = (0..192).map(|i| (i as f32 * 0.3).sin()).collect();
+        let moments: Vec<_> = (0..18).map(|i| (format!("t = {i}"), &values[..])).collect();
+        for (name, shape) in
+            [("points", vec![2]), ("signals", vec![64]), ("images", vec![1, 8, 8]), ("wide", vec![3, 4, 8])]
+        {
+            let (svg, png) = (folder.join(format!("strip-{name}.svg")), folder.join(format!("strip-{name}.png")));
+            film_strip(&svg, Kind::of(&shape), &shape, &moments).unwrap();
+            film_strip(&png, Kind::of(&shape), &shape, &moments).unwrap();
+            assert!(std::fs::read_to_string(svg).unwrap().contains("t = 17"));
+            let picture = image::open(png).unwrap().to_rgb8();
+            let first = *picture.get_pixel(0, 0);
+            assert!(picture.pixels().any(|pixel| *pixel != first), "{name} is empty");
+        }
+        let refused = film_strip(&dir.path().join("strip.npy"), Kind::Points, &[2], &moments).unwrap_err().to_string();
+        assert!(refused.contains(".png or .svg"), "{refused}");
+    }
+}

@@ -1,0 +1,71 @@
+//! `langevin noise`: every kind on every sort of data, pictures, and what is refused.
+
+use crate::support::{Place, npy, sample_data};
+
+#[test]
+fn noise_is_added_in_the_units_of_the_data() {
+    let place = Place::new();
+    let digits = sample_data("digits8x8.npy");
+    for kind in ["gaussian:0.1", "uniform:0.3", "speckle:0.2", "salt_pepper:0.05:0.5", "poisson:30", "jpeg:20"] {
+        let said = place.ok(&format!("noise {digits} --kind {kind} --out noisy.npy"));
+        assert!(said.contains("1797 samples of shape [1, 8, 8], PSNR"), "{said}");
+        assert!(place.read("noisy-compare.svg").ends_with(b"</svg>\n"));
+        if kind != "jpeg:20" {
+            place.ok(&format!("noise ok.npy --kind {kind} --out ok.csv"));
+            place.ok(&format!("noise moons --kind {kind} --out moons.png"));
+        }
+    }
+    let said = place.ok(&format!("noise {digits} --kind salt_pepper --strength 0.2 --out noisy.svg"));
+    for words in ["10% of the values become 1 (salt", "10% become 0 (pepper", "chapter equates shot noise"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let report = place.ok(&format!("noise {digits} --kind poisson:255 --out noisy.npy --json"));
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((report["kind"].as_str(), report["shape"][0].as_u64()), (Some("poisson:255"), Some(1797)));
+    assert!(report["psnr"].as_f64().unwrap() > 20.0, "{report}");
+}
+
+#[test]
+fn noise_follows_the_seed() {
+    let place = Place::new();
+    let noisy = |seed: u32| {
+        place.ok(&format!("noise ok.npy --kind gaussian:0.1 --seed {seed} --out a.npy"));
+        place.read("a.npy")
+    };
+    assert_eq!(noisy(1), noisy(1));
+    assert_ne!(noisy(1), noisy(2));
+}
+
+#[test]
+fn the_forward_process_is_a_film_strip() {
+    let place = Place::new();
+    for (data, out) in [("ok.npy", "a.svg"), ("moons", "b.png"), (&sample_data("digits8x8.npy"), "c.svg")] {
+        let said = place.ok(&format!("noise {data} --steps 5 --schedule cosine --out {out}"));
+        assert!(said.contains("6 pictures from t = 0 to 1000") && said.contains("N(0, beta_t)"), "{said}");
+        assert!(place.read(out).len() > 1_000);
+    }
+}
+
+#[test]
+fn noise_that_means_nothing_is_refused() {
+    let place = Place::new();
+    place.write("flat.npy", npy("<f4", false, &[20, 8], &[0; 640]));
+    for (options, code, words) in [
+        ("ok.npy --kind shot:3 --out a.npy", 2, &["unknown noise \"shot\"", "poisson"][..]),
+        ("ok.npy --kind gaussian --out a.npy", 2, &["no strength", "gaussian:0.1"]),
+        ("ok.npy --kind gaussian:0.1 --strength 2 --out a.npy", 2, &["state the strength once"]),
+        ("ok.npy --kind gaussian:-1 --out a.npy", 2, &["-1", "0 or more"]),
+        ("ok.npy --kind jpeg:20 --out a.npy", 1, &["is for images", "[8]"]),
+        ("ok.npy --kind jpeg:0 --out a.npy", 2, &["1 to 100"]),
+        ("flat.npy --kind poisson:3 --steps 3 --out a.npy", 2, &["cannot be used with"]),
+        ("ok.npy --steps 3 --out a.npy", 2, &[".png or .svg"]),
+        ("ok.npy --steps 100 --out a.svg", 2, &["1 to 64"]),
+        ("ok.npy --steps 3 --schedule square --out a.svg", 2, &["unknown schedule", "cosine"]),
+        ("ok.npy --kind poisson:3 --out a.txt", 2, &[".npy, .csv"]),
+        ("missing.npy --kind poisson:3 --out a.npy", 1, &["no such file"]),
+    ] {
+        place.refused(&format!("noise {options}"), code, words);
+        assert!(!place.path("a.npy").exists(), "{options}");
+    }
+    place.ok("noise flat.npy --kind poisson:3 --out a.npy");
+}
