@@ -1,7 +1,9 @@
 //! From shader text to a kernel: shared parts, variants, and the bindings read back from the WGSL itself.
 //!
-//! A shader file is WGSL with four kinds of comment lines that [`Kernel`] obeys:
-//! `//#use NAME` puts a shared part here; `//#if FLAG`, `//#else`, `//#endif` keep or drop lines.
+//! A shader file is WGSL with some kinds of comment lines that [`Kernel`] obeys:
+//! `//#use NAME` puts a shared part here; `//#if FLAG`, `//#else`, `//#endif` keep or drop lines; the lines from
+//! `//#repeat NAME` to `//#end` stand there as often as [`Kernel::repeat`] says, with the number for `$NAME`, because
+//! drivers do not unroll the loops that naga writes.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -67,13 +69,15 @@ pub struct Kernel {
     pub groups: [u32; 3],
     flags: HashSet<&'static str>,
     parts: Vec<(&'static str, String)>,
+    repeats: Vec<(&'static str, usize)>,
 }
 
 impl Kernel {
     /// A kernel from the text of a shader file; `file` is its name in messages.
     pub fn new(file: &'static str, text: impl Into<Cow<'static, str>>, entry: &'static str) -> Self {
         let (constants, groups) = (Vec::new(), [1; 3]);
-        Self { file, text: text.into(), entry, constants, groups, flags: HashSet::new(), parts: Vec::new() }
+        let (flags, parts, repeats) = (HashSet::new(), Vec::new(), Vec::new());
+        Self { file, text: text.into(), entry, constants, groups, flags, parts, repeats }
     }
 
     fn constant(mut self, name: &'static str, value: f64, meaning: Meaning) -> Self {
@@ -107,6 +111,12 @@ impl Kernel {
     /// Provides generated text for `//#use name`.
     pub fn part(mut self, name: &'static str, text: String) -> Self {
         self.parts.push((name, text));
+        self
+    }
+
+    /// Writes the lines of `//#repeat name` `count` times.
+    pub fn repeat(mut self, name: &'static str, count: usize) -> Self {
+        self.repeats.push((name, count));
         self
     }
 
@@ -148,6 +158,8 @@ impl Kernel {
     fn expand(&self, text: &str, used: &mut HashSet<String>, out: &mut String) -> Result<()> {
         let fail = |message: String| Error::Shader(format!("{}: {message}", self.file));
         let mut keep: Vec<bool> = Vec::new();
+        // What is to be repeated: its name, how often, and its lines so far.
+        let mut body: Option<(String, usize, Vec<&str>)> = None;
         for line in text.lines() {
             let mut words = line.split_whitespace();
             match (words.next(), words.next()) {
@@ -160,6 +172,18 @@ impl Kernel {
                     keep.pop().ok_or_else(|| fail("#endif without #if".into()))?;
                 }
                 _ if keep.contains(&false) => {}
+                (Some("//#repeat"), Some(name)) => {
+                    let count = self.repeats.iter().find(|(n, _)| *n == name).map(|(_, count)| *count);
+                    let count = count.ok_or_else(|| fail(format!("no count for #repeat {name}")))?;
+                    body = Some((format!("${name}"), count, Vec::new()));
+                }
+                (Some("//#end"), _) => {
+                    let (name, count, lines) = body.take().ok_or_else(|| fail("#end without #repeat".into()))?;
+                    for i in 0..count {
+                        lines.iter().for_each(|line| *out += &(line.replace(&name, &i.to_string()) + "\n"));
+                    }
+                }
+                _ if body.is_some() => body.iter_mut().for_each(|(_, _, lines)| lines.push(line)),
                 (Some("//#use"), Some(name)) => {
                     if used.insert(name.to_string()) {
                         let part = self.find_part(name).ok_or_else(|| fail(format!("no shared part {name:?}")))?;
@@ -172,7 +196,11 @@ impl Kernel {
                 }
             }
         }
-        if keep.is_empty() { Ok(()) } else { Err(fail("#if without #endif".into())) }
+        match (keep.is_empty(), body) {
+            (true, None) => Ok(()),
+            (true, Some(_)) => Err(fail("#repeat without #end".into())),
+            (false, _) => Err(fail("#if without #endif".into())),
+        }
     }
 
     fn find_part(&self, name: &str) -> Option<String> {
@@ -236,6 +264,15 @@ mod tests {
         assert!(source.contains("2.0 * x") && !source.contains("#") && !source.contains("= x[0]"));
         let names: Vec<_> = bindings("t", &source, "run").unwrap().into_iter().map(|b| (b.name, b.writable)).collect();
         assert_eq!(names, [("x".to_string(), false), ("y".to_string(), true)]);
+    }
+
+    #[test]
+    fn repeated_lines_carry_their_number() {
+        let text = "//#repeat I\nlet a$I = b[$I];\n//#end\nlast";
+        let source = Kernel::new("t.wgsl", text, "run").repeat("I", 2).source().unwrap();
+        assert_eq!(source, "let a0 = b[0];\nlet a1 = b[1];\nlast\n");
+        assert!(Kernel::new("t.wgsl", text, "run").source().is_err());
+        assert!(Kernel::new("t.wgsl", "//#repeat I\nx", "run").repeat("I", 2).source().is_err());
     }
 
     #[test]

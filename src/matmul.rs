@@ -19,6 +19,28 @@ impl<'a, S> Matrix<'a, S> {
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
+    /// A matrix [rows, cols] inside `data`, with the steps from row to row and from column to column.
+    pub fn strided(data: &'a [S], [rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> Self {
+        let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
+        assert!(last < data.len(), "a [{rows}, {cols}] matrix up to element {last} of {}", data.len());
+        Self { data, rows, cols, row_stride, col_stride }
+    }
+
+    /// Some of its rows.
+    pub fn rows(self, start: usize, count: usize) -> Self {
+        assert!(start + count <= self.rows && count > 0, "rows {start} and {count} more of {}", self.rows);
+        Self { data: &self.data[start * self.row_stride..], rows: count, ..self }
+    }
+
+    /// An element.
+    #[inline(always)]
+    pub fn at(self, row: usize, col: usize) -> S
+    where
+        S: Copy,
+    {
+        self.data[row * self.row_stride + col * self.col_stride]
+    }
+
     /// The transpose, without a copy.
     pub fn t(self) -> Self {
         let Self { data, rows, cols, row_stride, col_stride } = self;

@@ -7,6 +7,7 @@
 mod activation;
 mod add;
 mod add_noise;
+mod attention;
 pub mod case;
 mod combine;
 mod concat;
@@ -32,6 +33,7 @@ mod ssim;
 pub use activation::{Activate, Activation};
 pub use add::Add;
 pub use add_noise::{AddNoise, Disturbance, LARGEST_RATE, poisson_table};
+pub use attention::{Attention, Channels};
 pub use combine::Combine;
 pub use concat::Concat;
 pub use dense::Dense;
@@ -260,6 +262,7 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
     list![
         activation,
         add,
+        attention,
         add_noise,
         combine,
         concat,
