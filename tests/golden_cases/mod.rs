@@ -5,6 +5,7 @@ mod forward;
 mod losses;
 mod models;
 mod noise;
+mod ops;
 mod optimizers;
 mod random;
 mod samplers;
@@ -49,6 +50,7 @@ pub fn compute(golden: &Golden, case: &Case, device: &Device, got: &mut Outputs)
         "forward" => forward::compute(case, device, got),
         "losses" => losses::compute(case, device, got),
         "noise" => noise::compute(case, device, got),
+        "ops" => ops::compute(case, device, got),
         "optimizers" => optimizers::compute(case, device, got),
         "samplers" => samplers::trajectory(golden, case, device, got),
         file if file.starts_with("model_") => models::compute(golden, case, device, got),
