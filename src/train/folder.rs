@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Checkpoint, Config, Trainer};
+use super::{Checkpoint, Config, Losses, Trainer};
 use crate::data::write_atomically;
 use crate::error::{Error, Result};
 use crate::plot;
@@ -26,6 +26,7 @@ const NEW: &str = "checkpoint.new.safetensors";
 const ROW: u32 = 10;
 /// The loop looks at the losses about this often.
 const REPORT: Duration = Duration::from_millis(250);
+/// The columns that every run has; those of the loss terms follow when there is more than one.
 const HEADER: &str = "step,loss,lr,samples_per_second";
 
 impl RunFolder {
@@ -161,9 +162,9 @@ impl RunFolder {
         text.lines().filter(|row| step_of(row).is_some_and(|s| s <= step)).map(str::to_string).collect()
     }
 
-    fn write_metrics(&self, rows: &[String]) -> Result<()> {
+    fn write_metrics(&self, header: &str, rows: &[String]) -> Result<()> {
         write_atomically(&self.file("metrics.csv"), |f| {
-            writeln!(f, "{HEADER}")?;
+            writeln!(f, "{header}")?;
             rows.iter().try_for_each(|row| writeln!(f, "{row}"))
         })?;
         let losses: Vec<(u64, f64)> = rows
@@ -216,7 +217,7 @@ pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(
 fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
     let config = trainer.config().clone();
     let mut rows = folder.rows_until(trainer.step());
-    let mut pending: Vec<f64> = Vec::new();
+    let mut pending: Vec<Losses> = Vec::new();
     let (start, first) = (Instant::now(), trainer.step());
     let mut chunk = 1;
     let mut stop = Stop::Done;
@@ -225,27 +226,28 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
         let step = trainer.step();
         let to_checkpoint = config.checkpoint_every - step % config.checkpoint_every;
         let n = chunk.min(config.steps - step).min(to_checkpoint);
-        let losses = trainer.advance(n)?;
-        for (i, loss) in losses.iter().enumerate() {
-            pending.push(*loss);
+        let losses = trainer.advance_by_term(n)?;
+        let loss = mean(losses.iter().map(|l| l.total));
+        for (i, losses) in losses.into_iter().enumerate() {
+            pending.push(losses);
             let done = step + i as u32 + 1;
             if done.is_multiple_of(ROW) || done == config.steps {
                 let speed = (done - first) as f64 * trainer.batch() as f64 / start.elapsed().as_secs_f64();
-                rows.push(row(done, mean(&pending), config.lr * config.decay.factor(done - 1), speed));
+                rows.push(row(done, &pending, config.lr * config.decay.factor(done - 1), speed));
                 pending.clear();
             }
         }
         let per_step = began.elapsed().as_secs_f64() / n as f64;
         chunk = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * chunk).min(1_000);
         let steps_per_second = (trainer.step() - first) as f64 / start.elapsed().as_secs_f64();
-        let progress = Progress { step: trainer.step(), steps: config.steps, loss: mean(&losses), steps_per_second };
+        let progress = Progress { step: trainer.step(), steps: config.steps, loss, steps_per_second };
         if !observe(progress) {
             stop = Stop::Asked;
         }
         let due = trainer.step().is_multiple_of(config.checkpoint_every) || trainer.step() == config.steps;
         if due || stop == Stop::Asked {
             let checkpoint = trainer.checkpoint()?;
-            folder.write_metrics(&rows)?;
+            folder.write_metrics(&header(trainer), &rows)?;
             folder.write_checkpoint(&checkpoint)?;
         }
     }
@@ -275,12 +277,39 @@ fn explain(folder: &RunFolder, e: Error) -> Error {
     }
 }
 
-fn row(step: u32, loss: f64, lr: f64, speed: f64) -> String {
+/// The first row of `metrics.csv`.
+fn header(trainer: &Trainer) -> String {
+    let terms = trainer.terms();
+    let columns = if terms.len() > 1 { terms } else { vec![] };
+    columns.into_iter().fold(HEADER.to_string(), |header, term| header + "," + term)
+}
+
+/// A row with the means of some steps' losses.
+fn row(step: u32, losses: &[Losses], lr: f64, speed: f64) -> String {
     let mut row = String::new();
+    let loss = mean(losses.iter().map(|l| l.total));
     write!(row, "{step},{loss:.6e},{lr:.6e},{speed:.1}").expect("writing to a string");
+    let terms = losses.first().map_or(0, |l| l.terms.len());
+    for term in (0..terms).filter(|_| terms > 1) {
+        write!(row, ",{:.6e}", mean(losses.iter().map(|l| l.terms[term]))).expect("writing to a string");
+    }
     row
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let n = values.len().max(1);
+    values.sum::<f64>() / n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_have_columns_when_there_are_several() {
+        let losses = |total, terms: &[f64]| Losses { total, terms: terms.to_vec() };
+        assert_eq!(row(10, &[losses(1.0, &[1.0]), losses(3.0, &[3.0])], 0.5, 7.0), "10,2.000000e0,5.000000e-1,7.0");
+        let two = [losses(1.0, &[0.5, 5.0]), losses(2.0, &[1.5, 5.0])];
+        assert_eq!(row(9, &two, 1.0, 7.0), "9,1.500000e0,1.000000e0,7.0,1.000000e0,5.000000e0");
+    }
 }

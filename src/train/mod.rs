@@ -3,9 +3,13 @@
 mod checkpoint;
 mod config;
 mod folder;
+mod objective;
+mod program;
+mod terms;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, TensorData};
 pub use config::{Config, Facts, Normalise};
 pub use folder::{Progress, RunFolder, Stop, train};
+pub use program::Losses;
 pub use trainer::Trainer;

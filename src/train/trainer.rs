@@ -1,10 +1,11 @@
 //! One training step as a compiled program.
 
+use super::program::{self, Losses, StepVars};
 use super::{Checkpoint, Config};
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, HISTORY, Slab, Var};
+use crate::graph::{Graph, HISTORY, Slab};
 use crate::run::Run;
 
 /// A training step on a device: batch, noise, network, loss, reverse pass and optimizer.
@@ -13,7 +14,7 @@ pub struct Trainer {
     config: Config,
     batch: usize,
     run: Run,
-    loss: Var,
+    vars: StepVars,
 }
 
 impl Trainer {
@@ -25,24 +26,14 @@ impl Trainer {
         config.check()?;
         let facts = config.measure(data)?;
         let batch = config.batch_for(data.len())?;
-        let width = data.sample_len();
         let mut g = Graph::seeded(config.seed);
-        g.train();
-        let rows = g.dataset("data", [data.len(), width])?;
-        let network = config.model.build(&mut g, &data.shape)?;
-        let encoding = network.joined_encoding();
-        let noised = g.noisy_batch(&rows, batch, &config.noise_schedule()?, config.prediction, encoding)?;
-        let prediction = match encoding {
-            Some(_) => network.forward_joined(&mut g, noised.x_t)?,
-            None => network.forward(&mut g, noised.x_t, noised.t)?,
-        };
-        let loss = g.mse(prediction, noised.target)?;
-        g.minimize(loss, config.optimizer()?)?;
+        let rows = g.dataset("data", [data.len(), data.sample_len()])?;
+        let vars = program::step(&mut g, config, &rows, &data.shape, batch)?;
         let mut run = device.compile(&g)?;
         run.seed(config.seed);
         run.write("data", &facts.normalisation.apply(&data.values))?;
         let config = Config { facts: Some(facts), ..config.clone() };
-        Ok(Self { config, batch, run, loss })
+        Ok(Self { config, batch, run, vars })
     }
 
     /// The settings, with the facts about the data.
@@ -65,18 +56,31 @@ impl Trainer {
         self.run.step()
     }
 
+    /// The names of the loss terms.
+    pub fn terms(&self) -> Vec<&str> {
+        self.vars.terms.iter().map(|term| term.name.as_str()).collect()
+    }
+
+    /// Runs `n` steps (at most [`HISTORY`]) and gives their losses, the weighted sums of their terms.
+    ///
+    /// # Errors
+    /// As [`Trainer::advance_by_term`].
+    pub fn advance(&mut self, n: u32) -> Result<Vec<f64>> {
+        Ok(self.advance_by_term(n)?.into_iter().map(|losses| losses.total).collect())
+    }
+
     /// Runs `n` steps (at most [`HISTORY`]) and gives their losses.
     ///
     /// # Errors
     /// [`Error::NonFinite`] with the step and the tensor when a loss is NaN or infinite.
-    pub fn advance(&mut self, n: u32) -> Result<Vec<f64>> {
+    pub fn advance_by_term(&mut self, n: u32) -> Result<Vec<Losses>> {
         let n = n.min(HISTORY as u32);
         let first = self.run.step();
         self.run.steps(n)?;
-        let losses = self.run.history(self.loss, n as usize)?;
-        match losses.iter().position(|l| !l.is_finite()) {
+        let losses = self.vars.losses(&self.run, n as usize)?;
+        match losses.iter().position(|l| !l.total.is_finite()) {
             None => Ok(losses),
-            Some(i) => Err(self.non_finite(first + i as u32 + 1, losses[i])),
+            Some(i) => Err(self.non_finite(first + i as u32 + 1, losses[i].total)),
         }
     }
 
