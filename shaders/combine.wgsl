@@ -1,6 +1,8 @@
-// y = p_t a + q_t b. One invocation per element.
+// y = p_t a + q_t b, or of one of the two terms alone its factor times d. One invocation per element.
 //#use items
 override B: u32; override D: u32; override T: u32;
+fn row_of(time: f32) -> u32 { return min(u32(max(time, 0.0) + 0.5), T - 1u); }
+//#if FORWARD
 @group(0) @binding(0) var<storage, read> a: array<f32>;  // [B, D]
 @group(0) @binding(1) var<storage, read> b: array<f32>;  // [B, D]
 @group(0) @binding(2) var<storage, read> t: array<f32>;  // [B]
@@ -12,6 +14,20 @@ fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
            @builtin(local_invocation_index) lane: u32) {
   let i = item(wid, nwg, lane);
   if (i >= B * D) { return; }
-  let at = min(u32(max(t[i / D], 0.0) + 0.5), T - 1u);
+  let at = row_of(t[i / D]);
   y[i] = table[2u * at] * a[i] + table[2u * at + 1u] * b[i];
 }
+//#else
+override TERM: u32;
+@group(0) @binding(0) var<storage, read> dy: array<f32>;  // [B, D]
+@group(0) @binding(1) var<storage, read> t: array<f32>;  // [B]
+@group(0) @binding(2) var<storage, read> table: array<f32>;  // [T, 2]
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;  // [B, D]
+
+@compute @workgroup_size(WG)
+fn term(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = item(wid, nwg, lane);
+  if (i < B * D) { dx[i] = table[2u * row_of(t[i / D]) + TERM] * dy[i]; }
+}
+//#endif

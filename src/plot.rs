@@ -30,26 +30,45 @@ const GENERATED: RGBColor = RGBColor(196, 106, 58);
 const MOST_POINTS: usize = 5000;
 const SHEET_PIXELS: usize = 4096;
 
-/// Draws `loss.svg`: the losses as they came, faint, and their moving mean, over the step on a logarithmic axis.
-/// `losses` are (step, loss) in the order of the steps; those that are not finite and positive are left out.
-pub fn loss_curve(path: &Path, losses: &[(u64, f64)]) -> Result<()> {
-    let kept: Vec<(f64, f64)> = losses
-        .iter()
-        .filter(|(_, loss)| loss.is_finite() && *loss > 0.0)
-        .map(|&(step, loss)| (step as f64, loss.log10()))
-        .collect();
-    let (first, last) = (kept.first().map_or(0.0, |p| p.0), kept.last().map_or(1.0, |p| p.0));
-    let y = span(kept.iter().map(|p| p.1), 0.05).unwrap_or((-2.0, 0.0));
+/// Colours of curves, the first for the total.
+const CURVES: [RGBColor; 6] =
+    [REAL, GENERATED, RGBColor(74, 137, 92), RGBColor(139, 92, 152), RGBColor(150, 130, 50), RGBColor(70, 150, 160)];
+
+/// A named quantity over the steps: (step, value) in their order.
+pub type Curve<'a> = (&'a str, Vec<(u64, f64)>);
+
+/// Draws `loss.svg`: each curve as its values came, faint, and their moving mean, over the step on a logarithmic axis;
+/// several curves get a legend. Values that are not finite and positive are left out.
+pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
+    let kept = |points: &[(u64, f64)]| -> Vec<(f64, f64)> {
+        let drawn = points.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0);
+        drawn.map(|&(step, loss)| (step as f64, loss.log10())).collect()
+    };
+    let curves: Vec<(&str, Vec<(f64, f64)>)> = curves.iter().map(|(name, points)| (*name, kept(points))).collect();
+    let steps = || curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.0));
+    let first = steps().fold(f64::INFINITY, f64::min);
+    let (first, last) = if first.is_finite() { (first, steps().fold(0.0, f64::max)) } else { (0.0, 1.0) };
+    let y = span(curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.1)), 0.05).unwrap_or((-2.0, 0.0));
     let view = View { frame: Frame::new(64.0, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
     let text = svg(764.0, 410.0, |canvas| {
         axes(canvas, &view, &log_ticks(y), &count_ticks(view.x))?;
         canvas.text("loss", (20.0, 10.0), 13.0, (HPos::Left, VPos::Top))?;
         canvas.text("step", (404.0, 386.0), 13.0, (HPos::Center, VPos::Top))?;
-        canvas.line(envelope(&kept, 700).into_iter().map(|p| view.at(p)), REAL.mix(0.3), 1.0)?;
-        if let [only] = kept[..] {
-            canvas.dot(view.at(only), REAL.mix(1.0), 3.0)?;
+        // The first curve lies above the others.
+        for (i, (name, points)) in curves.iter().enumerate().rev() {
+            let colour = CURVES[i % CURVES.len()];
+            canvas.line(envelope(points, 700).into_iter().map(|p| view.at(p)), colour.mix(0.3), 1.0)?;
+            if let [only] = points[..] {
+                canvas.dot(view.at(only), colour.mix(1.0), 3.0)?;
+            }
+            canvas.line(envelope(&moving_mean(points), 700).into_iter().map(|p| view.at(p)), colour.mix(1.0), 2.0)?;
+            if curves.len() > 1 {
+                let at = 50.0 + 17.0 * i as f64;
+                canvas.line([(620.0, at), (644.0, at)], colour.mix(1.0), 2.0)?;
+                canvas.text(name, (650.0, at), 12.0, (HPos::Left, VPos::Center))?;
+            }
         }
-        canvas.line(envelope(&moving_mean(&kept), 700).into_iter().map(|p| view.at(p)), REAL.mix(1.0), 2.0)
+        Ok(())
     })?;
     write_text(path, &text)
 }
@@ -545,10 +564,13 @@ mod tests {
             ("loss-one.svg", vec![(0, 0.7)]),
             ("loss-none.svg", vec![(0, f64::NAN), (1, 0.0), (2, f64::INFINITY)]),
         ] {
-            let svg = text(drawn(name, |path| loss_curve(path, &losses)));
+            let svg = text(drawn(name, |path| loss_curve(path, &[("loss", losses.clone())])));
             assert!(svg.contains("loss") && svg.contains("step") && !svg.contains("NaN"), "{name}");
             assert!(svg.len() < 100_000, "{name}: {} bytes", svg.len());
         }
+        let terms = [("loss", noisy(3000, 0.3)), ("l1", noisy(3000, 0.2)), ("ssim", noisy(3000, 0.1))];
+        let svg = text(drawn("loss-terms.svg", |path| loss_curve(path, &terms)));
+        assert!(svg.contains(">\nl1\n<") && svg.contains(">\nssim\n<"));
     }
 
     #[test]

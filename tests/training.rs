@@ -56,6 +56,35 @@ fn first_gradients_of_whole_models_match_the_reference() {
     }
 }
 
+/// Several terms, steps weighted, and SSIM on the estimate of x0, for whatever the network predicts.
+#[test]
+fn mixes_of_losses_match_the_reference() {
+    let wave = |i: usize| ((i % 169) as f32 * 0.21).sin() + ((i / 169) as f32 * 1.3).cos();
+    let images = Dataset::new("test", [1, 13, 13], (0..60 * 169).map(wave).collect()).unwrap();
+    for (model, prediction) in
+        [("mlp", Prediction::V), ("chapter", Prediction::Epsilon), ("mlp", Prediction::X0), ("chapter", Prediction::V)]
+    {
+        let (loss, weighting) = ("l1:0.5,ssim:0.2,mse".parse().unwrap(), "min_snr:5".parse().unwrap());
+        let config = Config { prediction, loss, weighting, ..small(model) };
+        let trainer = |device: &Device| Trainer::new(device, &config, &images).unwrap();
+        let mut reference = trainer(&Device::reference());
+        assert_eq!(reference.terms(), ["l1", "ssim", "mse"]);
+        let want = reference.advance_by_term(10).unwrap();
+        let first = &want[0];
+        let sum = 0.5 * first.terms[0] + 0.2 * first.terms[1] + first.terms[2];
+        assert!((first.total - sum).abs() < 1e-12 && first.terms[1] > 0.0, "{first:?}");
+        for device in devices() {
+            let got = trainer(&device).advance_by_term(10).unwrap();
+            for (g, w) in got.iter().zip(&want) {
+                assert!(
+                    (g.total - w.total).abs() <= 2e-5 * w.total,
+                    "{model} {prediction} on {device}: {got:?} {want:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn ten_losses_match_the_reference() {
     for model in ["mlp", "chapter"] {

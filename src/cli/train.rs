@@ -11,9 +11,9 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use langevin::data::{Dataset, Kind};
-use langevin::diffusion::Prediction;
+use langevin::diffusion::{Prediction, Weighting};
 use langevin::sample::{Sampling, sample};
-use langevin::train::{Config, Progress, RunFolder, Stop, Trainer, train};
+use langevin::train::{Config, LossMix, Progress, RunFolder, Stop, Trainer, train};
 use langevin::{Device, Error, plot};
 use serde_json::json;
 
@@ -48,6 +48,12 @@ pub struct TrainArgs {
     /// What the network predicts: epsilon, x0 or v
     #[arg(long)]
     prediction: Option<Prediction>,
+    /// mse, mse_document, l1, huber, ssim, or several with weights: l1:1,ssim:0.1
+    #[arg(long)]
+    loss: Option<LossMix>,
+    /// Weight of each step: none, snr, snr_plus_one, truncated_snr, min_snr:GAMMA or p2:GAMMA
+    #[arg(long)]
+    weighting: Option<Weighting>,
     /// sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw
     #[arg(long)]
     optimizer: Option<String>,
@@ -111,13 +117,20 @@ fn settings(args: &TrainArgs) -> langevin::Result<Config> {
     if args.batch == Some(0) {
         return Err(Error::Setting("a batch of 0 samples; use --batch 1 or more".into()));
     }
+    choose(&mut config, args);
+    Ok(config)
+}
+
+/// The options that a run keeps to its end.
+fn choose(config: &mut Config, args: &TrainArgs) {
     set(&mut config.batch, &args.batch);
     set(&mut config.lr, &args.lr);
     set(&mut config.schedule, &args.schedule);
     set(&mut config.prediction, &args.prediction);
+    set(&mut config.loss, &args.loss);
+    set(&mut config.weighting, &args.weighting);
     set(&mut config.optimizer, &args.optimizer);
     set(&mut config.seed, &args.common.seed);
-    Ok(config)
 }
 
 fn set<T: Clone>(setting: &mut T, option: &Option<T>) {
@@ -132,13 +145,7 @@ fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let checkpoint = folder.checkpoint()?;
     let mut wanted = checkpoint.config.clone();
     set(&mut wanted.model.name, &args.model);
-    let asked = (&args.batch, &args.lr, &args.schedule, &args.prediction, &args.optimizer, &args.common.seed);
-    set(&mut wanted.batch, asked.0);
-    set(&mut wanted.lr, asked.1);
-    set(&mut wanted.schedule, asked.2);
-    set(&mut wanted.prediction, asked.3);
-    set(&mut wanted.optimizer, asked.4);
-    set(&mut wanted.seed, asked.5);
+    choose(&mut wanted, args);
     if wanted != checkpoint.config || args.config.is_some() {
         let text = "a run is continued with the settings it began with; with --resume only --steps, --device and the \
                     place of the data may be given. Start a new run in another --out for other settings";
@@ -171,6 +178,9 @@ fn describe(trainer: &Trainer, json: bool) {
     say!("normalisation: (x - {:?}) / {:?}, then within +-{:.2}", n.shift, n.scale, n.bound);
     let parameters = grouped(trainer.run().graph().parameter_count());
     say!("model: {}, {parameters} parameters, predicts {}", config.model.name, config.prediction);
+    if (&config.loss, config.weighting) != (&LossMix::default(), Weighting::None) {
+        say!("loss: {}; weighting of the steps: {}", config.loss, config.weighting);
+    }
     if let Ok(schedule) = config.noise_schedule() {
         say!("noise schedule: {schedule}");
     }

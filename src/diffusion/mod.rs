@@ -3,7 +3,9 @@
 mod edm;
 mod sampler;
 mod schedule;
+mod weighting;
 
 pub use edm::*;
 pub use sampler::*;
 pub use schedule::*;
+pub use weighting::*;

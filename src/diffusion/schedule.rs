@@ -221,6 +221,23 @@ impl Schedule {
         self.alpha_bar.iter().map(|a| [a.sqrt(), (1.0 - a).sqrt()]).collect()
     }
 
+    /// Rows (p, q) with x0 = p x_t + q m for what the network predicts, m: (1, -s) / a for epsilon, (a, -s) for v and
+    /// (0, 1) for x0, with a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar).
+    ///
+    /// # Errors
+    /// When x0 does not follow from epsilon, because nothing of it is left at the last step.
+    pub fn x0_table(&self, prediction: Prediction) -> Result<Vec<[f64; 2]>> {
+        let row = |(t, [a, s]): (usize, [f64; 2])| match prediction {
+            Prediction::Epsilon if a == 0.0 => Err(Error::setting(format!(
+                "x0 does not follow from epsilon at step {t}, where nothing of x0 is left; predict v or x0"
+            ))),
+            Prediction::Epsilon => Ok([1.0 / a, -s / a]),
+            Prediction::V => Ok([a, -s]),
+            Prediction::X0 => Ok([0.0, 1.0]),
+        };
+        self.noise_table().into_iter().enumerate().map(row).collect()
+    }
+
     fn from_betas(kind: &'static str, betas: Vec<f64>) -> Result<Self> {
         check_steps(betas.len())?;
         let last = betas.len() - 1;

@@ -81,7 +81,8 @@ pub struct Case {
     step: u32,
     tolerance: Tolerance,
     first: Option<Tolerance>,
-    gradient: bool,
+    /// Inputs from the first on by which its reverse rule is checked.
+    gradient: usize,
 }
 
 impl Case {
@@ -89,7 +90,7 @@ impl Case {
     pub fn new(op: impl Op) -> Self {
         let (inputs, updates) = (Vec::new(), Vec::new());
         let tolerance = Tolerance::Exact;
-        Self { op: Arc::new(op), inputs, updates, seed: 0, step: 0, tolerance, first: None, gradient: false }
+        Self { op: Arc::new(op), inputs, updates, seed: 0, step: 0, tolerance, first: None, gradient: 0 }
     }
 
     /// An input of both signs, in (-1, 1) and away from 0, where kinks are.
@@ -143,8 +144,13 @@ impl Case {
     }
 
     /// Its reverse rule is checked by central differences too.
-    pub fn gradient(mut self) -> Self {
-        self.gradient = true;
+    pub fn gradient(self) -> Self {
+        self.gradient_by(usize::MAX)
+    }
+
+    /// [`Case::gradient`], by the first `inputs` only: the others are tables and the like.
+    pub fn gradient_by(mut self, inputs: usize) -> Self {
+        self.gradient = inputs;
         self
     }
 
@@ -175,7 +181,7 @@ impl Case {
 
     /// Whether [`check_gradient`] applies.
     pub fn has_gradient(&self) -> bool {
-        self.gradient
+        self.gradient > 0
     }
 
     fn graph(&self) -> Result<(Graph, Vec<Var>, Vec<Var>)> {
@@ -352,7 +358,8 @@ pub fn check_gradient(case: &Case) -> Result<Report> {
     // Only the first output carries the loss: others are by-products such as saved statistics.
     let y = outputs[0];
     let d = g.constant(g.shape(y).to_vec(), weights(g.spec(y).len()))?;
-    let floats: Vec<Var> = inputs.iter().copied().filter(|v| g.spec(*v).dtype == DType::F32).collect();
+    let floats = inputs.iter().copied().take(case.gradient).filter(|v| g.spec(*v).dtype == DType::F32);
+    let floats: Vec<Var> = floats.collect();
     let gradients = g.backward_from(&[(y, d)], &floats)?;
     let device = Device::reference();
     for &x in &floats {

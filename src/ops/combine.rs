@@ -3,7 +3,7 @@
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
-use crate::graph::Spec;
+use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
 use crate::par;
 use crate::scalar::Scalar;
@@ -12,6 +12,7 @@ use crate::scalar::Scalar;
 ///
 /// *Shapes*: a, b and y [B, ...], t \[B\], table [T, 2]. *Units*: t in steps; the nearest row of the table is taken.
 /// With (sqrt(alpha_bar), sqrt(1 - alpha_bar)) it is x_t from x0 and eps (Ho et al. 2020, eq. 4).
+/// *Gradient*: da = p_t dy, db = q_t dy; none for t and table.
 #[derive(Clone, Copy, Debug)]
 pub struct Combine;
 
@@ -29,30 +30,88 @@ impl Op for Combine {
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
-        let (b, d) = specs.inputs[0].rows();
-        let t = specs.inputs[3].rows().0;
-        Kernel::new("combine.wgsl", include_str!("../../shaders/combine.wgsl"), "combine")
-            .dim("B", b)
-            .dim("D", d)
-            .dim("T", t)
-            .over(b * d)
+        kernel("combine", specs).flag("FORWARD", true)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (a, b, t, table, y) = (io.input(0), io.input(1), io.input(2), io.input(3), io.output(0));
-        let last = table.len() / 2 - 1;
         par::rows(y, d, |row, y| {
-            let at = (t[row].f64().round().max(0.0) as usize).min(last);
+            let at = row_of(t[row], table);
             for i in 0..d {
                 y[i] = table[2 * at] * a[row * d + i] + table[2 * at + 1] * b[row * d + i];
             }
         });
     }
+
+    fn reverse(&self, r: &mut Reverse) -> Result<()> {
+        let Some(dy) = r.d(0) else { return Ok(()) };
+        for i in 0..2 {
+            if r.wants(i) {
+                let (t, table) = (r.input(2), r.input(3));
+                let dx = r.graph.apply(CombineTerm { term: i }, &[dy, t, table])?[0];
+                r.give(i, dx);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// dx = (p_t or q_t) dy, the gradient of one of the two terms: dy and dx [B, ...], t \[B\], table [T, 2].
+#[derive(Clone, Copy, Debug)]
+struct CombineTerm {
+    /// 0 for p, 1 for q.
+    term: usize,
+}
+
+impl Op for CombineTerm {
+    fn name(&self) -> &'static str {
+        "combine_term"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("combine_term", inputs, 3)?;
+        expect_shape("combine_term", "t", &inputs[1], &[inputs[0].rows().0])?;
+        expect_shape("combine_term", "table", &inputs[2], &[inputs[2].rows().0, 2])?;
+        Ok(vec![Spec::f32(inputs[0].shape.clone())])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        kernel("term", specs).hyper("TERM", self.term as f64)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (_, d) = io.specs.inputs[0].rows();
+        let (dy, t, table, dx) = (io.input(0), io.input(1), io.input(2), io.output(0));
+        par::rows(dx, d, |row, dx| {
+            let factor = table[2 * row_of(t[row], table) + self.term];
+            dx.iter_mut().zip(&dy[row * d..]).for_each(|(dx, dy)| *dx = factor * *dy);
+        });
+    }
+}
+
+/// The row of the table that is nearest to t.
+fn row_of<S: Scalar>(t: S, table: &[S]) -> usize {
+    (t.f64().round().max(0.0) as usize).min(table.len() / 2 - 1)
+}
+
+fn kernel(entry: &'static str, specs: &Specs) -> Kernel {
+    let (b, d) = specs.inputs[0].rows();
+    let t = specs.inputs.last().expect("the table is the last input").rows().0;
+    Kernel::new("combine.wgsl", include_str!("../../shaders/combine.wgsl"), entry)
+        .dim("B", b)
+        .dim("D", d)
+        .dim("T", t)
+        .over(b * d)
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let t = vec![0.0, 3.0, 49.0, 48.9, 7.0, 1.0, 2.0];
-    let case = Case::new(Combine).input([7, 11]).input([7, 11]).values([7], t).input([50, 2]);
-    vec![case.tolerance(Tolerance::absolute(4.0))]
+    let case = Case::new(Combine).input([7, 11]).input([7, 11]).values([7], t.clone()).input([50, 2]);
+    let mut cases = vec![case.tolerance(Tolerance::absolute(4.0)).gradient_by(2)];
+    for term in [0, 1] {
+        let case = Case::new(CombineTerm { term }).input([7, 3, 4]).values([7], t.clone()).input([50, 2]);
+        cases.push(case.tolerance(Tolerance::absolute(2.0)));
+    }
+    cases
 }

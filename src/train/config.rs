@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::LossMix;
 use crate::data::{Dataset, Kind, Normalisation};
-use crate::diffusion::{Prediction, Schedule};
+use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::nn::Model;
 use crate::ops::{Decay, Optimizer};
@@ -36,6 +37,10 @@ pub struct Config {
     pub diffusion_steps: usize,
     /// What the network predicts.
     pub prediction: Prediction,
+    /// What is minimized: one loss or several with weights.
+    pub loss: LossMix,
+    /// How much the error at each step counts.
+    pub weighting: Weighting,
     /// How data is brought to the network's units.
     pub normalise: Normalise,
     /// Steps between checkpoints.
@@ -92,6 +97,8 @@ impl Default for Config {
             schedule: "linear".into(),
             diffusion_steps: 1_000,
             prediction: Prediction::V,
+            loss: LossMix::default(),
+            weighting: Weighting::None,
             normalise: Normalise::Standard,
             checkpoint_every: 1_000,
             decay: Decay::InverseSqrt { hold: 1_000 },
@@ -187,7 +194,11 @@ impl Config {
         }
         self.check_size()?;
         self.optimizer()?;
-        self.noise_schedule()?;
+        let schedule = self.noise_schedule()?;
+        self.weighting.table(&schedule, self.prediction)?;
+        if self.loss.on_x0() {
+            schedule.x0_table(self.prediction)?;
+        }
         Ok(())
     }
 
@@ -272,6 +283,9 @@ mod tests {
     fn toml_round_trip_and_partial_files() {
         let config = Config { seed: 9, decay: Decay::Cosine { warmup: 5, total: 50 }, ..Config::default() };
         assert_eq!(Config::parse(&config.to_toml(), None).unwrap(), config);
+        let stated = "loss = \"l1:1,ssim:0.1\"\nweighting = \"min_snr\"";
+        let config = Config::parse(stated, None).unwrap();
+        assert_eq!((config.loss.to_string(), config.weighting.to_string()), ("l1,ssim:0.1".into(), "min_snr:5".into()));
         let partial = Config::parse("lr = 0.5\n[model]\nname = \"chapter\"\nwidth = 7", None).unwrap();
         assert_eq!((partial.lr, partial.model.width, partial.prediction), (0.5, 7, Prediction::Epsilon));
         let other = Config::parse("[model]\nname = \"chapter\"\nwidth = 7", Some("mlp")).unwrap();
@@ -283,6 +297,8 @@ mod tests {
         for (text, cause) in [
             ("learning_rate = 1", "unknown field `learning_rate`"),
             ("lr = \"fast\"", "in `lr`"),
+            ("loss = \"nope\"", "there are: mse"),
+            ("weighting = \"min_snr:-5\"", "gamma is \"-5\""),
             ("[model]\nname = \"nope\"", "there are: mlp, chapter"),
             ("[model]\nwidth = -4", "in `model.width`"),
             ("steps = 1\nlr = = 2", "line 2 is not TOML"),

@@ -167,14 +167,15 @@ impl RunFolder {
             writeln!(f, "{header}")?;
             rows.iter().try_for_each(|row| writeln!(f, "{row}"))
         })?;
-        let losses: Vec<(u64, f64)> = rows
-            .iter()
-            .filter_map(|row| {
-                let mut cells = row.split(',');
-                Some((cells.next()?.parse().ok()?, cells.next()?.parse().ok()?))
-            })
-            .collect();
-        if losses.len() > 1 { plot::loss_curve(&self.file("loss.svg"), &losses) } else { Ok(()) }
+        // The loss and, beyond the columns that every run has, its terms.
+        let terms = header.split(',').enumerate().skip(HEADER.split(',').count());
+        let point = |row: &str, i: usize| {
+            let cell = |i: usize| row.split(',').nth(i);
+            Some((cell(0)?.parse().ok()?, cell(i)?.parse().ok()?))
+        };
+        let curve = |(i, name)| (name, rows.iter().filter_map(|row| point(row, i)).collect());
+        let curves: Vec<plot::Curve> = std::iter::once((1, "loss")).chain(terms).map(curve).collect();
+        if rows.len() > 1 { plot::loss_curve(&self.file("loss.svg"), &curves) } else { Ok(()) }
     }
 }
 

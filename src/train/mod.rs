@@ -12,4 +12,5 @@ pub use checkpoint::{Checkpoint, TensorData};
 pub use config::{Config, Facts, Normalise};
 pub use folder::{Progress, RunFolder, Stop, train};
 pub use program::Losses;
+pub use terms::{Compared, LossKind, LossMix, Steps, Term, Weighted};
 pub use trainer::Trainer;

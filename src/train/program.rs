@@ -3,7 +3,7 @@
 
 use super::Config;
 use super::objective::example;
-use super::terms::{Term, terms};
+use super::terms::Term;
 use crate::error::Result;
 use crate::graph::{Data, Graph, HISTORY};
 use crate::run::Run;
@@ -24,17 +24,25 @@ pub struct Losses {
     pub terms: Vec<f64>,
 }
 
-/// Adds a training step on batches of `data`: n samples of `shape`, laid out as the rows of a table.
+/// Adds a training step on batches of `data`: n samples of `shape`, laid out as the rows of a table, with `range` between
+/// their smallest and largest value.
 ///
 /// # Errors
 /// When a setting does not fit the data.
-pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, shape: &[usize], batch: usize) -> Result<StepVars> {
+pub(crate) fn step(
+    g: &mut Graph,
+    config: &Config,
+    data: &Data,
+    shape: &[usize],
+    range: f64,
+    batch: usize,
+) -> Result<StepVars> {
     g.train();
     let network = config.model.build(g, shape)?;
     let example = example(g, config, network.as_ref(), data, batch)?;
-    let terms = terms(g, config, &example)?;
-    let losses: Vec<_> = terms.iter().map(|term| term.value).collect();
-    g.backward(&losses, &[])?;
+    let schedule = config.noise_schedule()?;
+    let terms = config.loss.add_to(g, &example.compared(config, &schedule, shape, range))?;
+    g.backward(&Term::scalars(&terms), &[])?;
     g.optimize(config.optimizer()?)?;
     Ok(StepVars { terms })
 }
@@ -46,7 +54,7 @@ impl StepVars {
     /// When there were fewer steps.
     pub fn losses(&self, run: &Run, n: usize) -> Result<Vec<Losses>> {
         debug_assert!(n <= HISTORY);
-        let histories = self.terms.iter().map(|term| run.history(term.value, n)).collect::<Result<Vec<_>>>()?;
+        let histories = self.terms.iter().map(|term| term.history(run, n)).collect::<Result<Vec<_>>>()?;
         let at = |i: usize| {
             let terms: Vec<f64> = histories.iter().map(|history| history[i]).collect();
             Losses { total: self.terms.iter().zip(&terms).map(|(term, value)| term.weight * value).sum(), terms }

@@ -1,26 +1,355 @@
-//! The loss terms: what a wrong prediction costs. The loss is their weighted sum.
+//! The loss terms: what a wrong prediction costs, by name. The loss is their weighted sum.
 
-use super::Config;
-use super::objective::Example;
-use crate::error::Result;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::diffusion::{Prediction, Schedule, Weighting};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
+use crate::ops::{Average, Combine, Factors, Measure, PointLoss, Ssim};
+use crate::run::Run;
 
-/// One term of the loss.
-#[derive(Clone, Debug)]
-pub(crate) struct Term {
-    /// Its column in `metrics.csv`.
-    pub name: String,
-    /// Its factor in the loss; `value` leaves it out, its gradient has it.
+/// Losses that are minimized together, such as `mse` or `l1:1,ssim:0.1`: NAME, NAME:WEIGHT or NAME:WEIGHT:DETAIL, with
+/// commas between them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct LossMix(Vec<Weighted>);
+
+/// A loss with its weight in the sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighted {
+    /// Which loss.
+    pub kind: LossKind,
+    /// Its weight, 1 if nothing is said.
     pub weight: f64,
-    /// The scalar of each step.
-    pub value: Var,
 }
 
-/// Adds the terms that compare prediction and target, in the order of their columns.
+/// A loss by name.
 ///
-/// # Errors
-/// When the shapes differ.
-pub(crate) fn terms(g: &mut Graph, _: &Config, example: &Example) -> Result<Vec<Term>> {
-    let value = g.mse(example.prediction, example.target)?;
-    Ok(vec![Term { name: "mse".into(), weight: 1.0, value }])
+/// A `Point` loss compares what the network predicts with its target, each step weighted by a [`Weighting`]. The others
+/// compare images: the estimate of x0 that follows from the prediction (see [`Schedule::x0_table`]) with x0, all steps
+/// alike.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LossKind {
+    /// `mse`, the mean of e^2; `mse_document`, its sum divided by N W H, the textbook's normalisation; `l1`, the mean of
+    /// |e|; `huber`, its detail delta (1 if nothing is said, in the units the network sees).
+    Point {
+        /// What an error costs.
+        measure: Measure,
+        /// What the sum is divided by; without channels both are the same.
+        average: Average,
+    },
+    /// `ssim`, its detail the range of the data: 1 - SSIM.
+    Ssim {
+        /// In the units the network sees; if nothing is said, that of the data.
+        range: Option<f64>,
+    },
+}
+
+/// What is said of the names.
+const NAMES: [&str; 5] = ["mse", "mse_document", "l1", "huber[:WEIGHT[:DELTA]]", "ssim[:WEIGHT[:RANGE]]"];
+
+/// What the losses compare.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared<'a> {
+    /// The network's output [B, ...].
+    pub prediction: Var,
+    /// What it should be.
+    pub goal: Var,
+    /// The shape of one sample.
+    pub sample: &'a [usize],
+    /// Largest less smallest value of the data, in the units the network sees.
+    pub range: f64,
+    /// Where the prediction belongs to a step of a diffusion; without, it is x0 itself.
+    pub steps: Option<Steps<'a>>,
+}
+
+/// The steps that a batch of predictions belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps<'a> {
+    /// The noisy data [B, ...].
+    pub x_t: Var,
+    /// Each sample's step \[B\].
+    pub t: Var,
+    /// The noise schedule.
+    pub schedule: &'a Schedule,
+    /// What the network predicts.
+    pub prediction: Prediction,
+    /// The weight of each step.
+    pub weighting: Weighting,
+}
+
+/// A term that was added to a graph.
+#[derive(Clone, Debug)]
+pub struct Term {
+    /// Its column in `metrics.csv`.
+    pub name: &'static str,
+    /// Its factor in the loss; the values leave it out, their gradients have it.
+    pub weight: f64,
+    /// The scalars it is the weighted sum of.
+    pub parts: Vec<(Var, f64)>,
+}
+
+impl Term {
+    /// Its values at the last `n` steps, without the weight.
+    pub fn history(&self, run: &Run, n: usize) -> Result<Vec<f64>> {
+        let mut sum = vec![0.0; n];
+        for &(scalar, weight) in &self.parts {
+            sum.iter_mut().zip(run.history(scalar, n)?).for_each(|(sum, value)| *sum += weight * value);
+        }
+        Ok(sum)
+    }
+
+    /// The scalars to be minimized.
+    pub fn scalars(terms: &[Term]) -> Vec<Var> {
+        terms.iter().flat_map(|term| &term.parts).map(|(scalar, _)| *scalar).collect()
+    }
+}
+
+impl Default for LossMix {
+    fn default() -> Self {
+        Self(vec![Weighted { kind: LossKind::mean(Measure::Squared), weight: 1.0 }])
+    }
+}
+
+impl LossMix {
+    /// The losses in their order.
+    pub fn terms(&self) -> &[Weighted] {
+        &self.0
+    }
+
+    /// Whether a term compares images of x0.
+    pub fn on_x0(&self) -> bool {
+        self.0.iter().any(|term| term.kind.on_x0())
+    }
+
+    /// Adds the losses to a graph.
+    ///
+    /// # Errors
+    /// When a loss of images meets other data or images that are too small, with the shape.
+    pub fn add_to(&self, g: &mut Graph, compared: &Compared) -> Result<Vec<Term>> {
+        let factors = match compared.steps {
+            Some(Steps { weighting: Weighting::None, .. }) | None => Factors::default(),
+            Some(steps) => {
+                let table = steps.weighting.table(steps.schedule, steps.prediction)?;
+                let table = g.constant([table.len()], table.iter().map(|&w| w as f32).collect())?;
+                Factors { by_step: Some((steps.t, table)), mask: None }
+            }
+        };
+        let mut images = None;
+        let mut terms = Vec::new();
+        for &Weighted { ref kind, weight } in &self.0 {
+            if kind.on_x0() && images.is_none() {
+                images = Some(compared.images(g, kind.name())?);
+            }
+            let [x, y] = images.filter(|_| kind.on_x0()).unwrap_or([compared.prediction, compared.goal]);
+            let parts = match kind {
+                &LossKind::Point { measure, average } => {
+                    let images = average == Average::Positions && compared.sample.len() == 3;
+                    let [x, y] = if images { compared.shaped(g, [x, y])? } else { [x, y] };
+                    let average = if images { average } else { Average::Elements };
+                    let op = PointLoss { average, ..PointLoss::new(measure).weighted(weight) };
+                    vec![(g.point_loss(op, x, y, factors)?, 1.0)]
+                }
+                LossKind::Ssim { range } => {
+                    let ssim = Ssim::new(range.unwrap_or(compared.range));
+                    vec![(g.ssim_loss(&ssim, x, y, weight)?, 1.0)]
+                }
+            };
+            terms.push(Term { name: kind.name(), weight, parts });
+        }
+        Ok(terms)
+    }
+}
+
+impl Compared<'_> {
+    /// Prediction and goal as images [B, C, H, W] of x0.
+    fn images(&self, g: &mut Graph, loss: &str) -> Result<[Var; 2]> {
+        if self.sample.len() != 3 {
+            return Err(Error::setting(format!(
+                "loss {loss}: it compares images, and these samples have shape {:?}; use mse, l1 or huber",
+                self.sample
+            )));
+        }
+        let pair = [self.prediction, self.goal];
+        let pair = match self.steps {
+            Some(Steps { x_t, t, schedule, prediction, .. }) if prediction != Prediction::X0 => {
+                let rows = schedule.x0_table(prediction)?;
+                let rows: Vec<f32> = rows.into_iter().flatten().map(|v| v as f32).collect();
+                let table = g.constant([rows.len() / 2, 2], rows)?;
+                let [x, y] = pair;
+                [g.apply(Combine, &[x_t, x, t, table])?[0], g.apply(Combine, &[x_t, y, t, table])?[0]]
+            }
+            _ => pair,
+        };
+        self.shaped(g, pair)
+    }
+
+    /// As [B, ...sample].
+    fn shaped(&self, g: &mut Graph, [x, y]: [Var; 2]) -> Result<[Var; 2]> {
+        let batch = g.spec(x).rows().0;
+        let shape = [&[batch], self.sample].concat();
+        Ok([g.reshape(x, shape.clone())?, g.reshape(y, shape)?])
+    }
+}
+
+impl LossKind {
+    fn mean(measure: Measure) -> Self {
+        Self::Point { measure, average: Average::Elements }
+    }
+
+    /// The name in settings and tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Point { average: Average::Positions, .. } => "mse_document",
+            Self::Point { measure: Measure::Squared, .. } => "mse",
+            Self::Point { measure: Measure::Absolute, .. } => "l1",
+            Self::Point { measure: Measure::Huber { .. }, .. } => "huber",
+            Self::Ssim { .. } => "ssim",
+        }
+    }
+
+    fn on_x0(&self) -> bool {
+        !matches!(self, Self::Point { .. })
+    }
+}
+
+impl FromStr for Weighted {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut parts = text.splitn(3, ':');
+        let name = parts.next().unwrap_or_default();
+        let number = |what: &str, part: &str| {
+            let value = part.trim().parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite());
+            value.ok_or_else(|| Error::setting(format!("loss {text:?}: {what} is {part:?}; use a positive number")))
+        };
+        let weight = parts.next().map(|part| number("the weight", part)).transpose()?.unwrap_or(1.0);
+        let detail = parts.next();
+        let plain = |kind| match detail {
+            None => Ok(kind),
+            Some(_) => Err(Error::setting(format!("loss {text:?}: {name} takes a weight only, such as {name}:0.5"))),
+        };
+        let kind = match name.trim() {
+            "mse" => plain(LossKind::mean(Measure::Squared))?,
+            "mse_document" => plain(LossKind::Point { measure: Measure::Squared, average: Average::Positions })?,
+            "l1" => plain(LossKind::mean(Measure::Absolute))?,
+            "huber" => LossKind::mean(Measure::Huber { delta: detail.map_or(Ok(1.0), |d| number("delta", d))? }),
+            "ssim" => LossKind::Ssim { range: detail.map(|d| number("the range", d)).transpose()? },
+            _ => return Err(Error::unknown("loss", name.trim(), &NAMES)),
+        };
+        Ok(Self { kind, weight })
+    }
+}
+
+impl fmt::Display for Weighted {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { kind, weight } = self;
+        f.write_str(kind.name())?;
+        match kind {
+            LossKind::Point { measure: Measure::Huber { delta }, .. } if *delta != 1.0 => {
+                write!(f, ":{weight}:{delta}")
+            }
+            LossKind::Ssim { range: Some(range) } => write!(f, ":{weight}:{range}"),
+            _ if *weight != 1.0 => write!(f, ":{weight}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FromStr for LossMix {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let terms: Vec<Weighted> = text.split(',').map(str::parse).collect::<Result<_>>()?;
+        for (i, term) in terms.iter().enumerate() {
+            let name = term.kind.name();
+            if terms[..i].iter().any(|other| other.kind.name() == name) {
+                return Err(Error::setting(format!("loss {text:?}: {name} stands there twice; give it one weight")));
+            }
+        }
+        Ok(Self(terms))
+    }
+}
+
+impl fmt::Display for LossMix {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let terms: Vec<String> = self.0.iter().map(Weighted::to_string).collect();
+        f.write_str(&terms.join(","))
+    }
+}
+
+impl From<LossMix> for String {
+    fn from(losses: LossMix) -> Self {
+        losses.to_string()
+    }
+}
+
+impl TryFrom<String> for LossMix {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::case::check_losses;
+
+    #[test]
+    fn names_go_both_ways_and_mistakes_are_named() {
+        for text in ["mse", "l1,ssim:0.1", "huber:1:0.5,mse:0.25", "ssim:2:2,mse_document"] {
+            assert_eq!(text.parse::<LossMix>().unwrap().to_string(), text);
+        }
+        assert_eq!("l1:1, ssim:0.1".parse::<LossMix>().unwrap().to_string(), "l1,ssim:0.1");
+        assert_eq!(LossMix::default().to_string(), "mse");
+        for (text, cause) in [
+            ("lpips", "there are: mse"),
+            ("", "unknown loss"),
+            ("l1:-2", "\"-2\""),
+            ("l1:1:3", "takes a weight only"),
+            ("huber:1:nan", "delta is \"nan\""),
+            ("mse,l1,mse:2", "twice"),
+        ] {
+            let message = text.parse::<LossMix>().unwrap_err().to_string();
+            assert!(message.contains(cause), "{message}");
+        }
+    }
+
+    /// The whole way of a mix: weights of the steps, the estimate of x0, and images.
+    #[test]
+    fn a_mix_on_predictions_matches_central_differences() {
+        let schedule = Schedule::cosine(20).unwrap();
+        for prediction in [Prediction::Epsilon, Prediction::V, Prediction::X0] {
+            let build = |g: &mut Graph, x: Var, goal: Var| {
+                let t = g.constant([2], vec![3.0, 11.0])?;
+                let x_t = g.constant([2, 132], (0..264).map(|i| (i % 7) as f32 * 0.2 - 0.6).collect())?;
+                let weighting = Weighting::MinSnr { gamma: 2.0 };
+                let steps = Some(Steps { x_t, t, schedule: &schedule, prediction, weighting });
+                let compared = Compared { prediction: x, goal, sample: &[1, 11, 12], range: 2.0, steps };
+                let losses: LossMix = "l1:0.5,mse:2,ssim:0.3".parse()?;
+                let terms = losses.add_to(g, &compared)?;
+                Ok(terms.iter().flat_map(|term| term.parts.iter().map(|(v, w)| (*v, w * term.weight))).collect())
+            };
+            check_losses(&[2, 132], build).unwrap();
+        }
+    }
+
+    #[test]
+    fn losses_of_images_refuse_other_data_and_small_images() {
+        let message = |sample: &[usize]| {
+            let mut g = Graph::new();
+            let shape = [3, sample.iter().product()];
+            let (prediction, goal) = (g.state("x", shape).unwrap(), g.state("y", shape).unwrap());
+            let compared = Compared { prediction, goal, sample, range: 2.0, steps: None };
+            "mse,ssim:0.1".parse::<LossMix>().unwrap().add_to(&mut g, &compared).unwrap_err().to_string()
+        };
+        assert!(message(&[2]).contains("shape [2]"), "{}", message(&[2]));
+        let small = message(&[1, 8, 8]);
+        assert!(small.contains("8 x 8") && small.contains("11 x 11"), "{small}");
+    }
 }

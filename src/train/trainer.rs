@@ -28,10 +28,13 @@ impl Trainer {
         let batch = config.batch_for(data.len())?;
         let mut g = Graph::seeded(config.seed);
         let rows = g.dataset("data", [data.len(), data.sample_len()])?;
-        let vars = program::step(&mut g, config, &rows, &data.shape, batch)?;
+        let values = facts.normalisation.apply(&data.values);
+        let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
+        let range = f64::from(high) - f64::from(low);
+        let vars = program::step(&mut g, config, &rows, &data.shape, range, batch)?;
         let mut run = device.compile(&g)?;
         run.seed(config.seed);
-        run.write("data", &facts.normalisation.apply(&data.values))?;
+        run.write("data", &values)?;
         let config = Config { facts: Some(facts), ..config.clone() };
         Ok(Self { config, batch, run, vars })
     }
@@ -57,8 +60,8 @@ impl Trainer {
     }
 
     /// The names of the loss terms.
-    pub fn terms(&self) -> Vec<&str> {
-        self.vars.terms.iter().map(|term| term.name.as_str()).collect()
+    pub fn terms(&self) -> Vec<&'static str> {
+        self.vars.terms.iter().map(|term| term.name).collect()
     }
 
     /// Runs `n` steps (at most [`HISTORY`]) and gives their losses, the weighted sums of their terms.

@@ -35,12 +35,30 @@ fn the_main_job_in_short() {
 }
 
 #[test]
+fn each_term_of_a_loss_has_a_column_and_a_curve() {
+    let place = Place::new();
+    let images = sample_data("mnist-1k/train-images-idx3-ubyte");
+    let options = "--loss l1:1,ssim:0.1 --weighting min_snr:5";
+    let said = place.ok(&format!("train {images} --out run --config small.toml --steps 20 {options}"));
+    assert!(said.contains("loss: l1,ssim:0.1; weighting of the steps: min_snr:5"), "{said}");
+    let metrics = String::from_utf8(place.read("run/metrics.csv")).unwrap();
+    assert!(metrics.starts_with("step,loss,lr,samples_per_second,l1,ssim\n"), "{metrics}");
+    let cells: Vec<f64> = metrics.lines().nth(1).unwrap().split(',').map(|cell| cell.parse().unwrap()).collect();
+    assert!((cells[1] - cells[4] - 0.1 * cells[5]).abs() < 1e-5 * cells[1], "{metrics}");
+    let picture = String::from_utf8(place.read("run/loss.svg")).unwrap();
+    assert!(picture.contains(">\nl1\n<") && picture.contains(">\nssim\n<"));
+    let config = String::from_utf8(place.read("run/config.toml")).unwrap();
+    assert!(config.contains("loss = \"l1,ssim:0.1\"") && config.contains("weighting = \"min_snr:5\""), "{config}");
+    place.ok("train --out run --resume --steps 30");
+}
+
+#[test]
 fn pairs_are_compared_one_by_one() {
     let place = Place::new();
     let digits = sample_data("digits8x8.npy");
     let said = place.ok(&format!("evaluate {digits} {digits} --projections 8"));
     assert!(said.contains("PSNR inf dB") && said.contains("8 x 8 are smaller"), "{said}");
-    let images = sample_data("mnist-1k/t10k-images-idx3-ubyte");
+    let images = sample_data("mnist-1k/train-images-idx3-ubyte");
     let report = json(&place.ok(&format!("evaluate {images} {images} --projections 8 --range 2 --json")));
     let pairs = &report["pairs"];
     assert!(pairs["psnr"].is_null() && pairs["range"] == 2.0, "{report}");

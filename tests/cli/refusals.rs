@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Place, npy, signals};
+use crate::support::{Place, npy, sample_data, signals};
 
 #[test]
 fn bad_data_are_named() {
@@ -47,6 +47,15 @@ fn bad_data_are_named() {
 }
 
 #[test]
+fn images_smaller_than_the_window_are_refused() {
+    let place = Place::new();
+    let digits = sample_data("digits8x8.npy");
+    place.refused(&format!("train {digits} --out run --loss ssim"), 1, &["8 x 8", "11 x 11", "another loss"]);
+    place.refused("train moons --out run --loss ssim", 2, &["loss ssim", "shape [2]"]);
+    assert!(!place.path("run").exists());
+}
+
+#[test]
 fn bad_settings_are_named() {
     let place = Place::new();
     for (options, words) in [
@@ -54,6 +63,11 @@ fn bad_settings_are_named() {
         ("--schedule square", &["unknown schedule", "linear", "cosine"]),
         ("--optimizer sg", &["unknown optimizer", "adamw"]),
         ("--prediction noise", &["unknown prediction", "epsilon", "v"]),
+        ("--loss lpips", &["unknown loss \"lpips\"", "mse, mse_document, l1, huber"]),
+        ("--loss l1:-1", &["the weight is \"-1\"", "positive"]),
+        ("--loss mse,ssim:0.1", &["loss ssim", "shape [8]", "mse, l1 or huber"]),
+        ("--weighting min", &["unknown weighting \"min\"", "none, snr", "min_snr[:GAMMA]"]),
+        ("--weighting min_snr:0", &["gamma is \"0\"", "min_snr:5"]),
         ("--device tpu", &["unknown device \"tpu\"", "gpu, cpu, reference"]),
         ("--steps 0", &["0 training steps", "1 to 100000000"]),
         ("--steps 99999999999", &["--steps", "too large"]),
