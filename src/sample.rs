@@ -69,7 +69,8 @@ pub fn sample(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> 
     let facts = config.facts.as_ref().ok_or_else(|| Error::input("the checkpoint does not say what its data was"))?;
     let table = table(checkpoint, facts, sampling)?;
     let (batch, width) = (sampling.count.min(CHUNK), facts.shape.iter().product::<usize>());
-    let mut g = Graph::new();
+    // Random frequencies of the step encoding come from the seed of the run.
+    let mut g = Graph::seeded(config.seed);
     let network = config.model.build(&mut g, &facts.shape)?;
     let x = reverse_process(&mut g, network.as_ref(), &table, [batch, width])?;
     let mut run = device.compile(&g)?;

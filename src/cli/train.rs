@@ -12,6 +12,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use langevin::data::{Dataset, Kind};
 use langevin::diffusion::{Prediction, Weighting};
+use langevin::nn::StepEncoding;
 use langevin::sample::{Sampling, sample};
 use langevin::train::{Config, LossMix, Progress, RunFolder, Stop, Trainer, train};
 use langevin::{Device, Error, plot};
@@ -54,6 +55,9 @@ pub struct TrainArgs {
     /// Weight of each step: none, snr, snr_plus_one, truncated_snr, min_snr:GAMMA or p2:GAMMA
     #[arg(long)]
     weighting: Option<Weighting>,
+    /// How the network is told the step: sinusoidal, halves, learned or fourier
+    #[arg(long, value_name = "NAME")]
+    step_encoding: Option<StepEncoding>,
     /// sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw
     #[arg(long)]
     optimizer: Option<String>,
@@ -129,6 +133,7 @@ fn choose(config: &mut Config, args: &TrainArgs) {
     set(&mut config.prediction, &args.prediction);
     set(&mut config.loss, &args.loss);
     set(&mut config.weighting, &args.weighting);
+    set(&mut config.model.step_encoding, &args.step_encoding);
     set(&mut config.optimizer, &args.optimizer);
     set(&mut config.seed, &args.common.seed);
 }

@@ -2,9 +2,11 @@
 
 mod chapter;
 mod mlp;
+mod step_encoding;
 
 pub use chapter::Chapter;
 pub use mlp::Mlp;
+pub use step_encoding::{STEP_ENCODINGS, StepEncoder, StepEncoding, TimeMlp};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,9 +80,9 @@ impl Norm {
         Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [width], vec![0.0; width])? })
     }
 
-    /// The normalisation of x [B, width].
-    pub fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
-        Ok(g.apply(LayerNorm::default(), &[x, self.gamma, self.beta])?[0])
+    /// act of the normalisation over the last dimension of x [..., width].
+    pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
+        Ok(g.apply(LayerNorm { activation, ..LayerNorm::default() }, &[x, self.gamma, self.beta])?[0])
     }
 }
 
@@ -98,14 +100,32 @@ fn uniform(g: &Graph, n: usize, limit: f32) -> Vec<f32> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// `mlp` or `chapter`.
+    /// One of [`MODELS`].
     pub name: String,
     /// Neurons of a hidden layer.
     pub width: usize,
-    /// Residual blocks (`mlp` only).
+    /// Residual blocks (not of `chapter`).
     pub depth: usize,
     /// Width of the step encoding.
     pub encoding: usize,
+    /// How the step becomes numbers.
+    pub step_encoding: StepEncoding,
+    /// `halves` only: cosines before sines.
+    pub flip_sin_to_cos: bool,
+    /// `halves` only: 0, or 1 as in DDPM's code.
+    pub frequency_shift: f64,
+    /// `learned` only: rows of the table, at least the diffusion steps.
+    pub learned_steps: usize,
+    /// `mlp` only: the hidden layers' activation.
+    pub activation: Activation,
+    /// `mlp` only: whether a block adds to what it got.
+    pub residual: bool,
+    /// `mlp` only: whether a block normalises what it got.
+    pub layer_norm: bool,
+    /// Probability that training drops an activation; not of `chapter`.
+    pub dropout: f32,
+    /// Deviation of the noise that training adds to activations; not of `chapter`.
+    pub activation_noise: f32,
 }
 
 /// The names of [`Model::named`].
@@ -122,7 +142,28 @@ impl Model {
             "chapter" => (128, 1),
             _ => return Err(Error::unknown("model", name, &MODELS)),
         };
-        Ok(Self { name: name.into(), width, depth, encoding: 128 })
+        let step_encoding = if name == "chapter" { StepEncoding::Sinusoidal } else { StepEncoding::Halves };
+        Ok(Self {
+            name: name.into(),
+            width,
+            depth,
+            encoding: 128,
+            step_encoding,
+            flip_sin_to_cos: false,
+            frequency_shift: 0.0,
+            learned_steps: 1_000,
+            activation: Activation::Silu,
+            residual: true,
+            layer_norm: true,
+            dropout: 0.0,
+            activation_noise: 0.0,
+        })
+    }
+
+    /// What training does to activations: dropout, then noise.
+    fn disturbed(&self, g: &mut Graph, active: Var) -> Result<Var> {
+        let active = g.dropout(active, self.dropout)?;
+        g.activation_noise(active, self.activation_noise)
     }
 
     /// Adds the network's parameters for samples of a shape: [D], or [C, L] or [C, H, W] for networks that look at places.
@@ -131,16 +172,19 @@ impl Model {
     /// When a size is zero or absurd, with what is allowed.
     pub fn build(&self, g: &mut Graph, sample: &[usize]) -> Result<Box<dyn Denoiser>> {
         let data = sample.iter().product();
-        for (what, value, most) in
-            [("width", self.width, 1 << 15), ("depth", self.depth, 256), ("encoding", self.encoding, 1 << 15)]
-        {
+        for (what, value, most) in [
+            ("width", self.width, 1 << 15),
+            ("depth", self.depth, 256),
+            ("encoding", self.encoding, 1 << 15),
+            ("learned_steps", self.learned_steps, 1 << 20),
+        ] {
             if value == 0 || value > most {
                 return Err(Error::setting(format!("the model's {what} is {value}; use 1 to {most}")));
             }
         }
         Ok(match self.name.as_str() {
-            "mlp" => Box::new(Mlp::new(g, data, self.width, self.depth, self.encoding)?),
-            "chapter" => Box::new(Chapter::new(g, data, self.width, self.encoding)?),
+            "mlp" => Box::new(Mlp::of(g, data, self)?),
+            "chapter" => Box::new(Chapter::of(g, data, self)?),
             other => return Err(Error::unknown("model", other, &MODELS)),
         })
     }

@@ -1,5 +1,7 @@
 //! y = act(x), elementwise, and its derivative.
 
+use std::fmt;
+
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
@@ -10,7 +12,7 @@ use crate::scalar::Scalar;
 
 /// A nonlinearity.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "String", try_from = "String")]
 pub enum Activation {
     /// x
     None,
@@ -66,11 +68,15 @@ impl Activation {
         ("leaky_relu", Activation::LeakyRelu { slope: 0.01 }),
     ];
 
-    /// By name.
+    /// By name; a leaky ReLU of another slope is `leaky_relu:0.2`.
     ///
     /// # Errors
     /// With the names there are.
     pub fn named(name: &str) -> Result<Self> {
+        let slope = |text: &str| text.parse().ok().filter(|slope: &f32| slope.is_finite());
+        if let Some(slope) = name.strip_prefix("leaky_relu:").and_then(slope) {
+            return Ok(Activation::LeakyRelu { slope });
+        }
         let found = Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, a)| *a);
         found.ok_or_else(|| Error::unknown("activation", name, &Self::ALL.map(|(n, _)| n)))
     }
@@ -154,6 +160,37 @@ impl Activation {
             Activation::LeakyRelu { .. } if saved > S::ZERO => S::ONE,
             Activation::LeakyRelu { slope } => S::of(slope as f64),
         }
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (Self::ALL.iter().find(|(_, a)| a == self), self) {
+            (Some((name, _)), _) => f.write_str(name),
+            (None, Activation::LeakyRelu { slope }) => write!(f, "leaky_relu:{slope}"),
+            (None, _) => unreachable!("every activation without a number is in the list"),
+        }
+    }
+}
+
+impl From<Activation> for String {
+    fn from(activation: Activation) -> Self {
+        activation.to_string()
+    }
+}
+
+impl TryFrom<String> for Activation {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        Self::named(&name)
+    }
+}
+
+impl Graph {
+    /// act(x), elementwise; x itself for no activation.
+    pub fn activate(&mut self, x: Var, activation: Activation) -> Result<Var> {
+        if activation == Activation::None { Ok(x) } else { Ok(self.apply(Activate(activation), &[x])?[0]) }
     }
 }
 
@@ -271,4 +308,21 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(Slope(a)).input([7, 9]).input([7, 9]).tolerance(Tolerance::value(24.0)));
     }
     cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for (name, activation) in Activation::ALL {
+            assert_eq!((activation.to_string().as_str(), Activation::named(name).unwrap()), (name, activation));
+        }
+        let leaky = Activation::LeakyRelu { slope: 0.2 };
+        assert_eq!(Activation::named(&leaky.to_string()).unwrap(), leaky);
+        for name in ["nope", "leaky_relu:", "leaky_relu:NaN"] {
+            assert!(Activation::named(name).unwrap_err().to_string().contains("leaky_relu"));
+        }
+    }
 }

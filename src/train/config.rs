@@ -8,7 +8,7 @@ use super::LossMix;
 use crate::data::{Dataset, Kind, Normalisation};
 use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
-use crate::nn::Model;
+use crate::nn::{Model, StepEncoding};
 use crate::ops::{Decay, Optimizer};
 
 /// Everything needed to repeat a run. A file for `--config` may hold any part of it.
@@ -192,6 +192,14 @@ impl Config {
         if self.checkpoint_every == 0 {
             return refuse("checkpoint_every is 0; use the number of steps between checkpoints, such as 1000".into());
         }
+        let Model { step_encoding, learned_steps, .. } = self.model;
+        if step_encoding == StepEncoding::Learned && learned_steps < self.diffusion_steps {
+            return refuse(format!(
+                "a learned step encoding of {learned_steps} rows for {} diffusion steps; set model.learned_steps to {0} \
+                 or more in the file of --config",
+                self.diffusion_steps
+            ));
+        }
         self.check_size()?;
         self.optimizer()?;
         let schedule = self.noise_schedule()?;
@@ -301,6 +309,8 @@ mod tests {
             ("weighting = \"min_snr:-5\"", "gamma is \"-5\""),
             ("[model]\nname = \"nope\"", "there are: mlp, chapter"),
             ("[model]\nwidth = -4", "in `model.width`"),
+            ("[model]\nactivation = \"nope\"", "there are: none, relu, silu"),
+            ("[model]\nstep_encoding = \"nope\"", "`sinusoidal`, `halves`, `learned`, `fourier`"),
             ("steps = 1\nlr = = 2", "line 2 is not TOML"),
         ] {
             let message = Config::parse(text, None).unwrap_err().to_string();
@@ -308,6 +318,13 @@ mod tests {
         }
         let config = Config { schedule: "nope".into(), ..Config::default() };
         assert!(config.check().unwrap_err().to_string().contains("cosine"));
+        let learned = Model { step_encoding: StepEncoding::Learned, learned_steps: 10, ..Config::default().model };
+        let config = Config { model: learned, ..Config::default() };
+        let message = config.check().unwrap_err().to_string();
+        assert!(
+            message.contains("10 rows for 1000 diffusion steps") && message.contains("to 1000 or more"),
+            "{message}"
+        );
         let config = Config { batch: 10, ..Config::default() };
         assert!(config.batch_for(5).unwrap_err().to_string().contains("--batch 5"));
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use langevin::{Device, Graph, Result, Var};
 
-use super::{Outcome, Outputs, Trouble, expect_inputs, has_inputs, has_setting, number, text, unsupported, whole};
+use super::{Outcome, Outputs, Trouble, has_inputs, has_setting, number, text, unsupported, whole};
 use crate::golden_support::Case;
 
 /// What a case is follows from its inputs and settings.

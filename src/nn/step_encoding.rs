@@ -1,0 +1,207 @@
+//! The step t as numbers that a network can use: an encoding by name, and the small network that follows it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Linear, Model};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::ops::{Activation, Embedding, Encode, Layout};
+use crate::random::{normals, philox};
+
+/// A step encoding's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepEncoding {
+    /// Sines and cosines in turn: [`Layout::Interleaved`].
+    Sinusoidal,
+    /// Sines, then cosines: [`Layout::Halves`], with the model's flip and shift.
+    Halves,
+    /// A row of a table for each step, trained.
+    Learned,
+    /// Sines, then cosines, of random frequencies: N(0, 16^2) turns in a thousand steps, drawn from the seed.
+    /// Tancik et al. 2020, "Fourier features let networks learn high frequency functions in low dimensional domains".
+    Fourier,
+}
+
+/// The names, as [`StepEncoding::from_str`] takes them.
+pub const STEP_ENCODINGS: [&str; 4] = ["sinusoidal", "halves", "learned", "fourier"];
+
+/// The deviation of a random frequency, in turns per step.
+const FREQUENCY: f64 = 16.0 / 1_000.0;
+
+impl FromStr for StepEncoding {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "sinusoidal" => Ok(Self::Sinusoidal),
+            "halves" => Ok(Self::Halves),
+            "learned" => Ok(Self::Learned),
+            "fourier" => Ok(Self::Fourier),
+            _ => Err(Error::unknown("step encoding", name, &STEP_ENCODINGS)),
+        }
+    }
+}
+
+impl fmt::Display for StepEncoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(STEP_ENCODINGS[*self as usize])
+    }
+}
+
+/// A step encoding in a graph: from t \[B\] to [B, E].
+#[derive(Clone, Debug)]
+pub struct StepEncoder {
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// Waves at the layout's own rates.
+    Waves(Encode),
+    /// Waves at other rates.
+    Random(Encode, Var),
+    /// Rows of a table.
+    Table(Var),
+}
+
+impl StepEncoder {
+    /// The encoding that a model names; a learned one adds `time.embedding.weight` [T, E].
+    ///
+    /// # Errors
+    /// When the width leaves no frequencies.
+    pub fn new(g: &mut Graph, model: &Model) -> Result<Self> {
+        let width = model.encoding;
+        let halves = |flip, shift| Encode::new(width, Layout::Halves { flip, shift });
+        let source = match model.step_encoding {
+            StepEncoding::Sinusoidal => Source::Waves(Encode::new(width, Layout::Interleaved)?),
+            StepEncoding::Halves => Source::Waves(halves(model.flip_sin_to_cos, model.frequency_shift)?),
+            StepEncoding::Fourier => {
+                let encode = halves(false, 0.0)?;
+                let words = random_rates(g.seed(), encode.frequencies());
+                Source::Random(encode, g.constant_u32([words.len() / 2, 2], words)?)
+            }
+            StepEncoding::Learned => {
+                let steps = model.learned_steps;
+                let values = draw_normals(g.seed(), steps * width, TABLE);
+                Source::Table(g.parameter("time.embedding.weight", [steps, width], values)?)
+            }
+        };
+        Ok(Self { source })
+    }
+
+    /// The encoding of t \[B\].
+    pub fn forward(&self, g: &mut Graph, t: Var) -> Result<Var> {
+        match self.source {
+            Source::Waves(encode) => encode.add_to(g, t),
+            Source::Random(encode, rates) => Ok(g.apply(encode, &[t, rates])?[0]),
+            Source::Table(table) => Ok(g.apply(Embedding, &[table, t])?[0]),
+        }
+    }
+
+    /// The op, when its rates follow from its layout.
+    pub(crate) fn plain(&self) -> Option<Encode> {
+        if let Source::Waves(encode) = self.source { Some(encode) } else { None }
+    }
+}
+
+/// The places of these numbers among all that come from the seed.
+const TABLE: u32 = 3;
+const FREQUENCIES: u32 = 4;
+
+/// `n` standard normals from the seed.
+fn draw_normals(seed: u64, n: usize, place: u32) -> Vec<f32> {
+    let block = |i: u32| normals::<f32>(philox([i, 0, 0, place], [seed as u32, (seed >> 32) as u32]));
+    (0..n.div_ceil(4) as u32).flat_map(block).take(n).collect()
+}
+
+/// Rates in 2^-64 turns per step, high and low words: a negative frequency wraps around, as its phase does.
+fn random_rates(seed: u64, n: usize) -> Vec<u32> {
+    let turns = |z: f32| (z as f64 * FREQUENCY).rem_euclid(1.0);
+    let rates = draw_normals(seed, n, FREQUENCIES).into_iter().map(|z| (turns(z) * 2f64.powi(64)) as u64);
+    rates.flat_map(|rate| [(rate >> 32) as u32, rate as u32]).collect()
+}
+
+/// The encoding and two dense layers with a SiLU between them: `time.0` and `time.2`.
+#[derive(Clone, Debug)]
+pub struct TimeMlp {
+    encoder: StepEncoder,
+    layers: [Linear; 2],
+}
+
+impl TimeMlp {
+    /// Adds its parameters, with `width` outputs.
+    pub fn new(g: &mut Graph, model: &Model, width: usize) -> Result<Self> {
+        let encoder = StepEncoder::new(g, model)?;
+        let layers = [Linear::new(g, "time.0", model.encoding, width)?, Linear::new(g, "time.2", width, width)?];
+        Ok(Self { encoder, layers })
+    }
+
+    /// From t \[B\] to [B, width], with an activation after the second layer.
+    pub fn forward(&self, g: &mut Graph, t: Var, last: Activation) -> Result<Var> {
+        let encoding = self.encoder.forward(g, t)?;
+        self.forward_encoded(g, encoding, last)
+    }
+
+    /// [`TimeMlp::forward`] from an encoding [B, E].
+    pub fn forward_encoded(&self, g: &mut Graph, encoding: Var, last: Activation) -> Result<Var> {
+        let hidden = self.layers[0].forward(g, encoding, Activation::Silu)?;
+        self.layers[1].forward(g, hidden, last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Device;
+
+    fn encoded(name: StepEncoding, seed: u64, t: &[f32]) -> Vec<f32> {
+        let model = Model { step_encoding: name, encoding: 6, ..Model::named("mlp").unwrap() };
+        let mut g = Graph::seeded(seed);
+        let encoder = StepEncoder::new(&mut g, &model).unwrap();
+        let steps = g.state("t", [t.len()]).unwrap();
+        let y = encoder.forward(&mut g, steps).unwrap();
+        g.keep(y);
+        let mut run = Device::cpu().compile(&g).unwrap();
+        run.write("t", t).unwrap();
+        run.steps(1).unwrap();
+        run.read(y).unwrap()
+    }
+
+    #[test]
+    fn random_frequencies_come_from_the_seed_and_are_waves() {
+        let t = [0.0, 1.0, 2.0, 999.0];
+        let y = encoded(StepEncoding::Fourier, 7, &t);
+        assert_eq!(y, encoded(StepEncoding::Fourier, 7, &t));
+        assert_ne!(y, encoded(StepEncoding::Fourier, 8, &t));
+        assert_eq!(y[..6], [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        for row in y.chunks(6) {
+            (0..3).for_each(|i| assert!((row[i] * row[i] + row[3 + i] * row[3 + i] - 1.0).abs() < 1e-6));
+        }
+        // A step twice as long turns twice as far.
+        for i in 6..9 {
+            assert!((y[6 + i] - 2.0 * y[i] * y[3 + i]).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_learned_table_gives_its_rows() {
+        let y = encoded(StepEncoding::Learned, 1, &[5.0, 0.0, 5.0]);
+        assert!(y[..6] == y[12..] && y[..6] != y[6..12]);
+        let mean = draw_normals(1, 6_000, TABLE).iter().sum::<f32>() / 6_000.0;
+        assert!(mean.abs() < 5.0 / 6_000f32.sqrt());
+    }
+
+    #[test]
+    fn names_go_there_and_back() {
+        for name in STEP_ENCODINGS {
+            assert_eq!(name.parse::<StepEncoding>().unwrap().to_string(), name);
+        }
+        assert!(
+            "nope".parse::<StepEncoding>().unwrap_err().to_string().contains("sinusoidal, halves, learned, fourier")
+        );
+    }
+}
