@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const MAX_GROUPS: u32 = 65_535;
 
 /// The parts that shaders share, in `shaders/shared`.
-const SHARED: [(&str, &str); 8] = [
+const SHARED: &[(&str, &str)] = &[
     ("clock", include_str!("../shaders/shared/clock.wgsl")),
     ("items", include_str!("../shaders/shared/items.wgsl")),
     ("sum_lanes", include_str!("../shaders/shared/sum_lanes.wgsl")),
@@ -23,6 +23,7 @@ const SHARED: [(&str, &str); 8] = [
     ("noise_row", include_str!("../shaders/shared/noise_row.wgsl")),
     ("encode_pair", include_str!("../shaders/shared/encode_pair.wgsl")),
     ("activation", include_str!("../shaders/shared/activation.wgsl")),
+    ("window", include_str!("../shaders/shared/window.wgsl")),
 ];
 
 /// What a kernel may depend on: properties of the adapter it will run on.
@@ -123,6 +124,12 @@ impl Kernel {
     /// Workgroups in x and y.
     pub fn grid(mut self, x: usize, y: usize) -> Self {
         self.groups = [x as u32, y as u32, 1];
+        self
+    }
+
+    /// The grid `count` times, along z.
+    pub fn slices(mut self, count: usize) -> Self {
+        self.groups[2] = count as u32;
         self
     }
 

@@ -50,11 +50,20 @@ impl<'a, S> Matrix<'a, S> {
 
 /// out = a b (+ out when `accumulate`), row-major [a.rows, b.cols], on all cores.
 pub fn matmul<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
+    // Handing work to a second thread costs some microseconds; below that much arithmetic one thread is faster.
+    let small = a.rows * b.cols * a.cols < 1 << 18;
+    product(out, a, b, accumulate, if small { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(0) });
+}
+
+/// [`matmul`] on the calling thread alone, for callers that share out several products.
+pub fn matmul_alone<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
+    product(out, a, b, accumulate, gemm::Parallelism::None);
+}
+
+fn product<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, parallelism: gemm::Parallelism) {
     assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
     assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
     let (m, n, k) = (a.rows, b.cols, a.cols);
-    // Handing work to a second thread costs some microseconds; below that much arithmetic one thread is faster.
-    let parallelism = if m * n * k < 1 << 18 { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(0) };
     // SAFETY: the asserts above and in `Matrix::new` keep every (row, col) of the three matrices inside its slice;
     // `out` is borrowed mutably, so it overlaps neither input. `Scalar` is implemented for f32 and f64 only, both
     // of which `gemm` supports.

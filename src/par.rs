@@ -1,5 +1,8 @@
 //! Elementwise work of the CPU twins on all cores.
 
+use std::any::Any;
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
 use crate::scalar::Scalar;
@@ -55,6 +58,37 @@ pub fn rows2<T: Send, U: Send>(
         return each((0, (out, out2)));
     }
     out.par_chunks_mut(per * cols).zip(out2.par_chunks_mut(per * cols2)).enumerate().for_each(each);
+}
+
+/// Lends `f` memory of this thread, with whatever it holds; it is kept, so that no step allocates.
+pub fn scratch<S: Scalar>(len: usize, f: impl FnOnce(&mut [S])) {
+    struct Memory<S>(Vec<S>);
+    thread_local!(static KEPT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) });
+    // Taken out while it is used: `f` may come to wait for other work, which may need some too.
+    let kept = KEPT.with_borrow_mut(|all| {
+        let i = all.iter().position(|memory| memory.is::<Memory<S>>())?;
+        all.swap_remove(i).downcast::<Memory<S>>().ok()
+    });
+    let mut memory = kept.unwrap_or_else(|| Box::new(Memory(Vec::new())));
+    if memory.0.len() < len {
+        memory.0.resize(len, S::ZERO);
+    }
+    f(&mut memory.0[..len]);
+    KEPT.with_borrow_mut(|all| all.push(memory));
+}
+
+/// Calls `f(row, values, values2)` for each row of `cols` elements of one or two outputs, a row a task: each is much work.
+pub fn tasks<T: Send>(
+    out: &mut [T],
+    cols: usize,
+    out2: Option<&mut [T]>,
+    f: impl Fn(usize, &mut [T], Option<&mut [T]>) + Sync,
+) {
+    let rows = out.par_chunks_mut(cols).enumerate();
+    match out2 {
+        Some(out2) => rows.zip(out2.par_chunks_mut(cols)).for_each(|((row, a), b)| f(row, a, Some(b))),
+        None => rows.for_each(|(row, a)| f(row, a, None)),
+    }
 }
 
 /// out[i] = f(i), where all of them together touch `work` elements.

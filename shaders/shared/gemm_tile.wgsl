@@ -1,9 +1,11 @@
 // C tile of 64 x 64 per workgroup of 256, 4 x 4 per invocation, k in steps of 16 through shared memory.
 var<workgroup> tile_a: array<f32, 1024>;  // [16 k][64 rows]
 var<workgroup> tile_b: array<f32, 1024>;  // [16 k][64 cols]
+var<private> slice: u32;
 
 @compute @workgroup_size(256)
 fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  slice = wid.z;
   let row0 = wid.y * 64u;
   let col0 = wid.x * 64u;
   let r = (lane / 16u) * 4u;

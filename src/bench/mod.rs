@@ -48,7 +48,6 @@ impl Bench {
     pub fn row(&mut self, name: &str) -> Result<Vec<Row>> {
         let workload = find(name)?;
         let rows = match workload.kind {
-            Kind::Conv => vec![("training_steps", Outcome::Unsupported("there are no convolution ops yet".into()))],
             Kind::FirstStep => self.start_ups(),
             kind => vec![(kind.metric().0, self.measure(kind).unwrap_or_else(|e| Outcome::Failed(e.to_string())))],
         };

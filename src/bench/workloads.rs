@@ -5,8 +5,8 @@ use crate::device::Device;
 use crate::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Variance};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::nn::{Chapter, Denoiser, Linear};
-use crate::ops::{Activation, Concat, DenseInput, Encode, Layout, Optimizer};
+use crate::nn::{Chapter, Conv, Denoiser, Linear};
+use crate::ops::{Activation, ChannelBias, Concat, DenseInput, Encode, Layout, Optimizer};
 use crate::random::{Clock, fill_normals};
 use crate::run::Run;
 use crate::sample::{draw, reverse_process};
@@ -29,8 +29,6 @@ pub(super) enum Kind {
     Noise,
     /// A whole reverse process.
     Sample { net: Net, batch: usize, sampler: Sampler, steps: usize },
-    /// The convolutional network, which needs ops that do not exist yet.
-    Conv,
     /// Process start to the first finished training step of `seed-256`.
     FirstStep,
 }
@@ -42,6 +40,8 @@ pub(super) enum Net {
     Seed,
     /// 784 + 128 -> 1024 -> 1024 -> 1024 -> 784, ReLU.
     Mlp,
+    /// 28 x 28: 1 -> 32 -> 64 (half) -> 128 (half, with the step) -> 64 (twice) -> 32 (twice) -> 1, ReLU, all 3 x 3.
+    Conv,
 }
 
 /// A name and what it means.
@@ -74,7 +74,7 @@ pub(super) const ALL: [Workload; 12] = [
             steps: T,
         },
     },
-    Workload { name: "conv-32", kind: Kind::Conv },
+    train("conv-32", Net::Conv, 32),
     Workload { name: "first-step", kind: Kind::FirstStep },
 ];
 
@@ -88,7 +88,6 @@ impl Kind {
             Kind::Train { batch, .. } | Kind::Sample { batch, .. } => Some(batch),
             Kind::Noise => Some(NOISE[0]),
             Kind::FirstStep => Some(256),
-            Kind::Conv => Some(32),
             Kind::Gemm { .. } => None,
         }
     }
@@ -96,7 +95,7 @@ impl Kind {
     /// What is counted and its unit.
     pub fn metric(self) -> (&'static str, &'static str) {
         match self {
-            Kind::Train { .. } | Kind::Conv => ("training_steps", "steps/s"),
+            Kind::Train { .. } => ("training_steps", "steps/s"),
             Kind::Gemm { .. } => ("gemm", "GFLOP/s"),
             Kind::Noise => ("elements", "elements/s"),
             Kind::Sample { .. } => ("samples", "samples/s"),
@@ -128,7 +127,7 @@ impl Job {
             Kind::Gemm { n } => products(device, n)?,
             Kind::Noise => noising(device)?,
             Kind::Sample { net, batch, sampler, steps } => sampling(device, net, batch, sampler, steps)?,
-            Kind::Conv | Kind::FirstStep => return Ok(None),
+            Kind::FirstStep => return Ok(None),
         }))
     }
 
@@ -166,7 +165,7 @@ impl Net {
     fn data(self) -> usize {
         match self {
             Net::Seed => 100,
-            Net::Mlp => 784,
+            Net::Mlp | Net::Conv => 784,
         }
     }
 
@@ -174,6 +173,7 @@ impl Net {
         Ok(match self {
             Net::Seed => Box::new(Chapter::new(g, self.data(), 128, ENCODING)?),
             Net::Mlp => Box::new(Plain::new(g, self.data(), &[1024; 3])?),
+            Net::Conv => Box::new(Pyramid::new(g)?),
         })
     }
 }
@@ -209,6 +209,42 @@ impl Denoiser for Plain {
         self.layers.iter().enumerate().try_fold(input, |x, (i, layer)| {
             layer.forward(g, x, if i < last { Activation::Relu } else { Activation::None })
         })
+    }
+}
+
+/// The convolutional network; the encoding enters as a bias per channel at the middle.
+struct Pyramid {
+    encode: Encode,
+    down: [Conv; 3],
+    time: Linear,
+    up: [Conv; 2],
+    output: Conv,
+}
+
+impl Pyramid {
+    fn new(g: &mut Graph) -> Result<Self> {
+        let mut conv = |name, inputs, outputs| Conv::new(g, name, 2, [inputs, outputs], 3);
+        let down = [conv("down1", 1, 32)?, conv("down2", 32, 64)?.stride(2), conv("down3", 64, 128)?.stride(2)];
+        let (up, output) = ([conv("up1", 128, 64)?, conv("up2", 64, 32)?], conv("output", 32, 1)?);
+        let time = Linear::new(g, "time", ENCODING, 128)?;
+        Ok(Self { encode: Encode::new(ENCODING, Layout::Interleaved)?, down, time, up, output })
+    }
+}
+
+impl Denoiser for Pyramid {
+    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+        let (batch, data) = g.spec(x_t).rows();
+        let x = g.reshape(x_t, [batch, 1, 28, 28])?;
+        let h = self.down[0].forward(g, x, Activation::Relu)?;
+        let h = self.down[1].forward(g, h, Activation::Relu)?;
+        let h = self.down[2].forward(g, h, Activation::None)?;
+        let encoding = self.encode.add_to(g, t)?;
+        let step = self.time.forward(g, encoding, Activation::None)?;
+        let h = g.apply(ChannelBias { activation: Activation::Relu }, &[h, step])?[0];
+        let h = self.up[0].forward_upsampled(g, h, 2, Activation::Relu)?;
+        let h = self.up[1].forward_upsampled(g, h, 2, Activation::Relu)?;
+        let y = self.output.forward(g, h, Activation::None)?;
+        g.reshape(y, [batch, data])
     }
 }
 

@@ -396,6 +396,26 @@ impl Graph {
         self.parameters.iter().find(|p| p.name == name).map(|p| p.var)
     }
 
+    /// Makes a tensor of the step readable after it by a name, as [`Graph::find`] does.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn name(&mut self, name: &str, var: Var) -> Result<Var> {
+        if self.names.contains_key(name) {
+            return Err(Error::setting(format!("the graph already has a tensor named {name:?}; choose another name")));
+        }
+        self.names.insert(name.to_string(), vec![var]);
+        Ok(self.keep(var))
+    }
+
+    /// The handle of a named tensor; of a data set in several pieces, the first.
+    ///
+    /// # Errors
+    /// With the names there are.
+    pub fn find(&self, name: &str) -> Result<Var> {
+        Ok(self.vars_named(name)?[0])
+    }
+
     /// Shape and type of a tensor.
     pub fn spec(&self, var: Var) -> &Spec {
         &self.tensors[var.0].spec

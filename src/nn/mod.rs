@@ -1,11 +1,17 @@
 //! Networks: a layer is a function over the graph, its parameters carry PyTorch's names and layouts.
 
+mod autoencoder;
 mod chapter;
+mod conv;
 mod mlp;
+mod simple;
 mod step_encoding;
 
+pub use autoencoder::AutoEncoder;
 pub use chapter::Chapter;
+pub use conv::{Conv, ConvTranspose};
 pub use mlp::Mlp;
+pub use simple::Simple;
 pub use step_encoding::{STEP_ENCODINGS, StepEncoder, StepEncoding, TimeMlp};
 
 use serde::{Deserialize, Serialize};
@@ -102,9 +108,9 @@ fn uniform(g: &Graph, n: usize, limit: f32) -> Vec<f32> {
 pub struct Model {
     /// One of [`MODELS`].
     pub name: String,
-    /// Neurons of a hidden layer.
+    /// Neurons of a hidden layer, or channels at full size.
     pub width: usize,
-    /// Residual blocks (not of `chapter`).
+    /// Residual blocks: `mlp` only.
     pub depth: usize,
     /// Width of the step encoding.
     pub encoding: usize,
@@ -122,14 +128,14 @@ pub struct Model {
     pub residual: bool,
     /// `mlp` only: whether a block normalises what it got.
     pub layer_norm: bool,
-    /// Probability that training drops an activation; not of `chapter`.
+    /// `mlp` only: the probability that training drops an activation.
     pub dropout: f32,
-    /// Deviation of the noise that training adds to activations; not of `chapter`.
+    /// `mlp` only: deviation of the noise that training adds to activations.
     pub activation_noise: f32,
 }
 
 /// The names of [`Model::named`].
-pub const MODELS: [&str; 2] = ["mlp", "chapter"];
+pub const MODELS: &[&str] = &["mlp", "chapter", "simple", "autoencoder"];
 
 impl Model {
     /// A network with its usual size.
@@ -137,17 +143,19 @@ impl Model {
     /// # Errors
     /// With the names there are.
     pub fn named(name: &str) -> Result<Self> {
-        let (width, depth) = match name {
-            "mlp" => (256, 4),
-            "chapter" => (128, 1),
-            _ => return Err(Error::unknown("model", name, &MODELS)),
+        let (width, depth, encoding) = match name {
+            "mlp" => (256, 4, 128),
+            "chapter" | "simple" => (128, 1, 128),
+            "autoencoder" => (32, 1, 32),
+            _ => return Err(Error::unknown("model", name, MODELS)),
         };
-        let step_encoding = if name == "chapter" { StepEncoding::Sinusoidal } else { StepEncoding::Halves };
+        let step_encoding =
+            if matches!(name, "chapter" | "autoencoder") { StepEncoding::Sinusoidal } else { StepEncoding::Halves };
         Ok(Self {
             name: name.into(),
             width,
             depth,
-            encoding: 128,
+            encoding,
             step_encoding,
             flip_sin_to_cos: false,
             frequency_shift: 0.0,
@@ -185,7 +193,9 @@ impl Model {
         Ok(match self.name.as_str() {
             "mlp" => Box::new(Mlp::of(g, data, self)?),
             "chapter" => Box::new(Chapter::of(g, data, self)?),
-            other => return Err(Error::unknown("model", other, &MODELS)),
+            "simple" => Box::new(Simple::new(g, data, self.width)?),
+            "autoencoder" => Box::new(AutoEncoder::of(g, sample, self)?),
+            other => return Err(Error::unknown("model", other, MODELS)),
         })
     }
 }

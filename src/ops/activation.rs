@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::case::{Case, Tolerance};
-use super::{Io, Op, Specs, expect_count, expect_shape};
+use super::{Add, Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
@@ -295,6 +295,30 @@ pub(crate) fn activation_before(graph: &mut Graph, var: Var) -> Option<(Activati
     let before = node.outputs.get(1).or(node.inputs.first()).copied()?;
     let saved = if activation.saves_output() { var } else { graph.reshape(before, graph.shape(var).to_vec()).ok()? };
     Some((activation, saved, before))
+}
+
+/// The gradient of the value before an op's fused activation, for ops whose outputs are that of the activation and, where
+/// there is one, the value before it.
+pub(crate) fn gradient_before(r: &mut Reverse, activation: Activation) -> Result<Option<Var>> {
+    let Some(dy) = r.d(0) else { return Ok(if activation == Activation::None { None } else { r.d(1) }) };
+    if activation == Activation::None {
+        return Ok(Some(dy));
+    }
+    let saved = if activation.saves_output() { r.output(0) } else { r.output(1) };
+    let dz = r.graph.apply(Slope(activation), &[dy, saved])?[0];
+    Ok(Some(match r.d(1) {
+        Some(after) => r.graph.apply(Add, &[dz, after])?[0],
+        None => dz,
+    }))
+}
+
+/// The outputs of an op with a fused activation: y, and the value before it where the derivative needs that.
+pub(crate) fn activated(y: Spec, activation: Activation) -> Vec<Spec> {
+    match activation {
+        Activation::None => vec![y],
+        a if a.saves_output() => vec![y.clone(), y.phantom()],
+        _ => vec![y.clone(), y],
+    }
 }
 
 pub(super) fn cases() -> Vec<Case> {

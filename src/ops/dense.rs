@@ -1,9 +1,9 @@
 //! The dense layer y = act(x W^T + b), and its two backward products.
 
-use super::activation::{Slope, activation_before};
+use super::activation::{activated, activation_before, gradient_before};
 use super::case::{Case, Tolerance};
 use super::gemm::{Contiguous, gemm};
-use super::{Activation, Add, Io, Op, Specs, expect_count, expect_shape};
+use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
 use crate::cost::Cost;
 use crate::error::{Error, Result};
 use crate::graph::{Reverse, Spec};
@@ -37,12 +37,7 @@ impl Op for Dense {
             let text = format!("expected x [B, I], w [O, I], b [O]; got x {x:?}, w {w:?}, b {b:?}");
             return Err(Error::shape("dense", text));
         }
-        let y = Spec::f32([x[0], w[0]]);
-        Ok(match self.activation {
-            Activation::None => vec![y],
-            a if a.saves_output() => vec![y.clone(), y.phantom()],
-            _ => vec![y.clone(), y],
-        })
+        Ok(activated(Spec::f32([x[0], w[0]]), self.activation))
     }
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
@@ -77,20 +72,7 @@ impl Op for Dense {
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
-        let after = if self.activation == Activation::None { None } else { r.d(1) };
-        let from_y = match (r.d(0), self.activation) {
-            (Some(dy), Activation::None) => Some(dy),
-            (Some(dy), a) => {
-                let saved = if a.saves_output() { r.output(0) } else { r.output(1) };
-                Some(r.graph.apply(Slope(a), &[dy, saved])?[0])
-            }
-            (None, _) => None,
-        };
-        let dz = match (from_y, after) {
-            (Some(a), Some(b)) => r.graph.apply(Add, &[a, b])?[0],
-            (Some(d), None) | (None, Some(d)) => d,
-            (None, None) => return Ok(()),
-        };
+        let Some(dz) = gradient_before(r, self.activation)? else { return Ok(()) };
         let (x, w) = (r.input(0), r.input(1));
         if r.wants(1) || r.wants(2) {
             let d = r.graph.apply(DenseWeight, &[dz, x])?;

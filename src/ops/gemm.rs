@@ -1,7 +1,8 @@
 //! The matrix product of the GPU kernels: C = A B in one of several families, chosen by the adapter.
 //!
 //! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`, and the overrides
-//! `M`, `N` and `K` come from here; transposes, implicit matrices and epilogues are therefore the shader's own.
+//! `M`, `N` and `K` come from here; transposes, implicit matrices and epilogues are therefore the shader's own. Several
+//! products in one dispatch are told apart by `slice`, the workgroup's z ([`Kernel::slices`]).
 
 use std::fmt::Write;
 
@@ -47,10 +48,12 @@ pub(crate) fn gemm(kernel: Kernel, [m, n, k]: [usize; 3], a: Contiguous, b: Cont
 fn broadcast(lanes: u32, rows: u32, cols: u32) -> String {
     let mut s = String::new();
     let mut line = |text: String| writeln!(s, "{text}").expect("writing to a string");
+    line("var<private> slice: u32;".into());
     line(format!(
         "@compute @workgroup_size({lanes}) fn gemm(@builtin(workgroup_id) wid: vec3<u32>, \
          @builtin(subgroup_invocation_id) lane: u32) {{"
     ));
+    line("slice = wid.z;".into());
     line(format!("let row = wid.y * {rows}u; let col = wid.x * {}u + lane;", lanes * cols));
     for j in 0..cols {
         // Columns beyond the edge repeat the last one and are not stored.

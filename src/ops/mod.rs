@@ -9,8 +9,12 @@ mod add;
 mod add_noise;
 mod attention;
 pub mod case;
+mod channels;
 mod combine;
 mod concat;
+mod conv;
+mod conv_gradient;
+mod conv_transpose;
 mod dense;
 mod dropout;
 mod embedding;
@@ -25,17 +29,23 @@ mod norm;
 mod optimizer;
 mod philox;
 mod point_loss;
+mod pool;
 mod reduce;
 mod sampler_step;
 mod softmax;
 mod ssim;
+mod upsample;
+mod window;
 
 pub use activation::{Activate, Activation};
 pub use add::Add;
 pub use add_noise::{AddNoise, Disturbance, LARGEST_RATE, poisson_table};
 pub use attention::{Attention, Channels};
+pub use channels::ChannelBias;
 pub use combine::Combine;
 pub use concat::Concat;
+pub use conv::Conv;
+pub use conv_transpose::ConvTranspose;
 pub use dense::Dense;
 pub(crate) use dense::DenseInput;
 pub use dropout::{ActivationNoise, Dropout};
@@ -50,10 +60,12 @@ pub use norm::{GroupNorm, LayerNorm};
 pub use optimizer::{Decay, Optimizer, Rule};
 pub use philox::Philox;
 pub use point_loss::{Average, Factors, Measure, PointLoss};
+pub use pool::{Pool, Pooling};
 pub use reduce::{Reduce, Reduction, SquaredNorm};
 pub use sampler_step::SamplerStep;
 pub use softmax::Softmax;
 pub use ssim::Ssim;
+pub use upsample::{Upsample, Widen};
 
 use std::fmt::Debug;
 
@@ -264,8 +276,12 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         add,
         attention,
         add_noise,
+        channels,
         combine,
         concat,
+        conv,
+        conv_gradient,
+        conv_transpose,
         dense,
         dropout,
         embedding,
@@ -279,9 +295,11 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         optimizer,
         philox,
         point_loss,
+        pool,
         reduce,
         sampler_step,
         softmax,
-        ssim
+        ssim,
+        upsample
     ]
 }

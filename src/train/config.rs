@@ -116,7 +116,7 @@ impl Config {
     pub fn for_model(name: &str) -> Result<Self> {
         let config = Self { model: Model::named(name)?, ..Self::default() };
         Ok(match name {
-            "chapter" => {
+            "chapter" | "simple" => {
                 let prediction = Prediction::Epsilon;
                 Self { prediction, lr: 1e-3, clip_norm: 0.0, ema: 0.0, decay: Decay::Constant, ..config }
             }

@@ -4,6 +4,7 @@
 mod forward;
 mod losses;
 mod models;
+mod networks;
 mod noise;
 mod ops;
 mod optimizers;
@@ -49,6 +50,7 @@ pub fn compute(golden: &Golden, case: &Case, device: &Device, got: &mut Outputs)
         "step_encoding" => step_encoding::encode(case, device, got),
         "forward" => forward::compute(case, device, got),
         "losses" => losses::compute(case, device, got),
+        "networks" => networks::compute(case, device, got),
         "noise" => noise::compute(case, device, got),
         "ops" => ops::compute(case, device, got),
         "optimizers" => optimizers::compute(case, device, got),

@@ -1,6 +1,7 @@
 //! Single ops: y from the inputs, then the gradients that belong to the given gradient gy of y.
 
 mod attention;
+mod conv;
 mod layers;
 mod norm;
 
@@ -13,7 +14,7 @@ use crate::golden_support::Case;
 
 /// What a case is follows from its inputs and settings.
 pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
-    let known = [norm::compute, attention::compute, layers::compute];
+    let known = [norm::compute, attention::compute, layers::compute, conv::compute];
     for try_it in known {
         match try_it(case, device, got) {
             None => {}

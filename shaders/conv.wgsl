@@ -1,0 +1,119 @@
+// Convolutions as products over the shared `gemm`, which calls load_a, load_b and store: the matrices of all windows are
+// never stored.
+//#use window
+override M: u32; override N: u32; override K: u32;
+//#if EPILOGUE
+//#use activation
+//#if BIAS
+@group(0) @binding(2) var<storage, read> b: array<f32>;  // [M]
+//#endif
+//#if SLOPE
+@group(0) @binding(2) var<storage, read> saved: array<f32>;  // as y
+//#endif
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+//#if SAVE
+@group(0) @binding(4) var<storage, read_write> z: array<f32>;  // as y
+//#endif
+fn put(at: u32, channel: u32, sum: f32) {
+//#if BIAS
+  let v = sum + b[channel];
+//#if SAVE
+  z[at] = v;
+//#endif
+  y[at] = activate(v);
+//#else
+//#if SLOPE
+  y[at] = sum * activation_slope(saved[at]);
+//#else
+  y[at] = sum;
+//#endif
+//#endif
+}
+//#endif
+//#if GATHER
+// y [B, O, OH OW] from x [B, C, H W]: M = O, N = B OH OW, K = C KH KW.
+override C: u32;
+@group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, C, H, W]
+@group(0) @binding(1) var<storage, read> w: array<f32>;  // [O, C, KH, KW]
+fn load_a(row: u32, k: u32) -> f32 { return w[row * K + k]; }
+fn load_b(k: u32, col: u32) -> f32 {
+  let tap = k % (KH * KW);
+  let place = col % (OH * OW);
+  // What lies left of or above the image wraps around and is outside too.
+  let iy = place / OW * SH + tap / KW - PH;
+  let ix = place % OW * SW + tap % KW - PW;
+  let inside = iy < H && ix < W;
+  let plane = col / (OH * OW) * C + k / (KH * KW);
+  return select(0.0, x[select(0u, (plane * H + iy) * W + ix, inside)], inside);
+}
+fn store(row: u32, col: u32, sum: f32) {
+  put((col / (OH * OW) * M + row) * (OH * OW) + col % (OH * OW), row, sum);
+}
+//#endif
+//#if SCATTER
+// y [B, C, H W] from x [B, O, OH OW], the transpose of the above. A slice makes the elements (i SH + fy, j SW + fx) of y,
+// which one residue of the taps reaches: M = C, N = B ceil(H / SH) ceil(W / SW), K = O ceil(KH / SH) ceil(KW / SW).
+override O: u32;
+@group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, O, OH, OW]
+@group(0) @binding(1) var<storage, read> w: array<f32>;  // [O, C, KH, KW]
+fn phase() -> vec2<u32> { return vec2(slice / SW, slice % SW); }
+fn tap_rows() -> u32 { return (KH + SH - 1u) / SH; }
+fn tap_cols() -> u32 { return (KW + SW - 1u) / SW; }
+fn image_rows() -> u32 { return (H + SH - 1u) / SH; }
+fn image_cols() -> u32 { return (W + SW - 1u) / SW; }
+fn load_a(row: u32, k: u32) -> f32 {
+  let taps = tap_rows() * tap_cols();
+  let tap = k % taps;
+  let f = phase();
+  let ky = (f.x + PH) % SH + SH * (tap / tap_cols());
+  let kx = (f.y + PW) % SW + SW * (tap % tap_cols());
+  let inside = ky < KH && kx < KW;
+  return select(0.0, w[select(0u, ((k / taps * M + row) * KH + ky) * KW + kx, inside)], inside);
+}
+fn load_b(k: u32, col: u32) -> f32 {
+  let taps = tap_rows() * tap_cols();
+  let tap = k % taps;
+  let at = col % (image_rows() * image_cols());
+  let f = phase();
+  let oy = at / image_cols() + (f.x + PH) / SH - tap / tap_cols();
+  let ox = at % image_cols() + (f.y + PW) / SW - tap % tap_cols();
+  let inside = oy < OH && ox < OW;
+  let plane = col / (image_rows() * image_cols()) * O + k / taps;
+  return select(0.0, x[select(0u, (plane * OH + oy) * OW + ox, inside)], inside);
+}
+fn store(row: u32, col: u32, sum: f32) {
+  let at = col % (image_rows() * image_cols());
+  let f = phase();
+  let iy = at / image_cols() * SH + f.x;
+  let ix = at % image_cols() * SW + f.y;
+  if (iy < H && ix < W) { put((((col / (image_rows() * image_cols())) * M + row) * H + iy) * W + ix, row, sum); }
+}
+//#endif
+//#if WEIGHT
+// parts[s] = [dW | db] of PER samples: M = O, N = C KH KW (+ 1 for db, against a column of ones), K = PER OH OW.
+override B: u32; override C: u32; override PER: u32;
+@group(0) @binding(0) var<storage, read> dz: array<f32>;  // [B, O, OH, OW]
+@group(0) @binding(1) var<storage, read> x: array<f32>;  // [B, C, H, W]
+@group(0) @binding(2) var<storage, read_write> parts: array<f32>;  // [S, O C KH KW + O]
+fn load_a(row: u32, k: u32) -> f32 {
+  let sample = slice * PER + k / (OH * OW);
+  let inside = sample < B;
+  return select(0.0, dz[(min(sample, B - 1u) * M + row) * (OH * OW) + k % (OH * OW)], inside);
+}
+fn load_b(k: u32, col: u32) -> f32 {
+  if (col >= C * KH * KW) { return 1.0; }
+  let sample = min(slice * PER + k / (OH * OW), B - 1u);
+  let place = k % (OH * OW);
+  let tap = col % (KH * KW);
+  let iy = place / OW * SH + tap / KW - PH;
+  let ix = place % OW * SW + tap % KW - PW;
+  let inside = iy < H && ix < W;
+  let plane = sample * C + col / (KH * KW);
+  return select(0.0, x[select(0u, (plane * H + iy) * W + ix, inside)], inside);
+}
+fn store(row: u32, col: u32, sum: f32) {
+  let taps = C * KH * KW;
+  parts[slice * M * N + select(row * taps + col, M * taps + row, col >= taps)] = sum;
+}
+//#endif
+//#use gemm

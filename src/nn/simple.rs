@@ -1,0 +1,27 @@
+//! The textbook chapter's first denoiser.
+
+use super::{Denoiser, Linear};
+use crate::error::Result;
+use crate::graph::{Graph, Var};
+use crate::ops::Activation;
+
+/// Flatten -> Dense ReLU -> Dense: `fc1` and `fc2`. It does not look at the step, so it learns one average amount of noise.
+#[derive(Clone, Debug)]
+pub struct Simple {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Simple {
+    /// Adds its parameters for `data` values a sample; the chapter's `width` is 128.
+    pub fn new(g: &mut Graph, data: usize, width: usize) -> Result<Self> {
+        Ok(Self { fc1: Linear::new(g, "fc1", data, width)?, fc2: Linear::new(g, "fc2", width, data)? })
+    }
+}
+
+impl Denoiser for Simple {
+    fn forward(&self, g: &mut Graph, x_t: Var, _: Var) -> Result<Var> {
+        let hidden = self.fc1.forward(g, x_t, Activation::Relu)?;
+        self.fc2.forward(g, hidden, Activation::None)
+    }
+}

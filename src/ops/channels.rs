@@ -1,0 +1,159 @@
+//! y = act(x + bias) with a bias per sample and channel: how a step encoding enters an image or a signal.
+
+use super::activation::{activated, gradient_before};
+use super::case::{Case, Tolerance};
+use super::window::planes;
+use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Reverse, Spec, Var};
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::scalar::Scalar;
+
+const SHADER: &str = include_str!("../../shaders/channels.wgsl");
+
+/// y = act(z), z\[b, c, ...\] = x\[b, c, ...\] + bias\[b, c\].
+///
+/// *Shapes*: x, y and z [B, C, L] or [B, C, H, W], bias [B, C]; z is stored only when the derivative needs it.
+/// *Gradient*: dx = dz, dbias = sum of dz over places, in a fixed order.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelBias {
+    /// The fused activation.
+    pub activation: Activation,
+}
+
+impl Op for ChannelBias {
+    fn name(&self) -> &'static str {
+        "channel_bias"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("channel_bias", inputs, 2)?;
+        let (b, c, _) = planes("channel_bias", "x", &inputs[0])?;
+        expect_shape("channel_bias", "bias", &inputs[1], &[b, c])?;
+        Ok(activated(Spec::f32(inputs[0].shape.clone()), self.activation))
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let (n, planes) = (specs.inputs[0].len(), specs.inputs[1].len());
+        let kernel = Kernel::new("channels.wgsl", SHADER, "add_bias")
+            .flag("BIAS", true)
+            .flag("SAVE", specs.outputs.len() == 2 && specs.outputs[1].stored() > 0)
+            .dim("N", n)
+            .dim("P", n / planes);
+        self.activation.choose(kernel).over(n)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (x, bias, y) = (io.input(0), io.input(1), io.output(0));
+        let places = x.len() / bias.len();
+        let saves = io.specs.outputs.get(1).is_some_and(|z| z.stored() > 0);
+        let add = |row: usize, y: &mut [S]| {
+            y.iter_mut().zip(&x[row * places..]).for_each(|(y, x)| *y = *x + bias[row]);
+        };
+        if saves {
+            par::rows2(y, places, io.output(1), places, |row, y, z| {
+                add(row, z);
+                y.copy_from_slice(z);
+                self.activation.apply_all(y);
+            });
+        } else {
+            par::rows(y, places, |row, y| {
+                add(row, y);
+                self.activation.apply_all(y);
+            });
+        }
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        Some(self.activation)
+    }
+
+    fn reverse(&self, r: &mut Reverse) -> Result<()> {
+        let Some(dz) = gradient_before(r, self.activation)? else { return Ok(()) };
+        r.give(0, dz);
+        if r.wants(1) {
+            let shape = r.graph.shape(r.input(1)).to_vec();
+            // Every plane is a channel of one sample.
+            let rows = [&[1, shape[0] * shape[1]], &r.graph.shape(dz)[2..]].concat();
+            let rows = r.graph.reshape(dz, rows)?;
+            let d = r.graph.apply(ChannelSum, &[rows])?[0];
+            let d = r.graph.reshape(d, shape)?;
+            r.give(1, d);
+        }
+        Ok(())
+    }
+}
+
+/// sums\[c\] = sum of x\[b, c, ...\] over samples and places, in a fixed order.
+///
+/// *Shapes*: x [B, C, L] or [B, C, H, W], sums \[C\].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelSum;
+
+impl Op for ChannelSum {
+    fn name(&self) -> &'static str {
+        "channel_sum"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("channel_sum", inputs, 1)?;
+        let (_, c, _) = planes("channel_sum", "x", &inputs[0])?;
+        Ok(vec![Spec::f32([c])])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let (n, (b, _), c) = (specs.inputs[0].len(), specs.inputs[0].rows(), specs.outputs[0].len());
+        Kernel::new("channels.wgsl", SHADER, "sum_planes")
+            .dim("N", n)
+            .dim("P", n / b / c)
+            .dim("C", c)
+            .tune("WG", 128)
+            .groups(c)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let ((b, _), x, sums) = (io.specs.inputs[0].rows(), io.input(0), io.output(0));
+        let c = sums.len();
+        let places = x.len() / b / c;
+        par::each(sums, x.len(), |channel| {
+            (0..b).map(|b| &x[(b * c + channel) * places..][..places]).map(|p| par::sum(places, |i| p[i])).sum()
+        });
+    }
+}
+
+impl Graph {
+    /// [a | b] along the channels: a [B, P, ...], b [B, Q, ...] with the same places give [B, P + Q, ...].
+    ///
+    /// # Errors
+    /// When batch or places differ.
+    pub fn concat_channels(&mut self, a: Var, b: Var) -> Result<Var> {
+        let (left, right) = (self.spec(a).clone(), self.spec(b).clone());
+        let (batch, p, places) = planes("concat_channels", "a", &left)?;
+        let (other, q, same) = planes("concat_channels", "b", &right)?;
+        if batch != other || places != same {
+            let text = format!("batch and places should agree; got a {:?}, b {:?}", left.shape, right.shape);
+            return Err(Error::shape("concat_channels", text));
+        }
+        let size: usize = places.iter().product();
+        let (a, b) = (self.reshape(a, [batch, p * size])?, self.reshape(b, [batch, q * size])?);
+        let joined = self.apply(super::Concat, &[a, b])?[0];
+        self.reshape(joined, [&[batch, p + q], places].concat())
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in [vec![1, 1, 1], vec![3, 5, 7], vec![2, 3, 4, 5], vec![9, 33, 5, 13]] {
+        let bias = shape[..2].to_vec();
+        let case = Case::new(ChannelBias { activation: Activation::None }).input(shape.clone()).input(bias);
+        cases.push(case.tolerance(Tolerance::value(1.0)));
+        let terms = Tolerance::terms(1.0, shape[0] * shape[2..].iter().product::<usize>());
+        cases.push(Case::new(ChannelSum).input(shape).tolerance(terms));
+    }
+    for (_, activation) in Activation::ALL {
+        let case = Case::new(ChannelBias { activation }).input([2, 3, 5]).input([2, 3]);
+        cases.push(case.tolerance(Tolerance::value(24.0)).gradient());
+    }
+    cases
+}
