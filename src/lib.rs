@@ -3,6 +3,7 @@
 pub mod bench;
 mod cost;
 pub mod data;
+pub mod denoise;
 mod device;
 pub mod diffusion;
 mod error;

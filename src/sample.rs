@@ -9,7 +9,7 @@ use crate::nn::Denoiser;
 use crate::ops::{FillRow, SamplerStep};
 use crate::random::{Clock, fill_normals};
 use crate::run::Run;
-use crate::train::{Checkpoint, Facts};
+use crate::train::{Checkpoint, Facts, Task};
 
 /// What to draw and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +67,10 @@ pub fn sample(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> 
     }
     let config = &checkpoint.config;
     let facts = config.facts.as_ref().ok_or_else(|| Error::input("the checkpoint does not say what its data was"))?;
+    if config.task == Task::Denoise {
+        let text = "the run learned to denoise, not to generate; use it with: langevin denoise RUN NOISY --out F";
+        return Err(Error::setting(text));
+    }
     let table = table(checkpoint, facts, sampling)?;
     let (batch, width) = (sampling.count.min(CHUNK), facts.shape.iter().product::<usize>());
     // Random frequencies of the step encoding come from the seed of the run.
@@ -106,7 +110,7 @@ fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<
 }
 
 /// Each chunk has random numbers of its own.
-fn chunk_seed(seed: u64, chunk: usize) -> u64 {
+pub(crate) fn chunk_seed(seed: u64, chunk: usize) -> u64 {
     seed ^ ((chunk as u64) << 40)
 }
 

@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 mod bench;
+mod denoise;
 mod devices;
 mod evaluate;
 mod inspect;
@@ -61,6 +62,7 @@ enum Command {
     /// Draw samples with a trained model
     Sample(sample::SampleArgs),
     Noise(noise::NoiseArgs),
+    Denoise(denoise::DenoiseArgs),
     /// Layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
     /// Sliced Wasserstein distance between samples and data, its floor and their ratio; PSNR and SSIM of pairs
@@ -97,6 +99,7 @@ pub fn run() -> ExitCode {
         Command::Devices { common } => (common.clone(), with_log(&common, || devices::run(&common))),
         Command::Train(args) => (args.common.clone(), with_log(&args.common, || train::run(&args))),
         Command::Sample(args) => (args.common.clone(), with_log(&args.common, || sample::run(&args))),
+        Command::Denoise(args) => (args.common.clone(), with_log(&args.common, || denoise::run(&args))),
         Command::Noise(args) => (args.common.clone(), with_log(&args.common, || noise::run(&args))),
         Command::Inspect(args) => (args.common.clone(), with_log(&args.common, || inspect::run(&args))),
         Command::Evaluate(args) => (args.common.clone(), with_log(&args.common, || evaluate::run(&args))),

@@ -115,8 +115,8 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The place of the picture of clean and noisy data: `F-compare.svg` beside the output F.
-fn beside(out: &Path) -> PathBuf {
+/// The place of the picture of data before and after: `F-compare.svg` beside the output F.
+pub fn beside(out: &Path) -> PathBuf {
     let stem = out.file_stem().unwrap_or_default().to_string_lossy();
     out.with_file_name(format!("{stem}-compare.svg"))
 }

@@ -11,10 +11,13 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use langevin::data::{Dataset, Kind};
+use langevin::denoise::{Denoising, denoise};
 use langevin::diffusion::{Prediction, Weighting};
+use langevin::evaluate::compare_denoised;
 use langevin::nn::StepEncoding;
+use langevin::noise::{NoiseKind, add_noise, spread};
 use langevin::sample::{Sampling, sample};
-use langevin::train::{Config, LossMix, Progress, RunFolder, Stop, Trainer, train};
+use langevin::train::{Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
 use langevin::{Device, Error, plot};
 use serde_json::json;
 
@@ -31,6 +34,12 @@ pub struct TrainArgs {
     /// Settings in TOML, in the form of a run's config.toml; other options win over it
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
+    /// diffusion (default), or denoise: clean from noisy samples, with the noise of --noise drawn anew in each step
+    #[arg(long)]
+    task: Option<Task>,
+    /// The noise that a denoiser takes out, such as gaussian:0.1 (see langevin noise --help)
+    #[arg(long, value_name = "KIND:STRENGTH")]
+    noise: Option<NoiseKind>,
     /// mlp (default) or chapter
     #[arg(long)]
     model: Option<String>,
@@ -127,6 +136,8 @@ fn settings(args: &TrainArgs) -> langevin::Result<Config> {
 
 /// The options that a run keeps to its end.
 fn choose(config: &mut Config, args: &TrainArgs) {
+    set(&mut config.task, &args.task);
+    set(&mut config.noise, &args.noise.map(Some));
     set(&mut config.batch, &args.batch);
     set(&mut config.lr, &args.lr);
     set(&mut config.schedule, &args.schedule);
@@ -182,12 +193,18 @@ fn describe(trainer: &Trainer, json: bool) {
     say!("data: {} {kind} of shape {:?} from {}", facts.samples, facts.shape, config.data);
     say!("normalisation: (x - {:?}) / {:?}, then within +-{:.2}", n.shift, n.scale, n.bound);
     let parameters = grouped(trainer.run().graph().parameter_count());
-    say!("model: {}, {parameters} parameters, predicts {}", config.model.name, config.prediction);
     if (&config.loss, config.weighting) != (&LossMix::default(), Weighting::None) {
         say!("loss: {}; weighting of the steps: {}", config.loss, config.weighting);
     }
-    if let Ok(schedule) = config.noise_schedule() {
-        say!("noise schedule: {schedule}");
+    match &config.noise {
+        Some(noise) => {
+            say!("model: {}, {parameters} parameters, gives clean from noisy samples", config.model.name);
+            say!("noise: {noise}, drawn anew in each step");
+        }
+        None => {
+            say!("model: {}, {parameters} parameters, predicts {}", config.model.name, config.prediction);
+            config.noise_schedule().iter().for_each(|schedule| say!("noise schedule: {schedule}"));
+        }
     }
     let (batch, lr, optimizer) = (trainer.batch(), config.lr, &config.optimizer);
     let (dispatches, mib) = (trainer.run().dispatches(), trainer.run().bytes() >> 20);
@@ -257,6 +274,9 @@ fn finish(
         _ => 64.min(facts.samples),
     };
     let real = Dataset::load(&config.data, config.seed)?;
+    if let Some(noise) = config.noise {
+        return finish_denoiser(args, trainer, folder, device, &real, noise);
+    }
     let drawn = sample(device, &trainer.checkpoint()?, &Sampling { seed: config.seed, ..Sampling::new(count) })?;
     let (picture, samples) = (folder.file("samples/compare.svg"), folder.file("samples/samples.npy"));
     std::fs::create_dir_all(folder.file("samples")).context("cannot make the folder samples")?;
@@ -281,5 +301,36 @@ fn finish(
     say!("run folder: {out} (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)");
     say!("real and generated side by side: {}", picture.display());
     say!("draw more with: langevin sample {out} --count 64 --out new.npy");
+    Ok(())
+}
+
+/// Adds noise to the data anew, takes it out, and shows both.
+fn finish_denoiser(
+    args: &TrainArgs,
+    trainer: &Trainer,
+    folder: &RunFolder,
+    device: &Device,
+    real: &Dataset,
+    noise: NoiseKind,
+) -> anyhow::Result<()> {
+    let seed = trainer.config().seed + 1;
+    let noisy = add_noise(device, real, noise, seed)?;
+    let (denoised, _) = denoise(device, &trainer.checkpoint()?, &noisy, &Denoising::default())?;
+    let picture = folder.file("samples/compare.svg");
+    std::fs::create_dir_all(folder.file("samples")).context("cannot make the folder samples")?;
+    langevin::data::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
+    let (left, right) = (spread(&noisy, 36), spread(&denoised, 36));
+    plot::side_by_side(&picture, real.kind(), &real.shape, [("noisy", &left), ("denoised", &right)])?;
+    let report = compare_denoised(&noisy, &denoised, real)?;
+    let out = quoted(&args.out.to_string_lossy());
+    if args.common.json {
+        let (steps, device) = (trainer.step(), device.name());
+        say!("{}", json!({"run": args.out, "steps": steps, "compare": report, "device": device, "picture": picture}));
+        return Ok(());
+    }
+    say!("done: {} steps; on the training data with new noise: {report}", trainer.step());
+    say!("run folder: {out} (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)");
+    say!("noisy and denoised side by side: {}", picture.display());
+    say!("denoise with: langevin denoise {out} NOISY --out F.npy, and judge with --compare CLEAN");
     Ok(())
 }

@@ -60,7 +60,8 @@ pub struct Dataset {
 impl Dataset {
     /// Reads `spec`: a `.npy`, `.npz`, `.csv`, `.tsv`, IDX (`.gz` too) or `.wav` file, a folder of PNG or JPEG files, or
     /// one of the built-in [`TOYS`], which are drawn from `seed`. A file wins over a toy of the same name.
-    /// `table.tsv:dino` takes the rows of a table whose text column reads `dino`.
+    /// `table.tsv:dino` takes the rows of a table whose text column reads `dino`, and `pulse.npy[0:900]` samples 0 to 899
+    /// of anything; either number may be left out.
     ///
     /// *Errors*: [`Error::Input`] with the file, the cause and a remedy; nothing is allocated before the length of the
     /// file has been held against its header.
@@ -72,6 +73,7 @@ impl Dataset {
             Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
             Err(cause) if cause.kind() == ErrorKind::NotFound => match toys::by_name(spec, seed) {
                 Some(toy) => toy,
+                None if spec.ends_with(']') => read_range(spec, seed),
                 None => read_group(spec),
             },
             Err(cause) => Err(Error::io("cannot read", path, cause)),
@@ -163,6 +165,30 @@ fn read_file(path: &Path, len: u64) -> Result<Dataset> {
     }
 }
 
+/// `DATA[from:to]`: samples `from` to `to` - 1, counted from 0.
+fn read_range(spec: &str, seed: u64) -> Result<Dataset> {
+    let wrong = || {
+        Error::input(format!(
+            "{spec:?}: a part of the data is written as DATA[FROM:TO], such as {0}[0:100] or {0}[100:]",
+            { spec.split('[').next().unwrap_or_default() }
+        ))
+    };
+    let (data, range) = spec.trim_end_matches(']').rsplit_once('[').ok_or_else(wrong)?;
+    let (from, to) = range.split_once(':').ok_or_else(wrong)?;
+    let place = |text: &str, open: usize| if text.is_empty() { Ok(open) } else { text.parse().map_err(|_| wrong()) };
+    let (from, to): (usize, usize) = (place(from, 0)?, place(to, usize::MAX)?);
+    let all = Dataset::load(data, seed)?;
+    let (n, len) = (all.len(), all.sample_len());
+    let to = if to == usize::MAX { n } else { to };
+    if from >= to || to > n {
+        return Err(Error::input(format!(
+            "{spec}: there are {n} samples, 0 to {}, and {from}:{to} takes none or more",
+            n - 1
+        )));
+    }
+    Dataset::new(spec, all.shape, all.values[from * len..to * len].to_vec())
+}
+
 /// `table.tsv:dino`, or nothing that is known.
 fn read_group(spec: &str) -> Result<Dataset> {
     if let Some((file, group)) = spec.rsplit_once(':')
@@ -219,6 +245,27 @@ mod tests {
         fs::write(&path, [0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 5, 6, 7]).unwrap();
         assert_eq!(Dataset::load(path.to_str().unwrap(), 0).unwrap().values, [5.0, 6.0, 7.0]);
         assert_eq!(Dataset::load("moons", 0).unwrap().shape, [2]);
+    }
+
+    #[test]
+    fn a_range_takes_a_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        fs::write(&path, "1,2,3\n4,5,6\n7,8,9\n").unwrap();
+        let load = |range: &str| Dataset::load(&format!("{}{range}", path.display()), 0);
+        assert_eq!(load("[1:2]").unwrap().values, [4.0, 5.0, 6.0]);
+        assert_eq!((load("[:2]").unwrap().len(), load("[2:]").unwrap().len(), load("[:]").unwrap().len()), (2, 1, 3));
+        assert_eq!(Dataset::load("moons[3:9]", 0).unwrap().values, Dataset::load("moons", 0).unwrap().values[6..18]);
+        for (range, words) in [
+            ("[2:2]", "3 samples"),
+            ("[0:4]", "0:4"),
+            ("[3:]", "takes none"),
+            ("[1]", "[FROM:TO]"),
+            ("[a:2]", "[FROM:TO]"),
+        ] {
+            let message = load(range).unwrap_err().to_string();
+            assert!(message.contains(words), "{range}: {message}");
+        }
     }
 
     #[test]

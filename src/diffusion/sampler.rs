@@ -133,8 +133,15 @@ impl SamplerTable {
     /// *Errors*: more steps than the schedule has, eta outside [0, 1], a clip bound that is not positive, and epsilon
     /// prediction where alpha_bar is 0.
     pub fn new(schedule: &Schedule, options: &SamplerOptions) -> Result<Self> {
-        check(options)?;
         let ts = timesteps(options.spacing, schedule.steps(), options.steps, 0)?;
+        Self::over(schedule, options, &ts)
+    }
+
+    /// The table over given time steps, the noisiest first; `options.steps` and `options.spacing` are not read.
+    ///
+    /// *Errors*: as [`SamplerTable::new`].
+    pub fn over(schedule: &Schedule, options: &SamplerOptions, ts: &[usize]) -> Result<Self> {
+        check(options)?;
         if options.prediction == Prediction::Epsilon && schedule.alpha_bars()[ts[0]] == 0.0 {
             return Err(Error::setting(format!(
                 "a model that predicts epsilon cannot be sampled from t = {}, where alpha_bar is 0: train it to predict v \
@@ -142,7 +149,7 @@ impl SamplerTable {
                 ts[0]
             )));
         }
-        let stride = schedule.steps() / options.steps;
+        let stride = schedule.steps() / ts.len();
         let by_stride = options.prev_rule == PrevRule::Stride && matches!(options.sampler, Sampler::Ddim { .. });
         let row = |k: usize| {
             let next = ts.get(k + 1).copied();

@@ -7,6 +7,7 @@
 mod activation;
 mod add;
 mod add_noise;
+mod affine;
 mod attention;
 pub mod case;
 mod channels;
@@ -40,6 +41,7 @@ mod window;
 pub use activation::{Activate, Activation};
 pub use add::Add;
 pub use add_noise::{AddNoise, Disturbance, LARGEST_RATE, poisson_table};
+pub use affine::Affine;
 pub use attention::{Attention, Channels};
 pub use channels::ChannelBias;
 pub use combine::Combine;
@@ -276,6 +278,7 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         add,
         attention,
         add_noise,
+        affine,
         channels,
         combine,
         concat,

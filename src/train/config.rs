@@ -1,6 +1,7 @@
 //! The settings of a run, as `config.toml` holds them.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use crate::data::{Dataset, Kind, Normalisation};
 use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::nn::{Model, StepEncoding};
+use crate::noise::NoiseKind;
 use crate::ops::{Decay, Optimizer};
 
 /// Everything needed to repeat a run. A file for `--config` may hold any part of it.
@@ -17,6 +19,11 @@ use crate::ops::{Decay, Optimizer};
 pub struct Config {
     /// A path or the name of a toy.
     pub data: String,
+    /// What the network learns to do.
+    pub task: Task,
+    /// The noise that a denoiser learns to take out; absent for a diffusion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseKind>,
     /// Training steps.
     pub steps: u32,
     /// Samples in a step; 256 or all of a smaller data set when 0.
@@ -54,6 +61,29 @@ pub struct Config {
     pub facts: Option<Facts>,
 }
 
+/// What a network is trained for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// To generate: noise of every level, the level being known.
+    #[default]
+    Diffusion,
+    /// To give clean from noisy samples, for one kind and strength of noise.
+    Denoise,
+}
+
+impl FromStr for Task {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "diffusion" => Ok(Task::Diffusion),
+            "denoise" => Ok(Task::Denoise),
+            _ => Err(Error::unknown("task", name, &["diffusion", "denoise"])),
+        }
+    }
+}
+
 /// The map from the data's units to the network's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -87,6 +117,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: String::new(),
+            task: Task::Diffusion,
+            noise: None,
             steps: 5_000,
             batch: 0,
             lr: 2e-3,
@@ -174,6 +206,23 @@ impl Config {
                 "a learning rate (lr) of {}; use one above 0 and below 100, such as 0.001",
                 self.lr
             ));
+        }
+        match (self.task, &self.noise) {
+            (Task::Denoise, None) => {
+                return refuse("the task denoise needs a noise to take out, such as --noise gaussian:0.1".into());
+            }
+            (Task::Denoise, Some(_)) if self.weighting != Weighting::None => {
+                let weighting = self.weighting;
+                return refuse(format!(
+                    "the weighting {weighting} is by the steps of a diffusion; a denoiser has none"
+                ));
+            }
+            (Task::Diffusion, Some(noise)) => {
+                return refuse(format!(
+                    "the noise {noise} belongs to --task denoise; a diffusion has a schedule of its own"
+                ));
+            }
+            _ => {}
         }
         if self.seed > i64::MAX as u64 {
             return refuse(format!("a seed of {}; use 0 to {}", self.seed, i64::MAX));

@@ -9,7 +9,7 @@ mod terms;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, TensorData};
-pub use config::{Config, Facts, Normalise};
+pub use config::{Config, Facts, Normalise, Task};
 pub use folder::{Progress, RunFolder, Stop, train};
 pub use program::Losses;
 pub use terms::{Compared, LossKind, LossMix, Steps, Term, Weighted};

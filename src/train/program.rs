@@ -2,10 +2,10 @@
 //! device.
 
 use super::Config;
-use super::objective::example;
+use super::objective::{Samples, example};
 use super::terms::Term;
 use crate::error::Result;
-use crate::graph::{Data, Graph, HISTORY};
+use crate::graph::{Graph, HISTORY};
 use crate::run::Run;
 
 /// The readable results of a step.
@@ -24,24 +24,16 @@ pub struct Losses {
     pub terms: Vec<f64>,
 }
 
-/// Adds a training step on batches of `data`: n samples of `shape`, laid out as the rows of a table, with `range` between
-/// their smallest and largest value.
+/// Adds a training step on batches of `data`.
 ///
 /// # Errors
 /// When a setting does not fit the data.
-pub(crate) fn step(
-    g: &mut Graph,
-    config: &Config,
-    data: &Data,
-    shape: &[usize],
-    range: f64,
-    batch: usize,
-) -> Result<StepVars> {
+pub(crate) fn step(g: &mut Graph, config: &Config, data: &Samples, batch: usize) -> Result<StepVars> {
     g.train();
-    let network = config.model.build(g, shape)?;
+    let network = config.model.build(g, data.shape)?;
     let example = example(g, config, network.as_ref(), data, batch)?;
     let schedule = config.noise_schedule()?;
-    let terms = config.loss.add_to(g, &example.compared(config, &schedule, shape, range))?;
+    let terms = config.loss.add_to(g, &example.compared(config, &schedule, data))?;
     g.backward(&Term::scalars(&terms), &[])?;
     g.optimize(config.optimizer()?)?;
     Ok(StepVars { terms })

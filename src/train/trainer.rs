@@ -1,11 +1,13 @@
 //! One training step as a compiled program.
 
+use super::objective::Samples;
 use super::program::{self, Losses, StepVars};
 use super::{Checkpoint, Config};
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HISTORY, Slab};
+use crate::noise::Extent;
 use crate::run::Run;
 
 /// A training step on a device: batch, noise, network, loss, reverse pass and optimizer.
@@ -31,7 +33,9 @@ impl Trainer {
         let values = facts.normalisation.apply(&data.values);
         let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
         let range = f64::from(high) - f64::from(low);
-        let vars = program::step(&mut g, config, &rows, &data.shape, range, batch)?;
+        let (shape, normalisation, extent) = (&data.shape[..], &facts.normalisation, Extent::of(&data.values));
+        let samples = Samples { rows: &rows, shape, range, normalisation, extent };
+        let vars = program::step(&mut g, config, &samples, batch)?;
         let mut run = device.compile(&g)?;
         run.seed(config.seed);
         run.write("data", &values)?;

@@ -69,3 +69,58 @@ fn noise_that_means_nothing_is_refused() {
     }
     place.ok("noise flat.npy --kind poisson:3 --out a.npy");
 }
+
+#[test]
+fn a_denoiser_is_trained_and_used() {
+    let place = Place::new();
+    place.ok("noise ok.npy[30:40] --kind gaussian:0.3 --out noisy.npy");
+    let options = "--task denoise --noise gaussian:0.3 --config small.toml";
+    let said = place.ok(&format!("train ok.npy[0:30] {options} --steps 20 --out run"));
+    for words in ["gives clean from noisy", "noise: gaussian:0.3", "best median filter", "langevin denoise run NOISY"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let config = String::from_utf8(place.read("run/config.toml")).unwrap();
+    assert!(config.contains("task = \"denoise\"") && config.contains("noise = \"gaussian:0.3\""), "{config}");
+    place.ok("train --out run --resume --steps 30");
+    place.ok(&format!("train ok.npy[0:30] {options} --steps 30 --out whole"));
+    assert!(place.read("run/checkpoint.safetensors") == place.read("whole/checkpoint.safetensors"));
+
+    let said = place.ok("denoise run noisy.npy --compare ok.npy[30:40] --out clean.npy");
+    for words in ["10 samples of shape [8]", "PSNR: noisy", "best Gaussian filter", "clean-compare.svg"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let report = place.ok("denoise run noisy.npy --compare ok.npy[30:40] --out clean.csv --json");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert!(report["compare"]["denoised"].is_number() && report["start"].is_null(), "{report}");
+    for (command, code, words) in [
+        ("denoise run noisy.npy --steps 3 --out a.npy", 2, &["belong to a diffusion run"][..]),
+        ("denoise run moons --out a.npy", 1, &["[2]", "[8]"]),
+        ("denoise run noisy.npy --compare ok.npy --out a.npy", 1, &["not pairs", "10", "40"]),
+        ("denoise none noisy.npy --out a.npy", 1, &["does not exist"]),
+        ("denoise run noisy.npy --out a.txt", 2, &[".npy, .csv"]),
+        ("sample run --out a.npy", 2, &["learned to denoise", "langevin denoise"]),
+        ("train ok.npy --task denoise --out new", 2, &["--noise gaussian:0.1"]),
+        ("train ok.npy --noise gaussian:0.1 --out new", 2, &["--task denoise"]),
+        ("train ok.npy --task clean --out new", 2, &["unknown task", "denoise"]),
+        ("train ok.npy --task denoise --noise jpeg:5 --out new", 1, &["is for images"]),
+        ("train --out run --resume --noise gaussian:0.1", 2, &["settings it began with"]),
+    ] {
+        place.refused(command, code, words);
+        assert!(!place.path("new").exists(), "{command} left a run folder");
+    }
+}
+
+#[test]
+fn a_diffusion_run_denoises() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    place.ok("noise ok.npy --kind gaussian:0.3 --out noisy.npy");
+    let said = place.ok("denoise run noisy.npy --out clean.npy --noise-level 0.3 --steps 4");
+    assert!(said.contains("noise level 0.3000 (given)") && said.contains("4 steps of ddim"), "{said}");
+    let said = place.ok("denoise run noisy.npy --out clean.npy --compare ok.npy");
+    assert!(said.contains("(estimated)") && said.contains("PSNR"), "{said}");
+    place.refused("denoise run noisy.npy --out clean.npy --noise-level 0", 2, &["noise level of 0"]);
+    place.train("moons", "points");
+    place.refused("denoise points moons --out clean.npy", 1, &["cannot be estimated", "state it"]);
+    place.ok("denoise points moons --out clean.npy --noise-level 0.1");
+}
