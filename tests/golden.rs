@@ -21,6 +21,7 @@ const SUPPORTED: &[&str] = &[
     "losses/ssim_",
     "losses/frechet_",
     "model_",
+    "networks/",
     "noise/",
     "ops/",
     "optimizers/",

@@ -3,9 +3,9 @@
 
 use langevin::data::{Dataset, sine_waves, two_moons};
 use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance};
-use langevin::nn::{Denoiser, Model};
+use langevin::nn::{Denoiser, Model, STEP_ENCODINGS, UNetOptions};
 use langevin::ops::{Combine, Optimizer};
-use langevin::sample::reverse_process;
+use langevin::sample::{Sampling, reverse_process, sample};
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Graph, Result, Slab, Var};
 
@@ -24,20 +24,33 @@ fn small(model: &str) -> Config {
     let mut config = Config::for_model(model).unwrap();
     (config.model.width, config.model.depth, config.model.encoding) = (24, 2, 16);
     (config.batch, config.data) = (33, "test".into());
+    if let Some(unet) = &mut config.model.unet {
+        (config.batch, config.model.width, config.model.depth) = (9, 8, 1);
+        (unet.groups, unet.heads, unet.attention) = (4, 2, vec![1]);
+    }
     config
 }
 
-fn data() -> Dataset {
-    Dataset::new("test", [17], sine_waves(100, 17, 3)).unwrap()
+/// A network that draws random numbers in training.
+fn disturbed(model: &str) -> Config {
+    let mut config = small(model);
+    (config.model.dropout, config.model.activation_noise) = (0.2, 0.1);
+    config
+}
+
+/// Signals; a U-Net halves their length.
+fn data(config: &Config) -> Dataset {
+    let length = if config.model.unet.is_some() { 16 } else { 17 };
+    Dataset::new("test", [length], sine_waves(100, length, 3)).unwrap()
 }
 
 fn trainer(device: &Device, config: &Config) -> Trainer {
-    Trainer::new(device, config, &data()).unwrap()
+    Trainer::new(device, config, &data(config)).unwrap()
 }
 
 #[test]
 fn first_gradients_of_whole_models_match_the_reference() {
-    for model in ["mlp", "chapter"] {
+    for model in ["mlp", "chapter", "unet"] {
         let mut reference = trainer(&Device::reference(), &small(model));
         reference.advance(1).unwrap();
         let want = reference.run().read_slab(Slab::Grads).unwrap();
@@ -87,7 +100,7 @@ fn mixes_of_losses_match_the_reference() {
 
 #[test]
 fn ten_losses_match_the_reference() {
-    for model in ["mlp", "chapter"] {
+    for model in ["mlp", "chapter", "unet"] {
         let want = trainer(&Device::reference(), &small(model)).advance(10).unwrap();
         for device in devices() {
             let got = trainer(&device, &small(model)).advance(10).unwrap();
@@ -101,27 +114,88 @@ fn ten_losses_match_the_reference() {
 #[test]
 fn the_same_run_twice_is_equal_to_the_bit() {
     for device in devices() {
-        let run = || {
-            let mut t = trainer(&device, &small("mlp"));
-            t.advance(30).unwrap();
-            t.checkpoint().unwrap()
-        };
-        assert!(run() == run(), "{device}");
+        for config in [small("mlp"), disturbed("unet")] {
+            let run = || {
+                let mut t = trainer(&device, &config);
+                t.advance(12).unwrap();
+                t.checkpoint().unwrap()
+            };
+            assert!(run() == run(), "{} on {device}", config.model.name);
+        }
     }
 }
 
 #[test]
 fn a_continued_run_is_equal_to_the_bit() {
     for device in devices() {
-        let mut whole = trainer(&device, &small("mlp"));
-        whole.advance(40).unwrap();
-        let mut first = trainer(&device, &small("mlp"));
-        first.advance(25).unwrap();
-        let saved = first.checkpoint().unwrap();
-        let mut second = trainer(&device, &small("mlp"));
-        second.restore(&saved).unwrap();
-        second.advance(15).unwrap();
-        assert!(second.checkpoint().unwrap() == whole.checkpoint().unwrap(), "{device}");
+        for config in [small("mlp"), disturbed("mlp"), disturbed("unet")] {
+            let mut whole = trainer(&device, &config);
+            whole.advance(16).unwrap();
+            let mut first = trainer(&device, &config);
+            first.advance(10).unwrap();
+            let saved = first.checkpoint().unwrap();
+            let mut second = trainer(&device, &config);
+            second.restore(&saved).unwrap();
+            second.advance(6).unwrap();
+            assert!(second.checkpoint().unwrap() == whole.checkpoint().unwrap(), "{} on {device}", config.model.name);
+        }
+    }
+}
+
+#[test]
+fn dropout_and_noise_on_activations_are_off_when_the_network_is_used() {
+    for model in ["mlp", "unet"] {
+        let (plain, config) = (small(model), disturbed(model));
+        let losses = |config| trainer(&Device::cpu(), config).advance(2).unwrap();
+        assert_ne!(losses(&plain), losses(&config), "{model}: training draws");
+        let used = |config: &Config| {
+            let mut g = Graph::seeded(3);
+            let network = config.model.build(&mut g, &[16]).unwrap();
+            let (x, t) = (g.state("x", [4, 16]).unwrap(), g.state("t", [4]).unwrap());
+            let y = network.forward(&mut g, x, t).unwrap();
+            g.keep(y);
+            let mut run = Device::cpu().compile(&g).unwrap();
+            run.write("x", &sine_waves(4, 16, 5)).unwrap();
+            run.write("t", &[0.0, 3.0, 500.0, 999.0]).unwrap();
+            run.steps(1).unwrap();
+            (run.dispatches(), run.read(y).unwrap())
+        };
+        assert_eq!(used(&plain), used(&config), "{model}");
+    }
+}
+
+#[test]
+fn every_step_encoding_trains_and_its_checkpoint_samples_the_same() {
+    for name in STEP_ENCODINGS {
+        let mut config = small("mlp");
+        config.model.step_encoding = name.parse().unwrap();
+        let mut t = trainer(&Device::cpu(), &config);
+        assert!(t.advance(5).unwrap().iter().all(|loss| loss.is_finite()), "{name}");
+        let checkpoint = t.checkpoint().unwrap();
+        let draw = || sample(&Device::cpu(), &checkpoint, &Sampling { steps: 5, ..Sampling::new(3) }).unwrap().values;
+        assert_eq!(draw(), draw(), "{name}");
+        assert!(draw().iter().all(|v| v.is_finite()), "{name}");
+    }
+}
+
+#[test]
+fn impossible_unets_are_refused_with_numbers() {
+    let refuse = |sample: &[usize], change: &dyn Fn(&mut Model)| {
+        let mut model = small("unet").model;
+        change(&mut model);
+        model.build(&mut Graph::new(), sample).err().expect("refused").to_string()
+    };
+    let options = |change: fn(&mut UNetOptions)| move |m: &mut Model| change(m.unet.as_mut().unwrap());
+    for (sample, change, parts) in [
+        (&[17][..], options(|_| {}), ["[17] at level 0", "use 1 numbers"]),
+        (&[6, 10], options(|o| o.multipliers = vec![1, 2, 2]), ["[3, 5] at level 1", "multiples of 4"]),
+        (&[16], options(|o| o.groups = 3), ["groups is 3", "8 channels of level 0"]),
+        (&[16], options(|o| o.heads = 5), ["heads is 5", "16 channels of level 1"]),
+        (&[16], options(|o| o.attention = vec![2]), ["level 2", "0 to 1"]),
+        (&[16], options(|o| o.multipliers = vec![]), ["multipliers is []", "1 to 16"]),
+    ] {
+        let message = refuse(sample, &change);
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
 }
 

@@ -40,7 +40,7 @@ pub struct TrainArgs {
     /// The noise that a denoiser takes out, such as gaussian:0.1 (see langevin noise --help)
     #[arg(long, value_name = "KIND:STRENGTH")]
     noise: Option<NoiseKind>,
-    /// mlp (default) or chapter
+    /// mlp (default), chapter, simple, autoencoder, or unet for signals and images
     #[arg(long)]
     model: Option<String>,
     /// Training steps

@@ -6,6 +6,7 @@ mod conv;
 mod mlp;
 mod simple;
 mod step_encoding;
+mod unet;
 
 pub use autoencoder::AutoEncoder;
 pub use chapter::Chapter;
@@ -13,12 +14,13 @@ pub use conv::{Conv, ConvTranspose};
 pub use mlp::Mlp;
 pub use simple::Simple;
 pub use step_encoding::{STEP_ENCODINGS, StepEncoder, StepEncoding, TimeMlp};
+pub use unet::{UNet, UNetOptions};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::ops::{Activation, Dense, Encode, LayerNorm};
+use crate::ops::{self, Activation, Dense, Encode, LayerNorm};
 use crate::random::philox;
 
 /// A network that looks at noisy data and the step.
@@ -92,6 +94,28 @@ impl Norm {
     }
 }
 
+/// Group normalisation with PyTorch's `nn.GroupNorm` names and initial values.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    gamma: Var,
+    beta: Var,
+    groups: usize,
+}
+
+impl GroupNorm {
+    /// `name.weight` of ones and `name.bias` of zeros, both \[channels\].
+    pub fn new(g: &mut Graph, name: &str, channels: usize, groups: usize) -> Result<Self> {
+        let gamma = g.parameter(&format!("{name}.weight"), [channels], vec![1.0; channels])?;
+        Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [channels], vec![0.0; channels])?, groups })
+    }
+
+    /// act of the normalisation of x [B, channels, ...].
+    pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
+        let op = ops::GroupNorm { activation, ..ops::GroupNorm::new(self.groups) };
+        Ok(g.apply(op, &[x, self.gamma, self.beta])?[0])
+    }
+}
+
 /// Uniform numbers in +-limit for the next parameter, from the graph's seed.
 fn uniform(g: &Graph, n: usize, limit: f32) -> Vec<f32> {
     let (seed, parameter) = (g.seed(), g.parameters().len() as u32);
@@ -110,7 +134,7 @@ pub struct Model {
     pub name: String,
     /// Neurons of a hidden layer, or channels at full size.
     pub width: usize,
-    /// Residual blocks: `mlp` only.
+    /// Residual blocks, a U-Net's on each level: `mlp` and `unet` only.
     pub depth: usize,
     /// Width of the step encoding.
     pub encoding: usize,
@@ -128,14 +152,17 @@ pub struct Model {
     pub residual: bool,
     /// `mlp` only: whether a block normalises what it got.
     pub layer_norm: bool,
-    /// `mlp` only: the probability that training drops an activation.
+    /// `mlp` and `unet` only: the probability that training drops an activation.
     pub dropout: f32,
-    /// `mlp` only: deviation of the noise that training adds to activations.
+    /// `mlp` and `unet` only: deviation of the noise that training adds to activations.
     pub activation_noise: f32,
+    /// What only a U-Net has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unet: Option<UNetOptions>,
 }
 
 /// The names of [`Model::named`].
-pub const MODELS: &[&str] = &["mlp", "chapter", "simple", "autoencoder"];
+pub const MODELS: &[&str] = &["mlp", "chapter", "simple", "autoencoder", "unet"];
 
 impl Model {
     /// A network with its usual size.
@@ -147,6 +174,7 @@ impl Model {
             "mlp" => (256, 4, 128),
             "chapter" | "simple" => (128, 1, 128),
             "autoencoder" => (32, 1, 32),
+            "unet" => (32, 1, 64),
             _ => return Err(Error::unknown("model", name, MODELS)),
         };
         let step_encoding =
@@ -165,7 +193,17 @@ impl Model {
             layer_norm: true,
             dropout: 0.0,
             activation_noise: 0.0,
+            unet: (name == "unet").then(UNetOptions::default),
         })
+    }
+
+    /// About how many parameters the network has, without counting what is small.
+    pub(crate) fn about_parameters(&self) -> f64 {
+        let (width, depth, encoding) = (self.width as f64, self.depth as f64, self.encoding as f64);
+        match &self.unet {
+            Some(unet) => unet.about_parameters(self.width, self.depth),
+            None => width * ((depth + 1.0) * width + encoding),
+        }
     }
 
     /// What training does to activations: dropout, then noise.
@@ -174,7 +212,7 @@ impl Model {
         g.activation_noise(active, self.activation_noise)
     }
 
-    /// Adds the network's parameters for samples of a shape: [D], or [C, L] or [C, H, W] for networks that look at places.
+    /// Adds the network's parameters for samples of a shape: [L], [H, W] or [C, H, W].
     ///
     /// # Errors
     /// When a size is zero or absurd, with what is allowed.
@@ -195,6 +233,7 @@ impl Model {
             "chapter" => Box::new(Chapter::of(g, data, self)?),
             "simple" => Box::new(Simple::new(g, data, self.width)?),
             "autoencoder" => Box::new(AutoEncoder::of(g, sample, self)?),
+            "unet" => Box::new(UNet::of(g, sample, self)?),
             other => return Err(Error::unknown("model", other, MODELS)),
         })
     }

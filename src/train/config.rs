@@ -152,6 +152,7 @@ impl Config {
                 let prediction = Prediction::Epsilon;
                 Self { prediction, lr: 1e-3, clip_norm: 0.0, ema: 0.0, decay: Decay::Constant, ..config }
             }
+            "unet" => Self { steps: 3_000, batch: 64, lr: 1e-3, ..config },
             _ => config,
         })
     }
@@ -262,7 +263,7 @@ impl Config {
     /// Refuses a network that no memory holds before its first values are drawn.
     fn check_size(&self) -> Result<()> {
         let Model { width, depth, encoding, .. } = self.model;
-        let parameters = width as f64 * ((depth as f64 + 1.0) * width as f64 + encoding as f64);
+        let parameters = self.model.about_parameters();
         if parameters <= LARGEST {
             return Ok(());
         }

@@ -59,7 +59,7 @@ fn images_smaller_than_the_window_are_refused() {
 fn bad_settings_are_named() {
     let place = Place::new();
     for (options, words) in [
-        ("--model unet", &["unknown model \"unet\"", "mlp, chapter"][..]),
+        ("--model nope", &["unknown model \"nope\"", "mlp, chapter"][..]),
         ("--schedule square", &["unknown schedule", "linear", "cosine"]),
         ("--optimizer sg", &["unknown optimizer", "adamw"]),
         ("--prediction noise", &["unknown prediction", "epsilon", "v"]),
@@ -105,7 +105,7 @@ fn bad_settings_files_are_named() {
         ("clip_norm = nan", &["clip_norm is NaN"]),
         ("decay = { cosine = { warmup = 9, total = 5 } }", &["warm-up of 9"]),
         ("normalise = \"max\"", &["`standard` or `range`"]),
-        ("[model]\nname = \"unet\"", &["unknown model", "mlp, chapter"]),
+        ("[model]\nname = \"nope\"", &["unknown model", "mlp, chapter"]),
         ("[model]\nwidth = 0", &["width is 0"]),
         ("[model]\nwidth = 100000000", &["about 5e16 parameters", "lower model.width"]),
         ("[model]\nwidth = 32768\ndepth = 256", &["parameters", "GB"]),

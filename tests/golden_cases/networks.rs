@@ -1,24 +1,56 @@
 //! Convolutional networks: output, loss, and the gradients by every parameter and by the input.
 
-use langevin::nn::AutoEncoder;
+use langevin::nn::{AutoEncoder, Model, UNet, UNetOptions};
+use langevin::ops::GroupNorm;
 use langevin::{Device, Graph, Result, Slab, Var};
 
-use super::{Outcome, Outputs, Trouble, text, unsupported, whole};
+use super::{Outcome, Outputs, Trouble, number, text, unsupported, whole};
 use crate::golden_support::Case;
 
 pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     match text(case, "structure")? {
-        "autoencoder" => check(case, device, got, |g, x, encoding| {
-            let net = AutoEncoder::new(g, &case.shape("x")[1..], width(case)?, case.shape("enc")[1])?;
-            let latent = net.latent(g, x, encoding)?;
-            net.decode(g, latent)
-        }),
+        "autoencoder" => {
+            let width = whole(case, "c")?;
+            check(case, device, got, str::to_string, |g, x, encoding| {
+                let net = AutoEncoder::new(g, &case.shape("x")[1..], width, case.shape("enc")[1])?;
+                let latent = net.latent(g, x, encoding)?;
+                net.decode(g, latent)
+            })
+        }
+        "unet" => {
+            let model = small_unet(case)?;
+            check(case, device, got, name_in_unet, |g, x, encoding| {
+                UNet::of(g, &case.shape("x")[1..], &model)?.forward_encoded(g, x, encoding)
+            })
+        }
         other => unsupported(format!("{case}: a network {other:?}")),
     }
 }
 
-fn width(case: &Case) -> Result<usize> {
-    whole(case, "c").map_err(|_| langevin::Error::Setting(format!("{case}: the number of channels")))
+/// Two levels of one block each, attention on the coarser one.
+fn small_unet(case: &Case) -> Outcome<Model> {
+    if number(case, "eps")? != GroupNorm::new(1).epsilon {
+        return unsupported(format!("{case}: another epsilon"));
+    }
+    let [groups, time] = [whole(case, "groups")?, whole(case, "temb")?];
+    let unet = Some(UNetOptions { multipliers: vec![1, 2], attention: vec![1], heads: 1, groups, time });
+    Ok(Model { width: whole(case, "c")?, depth: 1, encoding: whole(case, "enc")?, unet, ..Model::named("unet")? })
+}
+
+/// The name that the network gives to a parameter of the case.
+fn name_in_unet(name: &str) -> String {
+    let names = [
+        ("time1.", "time.0."),
+        ("time2.", "time.2."),
+        ("downsample.", "down.0.downsample."),
+        ("upsample.", "up.0.upsample."),
+        ("down.", "down.0.0."),
+        ("mid.", "middle.0."),
+        ("attn.", "middle.0.attention."),
+        ("up.", "up.0.0."),
+    ];
+    let other = names.iter().find_map(|(theirs, ours)| Some(format!("{ours}{}", name.strip_prefix(theirs)?)));
+    other.unwrap_or(name.to_string())
 }
 
 /// Runs the network that `build` makes of x [B, D] and the encoding [B, E] with the case's parameters.
@@ -26,6 +58,7 @@ fn check(
     case: &Case,
     device: &Device,
     got: &mut Outputs,
+    named: impl Fn(&str) -> String,
     build: impl FnOnce(&mut Graph, Var, Var) -> Result<Var>,
 ) -> Outcome {
     let mut g = Graph::new();
@@ -39,20 +72,24 @@ fn check(
         g.keep(var);
     }
     let data = ["x", "t", "enc", "target"];
-    let known = |name: &&str| data.contains(name) || g.find_parameter(name).is_some();
+    let known = |name: &&str| data.contains(name) || g.find_parameter(&named(name)).is_some();
     if let Some(name) = case.inputs().into_iter().find(|name| !known(name)) {
         return unsupported(format!("{case}: the network has no parameter {name:?}"));
     }
+    if g.parameters().len() + data.len() != case.inputs().len() {
+        return unsupported(format!("{case}: the network has {} parameters", g.parameters().len()));
+    }
     let mut run = device.compile(&g)?;
     for name in case.inputs().into_iter().filter(|name| *name != "t") {
-        run.write(name, &case.f32s(name))?;
+        let place = if data.contains(&name) { name.to_string() } else { named(name) };
+        run.write(&place, &case.f32s(name))?;
     }
     run.steps(1)?;
     got.insert("y".into(), run.read_f64(y)?);
     got.insert("d_x".into(), run.read_f64(d_x)?);
     got.insert("loss".into(), vec![run.scalar(loss)?]);
-    for p in g.parameters() {
-        got.insert(format!("d_{}", p.name), run.read_parameter(Slab::Grads, &p.name)?);
+    for name in case.inputs().into_iter().filter(|name| !data.contains(name)) {
+        got.insert(format!("d_{name}"), run.read_parameter(Slab::Grads, &named(name))?);
     }
     Ok(())
 }

@@ -1,0 +1,295 @@
+//! The U-Net for signals and images: down to coarse levels and up again, with what each level knew on the way down.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Conv, Denoiser, GroupNorm, Linear, Model, TimeMlp};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::ops::{Activation, Add, Attention, ChannelBias, Channels};
+
+/// What a [`Model`] says about a U-Net besides width (channels of the finest level) and depth (blocks of a level).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UNetOptions {
+    /// Channels of each level, finest first, as multiples of the width.
+    pub multipliers: Vec<usize>,
+    /// The levels with attention, the finest being 0.
+    pub attention: Vec<usize>,
+    /// Heads of the attention.
+    pub heads: usize,
+    /// Groups of the normalisation.
+    pub groups: usize,
+    /// Neurons of the network on the step encoding; 0 for four times the width.
+    pub time: usize,
+}
+
+impl Default for UNetOptions {
+    fn default() -> Self {
+        Self { multipliers: vec![1, 2], attention: vec![1], heads: 4, groups: 8, time: 0 }
+    }
+}
+
+impl UNetOptions {
+    /// About how many parameters there are with kernels of 3 x 3.
+    pub(super) fn about_parameters(&self, width: usize, depth: usize) -> f64 {
+        let level = |m: &usize| 60.0 * depth as f64 * (m * width) as f64 * (m * width) as f64;
+        self.multipliers.iter().map(level).sum::<f64>() + 16.0 * width as f64 * width as f64
+    }
+}
+
+/// conv_in; on each level blocks, then half the places; blocks on the coarsest; on each level twice the places, the
+/// level's own channels beside them, and blocks again; act(norm_out), conv_out.
+///
+/// *Source*: Ronneberger et al. 2015; residual blocks with the step and attention as in Ho et al. 2020.
+#[derive(Clone, Debug)]
+pub struct UNet {
+    model: Model,
+    /// [C, L] or [C, H, W].
+    sample: Vec<usize>,
+    time: TimeMlp,
+    conv_in: Conv,
+    levels: Vec<Level>,
+    middle: Vec<Block>,
+    norm_out: GroupNorm,
+    conv_out: Conv,
+}
+
+/// A level that has a coarser one below it.
+#[derive(Clone, Debug)]
+struct Level {
+    down: Vec<Block>,
+    downsample: Conv,
+    upsample: Conv,
+    up: Vec<Block>,
+}
+
+/// A residual block, and attention where the level has it.
+#[derive(Clone, Debug)]
+struct Block {
+    residual: Residual,
+    attention: Option<SelfAttention>,
+}
+
+/// What the layers of one level have in common.
+#[derive(Clone, Copy)]
+struct Sizes {
+    axes: usize,
+    time: usize,
+    groups: usize,
+    heads: Option<usize>,
+}
+
+impl UNet {
+    /// Adds the parameters of a model for samples [L], [H, W] or [C, H, W].
+    ///
+    /// # Errors
+    /// When a level's places are odd, or groups or heads do not divide its channels, with numbers and a remedy.
+    pub fn of(g: &mut Graph, sample: &[usize], model: &Model) -> Result<Self> {
+        let options = model.unet.clone().unwrap_or_default();
+        let sample = if sample.len() == 3 { sample.to_vec() } else { [&[1], sample].concat() };
+        check(&sample, model, &options)?;
+        let time = if options.time == 0 { 4 * model.width } else { options.time };
+        let channels: Vec<usize> = options.multipliers.iter().map(|m| m * model.width).collect();
+        let axes = sample.len() - 1;
+        let sizes = |level: usize| {
+            let heads = options.attention.contains(&level).then_some(options.heads);
+            Sizes { axes, time, groups: options.groups, heads }
+        };
+        let conv = |g: &mut Graph, name: &str, i, o| Conv::new(g, name, axes, [i, o], 3);
+        let time = TimeMlp::new(g, model, time)?;
+        let conv_in = conv(g, "conv_in", sample[0], channels[0])?;
+        let last = channels.len() - 1;
+        let mut ways = Vec::new();
+        for level in 0..last {
+            let (c, below) = (channels[level], channels[level + 1]);
+            let down = blocks(g, &format!("down.{level}"), c, c, model.depth, sizes(level))?;
+            ways.push((down, conv(g, &format!("down.{level}.downsample"), c, below)?.stride(2)));
+        }
+        let middle = blocks(g, "middle", channels[last], channels[last], model.depth, sizes(last))?;
+        let mut levels = Vec::new();
+        for (level, (down, downsample)) in ways.into_iter().enumerate().rev() {
+            let (c, below) = (channels[level], channels[level + 1]);
+            let upsample = conv(g, &format!("up.{level}.upsample"), below, c)?;
+            let up = blocks(g, &format!("up.{level}"), 2 * c, c, model.depth, sizes(level))?;
+            levels.insert(0, Level { down, downsample, upsample, up });
+        }
+        let norm_out = GroupNorm::new(g, "norm_out", channels[0], options.groups)?;
+        let conv_out = conv(g, "conv_out", channels[0], sample[0])?;
+        Ok(Self { model: model.clone(), sample, time, conv_in, levels, middle, norm_out, conv_out })
+    }
+
+    /// The prediction [B, D] from x_t [B, D] and a step encoding [B, E].
+    ///
+    /// # Errors
+    /// When one of them has another width.
+    pub fn forward_encoded(&self, g: &mut Graph, x_t: Var, encoding: Var) -> Result<Var> {
+        let time = self.time.forward_encoded(g, encoding, Activation::Silu)?;
+        self.forward_timed(g, x_t, time)
+    }
+
+    fn forward_timed(&self, g: &mut Graph, x_t: Var, time: Var) -> Result<Var> {
+        let flat = g.shape(x_t).to_vec();
+        let x_t = g.reshape(x_t, [&[flat[0]], &self.sample[..]].concat())?;
+        let mut h = self.conv_in.forward(g, x_t, Activation::None)?;
+        let mut known = Vec::new();
+        for level in &self.levels {
+            h = self.through(g, &level.down, h, time)?;
+            known.push(h);
+            h = level.downsample.forward(g, h, Activation::None)?;
+        }
+        h = self.through(g, &self.middle, h, time)?;
+        for (level, known) in self.levels.iter().zip(known).rev() {
+            h = level.upsample.forward_upsampled(g, h, 2, Activation::None)?;
+            h = g.concat_channels(h, known)?;
+            h = self.through(g, &level.up, h, time)?;
+        }
+        let h = self.norm_out.forward(g, h, Activation::Silu)?;
+        let y = self.conv_out.forward(g, h, Activation::None)?;
+        g.reshape(y, flat)
+    }
+
+    fn through(&self, g: &mut Graph, blocks: &[Block], mut h: Var, time: Var) -> Result<Var> {
+        for block in blocks {
+            h = block.residual.forward(g, h, time, &self.model)?;
+            if let Some(attention) = &block.attention {
+                h = attention.forward(g, h)?;
+            }
+        }
+        Ok(h)
+    }
+}
+
+impl Denoiser for UNet {
+    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+        let time = self.time.forward(g, t, Activation::Silu)?;
+        self.forward_timed(g, x_t, time)
+    }
+}
+
+/// Refuses what cannot be built, before the first parameter.
+fn check(sample: &[usize], model: &Model, options: &UNetOptions) -> Result<()> {
+    let refuse = |text: String| Err(Error::setting(text));
+    let (levels, axes) = (options.multipliers.len(), &sample[1..]);
+    if levels == 0 || levels > 16 || options.multipliers.iter().any(|m| *m == 0 || *m > 64) {
+        let text = format!("model.unet.multipliers is {:?}; use 1 to 16 numbers from 1 to 64", options.multipliers);
+        return refuse(text);
+    }
+    if let Some(level) = options.attention.iter().find(|level| **level >= levels) {
+        return refuse(format!("model.unet.attention names level {level}, but the levels are 0 to {}", levels - 1));
+    }
+    for level in 1..levels {
+        let halved: Vec<usize> = axes.iter().map(|n| n >> (level - 1)).collect();
+        if halved.iter().any(|n| n % 2 == 1) {
+            let whole = 1 << (levels - 1);
+            return refuse(format!(
+                "a U-Net of {levels} levels halves the size {} times, but samples of size {axes:?} have the odd size \
+                 {halved:?} at level {}; use {level} numbers in model.unet.multipliers, or bring the data to multiples \
+                 of {whole}",
+                levels - 1,
+                level - 1
+            ));
+        }
+    }
+    for (level, m) in options.multipliers.iter().enumerate() {
+        let channels = m * model.width;
+        let attends = options.attention.contains(&level);
+        for (what, parts, asked) in [("groups", options.groups, true), ("heads", options.heads, attends)] {
+            if asked && (parts == 0 || !channels.is_multiple_of(parts)) {
+                let fitting: Vec<usize> = (1..=channels.min(64)).filter(|n| channels.is_multiple_of(*n)).collect();
+                return refuse(format!(
+                    "model.unet.{what} is {parts}, which does not divide the {channels} channels of level {level}; use \
+                     one of {fitting:?}, or another model.width"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `name.0`, `name.1`, ... from `inputs` to `outputs` channels.
+fn blocks(g: &mut Graph, name: &str, inputs: usize, outputs: usize, count: usize, sizes: Sizes) -> Result<Vec<Block>> {
+    let block = |i: usize| {
+        let name = format!("{name}.{i}");
+        let residual = Residual::new(g, &name, if i == 0 { inputs } else { outputs }, outputs, sizes)?;
+        let attention = |heads| SelfAttention::new(g, &format!("{name}.attention"), outputs, heads, sizes.groups);
+        Ok(Block { residual, attention: sizes.heads.map(attention).transpose()? })
+    };
+    (0..count).map(block).collect()
+}
+
+/// x + conv2(act(norm2(conv1(act(norm1(x))) + time))), x through a convolution of one tap where the channels change.
+#[derive(Clone, Debug)]
+struct Residual {
+    norm1: GroupNorm,
+    conv1: Conv,
+    time: Linear,
+    norm2: GroupNorm,
+    conv2: Conv,
+    skip: Option<Conv>,
+}
+
+impl Residual {
+    fn new(g: &mut Graph, name: &str, inputs: usize, outputs: usize, sizes: Sizes) -> Result<Self> {
+        let Sizes { axes, time, groups, .. } = sizes;
+        let named = |part: &str| format!("{name}.{part}");
+        Ok(Self {
+            norm1: GroupNorm::new(g, &named("norm1"), inputs, groups)?,
+            conv1: Conv::new(g, &named("conv1"), axes, [inputs, outputs], 3)?,
+            time: Linear::new(g, &named("time"), time, outputs)?,
+            norm2: GroupNorm::new(g, &named("norm2"), outputs, groups)?,
+            conv2: Conv::new(g, &named("conv2"), axes, [outputs, outputs], 3)?,
+            skip: match inputs == outputs {
+                true => None,
+                false => Some(Conv::new(g, &named("skip"), axes, [inputs, outputs], 1)?),
+            },
+        })
+    }
+
+    fn forward(&self, g: &mut Graph, x: Var, time: Var, model: &Model) -> Result<Var> {
+        let none = Activation::None;
+        let h = self.norm1.forward(g, x, Activation::Silu)?;
+        let h = self.conv1.forward(g, h, none)?;
+        let bias = self.time.forward(g, time, none)?;
+        let h = g.apply(ChannelBias { activation: none }, &[h, bias])?[0];
+        let h = self.norm2.forward(g, h, Activation::Silu)?;
+        let h = model.disturbed(g, h)?;
+        let h = self.conv2.forward(g, h, none)?;
+        let x = match &self.skip {
+            Some(skip) => skip.forward(g, x, none)?,
+            None => x,
+        };
+        Ok(g.apply(Add, &[x, h])?[0])
+    }
+}
+
+/// x + out(attention(qkv(norm(x)))) over all places, the projections as convolutions of one tap.
+#[derive(Clone, Debug)]
+struct SelfAttention {
+    norm: GroupNorm,
+    qkv: Conv,
+    out: Conv,
+    heads: usize,
+}
+
+impl SelfAttention {
+    fn new(g: &mut Graph, name: &str, channels: usize, heads: usize, groups: usize) -> Result<Self> {
+        Ok(Self {
+            norm: GroupNorm::new(g, &format!("{name}.norm"), channels, groups)?,
+            qkv: Conv::new(g, &format!("{name}.qkv"), 1, [channels, 3 * channels], 1)?,
+            out: Conv::new(g, &format!("{name}.out"), 1, [channels, channels], 1)?,
+            heads,
+        })
+    }
+
+    fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
+        let shape = g.shape(x).to_vec();
+        let places = shape[2..].iter().product();
+        let h = self.norm.forward(g, x, Activation::None)?;
+        let h = g.reshape(h, [shape[0], shape[1], places])?;
+        let h = self.qkv.forward(g, h, Activation::None)?;
+        let h = g.apply(Attention { heads: self.heads, channels: Channels::First }, &[h])?[0];
+        let h = self.out.forward(g, h, Activation::None)?;
+        let h = g.reshape(h, shape)?;
+        Ok(g.apply(Add, &[x, h])?[0])
+    }
+}
