@@ -27,11 +27,10 @@ type Moments<'a> = [(String, &'a [f32])];
 /// # Errors
 /// For another extension than `.png` and `.svg`, and when the file cannot be written.
 pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], moments: &Moments) -> Result<()> {
-    let strip = Strip::of(kind, shape, moments);
     match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
-        Some("svg") => write_text(path, &strip.svg()?),
+        Some("svg") => write_text(path, &Strip::of(kind, shape, moments, TITLE).svg()?),
         Some("png") => {
-            let bytes = strip.png()?;
+            let bytes = Strip::of(kind, shape, moments, 0.0).png()?;
             write_atomically(path, |file| file.write_all(&bytes))
         }
         _ => Err(Error::setting(format!("{}: a film strip is a .png or .svg", path.display()))),
@@ -45,32 +44,34 @@ struct Strip<'a> {
     scale: Scale,
     /// Pictures of a moment, one above the other.
     tall: usize,
+    /// The space above them.
+    title: f64,
 }
 
 impl<'a> Strip<'a> {
-    fn of(kind: Kind, shape: &'a [usize], moments: &'a Moments<'a>) -> Self {
+    fn of(kind: Kind, shape: &'a [usize], moments: &'a Moments<'a>, title: f64) -> Self {
         let all: Vec<f32> = match kind {
             Kind::Images => moments.iter().take(1).flat_map(|m| m.1).copied().collect(),
             _ => moments.iter().flat_map(|m| m.1).copied().collect(),
         };
         let len: usize = shape.iter().product();
         let tall = if kind == Kind::Points { 1 } else { moments.first().map_or(0, |m| m.1.len() / len) };
-        Self { kind, shape, moments, scale: Scale::of(kind, shape, &all), tall }
+        Self { kind, shape, moments, scale: Scale::of(kind, shape, &all), tall, title }
     }
 
     fn size(&self) -> (f64, f64) {
         let (n, rows) = (self.moments.len(), self.moments.len().div_ceil(COLUMNS));
-        (16.0 + CELL * n.min(COLUMNS) as f64, 8.0 + rows as f64 * self.height())
+        (16.0 + CELL * n.min(COLUMNS) as f64, 16.0 + rows as f64 * self.height())
     }
 
     /// The height of a moment.
     fn height(&self) -> f64 {
-        TITLE + CELL * self.tall as f64
+        self.title + CELL * self.tall as f64
     }
 
     /// Where a moment is.
     fn corner(&self, moment: usize) -> (f64, f64) {
-        (8.0 + CELL * (moment % COLUMNS) as f64, (moment / COLUMNS) as f64 * self.height())
+        (8.0 + CELL * (moment % COLUMNS) as f64, 8.0 + (moment / COLUMNS) as f64 * self.height())
     }
 
     /// Every picture's place and values.
@@ -80,7 +81,7 @@ impl<'a> Strip<'a> {
             let (left, top) = self.corner(i);
             let per = if self.kind == Kind::Points { values.len().max(1) } else { len };
             values.chunks(per).enumerate().map(move |(row, values)| {
-                (Frame::new(left + 2.0, top + TITLE + CELL * row as f64 + 2.0, CELL - 4.0, CELL - 4.0), values)
+                (Frame::new(left + 2.0, top + self.title + CELL * row as f64 + 2.0, CELL - 4.0, CELL - 4.0), values)
             })
         })
     }
@@ -88,7 +89,7 @@ impl<'a> Strip<'a> {
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, titles: bool) -> Result<()> {
         for (i, (title, _)) in self.moments.iter().enumerate().filter(|_| titles) {
             let (left, top) = self.corner(i);
-            canvas.text(title, (left + CELL / 2.0, top + 7.0), 11.0, (HPos::Center, VPos::Top))?;
+            canvas.text(title, (left + CELL / 2.0, top + 4.0), 11.0, (HPos::Center, VPos::Top))?;
         }
         for (frame, values) in self.pictures() {
             let set = Set { kind: self.kind, shape: self.shape, values };
