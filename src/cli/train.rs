@@ -58,7 +58,7 @@ pub struct TrainArgs {
     /// What the network predicts: epsilon, x0 or v
     #[arg(long)]
     prediction: Option<Prediction>,
-    /// mse, mse_document, l1, huber, ssim, or several with weights: l1:1,ssim:0.1
+    /// mse, mse_document, l1, huber, ssim, perceptual:1:FILE, or several with weights: l1:1,ssim:0.1
     #[arg(long)]
     loss: Option<LossMix>,
     /// Weight of each step: none, snr, snr_plus_one, truncated_snr, min_snr:GAMMA or p2:GAMMA

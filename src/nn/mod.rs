@@ -3,6 +3,7 @@
 mod autoencoder;
 mod chapter;
 mod conv;
+mod features;
 mod mlp;
 mod simple;
 mod step_encoding;
@@ -11,6 +12,7 @@ mod unet;
 pub use autoencoder::AutoEncoder;
 pub use chapter::Chapter;
 pub use conv::{Conv, ConvTranspose};
+pub use features::{FeatureLayer, Features};
 pub use mlp::Mlp;
 pub use simple::Simple;
 pub use step_encoding::{STEP_ENCODINGS, StepEncoder, StepEncoding, TimeMlp};

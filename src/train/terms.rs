@@ -1,6 +1,7 @@
 //! The loss terms: what a wrong prediction costs, by name. The loss is their weighted sum.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
+use crate::nn::Features;
 use crate::ops::{Average, Combine, Factors, Measure, PointLoss, Ssim};
 use crate::run::Run;
 
@@ -46,10 +48,16 @@ pub enum LossKind {
         /// In the units the network sees; if nothing is said, that of the data.
         range: Option<f64>,
     },
+    /// `perceptual`, its detail a file: the squared difference of the features of a fixed network, see [`Features::load`].
+    Perceptual {
+        /// A safetensors file.
+        file: String,
+    },
 }
 
 /// What is said of the names.
-const NAMES: [&str; 5] = ["mse", "mse_document", "l1", "huber[:WEIGHT[:DELTA]]", "ssim[:WEIGHT[:RANGE]]"];
+const NAMES: [&str; 6] =
+    ["mse", "mse_document", "l1", "huber[:WEIGHT[:DELTA]]", "ssim[:WEIGHT[:RANGE]]", "perceptual:WEIGHT:FILE"];
 
 /// What the losses compare.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +165,7 @@ impl LossMix {
                     let ssim = Ssim::new(range.unwrap_or(compared.range));
                     vec![(g.ssim_loss(&ssim, x, y, weight)?, 1.0)]
                 }
+                LossKind::Perceptual { file } => Features::load(Path::new(file))?.loss(g, x, y, weight)?,
             };
             terms.push(Term { name: kind.name(), weight, parts });
         }
@@ -208,6 +217,7 @@ impl LossKind {
             Self::Point { measure: Measure::Absolute, .. } => "l1",
             Self::Point { measure: Measure::Huber { .. }, .. } => "huber",
             Self::Ssim { .. } => "ssim",
+            Self::Perceptual { .. } => "perceptual",
         }
     }
 
@@ -238,6 +248,14 @@ impl FromStr for Weighted {
             "l1" => plain(LossKind::mean(Measure::Absolute))?,
             "huber" => LossKind::mean(Measure::Huber { delta: detail.map_or(Ok(1.0), |d| number("delta", d))? }),
             "ssim" => LossKind::Ssim { range: detail.map(|d| number("the range", d)).transpose()? },
+            "perceptual" => match detail {
+                Some(file) if !file.trim().is_empty() => LossKind::Perceptual { file: file.trim().into() },
+                _ => {
+                    let text =
+                        format!("loss {text:?}: name a file of features, such as perceptual:0.1:vgg.safetensors");
+                    return Err(Error::setting(text));
+                }
+            },
             _ => return Err(Error::unknown("loss", name.trim(), &NAMES)),
         };
         Ok(Self { kind, weight })
@@ -253,6 +271,7 @@ impl fmt::Display for Weighted {
                 write!(f, ":{weight}:{delta}")
             }
             LossKind::Ssim { range: Some(range) } => write!(f, ":{weight}:{range}"),
+            LossKind::Perceptual { file } => write!(f, ":{weight}:{file}"),
             _ if *weight != 1.0 => write!(f, ":{weight}"),
             _ => Ok(()),
         }
@@ -302,7 +321,9 @@ mod tests {
 
     #[test]
     fn names_go_both_ways_and_mistakes_are_named() {
-        for text in ["mse", "l1,ssim:0.1", "huber:1:0.5,mse:0.25", "ssim:2:2,mse_document"] {
+        for text in
+            ["mse", "l1,ssim:0.1", "huber:1:0.5,mse:0.25", "ssim:2:2,mse_document", "perceptual:0.1:a/b:c.safetensors"]
+        {
             assert_eq!(text.parse::<LossMix>().unwrap().to_string(), text);
         }
         assert_eq!("l1:1, ssim:0.1".parse::<LossMix>().unwrap().to_string(), "l1,ssim:0.1");
@@ -312,6 +333,7 @@ mod tests {
             ("", "unknown loss"),
             ("l1:-2", "\"-2\""),
             ("l1:1:3", "takes a weight only"),
+            ("perceptual:0.1", "name a file"),
             ("huber:1:nan", "delta is \"nan\""),
             ("mse,l1,mse:2", "twice"),
         ] {

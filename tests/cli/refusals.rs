@@ -51,6 +51,10 @@ fn images_smaller_than_the_window_are_refused() {
     let place = Place::new();
     let digits = sample_data("digits8x8.npy");
     place.refused(&format!("train {digits} --out run --loss ssim"), 1, &["8 x 8", "11 x 11", "another loss"]);
+    let other = format!("{}/tests/golden/random.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let features = format!("train {digits} --out run --loss mse,perceptual:0.1:");
+    place.refused(&format!("{features}{other}"), 1, &["no conv1.weight", "it has [\"philox"]);
+    place.refused(&format!("{features}missing.safetensors"), 1, &["missing.safetensors", "check the spelling"]);
     place.refused("train moons --out run --loss ssim", 2, &["loss ssim", "shape [2]"]);
     assert!(!place.path("run").exists());
 }
@@ -65,6 +69,7 @@ fn bad_settings_are_named() {
         ("--prediction noise", &["unknown prediction", "epsilon", "v"]),
         ("--loss lpips", &["unknown loss \"lpips\"", "mse, mse_document, l1, huber"]),
         ("--loss l1:-1", &["the weight is \"-1\"", "positive"]),
+        ("--loss perceptual:1", &["name a file of features"]),
         ("--loss mse,ssim:0.1", &["loss ssim", "shape [8]", "mse, l1 or huber"]),
         ("--weighting min", &["unknown weighting \"min\"", "none, snr", "min_snr[:GAMMA]"]),
         ("--weighting min_snr:0", &["gamma is \"0\"", "min_snr:5"]),

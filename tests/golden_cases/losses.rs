@@ -1,6 +1,7 @@
 //! Losses with their gradients on the device; PSNR and the Frechet distance on the host.
 
 use langevin::evaluate::{frechet_distance, psnr};
+use langevin::nn::{FeatureLayer, Features};
 use langevin::ops::{Average, Factors, Measure, PointLoss, Ssim};
 use langevin::{Device, Graph, Var};
 use serde_json::Value;
@@ -82,6 +83,10 @@ fn term(case: &Case, g: &mut Graph, name: &str, weight: f64, x: Var, y: Var) -> 
         "mse_document" => point(g, PointLoss { average: Average::Positions, ..squared }),
         "l1" => point(g, PointLoss::new(Measure::Absolute)),
         "huber" => point(g, PointLoss::new(Measure::Huber { delta: number(case, "huber_delta")? })),
+        "perceptual" => {
+            let parts = features(case)?.loss(g, x, y, weight)?;
+            Ok(parts.into_iter().map(|(loss, factor)| (loss, weight * factor)).collect())
+        }
         "one_minus_ssim" => {
             let ssim = Ssim::new(number_or(case, "data_range", 1.0)?);
             Ok(vec![(g.ssim_loss(&ssim, x, y, weight)?, weight)])
@@ -98,6 +103,38 @@ fn term(case: &Case, g: &mut Graph, name: &str, weight: f64, x: Var, y: Var) -> 
         }
         other => unsupported(format!("{case}: the loss {other:?}")),
     }
+}
+
+/// The feature network, as the setting describes it: "layer 1: 3x3 stride 1 pad 1 + relu, weight 1.0; ...; MSE of
+/// features".
+fn features(case: &Case) -> Outcome<Features> {
+    let said = text(case, "perceptual")?;
+    let unknown = || Trouble::Unsupported(format!("{case}: the features {said:?}"));
+    let parts: Vec<&str> = said.split(';').map(str::trim).collect();
+    let (last, layers) = parts.split_last().ok_or_else(unknown)?;
+    if *last != "MSE of features" {
+        return Err(unknown());
+    }
+    let layer = |part: &&str| {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        let ["layer", number, _, "stride", stride, "pad", padding, "+", "relu,", "weight", factor] = words[..] else {
+            return None;
+        };
+        let name = format!("conv{}", number.strip_suffix(':')?);
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        (case.has(&weight) && case.has(&bias)).then_some(())?;
+        Some(FeatureLayer {
+            shape: case.shape(&weight),
+            weight: case.f32s(&weight),
+            bias: case.f32s(&bias),
+            stride: stride.parse().ok()?,
+            padding: padding.parse().ok()?,
+            factor: factor.parse().ok()?,
+            name,
+        })
+    };
+    let layers: Option<Vec<FeatureLayer>> = layers.iter().map(layer).collect();
+    Ok(Features::new(layers.ok_or_else(unknown)?)?)
 }
 
 /// The weighted sum of losses and its gradient by x.
