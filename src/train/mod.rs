@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config;
+mod features;
 mod folder;
 mod objective;
 mod program;
@@ -10,6 +11,7 @@ mod trainer;
 
 pub use checkpoint::{Checkpoint, TensorData};
 pub use config::{Config, Facts, Normalise, Task};
+pub use features::load_features;
 pub use folder::{Progress, RunFolder, Stop, train};
 pub use program::Losses;
 pub use terms::{Compared, LossKind, LossMix, Steps, Term, Weighted};

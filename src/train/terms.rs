@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::load_features;
 use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::nn::Features;
 use crate::ops::{Average, Combine, Factors, Measure, PointLoss, Ssim};
 use crate::run::Run;
 
@@ -48,7 +48,7 @@ pub enum LossKind {
         /// In the units the network sees; if nothing is said, that of the data.
         range: Option<f64>,
     },
-    /// `perceptual`, its detail a file: the squared difference of the features of a fixed network, see [`Features::load`].
+    /// `perceptual`, its detail a file: the squared difference of the features of a fixed network, see [`load_features`].
     Perceptual {
         /// A safetensors file.
         file: String,
@@ -165,7 +165,7 @@ impl LossMix {
                     let ssim = Ssim::new(range.unwrap_or(compared.range));
                     vec![(g.ssim_loss(&ssim, x, y, weight)?, 1.0)]
                 }
-                LossKind::Perceptual { file } => Features::load(Path::new(file))?.loss(g, x, y, weight)?,
+                LossKind::Perceptual { file } => load_features(Path::new(file))?.loss(g, x, y, weight)?,
             };
             terms.push(Term { name: kind.name(), weight, parts });
         }

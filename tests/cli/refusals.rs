@@ -53,7 +53,7 @@ fn images_smaller_than_the_window_are_refused() {
     place.refused(&format!("train {digits} --out run --loss ssim"), 1, &["8 x 8", "11 x 11", "another loss"]);
     let other = format!("{}/tests/golden/random.safetensors", env!("CARGO_MANIFEST_DIR"));
     let features = format!("train {digits} --out run --loss mse,perceptual:0.1:");
-    place.refused(&format!("{features}{other}"), 1, &["no conv1.weight", "it has [\"philox"]);
+    place.refused(&format!("{features}{other}"), 1, &["no conv1.weight", "but [\"philox"]);
     place.refused(&format!("{features}missing.safetensors"), 1, &["missing.safetensors", "check the spelling"]);
     place.refused("train moons --out run --loss ssim", 2, &["loss ssim", "shape [2]"]);
     assert!(!place.path("run").exists());

@@ -1,0 +1,180 @@
+//! Feature networks from files.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+
+use super::Checkpoint;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::nn::{FeatureLayer, Features, StepEncoder};
+
+/// Reads the layers `conv1`, `conv2`, ... of a safetensors file in float32: `conv1.weight` [O, C, kh, kw] and `conv1.bias`
+/// \[O\]. The file's metadata may hold `conv2.stride` (else 1), `conv2.padding` (else half the kernel) and `conv2.factor`
+/// (else 1) in decimal. A checkpoint of the model `autoencoder` serves as well: its encoder (averaged, if it has an average)
+/// as it sees clean data at step 0.
+///
+/// # Errors
+/// When the file cannot be read, or names or shapes do not fit, with those it has.
+pub fn load_features(path: &Path) -> Result<Features> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
+    let fail = |e: Error| Error::input(format!("{}: {e}", path.display()));
+    let damaged = |e| fail(Error::input(format!("not a safetensors file, or one that is damaged: {e}")));
+    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let settings = header.metadata().clone().unwrap_or_default();
+    let own = settings.contains_key("langevin");
+    let source = if own { of_checkpoint(&Checkpoint::load(path)?, &file) } else { of_layers(&file, &settings) };
+    source.map_err(fail)
+}
+
+fn of_layers(file: &SafeTensors, settings: &HashMap<String, String>) -> Result<Features> {
+    let has = |i: usize| file.tensor(&format!("conv{i}.weight")).is_ok();
+    if !has(1) {
+        let mut names = file.names();
+        names.sort_unstable();
+        names.truncate(8);
+        return Err(Error::input(format!("it has no conv1.weight, but {names:?}")));
+    }
+    let read = |i: usize| {
+        let name = format!("conv{i}");
+        let number = |key: &str, default: f64| match settings.get(&format!("{name}.{key}")) {
+            None => Ok(default),
+            Some(text) => text.parse().ok().filter(|v: &f64| *v >= 0.0 && v.is_finite()).ok_or_else(|| {
+                Error::input(format!("its metadata say {name}.{key} = {text:?}, which is no number of a layer"))
+            }),
+        };
+        let layer = layer(file, "", name.clone())?;
+        let (stride, padding) = (number("stride", 1.0)? as usize, number("padding", layer.padding as f64)? as usize);
+        Ok(FeatureLayer { stride, padding, factor: number("factor", 1.0)?, ..layer })
+    };
+    Features::new((1..).take_while(|&i| has(i)).map(read).collect::<Result<_>>()?)
+}
+
+/// The encoder of a trained autoencoder, which takes the encoding of the step beside the image.
+fn of_checkpoint(checkpoint: &Checkpoint, file: &SafeTensors) -> Result<Features> {
+    let model = &checkpoint.config.model;
+    if model.name != "autoencoder" {
+        let text =
+            format!("a checkpoint of the model {}; features come from the encoder of an autoencoder", model.name);
+        return Err(Error::input(text));
+    }
+    let averaged = checkpoint.tensors.iter().any(|t| t.name.starts_with("ema."));
+    let prefix = if averaged { "ema." } else { "" };
+    let layers = ["enc1", "enc2"].map(|name| Ok(FeatureLayer { stride: 2, ..layer(file, prefix, name.into())? }));
+    let features = Features::new(layers.into_iter().collect::<Result<_>>()?)?;
+    let mut g = Graph::seeded(checkpoint.config.seed);
+    let t = g.constant([1], vec![0.0])?;
+    let code = StepEncoder::new(&mut g, model)?.forward(&mut g, t)?;
+    g.keep(code);
+    let mut run = Device::cpu().compile(&g)?;
+    for parameter in g.parameters() {
+        let (_, values) = floats(file, &format!("{prefix}{}", parameter.name))?;
+        run.write(&parameter.name, &values)?;
+    }
+    run.steps(1)?;
+    Ok(features.with_code(run.read(code)?))
+}
+
+/// A layer with stride 1 and the padding that keeps the size for an odd kernel.
+fn layer(file: &SafeTensors, prefix: &str, name: String) -> Result<FeatureLayer> {
+    let (shape, weight) = floats(file, &format!("{prefix}{name}.weight"))?;
+    let (_, bias) = floats(file, &format!("{prefix}{name}.bias"))?;
+    let padding = shape.last().map_or(0, |k| k / 2);
+    Ok(FeatureLayer { name, shape, weight, bias, stride: 1, padding, factor: 1.0 })
+}
+
+/// Shape and values of a tensor of float32.
+fn floats(file: &SafeTensors, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+    let tensor = file.tensor(name).map_err(|_| Error::input(format!("there is no {name}")))?;
+    if tensor.dtype() != Dtype::F32 {
+        return Err(Error::input(format!("{name} is of type {:?}; save it as float32", tensor.dtype())));
+    }
+    let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    Ok((tensor.shape().to_vec(), values.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+    use crate::data::Dataset;
+    use crate::nn::Model;
+    use crate::ops::case::check_losses;
+    use crate::train::{Config, Trainer};
+
+    /// Writes tensors of small numbers.
+    fn file(tensors: &[(&str, &[usize])], settings: &[(&str, &str)]) -> tempfile::NamedTempFile {
+        let bytes = |shape: &[usize]| -> Vec<u8> {
+            let n: usize = shape.iter().product();
+            (0..n).flat_map(|i| ((i * 37 % 19) as f32 / 19.0 - 0.45).to_le_bytes()).collect()
+        };
+        let data: Vec<Vec<u8>> = tensors.iter().map(|(_, shape)| bytes(shape)).collect();
+        let views = tensors.iter().zip(&data).map(|((name, shape), data)| {
+            (name.to_string(), TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap())
+        });
+        let settings: HashMap<_, _> = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), safetensors::serialize(views, Some(settings)).unwrap()).unwrap();
+        file
+    }
+
+    const TWO: [(&str, &[usize]); 4] =
+        [("conv1.weight", &[4, 2, 3, 3]), ("conv1.bias", &[4]), ("conv2.weight", &[3, 4, 3, 3]), ("conv2.bias", &[3])];
+
+    #[test]
+    fn the_loss_matches_central_differences() {
+        let two = load_features(file(&TWO, &[("conv2.stride", "2"), ("conv2.factor", "0.5")]).path()).unwrap();
+        // Each layer compares features of its own size, the second at every other place.
+        let build = |g: &mut Graph, x, y| {
+            let parts = two.loss(g, x, y, 0.3)?;
+            assert_eq!(parts.iter().map(|part| part.1).collect::<Vec<_>>(), [1.0, 0.5]);
+            Ok(parts.into_iter().map(|(loss, factor)| (loss, 0.3 * factor)).collect())
+        };
+        check_losses(&[2, 2, 6, 5], build).unwrap();
+    }
+
+    /// With every kind of step encoding, a learned one with weights included.
+    #[test]
+    fn an_encoder_that_was_trained_here_serves() {
+        let value = |i: usize| ((i * 31 % 17) as f32 - 8.0) / 8.0;
+        let images = Dataset::new("images", [1, 8, 8], (0..640).map(value).collect()).unwrap();
+        for step_encoding in ["sinusoidal", "fourier", "learned"] {
+            let mut config = Config { batch: 5, ..Config::for_model("autoencoder").unwrap() };
+            config.model = Model { width: 3, encoding: 6, ..config.model };
+            let mut table = toml::Table::try_from(&config.model).unwrap();
+            table.insert("step_encoding".into(), step_encoding.into());
+            config.model = table.try_into().unwrap();
+            let mut trainer = Trainer::new(&Device::cpu(), &config, &images).unwrap();
+            trainer.advance(2).unwrap();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            trainer.checkpoint().unwrap().save(file.path()).unwrap();
+            let features = load_features(file.path()).unwrap();
+            let build = |g: &mut Graph, x, y| features.loss(g, x, y, 1.0);
+            check_losses(&[2, 1, 8, 8], build).unwrap();
+        }
+    }
+
+    #[test]
+    fn files_that_do_not_fit_say_why() {
+        let message = |tensors: &[(&str, &[usize])], settings: &[(&str, &str)]| {
+            load_features(file(tensors, settings).path()).unwrap_err().to_string()
+        };
+        assert!(message(&[("fc.weight", &[2, 2])], &[]).contains("but [\"fc.weight\"]"));
+        assert!(message(&TWO[..1], &[]).contains("there is no conv1.bias"));
+        assert!(message(&[("conv1.weight", &[4, 2]), ("conv1.bias", &[4])], &[]).contains("[4, 2]"));
+        let chain = [TWO[0], TWO[1], ("conv2.weight", &[3, 5, 3, 3]), TWO[3]];
+        assert!(message(&chain, &[]).contains("takes 5 channels, but the layer before it makes 4"));
+        assert!(message(&TWO, &[("conv1.stride", "two")]).contains("conv1.stride = \"two\""));
+        let not_tensors = tempfile::NamedTempFile::new().unwrap();
+        assert!(load_features(not_tensors.path()).unwrap_err().to_string().contains("not a safetensors file"));
+        let features = load_features(file(&TWO, &[]).path()).unwrap();
+        let mut g = Graph::new();
+        let [x, y] = ["x", "y"].map(|name| g.state(name, [2, 1, 8, 8]).unwrap());
+        let refused = features.loss(&mut g, x, y, 1.0).unwrap_err().to_string();
+        assert!(refused.contains("takes images of 2 channels, but these have 1"), "{refused}");
+    }
+}
