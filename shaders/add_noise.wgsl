@@ -7,7 +7,9 @@ override N: u32;
 //#if GIVEN
 @group(0) @binding(1) var<storage, read> draws: array<f32>;  // [N]
 //#else
-override STREAM: u32;
+override STREAM: u32; override W: u32;
+// Random words go on where the rows before this micro-batch ended.
+fn first_block() -> u32 { return (clock.first_row * W + 3u) / 4u; }
 //#endif
 //#if SALT_PEPPER
 override SALT: f32; override AMOUNT: f32; override LOW: f32; override HIGH: f32;
@@ -18,7 +20,7 @@ fn threshold(p: f32) -> u32 { return u32(min(p, 0.99999994) * 4294967296.0); }
 //#if GIVEN
 fn word(e: u32) -> u32 { return threshold(draws[e]); }
 //#else
-fn word(e: u32) -> u32 { return words(STREAM, e / 4u)[e % 4u]; }
+fn word(e: u32) -> u32 { return words(STREAM, first_block() + e / 4u)[e % 4u]; }
 //#endif
 
 fn noisy(e: u32) -> f32 {
@@ -46,9 +48,9 @@ fn count(entry: u32, w: u32) -> u32 {
 fn noisy(e: u32) -> f32 {
   let rate = u32(round(clamp((x[e] - BLACK) * (GAIN * 65536.0), 0.0, 4294901760.0)));
   var k = 0u;
-  var w = words(STREAM, 2u * e);
+  var w = words(STREAM, 2u * (4u * first_block() + e));
   for (var j = 0u; j < 8u; j++) {
-    if (j == 4u) { w = words(STREAM, 2u * e + 1u); }
+    if (j == 4u) { w = words(STREAM, 2u * (4u * first_block() + e) + 1u); }
     let digit = (rate >> (4u * j)) & 15u;
     if (digit > 0u) { k += count(3u * (15u * j + digit - 1u), w[j & 3u]); }
   }
@@ -67,7 +69,7 @@ fn four(block: u32) -> vec4<f32> {
   for (var j = 0u; j < 4u && 4u * block + j < N; j++) { z[j] = draws[4u * block + j]; }
   return z;
 //#else
-  let w = words(STREAM, block);
+  let w = words(STREAM, first_block() + block);
 //#if UNIFORM
   return vec4<f32>(symmetric(w.x), symmetric(w.y), symmetric(w.z), symmetric(w.w));
 //#else

@@ -1,9 +1,12 @@
 // Dropout, and noise on activations. One invocation for four elements, which share a block of random words.
 //#use items
 //#use random
-override N: u32; override STREAM: u32;
+override N: u32; override W: u32; override STREAM: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [N]
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;  // [N]
+
+// Random words go on where the rows before this micro-batch ended.
+fn first_block() -> u32 { return (clock.first_row * W + 3u) / 4u; }
 
 override P: f32 = 0.0;
 
@@ -12,7 +15,7 @@ fn dropout(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
            @builtin(local_invocation_index) lane: u32) {
   let block = item(wid, nwg, lane);
   if (block >= (N + 3u) / 4u) { return; }
-  let w = words(STREAM, block);
+  let w = words(STREAM, first_block() + block);
   let threshold = u32(P * 4294967296.0);
   let scale = 1.0 / (1.0 - P);
   for (var j = 0u; j < 4u; j++) {
@@ -28,7 +31,7 @@ fn add_noise(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg
              @builtin(local_invocation_index) lane: u32) {
   let block = item(wid, nwg, lane);
   if (block >= (N + 3u) / 4u) { return; }
-  let z = normals(words(STREAM, block));
+  let z = normals(words(STREAM, first_block() + block));
   for (var j = 0u; j < 4u; j++) {
     let i = block * 4u + j;
     if (i < N) { y[i] = x[i] + SCALE * z[j]; }

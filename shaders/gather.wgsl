@@ -1,7 +1,7 @@
 // y[b] = data[p(b)], p the permutation of this epoch. LANES invocations per row.
 //#use items
 //#use random
-override B: u32; override D: u32; override COUNT: u32; override ROWS: u32; override STREAM: u32; override LANES: u32;
+override B: u32; override BATCH: u32; override D: u32; override COUNT: u32; override ROWS: u32; override STREAM: u32; override LANES: u32;
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;  // [B, D]
 //#use parts
 
@@ -11,8 +11,8 @@ fn gather(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: v
   let i = item(wid, nwg, lane);
   let b = i / LANES;
   if (b >= B) { return; }
-  let per_epoch = COUNT / B;
-  let position = (clock.step % per_epoch) * B + b;
+  let per_epoch = COUNT / BATCH;
+  let position = (clock.step % per_epoch) * BATCH + clock.first_row + b;
   let row = permuted(position, COUNT, clock.step / per_epoch, STREAM);
   for (var d = i % LANES; d < D; d += LANES) { y[b * D + d] = element(row, d); }
 }

@@ -14,13 +14,13 @@ fn noise(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
   let i = item(wid, nwg, lane);
   let row = i / LANES;
   if (row >= B) { return; }
-  let at = below(words(STREAM + 1u, row).x, T);
+  let at = below(words(STREAM + 1u, clock.first_row + row).x, T);
   let a = table[2u * at];
   let s = table[2u * at + 1u];
   if (i % LANES == 0u) { t[row] = f32(at); }
   let blocks = (D + 3u) / 4u;
   for (var block = i % LANES; block < blocks; block += LANES) {
-    let z = normals(words(STREAM, row * blocks + block));
+    let z = normals(words(STREAM, (clock.first_row + row) * blocks + block));
     for (var j = 0u; j < 4u; j++) {
       let d = block * 4u + j;
       if (d < D) {

@@ -3,7 +3,7 @@
 //#use items
 //#use random
 //#use noise_row
-override COUNT: u32; override ROWS: u32; override ORDER: u32;
+override BATCH: u32; override COUNT: u32; override ROWS: u32; override ORDER: u32;
 @group(0) @binding(0) var<storage, read_write> x_in: array<f32>;  // [B, D + E]
 @group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 2]
 @group(0) @binding(18) var<storage, read_write> goal: array<f32>;  // [B, D]
@@ -23,14 +23,15 @@ fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n
   let i = item(wid, nwg, lane);
   let b = i / LANES;
   if (b >= B) { return; }
-  let row = permuted((clock.step % (COUNT / B)) * B + b, COUNT, clock.step / (COUNT / B), ORDER);
-  let at = below(words(STREAM + 1u, b).x, T);
+  let of_batch = clock.first_row + b;
+  let row = permuted((clock.step % (COUNT / BATCH)) * BATCH + of_batch, COUNT, clock.step / (COUNT / BATCH), ORDER);
+  let at = below(words(STREAM + 1u, of_batch).x, T);
   let a = table[2u * at];
   let s = table[2u * at + 1u];
   if (i % LANES == 0u) { t[b] = f32(at); }
   let blocks = (D + 3u) / 4u;
   for (var block = i % LANES; block < blocks; block += LANES) {
-    let z = normals(words(STREAM, b * blocks + block));
+    let z = normals(words(STREAM, of_batch * blocks + block));
     for (var j = 0u; j < 4u; j++) {
       let d = block * 4u + j;
       if (d < D) {

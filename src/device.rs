@@ -16,6 +16,8 @@ use crate::run::Run;
 pub struct Device {
     engine: Engine,
     why: String,
+    /// The most bytes that the buffers of a program may take together.
+    memory: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,12 +90,12 @@ impl Device {
 
     /// The CPU executor: f32 on all cores.
     pub fn cpu() -> Self {
-        Self { engine: Engine::Cpu, why: "asked for".into() }
+        Self { engine: Engine::Cpu, why: "asked for".into(), memory: None }
     }
 
     /// The same program in f64, slow and exact: what kernels are checked against.
     pub fn reference() -> Self {
-        Self { engine: Engine::Reference, why: "asked for".into() }
+        Self { engine: Engine::Reference, why: "asked for".into(), memory: None }
     }
 
     /// `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a part of its name.
@@ -116,9 +118,9 @@ impl Device {
         match choose(request, &list)? {
             (Some(index), why) => {
                 let gpu = Gpu::open(found.swap_remove(index)).await?;
-                Ok(Self { engine: Engine::Gpu(Arc::new(gpu)), why })
+                Ok(Self { engine: Engine::Gpu(Arc::new(gpu)), why, memory: None })
             }
-            (None, why) => Ok(Self { engine: Engine::Cpu, why }),
+            (None, why) => Ok(Self { engine: Engine::Cpu, why, memory: None }),
         }
     }
 
@@ -128,6 +130,12 @@ impl Device {
     /// [`Error::Limit`] when the adapter is too small for it, [`Error::Shader`] when a kernel does not compile.
     pub fn compile(&self, graph: &Graph) -> Result<Run> {
         let plan = Plan::new(graph)?;
+        let (bytes, most) = (4 * plan.elements(), self.memory.unwrap_or(usize::MAX));
+        if bytes > most {
+            return Err(Error::Limit(format!(
+                "the program needs {bytes} bytes, and may take {most}; lower the batch size or the width of the model"
+            )));
+        }
         Run::new(graph.clone(), plan, |plan| {
             Ok(match &self.engine {
                 Engine::Gpu(gpu) => Program::Gpu(GpuProgram::new(gpu.clone(), &plan)?),
@@ -135,6 +143,11 @@ impl Device {
                 Engine::Reference => Program::Reference(CpuProgram::new(plan)),
             })
         })
+    }
+
+    /// The same device, on which no program may take more than `bytes`: where others use it too.
+    pub fn with_memory(self, bytes: usize) -> Self {
+        Self { memory: Some(bytes), ..self }
     }
 
     /// Whether this is a wgpu adapter.

@@ -56,9 +56,14 @@ impl Run {
         self.calls.iter().map(|c| c.cost).sum()
     }
 
-    /// Bytes of device memory in all buffers.
+    /// Bytes of device memory in all buffers, as planned.
     pub fn bytes(&self) -> usize {
         4 * self.elements
+    }
+
+    /// Bytes in the buffers that the executor made.
+    pub fn allocated(&self) -> u64 {
+        self.program.allocated()
     }
 
     /// The program's graph.

@@ -200,6 +200,79 @@ fn impossible_unets_are_refused_with_numbers() {
 }
 
 #[test]
+fn a_batch_in_parts_is_the_batch() {
+    let data = Dataset::new("test", [17], sine_waves(100, 17, 3)).unwrap();
+    for device in devices() {
+        let step = |micro_batch| {
+            let config = Config { batch: 64, micro_batch, clip_norm: 0.0, ..small("mlp") };
+            let mut t = Trainer::new(&device, &config, &data).unwrap();
+            let losses = t.advance(5).unwrap();
+            let mut first = Trainer::new(&device, &config, &data).unwrap();
+            first.advance(1).unwrap();
+            let slab = if micro_batch == 0 { Slab::Grads } else { Slab::Sum };
+            (losses, first.run().read_slab(slab).unwrap(), t.run().bytes())
+        };
+        let (want, gradient, bytes) = step(0);
+        let scale = gradient.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for micro in [8, 24] {
+            let (got, summed, fewer) = step(micro);
+            // The same tolerances as between devices: the sums have the same terms in another order.
+            assert!(
+                got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 2e-5 * w),
+                "{micro} on {device}: {got:?} {want:?}"
+            );
+            let worst = summed.iter().zip(&gradient).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(worst <= 3e-6 * scale, "{micro} on {device}: {worst} of {scale}");
+            assert!(fewer < bytes, "{micro} on {device}: {fewer} of {bytes} bytes");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_split_or_refused() {
+    let config = Config { batch: 64, ..small("mlp") };
+    let whole = Trainer::new(&Device::cpu(), &config, &data()).unwrap();
+    assert_eq!(whole.split(), None);
+    let tight = Device::cpu().with_memory(whole.run().bytes() - 1_000);
+    let mut t = Trainer::new(&tight, &config, &data()).unwrap();
+    let micro = t.split().unwrap();
+    assert!(micro < 64 && t.config().micro_batch == micro);
+    t.advance(2).unwrap();
+    let e = Trainer::new(&Device::cpu().with_memory(10_000), &config, &data()).unwrap_err().to_string();
+    assert!(e.contains("even one sample") && e.contains("10000") && e.contains("width"), "{e}");
+}
+
+#[test]
+fn the_predicted_memory_is_what_is_allocated() {
+    for device in devices() {
+        for (model, validation, micro_batch) in [("mlp", 0.0, 0), ("mlp", 0.2, 8), ("chapter", 0.1, 0)] {
+            let config = Config { validation, micro_batch, ..small(model) };
+            let allocated = trainer(&device, &config).allocated() as f64;
+            let predicted = config.memory(data().len(), &data().shape).unwrap().total() as f64;
+            assert!((predicted / allocated - 1.0).abs() < 0.1, "{model} on {device}: {predicted} {allocated}");
+        }
+    }
+}
+
+#[test]
+fn validation_measures_the_weights_alone() {
+    for device in devices() {
+        let mut t = trainer(&device, &Config { validation: 0.2, ..small("mlp") });
+        assert_eq!(t.config().facts.as_ref().unwrap().samples, 100);
+        let before = t.validate().unwrap().unwrap();
+        assert_eq!(t.validate().unwrap(), Some(before), "{device}");
+        t.advance(200).unwrap();
+        let after = t.validate().unwrap().unwrap();
+        assert!(after < before, "{device}: {before} {after}");
+        // Evaluations leave the training alone.
+        let mut plain = trainer(&device, &Config { validation: 0.2, ..small("mlp") });
+        plain.advance(200).unwrap();
+        assert!(plain.checkpoint().unwrap() == t.checkpoint().unwrap(), "{device}");
+    }
+    assert_eq!(trainer(&Device::cpu(), &small("mlp")).validate().unwrap(), None);
+}
+
+#[test]
 fn training_learns_moons() {
     let mut config = small("mlp");
     config.prediction = Prediction::Epsilon;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use langevin::Graph;
+use langevin::nn::{Layer, layers};
 use langevin::train::{Checkpoint, RunFolder, TensorData};
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -33,13 +34,21 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         checkpoint.tensors.iter().filter(|t| t.name.starts_with(prefix)).map(|t| 4 * t.values.len()).sum()
     };
     let (average, optimizer) = (bytes("ema."), bytes("optimizer."));
+    let facts = config.facts.as_ref();
+    let layers = facts.map_or(Ok(vec![]), |facts| layers(&config.model, &facts.shape))?;
+    let memory = facts.map(|facts| config.memory(facts.samples, &facts.shape)).transpose()?.unwrap_or_default();
     if args.common.json {
         let list: Vec<_> = weights.iter().map(|t| json!({"name": t.name, "shape": t.shape})).collect();
+        let summary: Vec<_> = layers
+            .iter()
+            .map(|l| json!({"layer": l.name, "op": l.op, "output": l.output, "parameters": l.parameters}))
+            .collect();
         say!(
             "{}",
             json!({"model": config.model, "parameters": total, "step": checkpoint.step, "steps": config.steps,
-                   "bytes": {"parameters": 4 * total, "average": average, "optimizer": optimizer},
-                   "tensors": list, "config": config})
+                   "bytes": {"parameters": 4 * total, "average": average, "optimizer": optimizer,
+                             "activations": memory.activations, "data": memory.data, "peak": memory.total()},
+                   "layers": summary, "tensors": list, "config": config})
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -56,9 +65,33 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         config.prediction,
         config.seed
     );
+    layer_table(&layers);
     table(weights.iter().map(|t| (t.name.as_str(), t.shape.as_slice())));
     say!("bytes: parameters {}, average {}, optimizer {}", grouped(4 * total), grouped(average), grouped(optimizer));
+    say!(
+        "device memory to train: {} bytes at the peak (data {}, parameters {}, gradients, moments and average {}, \
+         activations {}, tables {}, validation {})",
+        grouped(memory.total()),
+        grouped(memory.data),
+        grouped(memory.parameters),
+        grouped(memory.optimizer),
+        grouped(memory.activations),
+        grouped(memory.tables),
+        grouped(memory.validation)
+    );
     Ok(ExitCode::SUCCESS)
+}
+
+/// The layers as the textbook prints them; a batch of any size goes through.
+fn layer_table(layers: &[Layer]) {
+    let wide = layers.iter().map(|l| l.name.len() + l.op.len() + 3).max().unwrap_or(0).max(20);
+    say!("{:<wide$} {:>18} {:>14}", "layer", "output", "parameters");
+    for Layer { name, op, output, parameters } in layers {
+        let output: String = output.iter().map(|n| format!(", {n}")).collect();
+        say!("{:<wide$} {:>18} {:>14}", format!("{name} ({op})"), format!("(B{output})"), grouped(*parameters));
+    }
+    let total = layers.iter().map(|l| l.parameters).sum();
+    say!("{:<wide$} {:>18} {:>14}", "total", "", grouped(total));
 }
 
 /// The weights in the order of the model's layers.

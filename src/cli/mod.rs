@@ -13,6 +13,7 @@ mod inspect;
 mod noise;
 mod sample;
 mod selftest;
+mod sweep;
 mod train;
 
 use std::fmt::Arguments;

@@ -34,6 +34,9 @@ pub struct SampleArgs {
     /// Let estimates of the clean data leave the range of the training data
     #[arg(long)]
     no_clip: bool,
+    /// Draw with the state of the best validation loss, which train --keep-best keeps
+    #[arg(long)]
+    best: bool,
     /// .npy, .csv, .png or .svg
     #[arg(long)]
     out: PathBuf,
@@ -52,7 +55,8 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         (_, Some(_)) => return Err(langevin::Error::Setting("--eta belongs to --sampler ddim".into()).into()),
         _ => {}
     }
-    let checkpoint = RunFolder::open(&args.run)?.checkpoint()?;
+    let folder = RunFolder::open(&args.run)?;
+    let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
     let device = args.common.open()?;
     let sampling = Sampling {
         count: args.count,

@@ -16,6 +16,7 @@ use langevin::diffusion::{Prediction, Weighting};
 use langevin::evaluate::compare_denoised;
 use langevin::nn::StepEncoding;
 use langevin::noise::{NoiseKind, add_noise, spread};
+use langevin::ops::Decay;
 use langevin::sample::{Sampling, sample};
 use langevin::train::{Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
 use langevin::{Device, Error, plot};
@@ -30,7 +31,7 @@ pub struct TrainArgs {
     data: Option<String>,
     /// The run folder
     #[arg(long, value_name = "RUN")]
-    out: PathBuf,
+    pub out: PathBuf,
     /// Settings in TOML, in the form of a run's config.toml; other options win over it
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
@@ -49,6 +50,9 @@ pub struct TrainArgs {
     /// Samples in a step
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     batch: Option<usize>,
+    /// Samples on the device at a time: the gradients of such parts of a batch are summed, which takes less memory
+    #[arg(long, value_name = "M", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    micro_batch: Option<usize>,
     /// Learning rate
     #[arg(long, value_parser = real, allow_negative_numbers = true)]
     lr: Option<f64>,
@@ -70,6 +74,27 @@ pub struct TrainArgs {
     /// sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw
     #[arg(long)]
     optimizer: Option<String>,
+    /// Course of the learning rate: constant, cosine (down to 0 at the last step) or inverse_sqrt
+    #[arg(long)]
+    decay: Option<String>,
+    /// Steps in which the learning rate grows from 0 (cosine), or stays before it falls (inverse_sqrt)
+    #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
+    warmup: Option<u32>,
+    /// The part of the data that is held out, such as 0.1; its loss is a column of metrics.csv and a curve of loss.svg
+    #[arg(long, value_name = "PART", value_parser = real, allow_negative_numbers = true)]
+    validation: Option<f64>,
+    /// Steps between evaluations on the held-out data
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, allow_negative_numbers = true)]
+    validation_every: Option<u32>,
+    /// Stop after so many evaluations without a better validation loss
+    #[arg(long, value_name = "PATIENCE", value_parser = whole::<u32>, allow_negative_numbers = true)]
+    early_stop: Option<u32>,
+    /// Keep the state with the best validation loss as best.safetensors; sample it with --best
+    #[arg(long)]
+    keep_best: bool,
+    /// Train a run in --out for each value of a setting of config.toml, such as lr=0.001,0.01 or width=64,256
+    #[arg(long, value_name = "KEY=V1,V2", conflicts_with = "resume")]
+    sweep: Option<String>,
     /// Continue the run in --out
     #[arg(long)]
     resume: bool,
@@ -78,6 +103,9 @@ pub struct TrainArgs {
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    if let Some(sweep) = &args.sweep {
+        return super::sweep::run(args, sweep);
+    }
     let (mut trainer, folder, device) = if args.resume { resume(args)? } else { start(args)? };
     describe(&trainer, args.common.json);
     if trainer.step() == trainer.config().steps && !args.common.json {
@@ -85,13 +113,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     }
     let stopped = watch_for_ctrl_c()?;
     let started = Instant::now();
-    let mut display = Display::new(trainer.step(), trainer.config().steps, args.common.json);
-    let stop = train(&folder, &mut trainer, &mut |p| {
-        display.show(p);
-        !stopped.load(Ordering::Relaxed)
-    });
-    display.finish();
-    if stop? == Stop::Asked {
+    let stop = watched(&folder, &mut trainer, &stopped, args.common.json)?;
+    if stop == Stop::Asked {
         let (step, steps, out) = (trainer.step(), trainer.config().steps, quoted(&args.out.to_string_lossy()));
         let device = args.common.device.as_ref().map(|name| format!(" --device {}", quoted(name))).unwrap_or_default();
         let text = format!(
@@ -99,8 +122,28 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         );
         return Err(Error::Interrupted(text).into());
     }
+    if stop == Stop::Early && !args.common.json {
+        let (step, patience) = (trainer.step(), trainer.config().early_stop);
+        say!("stopped early at step {step}: the validation loss did not get better {patience} times in a row");
+    }
     finish(args, &trainer, &folder, &device, started)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Trains with the live line.
+pub(super) fn watched(
+    folder: &RunFolder,
+    trainer: &mut Trainer,
+    stopped: &AtomicBool,
+    json: bool,
+) -> langevin::Result<Stop> {
+    let mut display = Display::new(trainer.step(), trainer.config().steps, json);
+    let stop = train(folder, trainer, &mut |p| {
+        display.show(p);
+        !stopped.load(Ordering::Relaxed)
+    });
+    display.finish();
+    stop
 }
 
 /// A new run.
@@ -109,14 +152,14 @@ fn start(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     config.check()?;
     let folder = RunFolder::vacant(&args.out)?;
     let data = Dataset::load(&config.data, config.seed)?;
-    config.batch_for(data.len())?;
+    config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
     let device = args.common.open()?;
     let trainer = Trainer::new(&device, &config, &data)?;
     folder.write_config(trainer.config())?;
     Ok((trainer, folder, device))
 }
 
-fn settings(args: &TrainArgs) -> langevin::Result<Config> {
+pub(super) fn settings(args: &TrainArgs) -> langevin::Result<Config> {
     let mut config = match &args.config {
         Some(path) => Config::read(path, args.model.as_deref())?,
         None => Config::for_model(args.model.as_deref().unwrap_or("mlp"))?,
@@ -130,15 +173,16 @@ fn settings(args: &TrainArgs) -> langevin::Result<Config> {
     if args.batch == Some(0) {
         return Err(Error::Setting("a batch of 0 samples; use --batch 1 or more".into()));
     }
-    choose(&mut config, args);
+    overrule(&mut config, args)?;
     Ok(config)
 }
 
-/// The options that a run keeps to its end.
-fn choose(config: &mut Config, args: &TrainArgs) {
+/// What the options say over the settings, but for steps, data and the name of the model.
+fn overrule(config: &mut Config, args: &TrainArgs) -> langevin::Result<()> {
     set(&mut config.task, &args.task);
     set(&mut config.noise, &args.noise.map(Some));
     set(&mut config.batch, &args.batch);
+    set(&mut config.micro_batch, &args.micro_batch);
     set(&mut config.lr, &args.lr);
     set(&mut config.schedule, &args.schedule);
     set(&mut config.prediction, &args.prediction);
@@ -147,6 +191,31 @@ fn choose(config: &mut Config, args: &TrainArgs) {
     set(&mut config.model.step_encoding, &args.step_encoding);
     set(&mut config.optimizer, &args.optimizer);
     set(&mut config.seed, &args.common.seed);
+    set(&mut config.validation, &args.validation);
+    set(&mut config.validation_every, &args.validation_every);
+    set(&mut config.early_stop, &args.early_stop);
+    config.keep_best |= args.keep_best;
+    config.decay = decay(config, args)?;
+    Ok(())
+}
+
+/// The course of the learning rate.
+fn decay(config: &Config, args: &TrainArgs) -> langevin::Result<Decay> {
+    let shortest = args.warmup.unwrap_or(config.steps / 20);
+    match (args.decay.as_deref(), config.decay, args.warmup) {
+        (None, unchanged, None) => Ok(unchanged),
+        (None, Decay::Cosine { total, .. }, Some(warmup)) => Ok(Decay::Cosine { warmup, total }),
+        (Some("inverse_sqrt"), _, hold) => Ok(Decay::InverseSqrt { hold: hold.unwrap_or(1_000) }),
+        (None, Decay::InverseSqrt { .. }, Some(hold)) => Ok(Decay::InverseSqrt { hold }),
+        (Some("cosine"), ..) => Ok(Decay::Cosine { warmup: shortest, total: config.steps }),
+        (Some("constant"), _, None) => Ok(Decay::Constant),
+        (Some("constant") | None, ..) => {
+            Err(Error::Setting("--warmup belongs to --decay cosine or inverse_sqrt; a constant rate has none".into()))
+        }
+        (Some(other), ..) => {
+            Err(Error::Setting(format!("unknown decay {other:?}; there are constant, cosine and inverse_sqrt")))
+        }
+    }
 }
 
 fn set<T: Clone>(setting: &mut T, option: &Option<T>) {
@@ -161,7 +230,7 @@ fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let checkpoint = folder.checkpoint()?;
     let mut wanted = checkpoint.config.clone();
     set(&mut wanted.model.name, &args.model);
-    choose(&mut wanted, args);
+    overrule(&mut wanted, args)?;
     if wanted != checkpoint.config || args.config.is_some() {
         let text = "a run is continued with the settings it began with; with --resume only --steps, --device and the \
                     place of the data may be given. Start a new run in another --out for other settings";
@@ -206,12 +275,28 @@ fn describe(trainer: &Trainer, json: bool) {
             config.noise_schedule().iter().for_each(|schedule| say!("noise schedule: {schedule}"));
         }
     }
+    if config.validation > 0.0 {
+        let kept = config.training_samples(facts.samples).unwrap_or(facts.samples);
+        let (every, weights) = (config.validation_every, if config.ema > 0.0 { "averaged weights" } else { "weights" });
+        say!(
+            "validation: {} samples held out, {kept} trained on; every {every} steps, {weights}",
+            facts.samples - kept
+        );
+    }
     let (batch, lr, optimizer) = (trainer.batch(), config.lr, &config.optimizer);
-    let (dispatches, mib) = (trainer.run().dispatches(), trainer.run().bytes() >> 20);
-    say!("training: {} steps, batch {batch}, {optimizer}, lr {lr}; {dispatches} ops a step, {mib} MiB", config.steps);
+    let (dispatches, mib) = (trainer.run().dispatches(), trainer.allocated() >> 20);
+    if let Some(micro) = trainer.split() {
+        say!("the batch of {batch} does not fit this device at once: gradients are summed over parts of {micro}");
+    } else if (1..batch).contains(&config.micro_batch) {
+        say!("the gradients of a batch of {batch} are summed over parts of {}", config.micro_batch);
+    }
+    say!(
+        "training: {} steps, batch {batch}, {optimizer}, lr {lr}; {dispatches} ops a step, {mib} MiB of device memory",
+        config.steps
+    );
 }
 
-fn watch_for_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn watch_for_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = stopped.clone();
     ctrlc::set_handler(move || {
@@ -243,7 +328,8 @@ impl Display {
     }
 
     fn show(&mut self, p: Progress) {
-        let message = format!("{:.4}  {:.0} steps/s", p.loss, p.steps_per_second);
+        let validation = p.validation.map(|loss| format!("  validation {loss:.4}")).unwrap_or_default();
+        let message = format!("{:.4}{validation}  {:.0} steps/s", p.loss, p.steps_per_second);
         self.bar.set_position(p.step as u64);
         self.bar.set_message(message.clone());
         let tenth = (p.step as u64 * 10 / self.steps as u64) as u32;
@@ -285,19 +371,25 @@ fn finish(
     let n = count.min(real.len());
     let spread: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
     plot::compare(&picture, facts.kind, &facts.shape, &spread, &drawn.values)?;
-    let losses = std::fs::read_to_string(folder.file("metrics.csv"))?;
-    let last = losses.lines().last().and_then(|row| row.split(',').nth(1)).unwrap_or("").to_string();
+    let summary = folder.summary()?;
     let seconds = started.elapsed().as_secs_f64();
     let out = quoted(&args.out.to_string_lossy());
     if args.common.json {
         say!(
             "{}",
-            json!({"run": args.out, "steps": trainer.step(), "loss": last.parse::<f64>().ok(), "seconds": seconds,
-                   "device": device.name(), "picture": picture})
+            json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
+                   "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
+                   "seconds": seconds, "device": device.name(), "picture": picture})
         );
         return Ok(());
     }
-    say!("done: {} steps in {seconds:.0} s, loss {last}", trainer.step());
+    let number = |loss: Option<f64>| loss.map(|loss| format!("{loss:.6e}")).unwrap_or_default();
+    say!("done: {} steps in {seconds:.0} s, loss {}", trainer.step(), number(summary.loss));
+    if let Some((step, best)) = summary.best {
+        let (last, weights) =
+            (number(summary.validation), if config.ema > 0.0 { "averaged weights" } else { "weights" });
+        say!("validation loss of the {weights}: {last}; the lowest was {best:.6e} at step {step}");
+    }
     say!("run folder: {out} (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)");
     say!("real and generated side by side: {}", picture.display());
     say!("draw more with: langevin sample {out} --count 64 --out new.npy");

@@ -77,6 +77,15 @@ impl<S: RunTwin> CpuProgram<S> {
         program
     }
 
+    /// Bytes in the buffers that were made.
+    pub fn allocated(&self) -> u64 {
+        let bytes = |bank: &Bank<S>| match bank {
+            Bank::Float(values) => size_of_val(&values[..]),
+            Bank::Int(values) => size_of_val(&values[..]),
+        };
+        self.banks.iter().map(bytes).sum::<usize>() as u64
+    }
+
     pub fn write(&mut self, place: Place, values: &[f32]) {
         self.fill(place, values.iter().map(|&v| v as f64));
     }
@@ -156,7 +165,10 @@ fn run_call<S: RunTwin>(call: &Call, clock: Clock, banks: &mut [Bank<S>]) {
     }
     let updates = views.split_off(call.outputs.len());
     let inputs = call.inputs.iter().map(|p| banks[p.buffer].view(*p)).collect();
-    S::run(call, &mut Io { specs: &call.specs, clock, inputs, outputs: views, updates });
+    S::run(
+        call,
+        &mut Io { specs: &call.specs, clock, first_row: call.node.first_row as usize, inputs, outputs: views, updates },
+    );
     for (buffer, bank) in taken {
         banks[buffer] = bank;
     }

@@ -14,7 +14,7 @@ use crate::kernel::{self, Binding, Kernel, Target};
 use crate::plan::{Call, Place, Plan};
 use crate::random::Clock;
 
-/// Step, seed (two words) and one reserved word.
+/// Step, seed (two words) and the first row of a micro-batch.
 const IMMEDIATE_BYTES: u32 = 16;
 /// A submission should take about this long: short enough for watchdogs and for a responsive desktop.
 const SUBMISSION: Duration = Duration::from_millis(50);
@@ -229,14 +229,16 @@ struct Dispatch {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
+    first_row: u32,
 }
 
 impl Dispatch {
-    fn encode(&self, pass: &mut wgpu::ComputePass, words: &[u32; 4]) {
+    /// `words`: step and seed.
+    fn encode(&self, pass: &mut wgpu::ComputePass, words: [u32; 3]) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         // Each time, because wgpu zeroes them when a pipeline of another layout is set.
-        pass.set_immediates(0, bytemuck::cast_slice(words));
+        pass.set_immediates(0, bytemuck::cast_slice(&[words[0], words[1], words[2], self.first_row]));
         pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
     }
 }
@@ -284,6 +286,11 @@ impl GpuProgram {
             }
         }
         Ok(program)
+    }
+
+    /// Bytes in the buffers that were made.
+    pub fn allocated(&self) -> u64 {
+        self.buffers.iter().map(wgpu::Buffer::size).sum()
     }
 
     pub fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
@@ -343,9 +350,9 @@ impl GpuProgram {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for step in first.step..first.step + n {
-            let words = [step, first.seed as u32, (first.seed >> 32) as u32, 0];
+            let words = [step, first.seed as u32, (first.seed >> 32) as u32];
             for d in &self.dispatches {
-                d.encode(&mut pass, &words);
+                d.encode(&mut pass, words);
             }
         }
         drop(pass);
@@ -372,12 +379,12 @@ impl GpuProgram {
         let clock = Timestamps::new(&self.gpu, self.dispatches.len())?;
         let mut total = vec![0.0; self.dispatches.len()];
         for step in first.step..first.step + n {
-            let words = [step, first.seed as u32, (first.seed >> 32) as u32, 0];
+            let words = [step, first.seed as u32, (first.seed >> 32) as u32];
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             for (i, d) in self.dispatches.iter().enumerate() {
                 let timestamp_writes = Some(clock.around(i));
                 let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-                d.encode(&mut encoder.begin_compute_pass(&descriptor), &words);
+                d.encode(&mut encoder.begin_compute_pass(&descriptor), words);
             }
             clock.read(&self.gpu, encoder, &mut total)?;
         }
@@ -428,5 +435,5 @@ fn dispatch(gpu: &Gpu, buffers: &[wgpu::Buffer], call: &Call, kernel: &Kernel) -
     if let Some(e) = pollster::block_on(scope.pop()) {
         return Err(Error::Shader(format!("{label}: {e}")));
     }
-    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups })
+    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups, first_row: call.node.first_row })
 }

@@ -50,6 +50,15 @@ pub(crate) enum Program {
 }
 
 impl Program {
+    /// Bytes in the buffers that were made.
+    pub fn allocated(&self) -> u64 {
+        match self {
+            Program::Gpu(p) => p.allocated(),
+            Program::Cpu(p) => p.allocated(),
+            Program::Reference(p) => p.allocated(),
+        }
+    }
+
     pub fn write(&mut self, place: Place, values: &[f32]) -> Result<()> {
         match self {
             Program::Gpu(p) => p.write(place, bytemuck::cast_slice(values))?,

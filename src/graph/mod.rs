@@ -145,6 +145,8 @@ pub struct Node {
     pub(crate) outputs: Vec<Var>,
     /// Persistent tensors that the op reads and writes.
     pub(crate) updates: Vec<Var>,
+    /// The row of the batch that row 0 of the op's tensors is: random numbers are drawn for rows of the batch.
+    pub(crate) first_row: u32,
 }
 
 /// One of the equally laid out, contiguous tensors over all parameters.
@@ -154,6 +156,8 @@ pub enum Slab {
     Params,
     /// Their gradients.
     Grads,
+    /// The sum of the gradients of micro-batches.
+    Sum,
     /// The first moment (Adam's m; the momentum buffer of SGD).
     First,
     /// The second moment (Adam's v).
@@ -164,13 +168,14 @@ pub enum Slab {
 
 impl Slab {
     /// All slabs in the order of a checkpoint.
-    pub const ALL: [Slab; 5] = [Slab::Params, Slab::Grads, Slab::First, Slab::Second, Slab::Ema];
+    pub const ALL: [Slab; 6] = [Slab::Params, Slab::Grads, Slab::Sum, Slab::First, Slab::Second, Slab::Ema];
 
     /// The name of the slab's tensor.
     pub fn name(self) -> &'static str {
         match self {
             Slab::Params => "slab.params",
             Slab::Grads => "slab.grads",
+            Slab::Sum => "slab.gradient_sum",
             Slab::First => "slab.first_moment",
             Slab::Second => "slab.second_moment",
             Slab::Ema => "slab.ema",
@@ -211,7 +216,15 @@ pub struct Graph {
     streams: u32,
     optimized: bool,
     training: bool,
+    window: Option<Window>,
     seed: u64,
+}
+
+/// The rows of a batch that nodes are added for: a micro-batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub first: usize,
+    pub rows: usize,
 }
 
 /// Data resident on the device: n samples of one shape.
@@ -270,7 +283,14 @@ impl Graph {
                 self.tensor(format!("{name}.{}.{i}", self.nodes.len()), spec, home, Init::Zero)
             })
             .collect();
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), updates: updates.to_vec() });
+        let first_row = self.window.map_or(0, |w| w.first) as u32;
+        self.nodes.push(Node {
+            op,
+            inputs: inputs.to_vec(),
+            outputs: outputs.clone(),
+            updates: updates.to_vec(),
+            first_row,
+        });
         Ok(outputs)
     }
 
@@ -473,6 +493,26 @@ impl Graph {
     /// Whether [`Graph::train`] was called.
     pub fn is_training(&self) -> bool {
         self.training
+    }
+
+    /// Adds what follows for some rows of the batch, or again for all of them.
+    pub(crate) fn set_window(&mut self, window: Option<Window>) {
+        self.window = window;
+    }
+
+    /// The rows of a batch of `batch` that nodes are added for.
+    pub(crate) fn window_rows(&self, batch: usize) -> usize {
+        self.window.map_or(batch, |w| w.rows)
+    }
+
+    /// How many random streams were given out.
+    pub(crate) fn streams(&self) -> u32 {
+        self.streams
+    }
+
+    /// Gives out the streams from `mark` on again, so that another micro-batch draws what the whole batch would.
+    pub(crate) fn rewind_streams(&mut self, mark: u32) {
+        self.streams = mark;
     }
 
     /// A random stream of its own for an op that draws numbers.

@@ -7,6 +7,7 @@ mod features;
 mod mlp;
 mod simple;
 mod step_encoding;
+mod summary;
 mod unet;
 
 pub use autoencoder::AutoEncoder;
@@ -16,6 +17,7 @@ pub use features::{FeatureLayer, Features};
 pub use mlp::Mlp;
 pub use simple::Simple;
 pub use step_encoding::{STEP_ENCODINGS, StepEncoder, StepEncoding, TimeMlp};
+pub use summary::{Layer, layers};
 pub use unet::{UNet, UNetOptions};
 
 use serde::{Deserialize, Serialize};

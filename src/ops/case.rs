@@ -8,7 +8,7 @@ use super::{Activation, AnyOp, Io, Op, Specs};
 use crate::cost::Cost;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::graph::{DType, Form, Graph, HISTORY, Reverse, Spec, Var};
+use crate::graph::{DType, Form, Graph, HISTORY, Reverse, Spec, Var, Window};
 use crate::kernel::{Constant, Kernel, Target};
 use crate::run::Run;
 
@@ -79,6 +79,7 @@ pub struct Case {
     updates: Vec<Argument>,
     seed: u64,
     step: u32,
+    first_row: usize,
     tolerance: Tolerance,
     first: Option<Tolerance>,
     /// Inputs from the first on by which its reverse rule is checked.
@@ -90,7 +91,7 @@ impl Case {
     pub fn new(op: impl Op) -> Self {
         let (inputs, updates) = (Vec::new(), Vec::new());
         let tolerance = Tolerance::Exact;
-        Self { op: Arc::new(op), inputs, updates, seed: 0, step: 0, tolerance, first: None, gradient: 0 }
+        Self { op: Arc::new(op), inputs, updates, seed: 0, step: 0, first_row: 0, tolerance, first: None, gradient: 0 }
     }
 
     /// An input of both signs, in (-1, 1) and away from 0, where kinks are.
@@ -128,6 +129,12 @@ impl Case {
     /// Seed and step.
     pub fn clock(mut self, seed: u64, step: u32) -> Self {
         (self.seed, self.step) = (seed, step);
+        self
+    }
+
+    /// The row of the batch that row 0 is.
+    pub fn first_row(mut self, first_row: usize) -> Self {
+        self.first_row = first_row;
         self
     }
 
@@ -197,6 +204,7 @@ impl Case {
         };
         let inputs = declare("input", &self.inputs)?;
         let updates = declare("update", &self.updates)?;
+        g.set_window(Some(Window { first: self.first_row, rows: 0 }));
         let mut outputs = g.apply_any(self.op.clone(), &inputs, &updates)?;
         outputs.retain(|&v| g.spec(v).form != Form::Phantom);
         for &v in &outputs {

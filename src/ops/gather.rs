@@ -18,8 +18,10 @@ use crate::scalar::Scalar;
 /// *Shapes*: data in one or more parts, together [n, ...]; y [B, ...].
 #[derive(Clone, Copy, Debug)]
 pub struct Gather {
-    /// B.
+    /// B of the whole batch.
     pub batch: usize,
+    /// B here: fewer in a micro-batch.
+    pub rows: usize,
     /// Samples in every part but the last.
     pub rows_per_part: usize,
     /// The random stream of the permutation.
@@ -44,7 +46,7 @@ impl Gather {
         if batch == 0 || batch > n {
             return Err(Error::setting(format!("a batch of {batch} from {n} samples; use a batch of 1 to {n}")));
         }
-        Ok(Gather { batch, rows_per_part: data.rows_per_chunk, stream: g.stream() })
+        Ok(Gather { batch, rows: g.window_rows(batch), rows_per_part: data.rows_per_chunk, stream: g.stream() })
     }
 
     /// The sample of `n` that is row `b` of this step's batch.
@@ -62,7 +64,7 @@ impl Op for Gather {
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let first = inputs.first().ok_or_else(|| Error::shape("gather", "needs data"))?;
-        Ok(vec![Spec::f32([&[self.batch], &first.shape[1..]].concat())])
+        Ok(vec![Spec::f32([&[self.rows], &first.shape[1..]].concat())])
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
@@ -71,13 +73,14 @@ impl Op for Gather {
         let n: usize = specs.inputs.iter().map(|s| s.rows().0).sum();
         Kernel::new("gather.wgsl", include_str!("../../shaders/gather.wgsl"), "gather")
             .part("parts", parts(specs.inputs.len()))
-            .dim("B", self.batch)
+            .dim("B", self.rows)
+            .dim("BATCH", self.batch)
             .dim("D", d)
             .dim("COUNT", n)
             .dim("ROWS", self.rows_per_part)
             .hyper("STREAM", self.stream as f64)
             .tune("LANES", lanes as u32)
-            .over(self.batch * lanes)
+            .over(self.rows * lanes)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
@@ -91,7 +94,7 @@ impl Op for Gather {
         let y = io.output(0);
         let io = &*io;
         par::rows(y, d, |b, y| {
-            let row = self.row(io.clock, n, b);
+            let row = self.row(io.clock, n, io.first_row + b);
             let part = io.input(row / self.rows_per_part);
             y.copy_from_slice(&part[row % self.rows_per_part * d..][..d]);
         });
@@ -113,11 +116,13 @@ pub(super) fn parts(count: usize) -> String {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let op = |batch, rows_per_part| Gather { batch, rows_per_part, stream: 2 };
+    let op = |batch, rows_per_part| Gather { batch, rows: batch, rows_per_part, stream: 2 };
+    let part = Gather { rows: 9, ..op(29, 40) };
     vec![
         Case::new(op(1, 1)).input([1, 3]).tolerance(Tolerance::exact()),
         Case::new(op(5, 17)).input([17, 2]).clock(3, 1).tolerance(Tolerance::exact()),
         Case::new(op(32, 100)).input([100, 129]).clock(3, 10).tolerance(Tolerance::exact()),
+        Case::new(part).input([40, 5]).input([40, 5]).clock(9, 7).first_row(20).tolerance(Tolerance::exact()),
         // Three parts of 40, 40 and 7 rows.
         Case::new(op(29, 40)).input([40, 5]).input([40, 5]).input([7, 5]).clock(9, 7).tolerance(Tolerance::exact()),
     ]

@@ -4,6 +4,7 @@
 //! scalar), and its reverse rule. Its test cases stand below it. To add one: `shaders/x.wgsl`, `src/ops/x.rs`, and one
 //! word in [`catalog`]; parity, gradient, shader checks and benchmark rows come from there.
 
+mod accumulate;
 mod activation;
 mod add;
 mod add_noise;
@@ -38,6 +39,7 @@ mod ssim;
 mod upsample;
 mod window;
 
+pub use accumulate::Accumulate;
 pub use activation::{Activate, Activation};
 pub use add::Add;
 pub use add_noise::{AddNoise, Disturbance, LARGEST_RATE, poisson_table};
@@ -59,7 +61,7 @@ pub use jpeg::{Jpeg, quantisation};
 pub use noise::{Noise, Noised};
 pub use noisy_batch::NoisyBatch;
 pub use norm::{GroupNorm, LayerNorm};
-pub use optimizer::{Decay, Optimizer, Rule};
+pub use optimizer::{Decay, OPTIMIZERS, Optimizer, Rule};
 pub use philox::Philox;
 pub use point_loss::{Average, Factors, Measure, PointLoss};
 pub use pool::{Pool, Pooling};
@@ -157,6 +159,8 @@ pub struct Io<'a, S> {
     pub specs: &'a Specs,
     /// Step and seed.
     pub clock: Clock,
+    /// The row of the batch that row 0 of these tensors is: an op that draws numbers for rows counts from there.
+    pub first_row: usize,
     pub(crate) inputs: Vec<View<'a, S>>,
     pub(crate) outputs: Vec<ViewMut<'a, S>>,
     pub(crate) updates: Vec<ViewMut<'a, S>>,
@@ -274,6 +278,7 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         ($($op:ident),*) => { vec![$((stringify!($op), $op::cases())),*] };
     }
     list![
+        accumulate,
         activation,
         add,
         attention,

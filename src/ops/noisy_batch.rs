@@ -87,6 +87,7 @@ impl Op for NoisyBatch {
             .part("parts", parts(count))
             .flag("ENCODE", self.encode.is_some())
             .dim("B", batch)
+            .dim("BATCH", self.gather.batch)
             .dim("D", d)
             .dim("COUNT", n)
             .dim("ROWS", self.gather.rows_per_part)
@@ -116,8 +117,8 @@ impl Op for NoisyBatch {
         let io = &*io;
         let rates = self.encode.map(|_| io.input_u32(count + 1));
         let n: usize = io.specs.inputs[..count].iter().map(|s| s.rows().0).sum();
-        let (clock, table) = (io.clock, io.input(count));
-        t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(self.noise.draw_t(clock, row, table) as f64));
+        let (clock, first, table) = (io.clock, io.first_row, io.input(count));
+        t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(self.noise.draw_t(clock, first + row, table) as f64));
         debug_assert_eq!(t.len(), batch);
         par::rows2(
             input,
@@ -126,9 +127,9 @@ impl Op for NoisyBatch {
             d,
             #[inline(always)]
             |row, input, target| {
-                let at = self.gather.row(clock, n, row);
+                let at = self.gather.row(clock, n, first + row);
                 let x0 = &io.input(at / self.gather.rows_per_part)[at % self.gather.rows_per_part * d..][..d];
-                let time = self.noise.row(clock, row, x0, table, &mut input[..d], target);
+                let time = self.noise.row(clock, first + row, x0, table, &mut input[..d], target);
                 if let (Some(encode), Some(rates)) = (self.encode, rates) {
                     encode.row(time as f64, rates, &mut input[d..]);
                 }
@@ -140,12 +141,15 @@ impl Op for NoisyBatch {
 pub(super) fn cases() -> Vec<Case> {
     let table: Vec<f32> = (0..50).flat_map(|t| [(1.0 - t as f32 / 60.0).sqrt(), (t as f32 / 60.0).sqrt()]).collect();
     let noise = |prediction| Noise { prediction, stream: 5 };
-    let gather = |batch, rows_per_part| Gather { batch, rows_per_part, stream: 2 };
+    let gather = |batch, rows_per_part| Gather { batch, rows: batch, rows_per_part, stream: 2 };
     let tolerance = Tolerance::absolute(40.0);
     let mut cases = Vec::new();
     let plain = NoisyBatch { gather: gather(9, 20), noise: noise(Prediction::V), encode: None };
     let case = Case::new(plain).input([20, 7]).values([50, 2], table.clone());
     cases.push(case.clock(77, 3).tolerance(tolerance));
+    let part = NoisyBatch { gather: Gather { rows: 4, ..gather(9, 20) }, ..plain };
+    let case = Case::new(part).input([20, 7]).values([50, 2], table.clone());
+    cases.push(case.clock(77, 3).first_row(5).tolerance(tolerance));
     for (layout, width, d) in [
         (super::Layout::Interleaved, 9, 33),
         (super::Layout::Halves { flip: false, shift: 0.0 }, 16, 100),

@@ -129,6 +129,28 @@ impl Optimizer {
         })
     }
 
+    /// Refuses settings out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let o = self;
+        let unit = |x: f64| (0.0..1.0).contains(&x);
+        if !(o.lr.is_finite() && o.lr >= 0.0) {
+            return Err(Error::setting(format!("a learning rate of {}; use a positive number such as 0.001", o.lr)));
+        }
+        if o.clip.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
+            return Err(Error::setting("the gradient norm is clipped to a positive number, such as 1"));
+        }
+        if o.ema.is_some_and(|d| !unit(d)) {
+            return Err(Error::setting("the decay of the moving average lies in [0, 1), such as 0.999"));
+        }
+        let fine = match o.rule {
+            Rule::Sgd { momentum, .. } => unit(momentum),
+            Rule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
+                unit(beta1) && unit(beta2) && epsilon > 0.0 && weight_decay >= 0.0
+            }
+        };
+        if fine { Ok(()) } else { Err(Error::setting(format!("{:?} has a value out of range", o.rule))) }
+    }
+
     /// The moments it keeps.
     pub fn moments(&self) -> &'static [Slab] {
         match self.rule {
@@ -152,11 +174,12 @@ impl Graph {
         self.optimize(optimizer)
     }
 
-    /// Adds the optimizer's step for gradients that are in their slab; returns the gradient norm when clipping.
+    /// Adds the optimizer's step for gradients that are in their slab, or summed up in [`Slab::Sum`]; returns the gradient norm when clipping.
     pub fn optimize(&mut self, optimizer: Optimizer) -> Result<Option<Var>> {
-        check(&optimizer)?;
+        optimizer.check()?;
         self.mark_optimized()?;
-        let mut inputs = vec![self.slab(Slab::Grads)];
+        let sum = self.slab_if_used(Slab::Sum);
+        let mut inputs = vec![sum.unwrap_or_else(|| self.slab(Slab::Grads))];
         let mut norm = None;
         if let Some(max) = optimizer.clip {
             let partials = self.apply(SquaredNorm, &inputs)?[0];
@@ -172,26 +195,6 @@ impl Graph {
         self.apply_to(optimizer, &inputs, &updates)?;
         Ok(norm)
     }
-}
-
-fn check(o: &Optimizer) -> Result<()> {
-    let unit = |x: f64| (0.0..1.0).contains(&x);
-    if !(o.lr.is_finite() && o.lr >= 0.0) {
-        return Err(Error::setting(format!("a learning rate of {}; use a positive number such as 0.001", o.lr)));
-    }
-    if o.clip.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
-        return Err(Error::setting("the gradient norm is clipped to a positive number, such as 1"));
-    }
-    if o.ema.is_some_and(|d| !unit(d)) {
-        return Err(Error::setting("the decay of the moving average lies in [0, 1), such as 0.999"));
-    }
-    let fine = match o.rule {
-        Rule::Sgd { momentum, .. } => unit(momentum),
-        Rule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
-            unit(beta1) && unit(beta2) && epsilon > 0.0 && weight_decay >= 0.0
-        }
-    };
-    if fine { Ok(()) } else { Err(Error::setting(format!("{:?} has a value out of range", o.rule))) }
 }
 
 impl Op for Optimizer {

@@ -6,12 +6,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::LossMix;
+use super::validation::Split;
 use crate::data::{Dataset, Kind, Normalisation};
 use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::nn::{Model, StepEncoding};
 use crate::noise::NoiseKind;
-use crate::ops::{Decay, Optimizer};
+use crate::ops::{Decay, Optimizer, Rule};
 
 /// Everything needed to repeat a run. A file for `--config` may hold any part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,10 +29,21 @@ pub struct Config {
     pub steps: u32,
     /// Samples in a step; 256 or all of a smaller data set when 0.
     pub batch: usize,
+    /// Samples that are on the device at a time: the gradients of a batch are summed over such parts. The whole batch
+    /// when 0.
+    pub micro_batch: usize,
     /// Learning rate.
     pub lr: f64,
     /// An optimizer's name.
     pub optimizer: String,
+    /// Momentum of `sgd_momentum` and `sgd_nesterov`.
+    pub momentum: f64,
+    /// Decay of the moments of `adam`, `adam_keras` and `adamw`.
+    pub beta1: f64,
+    /// Decay of their second moments.
+    pub beta2: f64,
+    /// Weight decay of `adamw`.
+    pub weight_decay: f64,
     /// Clips the global norm of the gradient; 0 leaves it alone.
     pub clip_norm: f64,
     /// Decay of the weights' moving average that samples are drawn with; 0 for none.
@@ -52,6 +64,14 @@ pub struct Config {
     pub normalise: Normalise,
     /// Steps between checkpoints.
     pub checkpoint_every: u32,
+    /// The part of the data that is held out and not trained on; 0 for none.
+    pub validation: f64,
+    /// Steps between evaluations on the held-out data.
+    pub validation_every: u32,
+    /// Evaluations without a better loss after which the training stops; 0 for never.
+    pub early_stop: u32,
+    /// Whether the state with the best validation loss is kept as `best.safetensors`.
+    pub keep_best: bool,
     /// The course of the learning rate.
     pub decay: Decay,
     /// The network.
@@ -121,8 +141,13 @@ impl Default for Config {
             noise: None,
             steps: 5_000,
             batch: 0,
+            micro_batch: 0,
             lr: 2e-3,
             optimizer: "adam".into(),
+            momentum: 0.9,
+            beta1: 0.9,
+            beta2: 0.999,
+            weight_decay: 0.01,
             clip_norm: 1.0,
             ema: 0.999,
             seed: 0,
@@ -133,6 +158,10 @@ impl Default for Config {
             weighting: Weighting::None,
             normalise: Normalise::Standard,
             checkpoint_every: 1_000,
+            validation: 0.0,
+            validation_every: 100,
+            early_stop: 0,
+            keep_best: false,
             decay: Decay::InverseSqrt { hold: 1_000 },
             model: Model::named("mlp").expect("a listed name"),
             facts: None,
@@ -186,6 +215,64 @@ impl Config {
         let differs = |key: &&String| mine.get(*key) != others.get(*key);
         let key = mine.keys().chain(others.keys()).filter(differs).max_by_key(|key| *key == "model")?;
         Some(format!("{key}: {} and {}", text(mine.get(key)), text(others.get(key))))
+    }
+
+    /// These settings with another value for one of them, named as in `config.toml`: `lr`, or `model.width`. A setting of
+    /// the model may be named without `model.`.
+    ///
+    /// # Errors
+    /// With the settings there are, or the values that this one takes.
+    pub fn with(&self, key: &str, value: &str) -> Result<Self> {
+        let mut all = toml::Table::try_from(Self { facts: None, ..self.clone() }).expect("settings are a table");
+        let place = self.path_of(key, &all)?;
+        let (last, tables) = place.split_last().expect("a key has a name");
+        let mut table = &mut all;
+        for name in tables {
+            table = table[name].as_table_mut().expect("the path leads through tables");
+        }
+        let old = &table[last];
+        // The strength of a noise may be given without its kind.
+        let kind =
+            old.as_str().and_then(|old| old.split_once(':')).filter(|_| key == "noise" && value.parse::<f64>().is_ok());
+        let text = match kind {
+            Some((kind, _)) => format!("\"{kind}:{value}\""),
+            None if old.is_str() => format!("{value:?}"),
+            None => value.to_string(),
+        };
+        let line: std::result::Result<toml::Table, _> = format!("v = {text}").parse();
+        let mut new = line
+            .ok()
+            .and_then(|mut line| line.remove("v"))
+            .ok_or_else(|| Error::setting(format!("{key} = {value} is not understood; {key} is {old} now")))?;
+        if let (true, Some(whole)) = (old.is_float(), new.as_integer()) {
+            new = toml::Value::Float(whole as f64);
+        }
+        if !new.same_type(old) && !old.is_table() {
+            return Err(Error::setting(format!("{key} = {value} is of the wrong kind; {key} is {old} now")));
+        }
+        table.insert(last.clone(), new);
+        let changed: Self =
+            all.try_into().map_err(|e: toml::de::Error| Error::setting(e.to_string().trim().replace('\n', " ")))?;
+        changed.check()?;
+        Ok(changed)
+    }
+
+    /// The names of the tables and of the setting that `key` means.
+    fn path_of(&self, key: &str, all: &toml::Table) -> Result<Vec<String>> {
+        let find = |path: &[&str]| {
+            let (last, tables) = path.split_last()?;
+            let table = tables.iter().try_fold(all, |table, name| table.get(*name)?.as_table())?;
+            table.get(*last).map(|_| path.iter().map(|name| name.to_string()).collect())
+        };
+        let dotted: Vec<&str> = key.split('.').collect();
+        let of_model: Vec<&str> = std::iter::once("model").chain(dotted.iter().copied()).collect();
+        let found = find(&dotted).or_else(|| find(&of_model));
+        found.ok_or_else(|| {
+            let model = all.get("model").and_then(|m| m.as_table()).into_iter().flat_map(|m| m.keys());
+            let names: Vec<String> =
+                all.keys().filter(|k| *k != "model").cloned().chain(model.map(|k| format!("model.{k}"))).collect();
+            Error::unknown("setting", key, &names.iter().map(String::as_str).collect::<Vec<_>>())
+        })
     }
 
     /// As TOML.
@@ -251,11 +338,37 @@ impl Config {
             ));
         }
         self.check_size()?;
+        self.check_validation()?;
         self.optimizer()?;
         let schedule = self.noise_schedule()?;
         self.weighting.table(&schedule, self.prediction)?;
         if self.loss.on_x0() {
             schedule.x0_table(self.prediction)?;
+        }
+        Ok(())
+    }
+
+    fn check_validation(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::setting(text));
+        if !(0.0..1.0).contains(&self.validation) {
+            return refuse(format!(
+                "validation is {}; use 0 for none, or the part of the data to hold out, such as 0.1",
+                self.validation
+            ));
+        }
+        if self.validation_every == 0 {
+            return refuse("validation_every is 0; use the number of steps between evaluations, such as 100".into());
+        }
+        for (name, on) in [("early_stop", self.early_stop > 0), ("keep_best", self.keep_best)] {
+            if on && self.validation == 0.0 {
+                return refuse(format!("{name} follows the loss on held-out data; add --validation 0.1"));
+            }
+            if on && self.validation_every > self.steps {
+                let (every, steps) = (self.validation_every, self.steps);
+                return refuse(format!(
+                    "{name} with an evaluation every {every} steps finds none in {steps}; lower --validation-every"
+                ));
+            }
         }
         Ok(())
     }
@@ -288,27 +401,47 @@ impl Config {
         }
     }
 
+    /// How many of `samples` are trained on; the others are held out.
+    ///
+    /// # Errors
+    /// When none would be left.
+    pub fn training_samples(&self, samples: usize) -> Result<usize> {
+        Ok(samples - Split::held_out(self, samples)?)
+    }
+
     /// The noise schedule.
     pub fn noise_schedule(&self) -> Result<Schedule> {
         Schedule::named(&self.schedule, self.diffusion_steps)
     }
 
     /// The optimizer with clipping, decay and average.
+    ///
+    /// # Errors
+    /// With the optimizers there are, or the setting that is out of range.
     pub fn optimizer(&self) -> Result<Optimizer> {
-        Ok(Optimizer {
+        let named = Optimizer::named(&self.optimizer, self.lr, self.momentum, self.weight_decay)?;
+        let mut rule = named.rule;
+        if let Rule::Adam { beta1, beta2, .. } = &mut rule {
+            (*beta1, *beta2) = (self.beta1, self.beta2);
+        }
+        let optimizer = Optimizer {
+            rule,
             decay: self.decay,
             clip: (self.clip_norm > 0.0).then_some(self.clip_norm),
             ema: (self.ema > 0.0).then_some(self.ema),
             ema_warmup: true,
-            ..Optimizer::named(&self.optimizer, self.lr, 0.9, 0.01)?
-        })
+            ..named
+        };
+        optimizer.check()?;
+        Ok(optimizer)
     }
 
-    /// Measures the data.
-    pub fn measure(&self, data: &Dataset) -> Result<Facts> {
+    /// Measures the data: how many and what they are from all of them, the map to the network's units from `kept`, those
+    /// that are trained on.
+    pub(crate) fn measure(&self, data: &Dataset, kept: &Dataset) -> Result<Facts> {
         let normalisation = match self.normalise {
-            Normalise::Standard => Normalisation::standard(data)?,
-            Normalise::Range => Normalisation::range(data)?,
+            Normalise::Standard => Normalisation::standard(kept)?,
+            Normalise::Range => Normalisation::range(kept)?,
         };
         let mut crc = flate2::Crc::new();
         crc.update(bytemuck::cast_slice(&data.values));
@@ -377,5 +510,39 @@ mod tests {
         );
         let config = Config { batch: 10, ..Config::default() };
         assert!(config.batch_for(5).unwrap_err().to_string().contains("--batch 5"));
+    }
+
+    #[test]
+    fn one_setting_is_changed_by_its_name() {
+        let config = Config::default();
+        assert_eq!(config.with("lr", "1").unwrap(), Config { lr: 1.0, ..Config::default() });
+        assert_eq!(config.with("model.width", "32").unwrap().model.width, 32);
+        assert_eq!(config.with("width", "32").unwrap().model.width, 32);
+        let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
+        assert_eq!(denoiser.with("noise", "0.5").unwrap().noise, "gaussian:0.5".parse().ok());
+        assert_eq!(config.with("schedule", "cosine").unwrap().schedule, "cosine");
+        assert_eq!(config.with("decay", "\"constant\"").unwrap().decay, Decay::Constant);
+        for (key, value, cause) in [
+            ("lrr", "1", "model.width"),
+            ("lr", "fast", "lr is 0.002 now"),
+            ("batch", "1.5", "wrong kind"),
+            ("lr", "-1", "-1"),
+            ("schedule", "nope", "sigmoid"),
+        ] {
+            let message = config.with(key, value).unwrap_err().to_string();
+            assert!(message.contains(cause), "{message}");
+        }
+    }
+
+    #[test]
+    fn every_optimizer_takes_its_settings() {
+        use crate::ops::OPTIMIZERS;
+        for name in OPTIMIZERS {
+            let plain = Config { optimizer: name.into(), ..Config::default() };
+            let other = Config { momentum: 0.5, beta1: 0.8, beta2: 0.9, weight_decay: 0.1, ..plain.clone() };
+            assert_eq!(plain.optimizer().unwrap() != other.optimizer().unwrap(), name != "sgd", "{name}");
+        }
+        let e = Config { beta2: 1.5, ..Config::default() }.check().unwrap_err().to_string();
+        assert!(e.contains("1.5"), "{e}");
     }
 }

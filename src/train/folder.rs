@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::watch::Watch;
 use super::{Checkpoint, Config, Losses, Trainer};
 use crate::data::write_atomically;
 use crate::error::{Error, Result};
@@ -20,13 +21,15 @@ pub struct RunFolder {
 const CONFIG: &str = "config.toml";
 const LAST: &str = "checkpoint.safetensors";
 const PREVIOUS: &str = "checkpoint.previous.safetensors";
+const BEST: &str = "best.safetensors";
 const NEW: &str = "checkpoint.new.safetensors";
 
 /// Steps in a row of `metrics.csv`.
 const ROW: u32 = 10;
 /// The loop looks at the losses about this often.
 const REPORT: Duration = Duration::from_millis(250);
-/// The columns that every run has; those of the loss terms follow when there is more than one.
+const VALIDATION: &str = "validation";
+/// The columns that every run has; those of the loss terms follow when there is more than one, then the validation loss.
 const HEADER: &str = "step,loss,lr,samples_per_second";
 
 impl RunFolder {
@@ -87,7 +90,26 @@ impl RunFolder {
     /// # Errors
     /// When it is damaged (the message names the previous one if that is intact), or is not of this `config.toml`.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        let mut checkpoint = Checkpoint::load(&self.file(LAST)).map_err(|e| self.or_previous(e))?;
+        self.checked(Checkpoint::load(&self.file(LAST)).map_err(|e| self.or_previous(e))?)
+    }
+
+    /// Reads the state with the best validation loss, which a run with `keep_best` keeps.
+    ///
+    /// # Errors
+    /// When there is none; else as [`RunFolder::checkpoint`].
+    pub fn best(&self) -> Result<Checkpoint> {
+        let path = self.file(BEST);
+        if !path.exists() {
+            let folder = self.path.display();
+            return Err(Error::input(format!(
+                "{folder} has no {BEST}: train with --validation 0.1 --keep-best to have one"
+            )));
+        }
+        self.checked(Checkpoint::load(&path)?)
+    }
+
+    /// Holds a checkpoint against `config.toml`.
+    fn checked(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
         let path = self.file(CONFIG);
         if path.exists() {
             let remedy = "put the right file back, or delete config.toml to go on with the settings in the checkpoint";
@@ -177,6 +199,35 @@ impl RunFolder {
         let curves: Vec<plot::Curve> = std::iter::once((1, "loss")).chain(terms).map(curve).collect();
         if rows.len() > 1 { plot::loss_curve(&self.file("loss.svg"), &curves) } else { Ok(()) }
     }
+
+    /// What `metrics.csv` says of the run so far.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn summary(&self) -> Result<Summary> {
+        let path = self.file("metrics.csv");
+        let text = fs::read_to_string(&path).map_err(|e| Error::io("cannot read", &path, e))?;
+        let mut lines = text.lines();
+        let header = lines.next().unwrap_or_default();
+        let rows: Vec<String> = lines.map(str::to_string).collect();
+        let validations = column(header, &rows, VALIDATION);
+        Ok(Summary {
+            loss: column(header, &rows, "loss").last().map(|(_, loss)| *loss),
+            validation: validations.last().map(|(_, loss)| *loss),
+            best: validations.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)),
+        })
+    }
+}
+
+/// The results of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// The training loss at the end, the mean of the last row's steps.
+    pub loss: Option<f64>,
+    /// The validation loss at the end.
+    pub validation: Option<f64>,
+    /// The step of the lowest validation loss, and that loss.
+    pub best: Option<(u32, f64)>,
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {
@@ -192,6 +243,8 @@ pub struct Progress {
     pub steps: u32,
     /// Mean loss of the last steps.
     pub loss: f64,
+    /// The last loss on held-out data.
+    pub validation: Option<f64>,
     /// Speed since the start of this call.
     pub steps_per_second: f64,
 }
@@ -201,6 +254,8 @@ pub struct Progress {
 pub enum Stop {
     /// All steps are done.
     Done,
+    /// The validation loss did not get better for as many evaluations as `early_stop` says; everything is saved.
+    Early,
     /// The observer asked to stop; everything is saved.
     Asked,
 }
@@ -217,42 +272,112 @@ pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(
 
 fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
     let config = trainer.config().clone();
-    let mut rows = folder.rows_until(trainer.step());
-    let mut pending: Vec<Losses> = Vec::new();
+    let mut record = Record::new(folder, trainer);
     let (start, first) = (Instant::now(), trainer.step());
     let mut chunk = 1;
-    let mut stop = Stop::Done;
+    let mut stop = record.early(&config);
     while trainer.step() < config.steps && stop == Stop::Done {
         let began = Instant::now();
         let step = trainer.step();
-        let to_checkpoint = config.checkpoint_every - step % config.checkpoint_every;
-        let n = chunk.min(config.steps - step).min(to_checkpoint);
+        let to = |every: u32| every - step % every;
+        let n =
+            chunk.min(config.steps - step).min(to(config.checkpoint_every)).min(record.to_validation(&config, step));
         let losses = trainer.advance_by_term(n)?;
-        let loss = mean(losses.iter().map(|l| l.total));
-        for (i, losses) in losses.into_iter().enumerate() {
-            pending.push(losses);
-            let done = step + i as u32 + 1;
-            if done.is_multiple_of(ROW) || done == config.steps {
-                let speed = (done - first) as f64 * trainer.batch() as f64 / start.elapsed().as_secs_f64();
-                rows.push(row(done, &pending, config.lr * config.decay.factor(done - 1), speed));
-                pending.clear();
-            }
-        }
         let per_step = began.elapsed().as_secs_f64() / n as f64;
+        let loss = mean(losses.iter().map(|l| l.total));
+        let validation = record.validate(folder, trainer)?;
+        let done = trainer.step();
+        let per_second = (done - first) as f64 / start.elapsed().as_secs_f64();
+        record.take(&config, step, losses, validation, per_second * trainer.batch() as f64);
         chunk = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * chunk).min(1_000);
-        let steps_per_second = (trainer.step() - first) as f64 / start.elapsed().as_secs_f64();
-        let progress = Progress { step: trainer.step(), steps: config.steps, loss, steps_per_second };
-        if !observe(progress) {
+        stop = record.early(&config);
+        let validation = record.watch.last;
+        if !observe(Progress { step: done, steps: config.steps, loss, validation, steps_per_second: per_second }) {
             stop = Stop::Asked;
         }
-        let due = trainer.step().is_multiple_of(config.checkpoint_every) || trainer.step() == config.steps;
-        if due || stop == Stop::Asked {
+        let due = done.is_multiple_of(config.checkpoint_every) || done == config.steps;
+        if due || stop != Stop::Done {
             let checkpoint = trainer.checkpoint()?;
-            folder.write_metrics(&header(trainer), &rows)?;
+            folder.write_metrics(&record.header, &record.rows)?;
             folder.write_checkpoint(&checkpoint)?;
         }
     }
     Ok(stop)
+}
+
+/// What a run writes down on its way.
+struct Record {
+    header: String,
+    rows: Vec<String>,
+    /// Losses that are not in a row yet.
+    pending: Vec<Losses>,
+    watch: Watch,
+}
+
+impl Record {
+    fn new(folder: &RunFolder, trainer: &Trainer) -> Self {
+        let config = trainer.config();
+        let header = header(&trainer.terms(), config.validation > 0.0);
+        let rows = folder.rows_until(trainer.step());
+        let mut watch = Watch::default();
+        for (step, loss) in column(&header, &rows, VALIDATION) {
+            if step.is_multiple_of(config.validation_every) {
+                watch.see(step, loss);
+            }
+        }
+        Self { header, rows, pending: Vec::new(), watch }
+    }
+
+    fn early(&self, config: &Config) -> Stop {
+        if config.early_stop > 0 && self.watch.since >= config.early_stop { Stop::Early } else { Stop::Done }
+    }
+
+    /// Steps until the next evaluation.
+    fn to_validation(&self, config: &Config, step: u32) -> u32 {
+        if config.validation > 0.0 { config.validation_every - step % config.validation_every } else { u32::MAX }
+    }
+
+    /// The loss on the held-out data when it is due: at multiples of `validation_every`, which alone decide about the best
+    /// state and an early stop, and after the last step.
+    fn validate(&mut self, folder: &RunFolder, trainer: &mut Trainer) -> Result<Option<f64>> {
+        let (config, step) = (trainer.config(), trainer.step());
+        let (regular, keep) = (step.is_multiple_of(config.validation_every), config.keep_best);
+        if !(regular || step == config.steps) {
+            return Ok(None);
+        }
+        let Some(loss) = trainer.validate()? else { return Ok(None) };
+        // As the file states it: a resumed run knows no more.
+        let loss = format!("{loss:.6e}").parse().unwrap_or(loss);
+        if regular && self.watch.see(step, loss) && keep {
+            trainer.checkpoint()?.save(&folder.file(BEST))?;
+        }
+        Ok(Some(loss))
+    }
+
+    /// Takes the losses of the steps after `step`; the validation loss is that after the last of them.
+    fn take(&mut self, config: &Config, step: u32, losses: Vec<Losses>, validation: Option<f64>, speed: f64) {
+        let end = step + losses.len() as u32;
+        for (i, losses) in losses.into_iter().enumerate() {
+            self.pending.push(losses);
+            let done = step + i as u32 + 1;
+            let validation = validation.filter(|_| done == end);
+            if done.is_multiple_of(ROW) || done == config.steps || validation.is_some() {
+                let mut row = row(done, &self.pending, config.lr * config.decay.factor(done - 1), speed);
+                if config.validation > 0.0 {
+                    row += &validation.map_or(",".to_string(), |loss| format!(",{loss:.6e}"));
+                }
+                self.rows.push(row);
+                self.pending.clear();
+            }
+        }
+    }
+}
+
+/// The numbers in a column of `metrics.csv`, with their steps.
+fn column(header: &str, rows: &[String], name: &str) -> Vec<(u32, f64)> {
+    let Some(at) = header.split(',').position(|column| column == name) else { return vec![] };
+    let cell = |row: &String, at: usize| row.split(',').nth(at).map(str::to_string);
+    rows.iter().filter_map(|row| Some((cell(row, 0)?.parse().ok()?, cell(row, at)?.parse().ok()?))).collect()
 }
 
 /// Adds where the last good state is, and how to go on.
@@ -279,10 +404,11 @@ fn explain(folder: &RunFolder, e: Error) -> Error {
 }
 
 /// The first row of `metrics.csv`.
-fn header(trainer: &Trainer) -> String {
-    let terms = trainer.terms();
-    let columns = if terms.len() > 1 { terms } else { vec![] };
-    columns.into_iter().fold(HEADER.to_string(), |header, term| header + "," + term)
+fn header(terms: &[&str], validation: bool) -> String {
+    let mut columns = vec![HEADER];
+    columns.extend(terms.iter().filter(|_| terms.len() > 1));
+    columns.extend(validation.then_some(VALIDATION));
+    columns.join(",")
 }
 
 /// A row with the means of some steps' losses.
@@ -307,10 +433,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn columns_have_holes() {
+        let rows = ["10,1.5,0.1,7,", "20,1.25,0.1,7,2.5"].map(String::from);
+        assert_eq!(column("step,loss,lr,samples_per_second,validation", &rows, VALIDATION), [(20, 2.5)]);
+        assert_eq!(column(HEADER, &rows, "loss"), [(10, 1.5), (20, 1.25)]);
+        assert_eq!(column(HEADER, &rows, VALIDATION), []);
+    }
+
+    #[test]
     fn terms_have_columns_when_there_are_several() {
         let losses = |total, terms: &[f64]| Losses { total, terms: terms.to_vec() };
         assert_eq!(row(10, &[losses(1.0, &[1.0]), losses(3.0, &[3.0])], 0.5, 7.0), "10,2.000000e0,5.000000e-1,7.0");
         let two = [losses(1.0, &[0.5, 5.0]), losses(2.0, &[1.5, 5.0])];
+        assert_eq!(header(&["mse"], false), HEADER);
+        assert_eq!(header(&["mse", "ssim"], true), format!("{HEADER},mse,ssim,validation"));
         assert_eq!(row(9, &two, 1.0, 7.0), "9,1.500000e0,1.000000e0,7.0,1.000000e0,5.000000e0");
     }
 }

@@ -73,7 +73,8 @@ fn denoising(g: &mut Graph, noise: NoiseKind, network: &dyn Denoiser, data: &Sam
     let plain = g.apply(Affine, &[clean, undo])?[0];
     let disturbed = noise.add_to(g, plain, data.shape, data.extent)?;
     let noisy = g.apply(Affine, &[disturbed, apply])?[0];
-    let t = g.constant([batch], vec![0.0; batch])?;
+    let rows = g.window_rows(batch);
+    let t = g.constant([rows], vec![0.0; rows])?;
     Ok(Example { prediction: network.forward(g, noisy, t)?, target: clean, noisy: None })
 }
 

@@ -4,15 +4,19 @@
 use super::Config;
 use super::objective::{Samples, example};
 use super::terms::Term;
+use crate::data::Normalisation;
 use crate::error::Result;
-use crate::graph::{Graph, HISTORY};
+use crate::graph::{Data, Graph, HISTORY, Slab, Window};
+use crate::nn::Denoiser;
+use crate::noise::Extent;
+use crate::ops::Accumulate;
 use crate::run::Run;
 
 /// The readable results of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepVars {
-    /// The terms of the loss.
-    pub terms: Vec<Term>,
+    /// For each micro-batch its part of the batch, and the loss terms.
+    parts: Vec<(f64, Vec<Term>)>,
 }
 
 /// The loss of one step.
@@ -24,33 +28,106 @@ pub struct Losses {
     pub terms: Vec<f64>,
 }
 
-/// Adds a training step on batches of `data`.
+/// What is known of the samples before they are on a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample<'a> {
+    /// The shape of one.
+    pub shape: &'a [usize],
+    /// Largest less smallest value in the units of the network.
+    pub range: f64,
+    /// The map from the units of the data.
+    pub normalisation: &'a Normalisation,
+    /// The smallest and the largest value in the units of the data.
+    pub extent: Extent,
+}
+
+/// What a step is made over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch {
+    /// Samples in a step.
+    pub rows: usize,
+    /// Samples that are computed at a time.
+    pub micro: usize,
+}
+
+/// Adds the loss terms on a batch of `rows` from `data`, laid out as the rows of a table.
 ///
 /// # Errors
 /// When a setting does not fit the data.
-pub(crate) fn step(g: &mut Graph, config: &Config, data: &Samples, batch: usize) -> Result<StepVars> {
-    g.train();
-    let network = config.model.build(g, data.shape)?;
-    let example = example(g, config, network.as_ref(), data, batch)?;
+pub(crate) fn forward(
+    g: &mut Graph,
+    config: &Config,
+    network: &dyn Denoiser,
+    data: &Data,
+    sample: Sample,
+    rows: usize,
+) -> Result<Vec<Term>> {
+    let Sample { shape, range, normalisation, extent } = sample;
+    let data = Samples { rows: data, shape, range, normalisation, extent };
+    let example = example(g, config, network, &data, rows)?;
     let schedule = config.noise_schedule()?;
-    let terms = config.loss.add_to(g, &example.compared(config, &schedule, data))?;
-    g.backward(&Term::scalars(&terms), &[])?;
+    config.loss.add_to(g, &example.compared(config, &schedule, &data))
+}
+
+/// Adds a training step on batches of `data`.
+///
+/// A batch in parts draws the same numbers as a whole one. Each part runs forward and backward in the memory of the part
+/// before, and its gradients, weighted by its share of the batch, are added to a second slab in the order of the parts.
+///
+/// # Errors
+/// When a setting does not fit the data.
+pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: Sample, batch: Batch) -> Result<StepVars> {
+    g.train();
+    let network = config.model.build(g, sample.shape)?;
+    let streams = g.streams();
+    let mut parts = Vec::new();
+    for first in (0..batch.rows).step_by(batch.micro) {
+        let rows = batch.micro.min(batch.rows - first);
+        let share = rows as f64 / batch.rows as f64;
+        let is_part = rows < batch.rows;
+        if is_part {
+            g.set_window(Some(Window { first, rows }));
+            g.rewind_streams(streams);
+        }
+        let terms = forward(g, config, network.as_ref(), data, sample, batch.rows)?;
+        g.backward(&Term::scalars(&terms), &[])?;
+        if is_part {
+            let (gradient, sum) = (g.slab(Slab::Grads), g.slab(Slab::Sum));
+            g.apply_to(Accumulate { share, first: first == 0 }, &[gradient], &[sum])?;
+        }
+        parts.push((share, terms));
+    }
+    g.set_window(None);
     g.optimize(config.optimizer()?)?;
-    Ok(StepVars { terms })
+    Ok(StepVars { parts })
 }
 
 impl StepVars {
+    /// The terms over the whole batch.
+    pub fn whole(terms: Vec<Term>) -> Self {
+        Self { parts: vec![(1.0, terms)] }
+    }
+
+    /// The terms' names.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.parts[0].1.iter().map(|term| term.name).collect()
+    }
+
     /// The losses of the last `n` steps of `run`, oldest first; `n` is at most [`HISTORY`].
     ///
     /// # Errors
     /// When there were fewer steps.
     pub fn losses(&self, run: &Run, n: usize) -> Result<Vec<Losses>> {
         debug_assert!(n <= HISTORY);
-        let histories = self.terms.iter().map(|term| term.history(run, n)).collect::<Result<Vec<_>>>()?;
-        let at = |i: usize| {
-            let terms: Vec<f64> = histories.iter().map(|history| history[i]).collect();
-            Losses { total: self.terms.iter().zip(&terms).map(|(term, value)| term.weight * value).sum(), terms }
-        };
-        Ok((0..n).map(at).collect())
+        let mut losses = vec![Losses { total: 0.0, terms: vec![0.0; self.parts[0].1.len()] }; n];
+        for (share, terms) in &self.parts {
+            for (i, term) in terms.iter().enumerate() {
+                for (losses, value) in losses.iter_mut().zip(term.history(run, n)?) {
+                    losses.total += share * term.weight * value;
+                    losses.terms[i] += share * value;
+                }
+            }
+        }
+        Ok(losses)
     }
 }

@@ -1,7 +1,7 @@
 //! One training step as a compiled program.
 
-use super::objective::Samples;
-use super::program::{self, Losses, StepVars};
+use super::program::{self, Batch, Losses, Sample, StepVars};
+use super::validation::{Split, Validation};
 use super::{Checkpoint, Config};
 use crate::data::Dataset;
 use crate::device::Device;
@@ -10,13 +10,39 @@ use crate::graph::{Graph, HISTORY, Slab};
 use crate::noise::Extent;
 use crate::run::Run;
 
+/// Compiles the step, with micro-batches halved until it fits the device; gives their size too.
+fn compile(
+    device: &Device,
+    config: &Config,
+    samples: usize,
+    sample: Sample,
+    rows: usize,
+) -> Result<(Run, StepVars, usize)> {
+    let mut micro = if config.micro_batch == 0 { rows } else { config.micro_batch.min(rows) };
+    loop {
+        let mut g = Graph::seeded(config.seed);
+        let table = g.dataset("data", [samples, sample.shape.iter().product()])?;
+        let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
+        match device.compile(&g) {
+            Ok(run) => return Ok((run, vars, micro)),
+            Err(Error::Limit(_)) if micro > 1 => micro = micro.div_ceil(2),
+            Err(Error::Limit(text)) => {
+                return Err(Error::Limit(format!("even one sample at a time is too much: {text}")));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// A training step on a device: batch, noise, network, loss, reverse pass and optimizer.
 #[derive(Debug)]
 pub struct Trainer {
     config: Config,
     batch: usize,
+    split: Option<usize>,
     run: Run,
     vars: StepVars,
+    validation: Option<Validation>,
 }
 
 impl Trainer {
@@ -26,21 +52,25 @@ impl Trainer {
     /// When a setting does not fit the data or the device.
     pub fn new(device: &Device, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
-        let facts = config.measure(data)?;
-        let batch = config.batch_for(data.len())?;
-        let mut g = Graph::seeded(config.seed);
-        let rows = g.dataset("data", [data.len(), data.sample_len()])?;
-        let values = facts.normalisation.apply(&data.values);
+        let Split { kept, held_out } = Split::new(config, data)?;
+        let facts = config.measure(data, &kept)?;
+        let batch = config.batch_for(kept.len())?;
+        let values = facts.normalisation.apply(&kept.values);
         let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
-        let range = f64::from(high) - f64::from(low);
-        let (shape, normalisation, extent) = (&data.shape[..], &facts.normalisation, Extent::of(&data.values));
-        let samples = Samples { rows: &rows, shape, range, normalisation, extent };
-        let vars = program::step(&mut g, config, &samples, batch)?;
-        let mut run = device.compile(&g)?;
+        let (shape, range) = (&kept.shape[..], f64::from(high) - f64::from(low));
+        let (normalisation, extent) = (&facts.normalisation, Extent::of(&kept.values));
+        let sample = Sample { shape, range, normalisation, extent };
+        let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
         run.seed(config.seed);
         run.write("data", &values)?;
-        let config = Config { facts: Some(facts), ..config.clone() };
-        Ok(Self { config, batch, run, vars })
+        let validation = held_out
+            .map(|out| Validation::new(device, config, sample, &facts.normalisation.apply(&out.values)))
+            .transpose()?;
+        let wanted = config.micro_batch;
+        let split = (micro < if wanted == 0 { batch } else { wanted.min(batch) }).then_some(micro);
+        let micro_batch = split.unwrap_or(wanted);
+        let config = Config { facts: Some(facts), micro_batch, ..config.clone() };
+        Ok(Self { config, batch, split, run, vars, validation })
     }
 
     /// The settings, with the facts about the data.
@@ -51,6 +81,16 @@ impl Trainer {
     /// Samples in a step.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// The micro-batch that was chosen because a larger one does not fit the device; nothing when all fitted.
+    pub fn split(&self) -> Option<usize> {
+        self.split
+    }
+
+    /// Bytes of device memory in the buffers that were made, those of the evaluation on held-out data included.
+    pub fn allocated(&self) -> u64 {
+        self.run.allocated() + self.validation.as_ref().map_or(0, |v| v.run().allocated())
     }
 
     /// The compiled program.
@@ -65,7 +105,7 @@ impl Trainer {
 
     /// The names of the loss terms.
     pub fn terms(&self) -> Vec<&'static str> {
-        self.vars.terms.iter().map(|term| term.name).collect()
+        self.vars.names()
     }
 
     /// Runs `n` steps (at most [`HISTORY`]) and gives their losses, the weighted sums of their terms.
@@ -89,6 +129,17 @@ impl Trainer {
             None => Ok(losses),
             Some(i) => Err(self.non_finite(first + i as u32 + 1, losses[i].total)),
         }
+    }
+
+    /// The loss on the held-out data, with the moving average of the weights where there is one, else with the weights;
+    /// nothing when no data are held out.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when it is NaN or infinite.
+    pub fn validate(&mut self) -> Result<Option<f64>> {
+        let Some(validation) = &mut self.validation else { return Ok(None) };
+        let loss = validation.loss(&self.run)?;
+        if loss.is_finite() { Ok(Some(loss)) } else { Err(self.non_finite(self.run.step(), loss)) }
     }
 
     fn non_finite(&self, step: u32, loss: f64) -> Error {

@@ -92,7 +92,16 @@ fn inspect_counts_the_chapters_model() {
     let place = Place::new();
     place.ok("train sine --model chapter --steps 2 --batch 8 --out run");
     let said = place.ok("inspect run");
-    for words in ["fc1.weight", "[128, 228]", "fc2.bias", "42 212", "parameters 168 848", "optimizer 337 696"] {
+    for words in [
+        "fc1.weight",
+        "[128, 228]",
+        "fc2.bias",
+        "42 212",
+        "(B, 128)",
+        "at the peak",
+        "parameters 168 848",
+        "optimizer 337 696",
+    ] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     let report = json(&place.ok("inspect run/checkpoint.safetensors --json"));
@@ -122,4 +131,63 @@ fn settings_come_from_a_file_and_options_win() {
     let (config, model) = (&report["config"], &report["config"]["model"]);
     assert_eq!((&config["lr"], &config["batch"], &config["steps"]), (&0.5.into(), &16.into(), &30.into()));
     assert_eq!((&model["name"], &model["width"]), (&"chapter".into(), &16.into()));
+}
+
+#[test]
+fn a_sweep_names_the_best_value() {
+    let place = Place::new();
+    let sweep =
+        "train ok.npy --config small.toml --steps 20 --validation 0.2 --validation-every 10 --sweep lr=0.000001,0.01";
+    let said = place.ok(&format!("{sweep} --out sweep"));
+    for words in ["lr = 0.01", "validation loss", "best by validation loss: lr = 0.01"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    assert_eq!(place.list("sweep"), ["lr=0.000001", "lr=0.01"]);
+    let report = json(&place.ok(&format!("{sweep} --out again --json")));
+    assert_eq!((&report["best"], report["runs"].as_array().unwrap().len()), (&"0.01".into(), 2));
+    place.refused("train ok.npy --out x --sweep lrr=1,2", 2, &["lrr", "model.width"]);
+    place.refused("train ok.npy --out x --sweep lr", 2, &["--sweep lr", "lr=0.001,0.01"]);
+}
+
+#[test]
+fn held_out_data_have_a_column_a_curve_and_a_best_state() {
+    let place = Place::new();
+    let said = place.ok(
+        "train ok.npy --out run --config small.toml --steps 40 --validation 0.25 --validation-every 10 --keep-best",
+    );
+    for words in ["10 samples held out, 30 trained on", "averaged weights", "the lowest was"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let metrics = String::from_utf8(place.read("run/metrics.csv")).unwrap();
+    assert!(metrics.starts_with("step,loss,lr,samples_per_second,validation\n"), "{metrics}");
+    assert!(String::from_utf8(place.read("run/loss.svg")).unwrap().contains("validation"));
+    place.ok("sample run --best --count 3 --steps 3 --out best.npy");
+    place.train("ok.npy", "plain");
+    place.refused("sample plain --best --out best.npy", 1, &["best.safetensors", "--keep-best"]);
+    place.refused("train ok.npy --out x --early-stop 3", 2, &["early_stop", "--validation 0.1"]);
+    place.refused("train ok.npy --out x --validation 1", 2, &["validation is 1", "0.1"]);
+}
+
+#[test]
+fn training_stops_early_when_nothing_gets_better() {
+    let place = Place::new();
+    // A rate so low that the weights do not change in f32, and no average: every evaluation is the same.
+    place.write("still.toml", "lr = 1e-30\nema = 0\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n");
+    let options = "--config still.toml --steps 500 --validation 0.2 --validation-every 10 --early-stop 3";
+    let said = place.ok(&format!("train ok.npy --out run {options}"));
+    assert!(said.contains("stopped early at step 40"), "{said}");
+    assert!(place.ok("train --out run --resume").contains("stopped early at step 40"));
+}
+
+#[test]
+fn the_learning_rate_warms_up_and_falls() {
+    let place = Place::new();
+    place.ok("train ok.npy --out run --config small.toml --steps 30 --decay cosine --warmup 5");
+    let config = &json(&place.ok("inspect run --json"))["config"];
+    assert_eq!(config["decay"]["cosine"], serde_json::json!({"warmup": 5, "total": 30}));
+    place.refused("train ok.npy --out x --decay linear", 2, &["linear", "cosine"]);
+    place.refused("train ok.npy --out x --decay constant --warmup 5", 2, &["--warmup"]);
+    let said =
+        place.ok("train ok.npy --out parts --config small.toml --steps 20 --micro-batch 4 --optimizer sgd_momentum");
+    assert!(said.contains("summed over parts of 4"), "{said}");
 }

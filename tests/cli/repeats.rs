@@ -1,5 +1,7 @@
 //! The same command writes the same bytes, and a stopped run goes on as if it had not stopped.
 
+use safetensors::SafeTensors;
+
 use crate::support::{Outcome, Place};
 
 /// The CPU executor, and a GPU where there is one.
@@ -51,4 +53,35 @@ fn a_finished_run_is_left_as_it_is() {
     let before = files.map(|file| place.read(&format!("run/{file}")));
     assert!(place.ok("train --out run --resume").contains("has done all of its 30 steps"));
     assert_eq!(files.map(|file| place.read(&format!("run/{file}"))), before);
+}
+
+#[test]
+fn validation_and_the_best_state_survive_a_stop() {
+    let place = Place::new();
+    let settings = "checkpoint_every = 40\nvalidation = 0.25\nvalidation_every = 20\nkeep_best = true\nearly_stop = 50\n\
+                    micro_batch = 4\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n";
+    place.write("held.toml", settings);
+    for device in devices(&place) {
+        let options = format!("--config held.toml --batch 16 --device {device}");
+        place.ok(&format!("train ok.npy --out {device}-whole {options} --steps 100"));
+        place.ok(&format!("train ok.npy --out {device}-parts {options} --steps 50"));
+        place.ok(&format!("train --out {device}-parts --resume --steps 100 --device {device}"));
+        let bytes = |run: &str, file: &str| place.read(&format!("{device}-{run}/{file}"));
+        let last = "checkpoint.safetensors";
+        assert!(bytes("whole", last) == bytes("parts", last), "{last} differs on {device}");
+        // The best state may be from before the stop, and then says how many steps were asked for at that time.
+        let (whole, parts) = (bytes("whole", "best.safetensors"), bytes("parts", "best.safetensors"));
+        let (whole, parts) = (SafeTensors::deserialize(&whole).unwrap(), SafeTensors::deserialize(&parts).unwrap());
+        assert_eq!(whole.len(), parts.len());
+        for (name, tensor) in whole.iter() {
+            assert!(tensor.data() == parts.tensor(name).unwrap().data(), "the best {name} differs on {device}");
+        }
+        let column = |run: &str| {
+            let metrics = String::from_utf8(place.read(&format!("{device}-{run}/metrics.csv"))).unwrap();
+            let rows = metrics.lines().map(|row| (row.split(',').next().unwrap().to_string(), row.to_string()));
+            let regular = rows.filter(|(step, _)| step.parse::<u32>().is_ok_and(|step| step % 20 == 0));
+            regular.map(|(step, row)| (step, row.rsplit(',').next().unwrap().to_string())).collect::<Vec<_>>()
+        };
+        assert_eq!(column("whole"), column("parts"), "{device}");
+    }
 }

@@ -1,0 +1,71 @@
+//! The table of a network's layers.
+
+use super::Model;
+use crate::error::Result;
+use crate::graph::Graph;
+
+/// One layer with parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The common name of its parameters, such as `fc1`.
+    pub name: String,
+    /// The op.
+    pub op: &'static str,
+    /// The shape of its output for one sample.
+    pub output: Vec<usize>,
+    /// Its trainable numbers.
+    pub parameters: usize,
+}
+
+/// The layers of a network that hold parameters, in the order in which they are computed.
+///
+/// # Errors
+/// When the model does not fit samples of this shape.
+pub fn layers(model: &Model, sample: &[usize]) -> Result<Vec<Layer>> {
+    let mut g = Graph::new();
+    let network = model.build(&mut g, sample)?;
+    let (x, t) = (g.state("x_t", [1, sample.iter().product()])?, g.state("t", [1])?);
+    network.forward(&mut g, x, t)?;
+    let mut layers: Vec<Layer> = Vec::new();
+    for node in &g.nodes {
+        let roots: Vec<_> = node.inputs.iter().map(|v| g.root(*v)).collect();
+        let own = g.parameters().iter().filter(|p| roots.contains(&p.var));
+        let (mut names, mut parameters) = (Vec::new(), 0);
+        for p in own {
+            names.push(p.name.rsplit_once('.').map_or(p.name.as_str(), |(layer, _)| layer));
+            parameters += p.shape.iter().product::<usize>();
+        }
+        let (Some(name), Some(output)) = (names.first(), node.outputs.first()) else { continue };
+        if !layers.iter().any(|layer| layer.name == *name) {
+            let output = g.shape(*output)[1..].to_vec();
+            layers.push(Layer { name: name.to_string(), op: node.op.name(), output, parameters });
+        }
+    }
+    Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::MODELS;
+
+    #[test]
+    fn the_chapters_layers_are_listed() {
+        let layers = layers(&Model::named("chapter").unwrap(), &[100]).unwrap();
+        let rows: Vec<_> = layers.iter().map(|l| (l.name.as_str(), l.output.as_slice(), l.parameters)).collect();
+        assert_eq!(rows, [("fc1", &[128][..], 29_312), ("fc2", &[100], 12_900)]);
+    }
+
+    #[test]
+    fn every_parameter_belongs_to_a_layer() {
+        for name in MODELS {
+            let model = Model::named(name).unwrap();
+            let mut g = Graph::new();
+            let shape = [1, 8, 8];
+            if model.build(&mut g, &shape).is_ok() {
+                let sum: usize = layers(&model, &shape).unwrap().iter().map(|l| l.parameters).sum();
+                assert_eq!(sum, g.parameter_count(), "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! total += share x: how the gradients of micro-batches become that of the batch.
+
+use super::case::{Case, Tolerance};
+use super::{Io, Op, Specs, expect_count, expect_shape};
+use crate::error::Result;
+use crate::graph::Spec;
+use crate::kernel::{Kernel, Target};
+use crate::par;
+use crate::scalar::Scalar;
+
+/// total = share x when it is the first, else total + share x.
+///
+/// *Shapes*: x and total alike; total is updated in place. *Gradient*: none; it comes after the reverse pass.
+/// *Accuracy*: one rounding of the product and one of the sum, in the order of the dispatches.
+#[derive(Clone, Copy, Debug)]
+pub struct Accumulate {
+    /// The factor of x: the part of the batch that it is the mean of.
+    pub share: f64,
+    /// Whether what `total` held before does not count.
+    pub first: bool,
+}
+
+impl Op for Accumulate {
+    fn name(&self) -> &'static str {
+        "accumulate"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("accumulate", inputs, 2)?;
+        expect_shape("accumulate", "total", &inputs[1], &inputs[0].shape)?;
+        Ok(vec![])
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let n = specs.inputs[0].len();
+        Kernel::new("accumulate.wgsl", include_str!("../../shaders/accumulate.wgsl"), "accumulate")
+            .flag("FIRST", self.first)
+            .dim("N", n)
+            .hyper("SHARE", self.share)
+            .over(n)
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (x, total, share) = (io.input(0), io.update(0), S::of(self.share));
+        if self.first {
+            total.fill(S::ZERO);
+        }
+        par::chunks(total, |start, total| {
+            for i in 0..total.len() {
+                total[i] += share * x[start + i];
+            }
+        });
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (n, first) in [(1, true), (7, false), (300, true), (513, false)] {
+        let values = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
+        let case = Case::new(Accumulate { share: 0.125, first }).input([n]).update([n], values);
+        cases.push(case.tolerance(Tolerance::value(2.0)));
+    }
+    cases
+}
