@@ -199,6 +199,9 @@ pub struct Parameter {
 /// Parameters start at multiples of 256 bytes, the offset any adapter accepts for a binding.
 const ALIGN: usize = 64;
 
+/// How the names of tables begin.
+const CONSTANT: &str = "constant.";
+
 /// Bindings are kept below the limit that every adapter offers; a larger data set is held in several tensors.
 const CHUNK_BYTES: usize = 128 << 20;
 
@@ -325,14 +328,30 @@ impl Graph {
     pub fn constant(&mut self, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Var> {
         let spec = Spec::f32(shape);
         self.check_len("constant", &spec, values.len())?;
-        Ok(self.tensor(format!("constant.{}", self.tensors.len()), spec, Home::State, Init::F32(values.into())))
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let same = |init: &Init| matches!(init, Init::F32(old) if bits(old) == bits(&values));
+        if let Some(found) = self.constant_like(&spec, same) {
+            return Ok(found);
+        }
+        Ok(self.tensor(format!("{CONSTANT}{}", self.tensors.len()), spec, Home::State, Init::F32(values.into())))
     }
 
     /// A table of integers that never changes.
     pub fn constant_u32(&mut self, shape: impl Into<Vec<usize>>, values: Vec<u32>) -> Result<Var> {
         let spec = Spec::u32(shape);
         self.check_len("constant_u32", &spec, values.len())?;
-        Ok(self.tensor(format!("constant.{}", self.tensors.len()), spec, Home::State, Init::U32(values.into())))
+        let same = |init: &Init| matches!(init, Init::U32(old) if old[..] == values[..]);
+        if let Some(found) = self.constant_like(&spec, same) {
+            return Ok(found);
+        }
+        Ok(self.tensor(format!("{CONSTANT}{}", self.tensors.len()), spec, Home::State, Init::U32(values.into())))
+    }
+
+    /// A table that is there already: the parts of a batch share theirs.
+    fn constant_like(&self, spec: &Spec, same: impl Fn(&Init) -> bool) -> Option<Var> {
+        let named = |t: &Tensor| self.names.contains_key(&t.name);
+        let fits = |t: &Tensor| t.name.starts_with(CONSTANT) && !named(t) && t.spec == *spec && same(&t.init);
+        self.tensors.iter().position(fits).map(Var)
     }
 
     fn check_len(&self, what: &str, spec: &Spec, got: usize) -> Result<()> {
@@ -573,6 +592,16 @@ mod tests {
         assert_eq!(g.parameter_count(), 7);
         assert!(g.parameter("a", [3], vec![1.0; 3]).unwrap_err().to_string().contains("\"a\""));
         assert!(g.parameter("c", [3], vec![1.0; 2]).unwrap_err().to_string().contains("got 2"));
+    }
+
+    #[test]
+    fn equal_tables_are_one() {
+        let mut g = Graph::new();
+        let a = g.constant([2], vec![1.0, 2.0]).unwrap();
+        assert_eq!(g.constant([2], vec![1.0, 2.0]).unwrap(), a);
+        assert!(g.constant([1, 2], vec![1.0, 2.0]).unwrap() != a && g.constant([2], vec![1.0, 3.0]).unwrap() != a);
+        let b = g.constant_u32([2], vec![1, 2]).unwrap();
+        assert_eq!(g.constant_u32([2], vec![1, 2]).unwrap(), b);
     }
 
     #[test]
