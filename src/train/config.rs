@@ -114,6 +114,9 @@ pub enum Normalise {
     Range,
 }
 
+/// Short names of settings.
+const SHORT: [(&str, &[&str]); 1] = [("noise", &["model", "activation_noise"])];
+
 /// The most parameters of a model: with gradient and moments 16 GB.
 const LARGEST: f64 = 1e9;
 
@@ -257,7 +260,7 @@ impl Config {
         Ok(changed)
     }
 
-    /// The names of the tables and of the setting that `key` means.
+    /// The names of the tables and of the setting that `key` means: of all settings, of the model's, or a short name.
     fn path_of(&self, key: &str, all: &toml::Table) -> Result<Vec<String>> {
         let find = |path: &[&str]| {
             let (last, tables) = path.split_last()?;
@@ -266,7 +269,8 @@ impl Config {
         };
         let dotted: Vec<&str> = key.split('.').collect();
         let of_model: Vec<&str> = std::iter::once("model").chain(dotted.iter().copied()).collect();
-        let found = find(&dotted).or_else(|| find(&of_model));
+        let short = SHORT.iter().find(|(name, _)| *name == key).map(|(_, path)| *path);
+        let found = find(&dotted).or_else(|| find(&of_model)).or_else(|| find(short?));
         found.ok_or_else(|| {
             let model = all.get("model").and_then(|m| m.as_table()).into_iter().flat_map(|m| m.keys());
             let names: Vec<String> =
@@ -520,6 +524,7 @@ mod tests {
         assert_eq!(config.with("width", "32").unwrap().model.width, 32);
         let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
         assert_eq!(denoiser.with("noise", "0.5").unwrap().noise, "gaussian:0.5".parse().ok());
+        assert_eq!(config.with("noise", "0.5").unwrap().model.activation_noise, 0.5);
         assert_eq!(config.with("schedule", "cosine").unwrap().schedule, "cosine");
         assert_eq!(config.with("decay", "\"constant\"").unwrap().decay, Decay::Constant);
         for (key, value, cause) in [
