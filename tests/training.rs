@@ -232,7 +232,7 @@ fn parts_of_a_batch_share_their_memory() {
     let memory = |micro_batch| {
         let mut config = Config { batch: 64, micro_batch, ..small("mlp") };
         config.model.width = 96;
-        config.memory(data().len(), &data().shape).unwrap()
+        config.memory(data(&config).len(), &data(&config).shape).unwrap()
     };
     let (whole, parts) = (memory(0), memory(8));
     assert!(4 * parts.activations < whole.activations, "{parts:?} {whole:?}");
@@ -242,14 +242,14 @@ fn parts_of_a_batch_share_their_memory() {
 #[test]
 fn what_does_not_fit_is_split_or_refused() {
     let config = Config { batch: 64, ..small("mlp") };
-    let whole = Trainer::new(&Device::cpu(), &config, &data()).unwrap();
+    let whole = Trainer::new(&Device::cpu(), &config, &data(&config)).unwrap();
     assert_eq!(whole.split(), None);
     let tight = Device::cpu().with_memory(whole.run().bytes() - 1_000);
-    let mut t = Trainer::new(&tight, &config, &data()).unwrap();
+    let mut t = Trainer::new(&tight, &config, &data(&config)).unwrap();
     let micro = t.split().unwrap();
     assert!(micro < 64 && t.config().micro_batch == micro);
     t.advance(2).unwrap();
-    let e = Trainer::new(&Device::cpu().with_memory(10_000), &config, &data()).unwrap_err().to_string();
+    let e = Trainer::new(&Device::cpu().with_memory(10_000), &config, &data(&config)).unwrap_err().to_string();
     assert!(e.contains("even one sample") && e.contains("10000") && e.contains("width"), "{e}");
 }
 
@@ -259,7 +259,7 @@ fn the_predicted_memory_is_what_is_allocated() {
         for (model, validation, micro_batch) in [("mlp", 0.0, 0), ("mlp", 0.2, 8), ("chapter", 0.1, 0)] {
             let config = Config { validation, micro_batch, ..small(model) };
             let allocated = trainer(&device, &config).allocated() as f64;
-            let predicted = config.memory(data().len(), &data().shape).unwrap().total() as f64;
+            let predicted = config.memory(data(&config).len(), &data(&config).shape).unwrap().total() as f64;
             assert!((predicted / allocated - 1.0).abs() < 0.1, "{model} on {device}: {predicted} {allocated}");
         }
     }
