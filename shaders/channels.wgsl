@@ -28,7 +28,18 @@ override C: u32;
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;  // [C]
 //#use sum_lanes
 
-// sums[c] = sum of x[b, c, p] over b and p. One workgroup per channel, a tree over its lanes.
+// sums[c] = sum of x[b, c, p] over b and p. One invocation per channel, for short sums.
+@compute @workgroup_size(WG)
+fn sum_short(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+             @builtin(local_invocation_index) lane: u32) {
+  let c = item(wid, nwg, lane);
+  if (c >= C) { return; }
+  var sum = 0.0;
+  for (var i = 0u; i < N / C; i++) { sum += x[(i / P * C + c) * P + i % P]; }
+  sums[c] = sum;
+}
+
+// The same with one workgroup per channel, a tree over its lanes.
 @compute @workgroup_size(WG)
 fn sum_planes(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
               @builtin(local_invocation_index) lane: u32) {

@@ -1,5 +1,6 @@
 // Convolutions as products over the shared `gemm`, which calls load_a, load_b and store: the matrices of all windows are
-// never stored.
+// never stored. An index is (offset, row, column), of a tap or of a place: their sum is where to look, and what lies left of
+// or above the image wraps around and is outside too.
 //#use window
 override M: u32; override N: u32; override K: u32;
 //#if EPILOGUE
@@ -30,22 +31,31 @@ fn put(at: u32, channel: u32, sum: f32) {
 //#endif
 }
 //#endif
-//#if GATHER
-// y [B, O, OH OW] from x [B, C, H W]: M = O, N = B OH OW, K = C KH KW.
+//#if WINDOWS
 override C: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, C, H, W]
+fn tap_of(i: u32) -> vec3<u32> {
+  let ky = i % (KH * KW) / KW;
+  let kx = i % KW;
+  return vec3((i / (KH * KW) * H + ky) * W + kx, ky, kx);
+}
+fn window_of(sample: u32, place: u32) -> vec3<u32> {
+  let y = place / OW * SH - PH;
+  let x = place % OW * SW - PW;
+  return vec3(sample * C * H * W + y * W + x, y, x);
+}
+fn element(at: vec3<u32>) -> f32 {
+  let inside = at.y < H && at.z < W;
+  return select(0.0, x[select(0u, at.x, inside)], inside);
+}
+//#endif
+//#if GATHER
+// y [B, O, OH OW] from x [B, C, H W]: M = O, N = B OH OW, K = C KH KW.
 @group(0) @binding(1) var<storage, read> w: array<f32>;  // [O, C, KH, KW]
 fn load_a(row: u32, k: u32) -> f32 { return w[row * K + k]; }
-fn load_b(k: u32, col: u32) -> f32 {
-  let tap = k % (KH * KW);
-  let place = col % (OH * OW);
-  // What lies left of or above the image wraps around and is outside too.
-  let iy = place / OW * SH + tap / KW - PH;
-  let ix = place % OW * SW + tap % KW - PW;
-  let inside = iy < H && ix < W;
-  let plane = col / (OH * OW) * C + k / (KH * KW);
-  return select(0.0, x[select(0u, (plane * H + iy) * W + ix, inside)], inside);
-}
+fn inner(k: u32) -> vec3<u32> { return tap_of(k); }
+fn outer(col: u32) -> vec3<u32> { return window_of(col / (OH * OW), col % (OH * OW)); }
+fn load_b(tap: vec3<u32>, window: vec3<u32>) -> f32 { return element(window + tap); }
 fn store(row: u32, col: u32, sum: f32) {
   put((col / (OH * OW) * M + row) * (OH * OW) + col % (OH * OW), row, sum);
 }
@@ -70,16 +80,22 @@ fn load_a(row: u32, k: u32) -> f32 {
   let inside = ky < KH && kx < KW;
   return select(0.0, w[select(0u, ((k / taps * M + row) * KH + ky) * KW + kx, inside)], inside);
 }
-fn load_b(k: u32, col: u32) -> f32 {
+fn inner(k: u32) -> vec3<u32> {
   let taps = tap_rows() * tap_cols();
-  let tap = k % taps;
+  let ty = k % taps / tap_cols();
+  let tx = k % taps % tap_cols();
+  return vec3(k / taps * OH * OW - ty * OW - tx, 0u - ty, 0u - tx);
+}
+fn outer(col: u32) -> vec3<u32> {
   let at = col % (image_rows() * image_cols());
-  let f = phase();
-  let oy = at / image_cols() + (f.x + PH) / SH - tap / tap_cols();
-  let ox = at % image_cols() + (f.y + PW) / SW - tap % tap_cols();
-  let inside = oy < OH && ox < OW;
-  let plane = col / (image_rows() * image_cols()) * O + k / taps;
-  return select(0.0, x[select(0u, (plane * OH + oy) * OW + ox, inside)], inside);
+  let oy = at / image_cols() + (phase().x + PH) / SH;
+  let ox = at % image_cols() + (phase().y + PW) / SW;
+  return vec3(col / (image_rows() * image_cols()) * O * OH * OW + oy * OW + ox, oy, ox);
+}
+fn load_b(tap: vec3<u32>, place: vec3<u32>) -> f32 {
+  let at = place + tap;
+  let inside = at.y < OH && at.z < OW;
+  return select(0.0, x[select(0u, at.x, inside)], inside);
 }
 fn store(row: u32, col: u32, sum: f32) {
   let at = col % (image_rows() * image_cols());
@@ -91,26 +107,18 @@ fn store(row: u32, col: u32, sum: f32) {
 //#endif
 //#if WEIGHT
 // parts[s] = [dW | db] of PER samples: M = O, N = C KH KW (+ 1 for db, against a column of ones), K = PER OH OW.
-override B: u32; override C: u32; override PER: u32;
-@group(0) @binding(0) var<storage, read> dz: array<f32>;  // [B, O, OH, OW]
-@group(0) @binding(1) var<storage, read> x: array<f32>;  // [B, C, H, W]
+override B: u32; override PER: u32;
+@group(0) @binding(1) var<storage, read> dz: array<f32>;  // [B, O, OH, OW]
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;  // [S, O C KH KW + O]
 fn load_a(row: u32, k: u32) -> f32 {
   let sample = slice * PER + k / (OH * OW);
   let inside = sample < B;
   return select(0.0, dz[(min(sample, B - 1u) * M + row) * (OH * OW) + k % (OH * OW)], inside);
 }
-fn load_b(k: u32, col: u32) -> f32 {
-  if (col >= C * KH * KW) { return 1.0; }
-  let sample = min(slice * PER + k / (OH * OW), B - 1u);
-  let place = k % (OH * OW);
-  let tap = col % (KH * KW);
-  let iy = place / OW * SH + tap / KW - PH;
-  let ix = place % OW * SW + tap % KW - PW;
-  let inside = iy < H && ix < W;
-  let plane = sample * C + col / (KH * KW);
-  return select(0.0, x[select(0u, (plane * H + iy) * W + ix, inside)], inside);
-}
+fn inner(k: u32) -> vec3<u32> { return window_of(min(slice * PER + k / (OH * OW), B - 1u), k % (OH * OW)); }
+// The column of ones lies outside of every image, and is told by an offset that no tap has.
+fn outer(col: u32) -> vec3<u32> { return select(tap_of(col), vec3(~0u), col >= C * KH * KW); }
+fn load_b(window: vec3<u32>, tap: vec3<u32>) -> f32 { return select(element(window + tap), 1.0, tap.x == ~0u); }
 fn store(row: u32, col: u32, sum: f32) {
   let taps = C * KH * KW;
   parts[slice * M * N + select(row * taps + col, M * taps + row, col >= taps)] = sum;

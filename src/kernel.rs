@@ -109,6 +109,11 @@ impl Kernel {
         self
     }
 
+    /// Whether a flag was set.
+    pub(crate) fn has(&self, flag: &str) -> bool {
+        self.flags.contains(flag)
+    }
+
     /// Provides generated text for `//#use name`.
     pub fn part(mut self, name: &'static str, text: String) -> Self {
         self.parts.push((name, text));

@@ -27,7 +27,11 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
       var av = 0.0;
       if (row0 + ar < M && k0 + ak < K) { av = load_a(row0 + ar, k0 + ak); }
       var bv = 0.0;
+//#if INDEXED
+      if (col0 + bc < N && k0 + bk < K) { bv = load_b(inner(k0 + bk), outer(col0 + bc)); }
+//#else
       if (col0 + bc < N && k0 + bk < K) { bv = load_b(k0 + bk, col0 + bc); }
+//#endif
       tile_a[ak * 64u + ar] = av;
       tile_b[bk * 64u + bc] = bv;
     }

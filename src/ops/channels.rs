@@ -104,12 +104,11 @@ impl Op for ChannelSum {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (n, (b, _), c) = (specs.inputs[0].len(), specs.inputs[0].rows(), specs.outputs[0].len());
-        Kernel::new("channels.wgsl", SHADER, "sum_planes")
-            .dim("N", n)
-            .dim("P", n / b / c)
-            .dim("C", c)
-            .tune("WG", 128)
-            .groups(c)
+        // A workgroup and its barriers are not worth a short sum.
+        let short = n / c <= 256;
+        let kernel = Kernel::new("channels.wgsl", SHADER, if short { "sum_short" } else { "sum_planes" });
+        let kernel = kernel.dim("N", n).dim("P", n / b / c).dim("C", c);
+        if short { kernel.over(c) } else { kernel.tune("WG", 128).groups(c) }
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {

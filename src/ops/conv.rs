@@ -92,7 +92,7 @@ impl Op for Conv {
             let (shape, image) = (r.graph.shape(w).to_vec(), r.graph.shape(x).to_vec());
             let kernel = if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
             let sum = PartSum { shape: [[shape[0], image[1]].as_slice(), &shape[2..]].concat(), bias: true };
-            let parts = r.graph.apply(ConvWeight { stride, padding, kernel, bias: true }, &[dz, x])?[0];
+            let parts = r.graph.apply(ConvWeight { stride, padding, kernel, bias: true }, &[x, dz])?[0];
             let d = r.graph.apply(sum, &[parts])?;
             r.give(1, d[0]);
             r.give(2, d[1]);
@@ -134,14 +134,14 @@ pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
 
 /// The kernel of a convolution: image in, places out.
 pub(super) fn gather_kernel(kernel: Kernel, window: &Window, [b, c, o]: Counts, target: &Target) -> Kernel {
-    let kernel = window.constants(kernel.flag("GATHER", true)).dim("C", c);
+    let kernel = window.constants(kernel.flag("GATHER", true).flag("WINDOWS", true).flag("INDEXED", true)).dim("C", c);
     let shape = [o, b * window.count(), c * window.taps()];
     gemm(kernel, shape, Contiguous::Inner, Contiguous::Outer, target)
 }
 
 /// The kernel of a transposed convolution: places in, image out.
 pub(super) fn scatter_kernel(kernel: Kernel, window: &Window, [b, c, o]: Counts, target: &Target) -> Kernel {
-    let kernel = window.constants(kernel.flag("SCATTER", true)).dim("O", o);
+    let kernel = window.constants(kernel.flag("SCATTER", true).flag("INDEXED", true)).dim("O", o);
     let [h, w] = [0, 1].map(|a| window.image[a].div_ceil(window.stride[a]));
     let kernel = gemm(kernel, [c, b * h * w, o * window.reach()], Contiguous::Inner, Contiguous::Outer, target);
     kernel.slices(window.stride[0] * window.stride[1])
@@ -160,10 +160,18 @@ pub(super) fn gather<S: Scalar>(
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
     // One sample alone is shared out within its product.
     let product = if b == 1 { matmul } else { matmul_alone };
+    let few = window.few([b, c, o]);
+    let by_tap = if few { taps_outside(w, c, window.taps()) } else { Vec::new() };
     par::tasks(y, o * count, z, |sample, y, z| {
         let x = &x[sample * c * pixels..][..c * pixels];
         if window.is_identity() {
             product(y, Matrix::new(w, o, k), Matrix::new(x, k, count), false);
+        } else if few {
+            let rows = o * window.taps();
+            par::scratch(rows * pixels, |products| {
+                product(products, Matrix::new(&by_tap, rows, c), Matrix::new(x, c, pixels), false);
+                window.collect(products, y);
+            });
         } else {
             par::scratch(k * count, |columns| {
                 window.unfold(x, columns);
@@ -186,10 +194,18 @@ pub(super) fn scatter<S: Scalar>(
 ) {
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
     let product = if b == 1 { matmul } else { matmul_alone };
+    let few = window.few([b, c, o]);
+    let by_tap = if few { taps_outside(w, c, window.taps()) } else { Vec::new() };
     par::tasks(y, c * pixels, z, |sample, y, z| {
         let x = &x[sample * o * count..][..o * count];
         if window.is_identity() {
             product(y, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
+        } else if few {
+            let rows = o * window.taps();
+            par::scratch(rows * pixels, |spread| {
+                window.spread(x, spread);
+                product(y, Matrix::new(&by_tap, rows, c).t(), Matrix::new(spread, rows, pixels), false);
+            });
         } else {
             par::scratch(k * count, |columns| {
                 product(columns, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
@@ -199,6 +215,12 @@ pub(super) fn scatter<S: Scalar>(
         }
         finish(sample, y, z);
     });
+}
+
+/// w [O, C, taps] as [O, taps, C].
+fn taps_outside<S: Scalar>(w: &[S], c: usize, taps: usize) -> Vec<S> {
+    let plane = |w: &[S]| (0..taps * c).map(|i| w[i % c * taps + i / c]).collect::<Vec<S>>();
+    w.chunks_exact(c * taps).flat_map(plane).collect()
 }
 
 /// z = y + bias by channel, y = act(z), on one sample.
@@ -219,7 +241,7 @@ pub(super) fn finish<S: Scalar>(y: &mut [S], z: Option<&mut [S]>, bias: &[S], ac
 }
 
 /// Shapes that are ragged, strided, padded, pointwise, long and not square: x, w, stride, padding.
-pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 10] = [
+pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 12] = [
     (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 1, 1),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 2, 1),
@@ -229,6 +251,8 @@ pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 10] = [
     (&[2, 3, 11], &[4, 3, 3], 1, 1),
     (&[5, 3, 11], &[4, 3, 5], 2, 2),
     (&[2, 2, 4], &[3, 2, 1], 2, 2),
+    (&[2, 7, 6, 5], &[2, 7, 3, 3], 1, 1),
+    (&[2, 8, 9], &[1, 8, 5], 1, 1),
     (&[9, 17, 13, 11], &[33, 17, 3, 3], 1, 1),
 ];
 
@@ -239,7 +263,7 @@ pub(super) fn cases() -> Vec<Case> {
         for activation in [Activation::None, Activation::Relu] {
             let case = Case::new(Conv { stride, padding, activation }).input(x).input(w).input([w[0]]);
             let case = case.tolerance(Tolerance::terms(3.0, k));
-            cases.push(if i == 9 { case } else { case.gradient() });
+            cases.push(if i == 11 { case } else { case.gradient() });
         }
     }
     for (_, activation) in Activation::ALL {

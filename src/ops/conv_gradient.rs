@@ -100,7 +100,7 @@ impl Op for ConvInput {
 /// parts\[s\] = [dw | db] of some samples: dw\[o, c, k\] = sum of dz\[b, o, p\] x\[b, c, p s + k - padding\] over places and
 /// samples, db\[o\] = sum of dz (absent without bias).
 ///
-/// *Shapes*: dz [B, O, places], x [B, C, image], parts [S, O C taps (+ O)]. The product is small and its sums are long, so
+/// *Shapes*: x [B, C, image], dz [B, O, places], parts [S, O C taps (+ O)]. The product is small and its sums are long, so
 /// it is cut into parts, which are independent work; how many depends on the shapes alone, so the order of summation does
 /// not depend on the machine. [`PartSum`] follows.
 #[derive(Clone, Copy, Debug)]
@@ -124,12 +124,12 @@ struct Parts {
 
 impl ConvWeight {
     fn geometry(&self, inputs: &[Spec]) -> Result<Parts> {
-        let (b, o, places) = planes("conv_weight", "dz", &inputs[0])?;
-        let (_, c, image) = planes("conv_weight", "x", &inputs[1])?;
+        let (b, o, places) = planes("conv_weight", "dz", &inputs[1])?;
+        let (_, c, image) = planes("conv_weight", "x", &inputs[0])?;
         let kernel = &self.kernel[2 - image.len()..];
         let window = Window::over("conv_weight", image, kernel, self.stride, self.padding)?;
-        if *places != window.places[2 - image.len()..] || inputs[1].shape[0] != b {
-            let text = format!("{:?} are not the places of windows over {:?}", inputs[0].shape, inputs[1].shape);
+        if *places != window.places[2 - image.len()..] || inputs[0].shape[0] != b {
+            let text = format!("{:?} are not the places of windows over {:?}", inputs[1].shape, inputs[0].shape);
             return Err(Error::shape("conv_weight", text));
         }
         let cols = c * window.taps() + self.bias as usize;
@@ -154,7 +154,8 @@ impl Op for ConvWeight {
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let Parts { window, counts: [b, c, o], parts, per, cols } =
             self.geometry(&specs.inputs).expect("inferred before");
-        let kernel = Kernel::new("conv.wgsl", SHADER, "gemm").flag("WEIGHT", true);
+        let kernel = Kernel::new("conv.wgsl", SHADER, "gemm").flag("WEIGHT", true).flag("WINDOWS", true);
+        let kernel = kernel.flag("INDEXED", true);
         let kernel = window.constants(kernel).dim("B", b).dim("C", c).dim("PER", per);
         let shape = [o, cols, per * window.count()];
         gemm(kernel, shape, Contiguous::Inner, Contiguous::Inner, target).slices(parts)
@@ -168,25 +169,42 @@ impl Op for ConvWeight {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let Parts { window, counts: [b, c, o], parts, per, cols } =
             self.geometry(&io.specs.inputs).expect("inferred before");
-        let (dz, x, out) = (io.input(0), io.input(1), io.output(0));
+        let (x, dz, out) = (io.input(0), io.input(1), io.output(0));
         let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
         let product = if parts == 1 { matmul } else { matmul_alone };
+        let add = |dw: &mut [S], dz: &[S], x: &[S], moved: &mut [S], more: bool| {
+            if window.few([b, c, o]) {
+                window.spread(dz, moved);
+                let x = Matrix::new(x, c, pixels).t();
+                product(dw, Matrix::new(moved, o * window.taps(), pixels), x, more);
+            } else {
+                window.unfold(x, moved);
+                product(dw, Matrix::new(dz, o, count), Matrix::new(moved, k, count).t(), more);
+            }
+        };
+        let room = if window.few([b, c, o]) { o * window.taps() * pixels } else { k * count };
         par::tasks(out, o * cols, None, |part, out, _| {
             let (dw, db) = out.split_at_mut(o * k);
             db.fill(S::ZERO);
-            for sample in part * per..((part + 1) * per).min(b) {
-                let dz = &dz[sample * o * count..][..o * count];
-                let x = &x[sample * c * pixels..][..c * pixels];
-                par::scratch(k * count, |columns| {
-                    window.unfold(x, columns);
-                    let columns = Matrix::new(columns, k, count).t();
-                    product(dw, Matrix::new(dz, o, count), columns, sample > part * per);
-                });
-                par::wide(
-                    #[inline(always)]
-                    || db.iter_mut().zip(dz.chunks_exact(count)).for_each(|(d, z)| *d += par::sum(count, |i| z[i])),
-                );
-            }
+            par::scratch(room + o * k, |scratch| {
+                let (moved, sum) = scratch.split_at_mut(room);
+                for sample in part * per..((part + 1) * per).min(b) {
+                    let dz = &dz[sample * o * count..][..o * count];
+                    add(sum, dz, &x[sample * c * pixels..][..c * pixels], moved, sample > part * per);
+                    par::wide(
+                        #[inline(always)]
+                        || db.iter_mut().zip(dz.chunks_exact(count)).for_each(|(d, z)| *d += par::sum(count, |i| z[i])),
+                    );
+                }
+                // Rows by tap, with the channels inside, where dz was moved.
+                let taps = if window.few([b, c, o]) { window.taps() } else { 1 };
+                for (dw, sum) in dw.chunks_exact_mut(c * window.taps()).zip(sum.chunks_exact(c * window.taps())) {
+                    match taps {
+                        1 => dw.copy_from_slice(sum),
+                        _ => (0..dw.len()).for_each(|i| dw[i] = sum[i % taps * c + i / taps]),
+                    }
+                }
+            });
         });
     }
 }
@@ -264,7 +282,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::terms(24.0, w[0] * window.reach())));
         for bias in [true, false] {
             let op = ConvWeight { stride, padding, kernel: window.kernel, bias };
-            let case = Case::new(op).input(dz.clone()).input(x);
+            let case = Case::new(op).input(x).input(dz.clone());
             cases.push(case.tolerance(Tolerance::terms(2.0, x[0] * window.count())));
         }
     }

@@ -88,7 +88,7 @@ impl Op for ConvTranspose {
         if r.wants(1) {
             let shape = r.graph.shape(w).to_vec();
             let kernel = if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
-            let parts = r.graph.apply(ConvWeight { stride, padding, kernel, bias: false }, &[x, dz])?[0];
+            let parts = r.graph.apply(ConvWeight { stride, padding, kernel, bias: false }, &[dz, x])?[0];
             let dw = r.graph.apply(PartSum { shape, bias: false }, &[parts])?[0];
             r.give(1, dw);
         }
@@ -106,22 +106,23 @@ impl Op for ConvTranspose {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let shapes: [(&[usize], &[usize], usize, usize, usize); 8] = [
-        (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0, 0),
-        (&[2, 4, 5, 3], &[4, 3, 4, 4], 2, 1, 0),
-        (&[2, 3, 4, 3], &[3, 2, 3, 3], 2, 1, 1),
-        (&[2, 3, 4, 5], &[3, 5, 3, 3], 1, 1, 0),
-        (&[2, 2, 3, 4], &[2, 3, 2, 5], 3, 0, 2),
-        (&[3, 4, 6], &[4, 2, 5], 2, 2, 0),
-        (&[3, 2, 5], &[2, 3, 1], 2, 0, 1),
-        (&[5, 33, 6, 7], &[33, 19, 4, 4], 2, 1, 0),
+    let shapes = [
+        (vec![1, 1, 1, 1], vec![1, 1, 1, 1], 1, 0, 0),
+        (vec![2, 4, 5, 3], vec![4, 3, 4, 4], 2, 1, 0),
+        (vec![2, 3, 4, 3], vec![3, 2, 3, 3], 2, 1, 1),
+        (vec![2, 3, 4, 5], vec![3, 5, 3, 3], 1, 1, 0),
+        (vec![2, 2, 3, 4], vec![2, 3, 2, 5], 3, 0, 2),
+        (vec![3, 4, 6], vec![4, 2, 5], 2, 2, 0),
+        (vec![3, 2, 5], vec![2, 3, 1], 2, 0, 1),
+        (vec![5, 33, 6, 7], vec![33, 19, 4, 4], 2, 1, 0),
     ];
     let mut cases = Vec::new();
     for (i, (x, w, stride, padding, output_padding)) in shapes.into_iter().enumerate() {
-        let k = w[0] * w[2..].iter().map(|k| k.div_ceil(stride)).product::<usize>();
+        let k = w[0] * w[2..].iter().map(|k: &usize| k.div_ceil(stride)).product::<usize>();
         for activation in [Activation::None, Activation::Relu] {
             let op = ConvTranspose { stride, padding, output_padding, activation };
-            let case = Case::new(op).input(x).input(w).input([w[1]]).tolerance(Tolerance::terms(3.0, k));
+            let case =
+                Case::new(op).input(x.clone()).input(w.clone()).input([w[1]]).tolerance(Tolerance::terms(3.0, k));
             cases.push(if i == 7 { case } else { case.gradient() });
         }
     }

@@ -3,6 +3,9 @@
 //! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`, and the overrides
 //! `M`, `N` and `K` come from here; transposes, implicit matrices and epilogues are therefore the shader's own. Several
 //! products in one dispatch are told apart by `slice`, the workgroup's z ([`Kernel::slices`]).
+//!
+//! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that what is costly to find from k or col
+//! alone (a place in an image) is found once.
 
 use std::fmt::Write;
 
@@ -28,7 +31,7 @@ pub(crate) fn gemm(kernel: Kernel, [m, n, k]: [usize; 3], a: Contiguous, b: Cont
             // 32 x 4 is up to twice as fast as 16 x 4, but takes the driver seconds to compile: only large products earn
             // that back.
             let (rows, cols) = if m * n * k >= LARGE { (32, 4) } else { (16, 4) };
-            let text = broadcast(lanes, rows, cols);
+            let text = broadcast(lanes, rows, cols, kernel.has("INDEXED"));
             kernel.part("gemm", text).grid(n.div_ceil((lanes * cols) as usize), m.div_ceil(rows as usize))
         }
         _ => {
@@ -45,7 +48,7 @@ pub(crate) fn gemm(kernel: Kernel, [m, n, k]: [usize; 3], a: Contiguous, b: Cont
 /// For software rasterizers: one subgroup a workgroup, its lanes along the columns, everything in registers. A is
 /// fetched one value per lane and spread by `subgroupBroadcast`, because shared memory and repeated loads cost most
 /// there. The text is unrolled here, since naga's loops are not unrolled by the drivers.
-fn broadcast(lanes: u32, rows: u32, cols: u32) -> String {
+fn broadcast(lanes: u32, rows: u32, cols: u32, indexed: bool) -> String {
     let mut s = String::new();
     let mut line = |text: String| writeln!(s, "{text}").expect("writing to a string");
     line("var<private> slice: u32;".into());
@@ -57,7 +60,8 @@ fn broadcast(lanes: u32, rows: u32, cols: u32) -> String {
     line(format!("let row = wid.y * {rows}u; let col = wid.x * {}u + lane;", lanes * cols));
     for j in 0..cols {
         // Columns beyond the edge repeat the last one and are not stored.
-        line(format!("let n{j} = min(col + {}u, N - 1u);", j * lanes));
+        let col = format!("min(col + {}u, N - 1u)", j * lanes);
+        line(if indexed { format!("let n{j} = outer({col});") } else { format!("let n{j} = {col};") });
     }
     for i in 0..rows {
         line(format!("let m{i} = min(row + {i}u, M - 1u);"));
@@ -69,8 +73,14 @@ fn broadcast(lanes: u32, rows: u32, cols: u32) -> String {
     for i in 0..rows {
         line(format!("let a{i} = select(0.0, load_a(m{i}, ka), inside);"));
     }
+    if indexed {
+        line("let inside_k = inner(ka);".into());
+    }
     for k in 0..lanes {
-        line(format!("{{ let kb = min(k0 + {k}u, K - 1u);"));
+        line(match indexed {
+            true => format!("{{ let kb = subgroupBroadcast(inside_k, {k}u);"),
+            false => format!("{{ let kb = min(k0 + {k}u, K - 1u);"),
+        });
         (0..cols).for_each(|j| line(format!("let b{j} = load_b(kb, n{j});")));
         for i in 0..rows {
             line(format!("let x{i} = subgroupBroadcast(a{i}, {k}u);"));

@@ -141,7 +141,7 @@ impl Op for PoolInput {
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let x = Spec::f32(self.shape.clone());
-        let y = Op::infer(&self.of, &[x.clone()])?;
+        let y = Op::infer(&self.of, std::slice::from_ref(&x))?;
         if self.of.kind == Pooling::Max {
             expect_count("pool_input", inputs, 2)?;
             expect_shape("pool_input", "x", &inputs[0], &x.shape)?;

@@ -214,7 +214,7 @@ impl Op for Narrow {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("narrow", inputs, 1)?;
         let w = Spec::f32(self.shape.clone());
-        super::expect_shape("narrow", "dv", &inputs[0], &Op::infer(&self.of, &[w.clone()])?[0].shape)?;
+        super::expect_shape("narrow", "dv", &inputs[0], &Op::infer(&self.of, std::slice::from_ref(&w))?[0].shape)?;
         Ok(vec![w])
     }
 

@@ -150,30 +150,67 @@ impl Window {
         }
     }
 
-    /// image [C, H, W] += the columns, each element to where [`Window::unfold`] takes it from.
-    pub fn fold<S: Scalar>(&self, columns: &[S], image: &mut [S]) {
-        let ([_, w], [oh, ow]) = (self.image, self.places);
-        let [sh, sw] = self.stride;
-        let mut rows = columns.chunks_exact(oh * ow);
-        for plane in image.chunks_exact_mut(self.pixels()) {
-            for tap in 0..self.taps() {
-                let (ky, kx) = (tap / self.kernel[1], tap % self.kernel[1]);
-                let (ys, xs) = (self.span(0, ky), self.span(1, kx));
-                let row = rows.next().expect("the columns hold every tap of every plane");
-                if xs.is_empty() {
-                    continue;
-                }
-                for y in ys {
-                    let first = (y * sh + ky - self.padding[0]) * w + xs.start * sw + kx - self.padding[1];
-                    let (line, target) = (&row[y * ow..][xs.clone()], &mut plane[first..]);
-                    if sw == 1 {
-                        target.iter_mut().zip(line).for_each(|(t, v)| *t += *v);
-                    } else {
-                        target.iter_mut().step_by(sw).zip(line).for_each(|(t, v)| *t += *v);
-                    }
-                }
+    /// Calls `f(row, place, pixel, n)` for each run of `n` neighbouring places and the elements that tap `row` takes for
+    /// them: the first `place` of its plane, and the first `pixel` of its plane, from where on they are a stride apart.
+    #[inline(always)]
+    fn runs(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
+        for tap in 0..self.taps() {
+            let (ky, kx) = (tap / self.kernel[1], tap % self.kernel[1]);
+            let (ys, xs) = (self.span(0, ky), self.span(1, kx));
+            if xs.is_empty() {
+                continue;
+            }
+            for y in ys {
+                let row = y * self.stride[0] + ky - self.padding[0];
+                let pixel = row * self.image[1] + xs.start * self.stride[1] + kx - self.padding[1];
+                f(tap, y * self.places[1] + xs.start, pixel, xs.len());
             }
         }
+    }
+
+    /// image [C, H, W] += the columns [C taps, places], each element to where [`Window::unfold`] takes it from.
+    pub fn fold<S: Scalar>(&self, columns: &[S], image: &mut [S]) {
+        let (count, step) = (self.count(), self.stride[1]);
+        for (plane, rows) in image.chunks_exact_mut(self.pixels()).zip(columns.chunks_exact(self.taps() * count)) {
+            self.runs(|tap, place, pixel, n| {
+                let (line, target) = (&rows[tap * count + place..][..n], &mut plane[pixel..]);
+                if step == 1 {
+                    target[..n].iter_mut().zip(line).for_each(|(t, v)| *t += *v);
+                } else {
+                    target.iter_mut().step_by(step).zip(line).for_each(|(t, v)| *t += *v);
+                }
+            });
+        }
+    }
+
+    /// spread [O taps, pixels] of values [O, places]: each value at the element that the tap takes for its place, else zero.
+    /// With stride 1 this is [`Window::unfold`] from the other side.
+    pub fn spread<S: Scalar>(&self, values: &[S], spread: &mut [S]) {
+        let (pixels, step) = (self.pixels(), self.stride[1]);
+        spread.fill(S::ZERO);
+        for (plane, rows) in values.chunks_exact(self.count()).zip(spread.chunks_exact_mut(self.taps() * pixels)) {
+            self.runs(|tap, place, pixel, n| {
+                let target = rows[tap * pixels + pixel..].iter_mut().step_by(step);
+                target.zip(&plane[place..][..n]).for_each(|(t, v)| *t = *v);
+            });
+        }
+    }
+
+    /// out [O, places] = sum over taps of products [O taps, pixels] at the element that the tap takes for the place.
+    pub fn collect<S: Scalar>(&self, products: &[S], out: &mut [S]) {
+        let (pixels, step) = (self.pixels(), self.stride[1]);
+        out.fill(S::ZERO);
+        for (plane, rows) in out.chunks_exact_mut(self.count()).zip(products.chunks_exact(self.taps() * pixels)) {
+            self.runs(|tap, place, pixel, n| {
+                let line = rows[tap * pixels + pixel..].iter().step_by(step);
+                plane[place..][..n].iter_mut().zip(line).for_each(|(t, v)| *t += *v);
+            });
+        }
+    }
+
+    /// Whether it is less work to move the O channels of the places by each tap than the C channels of the image.
+    pub fn few(&self, [_, c, o]: [usize; 3]) -> bool {
+        self.stride == [1, 1] && self.taps() > 1 && 2 * o * self.pixels() <= c * self.count()
     }
 }
 
@@ -224,7 +261,14 @@ mod tests {
             window.unfold(&x, &mut columns);
             let mut image = vec![0.0; x.len()];
             window.fold(&c, &mut image);
+            let mut spread = vec![f64::NAN; window.taps() * 2 * window.pixels()];
+            let d: Vec<f64> = (0..spread.len()).map(|i| (i as f64 * 0.3).sin()).collect();
+            let z: Vec<f64> = (0..2 * window.count()).map(|i| (i as f64 * 1.1).cos()).collect();
+            window.spread(&z, &mut spread);
+            let mut collected = vec![f64::NAN; z.len()];
+            window.collect(&d, &mut collected);
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            assert!((dot(&spread, &d) - dot(&z, &collected)).abs() < 1e-12, "stride {stride}, padding {padding}");
             assert!((dot(&columns, &c) - dot(&x, &image)).abs() < 1e-12, "stride {stride}, padding {padding}");
         }
     }
