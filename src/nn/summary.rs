@@ -27,18 +27,20 @@ pub fn layers(model: &Model, sample: &[usize]) -> Result<Vec<Layer>> {
     let (x, t) = (g.state("x_t", [1, sample.iter().product()])?, g.state("t", [1])?);
     network.forward(&mut g, x, t)?;
     let mut layers: Vec<Layer> = Vec::new();
+    let mut counted = Vec::new();
     for node in &g.nodes {
         let roots: Vec<_> = node.inputs.iter().map(|v| g.root(*v)).collect();
-        let own = g.parameters().iter().filter(|p| roots.contains(&p.var));
-        let (mut names, mut parameters) = (Vec::new(), 0);
-        for p in own {
-            names.push(p.name.rsplit_once('.').map_or(p.name.as_str(), |(layer, _)| layer));
-            parameters += p.shape.iter().product::<usize>();
-        }
-        let (Some(name), Some(output)) = (names.first(), node.outputs.first()) else { continue };
-        if !layers.iter().any(|layer| layer.name == *name) {
-            let output = g.shape(*output)[1..].to_vec();
-            layers.push(Layer { name: name.to_string(), op: node.op.name(), output, parameters });
+        let own = g.parameters().iter().filter(|p| roots.contains(&p.var) && !counted.contains(&p.var));
+        let own: Vec<_> = own.collect();
+        let (Some(first), Some(output)) = (own.first(), node.outputs.first()) else { continue };
+        counted.extend(own.iter().map(|p| p.var));
+        let name = first.name.rsplit_once('.').map_or(first.name.as_str(), |(layer, _)| layer);
+        let parameters = own.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        let (op, output) = (node.op.name(), g.shape(*output)[1..].to_vec());
+        match layers.iter_mut().find(|layer| layer.name == name) {
+            // A layer of several ops, such as an upsampled convolution, gives what its last one gives.
+            Some(layer) => (layer.op, layer.output, layer.parameters) = (op, output, layer.parameters + parameters),
+            None => layers.push(Layer { name: name.to_string(), op, output, parameters }),
         }
     }
     Ok(layers)
