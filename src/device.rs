@@ -159,7 +159,7 @@ impl Device {
     pub fn name(&self) -> String {
         match &self.engine {
             Engine::Gpu(gpu) => gpu.info.name.clone(),
-            Engine::Cpu => format!("CPU executor ({} threads, f32)", rayon::current_num_threads()),
+            Engine::Cpu => format!("CPU executor ({} threads, f32)", crate::par::threads()),
             Engine::Reference => "reference (CPU, f64)".into(),
         }
     }

@@ -56,7 +56,7 @@ pub fn normals<S: Scalar>(w: [u32; 4]) -> [S; 4] {
 }
 
 /// Blocks that are drawn together, so that the work vectorizes.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 32;
 
 /// out = the normals of blocks `first`, `first + 1`, ... of a stream; the last block may be cut short.
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! The number a CPU twin computes with: f32 for the fallback executor, f64 for the reference.
 
+use std::cell::RefCell;
 use std::f64::consts::TAU;
 use std::fmt::Debug;
 use std::iter::Sum;
@@ -50,6 +51,8 @@ pub trait Scalar:
     fn sin_cos_turns(phase: u32) -> (Self, Self);
     /// ln((word + 1/2) / 2^32): the logarithm of a uniform number drawn as an integer.
     fn ln_uniform(word: u32) -> Self;
+    /// Lends memory of `len` numbers of any value; it stays with the thread for the next time.
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
 macro_rules! common {
@@ -63,6 +66,19 @@ macro_rules! common {
         #[inline(always)]
         fn f64(self) -> f64 {
             self as f64
+        }
+        fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+            thread_local!(static SCRATCH: RefCell<Vec<Vec<$t>>> = const { RefCell::new(Vec::new()) });
+            const LINE: usize = 64;
+            // Taken out meanwhile, so that work within work gets memory of its own.
+            let mut memory = SCRATCH.with_borrow_mut(|kept| kept.pop()).unwrap_or_default();
+            if memory.len() < len + LINE {
+                memory.resize(len + LINE, 0.0);
+            }
+            let start = memory.as_ptr().align_offset(LINE);
+            let result = f(&mut memory[start..][..len]);
+            SCRATCH.with_borrow_mut(|kept| kept.push(memory));
+            result
         }
         #[inline(always)]
         fn sqrt(self) -> Self {

@@ -45,11 +45,15 @@ impl Op for Accumulate {
         if self.first {
             total.fill(S::ZERO);
         }
-        par::chunks(total, |start, total| {
-            for i in 0..total.len() {
-                total[i] += share * x[start + i];
-            }
-        });
+        par::chunks(
+            total,
+            #[inline(always)]
+            |start, total| {
+                for i in 0..total.len() {
+                    total[i] += share * x[start + i];
+                }
+            },
+        );
     }
 }
 

@@ -99,13 +99,17 @@ impl Activation {
     /// y = act(y), elementwise.
     #[inline(always)]
     pub(crate) fn apply_all<S: Scalar>(self, y: &mut [S]) {
-        specialise!(self, A => y.iter_mut().for_each(|v| *v = A.apply(*v)));
+        specialise!(self, A => for v in y {
+            *v = A.apply(*v);
+        });
     }
 
     /// d = d act'(saved), elementwise.
     #[inline(always)]
     pub(crate) fn slope_all<S: Scalar>(self, d: &mut [S], saved: &[S]) {
-        specialise!(self, A => d.iter_mut().zip(saved).for_each(|(d, s)| *d *= A.slope(*s)));
+        specialise!(self, A => for (d, s) in d.iter_mut().zip(saved) {
+            *d *= A.slope(*s);
+        });
     }
 
     /// Whether the derivative is computed from the output y instead of the input.
@@ -234,10 +238,14 @@ impl Op for Activate {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y) = (io.input(0), io.output(0));
-        par::chunks(y, |start, y| {
-            y.copy_from_slice(&x[start..][..y.len()]);
-            self.0.apply_all(y);
-        });
+        par::chunks(
+            y,
+            #[inline(always)]
+            |start, y| {
+                y.copy_from_slice(&x[start..][..y.len()]);
+                self.0.apply_all(y);
+            },
+        );
     }
 
     fn activation(&self) -> Option<Activation> {
@@ -277,10 +285,14 @@ impl Op for Slope {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, saved, dx) = (io.input(0), io.input(1), io.output(0));
-        par::chunks(dx, |start, dx| {
-            dx.copy_from_slice(&dy[start..][..dx.len()]);
-            self.0.slope_all(dx, &saved[start..]);
-        });
+        par::chunks(
+            dx,
+            #[inline(always)]
+            |start, dx| {
+                dx.copy_from_slice(&dy[start..][..dx.len()]);
+                self.0.slope_all(dx, &saved[start..]);
+            },
+        );
     }
 }
 

@@ -32,11 +32,15 @@ impl Op for Add {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (a, b, y) = (io.input(0), io.input(1), io.output(0));
-        par::chunks(y, |start, y| {
-            for i in 0..y.len() {
-                y[i] = a[start + i] + b[start + i];
-            }
-        });
+        par::chunks(
+            y,
+            #[inline(always)]
+            |start, y| {
+                for i in 0..y.len() {
+                    y[i] = a[start + i] + b[start + i];
+                }
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {

@@ -222,9 +222,16 @@ impl Op for Attention {
         let sizes = self.sizes(&io.specs.inputs[0]);
         let (qkv, y, stats) = (io.input(0), io.output(0), io.output(1));
         let each = sizes.n * sizes.c;
-        par::rows2(y, each, stats, 2 * sizes.heads * sizes.n, |b, y, stats| {
-            sizes.forward(&qkv[b * 3 * each..][..3 * each], y, stats);
-        });
+        par::rows2(
+            y,
+            each,
+            stats,
+            2 * sizes.heads * sizes.n,
+            #[inline(always)]
+            |b, y, stats| {
+                sizes.forward(&qkv[b * 3 * each..][..3 * each], y, stats);
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
@@ -269,10 +276,15 @@ impl Op for AttentionInput {
         let sizes = self.0.sizes(&io.specs.inputs[1]);
         let [dy, qkv, y, stats] = [0, 1, 2, 3].map(|i| io.input(i));
         let (each, rows) = (sizes.n * sizes.c, 2 * sizes.heads * sizes.n);
-        par::rows(io.output(0), 3 * each, |b, dqkv| {
-            let [dy, y] = [dy, y].map(|t| &t[b * each..][..each]);
-            sizes.backward([dy, &qkv[b * 3 * each..][..3 * each], y, &stats[b * rows..][..rows]], dqkv);
-        });
+        par::rows(
+            io.output(0),
+            3 * each,
+            #[inline(always)]
+            |b, dqkv| {
+                let [dy, y] = [dy, y].map(|t| &t[b * each..][..each]);
+                sizes.backward([dy, &qkv[b * 3 * each..][..3 * each], y, &stats[b * rows..][..rows]], dqkv);
+            },
+        );
     }
 }
 

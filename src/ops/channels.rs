@@ -52,16 +52,28 @@ impl Op for ChannelBias {
             y.iter_mut().zip(&x[row * places..]).for_each(|(y, x)| *y = *x + bias[row]);
         };
         if saves {
-            par::rows2(y, places, io.output(1), places, |row, y, z| {
-                add(row, z);
-                y.copy_from_slice(z);
-                self.activation.apply_all(y);
-            });
+            par::rows2(
+                y,
+                places,
+                io.output(1),
+                places,
+                #[inline(always)]
+                |row, y, z| {
+                    add(row, z);
+                    y.copy_from_slice(z);
+                    self.activation.apply_all(y);
+                },
+            );
         } else {
-            par::rows(y, places, |row, y| {
-                add(row, y);
-                self.activation.apply_all(y);
-            });
+            par::rows(
+                y,
+                places,
+                #[inline(always)]
+                |row, y| {
+                    add(row, y);
+                    self.activation.apply_all(y);
+                },
+            );
         }
     }
 
@@ -115,9 +127,14 @@ impl Op for ChannelSum {
         let ((b, _), x, sums) = (io.specs.inputs[0].rows(), io.input(0), io.output(0));
         let c = sums.len();
         let places = x.len() / b / c;
-        par::each(sums, x.len(), |channel| {
-            (0..b).map(|b| &x[(b * c + channel) * places..][..places]).map(|p| par::sum(places, |i| p[i])).sum()
-        });
+        par::each(
+            sums,
+            x.len(),
+            #[inline(always)]
+            |channel| {
+                (0..b).map(|b| &x[(b * c + channel) * places..][..places]).map(|p| par::sum(places, |i| p[i])).sum()
+            },
+        );
     }
 }
 

@@ -36,12 +36,17 @@ impl Op for Combine {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (a, b, t, table, y) = (io.input(0), io.input(1), io.input(2), io.input(3), io.output(0));
-        par::rows(y, d, |row, y| {
-            let at = row_of(t[row], table);
-            for i in 0..d {
-                y[i] = table[2 * at] * a[row * d + i] + table[2 * at + 1] * b[row * d + i];
-            }
-        });
+        par::rows(
+            y,
+            d,
+            #[inline(always)]
+            |row, y| {
+                let at = row_of(t[row], table);
+                for i in 0..d {
+                    y[i] = table[2 * at] * a[row * d + i] + table[2 * at + 1] * b[row * d + i];
+                }
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
@@ -83,10 +88,15 @@ impl Op for CombineTerm {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (dy, t, table, dx) = (io.input(0), io.input(1), io.input(2), io.output(0));
-        par::rows(dx, d, |row, dx| {
-            let factor = table[2 * row_of(t[row], table) + self.term];
-            dx.iter_mut().zip(&dy[row * d..]).for_each(|(dx, dy)| *dx = factor * *dy);
-        });
+        par::rows(
+            dx,
+            d,
+            #[inline(always)]
+            |row, dx| {
+                let factor = table[2 * row_of(t[row], table) + self.term];
+                dx.iter_mut().zip(&dy[row * d..]).for_each(|(dx, dy)| *dx = factor * *dy);
+            },
+        );
     }
 }
 

@@ -38,10 +38,15 @@ impl Op for Concat {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let ((_, p), (_, q)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (a, b, y) = (io.input(0), io.input(1), io.output(0));
-        par::rows(y, p + q, |row, y| {
-            y[..p].copy_from_slice(&a[row * p..][..p]);
-            y[p..].copy_from_slice(&b[row * q..][..q]);
-        });
+        par::rows(
+            y,
+            p + q,
+            #[inline(always)]
+            |row, y| {
+                y[..p].copy_from_slice(&a[row * p..][..p]);
+                y[p..].copy_from_slice(&b[row * q..][..q]);
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
@@ -93,7 +98,12 @@ impl Op for Columns {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (x, y) = (io.input(0), io.output(0));
-        par::rows(y, self.len, |row, y| y.copy_from_slice(&x[row * d + self.start..][..self.len]));
+        par::rows(
+            y,
+            self.len,
+            #[inline(always)]
+            |row, y| y.copy_from_slice(&x[row * d + self.start..][..self.len]),
+        );
     }
 }
 

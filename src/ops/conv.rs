@@ -10,7 +10,7 @@ use crate::cost::Cost;
 use crate::error::{Error, Result};
 use crate::graph::{Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::matmul::{Matrix, matmul, matmul_alone};
+use crate::matmul::{Matrix, matmul};
 use crate::par;
 use crate::scalar::Scalar;
 
@@ -159,27 +159,32 @@ pub(super) fn gather<S: Scalar>(
 ) {
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
     // One sample alone is shared out within its product.
-    let product = if b == 1 { matmul } else { matmul_alone };
     let few = window.few([b, c, o]);
     let by_tap = if few { taps_outside(w, c, window.taps()) } else { Vec::new() };
-    par::tasks(y, o * count, z, |sample, y, z| {
-        let x = &x[sample * c * pixels..][..c * pixels];
-        if window.is_identity() {
-            product(y, Matrix::new(w, o, k), Matrix::new(x, k, count), false);
-        } else if few {
-            let rows = o * window.taps();
-            par::scratch(rows * pixels, |products| {
-                product(products, Matrix::new(&by_tap, rows, c), Matrix::new(x, c, pixels), false);
-                window.collect(products, y);
-            });
-        } else {
-            par::scratch(k * count, |columns| {
-                window.unfold(x, columns);
-                product(y, Matrix::new(w, o, k), Matrix::new(columns, k, count), false);
-            });
-        }
-        finish(sample, y, z);
-    });
+    par::blocks(
+        y,
+        o * count,
+        z,
+        #[inline(always)]
+        |sample, y, z| {
+            let x = &x[sample * c * pixels..][..c * pixels];
+            if window.is_identity() {
+                matmul(y, Matrix::new(w, o, k), Matrix::new(x, k, count), false);
+            } else if few {
+                let rows = o * window.taps();
+                S::with_scratch(rows * pixels, |products| {
+                    matmul(products, Matrix::new(&by_tap, rows, c), Matrix::new(x, c, pixels), false);
+                    window.collect(products, y);
+                });
+            } else {
+                S::with_scratch(k * count, |columns| {
+                    window.unfold(x, columns);
+                    matmul(y, Matrix::new(w, o, k), Matrix::new(columns, k, count), false);
+                });
+            }
+            finish(sample, y, z);
+        },
+    );
 }
 
 /// y [C, pixels] of each sample from x [O, places] and w [O, C taps], then `finish(sample, y, z)`.
@@ -193,28 +198,33 @@ pub(super) fn scatter<S: Scalar>(
     finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
 ) {
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
-    let product = if b == 1 { matmul } else { matmul_alone };
     let few = window.few([b, c, o]);
     let by_tap = if few { taps_outside(w, c, window.taps()) } else { Vec::new() };
-    par::tasks(y, c * pixels, z, |sample, y, z| {
-        let x = &x[sample * o * count..][..o * count];
-        if window.is_identity() {
-            product(y, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
-        } else if few {
-            let rows = o * window.taps();
-            par::scratch(rows * pixels, |spread| {
-                window.spread(x, spread);
-                product(y, Matrix::new(&by_tap, rows, c).t(), Matrix::new(spread, rows, pixels), false);
-            });
-        } else {
-            par::scratch(k * count, |columns| {
-                product(columns, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
-                y.fill(S::ZERO);
-                window.fold(columns, y);
-            });
-        }
-        finish(sample, y, z);
-    });
+    par::blocks(
+        y,
+        c * pixels,
+        z,
+        #[inline(always)]
+        |sample, y, z| {
+            let x = &x[sample * o * count..][..o * count];
+            if window.is_identity() {
+                matmul(y, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
+            } else if few {
+                let rows = o * window.taps();
+                S::with_scratch(rows * pixels, |spread| {
+                    window.spread(x, spread);
+                    matmul(y, Matrix::new(&by_tap, rows, c).t(), Matrix::new(spread, rows, pixels), false);
+                });
+            } else {
+                S::with_scratch(k * count, |columns| {
+                    matmul(columns, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
+                    y.fill(S::ZERO);
+                    window.fold(columns, y);
+                });
+            }
+            finish(sample, y, z);
+        },
+    );
 }
 
 /// w [O, C, taps] as [O, taps, C].

@@ -9,7 +9,7 @@ use crate::cost::Cost;
 use crate::error::{Error, Result};
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
-use crate::matmul::{Matrix, matmul, matmul_alone};
+use crate::matmul::{Matrix, matmul};
 use crate::par;
 use crate::scalar::Scalar;
 
@@ -167,45 +167,54 @@ impl Op for ConvWeight {
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
-        let Parts { window, counts: [b, c, o], parts, per, cols } =
+        let Parts { window, counts: [b, c, o], per, cols, .. } =
             self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, dz, out) = (io.input(0), io.input(1), io.output(0));
         let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
-        let product = if parts == 1 { matmul } else { matmul_alone };
         let add = |dw: &mut [S], dz: &[S], x: &[S], moved: &mut [S], more: bool| {
             if window.few([b, c, o]) {
                 window.spread(dz, moved);
                 let x = Matrix::new(x, c, pixels).t();
-                product(dw, Matrix::new(moved, o * window.taps(), pixels), x, more);
+                matmul(dw, Matrix::new(moved, o * window.taps(), pixels), x, more);
             } else {
                 window.unfold(x, moved);
-                product(dw, Matrix::new(dz, o, count), Matrix::new(moved, k, count).t(), more);
+                matmul(dw, Matrix::new(dz, o, count), Matrix::new(moved, k, count).t(), more);
             }
         };
         let room = if window.few([b, c, o]) { o * window.taps() * pixels } else { k * count };
-        par::tasks(out, o * cols, None, |part, out, _| {
-            let (dw, db) = out.split_at_mut(o * k);
-            db.fill(S::ZERO);
-            par::scratch(room + o * k, |scratch| {
-                let (moved, sum) = scratch.split_at_mut(room);
-                for sample in part * per..((part + 1) * per).min(b) {
-                    let dz = &dz[sample * o * count..][..o * count];
-                    add(sum, dz, &x[sample * c * pixels..][..c * pixels], moved, sample > part * per);
-                    par::wide(
-                        #[inline(always)]
-                        || db.iter_mut().zip(dz.chunks_exact(count)).for_each(|(d, z)| *d += par::sum(count, |i| z[i])),
-                    );
-                }
-                // Rows by tap, with the channels inside, where dz was moved.
-                let taps = if window.few([b, c, o]) { window.taps() } else { 1 };
-                for (dw, sum) in dw.chunks_exact_mut(c * window.taps()).zip(sum.chunks_exact(c * window.taps())) {
-                    match taps {
-                        1 => dw.copy_from_slice(sum),
-                        _ => (0..dw.len()).for_each(|i| dw[i] = sum[i % taps * c + i / taps]),
+        par::blocks(
+            out,
+            o * cols,
+            None,
+            #[inline(always)]
+            |part, out, _| {
+                let (dw, db) = out.split_at_mut(o * k);
+                db.fill(S::ZERO);
+                S::with_scratch(room + o * k, |scratch| {
+                    let (moved, sum) = scratch.split_at_mut(room);
+                    for sample in part * per..((part + 1) * per).min(b) {
+                        let dz = &dz[sample * o * count..][..o * count];
+                        add(sum, dz, &x[sample * c * pixels..][..c * pixels], moved, sample > part * per);
+                        par::wide(
+                            #[inline(always)]
+                            || {
+                                db.iter_mut()
+                                    .zip(dz.chunks_exact(count))
+                                    .for_each(|(d, z)| *d += par::sum(count, |i| z[i]))
+                            },
+                        );
                     }
-                }
-            });
-        });
+                    // Rows by tap, with the channels inside, where dz was moved.
+                    let taps = if window.few([b, c, o]) { window.taps() } else { 1 };
+                    for (dw, sum) in dw.chunks_exact_mut(c * window.taps()).zip(sum.chunks_exact(c * window.taps())) {
+                        match taps {
+                            1 => dw.copy_from_slice(sum),
+                            _ => (0..dw.len()).for_each(|i| dw[i] = sum[i % taps * c + i / taps]),
+                        }
+                    }
+                });
+            },
+        );
     }
 }
 
@@ -251,12 +260,16 @@ impl Op for PartSum {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let ((_, n), parts) = (io.specs.inputs[0].rows(), io.input(0));
         let sum = |offset: usize, out: &mut [S]| {
-            par::chunks(out, |start, out| {
-                out.fill(S::ZERO);
-                for part in parts.chunks_exact(n) {
-                    out.iter_mut().zip(&part[offset + start..]).for_each(|(o, v)| *o += *v);
-                }
-            });
+            par::chunks(
+                out,
+                #[inline(always)]
+                |start, out| {
+                    out.fill(S::ZERO);
+                    for part in parts.chunks_exact(n) {
+                        out.iter_mut().zip(&part[offset + start..]).for_each(|(o, v)| *o += *v);
+                    }
+                },
+            );
         };
         let first = io.output(0);
         sum(0, first);

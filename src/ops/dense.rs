@@ -8,7 +8,7 @@ use crate::cost::Cost;
 use crate::error::{Error, Result};
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::matmul::{Matrix, matmul};
+use crate::matmul::{Matrix, Start, matmul, matmul_with};
 use crate::par;
 use crate::scalar::Scalar;
 
@@ -57,14 +57,27 @@ impl Op for Dense {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, i), (o, _)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (x, w, bias, y) = (io.input(0), io.input(1), io.input(2), io.output(0));
-        y.chunks_mut(o).for_each(|row| row.copy_from_slice(bias));
-        matmul(y, Matrix::new(x, b, i), Matrix::new(w, o, i).t(), true);
+        let (x, w, bias) = (Matrix::new(x, b, i), Matrix::new(w, o, i).t(), Start::Row(bias));
         if io.specs.outputs.get(1).is_some_and(|z| z.stored() > 0) {
-            io.output(1).copy_from_slice(y);
+            let z = io.output(1);
+            matmul_with(z, x, w, bias, |_, _| {});
+            return par::chunks(
+                y,
+                #[inline(always)]
+                |start, y| {
+                    y.copy_from_slice(&z[start..][..y.len()]);
+                    self.activation.apply_all(y);
+                },
+            );
         }
-        if self.activation != Activation::None {
-            par::chunks(y, |_, y| self.activation.apply_all(y));
-        }
+        matmul_with(
+            y,
+            x,
+            w,
+            bias,
+            #[inline(always)]
+            |_, y| self.activation.apply_all(y),
+        );
     }
 
     fn activation(&self) -> Option<Activation> {
@@ -133,12 +146,19 @@ impl Op for DenseInput {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
-        let dx = io.output(0);
-        matmul(dx, Matrix::new(io.input(0), b, o), Matrix::new(io.input(1), o, i), false);
-        if self.activation != Activation::None {
-            let saved = io.input(2);
-            par::chunks(dx, |start, dx| self.activation.slope_all(dx, &saved[start..]));
+        let (dx, dz, w) = (io.output(0), Matrix::new(io.input(0), b, o), Matrix::new(io.input(1), o, i));
+        if self.activation == Activation::None {
+            return matmul(dx, dz, w, false);
         }
+        let saved = io.input(2);
+        matmul_with(
+            dx,
+            dz,
+            w,
+            Start::Zero,
+            #[inline(always)]
+            |start, dx| self.activation.slope_all(dx, &saved[start..]),
+        );
     }
 }
 
@@ -177,12 +197,22 @@ impl Op for DenseWeight {
         let (dz, x) = (io.input(0), io.input(1));
         matmul(io.output(0), Matrix::new(dz, b, o).t(), Matrix::new(x, b, i), false);
         let db = io.output(1);
-        db.fill(S::ZERO);
-        par::wide(|| {
-            for row in dz.chunks(o) {
-                db.iter_mut().zip(row).for_each(|(s, d)| *s += *d);
-            }
-        });
+        // A few columns at a time, each summed from the first row to the last.
+        const COLUMNS: usize = 32;
+        par::pieces(
+            par::cut(db, COLUMNS),
+            #[inline(always)]
+            |i, db| {
+                let mut sums = [S::ZERO; COLUMNS];
+                for row in dz.chunks(o) {
+                    let row = &row[COLUMNS * i..][..db.len()];
+                    for (sum, d) in sums.iter_mut().zip(row) {
+                        *sum += *d;
+                    }
+                }
+                db.copy_from_slice(&sums[..db.len()]);
+            },
+        );
     }
 }
 

@@ -104,14 +104,18 @@ impl Op for Dropout {
         // A word below it drops the element; exact in f64 and in f32.
         let threshold = (self.p as f64 * 4_294_967_296.0) as u32;
         let scale = S::of((1.0 / (1.0 - self.p)) as f64);
-        par::chunks(y, |start, y| {
-            for (i, (y, x)) in y.chunks_mut(4).zip(x[start..].chunks(4)).enumerate() {
-                let words = clock.words(self.stream, (first + start / 4 + i) as u32);
-                for j in 0..y.len() {
-                    y[j] = if words[j] < threshold { S::ZERO } else { x[j] * scale };
+        par::chunks(
+            y,
+            #[inline(always)]
+            |start, y| {
+                for (i, (y, x)) in y.chunks_mut(4).zip(x[start..].chunks(4)).enumerate() {
+                    let words = clock.words(self.stream, (first + start / 4 + i) as u32);
+                    for j in 0..y.len() {
+                        y[j] = if words[j] < threshold { S::ZERO } else { x[j] * scale };
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
@@ -141,12 +145,16 @@ impl Op for ActivationNoise {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let first = first_block(io.first_row, io.specs.inputs[0].rows().1);
         let scale = S::of(self.scale as f64);
-        par::chunks(y, |start, y| {
-            for (i, (y, x)) in y.chunks_mut(PART).zip(x[start..].chunks(PART)).enumerate() {
-                fill_normals(clock, self.stream, first + (start + i * PART) / 4, y);
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = *x + scale * *y);
-            }
-        });
+        par::chunks(
+            y,
+            #[inline(always)]
+            |start, y| {
+                for (i, (y, x)) in y.chunks_mut(PART).zip(x[start..].chunks(PART)).enumerate() {
+                    fill_normals(clock, self.stream, first + (start + i * PART) / 4, y);
+                    y.iter_mut().zip(x).for_each(|(y, x)| *y = *x + scale * *y);
+                }
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {

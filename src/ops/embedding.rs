@@ -69,7 +69,12 @@ impl Op for Embedding {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (v, e) = io.specs.inputs[0].rows();
         let (table, index) = (io.input(0), io.inputs[1]);
-        par::rows(io.output(0), e, |n, y| y.copy_from_slice(&table[row_of(index, n, v) * e..][..e]));
+        par::rows(
+            io.output(0),
+            e,
+            #[inline(always)]
+            |n, y| y.copy_from_slice(&table[row_of(index, n, v) * e..][..e]),
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {

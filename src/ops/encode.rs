@@ -105,41 +105,46 @@ impl Encode {
     #[inline(always)]
     pub(crate) fn row<S: Scalar>(self, t: f64, rates: &[u32], enc: &mut [S]) {
         // Frequencies that are computed together, so that the work vectorizes.
-        const TOGETHER: usize = 16;
+        const TOGETHER: usize = 64;
         let (whole, fraction) = (t.floor() as u32, ((t - t.floor()) * 4_294_967_296.0) as u32);
         if let (Layout::Halves { .. }, 1) = (self.layout, self.width % 2) {
             enc[self.width - 1] = S::ZERO;
         }
         for (block, rates) in rates.chunks(2 * TOGETHER).enumerate() {
-            let (mut high, mut low) = ([0u32; TOGETHER], [0u32; TOGETHER]);
-            for (i, rate) in rates.chunks(2).enumerate() {
-                (high[i], low[i]) = (rate[0], rate[1]);
-            }
-            let mut waves = [(S::ZERO, S::ZERO); TOGETHER];
-            for i in 0..TOGETHER {
+            let mut phases = [0u32; TOGETHER];
+            for (phase, rate) in phases.iter_mut().zip(rates.chunks_exact(2)) {
                 // The upper words of whole * rate (mod 1 turn) and of fraction * rate; a lost carry is 2^-32 of a turn.
                 let upper = |a: u32, b: u32| ((a as u64 * b as u64) >> 32) as u32;
-                let phase = whole.wrapping_mul(high[i]).wrapping_add(upper(whole, low[i]));
-                waves[i] = S::sin_cos_turns(phase.wrapping_add(upper(fraction, high[i])));
+                let turns = whole.wrapping_mul(rate[0]).wrapping_add(upper(whole, rate[1]));
+                *phase = turns.wrapping_add(upper(fraction, rate[0]));
             }
-            for i in 0..rates.len() / 2 {
-                let (at_sin, at_cos) = self.columns(block * TOGETHER + i);
-                enc[at_sin] = waves[i].0;
-                if at_cos < self.width {
-                    enc[at_cos] = waves[i].1;
-                }
+            let (mut sines, mut cosines) = ([S::ZERO; TOGETHER], [S::ZERO; TOGETHER]);
+            for i in 0..TOGETHER {
+                (sines[i], cosines[i]) = S::sin_cos_turns(phases[i]);
             }
+            let n = rates.len() / 2;
+            self.arrange(block * TOGETHER, &sines[..n], &cosines[..n], enc);
         }
     }
 
-    /// Columns of the sine and the cosine of frequency i.
+    /// Puts the waves of frequencies first, first + 1, ... into their columns.
     #[inline(always)]
-    fn columns(self, i: usize) -> (usize, usize) {
-        let half = self.width / 2;
+    fn arrange<S: Scalar>(self, first: usize, sines: &[S], cosines: &[S], enc: &mut [S]) {
+        let (n, half) = (sines.len(), self.width / 2);
         match self.layout {
-            Layout::Interleaved => (2 * i, 2 * i + 1),
-            Layout::Halves { flip: false, .. } => (i, half + i),
-            Layout::Halves { flip: true, .. } => (half + i, i),
+            Layout::Interleaved => {
+                let pairs = enc[2 * first..].chunks_mut(2);
+                for ((pair, s), c) in pairs.zip(sines).zip(cosines) {
+                    // An odd width ends on a sine.
+                    pair[0] = *s;
+                    pair[1..].fill(*c);
+                }
+            }
+            Layout::Halves { flip, .. } => {
+                let (at_sin, at_cos) = if flip { (half + first, first) } else { (first, half + first) };
+                enc[at_sin..][..n].copy_from_slice(sines);
+                enc[at_cos..][..n].copy_from_slice(cosines);
+            }
         }
     }
 }
@@ -168,7 +173,12 @@ impl Op for Encode {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (t, rates, enc) = (io.input(0), io.input_u32(1), io.output(0));
-        par::rows(enc, self.width, |row, enc| self.row(t[row].f64(), rates, enc));
+        par::rows(
+            enc,
+            self.width,
+            #[inline(always)]
+            |row, enc| self.row(t[row].f64(), rates, enc),
+        );
     }
 }
 

@@ -93,11 +93,16 @@ impl Op for Gather {
         let n: usize = io.specs.inputs.iter().map(|s| s.rows().0).sum();
         let y = io.output(0);
         let io = &*io;
-        par::rows(y, d, |b, y| {
-            let row = self.row(io.clock, n, io.first_row + b);
-            let part = io.input(row / self.rows_per_part);
-            y.copy_from_slice(&part[row % self.rows_per_part * d..][..d]);
-        });
+        par::rows(
+            y,
+            d,
+            #[inline(always)]
+            |b, y| {
+                let row = self.row(io.clock, n, io.first_row + b);
+                let part = io.input(row / self.rows_per_part);
+                y.copy_from_slice(&part[row % self.rows_per_part * d..][..d]);
+            },
+        );
     }
 }
 

@@ -153,7 +153,12 @@ impl Op for Jpeg {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let [_, h, w] = planes(&io.specs.inputs[0]);
         let (x, tables, y) = (io.input(0), io.input(1), io.output(0));
-        par::rows(y, h * w, |n, y| self.plane(&x[n * h * w..][..h * w], w, tables, y));
+        par::rows(
+            y,
+            h * w,
+            #[inline(always)]
+            |n, y| self.plane(&x[n * h * w..][..h * w], w, tables, y),
+        );
     }
 }
 

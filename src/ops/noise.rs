@@ -82,14 +82,18 @@ impl Noise {
         let (a, s) = (table[2 * at], table[2 * at + 1]);
         let blocks = x0.len().div_ceil(4);
         fill_normals(clock, self.stream, row * blocks, target);
+        let (x_t, target) = (&mut x_t[..x0.len()], &mut target[..x0.len()]);
         for i in 0..x0.len() {
-            let (x, eps) = (x0[i], target[i]);
-            x_t[i] = a * x + s * eps;
-            target[i] = match self.prediction {
-                Prediction::Epsilon => eps,
-                Prediction::X0 => x,
-                Prediction::V => a * eps - s * x,
-            };
+            x_t[i] = a * x0[i] + s * target[i];
+        }
+        match self.prediction {
+            Prediction::Epsilon => {}
+            Prediction::X0 => target.copy_from_slice(x0),
+            Prediction::V => {
+                for i in 0..x0.len() {
+                    target[i] = a * target[i] - s * x0[i];
+                }
+            }
         }
         at
     }

@@ -106,16 +106,23 @@ fn forward<S: Scalar>(io: &mut Io<S>, runs: Runs, epsilon: f64, activation: Acti
     let (x, gamma, beta) = (io.input(0), io.input(1), io.input(2));
     let (y, stats) = (io.output(0), io.output(1));
     let (d, n) = (runs.run, S::of(runs.run as f64));
-    par::rows2(y, d, stats, 2, |row, y, stats| {
-        let x = &x[row * d..][..d];
-        let mean = par::sum(d, |i| x[i]) / n;
-        let variance = par::sum(d, |i| (x[i] - mean) * (x[i] - mean)) / n;
-        let rstd = S::ONE / (variance + S::of(epsilon)).sqrt();
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = (*x - mean) * rstd);
-        affine(runs, row, y, gamma, beta);
-        activation.apply_all(y);
-        stats.copy_from_slice(&[mean, rstd]);
-    });
+    par::rows2(
+        y,
+        d,
+        stats,
+        2,
+        #[inline(always)]
+        |row, y, stats| {
+            let x = &x[row * d..][..d];
+            let mean = par::sum(d, |i| x[i]) / n;
+            let variance = par::sum(d, |i| (x[i] - mean) * (x[i] - mean)) / n;
+            let rstd = S::ONE / (variance + S::of(epsilon)).sqrt();
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = (*x - mean) * rstd);
+            affine(runs, row, y, gamma, beta);
+            activation.apply_all(y);
+            stats.copy_from_slice(&[mean, rstd]);
+        },
+    );
 }
 
 /// y = y gamma + beta.
@@ -271,25 +278,37 @@ impl Op for NormInput {
             dx.iter_mut().zip(x).for_each(|(g, x)| *g = rstd * (*g - sum - (*x - mean) * rstd * dot));
         };
         if self.activation == Activation::None {
-            return par::rows(io.output(0), d, |row, dx| {
-                dx.copy_from_slice(&dy[part(row, dy)]);
-                finish(row, dx);
-            });
+            return par::rows(
+                io.output(0),
+                d,
+                #[inline(always)]
+                |row, dx| {
+                    dx.copy_from_slice(&dy[part(row, dy)]);
+                    finish(row, dx);
+                },
+            );
         }
         let beta = io.input(4);
-        par::rows2(io.output(0), d, io.output(1), d, |row, dx, dz| {
-            let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
-            // dx holds z for a moment.
-            dx.iter_mut().zip(&x[part(row, x)]).for_each(|(z, x)| *z = (*x - mean) * rstd);
-            affine(runs, row, dx, gamma, beta);
-            if self.activation.saves_output() {
-                self.activation.apply_all(dx);
-            }
-            dz.copy_from_slice(&dy[part(row, dy)]);
-            self.activation.slope_all(dz, dx);
-            dx.copy_from_slice(dz);
-            finish(row, dx);
-        });
+        par::rows2(
+            io.output(0),
+            d,
+            io.output(1),
+            d,
+            #[inline(always)]
+            |row, dx, dz| {
+                let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
+                // dx holds z for a moment.
+                dx.iter_mut().zip(&x[part(row, x)]).for_each(|(z, x)| *z = (*x - mean) * rstd);
+                affine(runs, row, dx, gamma, beta);
+                if self.activation.saves_output() {
+                    self.activation.apply_all(dx);
+                }
+                dz.copy_from_slice(&dy[part(row, dy)]);
+                self.activation.slope_all(dz, dx);
+                dx.copy_from_slice(dz);
+                finish(row, dx);
+            },
+        );
     }
 }
 
@@ -346,17 +365,22 @@ impl Op for NormWeight {
             });
         }
         let mut sums = vec![(S::ZERO, S::ZERO); dgamma.len()];
-        par::each(&mut sums, x.len(), |channel| {
-            let (mut dot, mut sum) = (S::ZERO, S::ZERO);
-            for row in (channel / n..runs.rows).step_by(runs.groups) {
-                let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
-                let start = row * runs.run + channel % n * s;
-                let (dz, x) = (&dz[start..][..s], &x[start..][..s]);
-                dot += par::sum(s, |i| dz[i] * (x[i] - mean) * rstd);
-                sum += par::sum(s, |i| dz[i]);
-            }
-            (dot, sum)
-        });
+        par::each(
+            &mut sums,
+            x.len(),
+            #[inline(always)]
+            |channel| {
+                let (mut dot, mut sum) = (S::ZERO, S::ZERO);
+                for row in (channel / n..runs.rows).step_by(runs.groups) {
+                    let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
+                    let start = row * runs.run + channel % n * s;
+                    let (dz, x) = (&dz[start..][..s], &x[start..][..s]);
+                    dot += par::sum(s, |i| dz[i] * (x[i] - mean) * rstd);
+                    sum += par::sum(s, |i| dz[i]);
+                }
+                (dot, sum)
+            },
+        );
         dgamma.iter_mut().zip(dbeta).zip(sums).for_each(|((g, b), sums)| (*g, *b) = sums);
     }
 }

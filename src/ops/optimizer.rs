@@ -265,37 +265,48 @@ impl Op for Optimizer {
             let k = io.clock.step as f64;
             let take = S::of(if self.ema_warmup { (1.0 - decay).max(9.0 / (10.0 + k)) } else { 1.0 - decay });
             let params = &*params;
-            par::chunks(io.update(1 + moments), |start, ema| {
-                for i in 0..ema.len() {
-                    ema[i] += take * (params[start + i] - ema[i]);
-                }
-            });
+            par::chunks(
+                io.update(1 + moments),
+                #[inline(always)]
+                |start, ema| {
+                    for i in 0..ema.len() {
+                        ema[i] += take * (params[start + i] - ema[i]);
+                    }
+                },
+            );
         }
     }
 }
 
 fn sgd<S: Scalar>(p: &mut [S], buffer: &mut [S], g: &[S], factor: S, lr: S, momentum: S, nesterov: bool) {
     if buffer.is_empty() {
-        return par::chunks(p, |start, p| {
-            for i in 0..p.len() {
-                p[i] -= lr * (factor * g[start + i]);
-            }
-        });
+        return par::chunks(
+            p,
+            #[inline(always)]
+            |start, p| {
+                for i in 0..p.len() {
+                    p[i] -= lr * (factor * g[start + i]);
+                }
+            },
+        );
     }
-    let n = p.len();
-    par::rows2(p, n.min(1 << 14), buffer, n.min(1 << 14), |row, p, b| {
-        for i in 0..p.len() {
-            let g = factor * g[row * n.min(1 << 14) + i];
-            b[i] = momentum * b[i] + g;
-            p[i] -= lr * if nesterov { g + momentum * b[i] } else { b[i] };
-        }
-    });
+    par::chunks2(
+        p,
+        buffer,
+        #[inline(always)]
+        |start, p, b| {
+            for i in 0..p.len() {
+                let g = factor * g[start + i];
+                b[i] = momentum * b[i] + g;
+                p[i] -= lr * if nesterov { g + momentum * b[i] } else { b[i] };
+            }
+        },
+    );
 }
 
 impl Optimizer {
     #[allow(clippy::too_many_arguments)] // three slabs, the gradient and three numbers: grouping them would hide them
     fn adam_step<S: Scalar>(&self, p: &mut [S], m: &mut [S], v: &mut [S], g: &[S], factor: S, lr: f64, step: u32) {
-        use rayon::prelude::*;
         let Rule::Adam { beta1, beta2, epsilon, keras, weight_decay } = self.rule else { return };
         let t = (step + 1) as f64;
         let (correct1, correct2) = (1.0 - beta1.powf(t), 1.0 - beta2.powf(t));
@@ -305,20 +316,22 @@ impl Optimizer {
         let root = S::of(1.0 / correct2.sqrt());
         // Keras adds epsilon to sqrt(v) before the correction: the same as a larger epsilon after it.
         let epsilon = S::of(if keras { epsilon / correct2.sqrt() } else { epsilon });
-        const CHUNK: usize = 1 << 14;
-        let parts = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
-        parts.zip(g.par_chunks(CHUNK)).for_each(|(((p, m), v), g)| {
-            par::wide(|| {
+        par::chunks3(
+            p,
+            m,
+            v,
+            #[inline(always)]
+            |start, p, m, v| {
                 let n = p.len();
-                let (m, v, g) = (&mut m[..n], &mut v[..n], &g[..n]);
+                let (m, v, g) = (&mut m[..n], &mut v[..n], &g[start..][..n]);
                 for i in 0..n {
                     let g = factor * g[i];
                     m[i] = keep1 * m[i] + take1 * g;
                     v[i] = keep2 * v[i] + take2 * (g * g);
                     p[i] = shrink * p[i] - rate * (m[i] / (v[i].sqrt() * root + epsilon));
                 }
-            });
-        });
+            },
+        );
     }
 }
 

@@ -143,14 +143,18 @@ impl PointLoss {
         let scale = S::of(self.scale(io.specs));
         let (prediction, goal, partials, d) = (io.input(0), io.input(1), io.output(0), io.output(1));
         let (width, weights) = self.row_weights(io);
-        par::chunks(d, |start, d| {
-            for (row, span) in spans(start..start + d.len(), width) {
-                let w = scale * weights[row];
-                for i in span {
-                    d[i - start] = w * mask(i) * f(prediction[i] - goal[i]).1;
+        par::chunks(
+            d,
+            #[inline(always)]
+            |start, d| {
+                for (row, span) in spans(start..start + d.len(), width) {
+                    let w = scale * weights[row];
+                    for i in span {
+                        d[i - start] = w * mask(i) * f(prediction[i] - goal[i]).1;
+                    }
                 }
-            }
-        });
+            },
+        );
         Split::new(prediction.len()).ranges(partials, |range| {
             let sum = |(row, span): (usize, Range<usize>)| {
                 let at = span.start;

@@ -81,15 +81,20 @@ impl Op for Pool {
         let window = self.window(&io.specs.inputs[0]).expect("inferred before");
         let (x, y) = (io.input(0), io.output(0));
         let (pixels, kernel) = (window.pixels(), S::of(window.taps() as f64));
-        par::rows(y, window.count(), |plane, y| {
-            let x = &x[plane * pixels..][..pixels];
-            y.iter_mut().enumerate().for_each(|(place, y)| {
-                *y = match self.kind {
-                    Pooling::Max => x[largest(&window, x, place)],
-                    Pooling::Average => elements(&window, place).map(|i| x[i]).sum::<S>() / kernel,
-                }
-            });
-        });
+        par::rows(
+            y,
+            window.count(),
+            #[inline(always)]
+            |plane, y| {
+                let x = &x[plane * pixels..][..pixels];
+                y.iter_mut().enumerate().for_each(|(place, y)| {
+                    *y = match self.kind {
+                        Pooling::Max => x[largest(&window, x, place)],
+                        Pooling::Average => elements(&window, place).map(|i| x[i]).sum::<S>() / kernel,
+                    }
+                });
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
@@ -162,16 +167,21 @@ impl Op for PoolInput {
         let (pixels, count, kernel) = (window.pixels(), window.count(), S::of(window.taps() as f64));
         let (x, dx) = (io.input(0), io.output(0));
         let dy = if self.of.kind == Pooling::Max { io.input(1) } else { x };
-        par::rows(dx, pixels, |plane, dx| {
-            let dy = &dy[plane * count..][..count];
-            dx.fill(S::ZERO);
-            for (place, d) in dy.iter().enumerate() {
-                match self.of.kind {
-                    Pooling::Max => dx[largest(&window, &x[plane * pixels..][..pixels], place)] += *d,
-                    Pooling::Average => elements(&window, place).for_each(|i| dx[i] += *d / kernel),
+        par::rows(
+            dx,
+            pixels,
+            #[inline(always)]
+            |plane, dx| {
+                let dy = &dy[plane * count..][..count];
+                dx.fill(S::ZERO);
+                for (place, d) in dy.iter().enumerate() {
+                    match self.of.kind {
+                        Pooling::Max => dx[largest(&window, &x[plane * pixels..][..pixels], place)] += *d,
+                        Pooling::Average => elements(&window, place).for_each(|i| dx[i] += *d / kernel),
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

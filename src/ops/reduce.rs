@@ -36,7 +36,12 @@ impl Split {
 
     /// partials[g] = `sum(chunk g)`.
     pub fn ranges<S: Scalar>(self, partials: &mut [S], sum: impl Fn(Range<usize>) -> S + Sync) {
-        par::each(partials, self.n, |g| sum(g * self.chunk..((g + 1) * self.chunk).min(self.n)));
+        par::each(
+            partials,
+            self.n,
+            #[inline(always)]
+            |g| sum(g * self.chunk..((g + 1) * self.chunk).min(self.n)),
+        );
     }
 }
 

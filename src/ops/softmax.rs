@@ -56,10 +56,15 @@ impl Op for Softmax {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, (_, d)) = (io.input(0), rows(&io.specs.inputs[0]));
-        par::rows(io.output(0), d, |row, y| {
-            y.copy_from_slice(&x[row * d..][..d]);
-            softmax_row(y);
-        });
+        par::rows(
+            io.output(0),
+            d,
+            #[inline(always)]
+            |row, y| {
+                y.copy_from_slice(&x[row * d..][..d]);
+                softmax_row(y);
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
@@ -93,13 +98,18 @@ impl Op for SoftmaxInput {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, y, (_, d)) = (io.input(0), io.input(1), rows(&io.specs.inputs[0]));
-        par::rows(io.output(0), d, |row, dx| {
-            let (dy, y) = (&dy[row * d..][..d], &y[row * d..][..d]);
-            let dot = par::sum(d, |i| dy[i] * y[i]);
-            for i in 0..d {
-                dx[i] = y[i] * (dy[i] - dot);
-            }
-        });
+        par::rows(
+            io.output(0),
+            d,
+            #[inline(always)]
+            |row, dx| {
+                let (dy, y) = (&dy[row * d..][..d], &y[row * d..][..d]);
+                let dot = par::sum(d, |i| dy[i] * y[i]);
+                for i in 0..d {
+                    dx[i] = y[i] * (dy[i] - dot);
+                }
+            },
+        );
     }
 }
 

@@ -131,20 +131,25 @@ impl Op for Rows {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (w, width) = (io.specs.inputs[1].shape[3], io.specs.outputs[0].shape[3]);
         let (window, x, y, moments) = (io.input(0), io.input(1), io.input(2), io.output(0));
-        par::rows(moments, 5 * width, |row, moments| {
-            let (x, y) = (&x[row * w..][..w], &y[row * w..][..w]);
-            moments.fill(S::ZERO);
-            for (k, &weight) in window.iter().enumerate() {
-                let (x, y) = (&x[k..][..width], &y[k..][..width]);
-                for i in 0..width {
-                    moments[i] += weight * x[i];
-                    moments[width + i] += weight * y[i];
-                    moments[2 * width + i] += weight * (x[i] * x[i]);
-                    moments[3 * width + i] += weight * (y[i] * y[i]);
-                    moments[4 * width + i] += weight * (x[i] * y[i]);
+        par::rows(
+            moments,
+            5 * width,
+            #[inline(always)]
+            |row, moments| {
+                let (x, y) = (&x[row * w..][..w], &y[row * w..][..w]);
+                moments.fill(S::ZERO);
+                for (k, &weight) in window.iter().enumerate() {
+                    let (x, y) = (&x[k..][..width], &y[k..][..width]);
+                    for i in 0..width {
+                        moments[i] += weight * x[i];
+                        moments[width + i] += weight * y[i];
+                        moments[2 * width + i] += weight * (x[i] * x[i]);
+                        moments[3 * width + i] += weight * (y[i] * y[i]);
+                        moments[4 * width + i] += weight * (x[i] * y[i]);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -205,21 +210,28 @@ impl Op for Map {
         let height = io.specs.outputs[1].shape[1];
         let per_group = rows_per_group(&io.specs.outputs[1]);
         let (window, moments, partials, slopes) = (io.input(0), io.input(1), io.output(0), io.output(1));
-        par::rows2(slopes, per_group * 3 * w, partials, 1, |group, slopes, partial| {
-            let mut averages = vec![S::ZERO; 5 * w];
-            let mut sum = S::ZERO;
-            for (i, slopes) in slopes.chunks_mut(3 * w).enumerate() {
-                let row = group * per_group + i;
-                let top = row / height * h + row % height;
-                averages.fill(S::ZERO);
-                for (k, &weight) in window.iter().enumerate() {
-                    let moments = &moments[(top + k) * 5 * w..][..5 * w];
-                    averages.iter_mut().zip(moments).for_each(|(a, m)| *a += weight * *m);
+        par::rows2(
+            slopes,
+            per_group * 3 * w,
+            partials,
+            1,
+            #[inline(always)]
+            |group, slopes, partial| {
+                let mut averages = vec![S::ZERO; 5 * w];
+                let mut sum = S::ZERO;
+                for (i, slopes) in slopes.chunks_mut(3 * w).enumerate() {
+                    let row = group * per_group + i;
+                    let top = row / height * h + row % height;
+                    averages.fill(S::ZERO);
+                    for (k, &weight) in window.iter().enumerate() {
+                        let moments = &moments[(top + k) * 5 * w..][..5 * w];
+                        averages.iter_mut().zip(moments).for_each(|(a, m)| *a += weight * *m);
+                    }
+                    sum += self.row(&averages, slopes, w);
                 }
-                sum += self.row(&averages, slopes, w);
-            }
-            partial[0] = sum;
-        });
+                partial[0] = sum;
+            },
+        );
     }
 }
 
@@ -285,14 +297,19 @@ impl Op for Spread {
         let (height, h) = (io.specs.inputs[1].shape[1], io.specs.outputs[0].shape[1]);
         let width = 3 * io.specs.outputs[0].shape[3];
         let (window, slopes, spread) = (io.input(0), io.input(1), io.output(0));
-        par::rows(spread, width, |row, spread| {
-            spread.fill(S::ZERO);
-            let (plane, row) = (row / h, row % h);
-            for (k, &weight) in window.iter().enumerate().filter(|(k, _)| row >= *k && row - k < height) {
-                let slopes = &slopes[(plane * height + row - k) * width..][..width];
-                spread.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += weight * *slope);
-            }
-        });
+        par::rows(
+            spread,
+            width,
+            #[inline(always)]
+            |row, spread| {
+                spread.fill(S::ZERO);
+                let (plane, row) = (row / h, row % h);
+                for (k, &weight) in window.iter().enumerate().filter(|(k, _)| row >= *k && row - k < height) {
+                    let slopes = &slopes[(plane * height + row - k) * width..][..width];
+                    spread.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += weight * *slope);
+                }
+            },
+        );
     }
 }
 
@@ -336,18 +353,23 @@ impl Op for Gradient {
         let (w, width) = (io.specs.inputs[1].shape[3], io.specs.inputs[3].shape[3]);
         let (window, x, y, spread, d) = (io.input(0), io.input(1), io.input(2), io.input(3), io.output(0));
         let two = S::of(2.0);
-        par::rows(d, w, |row, d| {
-            let (x, y) = (&x[row * w..][..w], &y[row * w..][..w]);
-            let (by_x, rest) = spread[row * 3 * width..][..3 * width].split_at(width);
-            let (by_xx, by_xy) = rest.split_at(width);
-            d.fill(S::ZERO);
-            for (k, &weight) in window.iter().enumerate() {
-                let (x, y, d) = (&x[k..][..width], &y[k..][..width], &mut d[k..][..width]);
-                for i in 0..width {
-                    d[i] += weight * (by_x[i] + two * x[i] * by_xx[i] + y[i] * by_xy[i]);
+        par::rows(
+            d,
+            w,
+            #[inline(always)]
+            |row, d| {
+                let (x, y) = (&x[row * w..][..w], &y[row * w..][..w]);
+                let (by_x, rest) = spread[row * 3 * width..][..3 * width].split_at(width);
+                let (by_xx, by_xy) = rest.split_at(width);
+                d.fill(S::ZERO);
+                for (k, &weight) in window.iter().enumerate() {
+                    let (x, y, d) = (&x[k..][..width], &y[k..][..width], &mut d[k..][..width]);
+                    for i in 0..width {
+                        d[i] += weight * (by_x[i] + two * x[i] * by_xx[i] + y[i] * by_xy[i]);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

@@ -63,10 +63,15 @@ impl Op for Upsample {
         let shape = &io.specs.inputs[0].shape;
         let ([fy, fx], w) = (self.factor, shape[shape.len() - 1]);
         let (x, y) = (io.input(0), io.output(0));
-        par::rows(y, w * fx, |row, y| {
-            let x = &x[row / fy * w..][..w];
-            y.chunks_exact_mut(fx).zip(x).for_each(|(y, x)| y.fill(*x));
-        });
+        par::rows(
+            y,
+            w * fx,
+            #[inline(always)]
+            |row, y| {
+                let x = &x[row / fy * w..][..w];
+                y.chunks_exact_mut(fx).zip(x).for_each(|(y, x)| y.fill(*x));
+            },
+        );
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
@@ -106,14 +111,19 @@ impl Op for BlockSums {
         let shape = &io.specs.outputs[0].shape;
         let ([fy, fx], w) = (self.0.factor, shape[shape.len() - 1]);
         let (dy, dx) = (io.input(0), io.output(0));
-        par::rows(dx, w, |row, dx| {
-            dx.fill(S::ZERO);
-            for line in dy[row * fy * w * fx..][..fy * w * fx].chunks_exact(w * fx) {
-                dx.iter_mut().zip(line.chunks_exact(fx)).for_each(|(d, block)| {
-                    block.iter().for_each(|v| *d += *v);
-                });
-            }
-        });
+        par::rows(
+            dx,
+            w,
+            #[inline(always)]
+            |row, dx| {
+                dx.fill(S::ZERO);
+                for line in dy[row * fy * w * fx..][..fy * w * fx].chunks_exact(w * fx) {
+                    dx.iter_mut().zip(line.chunks_exact(fx)).for_each(|(d, block)| {
+                        block.iter().for_each(|v| *d += *v);
+                    });
+                }
+            },
+        );
     }
 }
 

@@ -1,0 +1,209 @@
+//! Threads that wait for the next piece of a step without sleeping.
+//!
+//! A step of a small model is a dozen pieces of some microseconds each. Waking a sleeping thread for each of them costs
+//! more than the piece, so workers look at a shared word for a while before they sleep. Which thread takes which piece
+//! changes from run to run; what a piece computes does not.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, OnceLock};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// How long a worker without work looks for some before it sleeps.
+const AWAKE: Duration = Duration::from_micros(200);
+
+/// Work that any number of threads may enter.
+struct Job<'a> {
+    f: &'a (dyn Fn(usize) + Sync),
+    count: usize,
+    /// Per thread the next index of its share.
+    next: &'a [Next],
+    /// The first panic of a worker, to go on in the thread that asked.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// A counter with a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Next(AtomicUsize);
+
+impl Job<'_> {
+    /// Claims indices until none is left, first of the thread's own share, so that it finds in its cache what it wrote
+    /// in the piece of work before.
+    fn run(&self, thread: usize) {
+        let threads = self.next.len();
+        for share in (0..threads).map(|i| (thread + i) % threads) {
+            let end = self.count * (share + 1) / threads;
+            loop {
+                let i = self.next[share].0.fetch_add(1, SeqCst);
+                if i >= end {
+                    break;
+                }
+                (self.f)(i);
+            }
+        }
+    }
+}
+
+struct Worker {
+    thread: Thread,
+    asleep: AtomicBool,
+}
+
+struct Pool {
+    /// The job that may be entered, or null.
+    open: AtomicPtr<Job<'static>>,
+    /// Workers that may hold the pointer of `open`.
+    inside: AtomicUsize,
+    /// The counters of the one job at a time; who finds them taken works alone.
+    busy: Mutex<Vec<Next>>,
+    workers: OnceLock<Vec<Worker>>,
+}
+
+static POOL: Pool = Pool {
+    open: AtomicPtr::new(std::ptr::null_mut()),
+    inside: AtomicUsize::new(0),
+    busy: Mutex::new(Vec::new()),
+    workers: OnceLock::new(),
+};
+
+/// The threads that work together: one per core this process may use.
+pub fn threads() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
+}
+
+/// Calls `f(0)`, ..., `f(count - 1)`, each once, on all cores; returns when all are done. Within another such call it
+/// works on the calling thread alone.
+pub fn tasks(count: usize, f: impl Fn(usize) + Sync) {
+    let alone = count < 2 || threads() < 2;
+    match if alone { None } else { POOL.busy.try_lock().ok() } {
+        Some(mut next) => POOL.share(&f, count, &mut next),
+        None => (0..count).for_each(f),
+    }
+}
+
+impl Pool {
+    fn share(&'static self, f: &(dyn Fn(usize) + Sync), count: usize, next: &mut Vec<Next>) {
+        let shares = threads().min(count);
+        next.resize_with(shares.max(next.len()), Next::default);
+        for (share, next) in next[..shares].iter().enumerate() {
+            next.0.store(count * share / shares, SeqCst);
+        }
+        let job = &Job { f, count, next: &next[..shares], panic: Mutex::new(None) };
+        let workers = self.workers.get_or_init(|| (1..threads()).filter_map(|i| self.start(i)).collect());
+        self.open.store((job as *const Job).cast_mut().cast(), SeqCst);
+        for worker in workers.iter().take(shares - 1) {
+            if worker.asleep.swap(false, SeqCst) {
+                worker.thread.unpark();
+            }
+        }
+        let own = catch_unwind(AssertUnwindSafe(|| job.run(0)));
+        // From here nobody enters any more. Who entered before has raised `inside` first, so that it is seen below.
+        self.open.store(std::ptr::null_mut(), SeqCst);
+        while self.inside.load(SeqCst) > 0 {
+            std::hint::spin_loop();
+        }
+        let theirs = job.panic.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(cause) = own.err().or(theirs) {
+            resume_unwind(cause);
+        }
+    }
+
+    /// A worker, or none where the system gives no thread.
+    fn start(&'static self, i: usize) -> Option<Worker> {
+        let spawned = std::thread::Builder::new().name(format!("langevin.{i}")).spawn(move || self.serve(i - 1));
+        Some(Worker { thread: spawned.ok()?.thread().clone(), asleep: AtomicBool::new(false) })
+    }
+
+    fn serve(&self, index: usize) {
+        let mut since = Instant::now();
+        loop {
+            if self.enter(index + 1) {
+                since = Instant::now();
+            } else if since.elapsed() < AWAKE {
+                (0..32).for_each(|_| std::hint::spin_loop());
+            } else {
+                self.sleep(index);
+                since = Instant::now();
+            }
+        }
+    }
+
+    /// Takes part in the open job, if there is one.
+    fn enter(&self, thread: usize) -> bool {
+        if self.open.load(SeqCst).is_null() {
+            return false;
+        }
+        self.inside.fetch_add(1, SeqCst);
+        let job = self.open.load(SeqCst);
+        if !job.is_null() {
+            // SAFETY: `share` lets its job go only after it has closed `open` and then seen `inside` at 0. The pointer
+            // was read while `inside` was raised, and every access is sequentially consistent, so `share` still waits.
+            #[allow(unsafe_code)]
+            let job = unsafe { &*job };
+            if let Err(cause) = catch_unwind(AssertUnwindSafe(|| job.run(thread))) {
+                job.panic.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(cause);
+            }
+        }
+        self.inside.fetch_sub(1, SeqCst);
+        !job.is_null()
+    }
+
+    fn sleep(&self, index: usize) {
+        let Some(me) = self.workers.get().and_then(|w| w.get(index)) else { return std::thread::yield_now() };
+        me.asleep.store(true, SeqCst);
+        // A job that was opened before the line above woke nobody.
+        while me.asleep.load(SeqCst) && self.open.load(SeqCst).is_null() {
+            std::thread::park();
+        }
+        me.asleep.store(false, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once() {
+        for count in [0, 1, 2, 3, 1000] {
+            for pause in [Duration::ZERO, 2 * AWAKE] {
+                std::thread::sleep(pause);
+                let done: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                tasks(count, |i| {
+                    done[i].fetch_add(1, SeqCst);
+                });
+                assert!(done.iter().all(|d| d.load(SeqCst) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn tasks_within_tasks_and_from_many_threads() {
+        let total = AtomicUsize::new(0);
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    for _ in 0..200 {
+                        tasks(5, |_| {
+                            tasks(3, |_| {
+                                total.fetch_add(1, SeqCst);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(total.load(SeqCst), 4 * 200 * 15);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_leaves_the_pool_usable() {
+        let failed = catch_unwind(|| tasks(64, |i| assert!(i != 40, "forty")));
+        assert!(failed.is_err());
+        every_task_runs_once();
+    }
+}
