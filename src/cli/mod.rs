@@ -59,7 +59,7 @@ enum Command {
         common: Common,
     },
     /// Train a model on data, into a run folder
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Draw samples with a trained model
     Sample(sample::SampleArgs),
     Noise(noise::NoiseArgs),

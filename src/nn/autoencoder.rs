@@ -19,7 +19,7 @@ pub struct AutoEncoder {
 }
 
 impl AutoEncoder {
-    /// Adds its parameters for samples [L], [C, L] or [C, H, W]: `width` channels, then twice as many.
+    /// Adds its parameters for samples \[L\], [C, L] or [C, H, W]: `width` channels, then twice as many.
     ///
     /// # Errors
     /// When a size of the sample is not a multiple of four.

@@ -216,7 +216,7 @@ impl Model {
         g.activation_noise(active, self.activation_noise)
     }
 
-    /// Adds the network's parameters for samples of a shape: [L], [H, W] or [C, H, W].
+    /// Adds the network's parameters for samples of a shape: \[L\], [H, W] or [C, H, W].
     ///
     /// # Errors
     /// When a size is zero or absurd, with what is allowed.

@@ -80,7 +80,7 @@ struct Sizes {
 }
 
 impl UNet {
-    /// Adds the parameters of a model for samples [L], [H, W] or [C, H, W].
+    /// Adds the parameters of a model for samples \[L\], [H, W] or [C, H, W].
     ///
     /// # Errors
     /// When a level's places are odd, or groups or heads do not divide its channels, with numbers and a remedy.
