@@ -1,0 +1,88 @@
+//! Step encoding: the step t as a row of sines and cosines, how far steps are from each other in it, the other encodings
+//! there are, and how accurate they are at the last step.
+//!
+//! `cargo run --release --example step_encoding`
+
+use std::f64::consts::TAU;
+use std::path::Path;
+
+use langevin::data::save;
+use langevin::nn::{Model, STEP_ENCODINGS, StepEncoder};
+use langevin::{Device, Graph, Result};
+
+const STEPS: usize = 1_000;
+const WIDTH: usize = 128;
+
+fn main() -> Result<()> {
+    let device = Device::auto()?;
+    println!("device: {device}");
+    let out = Path::new("target/examples-out");
+    std::fs::create_dir_all(out).expect("the target folder can be written");
+
+    // The chapter's: enc[2i] = sin(t / 10000^(2i / d)), enc[2i + 1] = cos(t / 10000^(2i / d)).
+    let encoding = encode(&device, "sinusoidal")?;
+    let row = |t: usize| &encoding[t * WIDTH..][..WIDTH];
+    println!("encoding of {STEPS} steps: shape [{STEPS}, {WIDTH}]; step 10 begins {:.4?}", &row(10)[..6]);
+    println!("distance of t from t + k: it depends on k alone");
+    println!("{:>6} {:>8} {:>8} {:>8} {:>8} {:>8}", "t", "k = 1", "k = 5", "k = 25", "k = 125", "k = 500");
+    for t in [0, 100, 450] {
+        let [a, b, c, d, e] = [1, 5, 25, 125, 500].map(|k| distance(row(t), row(t + k)));
+        println!("{t:>6} {a:>8.4} {b:>8.4} {c:>8.4} {d:>8.4} {e:>8.4}");
+    }
+
+    // Curves of the first sixteen even columns: each turns more slowly than the one before.
+    let curves = (0..16).flat_map(|i| encoding.chunks(WIDTH).take(250).map(move |row| row[4 * i] as f32));
+    save(&out.join("step_encoding_curves.svg"), &[250], &curves.collect::<Vec<_>>())?;
+    println!("picture: {}", out.join("step_encoding_curves.svg").display());
+
+    // All encodings as pictures: t to the right, columns downwards.
+    let mut pictures = Vec::new();
+    let last = STEPS - 1;
+    println!("{:<12} {:>10} {:>22}", "encoding", "|enc(999)|", "error against f64");
+    for name in STEP_ENCODINGS {
+        let (values, exact) = (encode(&device, name)?, encode(&Device::reference(), name)?);
+        let norm = distance(&values[last * WIDTH..], &[0.0; WIDTH]);
+        let error = values.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        println!("{name:<12} {norm:>10.4} {error:>22.1e}");
+        pictures.extend((0..WIDTH).flat_map(|j| {
+            (0..STEPS)
+                .step_by(2)
+                .map(move |t| t * WIDTH + j)
+                .map(|at| values[at].clamp(-1.0, 1.0) as f32)
+                .collect::<Vec<_>>()
+        }));
+    }
+    save(&out.join("step_encoding.png"), &[1, WIDTH, STEPS / 2], &pictures)?;
+    println!("picture: {} ({})", out.join("step_encoding.png").display(), STEP_ENCODINGS.join(", "));
+
+    // The formula itself, in f64 and as f32 arithmetic would have it.
+    let rate = |i: usize| 10_000f64.powf(-((2 * i) as f64) / WIDTH as f64);
+    let worst = |of: &dyn Fn(usize) -> f64| {
+        let error = |i: usize| (of(i) - (last as f64 * rate(i)).sin()).abs();
+        (0..WIDTH / 2).map(error).fold(0.0, f64::max)
+    };
+    let naive = worst(&|i| f64::from((last as f32 * rate(i) as f32).sin()));
+    let turns = last as f64 / TAU;
+    println!(
+        "sines at t = {last} (up to {turns:.0} turns) against the formula in f64: engine {:.1e}, plain f32 {naive:.1e}",
+        worst(&|i| row(last)[2 * i])
+    );
+    Ok(())
+}
+
+/// The encoding of every step, row after row.
+fn encode(device: &Device, name: &str) -> Result<Vec<f64>> {
+    let model = Model { step_encoding: name.parse()?, encoding: WIDTH, learned_steps: STEPS, ..Model::named("mlp")? };
+    let mut g = Graph::new();
+    let t = g.state("t", [STEPS])?;
+    let y = StepEncoder::new(&mut g, &model)?.forward(&mut g, t)?;
+    g.keep(y);
+    let mut run = device.compile(&g)?;
+    run.write("t", &(0..STEPS).map(|t| t as f32).collect::<Vec<_>>())?;
+    run.steps(1)?;
+    run.read_f64(y)
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+}
