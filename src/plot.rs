@@ -40,6 +40,11 @@ pub type Curve<'a> = (&'a str, Vec<(u64, f64)>);
 /// Draws `loss.svg`: each curve as its values came, faint, and their moving mean, over the step on a logarithmic axis;
 /// several curves get a legend. Values that are not finite and positive are left out.
 pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
+    self::curves(path, ["step", "loss"], curves)
+}
+
+/// Draws [`loss_curve`] over something else than steps, under other names of the axes.
+pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Result<()> {
     let kept = |points: &[(u64, f64)]| -> Vec<(f64, f64)> {
         let drawn = points.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0);
         drawn.map(|&(step, loss)| (step as f64, loss.log10())).collect()
@@ -52,8 +57,12 @@ pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
     let view = View { frame: Frame::new(64.0, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
     let text = svg(764.0, 410.0, |canvas| {
         axes(canvas, &view, &log_ticks(y), &count_ticks(view.x))?;
-        canvas.text("loss", (20.0, 10.0), 13.0, (HPos::Left, VPos::Top))?;
-        canvas.text("step", (404.0, 386.0), 13.0, (HPos::Center, VPos::Top))?;
+        canvas.text(upwards, (20.0, 10.0), 13.0, (HPos::Left, VPos::Top))?;
+        canvas.text(across, (404.0, 386.0), 13.0, (HPos::Center, VPos::Top))?;
+        // The legend is at the right, away from where the curves end.
+        let ends = || curves.iter().filter_map(|(_, points)| points.last());
+        let high = ends().map(|end| end.1 - (y.0 + y.1) / 2.0).sum::<f64>() > 0.0;
+        let legend = if high { 350.0 - 17.0 * curves.len() as f64 } else { 50.0 };
         // The first curve lies above the others.
         for (i, (name, points)) in curves.iter().enumerate().rev() {
             let colour = CURVES[i % CURVES.len()];
@@ -63,7 +72,7 @@ pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
             }
             canvas.line(envelope(&moving_mean(points), 700).into_iter().map(|p| view.at(p)), colour.mix(1.0), 2.0)?;
             if curves.len() > 1 {
-                let at = 50.0 + 17.0 * i as f64;
+                let at = legend + 17.0 * i as f64;
                 canvas.line([(620.0, at), (644.0, at)], colour.mix(1.0), 2.0)?;
                 canvas.text(name, (650.0, at), 12.0, (HPos::Left, VPos::Center))?;
             }
