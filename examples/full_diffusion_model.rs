@@ -1,0 +1,64 @@
+//! The full diffusion model of the textbook, trained on sine waves: its loss curve, its samples by DDPM and DDIM beside
+//! real waves, and how far they are from them; then the default model with as many steps.
+//!
+//! `cargo run --release --example full_diffusion_model`
+
+use std::path::Path;
+use std::time::Instant;
+
+use langevin::data::{Dataset, Kind, sine_waves};
+use langevin::diffusion::Sampler;
+use langevin::evaluate::evaluate;
+use langevin::nn::layers;
+use langevin::sample::{Sampling, sample};
+use langevin::train::{Config, Trainer};
+use langevin::{Device, Result, plot};
+
+fn main() -> Result<()> {
+    let device = Device::auto()?;
+    println!("device: {device}");
+    let out = Path::new("target/examples-out");
+    std::fs::create_dir_all(out).expect("the target folder can be written");
+    let short = std::env::var_os("LANGEVIN_SHORT").is_some();
+    let (steps, count, projections) = if short { (20, 16, 16) } else { (4_000, 512, 128) };
+    let waves = Dataset::new("sine waves", [100], sine_waves(8_192, 100, 1))?;
+
+    let mut drawn = vec![("real".to_string(), waves.clone())];
+    let mut curves = Vec::new();
+    for name in ["chapter", "mlp"] {
+        let config = Config { steps, batch: 128, ..Config::for_model(name)? };
+        let table: Vec<_> = layers(&config.model, &waves.shape)?;
+        let parameters: usize = table.iter().map(|layer| layer.parameters).sum();
+        println!("{name}: {} layers with {parameters} parameters, predicts {}", table.len(), config.prediction);
+        let mut trainer = Trainer::new(&device, &config, &waves)?;
+        let mut losses = Vec::new();
+        let started = Instant::now();
+        for _ in 0..5 {
+            losses.extend(trainer.advance(steps / 5)?);
+            let recent = &losses[losses.len() - losses.len().min(steps as usize / 10)..];
+            println!("step {:>5}  loss {:.4}", trainer.step(), recent.iter().sum::<f64>() / recent.len() as f64);
+        }
+        println!("{:.0} steps/s", f64::from(steps) / started.elapsed().as_secs_f64());
+        curves.push((name, losses.iter().enumerate().map(|(i, &loss)| (i as u64 + 1, loss)).collect()));
+
+        // The chapter's sampler goes all the way, DDIM in a tenth of the steps.
+        let checkpoint = trainer.checkpoint()?;
+        let ddim = Sampler::Ddim { eta: 0.0 };
+        let ways = [("DDPM", Sampler::named("ddpm")?, 1_000), ("DDIM", ddim, 100)];
+        for (title, sampler, steps) in ways.map(|(title, rule, n)| (title, rule, if short { 10 } else { n })) {
+            let started = Instant::now();
+            let samples = sample(&device, &checkpoint, &Sampling { sampler, steps, ..Sampling::new(count) })?;
+            let seconds = started.elapsed().as_secs_f64();
+            let report = evaluate(&samples, &waves, 1, projections)?;
+            println!("{name}, {title} in {steps} steps, {seconds:.1} s: sliced Wasserstein ratio {:.2}", report.ratio);
+            drawn.push((format!("{name}, {title}"), samples));
+        }
+    }
+
+    let columns: Vec<_> = drawn.iter().map(|(title, set)| (title.clone(), &set.values[..6 * 100])).collect();
+    plot::film_strip(&out.join("full_diffusion_model.svg"), Kind::Signals, &[100], &columns)?;
+    println!("picture: {}", out.join("full_diffusion_model.svg").display());
+    plot::loss_curve(&out.join("full_diffusion_loss.svg"), &curves)?;
+    println!("picture: {}", out.join("full_diffusion_loss.svg").display());
+    Ok(())
+}
