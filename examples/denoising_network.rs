@@ -21,7 +21,7 @@ fn main() -> Result<()> {
     println!("device: {device}");
     let out = Path::new("target/examples-out");
     std::fs::create_dir_all(out).expect("the target folder can be written");
-    let steps = if std::env::var_os("LANGEVIN_SHORT").is_some() { 100 } else { 10_000 };
+    let steps = if std::env::var_os("LANGEVIN_SHORT").is_some() { 100 } else { 6_000 };
     let waves = Dataset::new("waves", [LENGTH], sine_waves(8_192, LENGTH, 1))?;
     let unseen = Dataset::new("unseen waves", [LENGTH], sine_waves(512, LENGTH, 2))?;
 

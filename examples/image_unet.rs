@@ -1,4 +1,4 @@
-//! A U-Net on handwritten digits of 8 x 8: trains for about two minutes on two CPU cores, draws new digits, and puts real
+//! A U-Net on handwritten digits of 8 x 8: trains for about a minute on two CPU cores, draws new digits, and puts real
 //! and generated ones side by side.
 //!
 //! `cargo run --release --example image_unet`
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let digits = Dataset::load("data/digits8x8.npy", 0)?;
 
     // Residual blocks with the step on two levels, 8 x 8 and 4 x 4, attention on the coarser.
-    let (steps, width, batch) = if short { (5, 8, 8) } else { (1_500, 24, 64) };
+    let (steps, width, batch) = if short { (5, 8, 8) } else { (2_000, 16, 64) };
     let model = Model { width, ..Model::named("unet")? };
     let decay = Decay::Cosine { warmup: steps / 20, total: steps };
     let config = Config { model, steps, batch, decay, lr: 2e-3, ema: 0.99, ..Config::for_model("unet")? };
