@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let out = Path::new("target/examples-out");
     std::fs::create_dir_all(out).expect("the target folder can be written");
     let short = std::env::var_os("LANGEVIN_SHORT").is_some();
-    let (steps, count, projections) = if short { (20, 16, 16) } else { (3_000, 512, 128) };
+    let (steps, count, projections) = if short { (20, 16, 16) } else { (2_000, 256, 128) };
     let waves = Dataset::new("sine waves", [100], sine_waves(8_192, 100, 1))?;
 
     let mut drawn = vec![("real".to_string(), waves.clone())];

@@ -1,4 +1,4 @@
-//! A U-Net on handwritten digits of 8 x 8: trains for about a minute on two CPU cores, draws new digits, and puts real
+//! A U-Net on handwritten digits of 8 x 8: trains for a minute or two on two CPU cores, draws new digits, and puts real
 //! and generated ones side by side.
 //!
 //! `cargo run --release --example image_unet`
