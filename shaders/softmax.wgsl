@@ -1,18 +1,6 @@
 // y = softmax(x) over the rows of [B, D], and its reverse. WG invocations per row.
-//#use sum_lanes
+//#use max_lanes
 override B: u32; override D: u32;
-
-fn max_lanes(lane: u32, v: f32) -> f32 {
-  scratch[lane] = v;
-  workgroupBarrier();
-  for (var half = WG / 2u; half > 0u; half /= 2u) {
-    if (lane < half) { scratch[lane] = max(scratch[lane], scratch[lane + half]); }
-    workgroupBarrier();
-  }
-  let largest = scratch[0];
-  workgroupBarrier();
-  return largest;
-}
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, D]
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;  // [B, D]

@@ -18,6 +18,7 @@ const SHARED: &[(&str, &str)] = &[
     ("clock", include_str!("../shaders/shared/clock.wgsl")),
     ("items", include_str!("../shaders/shared/items.wgsl")),
     ("sum_lanes", include_str!("../shaders/shared/sum_lanes.wgsl")),
+    ("max_lanes", include_str!("../shaders/shared/max_lanes.wgsl")),
     ("math", include_str!("../shaders/shared/math.wgsl")),
     ("random", include_str!("../shaders/shared/random.wgsl")),
     ("noise_row", include_str!("../shaders/shared/noise_row.wgsl")),

@@ -35,6 +35,8 @@ pub trait Scalar:
     fn f64(self) -> f64;
     /// e^self.
     fn exp(self) -> Self;
+    /// The natural logarithm.
+    fn ln(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// Hyperbolic tangent.
@@ -79,6 +81,9 @@ macro_rules! common {
             let result = f(&mut memory[start..][..len]);
             SCRATCH.with_borrow_mut(|kept| kept.push(memory));
             result
+        }
+        fn ln(self) -> Self {
+            <$t>::ln(self)
         }
         #[inline(always)]
         fn sqrt(self) -> Self {

@@ -23,7 +23,7 @@ const SHADER: &str = include_str!("../../shaders/embedding.wgsl");
 const TRIPS: usize = 24_000;
 
 /// The row that index `i` takes in a table of `v` rows.
-fn row_of<S: Scalar>(index: View<S>, i: usize, v: usize) -> usize {
+pub(super) fn row_of<S: Scalar>(index: View<S>, i: usize, v: usize) -> usize {
     let row = match index {
         View::Int(values) => values[i] as usize,
         View::Float(values) => (values[i].f64() + 0.5).floor().max(0.0) as usize,

@@ -37,6 +37,20 @@ impl Data {
         let op = Gather::new(g, self, batch)?;
         Ok(g.apply(op, &self.chunks)?[0])
     }
+
+    /// [`Data::batch`], and what `other` holds for the same samples, such as their labels.
+    ///
+    /// # Errors
+    /// As [`Data::batch`], and when the two differ in their number of samples.
+    pub fn batch_with(&self, g: &mut Graph, other: &Data, batch: usize) -> Result<[Var; 2]> {
+        let (n, m) = (self.shape[0], other.shape[0]);
+        if n != m {
+            return Err(Error::setting(format!("{m} entries that go with {n} samples; there should be one for each")));
+        }
+        let op = Gather::new(g, self, batch)?;
+        let of_other = Gather { rows_per_part: other.rows_per_chunk, ..op };
+        Ok([g.apply(op, &self.chunks)?[0], g.apply(of_other, &other.chunks)?[0]])
+    }
 }
 
 impl Gather {

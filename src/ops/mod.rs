@@ -17,6 +17,7 @@ mod concat;
 mod conv;
 mod conv_gradient;
 mod conv_transpose;
+mod cross_entropy;
 mod dense;
 mod dropout;
 mod embedding;
@@ -50,6 +51,7 @@ pub use combine::Combine;
 pub use concat::Concat;
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
+pub use cross_entropy::CrossEntropy;
 pub use dense::Dense;
 pub(crate) use dense::DenseInput;
 pub use dropout::{ActivationNoise, Dropout};
@@ -290,6 +292,7 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         conv,
         conv_gradient,
         conv_transpose,
+        cross_entropy,
         dense,
         dropout,
         embedding,
