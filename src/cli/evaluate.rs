@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use langevin::Error;
-use langevin::data::Dataset;
-use langevin::evaluate::{PROJECTIONS, compare_pairs, evaluate};
+use langevin::data::{Dataset, Labels};
+use langevin::evaluate::{PROJECTIONS, classify, compare_pairs, evaluate};
 use serde_json::json;
 
 use super::{Common, real, whole};
@@ -25,6 +25,9 @@ pub struct EvaluateArgs {
     /// Largest less smallest value that PSNR and SSIM count with [default: that of the data]
     #[arg(long, value_parser = real, allow_negative_numbers = true)]
     range: Option<f64>,
+    /// The class of each of the data, as .npy or IDX: train a classifier on them, and print which classes the samples are of
+    #[arg(long)]
+    labels: Option<String>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -39,11 +42,17 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     }
     let samples = Dataset::load(&args.samples, seed)?;
     let data = Dataset::load(&args.data, seed)?;
+    let labels = args.labels.as_ref().map(|labels| Labels::load(labels)).transpose()?;
+    let classes = match labels {
+        Some(labels) => Some(classify(&args.common.open()?, &samples, &data, &labels, seed)?),
+        None => None,
+    };
     let report = evaluate(&samples, &data, seed, projections)?;
     let pairs = if samples.len() == data.len() { Some(compare_pairs(&samples, &data, args.range)?) } else { None };
     if args.common.json {
         let mut all = serde_json::to_value(&report)?;
         all["pairs"] = json!(pairs);
+        all["classes"] = json!(classes);
         say!("{all}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -51,6 +60,9 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     match pairs {
         Some(pairs) => say!("{pairs}"),
         None => say!("PSNR and SSIM left out: {} samples and {} data are no pairs", samples.len(), data.len()),
+    }
+    if let Some(classes) = classes {
+        say!("{classes}");
     }
     Ok(ExitCode::SUCCESS)
 }

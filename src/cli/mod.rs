@@ -66,7 +66,7 @@ enum Command {
     Denoise(denoise::DenoiseArgs),
     /// Layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
-    /// Sliced Wasserstein distance between samples and data, its floor and their ratio; PSNR and SSIM of pairs
+    /// Sliced Wasserstein distance between samples and data, its floor and their ratio; PSNR and SSIM of pairs; classes
     Evaluate(evaluate::EvaluateArgs),
     /// Throughput of named workloads on this device
     Bench(bench::BenchArgs),

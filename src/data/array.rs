@@ -5,12 +5,13 @@ use std::io::{self, Read};
 use super::Dataset;
 use crate::{Error, Result};
 
-/// The types of elements that are read; all become float32.
+/// The types of elements that are read; all become float32. Integers of more than a byte are read as labels only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Element {
     U8,
     F32,
     F64,
+    Integer { bytes: usize, signed: bool },
 }
 
 impl Element {
@@ -19,6 +20,7 @@ impl Element {
             Element::U8 => 1,
             Element::F32 => 4,
             Element::F64 => 8,
+            Element::Integer { bytes, .. } => bytes,
         }
     }
 
@@ -27,6 +29,7 @@ impl Element {
             Element::U8 => "uint8",
             Element::F32 => "float32",
             Element::F64 => "float64",
+            Element::Integer { .. } => "integers",
         }
     }
 
@@ -37,6 +40,12 @@ impl Element {
             Element::U8 => f32::from(bytes[0]),
             Element::F32 => f32::from_bits(low(4) as u32),
             Element::F64 => f64::from_bits(low(8)) as f32,
+            Element::Integer { bytes: n, signed: false } => low(n) as f32,
+            Element::Integer { bytes: n, signed: true } => {
+                // The sign bit to the top and back copies it.
+                let unused = 64 - 8 * n as u32;
+                ((low(n) << unused) as i64 >> unused) as f32
+            }
         }
     }
 }
@@ -69,6 +78,12 @@ impl Available {
 impl Layout {
     /// Reads the elements that follow the header and makes samples of them: the first axis counts them.
     pub fn read(self, name: &str, reader: &mut dyn Read, available: Available) -> Result<Dataset> {
+        let values = self.values(name, reader, available)?;
+        self.into_dataset(name, values)
+    }
+
+    /// Reads the elements that follow the header in the order of the file.
+    pub fn values(&self, name: &str, reader: &mut dyn Read, available: Available) -> Result<Vec<f32>> {
         let count = self.count(name, available)?;
         let mut values = Vec::new();
         if let Available::Exactly(_) = available {
@@ -87,7 +102,7 @@ impl Layout {
             let end = reader.read(&mut [0]);
             end.map_err(|cause| Error::input(format!("{name}: the data are damaged ({cause}); copy the file again")))?;
         }
-        self.into_dataset(name, values)
+        Ok(values)
     }
 
     /// The number of elements, after the bytes they take were compared with those there are.

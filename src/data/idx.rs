@@ -9,19 +9,41 @@ use crate::{Error, Result};
 
 /// Reads an IDX file, plain or compressed with gzip.
 pub(super) fn read(path: &Path) -> Result<Dataset> {
+    with_layout(path, |layout, name, reader, available| {
+        if layout.shape.len() == 1 {
+            return Err(Error::input(format!(
+                "{name}: an IDX file with one axis holds labels, not samples; give the file of the images \
+                 (train-images-idx3-ubyte beside train-labels-idx1-ubyte)"
+            )));
+        }
+        layout.read(name, reader, available)
+    })
+}
+
+/// Reads the labels of an IDX file: its shape, and its values.
+pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
+    with_layout(path, |layout, name, reader, available| {
+        let values = layout.values(name, reader, available)?;
+        Ok((layout.shape, values))
+    })
+}
+
+fn with_layout<T>(path: &Path, read: impl FnOnce(Layout, &str, &mut dyn Read, Available) -> Result<T>) -> Result<T> {
     let name = path.display().to_string();
     let file = open(path)?;
     let len = file.metadata().map_err(|cause| Error::io("cannot read", path, cause))?.len();
-    let file = BufReader::new(file);
+    let mut file = BufReader::new(file);
     if first_bytes(path)?.starts_with(&[0x1f, 0x8b]) {
-        read_stream(&name, &mut flate2::bufread::MultiGzDecoder::new(file), |_| Available::inflated(len))
+        let mut unpacked = flate2::bufread::MultiGzDecoder::new(file);
+        read(read_layout(&name, &mut unpacked)?, &name, &mut unpacked, Available::inflated(len))
     } else {
-        let mut file = file;
-        read_stream(&name, &mut file, |header| Available::Exactly(len.saturating_sub(header)))
+        let layout = read_layout(&name, &mut file)?;
+        let header = 4 + 4 * layout.shape.len() as u64;
+        read(layout, &name, &mut file, Available::Exactly(len.saturating_sub(header)))
     }
 }
 
-fn read_stream(name: &str, reader: &mut dyn Read, available: impl Fn(u64) -> Available) -> Result<Dataset> {
+fn read_layout(name: &str, reader: &mut dyn Read) -> Result<Layout> {
     let cut = |cause: std::io::Error| {
         Error::input(format!("{name}: the IDX header cannot be read ({cause}); copy or download the file again"))
     };
@@ -32,12 +54,6 @@ fn read_stream(name: &str, reader: &mut dyn Read, available: impl Fn(u64) -> Ava
             "{name}: not an IDX file (it begins with {magic:02x?}); of compressed files only IDX is read: unpack others"
         )));
     };
-    if rank == 1 {
-        return Err(Error::input(format!(
-            "{name}: an IDX file with one axis holds labels, not samples; give the file of the images \
-             (train-images-idx3-ubyte beside train-labels-idx1-ubyte)"
-        )));
-    }
     let element = element(name, code)?;
     let mut shape = Vec::new();
     for _ in 0..rank {
@@ -45,8 +61,7 @@ fn read_stream(name: &str, reader: &mut dyn Read, available: impl Fn(u64) -> Ava
         reader.read_exact(&mut dim).map_err(cut)?;
         shape.push(u64::from(u32::from_be_bytes(dim)));
     }
-    let layout = Layout { shape, element, big_endian: true, fortran: false };
-    layout.read(name, reader, available(4 + 4 * u64::from(rank)))
+    Ok(Layout { shape, element, big_endian: true, fortran: false })
 }
 
 fn element(name: &str, code: u8) -> Result<Element> {

@@ -7,6 +7,7 @@ mod array;
 mod audio;
 mod idx;
 mod images;
+mod labels;
 mod normalise;
 mod npy;
 mod output;
@@ -19,6 +20,7 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
+pub use labels::{Labels, MOST_CLASSES};
 pub use normalise::Normalisation;
 pub use output::{check_output, save, write_atomically};
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
@@ -167,26 +169,44 @@ fn read_file(path: &Path, len: u64) -> Result<Dataset> {
 
 /// `DATA[from:to]`: samples `from` to `to` - 1, counted from 0.
 fn read_range(spec: &str, seed: u64) -> Result<Dataset> {
-    let wrong = || {
-        Error::input(format!(
-            "{spec:?}: a part of the data is written as DATA[FROM:TO], such as {0}[0:100] or {0}[100:]",
-            { spec.split('[').next().unwrap_or_default() }
-        ))
-    };
-    let (data, range) = spec.trim_end_matches(']').rsplit_once('[').ok_or_else(wrong)?;
-    let (from, to) = range.split_once(':').ok_or_else(wrong)?;
-    let place = |text: &str, open: usize| if text.is_empty() { Ok(open) } else { text.parse().map_err(|_| wrong()) };
-    let (from, to): (usize, usize) = (place(from, 0)?, place(to, usize::MAX)?);
-    let all = Dataset::load(data, seed)?;
-    let (n, len) = (all.len(), all.sample_len());
-    let to = if to == usize::MAX { n } else { to };
-    if from >= to || to > n {
-        return Err(Error::input(format!(
-            "{spec}: there are {n} samples, 0 to {}, and {from}:{to} takes none or more",
-            n - 1
-        )));
-    }
+    let range = Range::of(spec)?;
+    let all = Dataset::load(range.data, seed)?;
+    let (from, to) = range.within(all.len())?;
+    let len = all.sample_len();
     Dataset::new(spec, all.shape, all.values[from * len..to * len].to_vec())
+}
+
+/// `DATA[from:to]` in parts.
+struct Range<'a> {
+    spec: &'a str,
+    data: &'a str,
+    from: usize,
+    to: Option<usize>,
+}
+
+impl<'a> Range<'a> {
+    fn of(spec: &'a str) -> Result<Self> {
+        let wrong = || {
+            Error::input(format!(
+                "{spec:?}: a part of the data is written as DATA[FROM:TO], such as {0}[0:100] or {0}[100:]",
+                { spec.split('[').next().unwrap_or_default() }
+            ))
+        };
+        let (data, range) = spec.trim_end_matches(']').rsplit_once('[').ok_or_else(wrong)?;
+        let (from, to) = range.split_once(':').ok_or_else(wrong)?;
+        let place = |text: &str| (!text.is_empty()).then(|| text.parse().map_err(|_| wrong())).transpose();
+        Ok(Self { spec, data, from: place(from)?.unwrap_or(0), to: place(to)? })
+    }
+
+    /// Its ends among `n` samples.
+    fn within(&self, n: usize) -> Result<(usize, usize)> {
+        let (spec, from, to) = (self.spec, self.from, self.to.unwrap_or(n));
+        if from < to && to <= n {
+            return Ok((from, to));
+        }
+        let last = n - 1;
+        Err(Error::input(format!("{spec}: there are {n} samples, 0 to {last}, and {from}:{to} takes none or more")))
+    }
 }
 
 /// `table.tsv:dino`, or nothing that is known.

@@ -12,12 +12,28 @@ const HEADER_LIMIT: u32 = 1 << 16;
 
 /// Reads one array.
 pub(super) fn read(path: &Path) -> Result<Dataset> {
+    with_layout(path, element, |layout, name, reader, available| layout.read(name, reader, available))
+}
+
+/// Reads one array of labels: its shape, and its values.
+pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
+    with_layout(path, label, |layout, name, reader, available| {
+        let values = layout.values(name, reader, available)?;
+        Ok((layout.shape, values))
+    })
+}
+
+fn with_layout<T>(
+    path: &Path,
+    element: ElementRule,
+    read: impl FnOnce(Layout, &str, &mut dyn Read, Available) -> Result<T>,
+) -> Result<T> {
     let name = path.display().to_string();
     let file = open(path)?;
     let len = file.metadata().map_err(|cause| Error::io("cannot read", path, cause))?.len();
     let mut reader = BufReader::new(file);
-    let (layout, header) = read_layout(&name, &mut reader)?;
-    layout.read(&name, &mut reader, Available::Exactly(len.saturating_sub(header)))
+    let (layout, header) = read_layout(&name, &mut reader, element)?;
+    read(layout, &name, &mut reader, Available::Exactly(len.saturating_sub(header)))
 }
 
 /// Reads the array named `x` or `data`, else the first one.
@@ -44,13 +60,13 @@ pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
     let mut entry = zip.by_index(*index).map_err(|cause| damaged(&cause))?;
     let name = format!("{name} ({array})");
     let available = Available::inflated(entry.compressed_size());
-    let (layout, _) = read_layout(&name, &mut entry)?;
+    let (layout, _) = read_layout(&name, &mut entry, element)?;
     layout.read(&name, &mut entry, available)
 }
 
 /// Reads the header, and tells how long it is. Done here and not by a library so that neither an absurd shape nor
 /// deeply nested text can overflow anything.
-fn read_layout(name: &str, reader: &mut dyn Read) -> Result<(Layout, u64)> {
+fn read_layout(name: &str, reader: &mut dyn Read, element: ElementRule) -> Result<(Layout, u64)> {
     let (text, len) = read_header(reader)
         .map_err(|cause| Error::input(format!("{name}: not a .npy array ({cause}); write it again with numpy.save")))?;
     let garbage = |what: &str| {
@@ -102,23 +118,43 @@ fn tuple(text: &str) -> Option<Vec<u64>> {
     dims.map(|dim| dim.parse().ok()).collect()
 }
 
-/// The element and whether its highest byte comes first.
+/// From the file's name and its `descr`: the element, and whether its highest byte comes first.
+type ElementRule = fn(&str, &str) -> Result<(Element, bool)>;
+
+/// The elements of samples.
 fn element(name: &str, descr: &str) -> Result<(Element, bool)> {
     let remedy = "float32, float64 and uint8 are read: save array.astype('float32')";
-    let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"'));
-    let Some(code) = quote.and_then(|quote| descr[1..].split(quote).next()) else {
-        return Err(Error::input(format!("{name}: the array has named fields ({}); {remedy}", shorten(descr))));
-    };
-    let element = match code.trim_start_matches(['<', '>', '|', '=']) {
-        "f4" => Element::F32,
-        "f8" => Element::F64,
-        "u1" => Element::U8,
+    let code = type_code(name, descr, remedy)?;
+    match code.trim_start_matches(['<', '>', '|', '=']) {
+        "f4" => Ok((Element::F32, code.starts_with('>'))),
+        "f8" => Ok((Element::F64, code.starts_with('>'))),
+        "u1" => Ok((Element::U8, false)),
         other => {
             let word = type_word(other);
-            return Err(Error::input(format!("{name}: the array holds {word} ({code:?}); {remedy}")));
+            Err(Error::input(format!("{name}: the array holds {word} ({code:?}); {remedy}")))
         }
+    }
+}
+
+/// The elements of labels.
+fn label(name: &str, descr: &str) -> Result<(Element, bool)> {
+    let remedy = "labels are whole numbers: save array.astype('int64')";
+    let code = type_code(name, descr, remedy)?;
+    let plain = code.trim_start_matches(['<', '>', '|', '=']);
+    let signed = match plain {
+        "u1" | "u2" | "u4" | "u8" => false,
+        "i1" | "i2" | "i4" | "i8" => true,
+        _ => return element(name, descr),
     };
-    Ok((element, code.starts_with('>')))
+    let bytes = usize::from(plain.as_bytes()[1] - b'0');
+    Ok((Element::Integer { bytes, signed }, code.starts_with('>')))
+}
+
+/// What stands between the quotes of `descr`.
+fn type_code<'a>(name: &str, descr: &'a str, remedy: &str) -> Result<&'a str> {
+    let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"'));
+    let code = quote.and_then(|quote| descr[1..].split(quote).next());
+    code.ok_or_else(|| Error::input(format!("{name}: the array has named fields ({}); {remedy}", shorten(descr))))
 }
 
 /// `i8` in words: `int64`.
@@ -150,7 +186,7 @@ pub(super) mod tests {
     use npyz::WriterBuilder;
     use std::fs;
 
-    fn file(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    pub fn file(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
         let header = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend((header.len() as u16).to_le_bytes());

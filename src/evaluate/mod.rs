@@ -1,11 +1,13 @@
-//! How good samples are: as a set beside the data (sliced Wasserstein and Frechet distance), or one by one beside what
-//! they should be (PSNR and SSIM), and beside what classical filters reach.
+//! How good samples are: as a set beside the data (sliced Wasserstein and Frechet distance, the mix of classes), or one by
+//! one beside what they should be (PSNR and SSIM), and beside what classical filters reach.
 
+mod classifier;
 mod filters;
 mod frechet;
 mod pairs;
 mod sliced;
 
+pub use classifier::{Classified, Share, classify};
 pub use filters::{Denoised, Filtered, compare_denoised, gaussian_filter, median_filter};
 pub use frechet::frechet_distance;
 pub use pairs::{Pairs, compare_pairs, psnr, ssim};

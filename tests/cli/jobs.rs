@@ -65,6 +65,30 @@ fn pairs_are_compared_one_by_one() {
     assert!((pairs["ssim"].as_f64().unwrap() - 1.0).abs() < 1e-9, "{report}");
 }
 
+/// A classifier on real digits sees that samples without the last five classes lack them.
+#[test]
+fn the_classes_of_samples_are_counted() {
+    let place = Place::new();
+    let (digits, labels) = (sample_data("digits8x8.npy"), sample_data("digits8x8_labels.npy"));
+    let real = format!("{digits}[0:400] --labels {labels}[0:400] --projections 8");
+    let said = place.ok(&format!("evaluate {digits}[400:900] {real}"));
+    for words in ["trained on 320 of the data", "of the 80 held out", " class     data  samples", "mean confidence"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let report = json(&place.ok(&format!("evaluate {digits}[400:900] {real} --json")));
+    let classes = &report["classes"];
+    let number = |name: &str| classes[name].as_f64().unwrap_or_else(|| panic!("{name}: {report}"));
+    assert!(number("accuracy") > 0.85 && number("confidence_samples") > 0.8, "{report}");
+    assert!(number("distance") < 0.15 && number("floor") < 0.06, "{report}");
+    assert_eq!(classes["mix"].as_array().unwrap().len(), 10);
+    // The same seed, the same numbers; the classes of MNIST come from IDX.
+    assert_eq!(report, json(&place.ok(&format!("evaluate {digits}[400:900] {real} --json"))));
+    let mnist = ["images-idx3", "labels-idx1"].map(|part| sample_data(&format!("mnist-1k/train-{part}-ubyte")));
+    let [images, labels] = &mnist;
+    let of = format!("evaluate {images}[0:40] {images}[0:60] --labels {labels}[0:60] --projections 8 --json");
+    assert_eq!(json(&place.ok(&of))["classes"]["mix"].as_array().unwrap().len(), 10);
+}
+
 #[test]
 fn samples_are_written_in_every_format() {
     let place = Place::new();

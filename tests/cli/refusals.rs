@@ -230,3 +230,32 @@ fn bad_sampling_is_refused_before_the_work() {
     place.refused("evaluate ok.npy ok.npy --projections 0", 2, &["--projections 1 to"]);
     place.refused("evaluate ok.npy ok.npy --projections 100000000000", 2, &["--projections 1 to"]);
 }
+
+#[test]
+fn labels_that_do_not_fit_are_refused() {
+    let place = Place::new();
+    let labels = |name: &str, values: &[u8]| place.write(name, npy("|u1", false, &[values.len()], values));
+    let alternating: Vec<u8> = (0..40).map(|i| i % 2).collect();
+    labels("few.npy", &alternating[..39]);
+    labels("one.npy", &[0; 40]);
+    labels("gap.npy", &alternating.iter().map(|v| 2 * v).collect::<Vec<_>>());
+    labels("rare.npy", &[&[1], &[0; 39][..]].concat());
+    place.write("half.npy", npy("<f4", false, &[40], &signals(40)));
+    place.write("many.npy", npy("<i2", false, &[2], &[0, 0, 0xe8, 3]));
+    place.write("table.npy", npy("|u1", false, &[20, 2], &[1; 40]));
+    for (file, words) in [
+        ("few.npy", &["39 labels", "40 samples", "one label for each"][..]),
+        ("one.npy", &["all 40 labels are 0"]),
+        ("gap.npy", &["no sample is of class 1", "reach 2"]),
+        ("rare.npy", &["class 1 has 1 sample", "at least 2"]),
+        ("half.npy", &["half.npy: label 1 is 1.6", "whole numbers from 0 to 999"]),
+        ("many.npy", &["label 1 is 1000", "999"]),
+        ("table.npy", &["[20, 2]", "labels are [n]"]),
+        ("small.toml", &["small.toml", "IDX"]),
+        ("none.npy", &["cannot read none.npy"]),
+    ] {
+        place.refused(&format!("evaluate ok.npy ok.npy --labels {file}"), 1, words);
+    }
+    let digits = sample_data("digits8x8.npy");
+    place.refused(&format!("evaluate {digits} ok.npy --labels few.npy"), 1, &["[1, 8, 8]", "[8]"]);
+}

@@ -1,0 +1,150 @@
+//! The classes of samples.
+
+use std::path::Path;
+
+use super::{Range, extension, first_bytes, idx, npy};
+use crate::{Error, Result};
+
+/// The most classes; a label beyond is taken for a mistake in the file.
+pub const MOST_CLASSES: usize = 1_000;
+
+/// A class for each sample, counted from 0 without gaps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labels {
+    /// Where they came from.
+    pub name: String,
+    /// The class of each sample.
+    pub of: Vec<u32>,
+    /// How many classes there are.
+    pub classes: usize,
+}
+
+impl Labels {
+    /// Reads `spec`: a `.npy` array \[n\] or [n, 1] of integers of any width, or an IDX file with one axis (`.gz` too).
+    /// `labels.npy[0:900]` takes a part, as [`super::Dataset::load`] does.
+    ///
+    /// *Errors*: [`crate::Error::Input`] with the file and the cause: of reading, or of [`Labels::new`].
+    pub fn load(spec: &str) -> Result<Self> {
+        let path = Path::new(spec);
+        if !path.exists() && spec.ends_with(']') {
+            let range = Range::of(spec)?;
+            let all = read(Path::new(range.data))?;
+            let (from, to) = range.within(all.len())?;
+            return Self::new(spec, &all[from..to]);
+        }
+        Self::new(spec, &read(path)?)
+    }
+
+    /// Labels from numbers. `name` is used in messages.
+    ///
+    /// *Errors*: [`Error::Input`] when one is no whole number from 0 to [`MOST_CLASSES`] - 1, when there is one class only,
+    /// or when a class below the largest has no sample.
+    pub fn new(name: impl Into<String>, values: &[f32]) -> Result<Self> {
+        let name = name.into();
+        let refuse = |text: String| Err(Error::input(format!("{name}: {text}")));
+        let fine = |v: &f32| v.fract() == 0.0 && (0.0..MOST_CLASSES as f32).contains(v);
+        if let Some(at) = values.iter().position(|v| !fine(v)) {
+            let (bad, last) = (values[at], MOST_CLASSES - 1);
+            return refuse(format!(
+                "label {at} is {bad}; labels are whole numbers from 0 to {last}, one for each sample"
+            ));
+        }
+        let of: Vec<u32> = values.iter().map(|v| *v as u32).collect();
+        let classes = of.iter().max().map_or(0, |most| *most as usize + 1);
+        if classes < 2 {
+            return refuse(format!("all {} labels are 0; there is nothing to tell apart with one class", of.len()));
+        }
+        let labels = Self { name: name.clone(), of, classes };
+        let counts = labels.counts();
+        match counts.iter().position(|n| *n == 0) {
+            None => Ok(labels),
+            Some(absent) => refuse(format!(
+                "no sample is of class {absent}, though the labels reach {}; number the classes from 0 without gaps",
+                classes - 1
+            )),
+        }
+    }
+
+    /// How many samples each class has.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes];
+        self.of.iter().for_each(|&class| counts[class as usize] += 1);
+        counts
+    }
+}
+
+/// The numbers in a file of labels.
+fn read(path: &Path) -> Result<Vec<f32>> {
+    let name = path.display();
+    let (shape, values) = match (extension(path).as_str(), first_bytes(path)?) {
+        ("npy", _) | (_, [0x93, b'N', b'U', b'M']) => npy::read_labels(path)?,
+        (_, [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4]) => idx::read_labels(path)?,
+        _ => {
+            return Err(Error::input(format!(
+                "{name}: not a kind of file that labels are read from; there are .npy with integers, and IDX (or IDX in .gz)"
+            )));
+        }
+    };
+    match shape[..] {
+        [0] | [0, 1] => Err(Error::input(format!("{name}: there are no labels in it (shape {shape:?})"))),
+        [_] | [_, 1] => Ok(values),
+        _ => Err(Error::input(format!("{name}: the array has shape {shape:?}; labels are [n], one for each sample"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::npy::tests::file;
+    use super::*;
+    use std::fs;
+
+    fn loaded(name: &str, bytes: &[u8], range: &str) -> Result<Labels> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        Labels::load(&format!("{}{range}", path.display()))
+    }
+
+    #[test]
+    fn integers_of_every_width_are_read() {
+        let wide = |n: usize, big: bool| -> Vec<u8> {
+            let one = |v: u8| if big { [vec![0; n - 1], vec![v]] } else { [vec![v], vec![0; n - 1]] }.concat();
+            [1, 0, 2, 1].into_iter().flat_map(one).collect()
+        };
+        for (descr, n, big) in
+            [("|u1", 1, false), ("|i1", 1, false), ("<i2", 2, false), (">u4", 4, true), ("<i8", 8, false)]
+        {
+            let found = loaded("a.npy", &file(&format!("'{descr}'"), "False", "(4,)", &wide(n, big)), "").unwrap();
+            assert_eq!((found.of, found.classes), (vec![1, 0, 2, 1], 3), "{descr}");
+        }
+        let floats: Vec<u8> = [1f32, 0.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(loaded("a.npy", &file("'<f4'", "False", "(2, 1)", &floats), "").unwrap().of, [1, 0]);
+        let idx = [0, 0, 8, 1, 0, 0, 0, 4, 1, 0, 2, 1];
+        assert_eq!(loaded("labels", &idx, "").unwrap().counts(), [1, 2, 1]);
+        assert_eq!(loaded("labels", &idx, "[0:2]").unwrap().of, [1, 0]);
+    }
+
+    #[test]
+    fn bad_labels_say_why() {
+        let idx = |labels: &[u8]| [&[0, 0, 8, 1, 0, 0, 0, labels.len() as u8], labels].concat();
+        let shorts = |values: &[i16]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let npy = |values: &[i16]| file("'<i2'", "False", &format!("({},)", values.len()), &shorts(values));
+        let halves: Vec<u8> = [0f32, 0.5].iter().flat_map(|v| v.to_le_bytes()).collect();
+        for (bytes, range, cause) in [
+            (idx(&[0, 3, 1]), "", "no sample is of class 2, though the labels reach 3"),
+            (idx(&[0, 0]), "", "all 2 labels are 0"),
+            (idx(&[0, 1]), "[1:3]", "there are 2 samples"),
+            (idx(&[]), "", "no labels in it"),
+            (npy(&[0, -1]), "", "label 1 is -1; labels are whole numbers from 0 to 999"),
+            (npy(&[0, 1, 1000]), "", "label 2 is 1000"),
+            (file("'<f4'", "False", "(2,)", &halves), "", "label 1 is 0.5"),
+            (file("'<f4'", "False", "(1, 2)", &halves), "", "[1, 2]"),
+            (file("'<c8'", "False", "(1,)", &halves), "", "complex64"),
+            (b"hello".to_vec(), "", "not a kind of file"),
+        ] {
+            let message = loaded("labels", &bytes, range).unwrap_err().to_string();
+            assert!(message.contains(cause) && message.contains("labels"), "{message}");
+        }
+        assert!(Labels::load("no/such/file.npy").unwrap_err().to_string().contains("no/such/file.npy"));
+    }
+}

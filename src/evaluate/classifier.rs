@@ -1,0 +1,330 @@
+//! A small classifier that is trained on labelled data and looks at generated samples: which classes they are of, and how
+//! sure it is.
+
+use std::fmt;
+
+use crate::data::{Dataset, Kind, Labels, Normalisation};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, HISTORY, Slab, Var};
+use crate::nn::{Conv, Linear};
+use crate::ops::{Activation, Decay, Optimizer, Softmax};
+use crate::random::permuted;
+
+/// The part of each class that is held out.
+const HELD_OUT: f64 = 0.2;
+/// The stream of the permutation that chooses what is held out.
+const CHOICE: u32 = u32::MAX - 2;
+/// The most samples of a step, and of a pass that classifies.
+const BATCH: usize = 64;
+const CHUNK: usize = 256;
+/// How often each sample is seen in training, and the bounds of the number of steps.
+const EPOCHS: usize = 40;
+const STEPS: std::ops::RangeInclusive<usize> = 300..=3_000;
+/// Channels of the two convolutions, and neurons of a hidden layer.
+const CHANNELS: [usize; 2] = [16, 32];
+const WIDTH: usize = 128;
+
+/// One class: its share of the data and of the samples.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Share {
+    /// The class.
+    pub class: usize,
+    /// Its share of the data, by their labels.
+    pub data: f64,
+    /// Its share of the samples, by the classifier.
+    pub samples: f64,
+}
+
+/// What [`classify`] found.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Classified {
+    /// Data the classifier was trained on.
+    pub trained: usize,
+    /// Data that were held out.
+    pub held_out: usize,
+    /// The part of the held-out data that it classifies as labelled.
+    pub accuracy: f64,
+    /// The mean probability of the class that it takes, on the held-out data.
+    pub confidence_data: f64,
+    /// The same on the samples.
+    pub confidence_samples: f64,
+    /// The mix of classes.
+    pub mix: Vec<Share>,
+    /// The total variation distance of the two mixes: half the sum of absolute differences.
+    pub distance: f64,
+    /// The distance that as many samples drawn from the data have on average.
+    pub floor: f64,
+}
+
+impl fmt::Display for Classified {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let percent = |x: f64| format!("{:.1}%", 100.0 * x);
+        let Self { trained, held_out, distance, floor, .. } = self;
+        let accuracy = percent(self.accuracy);
+        writeln!(f, "classifier: trained on {trained} of the data, right for {accuracy} of the {held_out} held out")?;
+        writeln!(f, "{:>6} {:>8} {:>8}", "class", "data", "samples")?;
+        for share in &self.mix {
+            writeln!(f, "{:>6} {:>8} {:>8}", share.class, percent(share.data), percent(share.samples))?;
+        }
+        writeln!(
+            f,
+            "total variation distance of the mixes {distance:.4}; as many real samples have {floor:.4} on average"
+        )?;
+        let (samples, data) = (percent(self.confidence_samples), percent(self.confidence_data));
+        write!(f, "mean confidence: samples {samples}, held-out data {data}")
+    }
+}
+
+/// Trains a classifier on `data` but for a held-out part, and applies it to `samples`. Everything random follows from
+/// `seed`: the same call on the same device gives the same numbers.
+///
+/// Images: Conv 3x3 ReLU, Conv 3x3 ReLU with stride 2, Dense. Signals and points: Dense ReLU, Dense. A quarter of the
+/// last hidden layer is dropped in training, with Adam and a cosine rate.
+///
+/// # Errors
+/// [`Error::Input`] when the sets differ in shape, labels and data in number, or a class has too few samples to hold one
+/// out.
+pub fn classify(device: &Device, samples: &Dataset, data: &Dataset, labels: &Labels, seed: u64) -> Result<Classified> {
+    check(samples, data, labels)?;
+    let [kept, held_out] = split(labels, seed);
+    let part = |rows: &[usize]| {
+        let values = rows.iter().flat_map(|&i| data.sample(i)).copied().collect();
+        Dataset::new(data.name.clone(), data.shape.clone(), values)
+    };
+    let classifier = Classifier::train(device, &part(&kept)?, &picked(labels, &kept), labels.classes, seed)?;
+    let real = classifier.apply(device, &part(&held_out)?)?;
+    let drawn = classifier.apply(device, samples)?;
+    let wanted = picked(labels, &held_out);
+    let right = real.iter().zip(&wanted).filter(|(found, label)| found.class == **label as usize);
+    let (n, m) = (labels.of.len() as f64, samples.len() as f64);
+    let shares: Vec<f64> = labels.counts().iter().map(|&count| count as f64 / n).collect();
+    let share = |class: usize| drawn.iter().filter(|found| found.class == class).count() as f64 / m;
+    let mix: Vec<Share> =
+        shares.iter().enumerate().map(|(class, &data)| Share { class, data, samples: share(class) }).collect();
+    Ok(Classified {
+        trained: kept.len(),
+        held_out: held_out.len(),
+        accuracy: right.count() as f64 / held_out.len() as f64,
+        confidence_data: mean_confidence(&real),
+        confidence_samples: mean_confidence(&drawn),
+        distance: 0.5 * mix.iter().map(|share| (share.data - share.samples).abs()).sum::<f64>(),
+        floor: expected_distance(&shares, samples.len()),
+        mix,
+    })
+}
+
+fn check(samples: &Dataset, data: &Dataset, labels: &Labels) -> Result<()> {
+    if samples.shape != data.shape {
+        return Err(Error::input(format!(
+            "samples of shape {:?} in {}, data of {:?} in {}: a classifier of one cannot look at the other",
+            samples.shape, samples.name, data.shape, data.name
+        )));
+    }
+    if labels.of.len() != data.len() {
+        return Err(Error::input(format!(
+            "{} labels in {} for {} samples in {}; give one label for each, in the order of the data",
+            labels.of.len(),
+            labels.name,
+            data.len(),
+            data.name
+        )));
+    }
+    match labels.counts().iter().position(|&count| count < 2) {
+        None => Ok(()),
+        Some(class) => Err(Error::input(format!(
+            "{}: class {class} has {} sample; at least 2 of each are needed, one of them to hold out",
+            labels.name,
+            labels.counts()[class]
+        ))),
+    }
+}
+
+/// The samples to train on and those held out, a part of each class.
+fn split(labels: &Labels, seed: u64) -> [Vec<usize>; 2] {
+    let mut parts = [Vec::new(), Vec::new()];
+    for (class, &count) in labels.counts().iter().enumerate() {
+        let of_class: Vec<usize> = (0..labels.of.len()).filter(|&i| labels.of[i] as usize == class).collect();
+        let out = ((count as f64 * HELD_OUT).round() as usize).clamp(1, count - 1);
+        for position in 0..count {
+            let row = permuted(position as u32, count as u32, class as u32, CHOICE, seed);
+            parts[usize::from(position < out)].push(of_class[row as usize]);
+        }
+    }
+    parts.iter_mut().for_each(|rows| rows.sort_unstable());
+    parts
+}
+
+fn picked(labels: &Labels, rows: &[usize]) -> Vec<f32> {
+    rows.iter().map(|&i| labels.of[i] as f32).collect()
+}
+
+/// What a classifier says of a sample.
+struct Found {
+    class: usize,
+    probability: f64,
+}
+
+fn mean_confidence(found: &[Found]) -> f64 {
+    found.iter().map(|found| found.probability).sum::<f64>() / found.len() as f64
+}
+
+/// A trained network.
+struct Classifier {
+    shape: Vec<usize>,
+    classes: usize,
+    normalisation: Normalisation,
+    weights: Vec<f32>,
+}
+
+impl Classifier {
+    fn train(device: &Device, data: &Dataset, labels: &[f32], classes: usize, seed: u64) -> Result<Self> {
+        let normalisation = Normalisation::standard(data)?;
+        let (n, shape, batch) = (data.len(), data.shape.clone(), data.len().min(BATCH));
+        let steps = (EPOCHS * n / batch).clamp(*STEPS.start(), *STEPS.end()) as u32;
+        let mut g = Graph::seeded(seed);
+        g.train();
+        let table = g.dataset("data", [n, data.sample_len()])?;
+        let classes_of = g.dataset("labels", [n, 1])?;
+        let [x, y] = table.batch_with(&mut g, &classes_of, batch)?;
+        let logits = logits(&mut g, x, &shape, classes)?;
+        let loss = g.cross_entropy(logits, y)?;
+        let decay = Decay::Cosine { warmup: steps / 20, total: steps };
+        g.minimize(loss, Optimizer { decay, clip: Some(1.0), ..Optimizer::adam(2e-3) })?;
+        let mut run = device.compile(&g)?;
+        run.seed(seed);
+        run.write("data", &normalisation.apply(&data.values))?;
+        run.write("labels", labels)?;
+        while run.step() < steps {
+            run.steps((steps - run.step()).min(HISTORY as u32))?;
+        }
+        let last = run.scalar(loss)?;
+        if !last.is_finite() {
+            let text = format!("the classifier's loss became {last}; look for extreme values in {}", data.name);
+            return Err(Error::NonFinite(text));
+        }
+        Ok(Self { shape, classes, normalisation, weights: run.read_slab(Slab::Params)? })
+    }
+
+    /// The likeliest class of each sample.
+    fn apply(&self, device: &Device, data: &Dataset) -> Result<Vec<Found>> {
+        let (batch, width) = (data.len().min(CHUNK), data.sample_len());
+        let mut g = Graph::new();
+        let x = g.state("x", [batch, width])?;
+        let logits = logits(&mut g, x, &self.shape, self.classes)?;
+        let probabilities = g.apply(Softmax, &[logits])?[0];
+        g.keep(probabilities);
+        let mut run = device.compile(&g)?;
+        run.write_slab(Slab::Params, &self.weights)?;
+        let mut found = Vec::with_capacity(data.len());
+        for part in self.normalisation.apply(&data.values).chunks(batch * width) {
+            let mut full = part.to_vec();
+            full.resize(batch * width, 0.0);
+            run.write("x", &full)?;
+            run.steps(1)?;
+            let rows = run.read(probabilities)?;
+            found.extend(rows.chunks(self.classes).take(part.len() / width).map(likeliest));
+        }
+        Ok(found)
+    }
+}
+
+fn likeliest(probabilities: &[f32]) -> Found {
+    let best = probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(Found { class: 0, probability: 0.0 }, |(class, &p)| Found { class, probability: f64::from(p) })
+}
+
+/// The network on x [B, D], samples of `shape`: one number for each class.
+fn logits(g: &mut Graph, x: Var, shape: &[usize], classes: usize) -> Result<Var> {
+    let rows = g.shape(x)[0];
+    let hidden = match (Kind::of(shape), shape) {
+        (Kind::Images, &[c, h, w]) => {
+            let image = g.reshape(x, [rows, c, h, w])?;
+            let first = Conv::new(g, "conv1", 2, [c, CHANNELS[0]], 3)?;
+            let second = Conv::new(g, "conv2", 2, CHANNELS, 3)?.stride(2);
+            let full = first.forward(g, image, Activation::Relu)?;
+            let half = second.forward(g, full, Activation::Relu)?;
+            let width = g.spec(half).rows().1;
+            g.reshape(half, [rows, width])?
+        }
+        _ => {
+            let first = Linear::new(g, "fc1", shape.iter().product(), WIDTH)?;
+            first.forward(g, x, Activation::Relu)?
+        }
+    };
+    let hidden = g.dropout(hidden, 0.25)?;
+    let width = g.shape(hidden)[1];
+    Linear::new(g, "classes", width, classes)?.forward(g, hidden, Activation::None)
+}
+
+/// The mean total variation distance of the mix of `n` samples from the mix `shares` that they are drawn from: half the sum
+/// of the mean deviations of binomials, E|X - n p| = 2 m C(n, m) p^m q^(n - m + 1), m = floor(n p) + 1 (de Moivre 1730).
+fn expected_distance(shares: &[f64], n: usize) -> f64 {
+    let ln_factorial: Vec<f64> = std::iter::once(0.0)
+        .chain((1..=n).scan(0.0, |sum, i| {
+            *sum += (i as f64).ln();
+            Some(*sum)
+        }))
+        .collect();
+    let deviation = |&p: &f64| {
+        let m = (n as f64 * p) as usize + 1;
+        if p <= 0.0 || p >= 1.0 || m > n {
+            return 0.0;
+        }
+        let choices = ln_factorial[n] - ln_factorial[m] - ln_factorial[n - m];
+        let likelihood = choices + m as f64 * p.ln() + (n - m + 1) as f64 * (1.0 - p).ln();
+        2.0 * m as f64 * likelihood.exp()
+    };
+    0.5 * shares.iter().map(deviation).sum::<f64>() / n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_mean_deviation_of_binomials() {
+        // Two coins: heads deviate by 1, 0, 0, 1 of their mean 1, so both shares by 1/4 on average.
+        assert!((expected_distance(&[0.5, 0.5], 2) - 0.25).abs() < 1e-12);
+        // One sample of ten classes is off by 0.9 always.
+        assert!((expected_distance(&[0.1; 10], 1) - 0.9).abs() < 1e-12);
+        // Near a Gaussian's sqrt(2 p q / (pi n)) for many samples.
+        let many = expected_distance(&[0.1; 10], 10_000);
+        let gaussian = 5.0 * (2.0 * 0.09 / (std::f64::consts::PI * 10_000.0)).sqrt();
+        assert!((many / gaussian - 1.0).abs() < 1e-3, "{many} {gaussian}");
+        assert_eq!(expected_distance(&[1.0, 0.0], 7), 0.0);
+    }
+
+    #[test]
+    fn a_part_of_each_class_is_held_out() {
+        let values: Vec<f32> = (0..53).map(|i| f32::from(u8::from(i % 10 == 0))).collect();
+        let labels = Labels::new("l", &values).unwrap();
+        let [kept, out] = split(&labels, 3);
+        let ones = |rows: &[usize]| rows.iter().filter(|&&i| labels.of[i] == 1).count();
+        assert_eq!((kept.len(), out.len(), ones(&kept), ones(&out)), (43, 10, 5, 1));
+        let mut all = [kept.clone(), out].concat();
+        all.sort_unstable();
+        assert!(all.iter().copied().eq(0..53) && split(&labels, 3)[0] == kept && split(&labels, 4)[0] != kept);
+    }
+
+    /// Points in three corners, and samples of two of them.
+    #[test]
+    fn missing_classes_are_seen() {
+        let corners = [[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]];
+        let near = |class: usize, i: usize| {
+            let by = |k: usize| ((i * k) % 17) as f32 / 17.0;
+            [corners[class][0] + by(7), corners[class][1] + by(5)]
+        };
+        let points = |name: &str, classes: &dyn Fn(usize) -> usize| {
+            Dataset::new(name, [2], (0..90).flat_map(|i| near(classes(i), i)).collect::<Vec<f32>>()).unwrap()
+        };
+        let data = points("data", &|i| i % 3);
+        let labels = Labels::new("labels", &(0..90).map(|i| (i % 3) as f32).collect::<Vec<f32>>()).unwrap();
+        let samples = points("samples", &|i| i % 2);
+        let found = classify(&Device::cpu(), &samples, &data, &labels, 1).unwrap();
+        assert_eq!((found.trained, found.held_out, found.accuracy), (72, 18, 1.0));
+        assert!((found.distance - 1.0 / 3.0).abs() < 1e-9 && found.floor < 0.1, "{found}");
+        assert!(found.mix[2].samples == 0.0 && found.confidence_samples > 0.9, "{found}");
+        assert_eq!(found, classify(&Device::cpu(), &samples, &data, &labels, 1).unwrap());
+    }
+}
