@@ -84,7 +84,8 @@ pub fn denoise(
 /// The network that was trained to give clean samples from noisy ones.
 fn one_pass(device: &Device, checkpoint: &Checkpoint, noisy: &Dataset, facts: &Facts) -> Result<Vec<f32>> {
     let (batch, width) = (noisy.len().min(CHUNK), noisy.sample_len());
-    let mut g = Graph::new();
+    // Random frequencies of the step encoding come from the seed of the run.
+    let mut g = Graph::seeded(checkpoint.config.seed);
     let network = checkpoint.config.model.build(&mut g, &facts.shape)?;
     let x = g.state("x", [batch, width])?;
     let t = g.constant([batch], vec![0.0; batch])?;
@@ -123,7 +124,8 @@ fn by_reverse_process(
     let a = schedule.noise_table()[t][0] as f32;
     let x_t: Vec<f32> = normalisation.apply(&noisy.values).iter().map(|x| a * x).collect();
     let (batch, width) = (noisy.len().min(CHUNK), noisy.sample_len());
-    let mut g = Graph::new();
+    // Random frequencies of the step encoding come from the seed of the run.
+    let mut g = Graph::seeded(checkpoint.config.seed);
     let network = checkpoint.config.model.build(&mut g, &facts.shape)?;
     let x = reverse_process(&mut g, network.as_ref(), &table, [batch, width])?;
     let mut run = device.compile(&g)?;

@@ -5,7 +5,7 @@ use langevin::data::{Dataset, sine_waves};
 use langevin::denoise::{Denoising, denoise};
 use langevin::evaluate::compare_denoised;
 use langevin::noise::{NoiseKind, add_noise};
-use langevin::train::{Config, Task, Trainer};
+use langevin::train::{Checkpoint, Config, Task, Trainer};
 
 /// The CPU executor, and a GPU where there is one.
 fn devices() -> Vec<Device> {
@@ -47,6 +47,40 @@ fn losses_match_the_reference_for_every_kind_of_noise() {
                 assert!((got - want).abs() < 1e-4 * want.max(0.1), "{noise} on {device}: {got} {want}");
             }
         }
+    }
+}
+
+/// Every kind of noise is drawn for the rows of the batch, whichever part they are in.
+#[test]
+fn a_batch_in_parts_is_disturbed_as_a_whole_one() {
+    let data = spots(60);
+    for device in devices() {
+        for noise in ["gaussian:0.1", "uniform:0.3", "speckle:0.5", "salt_pepper:0.2", "poisson:30", "jpeg:20"] {
+            let losses = |micro_batch| {
+                let config = Config { micro_batch, ..small(noise, 4) };
+                Trainer::new(&device, &config, &data).unwrap().advance(4).unwrap()
+            };
+            let want = losses(0);
+            for (got, want) in losses(12).iter().zip(&want) {
+                // The sums have the same terms in another order, and Adam lets that drift.
+                assert!((got - want).abs() <= 1e-4 * want.max(0.1), "{noise} on {device}: {got} {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_loss_on_held_out_data_falls_and_is_repeated() {
+    for device in devices() {
+        let config = Config { validation: 0.2, micro_batch: 12, ..small("gaussian:0.2", 300) };
+        let mut trainer = Trainer::new(&device, &config, &spots(100)).unwrap();
+        let before = trainer.validate().unwrap().unwrap();
+        trainer.advance(300).unwrap();
+        let after = trainer.validate().unwrap().unwrap();
+        assert!(after < 0.8 * before && trainer.validate().unwrap() == Some(after), "{device}: {before} {after}");
+        // What is held out is no part of the training.
+        let part = |validation| Config { validation, ..config.clone() }.training_samples(100).unwrap();
+        assert_eq!((part(0.2), part(0.0)), (80, 100));
     }
 }
 
@@ -100,4 +134,20 @@ fn a_diffusion_starts_at_the_level_of_the_noise() {
     {
         assert!(denoise(&device, &checkpoint, &noisy, &bad).is_err(), "{bad:?}");
     }
+}
+
+/// The frequencies of a random step encoding are no weights: they come from the seed that the run was trained with.
+#[test]
+fn random_frequencies_are_those_of_the_run() {
+    let data = Dataset::new("waves", [32], sine_waves(60, 32, 1)).unwrap();
+    let mut config = Config { task: Task::Diffusion, noise: None, seed: 5, ..small("gaussian:1", 20) };
+    config.model.step_encoding = langevin::nn::StepEncoding::Fourier;
+    let mut trainer = Trainer::new(&Device::cpu(), &config, &data).unwrap();
+    trainer.advance(20).unwrap();
+    let mut checkpoint = trainer.checkpoint().unwrap();
+    let how = Denoising { level: Some(0.5), ..Denoising::default() };
+    let values = |checkpoint: &Checkpoint| denoise(&Device::cpu(), checkpoint, &data, &how).unwrap().0.values;
+    let right = values(&checkpoint);
+    checkpoint.config.seed = 0;
+    assert!(values(&checkpoint) != right);
 }
