@@ -8,7 +8,7 @@ use crate::ops::Activation;
 
 /// [x_t | enc(t) at every place] -> `enc1`, `enc2` (stride 2, ReLU) -> latent -> `dec1` (ReLU), `dec2` (twice the size each).
 ///
-/// The latent [B, 2 width, sizes / 4] can be read as `latent` after a step.
+/// The latent [B, 2 width, sizes / 4] can be read as `latent` after a step; of a batch in parts, that of the first part.
 #[derive(Clone, Debug)]
 pub struct AutoEncoder {
     encoder: StepEncoder,
@@ -69,7 +69,9 @@ impl Denoiser for AutoEncoder {
     fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
         let encoding = self.encoder.forward(g, t)?;
         let latent = self.latent(g, x_t, encoding)?;
-        g.name("latent", latent)?;
+        if g.find("latent").is_err() {
+            g.name("latent", latent)?;
+        }
         self.decode(g, latent)
     }
 }

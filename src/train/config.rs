@@ -134,6 +134,9 @@ pub struct Facts {
     pub checksum: u32,
     /// The map that was used, undone when sampling.
     pub normalisation: Normalisation,
+    /// CRC-32 of the file that a perceptual loss takes its features from, so that a run goes on with the same file only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<u32>,
 }
 
 impl Default for Config {
@@ -450,8 +453,16 @@ impl Config {
         let mut crc = flate2::Crc::new();
         crc.update(bytemuck::cast_slice(&data.values));
         let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
-        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation })
+        let features = self.loss.features().map(checksum_of).transpose()?;
+        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, features })
     }
+}
+
+/// The CRC-32 of a file.
+fn checksum_of(path: &Path) -> Result<u32> {
+    let mut crc = flate2::Crc::new();
+    crc.update(&std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?);
+    Ok(crc.sum())
 }
 
 /// What a text that is no TOML has wrong, and where.

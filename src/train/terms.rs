@@ -133,6 +133,14 @@ impl LossMix {
         self.0.iter().any(|term| term.kind.on_x0())
     }
 
+    /// The file of the features that a term compares.
+    pub fn features(&self) -> Option<&Path> {
+        self.0.iter().find_map(|term| match &term.kind {
+            LossKind::Perceptual { file } => Some(Path::new(file)),
+            _ => None,
+        })
+    }
+
     /// Adds the losses to a graph.
     ///
     /// # Errors

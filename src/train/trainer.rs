@@ -169,8 +169,9 @@ impl Trainer {
     /// Continues from a checkpoint.
     ///
     /// # Errors
-    /// When it is of another model, or its data was another.
+    /// When it is of another model, or its data or the features of its loss were others.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.check_features(checkpoint)?;
         if checkpoint.config.facts != self.config.facts {
             return Err(Error::input(format!(
                 "the run was trained on other data: {} does not give the same samples; put the \
@@ -179,5 +180,17 @@ impl Trainer {
             )));
         }
         checkpoint.restore(&mut self.run)
+    }
+
+    fn check_features(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let features = |config: &Config| config.facts.as_ref().and_then(|facts| facts.features);
+        match (self.config.loss.features(), features(&checkpoint.config), features(&self.config)) {
+            (Some(path), Some(began), Some(found)) if began != found => Err(Error::input(format!(
+                "the features of the loss are others: the checksum of {} is {found:08x}, and was {began:08x} when the run \
+                 began; put the old file back, or start a new run in another --out",
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 }

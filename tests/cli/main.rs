@@ -5,6 +5,7 @@
 mod jobs;
 #[cfg(unix)]
 mod mishaps;
+mod models;
 mod noise;
 mod refusals;
 mod repeats;
