@@ -1,6 +1,7 @@
 // Convolutions as products over the shared `gemm`, which calls load_a, load_b and store: the matrices of all windows are
-// never stored. An index is (offset, row, column), of a tap or of a place: their sum is where to look, and what lies left of
-// or above the image wraps around and is outside too.
+// never stored. Values are read one at a time, because neighbours in a window lie side by side but not aligned. An index is
+// (offset, row, column), of a tap or of a place: their sum is where to look, and what lies left of or above the image wraps
+// around and is outside too.
 //#use window
 override M: u32; override N: u32; override K: u32;
 //#if EPILOGUE

@@ -3,12 +3,13 @@
 //! A shader file is WGSL with some kinds of comment lines that [`Kernel`] obeys:
 //! `//#use NAME` puts a shared part here; `//#if FLAG`, `//#else`, `//#endif` keep or drop lines; the lines from
 //! `//#repeat NAME` to `//#end` stand there as often as [`Kernel::repeat`] says, with the number for `$NAME`, because
-//! drivers do not unroll the loops that naga writes.
+//! drivers do not unroll the loops that naga writes. Repeats may stand in each other.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::error::{Error, Result};
+use crate::ops::Family;
 
 /// The most workgroups that any adapter takes in one dimension.
 const MAX_GROUPS: u32 = 65_535;
@@ -34,6 +35,8 @@ pub struct Target {
     pub subgroup: Option<u32>,
     /// A software rasterizer, which likes registers and dislikes shared memory.
     pub software: bool,
+    /// How products are to be computed, where the adapter can: for tests.
+    pub family: Option<Family>,
 }
 
 /// What a constant means to the tests: a `Dim` or `Hyper` must change the result when changed, a `Tune` must not.
@@ -72,6 +75,7 @@ pub struct Kernel {
     flags: HashSet<&'static str>,
     parts: Vec<(&'static str, String)>,
     repeats: Vec<(&'static str, usize)>,
+    family: Option<Family>,
 }
 
 impl Kernel {
@@ -79,7 +83,7 @@ impl Kernel {
     pub fn new(file: &'static str, text: impl Into<Cow<'static, str>>, entry: &'static str) -> Self {
         let (constants, groups) = (Vec::new(), [1; 3]);
         let (flags, parts, repeats) = (HashSet::new(), Vec::new(), Vec::new());
-        Self { file, text: text.into(), entry, constants, groups, flags, parts, repeats }
+        Self { file, text: text.into(), entry, constants, groups, flags, parts, repeats, family: None }
     }
 
     fn constant(mut self, name: &'static str, value: f64, meaning: Meaning) -> Self {
@@ -110,11 +114,6 @@ impl Kernel {
         self
     }
 
-    /// Whether a flag was set.
-    pub(crate) fn has(&self, flag: &str) -> bool {
-        self.flags.contains(flag)
-    }
-
     /// Provides generated text for `//#use name`.
     pub fn part(mut self, name: &'static str, text: String) -> Self {
         self.parts.push((name, text));
@@ -125,6 +124,16 @@ impl Kernel {
     pub fn repeat(mut self, name: &'static str, count: usize) -> Self {
         self.repeats.push((name, count));
         self
+    }
+
+    /// Notes that it computes a product, and how.
+    pub(crate) fn product(self, family: Family) -> Self {
+        Self { family: Some(family), ..self }
+    }
+
+    /// How its product is computed, if it is one.
+    pub fn family(&self) -> Option<Family> {
+        self.family
     }
 
     /// Workgroups in x and y.
@@ -171,11 +180,32 @@ impl Kernel {
     fn expand(&self, text: &str, used: &mut HashSet<String>, out: &mut String) -> Result<()> {
         let fail = |message: String| Error::Shader(format!("{}: {message}", self.file));
         let mut keep: Vec<bool> = Vec::new();
-        // What is to be repeated: its name, how often, and its lines so far.
-        let mut body: Option<(String, usize, Vec<&str>)> = None;
+        // What is to be repeated: its lines so far, its name, and how deep in it the current line is.
+        let mut body: Option<(String, &str, usize)> = None;
         for line in text.lines() {
             let mut words = line.split_whitespace();
-            match (words.next(), words.next()) {
+            let words = (words.next(), words.next());
+            if let Some((lines, name, depth)) = &mut body {
+                match words.0 {
+                    Some("//#repeat") => *depth += 1,
+                    Some("//#end") => *depth -= 1,
+                    _ => {}
+                }
+                if *depth > 0 {
+                    *lines += line;
+                    lines.push('\n');
+                    continue;
+                }
+                let count = self.repeats.iter().find(|(n, _)| n == name).map(|(_, count)| *count);
+                let count = count.ok_or_else(|| fail(format!("no count for #repeat {name}")))?;
+                let variable = format!("${name}");
+                for i in 0..count {
+                    self.expand(&lines.replace(&variable, &i.to_string()), used, out)?;
+                }
+                body = None;
+                continue;
+            }
+            match words {
                 (Some("//#if"), Some(flag)) => keep.push(self.flags.contains(flag)),
                 (Some("//#else"), _) => {
                     let last = keep.last_mut().ok_or_else(|| fail("#else without #if".into()))?;
@@ -185,18 +215,8 @@ impl Kernel {
                     keep.pop().ok_or_else(|| fail("#endif without #if".into()))?;
                 }
                 _ if keep.contains(&false) => {}
-                (Some("//#repeat"), Some(name)) => {
-                    let count = self.repeats.iter().find(|(n, _)| *n == name).map(|(_, count)| *count);
-                    let count = count.ok_or_else(|| fail(format!("no count for #repeat {name}")))?;
-                    body = Some((format!("${name}"), count, Vec::new()));
-                }
-                (Some("//#end"), _) => {
-                    let (name, count, lines) = body.take().ok_or_else(|| fail("#end without #repeat".into()))?;
-                    for i in 0..count {
-                        lines.iter().for_each(|line| *out += &(line.replace(&name, &i.to_string()) + "\n"));
-                    }
-                }
-                _ if body.is_some() => body.iter_mut().for_each(|(_, _, lines)| lines.push(line)),
+                (Some("//#repeat"), Some(name)) => body = Some((String::new(), name, 1)),
+                (Some("//#end"), _) => return Err(fail("#end without #repeat".into())),
                 (Some("//#use"), Some(name)) => {
                     if used.insert(name.to_string()) {
                         let part = self.find_part(name).ok_or_else(|| fail(format!("no shared part {name:?}")))?;
@@ -284,6 +304,9 @@ mod tests {
         let text = "//#repeat I\nlet a$I = b[$I];\n//#end\nlast";
         let source = Kernel::new("t.wgsl", text, "run").repeat("I", 2).source().unwrap();
         assert_eq!(source, "let a0 = b[0];\nlet a1 = b[1];\nlast\n");
+        let text = "//#repeat I\n//#if ROWS\nrow $I\n//#endif\n//#repeat J\nc$I_$J\n//#end\n//#end";
+        let source = Kernel::new("t.wgsl", text, "run").flag("ROWS", true).repeat("I", 2).repeat("J", 2).source();
+        assert_eq!(source.unwrap(), "row 0\nc0_0\nc0_1\nrow 1\nc1_0\nc1_1\n");
         assert!(Kernel::new("t.wgsl", text, "run").source().is_err());
         assert!(Kernel::new("t.wgsl", "//#repeat I\nx", "run").repeat("I", 2).source().is_err());
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use langevin::ops::case::{Report, check, targets};
+use langevin::ops::case::{Case, Report, check, own_targets};
 use langevin::ops::catalog;
 use serde_json::json;
 
@@ -11,9 +11,14 @@ use super::Common;
 pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let device = common.open()?;
     let mut failed = 0;
-    for target in if device.is_gpu() { targets(&device) } else { vec![Default::default()] } {
+    for target in if device.is_gpu() { own_targets(&device) } else { vec![Default::default()] } {
         let device = device.clone().with_target(target);
-        for (name, cases) in catalog() {
+        for (name, mut cases) in catalog() {
+            let concerns = |case: &Case| case.concerns(&target).unwrap_or(true);
+            cases.retain(concerns);
+            if cases.is_empty() {
+                continue;
+            }
             let mut report = Report::default();
             let mut failures = Vec::new();
             for case in &cases {
@@ -33,7 +38,8 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             } else {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
-                say!("{name:<14} {n:>3} cases  worst error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
+                let name = target.family.map_or(name.to_string(), |family| format!("{name} {family:?}"));
+                say!("{name:<28} {n:>3} cases  worst error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
                 failures.iter().for_each(|f| say!("  {f}"));
             }
         }

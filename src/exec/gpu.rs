@@ -83,6 +83,7 @@ impl Gpu {
         let target = Target {
             subgroup: fixed.then_some(info.subgroup_max_size),
             software: info.device_type == wgpu::DeviceType::Cpu,
+            family: None,
         };
         Ok(Self { info, limits, target, device, queue, fault, pipelines: Mutex::default() })
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Activation, AnyOp, Io, Op, Specs};
+use super::{Activation, AnyOp, Family, Io, Op, Specs};
 use crate::cost::Cost;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -163,11 +163,31 @@ impl Case {
 
     /// The constants of the case's kernel.
     pub fn constants(&self, target: &Target) -> Result<Vec<Constant>> {
+        Ok(self.kernel(target)?.constants)
+    }
+
+    /// How its product is computed, if it is one.
+    pub fn family(&self, target: &Target) -> Result<Option<Family>> {
+        Ok(self.kernel(target)?.family())
+    }
+
+    /// Whether a target is worth trying: one that forces a family, on products alone.
+    pub fn concerns(&self, target: &Target) -> Result<bool> {
+        Ok(target.family.is_none() || self.family(target)?.is_some())
+    }
+
+    /// Whether two targets get different kernels.
+    pub fn differs(&self, a: &Target, b: &Target) -> Result<bool> {
+        let (a, b) = (self.kernel(a)?, self.kernel(b)?);
+        Ok(a.source()? != b.source()? || a.constants != b.constants || a.groups != b.groups)
+    }
+
+    fn kernel(&self, target: &Target) -> Result<Kernel> {
         let (g, inputs, _) = self.graph()?;
         let specs = |vars: &[Var]| vars.iter().map(|&v| g.spec(v).clone()).collect();
         let node = &g.nodes[0];
         let specs = Specs { inputs: specs(&inputs), outputs: specs(&node.outputs), updates: specs(&node.updates) };
-        Ok(self.op.kernel(&specs, target).constants)
+        Ok(self.op.kernel(&specs, target))
     }
 
     /// The case with another value in one constant of its kernel; the twin stays. For tests of the checker.
@@ -230,7 +250,14 @@ impl Case {
         Ok(())
     }
 
-    /// One step on a device; the written elements of every output and updated tensor.
+    /// The written elements of every output and updated tensor after one step on a device.
+    ///
+    /// # Errors
+    /// All of compiling and running.
+    pub fn run(&self, device: &Device) -> Result<Vec<Vec<f64>>> {
+        self.outcome(device, false)
+    }
+
     fn outcome(&self, device: &Device, absolute: bool) -> Result<Vec<Vec<f64>>> {
         let (g, _, outputs) = self.graph()?;
         let mut run = device.compile(&g)?;
@@ -445,10 +472,24 @@ fn central_differences(run: &mut Run, x: Var, y: Var, weights: &[f32]) -> Result
     Ok(numeric)
 }
 
-/// The kernel families to try on an adapter: its own choice, and those that other adapters would get.
+/// What to try on an adapter: its own kernels, and those that hardware without subgroups would get.
 pub fn targets(device: &Device) -> Vec<Target> {
     let own = device.target();
-    let mut all = vec![own, Target { subgroup: None, software: false }];
+    let mut all = vec![own, Target::default()];
     all.dedup();
     all
+}
+
+/// An adapter's own kernels, and for the cases with a product each family that it chooses for some shape.
+pub fn own_targets(device: &Device) -> Vec<Target> {
+    let own = device.target();
+    let families = forced(device).into_iter().filter(|t| t.family.is_some_and(|f| f.suits(&own)));
+    [own].into_iter().chain(families).collect()
+}
+
+/// Each family of products that an adapter can run, forced: for the cases with a product.
+pub fn forced(device: &Device) -> Vec<Target> {
+    let own = device.target();
+    let families = Family::ALL.into_iter().filter(|f| f.runs_on(&own));
+    families.map(|family| Target { family: Some(family), ..own }).collect()
 }

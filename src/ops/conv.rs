@@ -3,7 +3,7 @@
 use super::activation::{activated, activation_before, gradient_before};
 use super::case::{Case, Tolerance};
 use super::conv_gradient::{ConvInput, ConvWeight, PartSum};
-use super::gemm::{Contiguous, gemm};
+use super::gemm::{Operand, Product, gemm};
 use super::window::{Window, planes};
 use super::{Activation, Io, Op, Specs, expect_count};
 use crate::cost::Cost;
@@ -136,15 +136,15 @@ pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
 pub(super) fn gather_kernel(kernel: Kernel, window: &Window, [b, c, o]: Counts, target: &Target) -> Kernel {
     let kernel = window.constants(kernel.flag("GATHER", true).flag("WINDOWS", true).flag("INDEXED", true)).dim("C", c);
     let shape = [o, b * window.count(), c * window.taps()];
-    gemm(kernel, shape, Contiguous::Inner, Contiguous::Outer, target)
+    gemm(kernel, Product { shape, slices: 1, a: Operand::INNER, b: Operand::OUTER }, target)
 }
 
 /// The kernel of a transposed convolution: places in, image out.
 pub(super) fn scatter_kernel(kernel: Kernel, window: &Window, [b, c, o]: Counts, target: &Target) -> Kernel {
     let kernel = window.constants(kernel.flag("SCATTER", true).flag("INDEXED", true)).dim("O", o);
     let [h, w] = [0, 1].map(|a| window.image[a].div_ceil(window.stride[a]));
-    let kernel = gemm(kernel, [c, b * h * w, o * window.reach()], Contiguous::Inner, Contiguous::Outer, target);
-    kernel.slices(window.stride[0] * window.stride[1])
+    let (shape, slices) = ([c, b * h * w, o * window.reach()], window.stride[0] * window.stride[1]);
+    gemm(kernel, Product { shape, slices, a: Operand::INNER, b: Operand::OUTER }, target)
 }
 
 /// y [O, places] of each sample from x [C, pixels] and w [O, C taps], then `finish(sample, y, z)`.

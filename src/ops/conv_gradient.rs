@@ -2,7 +2,7 @@
 
 use super::case::{Case, Tolerance};
 use super::conv::{Counts, SHADER, SHAPES, gather, gather_kernel, scatter, scatter_kernel};
-use super::gemm::{Contiguous, gemm};
+use super::gemm::{Operand, Product, gemm};
 use super::window::{Window, planes};
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
 use crate::cost::Cost;
@@ -158,7 +158,7 @@ impl Op for ConvWeight {
         let kernel = kernel.flag("INDEXED", true);
         let kernel = window.constants(kernel).dim("B", b).dim("C", c).dim("PER", per);
         let shape = [o, cols, per * window.count()];
-        gemm(kernel, shape, Contiguous::Inner, Contiguous::Inner, target).slices(parts)
+        gemm(kernel, Product { shape, slices: parts, a: Operand::INNER, b: Operand::INNER }, target)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {

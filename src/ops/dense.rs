@@ -2,7 +2,7 @@
 
 use super::activation::{activated, activation_before, gradient_before};
 use super::case::{Case, Tolerance};
-use super::gemm::{Contiguous, gemm};
+use super::gemm::{Operand, Product, gemm};
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
 use crate::cost::Cost;
 use crate::error::{Error, Result};
@@ -46,7 +46,8 @@ impl Op for Dense {
             .flag("FORWARD", true)
             .flag("SAVE", specs.outputs.len() == 2 && specs.outputs[1].stored() > 0);
         let kernel = self.activation.choose(kernel);
-        gemm(kernel, [b, o, i], Contiguous::Inner, Contiguous::Inner, target)
+        let rows = Operand::INNER.rows_of(i);
+        gemm(kernel, Product { shape: [b, o, i], slices: 1, a: rows, b: rows }, target)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
@@ -136,7 +137,8 @@ impl Op for DenseInput {
             .flag("INPUT", true)
             .flag("SLOPE", self.activation != Activation::None);
         let kernel = self.activation.choose(kernel);
-        gemm(kernel, [b, i, o], Contiguous::Inner, Contiguous::Outer, target)
+        let (a, w) = (Operand::INNER.rows_of(o), Operand::OUTER.rows_of(i));
+        gemm(kernel, Product { shape: [b, i, o], slices: 1, a, b: w }, target)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
@@ -183,7 +185,8 @@ impl Op for DenseWeight {
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
         let kernel = Kernel::new("dense.wgsl", SHADER, "gemm").flag("WEIGHT", true);
-        gemm(kernel, [o, i + 1, b], Contiguous::Outer, Contiguous::Outer, target)
+        let (a, x) = (Operand::OUTER.rows_of(o), Operand::OUTER.rows_of(i));
+        gemm(kernel, Product { shape: [o, i + 1, b], slices: 1, a, b: x }, target)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {

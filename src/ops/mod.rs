@@ -59,6 +59,7 @@ pub use embedding::Embedding;
 pub use encode::{Encode, Layout};
 pub use fill::FillRow;
 pub use gather::Gather;
+pub use gemm::Family;
 pub use jpeg::{Jpeg, quantisation};
 pub use noise::{Noise, Noised};
 pub use noisy_batch::NoisyBatch;

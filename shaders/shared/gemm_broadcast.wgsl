@@ -1,0 +1,59 @@
+// C for software rasterizers: one subgroup of LANES a workgroup, its lanes along the columns, ROWS rows and COLS columns an
+// invocation, everything in registers. A is fetched one value per lane and spread by `subgroupBroadcast`, because shared
+// memory and repeated loads cost most there.
+//#use gemm_sizes
+var<private> slice: u32;
+
+@compute @workgroup_size(LANES)
+fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+  slice = wid.z;
+  let row = wid.y * ROWS;
+  let col = wid.x * (COLS * LANES) + lane;
+  // Rows and columns beyond the edge repeat the last one and are not stored.
+//#repeat J
+//#if INDEXED
+  let n$J = outer(min(col + $Ju * LANES, N - 1u));
+//#else
+  let n$J = min(col + $Ju * LANES, N - 1u);
+//#endif
+//#end
+//#repeat I
+  let m$I = min(row + $Iu, M - 1u);
+//#repeat J
+  var c$I_$J = 0.0;
+//#end
+//#end
+  for (var k0 = 0u; k0 < K; k0 += LANES) {
+    let ka = min(k0 + lane, K - 1u);
+    let inside = k0 + lane < K;
+//#repeat I
+    let a$I = select(0.0, load_a(m$I, ka), inside);
+//#end
+//#if INDEXED
+    let inside_k = inner(ka);
+//#endif
+//#repeat Q
+    {
+//#if INDEXED
+      let kb = subgroupBroadcast(inside_k, $Qu);
+//#else
+      let kb = min(k0 + $Qu, K - 1u);
+//#endif
+//#repeat J
+      let b$J = load_b(kb, n$J);
+//#end
+//#repeat I
+      let x$I = subgroupBroadcast(a$I, $Qu);
+//#repeat J
+      c$I_$J = fma(x$I, b$J, c$I_$J);
+//#end
+//#end
+    }
+//#end
+  }
+//#repeat I
+//#repeat J
+  if (row + $Iu < M && col + $Ju * LANES < N) { store(row + $Iu, col + $Ju * LANES, c$I_$J); }
+//#end
+//#end
+}

@@ -1,0 +1,52 @@
+// C without shared memory and without subgroups: LANES invocations along the columns, ROWS rows and COLS columns an
+// invocation, everything in registers; k in steps of STEP, so that long sums take few rounds of the loop.
+//#use gemm_sizes
+var<private> slice: u32;
+
+@compute @workgroup_size(LANES)
+fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  slice = wid.z;
+  let row = wid.y * ROWS;
+  let col = wid.x * (COLS * LANES) + lane;
+  // Rows and columns beyond the edge repeat the last one and are not stored.
+//#repeat J
+//#if INDEXED
+  let n$J = outer(min(col + $Ju * LANES, N - 1u));
+//#else
+  let n$J = min(col + $Ju * LANES, N - 1u);
+//#endif
+//#end
+//#repeat I
+  let m$I = min(row + $Iu, M - 1u);
+//#repeat J
+  var c$I_$J = 0.0;
+//#end
+//#end
+  for (var k0 = 0u; k0 < K; k0 += STEP) {
+//#repeat Q
+    {
+      let k = min(k0 + $Qu, K - 1u);
+      let inside = k0 + $Qu < K;
+//#if INDEXED
+      let kb = inner(k);
+//#else
+      let kb = k;
+//#endif
+//#repeat J
+      let b$J = load_b(kb, n$J);
+//#end
+//#repeat I
+      let a$I = select(0.0, load_a(m$I, k), inside);
+//#repeat J
+      c$I_$J = fma(a$I, b$J, c$I_$J);
+//#end
+//#end
+    }
+//#end
+  }
+//#repeat I
+//#repeat J
+  if (row + $Iu < M && col + $Ju * LANES < N) { store(row + $Iu, col + $Ju * LANES, c$I_$J); }
+//#end
+//#end
+}
