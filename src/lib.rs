@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod bench;
+mod cache;
 mod cost;
 pub mod data;
 pub mod denoise;

@@ -1,5 +1,8 @@
 //! `langevin bench`: a quick row of it, and what it refuses.
 
+use std::fs;
+use std::path::Path;
+
 use assert_cmd::Command;
 use serde_json::Value;
 
@@ -50,4 +53,32 @@ fn a_profile_names_every_dispatch() {
 fn an_unknown_workload_is_refused_with_the_names() {
     let output = bench(&["--workload", "seed-33"]).assert().code(2).get_output().stderr.clone();
     assert!(String::from_utf8_lossy(&output).contains("seed-4096"));
+}
+
+/// A first step on the GPU with its cache in `folder`: whether it worked, and what it printed.
+fn first_step_on_gpu(folder: &Path) -> (bool, String) {
+    let mut command = Command::cargo_bin("langevin").expect("the program is built");
+    command.args(["bench", "--first-step", "--json", "--device", "gpu"]).env("LANGEVIN_CACHE", folder);
+    let output = command.output().expect("it starts");
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_damaged_cache_is_as_good_as_none() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (works, cold) = first_step_on_gpu(folder.path());
+    if !works {
+        assert!(std::env::var("LANGEVIN_GPU").as_deref() != Ok("require"), "a GPU is required");
+        return println!("not run: no GPU adapter");
+    }
+    assert!(cold.contains("loss"), "{cold}");
+    let files = || fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+    assert_eq!(first_step_on_gpu(folder.path()), (true, cold.clone()));
+    for file in files() {
+        let mut bytes = fs::read(&file).expect("a file");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, bytes).expect("a file");
+    }
+    assert_eq!(first_step_on_gpu(folder.path()), (true, cold));
 }

@@ -52,8 +52,8 @@ impl FirstStep {
         let started = Instant::now();
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdout(Stdio::piped());
-        // Where Mesa, NVIDIA and programs that follow the XDG rules keep compiled shaders.
-        for name in ["MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH", "XDG_CACHE_HOME"] {
+        // Where this program, Mesa, NVIDIA and programs that follow the XDG rules keep compiled shaders.
+        for name in ["LANGEVIN_CACHE", "MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH", "XDG_CACHE_HOME"] {
             command.env(name, folder.path());
         }
         let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;

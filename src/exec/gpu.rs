@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use futures_intrusive::channel::shared::oneshot_channel;
 use rayon::prelude::*;
 
+use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::exec::driver_cache::DriverCache;
 use crate::exec::timestamps::Timestamps;
 use crate::graph::Init;
 use crate::kernel::{self, Binding, Kernel, Target};
@@ -29,11 +31,14 @@ pub(crate) struct Gpu {
     pub info: wgpu::AdapterInfo,
     pub limits: wgpu::Limits,
     pub target: Target,
+    /// What was found out about this adapter and driver before.
+    pub cache: Cache,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     /// The first error that no scope caught, or the reason of a loss.
     fault: Arc<Mutex<Option<String>>>,
     pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    driver_cache: Option<Arc<DriverCache>>,
 }
 
 /// Everything a pipeline is made from.
@@ -55,7 +60,8 @@ impl Gpu {
             return Err(Error::Limit(format!("{name} offers no immediates (push constants); use --device cpu")));
         }
         limits.max_immediate_size = limits.max_immediate_size.min(128);
-        let wanted = wgpu::Features::IMMEDIATES | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        use wgpu::Features as F;
+        let wanted = F::IMMEDIATES | F::SUBGROUP | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("langevin"),
@@ -85,7 +91,10 @@ impl Gpu {
             software: info.device_type == wgpu::DeviceType::Cpu,
             family: None,
         };
-        Ok(Self { info, limits, target, device, queue, fault, pipelines: Mutex::default() })
+        let cache = Cache::of_user(&format!("{}\n{}\n{}", info.name, info.driver, info.driver_info));
+        let driver_cache = DriverCache::open(&device, &info, &cache).map(Arc::new);
+        let pipelines = Mutex::default();
+        Ok(Self { info, limits, target, cache, device, queue, fault, pipelines, driver_cache })
     }
 
     /// The same device, with kernels for another target.
@@ -94,10 +103,12 @@ impl Gpu {
             info: self.info.clone(),
             limits: self.limits.clone(),
             target,
+            cache: self.cache.clone(),
             device: self.device.clone(),
             queue: self.queue.clone(),
             fault: self.fault.clone(),
             pipelines: Mutex::default(),
+            driver_cache: self.driver_cache.clone(),
         }
     }
 
@@ -178,7 +189,7 @@ impl Gpu {
                 constants: &constants,
                 zero_initialize_workgroup_memory: cfg!(debug_assertions),
             },
-            cache: None,
+            cache: self.driver_cache.as_ref().map(|c| c.pipelines()),
         });
         match pollster::block_on(scope.pop()) {
             None => Ok(Pipeline { pipeline, layout, bindings }),
@@ -268,6 +279,9 @@ impl GpuProgram {
             distinct.insert(Gpu::key(kernel)?, kernel);
         }
         distinct.par_iter().map(|(_, kernel)| gpu.pipeline(kernel).map(|_| ())).collect::<Result<Vec<()>>>()?;
+        if let Some(driver_cache) = &gpu.driver_cache {
+            driver_cache.keep(&gpu.cache);
+        }
         let dispatches =
             plan.calls.iter().zip(&kernels).map(|(c, k)| dispatch(&gpu, &buffers, c, k)).collect::<Result<_>>()?;
         let mut program = Self {

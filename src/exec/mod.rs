@@ -1,6 +1,7 @@
 //! The executors of a plan: a GPU through wgpu, and the CPU in f32 or f64.
 
 pub(crate) mod cpu;
+mod driver_cache;
 pub(crate) mod gpu;
 mod timestamps;
 

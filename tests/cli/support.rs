@@ -52,7 +52,8 @@ impl Place {
     pub fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_langevin"));
         command.args(args.split_whitespace()).current_dir(self.0.path());
-        command.env("LANGEVIN_DEVICE", "cpu").env("RUST_BACKTRACE", "1").env_remove("RUST_LOG");
+        command.env("LANGEVIN_DEVICE", "cpu").env("LANGEVIN_CACHE", "off");
+        command.env("RUST_BACKTRACE", "1").env_remove("RUST_LOG");
         command
     }
 

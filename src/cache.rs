@@ -1,0 +1,179 @@
+//! What is worth remembering between runs of the program: the driver's compiled pipelines, and which variant of a
+//! kernel was the fastest.
+//!
+//! Files lie in the user's cache folder (`~/.cache/langevin` on Linux). `LANGEVIN_CACHE` names another folder, or says
+//! `off`; a debug build remembers nothing unless it is set, so tests leave the user's files alone. A cache never makes a
+//! run fail: what cannot be written is not written, and a file that is damaged, or of another adapter, driver or version
+//! of the crate, counts as absent.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use flate2::Crc;
+
+/// Names the folder, or turns the cache off.
+const VARIABLE: &str = "LANGEVIN_CACHE";
+/// The first bytes of every file, with the version of the layout: magic, checksum of the rest, length of the key, key,
+/// content.
+const MAGIC: &[u8; 8] = b"langev\0\x01";
+/// Where the key begins.
+const HEADER: usize = 16;
+/// More than this is not kept: something grew that should not.
+const MOST: usize = 64 << 20;
+
+/// Files that are valid for one key: an adapter with its driver, and this version of the crate.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    folder: Option<PathBuf>,
+    key: String,
+}
+
+impl Cache {
+    /// In the user's folder, for what depends on `key` and on the version of the crate.
+    pub fn of_user(key: &str) -> Self {
+        Self::new(folder(std::env::var_os(VARIABLE), user_folder()), key)
+    }
+
+    fn new(folder: Option<PathBuf>, key: &str) -> Self {
+        Self { folder, key: format!("langevin {}\n{key}", env!("CARGO_PKG_VERSION")) }
+    }
+
+    /// What [`Cache::save`] kept under this name: letters, digits and hyphens.
+    pub fn load(&self, name: &str) -> Option<Vec<u8>> {
+        let file = fs::read(self.path(name)?).ok()?;
+        let content = self.content(&file).map(<[u8]>::to_vec);
+        log::debug!("cache: {name}: {}", if content.is_some() { "found" } else { "not valid, so left aside" });
+        content
+    }
+
+    /// Keeps some bytes under this name, in place of what was there.
+    pub fn save(&self, name: &str, content: &[u8]) {
+        let Some(path) = self.path(name).filter(|_| content.len() <= MOST) else { return };
+        match self.replace(&path, content) {
+            Ok(()) => log::debug!("cache: {name}: {} bytes kept", content.len()),
+            Err(e) => log::debug!("cache: {} is not written: {e}", path.display()),
+        }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
+        Some(folder.join(format!("{name}-{:08x}", checksum(&[self.key.as_bytes()]))))
+    }
+
+    /// The content of a whole and undamaged file of this key.
+    fn content<'a>(&self, file: &'a [u8]) -> Option<&'a [u8]> {
+        let word = |at: usize| Some(u32::from_le_bytes(file.get(at..at + 4)?.try_into().ok()?));
+        let rest = file.strip_prefix(MAGIC)?.get(4..)?;
+        let key = file.get(HEADER..)?.get(..word(12)? as usize)?;
+        let valid = word(8)? == checksum(&[rest]) && key == self.key.as_bytes();
+        valid.then(|| &file[HEADER + key.len()..])
+    }
+
+    /// Writes beside the file and renames, so that a reader finds the old content or the new, never a part.
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let folder = path.parent().expect("it was joined to the folder");
+        create_private(folder)?;
+        let (length, key) = ((self.key.len() as u32).to_le_bytes(), self.key.as_bytes());
+        let sum = checksum(&[&length, key, content]).to_le_bytes();
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        for part in [MAGIC, &sum[..], &length, key, content] {
+            file.write_all(part)?;
+        }
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+/// The folder that the variable means, else the user's own.
+fn folder(variable: Option<OsString>, user: Option<PathBuf>) -> Option<PathBuf> {
+    match variable.filter(|v| !v.is_empty()) {
+        Some(v) if v == "off" => None,
+        Some(v) => Some(v.into()),
+        None => user.filter(|_| !cfg!(debug_assertions)),
+    }
+}
+
+fn user_folder() -> Option<PathBuf> {
+    Some(etcetera::base_strategy::choose_native_strategy().ok()?.cache_dir().join("langevin"))
+}
+
+/// Only the user may write there, since drivers trust what they are given back.
+fn create_private(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn checksum(parts: &[&[u8]]) -> u32 {
+    let mut crc = Crc::new();
+    parts.iter().for_each(|part| crc.update(part));
+    crc.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(folder: &Path, key: &str) -> Cache {
+        Cache::new(Some(folder.join("a/b")), key)
+    }
+
+    #[test]
+    fn what_was_kept_is_found_by_the_same_key_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = cache(folder.path(), "adapter 1");
+        assert_eq!(ours.load("tiles"), None);
+        ours.save("tiles", b"64x64");
+        ours.save("tiles", b"128x128");
+        assert_eq!(ours.load("tiles").as_deref(), Some(&b"128x128"[..]));
+        assert_eq!(ours.load("pipelines"), None);
+        assert_eq!(cache(folder.path(), "adapter 2").load("tiles"), None);
+        assert_eq!(fs::read_dir(folder.path().join("a/b")).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn damaged_and_foreign_files_are_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = cache(folder.path(), "adapter");
+        ours.save("tiles", b"some content");
+        let path = ours.path("tiles").unwrap();
+        let whole = fs::read(&path).unwrap();
+        for i in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[i] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            assert_eq!(ours.load("tiles"), None, "byte {i} differs");
+            fs::write(&path, &whole[..i]).unwrap();
+            assert_eq!(ours.load("tiles"), None, "{i} bytes");
+        }
+        let theirs = cache(folder.path(), "other");
+        fs::write(theirs.path("tiles").unwrap(), &whole).unwrap();
+        assert_eq!(theirs.load("tiles"), None);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_is_no_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let ours = cache(file.path(), "adapter");
+        ours.save("tiles", b"64x64");
+        assert_eq!(ours.load("tiles"), None);
+        let off = Cache::new(None, "adapter");
+        off.save("tiles", b"64x64");
+        assert_eq!(off.load("tiles"), None);
+    }
+
+    #[test]
+    fn the_variable_names_the_folder_or_turns_it_off() {
+        let user = || Some(PathBuf::from("/home/me/.cache/langevin"));
+        assert_eq!(folder(Some("off".into()), user()), None);
+        assert_eq!(folder(Some("/tmp/x".into()), user()), Some("/tmp/x".into()));
+        let own = user().filter(|_| !cfg!(debug_assertions));
+        assert_eq!(folder(None, user()), own);
+        assert_eq!(folder(Some("".into()), user()), own);
+    }
+}
