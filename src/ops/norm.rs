@@ -265,13 +265,10 @@ impl Op for NormInput {
         let runs = runs_of(&io.specs.inputs[0], self.groups);
         let (dy, x, stats, gamma) = (io.input(0), io.input(1), io.input(2), io.input(3));
         let (d, n) = (runs.run, S::of(runs.run as f64));
-        let part = |row: usize, of: &'_ [S]| -> std::ops::Range<usize> {
-            debug_assert_eq!(of.len(), runs.rows * d);
-            row * d..row * d + d
-        };
+        let part = |row: usize| row * d..row * d + d;
         // From dz in dx to dx itself.
         let finish = |row: usize, dx: &mut [S]| {
-            let (x, mean, rstd) = (&x[part(row, x)], stats[2 * row], stats[2 * row + 1]);
+            let (x, mean, rstd) = (&x[part(row)], stats[2 * row], stats[2 * row + 1]);
             by_channel(dx, runs.of(row, gamma).iter(), |g, gamma| *g *= **gamma);
             let sum = par::sum(d, |i| dx[i]) / n;
             let dot = par::sum(d, |i| dx[i] * (x[i] - mean) * rstd) / n;
@@ -283,7 +280,7 @@ impl Op for NormInput {
                 d,
                 #[inline(always)]
                 |row, dx| {
-                    dx.copy_from_slice(&dy[part(row, dy)]);
+                    dx.copy_from_slice(&dy[part(row)]);
                     finish(row, dx);
                 },
             );
@@ -298,12 +295,12 @@ impl Op for NormInput {
             |row, dx, dz| {
                 let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
                 // dx holds z for a moment.
-                dx.iter_mut().zip(&x[part(row, x)]).for_each(|(z, x)| *z = (*x - mean) * rstd);
+                dx.iter_mut().zip(&x[part(row)]).for_each(|(z, x)| *z = (*x - mean) * rstd);
                 affine(runs, row, dx, gamma, beta);
                 if self.activation.saves_output() {
                     self.activation.apply_all(dx);
                 }
-                dz.copy_from_slice(&dy[part(row, dy)]);
+                dz.copy_from_slice(&dy[part(row)]);
                 self.activation.slope_all(dz, dx);
                 dx.copy_from_slice(dz);
                 finish(row, dx);
