@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+mod text;
+
 pub mod bench;
 mod cache;
 mod cost;

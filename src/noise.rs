@@ -131,19 +131,7 @@ impl fmt::Display for NoiseKind {
     }
 }
 
-impl TryFrom<String> for NoiseKind {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<NoiseKind> for String {
-    fn from(kind: NoiseKind) -> Self {
-        kind.to_string()
-    }
-}
+stands_as_text!(NoiseKind);
 
 impl NoiseKind {
     fn check(self) -> Result<()> {

@@ -122,19 +122,7 @@ impl fmt::Display for Weighting {
     }
 }
 
-impl From<Weighting> for String {
-    fn from(weighting: Weighting) -> Self {
-        weighting.to_string()
-    }
-}
-
-impl TryFrom<String> for Weighting {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
+stands_as_text!(Weighting);
 
 #[cfg(test)]
 mod tests {

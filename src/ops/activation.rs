@@ -1,6 +1,7 @@
 //! y = act(x), elementwise, and its derivative.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::case::{Case, Tolerance};
 use super::{Add, Io, Op, Specs, expect_count, expect_shape};
@@ -177,19 +178,15 @@ impl fmt::Display for Activation {
     }
 }
 
-impl From<Activation> for String {
-    fn from(activation: Activation) -> Self {
-        activation.to_string()
+impl FromStr for Activation {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::named(name)
     }
 }
 
-impl TryFrom<String> for Activation {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<Self> {
-        Self::named(&name)
-    }
-}
+stands_as_text!(Activation);
 
 impl Graph {
     /// act(x), elementwise; x itself for no activation.

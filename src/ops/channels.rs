@@ -38,7 +38,7 @@ impl Op for ChannelBias {
         let (n, planes) = (specs.inputs[0].len(), specs.inputs[1].len());
         let kernel = Kernel::new("channels.wgsl", SHADER, "add_bias")
             .flag("BIAS", true)
-            .flag("SAVE", specs.outputs.len() == 2 && specs.outputs[1].stored() > 0)
+            .flag("SAVE", specs.stores(1))
             .dim("N", n)
             .dim("P", n / planes);
         self.activation.choose(kernel).over(n)
@@ -47,7 +47,7 @@ impl Op for ChannelBias {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, bias, y) = (io.input(0), io.input(1), io.output(0));
         let places = x.len() / bias.len();
-        let saves = io.specs.outputs.get(1).is_some_and(|z| z.stored() > 0);
+        let saves = io.specs.stores(1);
         let add = |row: usize, y: &mut [S]| {
             y.iter_mut().zip(&x[row * places..]).for_each(|(y, x)| *y = *x + bias[row]);
         };

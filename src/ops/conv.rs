@@ -76,7 +76,7 @@ impl Op for Conv {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, w, bias) = (io.input(0), io.input(1), io.input(2));
-        let z = io.specs.outputs.get(1).is_some_and(|z| z.stored() > 0).then(|| io.output(1));
+        let z = io.specs.stores(1).then(|| io.output(1));
         gather(&window, counts, x, w, io.output(0), z, |_, y, z| finish(y, z, bias, self.activation));
     }
 
@@ -129,7 +129,7 @@ pub(super) fn give_input(
 /// The kernel whose results get a bias and an activation.
 pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
     let kernel = Kernel::new("conv.wgsl", SHADER, "gemm").flag("EPILOGUE", true).flag("BIAS", true);
-    activation.choose(kernel.flag("SAVE", specs.outputs.len() == 2 && specs.outputs[1].stored() > 0))
+    activation.choose(kernel.flag("SAVE", specs.stores(1)))
 }
 
 /// The kernel of a convolution: image in, places out.

@@ -73,7 +73,7 @@ impl Op for ConvTranspose {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, w, bias) = (io.input(0), io.input(1), io.input(2));
-        let z = io.specs.outputs.get(1).is_some_and(|z| z.stored() > 0).then(|| io.output(1));
+        let z = io.specs.stores(1).then(|| io.output(1));
         scatter(&window, counts, x, w, io.output(0), z, |_, y, z| finish(y, z, bias, self.activation));
     }
 

@@ -42,9 +42,7 @@ impl Op for Dense {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, i), (o, _)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        let kernel = Kernel::new("dense.wgsl", SHADER, "gemm")
-            .flag("FORWARD", true)
-            .flag("SAVE", specs.outputs.len() == 2 && specs.outputs[1].stored() > 0);
+        let kernel = Kernel::new("dense.wgsl", SHADER, "gemm").flag("FORWARD", true).flag("SAVE", specs.stores(1));
         let kernel = self.activation.choose(kernel);
         let rows = Operand::INNER.rows_of(i);
         gemm(kernel, Product { shape: [b, o, i], slices: 1, a: rows, b: rows }, target)
@@ -59,7 +57,7 @@ impl Op for Dense {
         let ((b, i), (o, _)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (x, w, bias, y) = (io.input(0), io.input(1), io.input(2), io.output(0));
         let (x, w, bias) = (Matrix::new(x, b, i), Matrix::new(w, o, i).t(), Start::Row(bias));
-        if io.specs.outputs.get(1).is_some_and(|z| z.stored() > 0) {
+        if io.specs.stores(1) {
             let z = io.output(1);
             matmul_with(z, x, w, bias, |_, _| {});
             return par::chunks(

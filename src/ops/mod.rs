@@ -135,6 +135,13 @@ pub struct Specs {
     pub updates: Vec<Spec>,
 }
 
+impl Specs {
+    /// Whether the node has an output `i` that takes memory.
+    pub fn stores(&self, i: usize) -> bool {
+        self.outputs.get(i).is_some_and(|output| output.stored() > 0)
+    }
+}
+
 /// A read-only tensor of a twin.
 #[derive(Clone, Copy, Debug)]
 pub enum View<'a, S> {

@@ -308,19 +308,7 @@ impl fmt::Display for LossMix {
     }
 }
 
-impl From<LossMix> for String {
-    fn from(losses: LossMix) -> Self {
-        losses.to_string()
-    }
-}
-
-impl TryFrom<String> for LossMix {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
+stands_as_text!(LossMix);
 
 #[cfg(test)]
 mod tests {
