@@ -37,7 +37,13 @@ impl Cache {
         Self::new(folder(std::env::var_os(VARIABLE), user_folder()), key)
     }
 
-    fn new(folder: Option<PathBuf>, key: &str) -> Self {
+    /// Whether anything is kept: what costs time to find out is not worth it otherwise.
+    pub fn remembers(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// In a folder of choice, or nowhere.
+    pub fn new(folder: Option<PathBuf>, key: &str) -> Self {
         Self { folder, key: format!("langevin {}\n{key}", env!("CARGO_PKG_VERSION")) }
     }
 

@@ -285,6 +285,36 @@ fn choose(request: &str, adapters: &[(String, AdapterKind)]) -> Result<(Option<u
 mod tests {
     use super::*;
 
+    #[test]
+    fn products_are_timed_once_where_the_rule_is_unsure() {
+        let gpu = match Device::gpu() {
+            Ok(Device { engine: Engine::Gpu(gpu), .. }) => gpu,
+            other if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => {
+                panic!("a GPU is required: {other:?}")
+            }
+            _ => return println!("ignored, no adapter"),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let mut gpu = gpu.with_target(crate::kernel::Target::default());
+        gpu.cache = crate::cache::Cache::new(Some(folder.path().into()), "an adapter");
+        gpu.trials = std::time::Duration::from_secs(60);
+        let cache = gpu.cache.clone();
+        let device = Device { engine: Engine::Gpu(Arc::new(gpu)), why: String::new(), memory: None };
+        let mut g = Graph::new();
+        let inputs = [("x", vec![512, 16]), ("w", vec![512, 16]), ("b", vec![512])];
+        let inputs = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
+        let y = g.apply(crate::ops::Dense { activation: crate::ops::Activation::None }, &inputs).unwrap()[0];
+        g.keep(y);
+        device.compile(&g).unwrap();
+        let answers = String::from_utf8(cache.load("products").unwrap()).unwrap();
+        assert!(answers.contains("M=512 N=512 K=16 x1 = Blocked") && answers.lines().count() == 1, "{answers}");
+        // What was answered is taken, whether or not it was the fastest.
+        cache.save("products", answers.replace("= Blocked32", "= Blocked64").as_bytes());
+        let before = cache.load("products");
+        device.compile(&g).unwrap();
+        assert_eq!(cache.load("products"), before);
+    }
+
     fn list(kinds: &[AdapterKind]) -> Vec<(String, AdapterKind)> {
         kinds.iter().map(|&k| (format!("Name {k}"), k)).collect()
     }

@@ -75,7 +75,7 @@ pub struct Kernel {
     flags: HashSet<&'static str>,
     parts: Vec<(&'static str, String)>,
     repeats: Vec<(&'static str, usize)>,
-    family: Option<Family>,
+    families: Vec<Family>,
 }
 
 impl Kernel {
@@ -83,7 +83,7 @@ impl Kernel {
     pub fn new(file: &'static str, text: impl Into<Cow<'static, str>>, entry: &'static str) -> Self {
         let (constants, groups) = (Vec::new(), [1; 3]);
         let (flags, parts, repeats) = (HashSet::new(), Vec::new(), Vec::new());
-        Self { file, text: text.into(), entry, constants, groups, flags, parts, repeats, family: None }
+        Self { file, text: text.into(), entry, constants, groups, flags, parts, repeats, families: Vec::new() }
     }
 
     fn constant(mut self, name: &'static str, value: f64, meaning: Meaning) -> Self {
@@ -126,14 +126,19 @@ impl Kernel {
         self
     }
 
-    /// Notes that it computes a product, and how.
-    pub(crate) fn product(self, family: Family) -> Self {
-        Self { family: Some(family), ..self }
+    /// Notes that it computes a product by the first of these families, and that the others may be faster.
+    pub(crate) fn product(self, families: Vec<Family>) -> Self {
+        Self { families, ..self }
     }
 
     /// How its product is computed, if it is one.
     pub fn family(&self) -> Option<Family> {
-        self.family
+        self.families.first().copied()
+    }
+
+    /// The families that no rule tells which is the fastest, with its own first; none where a rule is sure.
+    pub(crate) fn rivals(&self) -> &[Family] {
+        if self.families.len() > 1 { &self.families } else { &[] }
     }
 
     /// Workgroups in x and y.
@@ -164,6 +169,14 @@ impl Kernel {
     /// The name for messages and labels.
     pub fn label(&self) -> String {
         format!("langevin.{}.{}", self.file.trim_end_matches(".wgsl"), self.entry)
+    }
+
+    /// What it computes, in a line: shader, flags, sizes.
+    pub(crate) fn summary(&self) -> String {
+        let mut words: Vec<_> = self.flags.iter().map(|flag| flag.to_string()).collect();
+        words.sort();
+        words.extend(self.constants.iter().map(|c| format!("{}={}", c.name, c.value)));
+        format!("{} {} x{}", self.label(), words.join(" "), self.groups[2])
     }
 
     /// The complete WGSL.

@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::exec::driver_cache::DriverCache;
 use crate::exec::timestamps::Timestamps;
+use crate::exec::trials::Trials;
 use crate::graph::Init;
 use crate::kernel::{self, Binding, Kernel, Target};
 use crate::plan::{Call, Place, Plan};
@@ -25,6 +26,11 @@ const IN_FLIGHT: usize = 3;
 /// A submission that takes longer than this is reported as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The timings of kernels for a program may take this long together.
+const TRIALS: Duration = Duration::from_millis(300);
+/// One of them takes about this long.
+const TRIAL: Duration = Duration::from_millis(4);
+
 /// An opened adapter.
 #[derive(Debug)]
 pub(crate) struct Gpu {
@@ -33,6 +39,8 @@ pub(crate) struct Gpu {
     pub target: Target,
     /// What was found out about this adapter and driver before.
     pub cache: Cache,
+    /// What the timings of kernels for a program may take together; nothing where the cache would not remember them.
+    pub trials: Duration,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     /// The first error that no scope caught, or the reason of a loss.
@@ -92,9 +100,10 @@ impl Gpu {
             family: None,
         };
         let cache = Cache::of_user(&format!("{}\n{}\n{}", info.name, info.driver, info.driver_info));
+        let trials = if cache.remembers() { TRIALS } else { Duration::ZERO };
         let driver_cache = DriverCache::open(&device, &info, &cache).map(Arc::new);
         let pipelines = Mutex::default();
-        Ok(Self { info, limits, target, cache, device, queue, fault, pipelines, driver_cache })
+        Ok(Self { info, limits, target, cache, trials, device, queue, fault, pipelines, driver_cache })
     }
 
     /// The same device, with kernels for another target.
@@ -104,6 +113,7 @@ impl Gpu {
             limits: self.limits.clone(),
             target,
             cache: self.cache.clone(),
+            trials: self.trials,
             device: self.device.clone(),
             queue: self.queue.clone(),
             fault: self.fault.clone(),
@@ -212,6 +222,52 @@ impl Gpu {
         }
     }
 
+    /// The kernels of a plan's calls; where no rule tells the fastest, the one that a short timing finds, which happens before
+    /// the buffers hold anything.
+    fn kernels(&self, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
+        let mut kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &self.target)).collect();
+        if self.trials.is_zero() || kernels.iter().all(|k| k.rivals().is_empty()) {
+            return Ok(kernels);
+        }
+        let mut trials = Trials::load(&self.cache, self.trials);
+        for (call, kernel) in plan.calls.iter().zip(&mut kernels).filter(|(_, k)| !k.rivals().is_empty()) {
+            let forced = |family| Target { family: Some(family), ..self.target };
+            let make = |family| call.node.op.kernel(&call.specs, &forced(family));
+            let family = trials.fastest(&kernel.summary(), kernel.rivals(), |family| {
+                let started = Instant::now();
+                let time = self.time(&dispatch(self, buffers, call, &make(family))?)?;
+                Ok([started.elapsed(), time])
+            })?;
+            *kernel = make(family);
+        }
+        trials.save(&self.cache);
+        Ok(kernels)
+    }
+
+    /// The time of a dispatch, from as many in one submission as take some milliseconds.
+    fn time(&self, dispatch: &Dispatch) -> Result<Duration> {
+        let run = |count: u32| -> Result<Duration> {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            (0..count).for_each(|_| dispatch.encode(&mut pass, [0; 3]));
+            drop(pass);
+            let commands = encoder.finish();
+            let started = Instant::now();
+            self.wait(self.queue.submit([commands]))?;
+            Ok(started.elapsed())
+        };
+        // Some drivers compile at the first dispatch.
+        run(1)?;
+        let mut count = 1;
+        loop {
+            let time = run(count)?;
+            if time >= TRIAL || count >= 4096 {
+                return Ok(time / count);
+            }
+            count *= 4;
+        }
+    }
+
     pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(PATIENCE) };
         let polled = self.device.poll(wait);
@@ -273,7 +329,7 @@ impl GpuProgram {
     pub fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
         let buffers: Vec<_> =
             plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.len as u64 * 4)).collect::<Result<_>>()?;
-        let kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &gpu.target)).collect();
+        let kernels = gpu.kernels(&buffers, plan)?;
         let mut distinct: HashMap<Key, &Kernel> = HashMap::new();
         for kernel in &kernels {
             distinct.insert(Gpu::key(kernel)?, kernel);

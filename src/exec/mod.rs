@@ -4,6 +4,7 @@ pub(crate) mod cpu;
 mod driver_cache;
 pub(crate) mod gpu;
 mod timestamps;
+mod trials;
 
 use std::time::Duration;
 

@@ -93,36 +93,44 @@ impl Family {
         }
     }
 
-    /// The family for a product on an adapter.
-    fn choose(product: &Product, target: &Target) -> Self {
+    /// The family for a product on an adapter; with others after it where these may be faster.
+    fn choose(product: &Product, target: &Target) -> Vec<Self> {
         if let Some(forced) = target.family.filter(|f| f.runs_on(target)) {
-            return forced;
+            return vec![forced];
         }
         let [m, n, k] = product.shape;
         match (target.software, target.subgroup) {
-            (true, Some(_)) if m * n * k >= LARGE => Self::Broadcast32,
-            (true, Some(_)) => Self::Broadcast16,
-            (true, None) => Self::Registers,
-            // The largest tiles whose grid keeps the adapter busy and does not compute much beyond the edges.
-            (false, _) => {
-                let groups = |side: usize| m.div_ceil(side) * n.div_ceil(side);
-                let least = groups(32) * 32 * 32;
-                let fits = |side| groups(side) * product.slices >= BUSY && 4 * groups(side) * side * side <= 5 * least;
-                match (fits(128), fits(64)) {
-                    (true, _) => Self::Blocked128,
-                    (_, true) => Self::Blocked64,
-                    _ => Self::Blocked32,
-                }
-            }
+            // No timing here: it would take the seconds of compilation that the rule is to save.
+            (true, Some(_)) if m * n * k >= LARGE => vec![Self::Broadcast32],
+            (true, Some(_)) => vec![Self::Broadcast16],
+            (true, None) => vec![Self::Registers],
+            (false, _) => Self::tiles(product),
         }
+    }
+
+    /// The largest tiles whose grid keeps the adapter busy and does not compute much beyond the edges. How many workgroups
+    /// keep it busy differs, so near the least number smaller tiles may be faster.
+    fn tiles(product: &Product) -> Vec<Self> {
+        let [m, n, _] = product.shape;
+        let tiles = |side: usize| m.div_ceil(side) * n.div_ceil(side);
+        let area = |side: usize| tiles(side) * side * side;
+        let groups = |side: usize| tiles(side) * product.slices;
+        let fits = |side: usize| groups(side) >= BUSY && 4 * area(side) <= 5 * area(32);
+        let (large, small, side) = match (fits(128), fits(64)) {
+            (true, _) => (Self::Blocked128, Self::Blocked64, 128),
+            (_, true) => (Self::Blocked64, Self::Blocked32, 64),
+            _ => return vec![Self::Blocked32],
+        };
+        if groups(side) >= 4 * BUSY { vec![large] } else { vec![large, small] }
     }
 }
 
 /// The product by the entry point `gemm`.
 pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel {
     let [m, n, k] = product.shape;
-    let family = Family::choose(&product, target);
-    let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(family);
+    let families = Family::choose(&product, target);
+    let family = families[0];
+    let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(families);
     let kernel = match (family, target.subgroup) {
         (Family::Blocked32, _) => blocked(kernel, &product, Tile { side: 32, step: 16, blocks: 1 }),
         (Family::Blocked64, _) => blocked(kernel, &product, Tile { side: 64, step: 16, blocks: 1 }),
@@ -195,9 +203,12 @@ fn sizes(list: &[(&str, usize)]) -> String {
 mod tests {
     use super::*;
 
-    fn family([m, n, k]: [usize; 3], slices: usize, target: Target) -> Family {
-        let product = Product { shape: [m, n, k], slices, a: Operand::INNER, b: Operand::INNER };
-        Family::choose(&product, &target)
+    fn families(shape: [usize; 3], slices: usize, target: Target) -> Vec<Family> {
+        Family::choose(&Product { shape, slices, a: Operand::INNER, b: Operand::INNER }, &target)
+    }
+
+    fn family(shape: [usize; 3], slices: usize, target: Target) -> Family {
+        families(shape, slices, target)[0]
     }
 
     #[test]
@@ -210,6 +221,17 @@ mod tests {
         assert_eq!(family([100, 100_000, 64], 1, hardware), Family::Blocked128);
         assert_eq!(family([32, 100_000, 64], 1, hardware), Family::Blocked32);
         assert_eq!(family([64, 64, 4096], 64, hardware), Family::Blocked64);
+    }
+
+    #[test]
+    fn the_rule_is_unsure_of_middling_grids_on_hardware_only() {
+        let hardware = Target { subgroup: Some(32), ..Target::default() };
+        let unsure = |shape, target| families(shape, 1, target).len() > 1;
+        assert_eq!(families([1024, 1024, 64], 1, hardware), [Family::Blocked128, Family::Blocked64]);
+        assert_eq!(families([512, 512, 64], 1, hardware), [Family::Blocked64, Family::Blocked32]);
+        assert!(!unsure([2048, 2048, 64], hardware) && !unsure([256, 256, 64], hardware));
+        assert!(!unsure([1024, 1024, 64], Target { software: true, ..hardware }));
+        assert!(!unsure([1024, 1024, 64], Target { family: Some(Family::Blocked64), ..hardware }));
     }
 
     #[test]
