@@ -59,8 +59,9 @@ impl<'a, S> Matrix<'a, S> {
         self.row_stride == 1 && self.col_stride > 1
     }
 
-    /// out = the same matrix with contiguous rows, from one with contiguous columns.
-    fn copy_to(self, out: &mut [S])
+    /// out = the same matrix with contiguous rows, from one with contiguous columns; `finish(offset, part)` on parts of
+    /// whole rows that cover it.
+    fn copy_to(self, out: &mut [S], finish: impl Fn(usize, &mut [S]) + Sync)
     where
         S: Scalar,
     {
@@ -81,6 +82,7 @@ impl<'a, S> Matrix<'a, S> {
                         }
                     }
                 }
+                finish(row * cols, out);
             },
         );
     }
@@ -134,6 +136,7 @@ pub enum Start<'a, S> {
 ///
 /// `gemm` reads 64 contiguous columns of b side by side. When those lie a power of two apart, they fall into the same
 /// few sets of the cache, and every line is fetched many times; a copy with contiguous rows costs less even when not.
+/// With few rows, out^T = b^T a^T is cheaper still: a and out are smaller than b.
 pub fn matmul_with<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
@@ -145,6 +148,9 @@ pub fn matmul_with<S: Scalar>(
     assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
     let (m, n, k) = (a.rows, b.cols, a.cols);
     let pieces = par::threads().min(m * n * k / PIECE).max(1);
+    if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
+        return by_transpose(out, a, b, start, unit(n, TILE[0], pieces), finish);
+    }
     let wide = n > 2 * m && n >= 2 * pieces * TILE[1];
     let parts = parts_of_k(m, n, k);
     if wide || parts.is_some() {
@@ -181,7 +187,7 @@ fn with_rows<S: Scalar>(b: Matrix<S>, m: usize, f: impl FnOnce(Matrix<S>)) {
         return f(b);
     }
     S::with_scratch(b.rows * b.cols, |copy| {
-        b.copy_to(copy);
+        b.copy_to(copy, |_, _| {});
         f(Matrix::new(copy, b.rows, b.cols));
     });
 }
@@ -209,6 +215,33 @@ fn by_rows<S: Scalar>(
             finish(i * rows * n, out);
         },
     );
+}
+
+/// out^T = b^T a^T, and back.
+fn by_transpose<S: Scalar>(
+    out: &mut [S],
+    a: Matrix<S>,
+    b: Matrix<S>,
+    start: Start<S>,
+    rows: usize,
+    finish: impl Fn(usize, &mut [S]) + Sync,
+) {
+    let (m, n) = (a.rows, b.cols);
+    S::with_scratch(m * n, |result| {
+        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Start::Zero, rows, |_, _| {}));
+        Matrix::new(result, n, m).t().copy_to(
+            out,
+            #[inline(always)]
+            |offset, out| {
+                if let Start::Row(row) = start {
+                    for out in out.chunks_mut(n) {
+                        out.iter_mut().zip(row).for_each(|(o, r)| *o += *r);
+                    }
+                }
+                finish(offset, out);
+            },
+        );
+    });
 }
 
 /// Elements of the output that stay in a core's cache beside what makes them.

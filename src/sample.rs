@@ -6,7 +6,7 @@ use crate::diffusion::{Sampler, SamplerOptions, SamplerTable, Spacing};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
-use crate::ops::{FillRow, SamplerStep};
+use crate::ops::{FillRow, SamplerStep, StepInput};
 use crate::random::{Clock, fill_normals};
 use crate::run::Run;
 use crate::train::{Checkpoint, Facts, Task};
@@ -50,8 +50,17 @@ pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTab
     let x = g.state("x", shape)?;
     let rows: Vec<f32> = table.rows_f32().into_iter().flatten().collect();
     let rows = g.constant([table.rows.len(), 8], rows)?;
-    let t = g.apply(FillRow { batch: shape[0] }, &[rows])?[0];
-    let m = network.forward(g, x, t)?;
+    let m = match network.joined_encoding() {
+        Some(encode) => {
+            let rates = encode.rates_in(g)?;
+            let joined = g.apply(StepInput { encode }, &[x, rows, rates])?[0];
+            network.forward_joined(g, joined)?
+        }
+        None => {
+            let t = g.apply(FillRow { batch: shape[0] }, &[rows])?[0];
+            network.forward(g, x, t)?
+        }
+    };
     let stream = g.stream();
     g.apply_to(SamplerStep { stream, given: false }, &[m, rows], &[x])?;
     Ok(x)

@@ -37,6 +37,7 @@ mod reduce;
 mod sampler_step;
 mod softmax;
 mod ssim;
+mod step_input;
 mod upsample;
 mod window;
 
@@ -72,6 +73,7 @@ pub use reduce::{Reduce, Reduction, SquaredNorm};
 pub use sampler_step::SamplerStep;
 pub use softmax::Softmax;
 pub use ssim::Ssim;
+pub use step_input::StepInput;
 pub use upsample::{Upsample, Widen};
 
 use std::fmt::Debug;
@@ -319,6 +321,7 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         sampler_step,
         softmax,
         ssim,
+        step_input,
         upsample
     ]
 }
