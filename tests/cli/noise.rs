@@ -110,6 +110,29 @@ fn a_denoiser_is_trained_and_used() {
     }
 }
 
+/// Held-out data and a batch in parts, stopped and resumed: the same bytes as without a stop.
+#[test]
+fn a_denoiser_in_parts_is_followed_on_held_out_data() {
+    let place = Place::new();
+    let options = "--task denoise --noise salt_pepper:0.1 --config small.toml --micro-batch 6 --validation 0.25";
+    let train = format!("train ok.npy {options} --validation-every 10 --keep-best");
+    let said = place.ok(&format!("{train} --steps 20 --out run"));
+    for words in ["10 samples held out, 30 trained on", "summed over parts of 6", "noise: salt_pepper:0.1"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    place.ok("train --out run --resume --steps 40");
+    place.ok(&format!("{train} --steps 40 --out whole"));
+    for file in ["checkpoint.safetensors", "best.safetensors"] {
+        assert!(place.read(&format!("run/{file}")) == place.read(&format!("whole/{file}")), "{file}");
+    }
+    let losses = |run: &str| -> Vec<String> {
+        let metrics = String::from_utf8(place.read(&format!("{run}/metrics.csv"))).unwrap();
+        assert!(metrics.starts_with("step,loss,lr,samples_per_second,validation\n"), "{metrics}");
+        metrics.lines().map(|row| row.rsplit(',').next().unwrap().to_string()).collect()
+    };
+    assert_eq!(losses("run"), losses("whole"));
+}
+
 #[test]
 fn a_diffusion_run_denoises() {
     let place = Place::new();
