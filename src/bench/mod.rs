@@ -14,6 +14,7 @@ pub use report::{Baseline, Figures, Outcome, Row, table};
 use crate::cost::OpTime;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::par;
 use measure::{Ceilings, Effort, rate};
 use workloads::{ALL, Job, Kind, Workload};
 
@@ -93,6 +94,11 @@ impl Bench {
             gflops: Some(cost.flops as f64 / step / 1e9),
             gbytes: Some(cost.bytes as f64 / step / 1e9),
             share: Some(ceilings.share(&job, step)),
+            hand_over_us: if self.device.backend() == "cpu" {
+                par::hand_over().map(|t| t.as_secs_f64() * 1e6)
+            } else {
+                None
+            },
         }))
     }
 

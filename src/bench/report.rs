@@ -67,6 +67,8 @@ pub struct Figures {
     pub gbytes: Option<f64>,
     /// Time at the device's own copy and product rates over the time it took.
     pub share: Option<f64>,
+    /// Microseconds to hand work to all threads and back, on the CPU executor: it depends on where the system puts the threads.
+    pub hand_over_us: Option<f64>,
 }
 
 impl Figures {
@@ -89,7 +91,7 @@ impl Row {
                 "value": f.value, "loss_first": f.loss_first, "loss_last": f.loss_last, "chunks": f.chunks,
                 "memory_bytes": f.memory_bytes, "dispatches": f.dispatches, "flops": f.cost.map(|c| c.flops),
                 "bytes": f.cost.map(|c| c.bytes), "gflops_per_second": f.gflops, "gbytes_per_second": f.gbytes,
-                "share_of_ceilings": f.share, "ratio": baseline.and_then(|b| b.ratio(self)),
+                "share_of_ceilings": f.share, "hand_over_us": f.hand_over_us, "ratio": baseline.and_then(|b| b.ratio(self)),
             }),
             Outcome::Unsupported(why) => json!({"unsupported": why}),
             Outcome::Failed(why) => json!({"error": why}),
@@ -109,8 +111,19 @@ impl Row {
 /// The heading of [`Row`]'s lines in a table.
 pub fn table() -> String {
     format!(
-        "{:<10} {:>12} {:<10} {:>15} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}",
-        "workload", "value", "unit", "loss", "dispatch", "MFLOP", "MB", "MiB held", "GFLOP/s", "GB/s", "ceiling"
+        "{:<10} {:>12} {:<10} {:>15} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7} {:>9}",
+        "workload",
+        "value",
+        "unit",
+        "loss",
+        "dispatch",
+        "MFLOP",
+        "MB",
+        "MiB held",
+        "GFLOP/s",
+        "GB/s",
+        "ceiling",
+        "hand over"
     )
 }
 
@@ -133,7 +146,7 @@ impl Row {
         let mega = |v: fn(&Cost) -> u64| show(f.cost.as_ref().map(|c| v(c) as f64 / 1e6));
         let ratio = baseline.and_then(|b| b.ratio(self)).map_or(String::new(), |r| format!("  {r:.2}x"));
         format!(
-            "{name:<10} {:>12} {:<10} {loss:>15} {dispatches:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}{ratio}",
+            "{name:<10} {:>12} {:<10} {loss:>15} {dispatches:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7} {:>9}{ratio}",
             short(f.value),
             self.unit,
             mega(|c| c.flops),
@@ -142,6 +155,7 @@ impl Row {
             show(f.gflops),
             show(f.gbytes),
             f.share.map_or(String::new(), |s| format!("{:.0}%", 100.0 * s)),
+            f.hand_over_us.map_or(String::new(), |us| format!("{us:.2} us")),
         )
     }
 }

@@ -133,11 +133,14 @@ impl Encode {
         let (n, half) = (sines.len(), self.width / 2);
         match self.layout {
             Layout::Interleaved => {
-                let pairs = enc[2 * first..].chunks_mut(2);
-                for ((pair, s), c) in pairs.zip(sines).zip(cosines) {
-                    // An odd width ends on a sine.
-                    pair[0] = *s;
-                    pair[1..].fill(*c);
+                let mut pairs = enc[2 * first..].chunks_exact_mut(2);
+                for (i, pair) in pairs.by_ref().take(n).enumerate() {
+                    pair[0] = sines[i];
+                    pair[1] = cosines[i];
+                }
+                // An odd width ends on a sine.
+                if let [last] = pairs.into_remainder() {
+                    *last = sines[n - 1];
                 }
             }
             Layout::Halves { flip, .. } => {

@@ -5,7 +5,7 @@
 
 mod pool;
 
-pub use pool::{tasks, threads};
+pub use pool::{hand_over, tasks, threads};
 
 use std::marker::PhantomData;
 
