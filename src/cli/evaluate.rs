@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use langevin::Error;
 use langevin::data::{Dataset, Labels};
-use langevin::evaluate::{PROJECTIONS, classify, compare_pairs, evaluate};
+use langevin::evaluate::{PROJECTIONS, Sines, classify, compare_pairs, evaluate};
 use serde_json::json;
 
 use super::{Common, real, whole};
@@ -49,10 +49,12 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     };
     let report = evaluate(&samples, &data, seed, projections)?;
     let pairs = if samples.len() == data.len() { Some(compare_pairs(&samples, &data, args.range)?) } else { None };
+    let sines = (args.data == "sine").then(|| Sines::of(&samples, &data));
     if args.common.json {
         let mut all = serde_json::to_value(&report)?;
         all["pairs"] = json!(pairs);
         all["classes"] = json!(classes);
+        all["sines"] = json!(sines);
         say!("{all}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -60,6 +62,9 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     match pairs {
         Some(pairs) => say!("{pairs}"),
         None => say!("PSNR and SSIM left out: {} samples and {} data are no pairs", samples.len(), data.len()),
+    }
+    if let Some(sines) = sines {
+        say!("{sines}");
     }
     if let Some(classes) = classes {
         say!("{classes}");
