@@ -33,7 +33,7 @@ fn put(at: u32, channel: u32, sum: f32) {
 }
 //#endif
 //#if WINDOWS
-override C: u32;
+override CHANNELS: u32;  // C, whose letter alone is a role of cooperative matrices
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, C, H, W]
 fn tap_of(i: u32) -> vec3<u32> {
   let ky = i % (KH * KW) / KW;
@@ -43,7 +43,7 @@ fn tap_of(i: u32) -> vec3<u32> {
 fn window_of(sample: u32, place: u32) -> vec3<u32> {
   let y = place / OW * SH - PH;
   let x = place % OW * SW - PW;
-  return vec3(sample * C * H * W + y * W + x, y, x);
+  return vec3(sample * CHANNELS * H * W + y * W + x, y, x);
 }
 fn element(at: vec3<u32>) -> f32 {
   let inside = at.y < H && at.z < W;
@@ -108,20 +108,20 @@ fn store(row: u32, col: u32, sum: f32) {
 //#endif
 //#if WEIGHT
 // parts[s] = [dW | db] of PER samples: M = O, N = C KH KW (+ 1 for db, against a column of ones), K = PER OH OW.
-override B: u32; override PER: u32;
+override BATCH: u32; override PER: u32;  // BATCH: B, see CHANNELS
 @group(0) @binding(1) var<storage, read> dz: array<f32>;  // [B, O, OH, OW]
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;  // [S, O C KH KW + O]
 fn load_a(row: u32, k: u32) -> f32 {
   let sample = slice * PER + k / (OH * OW);
-  let inside = sample < B;
-  return select(0.0, dz[(min(sample, B - 1u) * M + row) * (OH * OW) + k % (OH * OW)], inside);
+  let inside = sample < BATCH;
+  return select(0.0, dz[(min(sample, BATCH - 1u) * M + row) * (OH * OW) + k % (OH * OW)], inside);
 }
-fn inner(k: u32) -> vec3<u32> { return window_of(min(slice * PER + k / (OH * OW), B - 1u), k % (OH * OW)); }
+fn inner(k: u32) -> vec3<u32> { return window_of(min(slice * PER + k / (OH * OW), BATCH - 1u), k % (OH * OW)); }
 // The column of ones lies outside of every image, and is told by an offset that no tap has.
-fn outer(col: u32) -> vec3<u32> { return select(tap_of(col), vec3(~0u), col >= C * KH * KW); }
+fn outer(col: u32) -> vec3<u32> { return select(tap_of(col), vec3(~0u), col >= CHANNELS * KH * KW); }
 fn load_b(window: vec3<u32>, tap: vec3<u32>) -> f32 { return select(element(window + tap), 1.0, tap.x == ~0u); }
 fn store(row: u32, col: u32, sum: f32) {
-  let taps = C * KH * KW;
+  let taps = CHANNELS * KH * KW;
   parts[slice * M * N + select(row * taps + col, M * taps + row, col >= taps)] = sum;
 }
 //#endif

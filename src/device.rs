@@ -8,7 +8,11 @@ use crate::exec::Program;
 use crate::exec::cpu::CpuProgram;
 use crate::exec::gpu::{Gpu, GpuProgram};
 use crate::graph::Graph;
+use crate::kernel::Target;
+use crate::ops::case::{self, Case, Tolerance};
+use crate::ops::{Activation, Dense};
 use crate::plan::Plan;
+use crate::precision::Precision;
 use crate::run::Run;
 
 /// Something that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
@@ -117,7 +121,7 @@ impl Device {
         let list: Vec<(String, AdapterKind)> = found.iter().map(|a| (a.get_info().name, kind(&a.get_info()))).collect();
         match choose(request, &list)? {
             (Some(index), why) => {
-                let gpu = Gpu::open(found.swap_remove(index)).await?;
+                let gpu = Gpu::open(found.swap_remove(index), Precision::F32).await?;
                 Ok(Self { engine: Engine::Gpu(Arc::new(gpu)), why, memory: None })
             }
             (None, why) => Ok(Self { engine: Engine::Cpu, why, memory: None }),
@@ -148,6 +152,39 @@ impl Device {
     /// The same device, on which no program may take more than `bytes`: where others use it too.
     pub fn with_memory(self, bytes: usize) -> Self {
         Self { memory: Some(bytes), ..self }
+    }
+
+    /// The same device with products in this precision. f16 multiplies a small product first and compares it.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the device cannot, or computes something else.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        if precision == self.precision() {
+            return Ok(self);
+        }
+        let Engine::Gpu(gpu) = &self.engine else {
+            let name = self.name();
+            let text = format!("f16 is for the cooperative matrices of a GPU, and this is the {name}");
+            return Err(Error::setting(text + "; leave --precision f16 out, or choose a GPU by --device"));
+        };
+        self.engine = Engine::Gpu(Arc::new(gpu.reopen(precision)?));
+        if precision == Precision::F16 {
+            let op = Dense { activation: Activation::None };
+            let case = Case::new(op).input([70, 37]).input([65, 37]).input([65]).tolerance(Tolerance::terms(3.0, 37));
+            case::check(&case, &self).map_err(|e| {
+                let name = self.name();
+                Error::setting(format!("{name} multiplies wrongly in f16 ({e}); leave --precision f16 out"))
+            })?;
+        }
+        Ok(self)
+    }
+
+    /// In which numbers products are computed.
+    pub fn precision(&self) -> Precision {
+        match &self.engine {
+            Engine::Gpu(gpu) if gpu.target.half.is_some() => Precision::F16,
+            _ => Precision::F32,
+        }
     }
 
     /// Whether this is a wgpu adapter.
@@ -183,14 +220,14 @@ impl Device {
 
     /// The same GPU with the kernels that another kind of adapter would get: for parity tests.
     #[doc(hidden)]
-    pub fn with_target(mut self, target: crate::kernel::Target) -> Self {
+    pub fn with_target(mut self, target: Target) -> Self {
         if let Engine::Gpu(gpu) = &self.engine {
             self.engine = Engine::Gpu(Arc::new(gpu.with_target(target)));
         }
         self
     }
 
-    pub(crate) fn target(&self) -> crate::kernel::Target {
+    pub(crate) fn target(&self) -> Target {
         match &self.engine {
             Engine::Gpu(gpu) => gpu.target,
             _ => Default::default(),
@@ -207,7 +244,14 @@ impl fmt::Display for Device {
             }
             _ => f.write_str(&self.name())?,
         }
-        write!(f, ": {}", self.why)
+        write!(f, ": {}", self.why)?;
+        match &self.engine {
+            Engine::Gpu(gpu) if gpu.target.half.is_some() => {
+                let size = gpu.target.half.unwrap_or_default();
+                write!(f, "; products in f16 by cooperative matrices of {size} x {size}")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -295,7 +339,7 @@ mod tests {
             _ => return println!("ignored, no adapter"),
         };
         let folder = tempfile::tempdir().unwrap();
-        let mut gpu = gpu.with_target(crate::kernel::Target::default());
+        let mut gpu = gpu.with_target(Target::default());
         gpu.cache = crate::cache::Cache::new(Some(folder.path().into()), "an adapter");
         gpu.trials = std::time::Duration::from_secs(60);
         let cache = gpu.cache.clone();
@@ -303,7 +347,7 @@ mod tests {
         let mut g = Graph::new();
         let inputs = [("x", vec![512, 16]), ("w", vec![512, 16]), ("b", vec![512])];
         let inputs = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
-        let y = g.apply(crate::ops::Dense { activation: crate::ops::Activation::None }, &inputs).unwrap()[0];
+        let y = g.apply(Dense { activation: Activation::None }, &inputs).unwrap()[0];
         g.keep(y);
         device.compile(&g).unwrap();
         let answers = String::from_utf8(cache.load("products").unwrap()).unwrap();

@@ -35,6 +35,8 @@ pub struct Target {
     pub subgroup: Option<u32>,
     /// A software rasterizer, which likes registers and dislikes shared memory.
     pub software: bool,
+    /// Rows and columns of the cooperative matrices that multiply in f16, where that was asked for.
+    pub half: Option<u32>,
     /// How products are to be computed, where the adapter can: for tests.
     pub family: Option<Family>,
 }
@@ -76,6 +78,7 @@ pub struct Kernel {
     parts: Vec<(&'static str, String)>,
     repeats: Vec<(&'static str, usize)>,
     families: Vec<Family>,
+    enables: Vec<&'static str>,
 }
 
 impl Kernel {
@@ -83,7 +86,18 @@ impl Kernel {
     pub fn new(file: &'static str, text: impl Into<Cow<'static, str>>, entry: &'static str) -> Self {
         let (constants, groups) = (Vec::new(), [1; 3]);
         let (flags, parts, repeats) = (HashSet::new(), Vec::new(), Vec::new());
-        Self { file, text: text.into(), entry, constants, groups, flags, parts, repeats, families: Vec::new() }
+        Self {
+            file,
+            text: text.into(),
+            entry,
+            constants,
+            groups,
+            flags,
+            parts,
+            repeats,
+            families: Vec::new(),
+            enables: Vec::new(),
+        }
     }
 
     fn constant(mut self, name: &'static str, value: f64, meaning: Meaning) -> Self {
@@ -123,6 +137,12 @@ impl Kernel {
     /// Writes the lines of `//#repeat name` `count` times.
     pub fn repeat(mut self, name: &'static str, count: usize) -> Self {
         self.repeats.push((name, count));
+        self
+    }
+
+    /// Uses a language extension.
+    pub fn enable(mut self, extension: &'static str) -> Self {
+        self.enables.push(extension);
         self
     }
 
@@ -184,7 +204,7 @@ impl Kernel {
     /// # Errors
     /// [`Error::Shader`] on an unknown part or unbalanced conditions.
     pub fn source(&self) -> Result<String> {
-        let mut out = String::new();
+        let mut out: String = self.enables.iter().map(|extension| format!("enable {extension};\n")).collect();
         let mut used = HashSet::new();
         self.expand(&self.text, &mut used, &mut out)?;
         Ok(out)

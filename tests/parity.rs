@@ -3,8 +3,8 @@
 //! Without an adapter the GPU tests say so and are not run; `LANGEVIN_GPU=require` makes that a failure.
 
 use langevin::ops::case::{Case, Report, check, forced, targets};
-use langevin::ops::catalog;
-use langevin::{Device, Target};
+use langevin::ops::{Family, catalog};
+use langevin::{Device, Precision, Target};
 
 fn gpu() -> Option<Device> {
     match Device::gpu() {
@@ -58,6 +58,20 @@ fn every_family_of_products_matches_the_reference() {
     for target in forced(&device) {
         check_all(&device.clone().with_target(target), &format!("{:?}", target.family), is_product);
     }
+}
+
+/// On adapters with cooperative matrices; `LANGEVIN_COOPERATIVE=require` makes their absence a failure.
+#[test]
+fn products_in_f16_match_the_reference() {
+    let Some(device) = gpu() else { return };
+    let device = match device.with_precision(Precision::F16) {
+        Ok(device) => device,
+        Err(e) if std::env::var("LANGEVIN_COOPERATIVE").as_deref() == Ok("require") => panic!("{e}"),
+        Err(e) => return eprintln!("ignored: {e}"),
+    };
+    let cooperative = |target: &Target| target.family == Some(Family::Cooperative);
+    let target = forced(&device).into_iter().find(cooperative).expect("it was asked for");
+    check_all(&device.clone().with_target(target), "f16", is_product);
 }
 
 /// An element is a sum over k in ascending order by `fma` in each of them.

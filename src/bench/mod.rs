@@ -61,6 +61,7 @@ impl Bench {
             device: self.device.name(),
             driver: self.device.driver(),
             backend: self.device.backend(),
+            precision: self.device.precision(),
             batch: workload.kind.batch(),
             metric,
             unit: workload.kind.metric().1,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::measure::median;
 use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::precision::Precision;
 
 /// What came of a workload on a device.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Row {
     pub driver: Option<String>,
     /// `vulkan`, `metal`, `dx12`, `cpu` or `reference`.
     pub backend: String,
+    /// In which numbers products are computed.
+    pub precision: Precision,
     /// Samples at a time.
     pub batch: Option<usize>,
     /// What is counted.
@@ -84,7 +87,7 @@ impl Row {
         let mut row = json!({
             "workload": self.workload, "device": self.device, "driver": self.driver, "backend": self.backend,
             "batch": self.batch, "metric": self.metric, "value": null, "unit": self.unit, "loss_first": null,
-            "loss_last": null, "commit": self.commit, "precision": "f32",
+            "loss_last": null, "commit": self.commit, "precision": self.precision,
         });
         let more = match &self.outcome {
             Outcome::Measured(f) => json!({
@@ -230,6 +233,7 @@ mod tests {
             device: "d".into(),
             driver: None,
             backend: "cpu".into(),
+            precision: Precision::F32,
             batch: Some(32),
             metric,
             unit,

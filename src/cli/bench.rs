@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use langevin::OpTime;
 use langevin::bench::{self, Baseline, Bench, FirstStep};
+use langevin::{OpTime, Precision};
 use serde_json::json;
 
 use super::Common;
@@ -21,6 +21,9 @@ pub struct BenchArgs {
     /// The time of each dispatch instead of the throughput
     #[arg(long)]
     profile: bool,
+    /// f32, or f16: products by a GPU's cooperative matrices ("tensor cores")
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Measure for a fraction of a second only
     #[arg(long)]
     quick: bool,
@@ -33,7 +36,7 @@ pub struct BenchArgs {
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     if args.first_step {
-        let device = args.common.open()?;
+        let device = args.common.open_for(args.precision)?;
         say!("{}", json!({"loss": bench::first_step(&device)?}));
         return Ok(ExitCode::SUCCESS);
     }
@@ -47,7 +50,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         let text = format!("unknown workload {unknown:?}; choose from {}", known.join(", "));
         return Err(langevin::Error::Setting(text).into());
     }
-    let device = args.common.open()?;
+    let device = args.common.open_for(args.precision)?;
     let mut bench = Bench::new(device, args.quick, Some(restart(args)?));
     if args.profile {
         return profile(&bench, &names, args.common.json);
@@ -61,6 +64,7 @@ fn restart(args: &BenchArgs) -> anyhow::Result<FirstStep> {
     if let Some(device) = &args.common.device {
         arguments.extend(["--device".into(), device.clone()]);
     }
+    arguments.extend(["--precision".into(), args.precision.to_string()]);
     Ok(FirstStep { program: std::env::current_exe()?, arguments })
 }
 

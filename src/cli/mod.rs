@@ -24,7 +24,7 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use clap::{Args, Parser, Subcommand};
-use langevin::{Device, Error};
+use langevin::{Device, Error, Precision};
 
 /// Trains and samples diffusion models on any GPU, or on the CPU.
 #[derive(Parser)]
@@ -80,10 +80,16 @@ enum Command {
 impl Common {
     /// Opens the device and says which and why.
     fn open(&self) -> langevin::Result<Device> {
+        self.open_for(Precision::F32)
+    }
+
+    /// Opens the device for products in a precision.
+    fn open_for(&self, precision: Precision) -> langevin::Result<Device> {
         let device = match &self.device {
             Some(name) => Device::named(name),
             None => Device::auto(),
         }?;
+        let device = device.with_precision(precision)?;
         if !self.json {
             say!("device: {device}");
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use langevin::Precision;
 use langevin::data;
 use langevin::diffusion::{Sampler, Spacing};
 use langevin::sample::{Sampling, sample};
@@ -34,6 +35,9 @@ pub struct SampleArgs {
     /// Let estimates of the clean data leave the range of the training data
     #[arg(long)]
     no_clip: bool,
+    /// f32, or f16: products by a GPU's cooperative matrices ("tensor cores")
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Draw with the state of the best validation loss, which train --keep-best keeps
     #[arg(long)]
     best: bool,
@@ -57,7 +61,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     }
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
-    let device = args.common.open()?;
+    let device = args.common.open_for(args.precision)?;
     let sampling = Sampling {
         count: args.count,
         sampler,

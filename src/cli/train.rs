@@ -19,7 +19,7 @@ use langevin::noise::{NoiseKind, add_noise, spread};
 use langevin::ops::Decay;
 use langevin::sample::{Sampling, sample};
 use langevin::train::{Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
-use langevin::{Device, Error, plot};
+use langevin::{Device, Error, Precision, plot};
 use serde_json::json;
 
 use super::{Common, grouped, quoted, real, whole};
@@ -80,6 +80,9 @@ pub struct TrainArgs {
     /// Steps in which the learning rate grows from 0 (cosine), or stays before it falls (inverse_sqrt)
     #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
     warmup: Option<u32>,
+    /// f32 (default), or f16: products by a GPU's cooperative matrices ("tensor cores"), with sums and weights in f32
+    #[arg(long)]
+    precision: Option<Precision>,
     /// The part of the data that is held out, such as 0.1; its loss is a column of metrics.csv and a curve of loss.svg
     #[arg(long, value_name = "PART", value_parser = real, allow_negative_numbers = true)]
     validation: Option<f64>,
@@ -153,7 +156,7 @@ fn start(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let folder = RunFolder::vacant(&args.out)?;
     let data = Dataset::load(&config.data, config.seed)?;
     config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
-    let device = args.common.open()?;
+    let device = args.common.open_for(config.precision)?;
     let trainer = Trainer::new(&device, &config, &data)?;
     folder.write_config(trainer.config())?;
     Ok((trainer, folder, device))
@@ -188,6 +191,7 @@ fn overrule(config: &mut Config, args: &TrainArgs) -> langevin::Result<()> {
     set(&mut config.prediction, &args.prediction);
     set(&mut config.loss, &args.loss);
     set(&mut config.weighting, &args.weighting);
+    set(&mut config.precision, &args.precision);
     set(&mut config.model.step_encoding, &args.step_encoding);
     set(&mut config.optimizer, &args.optimizer);
     set(&mut config.seed, &args.common.seed);
@@ -244,7 +248,7 @@ fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     }
     let moved = "the data of the run cannot be read again (if they moved: langevin train DATA --out RUN --resume)";
     let data = Dataset::load(&wanted.data, wanted.seed).context(moved)?;
-    let device = args.common.open()?;
+    let device = args.common.open_for(wanted.precision)?;
     let mut trainer = Trainer::new(&device, &wanted, &data)?;
     trainer.restore(&checkpoint)?;
     folder.write_config(trainer.config())?;

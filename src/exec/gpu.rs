@@ -15,6 +15,7 @@ use crate::exec::trials::Trials;
 use crate::graph::Init;
 use crate::kernel::{self, Binding, Kernel, Target};
 use crate::plan::{Call, Place, Plan};
+use crate::precision::Precision;
 use crate::random::Clock;
 
 /// Step, seed (two words) and the first row of a micro-batch.
@@ -41,6 +42,7 @@ pub(crate) struct Gpu {
     pub cache: Cache,
     /// What the timings of kernels for a program may take together; nothing where the cache would not remember them.
     pub trials: Duration,
+    adapter: wgpu::Adapter,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     /// The first error that no scope caught, or the reason of a loss.
@@ -61,7 +63,10 @@ struct Pipeline {
 
 impl Gpu {
     /// Opens an adapter with the limits it offers and the features the engine uses.
-    pub async fn open(adapter: wgpu::Adapter) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where it cannot multiply in the precision that is wanted.
+    pub async fn open(adapter: wgpu::Adapter, precision: Precision) -> Result<Self> {
         let (info, mut limits, offered) = (adapter.get_info(), adapter.limits(), adapter.features());
         if !offered.contains(wgpu::Features::IMMEDIATES) || limits.max_immediate_size < IMMEDIATE_BYTES {
             let name = &info.name;
@@ -69,13 +74,24 @@ impl Gpu {
         }
         limits.max_immediate_size = limits.max_immediate_size.min(128);
         use wgpu::Features as F;
-        let wanted = F::IMMEDIATES | F::SUBGROUP | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE;
+        let mut wanted = F::IMMEDIATES | F::SUBGROUP | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE;
+        let fixed = info.subgroup_min_size == info.subgroup_max_size && offered.contains(F::SUBGROUP);
+        let (mut half, mut experimental_features) = (None, wgpu::ExperimentalFeatures::disabled());
+        if precision == Precision::F16 {
+            half = Some(cooperative_size(&adapter, fixed)?);
+            wanted |= COOPERATIVE;
+            // SAFETY: wgpu does not check the shapes of cooperative matrices; those of the kernels are the adapter's own.
+            #[allow(unsafe_code)]
+            unsafe {
+                experimental_features = wgpu::ExperimentalFeatures::enabled();
+            }
+        }
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("langevin"),
                 required_features: wanted & offered,
                 required_limits: limits.clone(),
-                experimental_features: wgpu::ExperimentalFeatures::disabled(),
+                experimental_features,
                 memory_hints: wgpu::MemoryHints::Performance,
                 trace: wgpu::Trace::Off,
             })
@@ -93,17 +109,17 @@ impl Gpu {
                 note(&slot, format!("the device was lost: {text}"));
             }
         });
-        let fixed = info.subgroup_min_size == info.subgroup_max_size && offered.contains(wgpu::Features::SUBGROUP);
         let target = Target {
             subgroup: fixed.then_some(info.subgroup_max_size),
             software: info.device_type == wgpu::DeviceType::Cpu,
+            half,
             family: None,
         };
         let cache = Cache::of_user(&format!("{}\n{}\n{}", info.name, info.driver, info.driver_info));
         let trials = if cache.remembers() { TRIALS } else { Duration::ZERO };
         let driver_cache = DriverCache::open(&device, &info, &cache).map(Arc::new);
         let pipelines = Mutex::default();
-        Ok(Self { info, limits, target, cache, trials, device, queue, fault, pipelines, driver_cache })
+        Ok(Self { info, limits, target, cache, trials, adapter, device, queue, fault, pipelines, driver_cache })
     }
 
     /// The same device, with kernels for another target.
@@ -114,12 +130,18 @@ impl Gpu {
             target,
             cache: self.cache.clone(),
             trials: self.trials,
+            adapter: self.adapter.clone(),
             device: self.device.clone(),
             queue: self.queue.clone(),
             fault: self.fault.clone(),
             pipelines: Mutex::default(),
             driver_cache: self.driver_cache.clone(),
         }
+    }
+
+    /// The same adapter, opened for another precision.
+    pub fn reopen(&self, precision: Precision) -> Result<Self> {
+        pollster::block_on(Self::open(self.adapter.clone(), precision))
     }
 
     fn check(&self) -> Result<()> {
@@ -276,6 +298,33 @@ impl Gpu {
             let (name, seconds) = (&self.info.name, PATIENCE.as_secs());
             Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); lower the batch size"))
         })
+    }
+}
+
+/// What products in f16 need of an adapter.
+const COOPERATIVE: wgpu::Features =
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
+
+/// Rows and columns of the cooperative matrices that multiply f16 and add f32; `fixed`: all subgroups have one size.
+fn cooperative_size(adapter: &wgpu::Adapter, fixed: bool) -> Result<u32> {
+    use wgpu::CooperativeScalarType as Scalar;
+    let name = adapter.get_info().name;
+    let refuse = |why: &str| Err(Error::setting(format!("{name} {why}; leave --precision f16 out")));
+    if !adapter.features().contains(COOPERATIVE) {
+        return refuse("offers no cooperative matrices in f16");
+    }
+    if !fixed {
+        return refuse("has subgroups of several sizes, over which a cooperative matrix cannot be laid out");
+    }
+    let listed = adapter.cooperative_matrix_properties();
+    let suits = |size: &u32| {
+        listed.iter().any(|p| {
+            [p.m_size, p.n_size, p.k_size] == [*size; 3] && (p.ab_type, p.cr_type) == (Scalar::F16, Scalar::F32)
+        })
+    };
+    match [16, 8].into_iter().find(suits) {
+        Some(size) => Ok(size),
+        None => refuse("has no square cooperative matrices of f16 with sums in f32"),
     }
 }
 

@@ -15,6 +15,10 @@ use crate::run::Run;
 /// 2^-24: half a unit in the last place of an f32 near 1.
 const EPS: f64 = 5.960_464_477_539_063e-8;
 
+/// 2^-11: the same of an f16. Both factors of a term are rounded to it, which c covers, being 2 or more for products; the
+/// sum itself is made in f32.
+const EPS_HALF: f64 = 4.882_812_5e-4;
+
 /// How far a kernel may be from the reference; it follows from the arithmetic, and each op says its constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tolerance {
@@ -49,12 +53,12 @@ impl Tolerance {
         Tolerance::Terms(c, k)
     }
 
-    fn at(self, want: f64, terms: f64) -> f64 {
+    fn at(self, want: f64, terms: f64, eps: f64) -> f64 {
         match self {
             Tolerance::Exact => 0.0,
-            Tolerance::Absolute(c) => c * EPS,
-            Tolerance::Value(c) => c * EPS * want.abs().max(1.0),
-            Tolerance::Terms(c, k) => (c + (k as f64).sqrt()) * EPS * terms.abs(),
+            Tolerance::Absolute(c) => c * eps,
+            Tolerance::Value(c) => c * eps * want.abs().max(1.0),
+            Tolerance::Terms(c, k) => (c + (k as f64).sqrt()) * eps * terms.abs(),
         }
     }
 }
@@ -351,10 +355,12 @@ pub fn check(case: &Case, device: &Device) -> Result<Report> {
     let want = case.outcome(&Device::reference(), false)?;
     let got = case.outcome(device, false)?;
     let terms = case.outcome(&Device::reference(), true)?;
+    let half = device.is_gpu() && case.family(&device.target())? == Some(Family::Cooperative);
+    let eps = if half { EPS_HALF } else { EPS };
     let mut report = Report::default();
     for (i, ((got, want), terms)) in got.iter().zip(&want).zip(&terms).enumerate() {
         let tolerance = case.first.filter(|_| i == 0).unwrap_or(case.tolerance);
-        let compared = compare(got, want, |e| tolerance.at(want[e], terms[e]));
+        let compared = compare(got, want, |e| tolerance.at(want[e], terms[e], eps));
         let compared = compared.map_err(|e| Error::Shader(format!("{}, output {i}: {e}", case.name())))?;
         report = report.and(compared);
     }

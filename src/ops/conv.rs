@@ -64,7 +64,7 @@ impl Op for Conv {
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let (window, counts) = self.geometry(&specs.inputs).expect("inferred before");
         let kernel = biased(specs, self.activation);
-        gather_kernel(kernel, &window, counts, target)
+        gather_kernel(kernel, &window, counts, Operand::OUTER, target)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
@@ -133,18 +133,31 @@ pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
 }
 
 /// The kernel of a convolution: image in, places out.
-pub(super) fn gather_kernel(kernel: Kernel, window: &Window, [b, c, o]: Counts, target: &Target) -> Kernel {
-    let kernel = window.constants(kernel.flag("GATHER", true).flag("WINDOWS", true).flag("INDEXED", true)).dim("C", c);
+pub(super) fn gather_kernel(
+    kernel: Kernel,
+    window: &Window,
+    [b, c, o]: Counts,
+    image: Operand,
+    target: &Target,
+) -> Kernel {
+    let kernel =
+        window.constants(kernel.flag("GATHER", true).flag("WINDOWS", true).flag("INDEXED", true)).dim("CHANNELS", c);
     let shape = [o, b * window.count(), c * window.taps()];
-    gemm(kernel, Product { shape, slices: 1, a: Operand::INNER, b: Operand::OUTER }, target)
+    gemm(kernel, Product { shape, slices: 1, a: Operand::INNER, b: image }, target)
 }
 
 /// The kernel of a transposed convolution: places in, image out.
-pub(super) fn scatter_kernel(kernel: Kernel, window: &Window, [b, c, o]: Counts, target: &Target) -> Kernel {
+pub(super) fn scatter_kernel(
+    kernel: Kernel,
+    window: &Window,
+    [b, c, o]: Counts,
+    places: Operand,
+    target: &Target,
+) -> Kernel {
     let kernel = window.constants(kernel.flag("SCATTER", true).flag("INDEXED", true)).dim("O", o);
     let [h, w] = [0, 1].map(|a| window.image[a].div_ceil(window.stride[a]));
     let (shape, slices) = ([c, b * h * w, o * window.reach()], window.stride[0] * window.stride[1]);
-    gemm(kernel, Product { shape, slices, a: Operand::INNER, b: Operand::OUTER }, target)
+    gemm(kernel, Product { shape, slices, a: Operand::INNER, b: places }, target)
 }
 
 /// y [O, places] of each sample from x [C, pixels] and w [O, C taps], then `finish(sample, y, z)`.

@@ -64,9 +64,10 @@ impl Op for ConvInput {
         if self.activation != Activation::None {
             kernel = self.activation.choose(kernel.flag("SLOPE", true));
         }
+        let dz = Operand::OUTER.gradient(counts[0]);
         match self.transposed {
-            true => gather_kernel(kernel, &window, counts, target),
-            false => scatter_kernel(kernel, &window, counts, target),
+            true => gather_kernel(kernel, &window, counts, dz, target),
+            false => scatter_kernel(kernel, &window, counts, dz, target),
         }
     }
 
@@ -156,9 +157,12 @@ impl Op for ConvWeight {
             self.geometry(&specs.inputs).expect("inferred before");
         let kernel = Kernel::new("conv.wgsl", SHADER, "gemm").flag("WEIGHT", true).flag("WINDOWS", true);
         let kernel = kernel.flag("INDEXED", true);
-        let kernel = window.constants(kernel).dim("B", b).dim("C", c).dim("PER", per);
+        let kernel = window.constants(kernel).dim("BATCH", b).dim("CHANNELS", c).dim("PER", per);
         let shape = [o, cols, per * window.count()];
-        gemm(kernel, Product { shape, slices: parts, a: Operand::INNER, b: Operand::INNER }, target)
+        let (x, dz) = (Operand::INNER, Operand::INNER.gradient(b));
+        // In a transposed convolution, which has its bias apart, the image is the gradient.
+        let (a, b) = if self.bias { (dz, x) } else { (x, dz) };
+        gemm(kernel, Product { shape, slices: parts, a, b }, target)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {

@@ -5,6 +5,7 @@ use super::case::{Case, Tolerance};
 use super::channels::ChannelSum;
 use super::conv::{Counts, biased, finish, give_input, scatter, scatter_kernel};
 use super::conv_gradient::{ConvInput, ConvWeight, PartSum};
+use super::gemm::Operand;
 use super::window::{Window, planes};
 use super::{Activation, Io, Op, Specs, expect_count};
 use crate::cost::Cost;
@@ -60,7 +61,7 @@ impl Op for ConvTranspose {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let (window, counts) = self.geometry(&specs.inputs).expect("inferred before");
-        scatter_kernel(biased(specs, self.activation), &window, counts, target)
+        scatter_kernel(biased(specs, self.activation), &window, counts, Operand::OUTER, target)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {

@@ -135,7 +135,7 @@ impl Op for DenseInput {
             .flag("INPUT", true)
             .flag("SLOPE", self.activation != Activation::None);
         let kernel = self.activation.choose(kernel);
-        let (a, w) = (Operand::INNER.rows_of(o), Operand::OUTER.rows_of(i));
+        let (a, w) = (Operand::INNER.rows_of(o).gradient(b), Operand::OUTER.rows_of(i));
         gemm(kernel, Product { shape: [b, i, o], slices: 1, a, b: w }, target)
     }
 
@@ -183,7 +183,7 @@ impl Op for DenseWeight {
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
         let kernel = Kernel::new("dense.wgsl", SHADER, "gemm").flag("WEIGHT", true);
-        let (a, x) = (Operand::OUTER.rows_of(o), Operand::OUTER.rows_of(i));
+        let (a, x) = (Operand::OUTER.rows_of(o).gradient(b), Operand::OUTER.rows_of(i));
         gemm(kernel, Product { shape: [o, i + 1, b], slices: 1, a, b: x }, target)
     }
 

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Model, StepEncoding};
 use crate::noise::NoiseKind;
 use crate::ops::{Decay, Optimizer, Rule};
+use crate::precision::Precision;
 
 /// Everything needed to repeat a run. A file for `--config` may hold any part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub struct Config {
     pub weighting: Weighting,
     /// How data is brought to the network's units.
     pub normalise: Normalise,
+    /// In which numbers the products of the network and its gradients are computed.
+    pub precision: Precision,
     /// Steps between checkpoints.
     pub checkpoint_every: u32,
     /// The part of the data that is held out and not trained on; 0 for none.
@@ -163,6 +166,7 @@ impl Default for Config {
             loss: LossMix::default(),
             weighting: Weighting::None,
             normalise: Normalise::Standard,
+            precision: Precision::F32,
             checkpoint_every: 1_000,
             validation: 0.0,
             validation_every: 100,

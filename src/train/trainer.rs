@@ -52,6 +52,7 @@ impl Trainer {
     /// When a setting does not fit the data or the device.
     pub fn new(device: &Device, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
+        let device = &device.clone().with_precision(config.precision)?;
         let Split { kept, held_out } = Split::new(config, data)?;
         let facts = config.measure(data, &kept)?;
         let batch = config.batch_for(kept.len())?;

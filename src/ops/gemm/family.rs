@@ -1,0 +1,156 @@
+//! The families of products, and the rule that chooses one.
+
+use super::Product;
+use crate::kernel::Target;
+
+/// How a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Tiles of 32 x 32 in shared memory, 4 x 4 outputs an invocation: for small grids.
+    Blocked32,
+    /// Tiles of 64 x 64 in shared memory, 4 x 4 outputs an invocation.
+    Blocked64,
+    /// Tiles of 128 x 128 in shared memory, 8 x 8 outputs an invocation: for large grids.
+    Blocked128,
+    /// A subgroup makes 16 rows in registers and spreads A by broadcast.
+    Broadcast16,
+    /// The same with 32 rows: up to twice as fast, but software adapters take seconds to compile it.
+    Broadcast32,
+    /// Registers alone.
+    Registers,
+    /// Factors in f16 for cooperative matrices ("tensor cores"), sums in f32; where that was asked for.
+    Cooperative,
+}
+
+/// Multiply-adds from which on a product earns back the seconds that software adapters take to compile the widest kernel.
+pub(crate) const LARGE: usize = 1 << 25;
+/// Least m, n and k for which tiles of cooperative matrices are worth filling.
+const LEAST_COOPERATIVE: usize = 16;
+/// Workgroups from which on a grid keeps an adapter busy.
+const BUSY: usize = 64;
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Blocked32,
+        Self::Blocked64,
+        Self::Blocked128,
+        Self::Broadcast16,
+        Self::Broadcast32,
+        Self::Registers,
+        Self::Cooperative,
+    ];
+
+    /// Whether an adapter can run it.
+    pub fn runs_on(self, target: &Target) -> bool {
+        match self {
+            Self::Broadcast16 | Self::Broadcast32 => target.subgroup.is_some(),
+            Self::Cooperative => target.subgroup.is_some() && target.half.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Whether some shape gets it on an adapter by itself.
+    pub fn suits(self, target: &Target) -> bool {
+        match self {
+            Self::Broadcast16 | Self::Broadcast32 => target.software && target.subgroup.is_some(),
+            Self::Registers => target.software && target.subgroup.is_none(),
+            Self::Cooperative => self.runs_on(target),
+            _ => !target.software,
+        }
+    }
+
+    /// The family for a product on an adapter; with others after it where these may be faster.
+    pub(super) fn choose(product: &Product, target: &Target) -> Vec<Self> {
+        if let Some(forced) = target.family.filter(|f| f.runs_on(target)) {
+            return vec![forced];
+        }
+        let [m, n, k] = product.shape;
+        if m.min(n).min(k) >= LEAST_COOPERATIVE && Self::Cooperative.runs_on(target) {
+            return vec![Self::Cooperative];
+        }
+        match (target.software, target.subgroup) {
+            // No timing here: it would take the seconds of compilation that the rule is to save.
+            (true, Some(_)) if m * n * k >= LARGE => vec![Self::Broadcast32],
+            (true, Some(_)) => vec![Self::Broadcast16],
+            (true, None) => vec![Self::Registers],
+            (false, _) => Self::tiles(product),
+        }
+    }
+
+    /// The largest tiles whose grid keeps the adapter busy and does not compute much beyond the edges. How many workgroups
+    /// keep it busy differs, so near the least number smaller tiles may be faster.
+    fn tiles(product: &Product) -> Vec<Self> {
+        let [m, n, _] = product.shape;
+        let tiles = |side: usize| m.div_ceil(side) * n.div_ceil(side);
+        let area = |side: usize| tiles(side) * side * side;
+        let groups = |side: usize| tiles(side) * product.slices;
+        let fits = |side: usize| groups(side) >= BUSY && 4 * area(side) <= 5 * area(32);
+        let (large, small, side) = match (fits(128), fits(64)) {
+            (true, _) => (Self::Blocked128, Self::Blocked64, 128),
+            (_, true) => (Self::Blocked64, Self::Blocked32, 64),
+            _ => return vec![Self::Blocked32],
+        };
+        if groups(side) >= 4 * BUSY { vec![large] } else { vec![large, small] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Operand;
+    use super::*;
+
+    fn families(shape: [usize; 3], slices: usize, target: Target) -> Vec<Family> {
+        Family::choose(&Product { shape, slices, a: Operand::INNER, b: Operand::INNER }, &target)
+    }
+
+    fn family(shape: [usize; 3], slices: usize, target: Target) -> Family {
+        families(shape, slices, target)[0]
+    }
+
+    #[test]
+    fn tiles_fit_the_grid() {
+        let hardware = Target { subgroup: Some(32), ..Target::default() };
+        assert_eq!(family([4096, 4096, 64], 1, hardware), Family::Blocked128);
+        assert_eq!(family([256, 1024, 1024], 1, hardware), Family::Blocked64);
+        assert_eq!(family([256, 128, 228], 1, hardware), Family::Blocked32);
+        // 100 rows pad a tile of 128 no more than four of 32; 32 rows would leave three quarters of it idle.
+        assert_eq!(family([100, 100_000, 64], 1, hardware), Family::Blocked128);
+        assert_eq!(family([32, 100_000, 64], 1, hardware), Family::Blocked32);
+        assert_eq!(family([64, 64, 4096], 64, hardware), Family::Blocked64);
+    }
+
+    #[test]
+    fn the_rule_is_unsure_of_middling_grids_on_hardware_only() {
+        let hardware = Target { subgroup: Some(32), ..Target::default() };
+        let unsure = |shape, target| families(shape, 1, target).len() > 1;
+        assert_eq!(families([1024, 1024, 64], 1, hardware), [Family::Blocked128, Family::Blocked64]);
+        assert_eq!(families([512, 512, 64], 1, hardware), [Family::Blocked64, Family::Blocked32]);
+        assert!(!unsure([2048, 2048, 64], hardware) && !unsure([256, 256, 64], hardware));
+        assert!(!unsure([1024, 1024, 64], Target { software: true, ..hardware }));
+        assert!(!unsure([1024, 1024, 64], Target { family: Some(Family::Blocked64), ..hardware }));
+    }
+
+    #[test]
+    fn cooperative_matrices_are_taken_where_they_were_asked_for_and_can_be_filled() {
+        let half = Target { subgroup: Some(32), half: Some(16), ..Target::default() };
+        assert_eq!(families([256, 128, 228], 1, half), [Family::Cooperative]);
+        assert_eq!(family([256, 128, 9], 1, half), Family::Blocked32);
+        assert_eq!(family([256, 128, 228], 1, Target { subgroup: None, ..half }), Family::Blocked32);
+        assert_eq!(Operand::INNER.gradient(250).scale, 4096.0);
+    }
+
+    #[test]
+    fn software_gets_registers_and_what_is_forced_is_taken() {
+        let software = Target { subgroup: Some(8), software: true, ..Target::default() };
+        assert_eq!(family([256, 128, 228], 1, software), Family::Broadcast16);
+        assert_eq!(family([1024, 1024, 1024], 1, software), Family::Broadcast32);
+        let plain = Target { subgroup: None, ..software };
+        assert_eq!(family([256, 128, 228], 1, plain), Family::Registers);
+        for forced in Family::ALL.into_iter().filter(|f| f.runs_on(&software)) {
+            assert_eq!(family([5, 6, 7], 1, Target { family: Some(forced), ..software }), forced);
+        }
+        let forced = Target { family: Some(Family::Broadcast16), ..plain };
+        assert_eq!(family([5, 6, 7], 1, forced), Family::Registers);
+    }
+}

@@ -1,0 +1,172 @@
+//! The matrix product of the GPU kernels: C = A B in one of several families, chosen by the adapter and the shape.
+//!
+//! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`, and the overrides
+//! `M`, `N` and `K` come from here; transposes, implicit matrices and epilogues are therefore the shader's own. Several
+//! products in one dispatch are told apart by `slice`, the workgroup's z ([`Kernel::slices`]).
+//!
+//! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that what is costly to find from k or col
+//! alone (a place in an image) is found once. Under the flags `A_WIDE` and `B_WIDE`, `load_a4` or `load_b4` is called,
+//! which reads four values that lie side by side ([`Operand::rows_of`]).
+//!
+//! In every f32 family an element of C is a sum by `fma` over k in ascending order, so that the choice does not change a bit
+//! on an adapter whose `fma` is the same in all kernels.
+//!
+//! In f16 small gradients would vanish. The gradient of a loss that is a mean is about 1/B of the error, so gradients are
+//! scaled by a power of two near [`GRADIENT_SCALE`] B on their way into f16, and the sum is scaled back: a loss scaling that
+//! is static and ends within the product, so that whatever is stored keeps its units.
+
+mod family;
+
+pub use family::Family;
+pub(super) use family::LARGE;
+
+use std::fmt::Write;
+
+use crate::kernel::{Kernel, Target};
+
+/// How an operand lies in memory, so that neighbouring invocations read neighbouring addresses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Operand {
+    /// Along k, or else along the rows of A, or the columns of B.
+    inner: bool,
+    /// Elements from one run of neighbours to the next, where the shader can load four at a time.
+    run: Option<usize>,
+    /// A power of two that brings it into the range of f16.
+    scale: f32,
+}
+
+impl Operand {
+    /// Contiguous along k.
+    pub const INNER: Self = Self { inner: true, run: None, scale: 1.0 };
+    /// Contiguous along the rows of A, or the columns of B.
+    pub const OUTER: Self = Self { inner: false, run: None, scale: 1.0 };
+
+    /// The shader also has the loads of four, for a matrix with rows of `run` elements in memory.
+    pub fn rows_of(self, run: usize) -> Self {
+        Self { run: Some(run), ..self }
+    }
+
+    /// It is the gradient of a mean over `batch` samples.
+    pub fn gradient(self, batch: usize) -> Self {
+        Self { scale: (GRADIENT_SCALE * batch).next_power_of_two() as f32, ..self }
+    }
+
+    fn wide(self) -> bool {
+        self.run.is_some_and(|run| run % 4 == 0)
+    }
+}
+
+/// C [m, n] = A [m, k] B [k, n], `slices` times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    pub shape: [usize; 3],
+    pub slices: usize,
+    pub a: Operand,
+    pub b: Operand,
+}
+
+/// What the gradient of a mean over one sample is scaled by in f16: a mean over a thousand elements then keeps errors down
+/// to 1e-3 in all their digits, and the plain sum over a sample may have errors up to 4000.
+const GRADIENT_SCALE: usize = 16;
+/// The product by the entry point `gemm`.
+pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel {
+    let [m, n, k] = product.shape;
+    let families = Family::choose(&product, target);
+    let family = families[0];
+    let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(families);
+    let kernel = match (family, target.subgroup) {
+        (Family::Cooperative, Some(lanes)) => {
+            let size = target.half.expect("it runs on this target");
+            cooperative(kernel, &product, size as usize, lanes as usize)
+        }
+        (Family::Blocked32, _) => blocked(kernel, &product, Tile { side: 32, step: 16, blocks: 1 }),
+        (Family::Blocked64, _) => blocked(kernel, &product, Tile { side: 64, step: 16, blocks: 1 }),
+        (Family::Blocked128, _) => blocked(kernel, &product, Tile { side: 128, step: 8, blocks: 2 }),
+        (Family::Broadcast16, Some(lanes)) => broadcast(kernel, &product, 16, lanes as usize),
+        (Family::Broadcast32, Some(lanes)) => broadcast(kernel, &product, 32, lanes as usize),
+        (_, _) => registers(kernel, &product),
+    };
+    kernel.slices(product.slices)
+}
+
+/// A square tile, its step in k, and the blocks of four rows and of four columns that an invocation computes.
+struct Tile {
+    side: usize,
+    step: usize,
+    blocks: usize,
+}
+
+fn blocked(kernel: Kernel, product: &Product, Tile { side, step, blocks }: Tile) -> Kernel {
+    let [m, n, _] = product.shape;
+    let Product { a, b, .. } = *product;
+    let lanes = (side / 4 / blocks).pow(2);
+    kernel
+        .part("gemm", include_str!("../../../shaders/shared/gemm_blocked.wgsl").into())
+        .part("gemm_sizes", sizes(&[("SIDE", side), ("STEP", step), ("BLOCKS", blocks), ("LANES", lanes)]))
+        .repeat("R", blocks)
+        .repeat("C", blocks)
+        .repeat("I", 4)
+        .repeat("P", side * step / 4 / lanes)
+        .repeat("Q", step)
+        .flag("A_INNER", a.inner)
+        .flag("B_INNER", b.inner)
+        .flag("A_WIDE", a.wide())
+        .flag("B_WIDE", b.wide())
+        .flag("A_TURN", a.inner && a.wide())
+        .flag("B_TURN", b.inner && b.wide())
+        .grid(n.div_ceil(side), m.div_ceil(side))
+}
+
+fn broadcast(kernel: Kernel, product: &Product, rows: usize, lanes: usize) -> Kernel {
+    let text = include_str!("../../../shaders/shared/gemm_broadcast.wgsl");
+    in_registers(kernel, product, text, [rows, 4, lanes, lanes])
+}
+
+fn registers(kernel: Kernel, product: &Product) -> Kernel {
+    let text = include_str!("../../../shaders/shared/gemm_registers.wgsl");
+    in_registers(kernel, product, text, [8, 4, 8, 4])
+}
+
+/// Rows and columns of an invocation, invocations side by side, and the step in k.
+fn in_registers(kernel: Kernel, product: &Product, text: &str, [rows, cols, lanes, step]: [usize; 4]) -> Kernel {
+    let [m, n, _] = product.shape;
+    kernel
+        .part("gemm", text.into())
+        .part("gemm_sizes", sizes(&[("ROWS", rows), ("COLS", cols), ("LANES", lanes), ("STEP", step)]))
+        .repeat("I", rows)
+        .repeat("J", cols)
+        .repeat("Q", step)
+        .grid(n.div_ceil(cols * lanes), m.div_ceil(rows))
+}
+
+/// Four subgroups of `lanes` share a tile, with 2 x 2 matrices of `size` each.
+fn cooperative(kernel: Kernel, product: &Product, size: usize, lanes: usize) -> Kernel {
+    const STEP: usize = 16;
+    let side = 4 * size;
+    let [m, n, _] = product.shape;
+    let Product { a, b, .. } = *product;
+    let mut text = sizes(&[("SIDE", side), ("STEP", STEP), ("SIZE", size), ("LANES", 4 * lanes), ("MEMBERS", lanes)]);
+    for (role, number) in [("A", "f16"), ("B", "f16"), ("C", "f32")] {
+        text += &format!("alias Matrix{role} = coop_mat{size}x{size}<{number}, {role}>;\n");
+    }
+    text += &format!("const SCALE_A = {:?}; const SCALE_B = {:?};\n", a.scale, b.scale);
+    kernel
+        .enable("wgpu_cooperative_matrix")
+        .enable("f16")
+        .part("gemm", include_str!("../../../shaders/shared/gemm_cooperative.wgsl").into())
+        .part("gemm_sizes", text)
+        .repeat("I", 2)
+        .repeat("J", 2)
+        .repeat("P", side * STEP / (4 * lanes))
+        .repeat("Q", STEP / size)
+        .flag("A_INNER", a.inner)
+        .flag("B_INNER", b.inner)
+        .grid(n.div_ceil(side), m.div_ceil(side))
+}
+
+fn sizes(list: &[(&str, usize)]) -> String {
+    list.iter().fold(String::new(), |mut text, (name, value)| {
+        writeln!(text, "const {name} = {value}u;").expect("writing to a string");
+        text
+    })
+}
