@@ -13,7 +13,7 @@ pub const ENOUGH: f64 = 0.98;
 /// How many signals are one sine each.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sines {
-    /// Share of the samples with an R^2 above [`ENOUGH`].
+    /// Share of the samples with an R^2 above `ENOUGH`.
     pub samples: f64,
     /// The same of the data.
     pub data: f64,
