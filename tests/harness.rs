@@ -125,3 +125,50 @@ fn constants_mean_what_they_say() {
     let unnoticed: Vec<_> = noticed.iter().filter(|(_, seen)| !**seen).map(|(key, _)| key).collect();
     assert!(unnoticed.is_empty(), "changing these constants changed no result: {unnoticed:?}");
 }
+
+/// y = x\[3\] everywhere, if the build checks shaders: it reads beyond an array, and workgroup memory that it did not write.
+#[derive(Debug)]
+struct Careless;
+
+const CARELESS: &str = "
+//#use items
+override N: u32;
+var<workgroup> left: array<u32, 64>;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(WG)
+fn careless(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+            @builtin(local_invocation_index) lane: u32) {
+  let i = item(wid, nwg, lane);
+  let found = left[lane];
+  workgroupBarrier();
+  left[lane] = i + 1u; // for the next workgroup to find
+  workgroupBarrier();
+  let next = left[(lane + 1u) % 64u];
+  var four = array<f32, 4>(x[0], x[1], x[2], x[3]);
+  if (i < N) { y[i] = select(-1.0, four[4u + i % 3u] + f32(found), next > 0u); }
+}";
+
+impl Op for Careless {
+    fn name(&self) -> &'static str {
+        "careless"
+    }
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        Ok(vec![inputs[0].clone()])
+    }
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let n = specs.inputs[0].len();
+        Kernel::new("careless", CARELESS, "careless").dim("N", n).over(n)
+    }
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        io.output(0).fill(io.input(0)[3]);
+    }
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds trust the kernels that a debug build checked")]
+fn a_debug_build_checks_shaders() {
+    let Some(device) = gpu() else { return };
+    let case = Case::new(Careless).input([4096]).tolerance(Tolerance::exact());
+    check(&case, &device).expect("indices are bounded and workgroup memory starts at zero");
+}
