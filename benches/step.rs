@@ -1,45 +1,48 @@
-//! Kernels of the catalog and whole training steps, on the CPU executor and on a GPU where there is one.
+//! Whole training steps: of the models, and of plain MLPs by depth.
 //!
-//! `cargo bench` (`cargo bench -- 'llvmpipe/step'` for a part). Numbers are quoted in RESULTS.md with adapter, driver
-//! and commit.
+//! `cargo bench --bench step` (`-- gpu/depth` for a part). From one depth to the next the difference is the cost of the
+//! layers, and what is left at depth 0 that of everything else: batch, noise, encoding, loss. A large addition is a row of
+//! its own, where the cost of the host must not matter.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+mod control;
+
+use control::{control, devices, group, step};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use langevin::data::{Dataset, sine_waves};
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Graph, ops};
 
-fn devices() -> Vec<(&'static str, Device)> {
-    let gpu = Device::gpu().map(|d| ("gpu", d)).ok();
-    std::iter::once(("cpu", Device::cpu())).chain(gpu).collect()
-}
-
-/// Training steps of the chapter's model and of the default model; adding two large tensors is the control, where the
-/// cost of the host must not matter.
 fn steps(c: &mut Criterion) {
+    control(c, "start");
     let data = Dataset::new("sine", [100], sine_waves(8_192, 100, 0)).expect("sine waves are a data set");
+    let trainer = |device: &Device, config: &Config| Trainer::new(device, config, &data).expect("the model compiles");
     for (label, device) in devices() {
-        let mut group = c.benchmark_group(format!("{label}/step"));
-        group.sample_size(10);
+        let mut group = group(c, label);
+        group.throughput(Throughput::Elements(1));
         for (model, batch) in [("chapter", 32), ("chapter", 256), ("mlp", 256)] {
             let config = Config { batch, ..Config::for_model(model).expect("a listed name") };
-            let mut trainer = Trainer::new(&device, &config, &data).expect("the model compiles");
-            group.throughput(Throughput::Elements(1));
-            group.bench_function(BenchmarkId::new(model, batch), |b| b.iter(|| trainer.advance(1).expect("a step")));
+            let mut trainer = trainer(&device, &config);
+            group.bench_function(format!("step/{model}/{batch}"), |b| b.iter(|| trainer.advance(1).expect("a step")));
         }
-        let mut g = Graph::new();
-        let a = g.state("a", [4 << 20]).expect("a state");
-        let b = g.state("b", [4 << 20]).expect("a state");
-        let y = g.apply(ops::Add, &[a, b]).expect("equal shapes")[0];
-        g.keep(y);
-        let mut run = device.compile(&g).expect("it compiles");
-        group.throughput(Throughput::Bytes((3 * 16) << 20));
-        group.bench_function("control: add 4 Mi", |b| {
-            b.iter(|| {
-                run.steps(1).expect("a step");
-                run.finish().expect("a step");
-            });
-        });
+        for depth in [0, 1, 2, 4, 8] {
+            let config = Config::for_model("mlp").and_then(|c| c.with("model.depth", &depth.to_string()));
+            let config = Config { batch: 256, ..config.expect("settings in range") };
+            let mut trainer = trainer(&device, &config);
+            group.bench_function(format!("depth/{depth}"), |b| b.iter(|| trainer.advance(1).expect("a step")));
+        }
+        let mut run = addition(&device);
+        group.throughput(Throughput::Bytes(run.cost().bytes));
+        group.bench_function("add 4 Mi", |b| b.iter(|| step(&mut run)));
     }
+    control(c, "end");
+}
+
+fn addition(device: &Device) -> langevin::Run {
+    let mut g = Graph::new();
+    let [a, b] = ["a", "b"].map(|name| g.state(name, [4 << 20]).expect("a state"));
+    let y = g.apply(ops::Add, &[a, b]).expect("equal shapes")[0];
+    g.keep(y);
+    device.compile(&g).expect("it compiles")
 }
 
 criterion_group!(benches, steps);

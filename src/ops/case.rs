@@ -262,6 +262,18 @@ impl Case {
         self.outcome(device, false)
     }
 
+    /// The case on a device, its inputs filled: for benchmarks.
+    ///
+    /// # Errors
+    /// Those of compiling.
+    pub fn compile(&self, device: &Device) -> Result<Run> {
+        let mut run = device.compile(&self.graph()?.0)?;
+        run.seed(self.seed);
+        run.set_step(self.step);
+        self.fill(&mut run, false)?;
+        Ok(run)
+    }
+
     fn outcome(&self, device: &Device, absolute: bool) -> Result<Vec<Vec<f64>>> {
         let (g, _, outputs) = self.graph()?;
         let mut run = device.compile(&g)?;

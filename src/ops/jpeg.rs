@@ -52,7 +52,7 @@ fn cosine(u: usize, i: usize) -> f64 {
 }
 
 /// C, then Q, as the op's second input.
-fn tables(quality: u32) -> Result<Vec<f32>> {
+pub(super) fn tables(quality: u32) -> Result<Vec<f32>> {
     let transform = (0..64).map(|at| cosine(at / 8, at % 8) as f32);
     Ok(transform.chain(quantisation(quality)?.map(|q| q as f32)).collect())
 }

@@ -38,6 +38,7 @@ mod sampler_step;
 mod softmax;
 mod ssim;
 mod step_input;
+mod timed;
 mod upsample;
 mod window;
 
@@ -74,6 +75,8 @@ pub use sampler_step::SamplerStep;
 pub use softmax::Softmax;
 pub use ssim::Ssim;
 pub use step_input::StepInput;
+#[doc(hidden)]
+pub use timed::timed_cases;
 pub use upsample::{Upsample, Widen};
 
 use std::fmt::Debug;

@@ -102,7 +102,7 @@ fn kernel(entry: &'static str, flag: &'static str) -> Kernel {
 
 /// Averages of x, y, x^2, y^2 and x y along rows: window \[K\], x and y [N, C, H, W], moments [N C, H, 5, W - K + 1].
 #[derive(Clone, Copy, Debug)]
-struct Rows;
+pub(super) struct Rows;
 
 impl Op for Rows {
     fn name(&self) -> &'static str {

@@ -1,0 +1,34 @@
+//! One dispatch of each op of the catalog, at the sizes that training meets, on the CPU executor and on a GPU.
+//!
+//! `cargo bench --bench kernels` (`-- cpu/dense` for a part). Products count FLOPs, everything else the bytes it moves at
+//! least. On a GPU a row holds a submission and its wait: 0.1 to 0.3 ms on llvmpipe.
+
+mod control;
+
+use control::{control, devices, group, step};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use langevin::ops::timed_cases;
+
+/// FLOPs per byte from which arithmetic counts.
+const INTENSE: u64 = 16;
+
+fn kernels(c: &mut Criterion) {
+    control(c, "start");
+    for (label, device) in devices() {
+        let mut group = group(c, label);
+        for (name, case) in timed_cases() {
+            let mut run = case.compile(&device).expect("it compiles");
+            let of = run.costs()[0].clone();
+            let products = of.cost.flops > INTENSE * of.cost.bytes;
+            group.throughput(match products {
+                true => Throughput::Elements(of.cost.flops),
+                false => Throughput::Bytes(of.cost.bytes),
+            });
+            group.bench_function(format!("{name}/{} {}", of.op, of.shapes), |b| b.iter(|| step(&mut run)));
+        }
+    }
+    control(c, "end");
+}
+
+criterion_group!(benches, kernels);
+criterion_main!(benches);
