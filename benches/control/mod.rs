@@ -26,15 +26,21 @@ pub fn step(run: &mut Run) {
     run.steps(1).and_then(|()| run.finish()).expect("the device is there");
 }
 
-/// A copy and a plain loop. When these moved against the run before, or differ between the start and the end, the
-/// machine was not quiet, and the other rows say as little.
+/// A copy, and a plain loop on each core. When these moved against the run before, or differ between the start and the
+/// end, the machine was not quiet, and the other rows say as little.
 pub fn control(c: &mut Criterion, when: &str) {
     const N: usize = 4 << 20;
     let (from, mut to) = (vec![1f32; N], vec![0f32; N]);
     let mut group = group(c, "control");
     group.throughput(Throughput::Bytes(8 * N as u64));
     group.bench_function(format!("copy/{when}"), |b| b.iter(|| black_box(&mut to).copy_from_slice(black_box(&from))));
-    group.throughput(Throughput::Elements(N as u64));
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let mix = |state: u64, _| (state ^ (state << 13)).rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    group.bench_function(format!("loop/{when}"), |b| b.iter(|| (0..N).fold(black_box(1), mix)));
+    let spin = || {
+        black_box((0..N).fold(black_box(1), mix));
+    };
+    group.throughput(Throughput::Elements((cores * N) as u64));
+    group.bench_function(format!("loop/{when}"), |b| {
+        b.iter(|| std::thread::scope(|s| (0..cores).for_each(|_| drop(s.spawn(spin)))));
+    });
 }
