@@ -26,7 +26,7 @@ fn small(model: &str) -> Config {
     (config.batch, config.data) = (33, "test".into());
     if let Some(unet) = &mut config.model.unet {
         (config.batch, config.model.width, config.model.depth) = (9, 8, 1);
-        (unet.groups, unet.heads, unet.attention) = (4, 2, vec![1]);
+        (unet.groups, unet.heads, unet.attention) = (4, 2, None);
     }
     config
 }
@@ -188,14 +188,26 @@ fn impossible_unets_are_refused_with_numbers() {
     let options = |change: fn(&mut UNetOptions)| move |m: &mut Model| change(m.unet.as_mut().unwrap());
     for (sample, change, parts) in [
         (&[17][..], options(|_| {}), ["[17] at level 0", "use 1 numbers"]),
-        (&[6, 10], options(|o| o.multipliers = vec![1, 2, 2]), ["[3, 5] at level 1", "multiples of 4"]),
+        (&[6, 10], options(|o| o.multipliers = Some(vec![1, 2, 2])), ["[3, 5] at level 1", "multiples of 4"]),
         (&[16], options(|o| o.groups = 3), ["groups is 3", "8 channels of level 0"]),
         (&[16], options(|o| o.heads = 5), ["heads is 5", "16 channels of level 1"]),
-        (&[16], options(|o| o.attention = vec![2]), ["level 2", "0 to 1"]),
-        (&[16], options(|o| o.multipliers = vec![]), ["multipliers is []", "1 to 16"]),
+        (&[16], options(|o| o.attention = Some(vec![2])), ["level 2", "0 to 1"]),
+        (&[16], options(|o| o.multipliers = Some(vec![])), ["multipliers is []", "1 to 16"]),
     ] {
         let message = refuse(sample, &change);
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+}
+
+#[test]
+fn a_unet_has_levels_for_the_size_of_its_samples() {
+    for (sample, multipliers) in
+        [(&[8, 8][..], &[1, 2][..]), (&[28, 28], &[1, 2, 4]), (&[100], &[1, 2, 4]), (&[3, 64, 128], &[1, 2, 4, 4])]
+    {
+        let unet = UNetOptions::default().for_sample(sample);
+        assert_eq!(unet.multipliers.as_deref(), Some(multipliers), "{sample:?}");
+        assert_eq!(unet.attention, Some(vec![multipliers.len() - 1]));
+        assert_eq!(unet.clone().for_sample(&[16]), unet, "what is chosen stays");
     }
 }
 

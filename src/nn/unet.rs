@@ -11,10 +11,12 @@ use crate::ops::{Activation, Add, Attention, ChannelBias, Channels};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UNetOptions {
-    /// Channels of each level, finest first, as multiples of the width.
-    pub multipliers: Vec<usize>,
-    /// The levels with attention, the finest being 0.
-    pub attention: Vec<usize>,
+    /// Channels of each level, finest first, as multiples of the width; `None` for what [`UNetOptions::for_sample`] takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multipliers: Option<Vec<usize>>,
+    /// The levels with attention, the finest being 0; `None` for the coarsest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention: Option<Vec<usize>>,
     /// Heads of the attention.
     pub heads: usize,
     /// Groups of the normalisation.
@@ -25,15 +27,37 @@ pub struct UNetOptions {
 
 impl Default for UNetOptions {
     fn default() -> Self {
-        Self { multipliers: vec![1, 2], attention: vec![1], heads: 4, groups: 8, time: 0 }
+        Self { multipliers: None, attention: None, heads: 4, groups: 8, time: 0 }
     }
 }
 
+/// Channels of the levels that [`UNetOptions::for_sample`] takes.
+const MULTIPLIERS: [usize; 4] = [1, 2, 4, 4];
+
 impl UNetOptions {
+    /// With the levels filled in for samples of a shape \[L\], [H, W] or [C, H, W]: two, and one more as long as the
+    /// coarsest can be halved and has more than 8 places a side, at most four, with 1, 2, 4 and 4 times the width.
+    /// The coarsest then sees the whole sample, and its attention is cheap.
+    pub fn for_sample(self, sample: &[usize]) -> Self {
+        let (multipliers, attention) = self.levels(sample);
+        Self { multipliers: Some(multipliers), attention: Some(attention), ..self }
+    }
+
+    /// Multipliers, and the levels with attention.
+    fn levels(&self, sample: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let axes = if sample.len() == 3 { &sample[1..] } else { sample };
+        let halves = |level: &usize| axes.iter().all(|n| (n >> level) > 8 && (n >> level) % 2 == 0);
+        let levels = 2 + (1..MULTIPLIERS.len() - 1).take_while(halves).count();
+        let multipliers = self.multipliers.clone().unwrap_or_else(|| MULTIPLIERS[..levels].to_vec());
+        let coarsest = multipliers.len().saturating_sub(1);
+        (multipliers, self.attention.clone().unwrap_or_else(|| vec![coarsest]))
+    }
+
     /// About how many parameters there are with kernels of 3 x 3.
     pub(super) fn about_parameters(&self, width: usize, depth: usize) -> f64 {
         let level = |m: &usize| 60.0 * depth as f64 * (m * width) as f64 * (m * width) as f64;
-        self.multipliers.iter().map(level).sum::<f64>() + 16.0 * width as f64 * width as f64
+        self.multipliers.as_deref().unwrap_or(&MULTIPLIERS).iter().map(level).sum::<f64>()
+            + 16.0 * width as f64 * width as f64
     }
 }
 
@@ -86,13 +110,14 @@ impl UNet {
     /// When a level's places are odd, or groups or heads do not divide its channels, with numbers and a remedy.
     pub fn of(g: &mut Graph, sample: &[usize], model: &Model) -> Result<Self> {
         let options = model.unet.clone().unwrap_or_default();
+        let (multipliers, attention) = options.levels(sample);
         let sample = if sample.len() == 3 { sample.to_vec() } else { [&[1], sample].concat() };
-        check(&sample, model, &options)?;
+        check(&sample, model, &options, &multipliers, &attention)?;
         let time = if options.time == 0 { 4 * model.width } else { options.time };
-        let channels: Vec<usize> = options.multipliers.iter().map(|m| m * model.width).collect();
+        let channels: Vec<usize> = multipliers.iter().map(|m| m * model.width).collect();
         let axes = sample.len() - 1;
         let sizes = |level: usize| {
-            let heads = options.attention.contains(&level).then_some(options.heads);
+            let heads = attention.contains(&level).then_some(options.heads);
             Sizes { axes, time, groups: options.groups, heads }
         };
         let conv = |g: &mut Graph, name: &str, i, o| Conv::new(g, name, axes, [i, o], 3);
@@ -167,14 +192,20 @@ impl Denoiser for UNet {
 }
 
 /// Refuses what cannot be built, before the first parameter.
-fn check(sample: &[usize], model: &Model, options: &UNetOptions) -> Result<()> {
+fn check(
+    sample: &[usize],
+    model: &Model,
+    options: &UNetOptions,
+    multipliers: &[usize],
+    attention: &[usize],
+) -> Result<()> {
     let refuse = |text: String| Err(Error::setting(text));
-    let (levels, axes) = (options.multipliers.len(), &sample[1..]);
-    if levels == 0 || levels > 16 || options.multipliers.iter().any(|m| *m == 0 || *m > 64) {
-        let text = format!("model.unet.multipliers is {:?}; use 1 to 16 numbers from 1 to 64", options.multipliers);
+    let (levels, axes) = (multipliers.len(), &sample[1..]);
+    if levels == 0 || levels > 16 || multipliers.iter().any(|m| *m == 0 || *m > 64) {
+        let text = format!("model.unet.multipliers is {multipliers:?}; use 1 to 16 numbers from 1 to 64");
         return refuse(text);
     }
-    if let Some(level) = options.attention.iter().find(|level| **level >= levels) {
+    if let Some(level) = attention.iter().find(|level| **level >= levels) {
         return refuse(format!("model.unet.attention names level {level}, but the levels are 0 to {}", levels - 1));
     }
     for level in 1..levels {
@@ -190,9 +221,9 @@ fn check(sample: &[usize], model: &Model, options: &UNetOptions) -> Result<()> {
             ));
         }
     }
-    for (level, m) in options.multipliers.iter().enumerate() {
+    for (level, m) in multipliers.iter().enumerate() {
         let channels = m * model.width;
-        let attends = options.attention.contains(&level);
+        let attends = attention.contains(&level);
         for (what, parts, asked) in [("groups", options.groups, true), ("heads", options.heads, attends)] {
             if asked && (parts == 0 || !channels.is_multiple_of(parts)) {
                 let fitting: Vec<usize> = (1..=channels.min(64)).filter(|n| channels.is_multiple_of(*n)).collect();

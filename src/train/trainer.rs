@@ -70,7 +70,9 @@ impl Trainer {
         let wanted = config.micro_batch;
         let split = (micro < if wanted == 0 { batch } else { wanted.min(batch) }).then_some(micro);
         let micro_batch = split.unwrap_or(wanted);
-        let config = Config { facts: Some(facts), micro_batch, ..config.clone() };
+        let mut model = config.model.clone();
+        model.unet = model.unet.map(|unet| unet.for_sample(&facts.shape));
+        let config = Config { model, facts: Some(facts), micro_batch, ..config.clone() };
         Ok(Self { config, batch, split, run, vars, validation })
     }
 

@@ -33,7 +33,8 @@ fn small_unet(case: &Case) -> Outcome<Model> {
         return unsupported(format!("{case}: another epsilon"));
     }
     let [groups, time] = [whole(case, "groups")?, whole(case, "temb")?];
-    let unet = Some(UNetOptions { multipliers: vec![1, 2], attention: vec![1], heads: 1, groups, time });
+    let (multipliers, attention) = (Some(vec![1, 2]), Some(vec![1]));
+    let unet = Some(UNetOptions { multipliers, attention, heads: 1, groups, time });
     Ok(Model { width: whole(case, "c")?, depth: 1, encoding: whole(case, "enc")?, unet, ..Model::named("unet")? })
 }
 
