@@ -46,7 +46,7 @@ impl UNetOptions {
     /// Multipliers, and the levels with attention.
     fn levels(&self, sample: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let axes = if sample.len() == 3 { &sample[1..] } else { sample };
-        let halves = |level: &usize| axes.iter().all(|n| (n >> level) > 8 && (n >> level) % 2 == 0);
+        let halves = |level: &usize| axes.iter().all(|n| (n >> level) > 8 && (n >> level).is_multiple_of(2));
         let levels = 2 + (1..MULTIPLIERS.len() - 1).take_while(halves).count();
         let multipliers = self.multipliers.clone().unwrap_or_else(|| MULTIPLIERS[..levels].to_vec());
         let coarsest = multipliers.len().saturating_sub(1);
