@@ -7,7 +7,7 @@ use std::f64::consts::TAU;
 use std::path::Path;
 
 use langevin::data::save;
-use langevin::nn::{Model, STEP_ENCODINGS, StepEncoder};
+use langevin::nn::{Model, StepEncoder, StepEncoding};
 use langevin::{Device, Graph, Result};
 
 const STEPS: usize = 1_000;
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let mut pictures = Vec::new();
     let last = STEPS - 1;
     println!("{:<12} {:>10} {:>22}", "encoding", "|enc(999)|", "error against f64");
-    for name in STEP_ENCODINGS {
+    for &name in StepEncoding::NAMES {
         let (values, exact) = (encode(&device, name)?, encode(&Device::reference(), name)?);
         let norm = distance(&values[last * WIDTH..], &[0.0; WIDTH]);
         let error = values.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
         }));
     }
     save(&out.join("step_encoding.png"), &[1, WIDTH, STEPS / 2], &pictures)?;
-    println!("picture: {} ({})", out.join("step_encoding.png").display(), STEP_ENCODINGS.join(", "));
+    println!("picture: {} ({})", out.join("step_encoding.png").display(), StepEncoding::NAMES.join(", "));
 
     // The formula itself, in f64 and as f32 arithmetic would have it.
     let rate = |i: usize| 10_000f64.powf(-((2 * i) as f64) / WIDTH as f64);

@@ -3,7 +3,7 @@
 
 use langevin::data::{Dataset, sine_waves, two_moons};
 use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance};
-use langevin::nn::{Denoiser, Model, STEP_ENCODINGS, UNetOptions};
+use langevin::nn::{Denoiser, Model, StepEncoding, UNetOptions};
 use langevin::ops::{Combine, Optimizer};
 use langevin::sample::{Sampling, reverse_process, sample};
 use langevin::train::{Config, Trainer};
@@ -166,7 +166,7 @@ fn dropout_and_noise_on_activations_are_off_when_the_network_is_used() {
 
 #[test]
 fn every_step_encoding_trains_and_its_checkpoint_samples_the_same() {
-    for name in STEP_ENCODINGS {
+    for &name in StepEncoding::NAMES {
         let mut config = small("mlp");
         config.model.step_encoding = name.parse().unwrap();
         let mut t = trainer(&Device::cpu(), &config);

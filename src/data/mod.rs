@@ -61,23 +61,23 @@ pub struct Dataset {
 
 impl Dataset {
     /// Reads `spec`: a `.npy`, `.npz`, `.csv`, `.tsv`, IDX (`.gz` too) or `.wav` file, a folder of PNG or JPEG files, or
-    /// one of the built-in [`TOYS`], which are drawn from `seed`. A file wins over a toy of the same name.
+    /// one of the built-in [`TOYS`], which are drawn from `seed`. A file of a toy's name is `./sine`.
     /// `table.tsv:dino` takes the rows of a table whose text column reads `dino`, and `pulse.npy[0:900]` samples 0 to 899
     /// of anything; either number may be left out.
     ///
     /// *Errors*: [`Error::Input`] with the file, the cause and a remedy; nothing is allocated before the length of the
     /// file has been held against its header.
     pub fn load(spec: &str, seed: u64) -> Result<Self> {
+        if let Some(toy) = toys::by_name(spec, seed) {
+            return toy;
+        }
         let path = Path::new(spec);
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => images::read(path),
             Ok(found) if found.is_file() => read_file(path, found.len()),
             Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
-            Err(cause) if cause.kind() == ErrorKind::NotFound => match toys::by_name(spec, seed) {
-                Some(toy) => toy,
-                None if spec.ends_with(']') => read_range(spec, seed),
-                None => read_group(spec),
-            },
+            Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => read_range(spec, seed),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => read_group(spec),
             Err(cause) => Err(Error::io("cannot read", path, cause)),
         }
     }

@@ -44,7 +44,7 @@ pub enum Sampler {
 
 /// The variance of the noise DDPM adds (Ho et al. 2020, section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "String", try_from = "String")]
 pub enum Variance {
     /// That of q(x_prev | x_t, x0), the smallest there can be: best when the data is a single point.
     #[default]
@@ -55,7 +55,7 @@ pub enum Variance {
 
 /// How DDIM finds the time it steps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum PrevRule {
     /// The next entry of the list of time steps.
     #[default]
@@ -286,38 +286,9 @@ impl fmt::Display for Sampler {
     }
 }
 
-impl FromStr for Variance {
-    type Err = Error;
+named!(Variance, "variance", FixedSmall = "fixed_small", FixedLarge = "fixed_large");
 
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "fixed_small" => Ok(Self::FixedSmall),
-            "fixed_large" => Ok(Self::FixedLarge),
-            _ => Err(Error::unknown("variance", name, &["fixed_small", "fixed_large"])),
-        }
-    }
-}
-
-impl fmt::Display for Variance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FixedSmall => "fixed_small",
-            Self::FixedLarge => "fixed_large",
-        })
-    }
-}
-
-impl FromStr for PrevRule {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "list" => Ok(Self::List),
-            "stride" => Ok(Self::Stride),
-            _ => Err(Error::unknown("prev_rule", name, &["list", "stride"])),
-        }
-    }
-}
+named!(PrevRule, "prev_rule", List = "list", Stride = "stride");
 
 #[cfg(test)]
 mod tests {

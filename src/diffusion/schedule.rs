@@ -6,7 +6,6 @@
 
 use std::f64::consts::FRAC_PI_2;
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -275,46 +274,22 @@ impl fmt::Display for Schedule {
 
 /// What the network's output stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Prediction {
     /// The noise eps in x_t (Ho et al. 2020).
     #[default]
-    #[serde(alias = "eps")]
     Epsilon,
     /// The clean data.
-    #[serde(alias = "sample")]
     X0,
     /// `v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0` (Salimans and Ho 2022, appendix D).
-    #[serde(alias = "v_prediction")]
     V,
 }
 
-impl FromStr for Prediction {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "epsilon" | "eps" => Ok(Self::Epsilon),
-            "x0" | "sample" => Ok(Self::X0),
-            "v" | "v_prediction" => Ok(Self::V),
-            _ => Err(Error::unknown("prediction", name, &["epsilon (eps)", "x0 (sample)", "v (v_prediction)"])),
-        }
-    }
-}
-
-impl fmt::Display for Prediction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Epsilon => "epsilon",
-            Self::X0 => "x0",
-            Self::V => "v",
-        })
-    }
-}
+named!(Prediction, "prediction", Epsilon = "epsilon" | "eps", X0 = "x0" | "sample", V = "v" | "v_prediction");
 
 /// Which N of the T training steps a sampler visits (names from Lin et al. 2023, table 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Spacing {
     /// Multiples of T/N rounded down, from 0: never visits T - 1.
     #[default]
@@ -325,28 +300,7 @@ pub enum Spacing {
     Trailing,
 }
 
-impl FromStr for Spacing {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "leading" => Ok(Self::Leading),
-            "linspace" => Ok(Self::Linspace),
-            "trailing" => Ok(Self::Trailing),
-            _ => Err(Error::unknown("spacing", name, &["leading", "linspace", "trailing"])),
-        }
-    }
-}
-
-impl fmt::Display for Spacing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Leading => "leading",
-            Self::Linspace => "linspace",
-            Self::Trailing => "trailing",
-        })
-    }
-}
+named!(Spacing, "spacing", Leading = "leading", Linspace = "linspace", Trailing = "trailing");
 
 /// The `n` of `steps` time steps that DDPM and DDIM visit, largest first. `offset` is added to each with leading
 /// spacing (Stable Diffusion uses 1) and has no meaning for the others.

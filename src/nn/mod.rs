@@ -16,7 +16,7 @@ pub use conv::{Conv, ConvTranspose};
 pub use features::{FeatureLayer, Features};
 pub use mlp::Mlp;
 pub use simple::Simple;
-pub use step_encoding::{STEP_ENCODINGS, StepEncoder, StepEncoding, TimeMlp};
+pub use step_encoding::{StepEncoder, StepEncoding, TimeMlp};
 pub use summary::{Layer, layers};
 pub use unet::{UNet, UNetOptions};
 

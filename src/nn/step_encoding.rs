@@ -1,19 +1,16 @@
 //! The step t as numbers that a network can use: an encoding by name, and the small network that follows it.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Linear, Model};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::ops::{Activation, Embedding, Encode, Layout};
 use crate::random::{normals, philox};
 
 /// A step encoding's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum StepEncoding {
     /// Sines and cosines in turn: [`Layout::Interleaved`].
     Sinusoidal,
@@ -26,31 +23,17 @@ pub enum StepEncoding {
     Fourier,
 }
 
-/// The names, as [`StepEncoding::from_str`] takes them.
-pub const STEP_ENCODINGS: [&str; 4] = ["sinusoidal", "halves", "learned", "fourier"];
-
 /// The deviation of a random frequency, in turns per step.
 const FREQUENCY: f64 = 16.0 / 1_000.0;
 
-impl FromStr for StepEncoding {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "sinusoidal" => Ok(Self::Sinusoidal),
-            "halves" => Ok(Self::Halves),
-            "learned" => Ok(Self::Learned),
-            "fourier" => Ok(Self::Fourier),
-            _ => Err(Error::unknown("step encoding", name, &STEP_ENCODINGS)),
-        }
-    }
-}
-
-impl fmt::Display for StepEncoding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(STEP_ENCODINGS[*self as usize])
-    }
-}
+named!(
+    StepEncoding,
+    "step encoding",
+    Sinusoidal = "sinusoidal",
+    Halves = "halves",
+    Learned = "learned",
+    Fourier = "fourier",
+);
 
 /// A step encoding in a graph: from t \[B\] to [B, E].
 #[derive(Clone, Debug)]
@@ -197,7 +180,7 @@ mod tests {
 
     #[test]
     fn names_go_there_and_back() {
-        for name in STEP_ENCODINGS {
+        for &name in StepEncoding::NAMES {
             assert_eq!(name.parse::<StepEncoding>().unwrap().to_string(), name);
         }
         assert!(

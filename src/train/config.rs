@@ -1,7 +1,6 @@
 //! The settings of a run, as `config.toml` holds them.
 
 use std::path::Path;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +85,7 @@ pub struct Config {
 
 /// What a network is trained for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Task {
     /// To generate: noise of every level, the level being known.
     #[default]
@@ -95,27 +94,19 @@ pub enum Task {
     Denoise,
 }
 
-impl FromStr for Task {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "diffusion" => Ok(Task::Diffusion),
-            "denoise" => Ok(Task::Denoise),
-            _ => Err(Error::unknown("task", name, &["diffusion", "denoise"])),
-        }
-    }
-}
+named!(Task, "task", Diffusion = "diffusion", Denoise = "denoise");
 
 /// The map from the data's units to the network's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Normalise {
     /// Mean 0, standard deviation 1.
     Standard,
     /// The smallest value to -1, the largest to 1.
     Range,
 }
+
+named!(Normalise, "normalisation", Standard = "standard", Range = "range");
 
 /// Short names of settings.
 const SHORT: [(&str, &[&str]); 1] = [("noise", &["model", "activation_noise"])];

@@ -52,6 +52,17 @@ fn each_term_of_a_loss_has_a_column_and_a_curve() {
     place.ok("train --out run --resume --steps 30");
 }
 
+/// The name of a toy is the toy, even beside a run of that name.
+#[test]
+fn a_run_may_be_called_like_its_toy() {
+    let place = Place::new();
+    place.ok("train moons --out moons --steps 10 --batch 32");
+    place.ok("train --out moons --resume --steps 20");
+    place.ok("sample moons --count 20 --steps 5 --out new.npy");
+    assert!(place.ok("evaluate new.npy moons").contains("ratio"));
+    place.refused("evaluate new.npy ./moons", 1, &["./moons", "a folder without PNG or JPEG"]);
+}
+
 #[test]
 fn pairs_are_compared_one_by_one() {
     let place = Place::new();
