@@ -3,9 +3,11 @@
 mod edm;
 mod sampler;
 mod schedule;
+mod spacing;
 mod weighting;
 
 pub use edm::*;
 pub use sampler::*;
 pub use schedule::*;
+pub use spacing::*;
 pub use weighting::*;

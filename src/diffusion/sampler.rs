@@ -13,7 +13,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{Prediction, Schedule, Spacing, timesteps};
+use super::schedule::{Prediction, Schedule};
+use super::spacing::{Spacing, timesteps};
 use crate::{Error, Result};
 
 /// The names [`Sampler::named`] accepts.

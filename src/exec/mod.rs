@@ -3,6 +3,7 @@
 pub(crate) mod cpu;
 mod driver_cache;
 pub(crate) mod gpu;
+pub(crate) mod gpu_program;
 mod timestamps;
 mod trials;
 
@@ -46,7 +47,7 @@ impl Values {
 /// A compiled program on one device.
 #[derive(Debug)]
 pub(crate) enum Program {
-    Gpu(gpu::GpuProgram),
+    Gpu(gpu_program::GpuProgram),
     Cpu(cpu::CpuProgram<f32>),
     Reference(cpu::CpuProgram<f64>),
 }

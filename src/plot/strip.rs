@@ -7,7 +7,8 @@ use image::imageops::{self, FilterType};
 use plotters::prelude::DrawingBackend;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::{Canvas, Frame, REAL, Scale, Set, bitmap, contact_sheet, embed, png_bytes, samples, svg, write_text};
+use super::canvas::{Canvas, Frame, REAL, bitmap, embed, png_bytes, svg, write_text};
+use super::{Scale, Set, contact_sheet, samples};
 use crate::data::{Kind, write_atomically};
 use crate::{Error, Result};
 

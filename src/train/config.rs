@@ -9,7 +9,7 @@ use super::validation::Split;
 use crate::data::{Dataset, Kind, Normalisation};
 use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
-use crate::nn::{Model, StepEncoding};
+use crate::nn::Model;
 use crate::noise::NoiseKind;
 use crate::ops::{Decay, Optimizer, Rule};
 use crate::precision::Precision;
@@ -110,9 +110,6 @@ named!(Normalise, "normalisation", Standard = "standard", Range = "range");
 
 /// Short names of settings.
 const SHORT: [(&str, &[&str]); 1] = [("noise", &["model", "activation_noise"])];
-
-/// The most parameters of a model: with gradient and moments 16 GB.
-const LARGEST: f64 = 1e9;
 
 /// What training measured from its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -282,113 +279,6 @@ impl Config {
         toml::to_string(self).expect("settings are TOML")
     }
 
-    /// Checks what can be checked without the data.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] with the setting and what it may be.
-    pub fn check(&self) -> Result<()> {
-        let refuse = |text: String| Err(Error::setting(text));
-        if self.steps == 0 || self.steps > 100_000_000 {
-            return refuse(format!("{} training steps; use 1 to 100000000", self.steps));
-        }
-        if !(self.lr > 0.0 && self.lr < 100.0) {
-            return refuse(format!(
-                "a learning rate (lr) of {}; use one above 0 and below 100, such as 0.001",
-                self.lr
-            ));
-        }
-        match (self.task, &self.noise) {
-            (Task::Denoise, None) => {
-                return refuse("the task denoise needs a noise to take out, such as --noise gaussian:0.1".into());
-            }
-            (Task::Denoise, Some(_)) if self.weighting != Weighting::None => {
-                let weighting = self.weighting;
-                return refuse(format!(
-                    "the weighting {weighting} is by the steps of a diffusion; a denoiser has none"
-                ));
-            }
-            (Task::Diffusion, Some(noise)) => {
-                return refuse(format!(
-                    "the noise {noise} belongs to --task denoise; a diffusion has a schedule of its own"
-                ));
-            }
-            _ => {}
-        }
-        if self.seed > i64::MAX as u64 {
-            return refuse(format!("a seed of {}; use 0 to {}", self.seed, i64::MAX));
-        }
-        if !(0.0..1.0).contains(&self.ema) {
-            return refuse(format!("ema is {}; use 0 for no average, or a decay below 1, such as 0.999", self.ema));
-        }
-        if !(self.clip_norm >= 0.0 && self.clip_norm.is_finite()) {
-            return refuse(format!("clip_norm is {}; use 0 for no clipping, or a norm such as 1", self.clip_norm));
-        }
-        if let Decay::Cosine { warmup, total } = self.decay
-            && warmup >= total
-        {
-            return refuse(format!("decay: a warm-up of {warmup} steps does not end before the total of {total}"));
-        }
-        if self.checkpoint_every == 0 {
-            return refuse("checkpoint_every is 0; use the number of steps between checkpoints, such as 1000".into());
-        }
-        let Model { step_encoding, learned_steps, .. } = self.model;
-        if step_encoding == StepEncoding::Learned && learned_steps < self.diffusion_steps {
-            return refuse(format!(
-                "a learned step encoding of {learned_steps} rows for {} diffusion steps; set model.learned_steps to {0} \
-                 or more in the file of --config",
-                self.diffusion_steps
-            ));
-        }
-        self.check_size()?;
-        self.check_validation()?;
-        self.optimizer()?;
-        let schedule = self.noise_schedule()?;
-        self.weighting.table(&schedule, self.prediction)?;
-        if self.loss.on_x0() {
-            schedule.x0_table(self.prediction)?;
-        }
-        Ok(())
-    }
-
-    fn check_validation(&self) -> Result<()> {
-        let refuse = |text: String| Err(Error::setting(text));
-        if !(0.0..1.0).contains(&self.validation) {
-            return refuse(format!(
-                "validation is {}; use 0 for none, or the part of the data to hold out, such as 0.1",
-                self.validation
-            ));
-        }
-        if self.validation_every == 0 {
-            return refuse("validation_every is 0; use the number of steps between evaluations, such as 100".into());
-        }
-        for (name, on) in [("early_stop", self.early_stop > 0), ("keep_best", self.keep_best)] {
-            if on && self.validation == 0.0 {
-                return refuse(format!("{name} follows the loss on held-out data; add --validation 0.1"));
-            }
-            if on && self.validation_every > self.steps {
-                let (every, steps) = (self.validation_every, self.steps);
-                return refuse(format!(
-                    "{name} with an evaluation every {every} steps finds none in {steps}; lower --validation-every"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a network that no memory holds before its first values are drawn.
-    fn check_size(&self) -> Result<()> {
-        let Model { width, depth, encoding, .. } = self.model;
-        let parameters = self.model.about_parameters();
-        if parameters <= LARGEST {
-            return Ok(());
-        }
-        let gigabytes = 16.0 * parameters / 1e9;
-        Err(Error::setting(format!(
-            "a model of width {width}, depth {depth} and encoding {encoding} has about {parameters:.0e} parameters and \
-             takes {gigabytes:.0e} GB to train; lower model.width or model.depth in the file of --config"
-        )))
-    }
-
     /// The batch size for `samples` of data.
     ///
     /// # Errors
@@ -479,6 +369,7 @@ fn merge(all: &mut toml::Table, stated: toml::Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::StepEncoding;
 
     #[test]
     fn toml_round_trip_and_partial_files() {

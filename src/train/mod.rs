@@ -1,5 +1,6 @@
 //! Training: settings, the compiled training step, checkpoints and run folders.
 
+mod check;
 mod checkpoint;
 mod config;
 mod features;

@@ -1,0 +1,114 @@
+//! Which times a sampler visits.
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::{check_steps, linspace};
+use crate::{Error, Result};
+
+/// Which N of the T training steps a sampler visits (names from Lin et al. 2023, table 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Spacing {
+    /// Multiples of T/N rounded down, from 0: never visits T - 1.
+    #[default]
+    Leading,
+    /// N values from 0 to T - 1, both included.
+    Linspace,
+    /// From T - 1 downwards in steps of T/N: never visits 0 unless N = T.
+    Trailing,
+}
+
+named!(Spacing, "spacing", Leading = "leading", Linspace = "linspace", Trailing = "trailing");
+
+/// The `n` of `steps` time steps that DDPM and DDIM visit, largest first. `offset` is added to each with leading
+/// spacing (Stable Diffusion uses 1) and has no meaning for the others.
+///
+/// *Errors*: n outside 1..=T; an offset that leaves the schedule; n = 1 with leading or linspace spacing, which would
+/// start from pure noise at t = 0.
+///
+/// *Source*: Lin et al. 2023 (arXiv 2305.08891), table 2, as in diffusers; halves round to even.
+pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Result<Vec<usize>> {
+    check_steps(steps)?;
+    if n == 0 || n > steps {
+        return Err(Error::setting(format!(
+            "{n} sampling steps asked for, but the model was trained with {steps}: use 1 to {steps}"
+        )));
+    }
+    if n == 1 && steps > 1 && spacing != Spacing::Trailing {
+        return Err(Error::setting(format!(
+            "{spacing} spacing with 1 of {steps} steps would visit only the cleanest one: use trailing spacing, or 2 or \
+             more steps"
+        )));
+    }
+    let stride = steps / n;
+    if spacing == Spacing::Leading && (n - 1) * stride + offset >= steps {
+        return Err(Error::setting(format!(
+            "offset {offset} moves the first of {n} time steps to {}, beyond the last of the schedule, {}: use at most {}",
+            (n - 1) * stride + offset,
+            steps - 1,
+            steps - 1 - (n - 1) * stride
+        )));
+    }
+    Ok(match spacing {
+        Spacing::Leading => (0..n).rev().map(|i| i * stride + offset).collect(),
+        Spacing::Linspace => linspace(0.0, (steps - 1) as f64, n).iter().rev().map(|&t| round(t)).collect(),
+        Spacing::Trailing => {
+            let stride = steps as f64 / n as f64;
+            (0..n).map(|i| round(steps as f64 - i as f64 * stride) - 1).collect()
+        }
+    })
+}
+
+/// `sigma_i = (max^(1/rho) + i / (n - 1) (min^(1/rho) - max^(1/rho)))^rho` for i = 0..n-1, then 0: n + 1 values,
+/// largest first. One step alone goes from `sigma_max` to 0.
+///
+/// *Source*: Karras et al. 2022 (EDM), eq. 5; usual values are 0.002, 80 and rho 7.
+pub fn karras_sigmas(n: usize, sigma_min: f64, sigma_max: f64, rho: f64) -> Result<Vec<f64>> {
+    check_steps(n)?;
+    if !(sigma_min > 0.0 && sigma_min < sigma_max && sigma_max.is_finite()) {
+        return Err(Error::setting(format!(
+            "sigma_min = {sigma_min}, sigma_max = {sigma_max}: they must satisfy 0 < sigma_min < sigma_max"
+        )));
+    }
+    if !(rho > 0.0 && rho.is_finite()) {
+        return Err(Error::setting(format!("rho = {rho}: it must be above 0; 7 is usual")));
+    }
+    let (low, high) = (sigma_min.powf(1.0 / rho), sigma_max.powf(1.0 / rho));
+    let part = |i: usize| if n == 1 { 0.0 } else { i as f64 / (n - 1) as f64 };
+    Ok((0..n).map(|i| (high + part(i) * (low - high)).powf(rho)).chain([0.0]).collect())
+}
+
+fn round(t: f64) -> usize {
+    t.round_ties_even() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_time_steps_and_sigmas_are_refused() {
+        assert!(timesteps(Spacing::Leading, 10, 11, 0).unwrap_err().to_string().contains("1 to 10"));
+        assert!(timesteps(Spacing::Leading, 10, 0, 0).is_err());
+        assert!(timesteps(Spacing::Leading, 10, 1, 0).unwrap_err().to_string().contains("trailing"));
+        assert!(timesteps(Spacing::Leading, 10, 10, 1).unwrap_err().to_string().contains("at most 0"));
+        assert_eq!(timesteps(Spacing::Trailing, 10, 1, 0).unwrap(), [9]);
+        assert_eq!(timesteps(Spacing::Leading, 10, 2, 1).unwrap(), [6, 1]);
+        assert!(karras_sigmas(5, 1.0, 1.0, 7.0).unwrap_err().to_string().contains("sigma_min"));
+        assert!(karras_sigmas(5, 0.1, 1.0, 0.0).unwrap_err().to_string().contains("rho"));
+        assert_eq!(karras_sigmas(1, 0.1, 2.0, 1.0).unwrap(), [2.0, 0.0]);
+        let message = "leeding".parse::<Spacing>().unwrap_err().to_string();
+        assert!(message.contains("leeding") && message.contains("trailing"), "{message}");
+    }
+
+    #[test]
+    fn time_steps_fall_and_stay_in_range() {
+        for (steps, n) in [(1, 1), (7, 7), (1000, 999), (999, 500), (1999, 1000), (100_000, 3), (123, 50)] {
+            for spacing in [Spacing::Leading, Spacing::Linspace, Spacing::Trailing] {
+                let ts = timesteps(spacing, steps, n, 0).unwrap();
+                assert!(ts.len() == n && ts[0] < steps, "{spacing} {steps} {n}");
+                assert!(ts.windows(2).all(|pair| pair[0] > pair[1]), "{spacing} {steps} {n}");
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The axes of a picture, and the round values that are written at them.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::canvas::{Canvas, Frame, RULE, View};
+use crate::Result;
+
+/// A light grid with labels left and below.
+pub(super) fn axes<DB: DrawingBackend>(canvas: &Canvas<DB>, view: &View, y: &[Tick], x: &[Tick]) -> Result<()> {
+    let Frame { left, top, width, height } = view.frame;
+    for (value, label) in y {
+        let at = view.at((view.x.0, *value)).1;
+        canvas.line([(left, at), (left + width, at)], RULE.mix(1.0), 0.75)?;
+        canvas.text(label, (left - 7.0, at), 11.0, (HPos::Right, VPos::Center))?;
+    }
+    for (value, label) in x {
+        let at = view.at((*value, view.y.0)).0;
+        canvas.line([(at, top), (at, top + height)], RULE.mix(1.0), 0.75)?;
+        canvas.text(label, (at, top + height + 7.0), 11.0, (HPos::Center, VPos::Top))?;
+    }
+    Ok(())
+}
+
+/// Where a tick stands and what is written there.
+pub(super) type Tick = (f64, String);
+
+/// Four to eight ticks at round values.
+fn round_values((low, high): (f64, f64)) -> Vec<f64> {
+    let rough = (high - low) / 5.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = power * [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| step * power >= rough).unwrap_or(10.0);
+    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    (first..=last.min(first.saturating_add(12))).map(|i| i as f64 * step).collect()
+}
+
+pub(super) fn linear_ticks(range: (f64, f64)) -> Vec<Tick> {
+    round_values(range).into_iter().map(|value| (value, short(value))).collect()
+}
+
+/// Whole numbers, in thousands or millions where they are long.
+pub(super) fn count_ticks(range: (f64, f64)) -> Vec<Tick> {
+    let whole = round_values(range).into_iter().filter(|value| value.fract() == 0.0);
+    whole
+        .map(|value| match value {
+            value if value >= 1e6 => (value, format!("{}M", short(value / 1e6))),
+            value if value >= 1e4 => (value, format!("{}k", short(value / 1e3))),
+            value => (value, short(value)),
+        })
+        .collect()
+}
+
+/// Ticks of a logarithmic axis at the powers of ten, or more densely where there are few of them. `range` is in log10.
+pub(super) fn log_ticks(range: (f64, f64)) -> Vec<Tick> {
+    let decades = range.0.floor() as i32..=range.1.ceil() as i32;
+    let every = ((range.1 - range.0) / 8.0).ceil().max(1.0) as i32;
+    for digits in [&[1.0][..], &[1.0, 2.0, 5.0], &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0]] {
+        let values =
+            decades.clone().filter(|d| d % every == 0).flat_map(|d| digits.iter().map(move |x| x * 10f64.powi(d)));
+        let inside: Vec<f64> = values.filter(|x| (range.0..=range.1).contains(&x.log10())).collect();
+        if inside.len() >= 4 {
+            return inside.into_iter().map(|x| (x.log10(), short(x))).collect();
+        }
+    }
+    let plain = round_values((10f64.powf(range.0), 10f64.powf(range.1)));
+    plain.into_iter().filter(|x| *x > 0.0).map(|x| (x.log10(), short(x))).collect()
+}
+
+/// At most four digits that matter, without zeros at the end.
+fn short(value: f64) -> String {
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
+    match value.abs() {
+        0.0 => "0".to_string(),
+        size if (1e-3..1e5).contains(&size) => {
+            trim(&format!("{value:.*}", (3 - size.log10().floor() as i32).max(0) as usize))
+        }
+        _ => {
+            let text = format!("{value:.3e}");
+            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{}e{power}", trim(digits))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_short() {
+        for (value, want) in
+            [(0.05, "0.05"), (1e-5, "1e-5"), (2.5e-7, "2.5e-7"), (300.0, "300"), (-1.5, "-1.5"), (0.0, "0")]
+        {
+            assert_eq!(short(value), want);
+        }
+        let ticks = |low: f64, high: f64| log_ticks((low.log10(), high.log10()));
+        for (low, high) in [(1e-9, 1e3), (0.01, 2.0), (0.02, 0.05), (0.031, 0.033), (1e-30, 1e30)] {
+            let n = ticks(low, high).len();
+            assert!((3..=14).contains(&n), "{low} {high}: {n}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Curves over the steps of a training, on a logarithmic axis.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::axes::{axes, count_ticks, log_ticks};
+use super::canvas::{Frame, GENERATED, REAL, View, svg, write_text};
+use super::span;
+use crate::Result;
+
+/// Colours of curves, the first for the total.
+const CURVES: [RGBColor; 6] =
+    [REAL, GENERATED, RGBColor(74, 137, 92), RGBColor(139, 92, 152), RGBColor(150, 130, 50), RGBColor(70, 150, 160)];
+
+/// A named quantity over the steps: (step, value) in their order.
+pub type Curve<'a> = (&'a str, Vec<(u64, f64)>);
+
+/// Draws `loss.svg`: each curve as its values came, faint, and their moving mean, over the step on a logarithmic axis;
+/// several curves get a legend. Values that are not finite and positive are left out.
+pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
+    self::curves(path, ["step", "loss"], curves)
+}
+
+/// Draws [`loss_curve`] over something else than steps, under other names of the axes.
+pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Result<()> {
+    let kept = |points: &[(u64, f64)]| -> Vec<(f64, f64)> {
+        let drawn = points.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0);
+        drawn.map(|&(step, loss)| (step as f64, loss.log10())).collect()
+    };
+    let curves: Vec<(&str, Vec<(f64, f64)>)> = curves.iter().map(|(name, points)| (*name, kept(points))).collect();
+    let steps = || curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.0));
+    let first = steps().fold(f64::INFINITY, f64::min);
+    let (first, last) = if first.is_finite() { (first, steps().fold(0.0, f64::max)) } else { (0.0, 1.0) };
+    let y = span(curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.1)), 0.05).unwrap_or((-2.0, 0.0));
+    let view = View { frame: Frame::new(64.0, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
+    let text = svg(764.0, 410.0, |canvas| {
+        axes(canvas, &view, &log_ticks(y), &count_ticks(view.x))?;
+        canvas.text(upwards, (20.0, 10.0), 13.0, (HPos::Left, VPos::Top))?;
+        canvas.text(across, (404.0, 386.0), 13.0, (HPos::Center, VPos::Top))?;
+        // The legend is at the right, away from where the curves end.
+        let ends = || curves.iter().filter_map(|(_, points)| points.last());
+        let high = ends().map(|end| end.1 - (y.0 + y.1) / 2.0).sum::<f64>() > 0.0;
+        let legend = if high { 350.0 - 17.0 * curves.len() as f64 } else { 50.0 };
+        // The first curve lies above the others.
+        for (i, (name, points)) in curves.iter().enumerate().rev() {
+            let colour = CURVES[i % CURVES.len()];
+            canvas.line(envelope(points, 700).into_iter().map(|p| view.at(p)), colour.mix(0.3), 1.0)?;
+            if let [only] = points[..] {
+                canvas.dot(view.at(only), colour.mix(1.0), 3.0)?;
+            }
+            canvas.line(envelope(&moving_mean(points), 700).into_iter().map(|p| view.at(p)), colour.mix(1.0), 2.0)?;
+            if curves.len() > 1 {
+                let at = legend + 17.0 * i as f64;
+                canvas.line([(620.0, at), (644.0, at)], colour.mix(1.0), 2.0)?;
+                canvas.text(name, (650.0, at), 12.0, (HPos::Left, VPos::Center))?;
+            }
+        }
+        Ok(())
+    })?;
+    write_text(path, &text)
+}
+
+/// The curve with no more than about 2 `bins` points: of more, the lowest and the highest in each bin.
+pub(super) fn envelope(points: &[(f64, f64)], bins: usize) -> Vec<(f64, f64)> {
+    if points.len() <= 2 * bins {
+        return points.to_vec();
+    }
+    let mut kept = Vec::with_capacity(2 * bins);
+    for bin in points.chunks(points.len().div_ceil(bins)) {
+        let (mut low, mut high) = (0, 0);
+        for i in 1..bin.len() {
+            low = if bin[i].1 < bin[low].1 { i } else { low };
+            high = if bin[i].1 > bin[high].1 { i } else { high };
+        }
+        kept.push(bin[low.min(high)]);
+        if low != high {
+            kept.push(bin[low.max(high)]);
+        }
+    }
+    kept
+}
+
+/// The mean over a fortieth of the curve around each point, over what there is of it at the ends.
+fn moving_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let n = points.len();
+    let mut sums = vec![0.0; n + 1];
+    for (i, point) in points.iter().enumerate() {
+        sums[i + 1] = sums[i] + point.1;
+    }
+    let half = n / 80;
+    (0..n)
+        .map(|i| {
+            let (from, to) = (i.saturating_sub(half), (i + half + 1).min(n));
+            (points[i].0, (sums[to] - sums[from]) / (to - from) as f64)
+        })
+        .collect()
+}
