@@ -1,5 +1,7 @@
 //! Denoising for use: the training step on every kind of noise, and what comes out on samples that were held back.
 
+mod devices;
+
 use langevin::Device;
 use langevin::data::{Dataset, sine_waves};
 use langevin::denoise::{Denoising, denoise};
@@ -7,16 +9,7 @@ use langevin::evaluate::compare_denoised;
 use langevin::noise::{NoiseKind, add_noise};
 use langevin::train::{Checkpoint, Config, Task, Trainer};
 
-/// The CPU executor, and a GPU where there is one.
-fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::cpu()];
-    match Device::gpu() {
-        Ok(device) => devices.push(device),
-        Err(e) if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => panic!("a GPU is required: {e}"),
-        Err(e) => eprintln!("GPU ignored, no adapter: {e}"),
-    }
-    devices
-}
+use devices::devices;
 
 fn small(noise: &str, steps: u32) -> Config {
     let mut config = Config { data: "test".into(), steps, batch: 32, ..Config::for_model("mlp").unwrap() };

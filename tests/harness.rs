@@ -2,20 +2,13 @@
 
 use std::collections::BTreeMap;
 
+mod devices;
+
 use langevin::ops::case::{Case, Tolerance, check, compare};
 use langevin::ops::{Io, Op, Specs, catalog};
-use langevin::{Device, Kernel, Meaning, Result, Scalar, Spec, Target};
+use langevin::{Kernel, Meaning, Result, Scalar, Spec, Target};
 
-fn gpu() -> Option<Device> {
-    match Device::gpu() {
-        Ok(device) => Some(device),
-        Err(e) if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => panic!("a GPU is required: {e}"),
-        Err(e) => {
-            eprintln!("ignored, no adapter: {e}");
-            None
-        }
-    }
-}
+use devices::gpu;
 
 #[test]
 fn nan_is_refused_on_either_side() {

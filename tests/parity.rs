@@ -1,21 +1,12 @@
 //! Every case of the catalog on a GPU adapter and on the CPU executor, against the f64 reference.
-//!
-//! Without an adapter the GPU tests say so and are not run; `LANGEVIN_GPU=require` makes that a failure.
+
+mod devices;
 
 use langevin::ops::case::{Case, Report, check, forced, targets};
 use langevin::ops::{Family, catalog};
 use langevin::{Device, Precision, Target};
 
-fn gpu() -> Option<Device> {
-    match Device::gpu() {
-        Ok(device) => Some(device),
-        Err(e) if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => panic!("a GPU is required: {e}"),
-        Err(e) => {
-            eprintln!("ignored, no adapter: {e}");
-            None
-        }
-    }
-}
+use devices::gpu;
 
 fn check_all(device: &Device, label: &str, wanted: impl Fn(&Case) -> bool) {
     let (mut failures, mut count) = (Vec::new(), 0);

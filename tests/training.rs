@@ -1,6 +1,8 @@
 //! Whole models: gradients and losses against the reference, bit-equal repetition and continuation, and samplers on a
 //! distribution whose best predictor is known.
 
+mod devices;
+
 use langevin::data::{Dataset, sine_waves, two_moons};
 use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance};
 use langevin::nn::{Denoiser, Model, StepEncoding, UNetOptions};
@@ -9,16 +11,7 @@ use langevin::sample::{Sampling, reverse_process, sample};
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Graph, Result, Slab, Var};
 
-/// The CPU executor, and a GPU where there is one.
-fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::cpu()];
-    match Device::gpu() {
-        Ok(device) => devices.push(device),
-        Err(e) if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => panic!("a GPU is required: {e}"),
-        Err(e) => eprintln!("GPU ignored, no adapter: {e}"),
-    }
-    devices
-}
+use devices::devices;
 
 fn small(model: &str) -> Config {
     let mut config = Config::for_model(model).unwrap();

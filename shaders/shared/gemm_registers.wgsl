@@ -1,10 +1,16 @@
-// C without shared memory and without subgroups: LANES invocations along the columns, ROWS rows and COLS columns an
-// invocation, everything in registers; k in steps of STEP, so that long sums take few rounds of the loop.
+// C in registers alone, without shared memory: LANES invocations along the columns, ROWS rows and COLS columns an invocation.
+// With BROADCAST these are one subgroup, and A is fetched one value per lane and spread by `subgroupBroadcast`, because
+// repeated loads cost most on software rasterizers; without it k goes in steps of STEP, so that long sums take few rounds.
 //#use gemm_sizes
 var<private> slice: u32;
 
 @compute @workgroup_size(LANES)
-fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
+//#if BROADCAST
+        @builtin(subgroup_invocation_id) lane: u32) {
+//#else
+        @builtin(local_invocation_index) lane: u32) {
+//#endif
   slice = wid.z;
   let row = wid.y * ROWS;
   let col = wid.x * (COLS * LANES) + lane;
@@ -22,6 +28,36 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   var c$I_$J = 0.0;
 //#end
 //#end
+//#if BROADCAST
+  for (var k0 = 0u; k0 < K; k0 += LANES) {
+    let ka = min(k0 + lane, K - 1u);
+    let inside = k0 + lane < K;
+//#repeat I
+    let a$I = select(0.0, load_a(m$I, ka), inside);
+//#end
+//#if INDEXED
+    let inside_k = inner(ka);
+//#endif
+//#repeat Q
+    {
+//#if INDEXED
+      let kb = subgroupBroadcast(inside_k, $Qu);
+//#else
+      let kb = min(k0 + $Qu, K - 1u);
+//#endif
+//#repeat J
+      let b$J = load_b(kb, n$J);
+//#end
+//#repeat I
+      let x$I = subgroupBroadcast(a$I, $Qu);
+//#repeat J
+      c$I_$J = fma(x$I, b$J, c$I_$J);
+//#end
+//#end
+    }
+//#end
+  }
+//#else
   for (var k0 = 0u; k0 < K; k0 += STEP) {
 //#repeat Q
     {
@@ -44,6 +80,7 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
 //#end
   }
+//#endif
 //#repeat I
 //#repeat J
   if (row + $Iu < M && col + $Ju * LANES < N) { store(row + $Iu, col + $Ju * LANES, c$I_$J); }

@@ -118,20 +118,18 @@ fn blocked(kernel: Kernel, product: &Product, Tile { side, step, blocks }: Tile)
 }
 
 fn broadcast(kernel: Kernel, product: &Product, rows: usize, lanes: usize) -> Kernel {
-    let text = include_str!("../../../shaders/shared/gemm_broadcast.wgsl");
-    in_registers(kernel, product, text, [rows, 4, lanes, lanes])
+    in_registers(kernel.flag("BROADCAST", true), product, [rows, 4, lanes, lanes])
 }
 
 fn registers(kernel: Kernel, product: &Product) -> Kernel {
-    let text = include_str!("../../../shaders/shared/gemm_registers.wgsl");
-    in_registers(kernel, product, text, [8, 4, 8, 4])
+    in_registers(kernel, product, [8, 4, 8, 4])
 }
 
 /// Rows and columns of an invocation, invocations side by side, and the step in k.
-fn in_registers(kernel: Kernel, product: &Product, text: &str, [rows, cols, lanes, step]: [usize; 4]) -> Kernel {
+fn in_registers(kernel: Kernel, product: &Product, [rows, cols, lanes, step]: [usize; 4]) -> Kernel {
     let [m, n, _] = product.shape;
     kernel
-        .part("gemm", text.into())
+        .part("gemm", include_str!("../../../shaders/shared/gemm_registers.wgsl").into())
         .part("gemm_sizes", sizes(&[("ROWS", rows), ("COLS", cols), ("LANES", lanes), ("STEP", step)]))
         .repeat("I", rows)
         .repeat("J", cols)
