@@ -32,6 +32,36 @@ enum Engine {
     Reference,
 }
 
+/// Bytes in the largest unit of which there is at least one.
+fn readable(bytes: usize) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.max(1).ilog2() as usize / 10).min(units.len() - 1);
+    let digits = if unit == 0 { 0 } else { 1 };
+    format!("{:.digits$} {}", bytes as f64 / 1024f64.powi(unit as i32), units[unit])
+}
+
+impl Engine {
+    /// Bytes of an element.
+    fn bytes(&self) -> usize {
+        if matches!(self, Engine::Reference) { 8 } else { 4 }
+    }
+
+    /// The most bytes for a program. Of a GPU's memory only its driver knows, which refuses a buffer that does not fit;
+    /// an operating system would promise the memory of a program on the CPU, and end the process when it is used.
+    fn memory(&self) -> usize {
+        if matches!(self, Engine::Gpu(_)) {
+            return usize::MAX;
+        }
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let free = system.cgroup_limits().map_or(u64::MAX, |group| group.free_memory);
+        match system.available_memory().min(free) {
+            0 => usize::MAX,
+            bytes => bytes as usize,
+        }
+    }
+}
+
 /// An adapter as `langevin devices` lists it.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
@@ -135,10 +165,13 @@ impl Device {
     /// [`Error::Limit`] when the adapter is too small for it, [`Error::Shader`] when a kernel does not compile.
     pub fn compile(&self, graph: &Graph) -> Result<Run> {
         let plan = Plan::new(graph)?;
-        let (bytes, most) = (4 * plan.elements(), self.memory.unwrap_or(usize::MAX));
+        let (bytes, most) =
+            (self.engine.bytes() * plan.elements(), self.memory.unwrap_or_else(|| self.engine.memory()));
         if bytes > most {
+            let [needs, most] = [bytes, most].map(readable);
             return Err(Error::Limit(format!(
-                "the program needs {bytes} bytes, and may take {most}; lower the batch size or the width of the model"
+                "the program needs {needs} of memory, and {most} are to be had; lower the batch size or the width \
+                 of the model"
             )));
         }
         Run::new(graph.clone(), plan, |plan| {

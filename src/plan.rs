@@ -4,7 +4,7 @@
 //! never placed in a buffer that the same node reads, because a dispatch may not read and write one buffer.
 
 use crate::error::{Error, Result};
-use crate::graph::{DType, Form, Graph, Home, Init, Node, Var};
+use crate::graph::{DType, Form, Graph, Home, Init, Node, Parameter, Var};
 use crate::ops::Specs;
 
 /// A place in memory.
@@ -59,8 +59,12 @@ impl Plan {
             .tensors
             .iter()
             .zip(&places)
-            .filter_map(|(t, place)| Some(((*place)?, t.init.clone())))
-            .filter(|(_, init)| !matches!(init, Init::Zero))
+            .filter_map(|(t, place)| Some(((*place)?, &t.init)))
+            .flat_map(|(place, init)| match init {
+                Init::Zero => Vec::new(),
+                Init::Parameters => parts(graph, place),
+                _ => vec![(place, init.clone())],
+            })
             .collect();
         Ok(Self { buffers, places, calls, inits })
     }
@@ -69,6 +73,15 @@ impl Plan {
     pub fn elements(&self) -> usize {
         self.buffers.iter().map(|b| b.len).sum()
     }
+}
+
+/// The initial values of the parameters in another slab.
+fn parts(graph: &Graph, slab: Place) -> Vec<(Place, Init)> {
+    let part = |p: &Parameter| {
+        let place = Place { offset: slab.offset + p.offset, len: p.shape.iter().product(), ..slab };
+        (place, graph.tensors[p.var.0].init.clone())
+    };
+    graph.parameters().iter().map(part).collect()
 }
 
 /// The nodes that matter: those that update something, write a history or a kept tensor, and all they depend on.

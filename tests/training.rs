@@ -15,10 +15,15 @@ use devices::devices;
 
 fn small(model: &str) -> Config {
     let mut config = Config::for_model(model).unwrap();
-    (config.model.width, config.model.depth, config.model.encoding) = (24, 2, 16);
-    (config.batch, config.data) = (33, "test".into());
+    (config.model.width, config.batch, config.data) = (24, 33, "test".into());
+    if model != "simple" {
+        config.model.encoding = 16;
+    }
+    if model == "mlp" {
+        config.model.depth = 2;
+    }
     if let Some(unet) = &mut config.model.unet {
-        (config.batch, config.model.width, config.model.depth) = (9, 8, 1);
+        (config.batch, config.model.width) = (9, 8);
         (unet.groups, unet.heads, unet.attention) = (4, 2, None);
     }
     config
@@ -180,11 +185,13 @@ fn impossible_unets_are_refused_with_numbers() {
     };
     let options = |change: fn(&mut UNetOptions)| move |m: &mut Model| change(m.unet.as_mut().unwrap());
     for (sample, change, parts) in [
-        (&[17][..], options(|_| {}), ["[17] at level 0", "use 1 numbers"]),
+        (&[17][..], options(|_| {}), ["[17] at level 0", "multipliers = [1]"]),
         (&[6, 10], options(|o| o.multipliers = Some(vec![1, 2, 2])), ["[3, 5] at level 1", "multiples of 4"]),
         (&[16], options(|o| o.groups = 3), ["groups is 3", "8 channels of level 0"]),
         (&[16], options(|o| o.heads = 5), ["heads is 5", "16 channels of level 1"]),
-        (&[16], options(|o| o.attention = Some(vec![2])), ["level 2", "0 to 1"]),
+        (&[16], options(|o| o.attention = Some(vec![2])), ["level 2", "the coarsest being 1"]),
+        (&[2], options(|_| {}), ["points in the plane", "--model mlp"]),
+        (&[16], options(|o| o.time = 1_000_000_000_000), ["time.0.weight", "1e9 parameters"]),
         (&[16], options(|o| o.multipliers = Some(vec![])), ["multipliers is []", "1 to 16"]),
     ] {
         let message = refuse(sample, &change);
@@ -255,7 +262,7 @@ fn what_does_not_fit_is_split_or_refused() {
     assert!(micro < 64 && t.config().micro_batch == micro);
     t.advance(2).unwrap();
     let e = Trainer::new(&Device::cpu().with_memory(10_000), &config, &data(&config)).unwrap_err().to_string();
-    assert!(e.contains("even one sample") && e.contains("10000") && e.contains("width"), "{e}");
+    assert!(e.contains("even one sample") && e.contains("9.8 KiB") && e.contains("width"), "{e}");
 }
 
 #[test]

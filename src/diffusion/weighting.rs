@@ -44,7 +44,7 @@ impl Weighting {
     /// The weights of all time steps for what the network predicts.
     ///
     /// # Errors
-    /// When a weight is not finite, with the step.
+    /// When a weight is not finite, with the step, or when all are 0.
     pub fn table(self, schedule: &Schedule, prediction: Prediction) -> Result<Vec<f64>> {
         let weight = |t: usize| match self.weight(schedule, prediction, t) {
             w if w.is_finite() => Ok(w),
@@ -54,7 +54,12 @@ impl Weighting {
                 schedule.snr(t)
             ))),
         };
-        (0..schedule.steps()).map(weight).collect()
+        let weights = (0..schedule.steps()).map(weight).collect::<Result<Vec<_>>>()?;
+        if weights.iter().all(|w| *w as f32 == 0.0) {
+            let text = format!("weighting {self}: every step has a weight of 0; use a smaller gamma, such as 1");
+            return Err(Error::setting(text));
+        }
+        Ok(weights)
     }
 
     fn weight(self, schedule: &Schedule, prediction: Prediction, t: usize) -> f64 {

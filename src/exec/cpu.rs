@@ -101,7 +101,8 @@ impl<S: RunTwin> CpuProgram<S> {
         let mut program = Self { banks, plan };
         for (place, init) in program.plan.inits.clone() {
             match init {
-                Init::Zero => {}
+                Init::Zero | Init::Parameters => {}
+                Init::Drawn(draw) => program.write(place, &draw.values(place.len)),
                 Init::F32(values) => program.write(place, &values),
                 Init::U32(values) => program.write_u32(place, &values),
             }

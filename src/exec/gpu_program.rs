@@ -106,7 +106,8 @@ impl GpuProgram {
         };
         for (place, init) in &plan.inits {
             match init {
-                Init::Zero => {}
+                Init::Zero | Init::Parameters => {}
+                Init::Drawn(draw) => program.write(*place, bytemuck::cast_slice(&draw.values(place.len)))?,
                 Init::F32(values) => program.write(*place, bytemuck::cast_slice(values))?,
                 Init::U32(values) => program.write(*place, bytemuck::cast_slice(values))?,
             }

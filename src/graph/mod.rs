@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::ops::{AnyOp, Op};
+use crate::random::Draw;
 
 /// One op with its tensors.
 #[derive(Clone, Debug)]
@@ -30,6 +31,9 @@ pub struct Node {
 
 /// Parameters start at multiples of 256 bytes, the offset any adapter accepts for a binding.
 const ALIGN: usize = 64;
+
+/// The most parameters of a network: with gradient and moments they take 16 GB.
+const MOST_PARAMETERS: usize = 1_000_000_000;
 
 /// How the names of tables begin.
 const CONSTANT: &str = "constant.";
@@ -221,14 +225,33 @@ impl Graph {
     pub fn parameter(&mut self, name: &str, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Var> {
         let spec = Spec::f32(shape);
         self.check_len(name, &spec, values.len())?;
+        self.add_parameter(name, spec, Init::F32(values.into()))
+    }
+
+    /// [`Graph::parameter`] with initial values that are drawn when the graph is compiled.
+    ///
+    /// # Errors
+    /// As [`Graph::parameter`], and when the model becomes larger than any memory.
+    pub(crate) fn drawn_parameter(&mut self, name: &str, shape: impl Into<Vec<usize>>, draw: Draw) -> Result<Var> {
+        self.add_parameter(name, Spec::f32(shape), Init::Drawn(draw))
+    }
+
+    fn add_parameter(&mut self, name: &str, spec: Spec, init: Init) -> Result<Var> {
         if self.optimized {
             return Err(Error::setting(format!("parameter {name:?} must be added before `minimize`")));
         }
         let slab = self.slab(Slab::Params);
         let offset = self.tensors[slab.0].spec.shape[0].next_multiple_of(ALIGN);
         let shape = spec.shape.clone();
-        let len = spec.len();
-        let var = self.named(name, spec, Home::Part { of: slab, offset }, Init::F32(values.into()))?;
+        let len = shape.iter().try_fold(1usize, |len, &dim| len.checked_mul(dim)).unwrap_or(usize::MAX);
+        if len > MOST_PARAMETERS - offset.min(MOST_PARAMETERS) {
+            return Err(Error::setting(format!(
+                "with {name} {shape:?} the network has more than {MOST_PARAMETERS:.0e} parameters, which take {:.0} GB to \
+                 train; lower the sizes under [model] in the file of --config",
+                MOST_PARAMETERS as f64 * 16e-9
+            )));
+        }
+        let var = self.named(name, spec, Home::Part { of: slab, offset }, init)?;
         self.parameters.push(Parameter { name: name.to_string(), shape, var, offset });
         for &slab in self.slabs.values() {
             self.tensors[slab.0].spec.shape[0] = (offset + len).next_multiple_of(ALIGN);
@@ -385,13 +408,7 @@ impl Graph {
     /// The slab of the moving average, which starts at the parameters' initial values.
     pub(crate) fn start_ema(&mut self) -> Var {
         let slab = self.slab(Slab::Ema);
-        let mut values = vec![0.0; self.spec(slab).len()];
-        for p in &self.parameters {
-            if let Init::F32(init) = &self.tensors[p.var.0].init {
-                values[p.offset..p.offset + init.len()].copy_from_slice(init);
-            }
-        }
-        self.tensors[slab.0].init = Init::F32(values.into());
+        self.tensors[slab.0].init = Init::Parameters;
         slab
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::random::Draw;
+
 /// A handle to a tensor of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Var(pub(crate) usize);
@@ -114,6 +116,10 @@ pub(crate) enum Init {
     Zero,
     F32(Arc<[f32]>),
     U32(Arc<[u32]>),
+    /// Drawn when a program is compiled, so that a graph of any size takes little memory.
+    Drawn(Draw),
+    /// What the parameters hold, each at its offset.
+    Parameters,
 }
 
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use crate::ops::Activation;
 /// The latent [B, 2 width, sizes / 4] can be read as `latent` after a step; of a batch in parts, that of the first part.
 #[derive(Clone, Debug)]
 pub struct AutoEncoder {
+    model: Model,
     encoder: StepEncoder,
     channels: usize,
     places: Vec<usize>,
@@ -44,7 +45,7 @@ impl AutoEncoder {
             ConvTranspose::new(g, "dec1", axes, [2 * width, width], [4, 2, 1])?,
             ConvTranspose::new(g, "dec2", axes, [width, channels], [4, 2, 1])?,
         ];
-        Ok(Self { encoder, channels, places, down, up })
+        Ok(Self { model: model.clone(), encoder, channels, places, down, up })
     }
 
     /// The latent from x_t [B, D] and the encoding [B, E].
@@ -53,12 +54,14 @@ impl AutoEncoder {
         let (image, code) = (g.reshape(x_t, shape)?, spread(g, encoding, &self.places)?);
         let joined = g.concat_channels(image, code)?;
         let hidden = self.down[0].forward(g, joined, Activation::Relu)?;
+        let hidden = self.model.disturbed(g, hidden)?;
         self.down[1].forward(g, hidden, Activation::Relu)
     }
 
     /// The prediction [B, D] from the latent.
     pub fn decode(&self, g: &mut Graph, latent: Var) -> Result<Var> {
         let hidden = self.up[0].forward(g, latent, Activation::Relu)?;
+        let hidden = self.model.disturbed(g, hidden)?;
         let image = self.up[1].forward(g, hidden, Activation::None)?;
         let (batch, sample) = g.spec(image).rows();
         g.reshape(image, [batch, sample])

@@ -10,6 +10,7 @@ use crate::ops::{Activation, Concat, Encode};
 /// With 100 data values, width 128 and encoding 128 it has 42 212 parameters.
 #[derive(Clone, Debug)]
 pub struct Chapter {
+    model: Model,
     encoder: StepEncoder,
     fc1: Linear,
     fc2: Linear,
@@ -25,6 +26,7 @@ impl Chapter {
     /// Adds the parameters of a model for `data` values a sample.
     pub fn of(g: &mut Graph, data: usize, model: &Model) -> Result<Self> {
         Ok(Self {
+            model: model.clone(),
             encoder: StepEncoder::new(g, model)?,
             fc1: Linear::new(g, "fc1", data + model.encoding, model.width)?,
             fc2: Linear::new(g, "fc2", model.width, data)?,
@@ -45,6 +47,7 @@ impl Denoiser for Chapter {
 
     fn forward_joined(&self, g: &mut Graph, input: Var) -> Result<Var> {
         let hidden = self.fc1.forward(g, input, Activation::Relu)?;
+        let hidden = self.model.disturbed(g, hidden)?;
         self.fc2.forward(g, hidden, Activation::None)
     }
 }

@@ -104,10 +104,8 @@ impl ConvTranspose {
 }
 
 fn weights(g: &mut Graph, name: &str, shape: Vec<usize>, outputs: usize, limit: f32) -> Result<(Var, Var)> {
-    let values = uniform(g, shape.iter().product(), limit);
-    let weight = g.parameter(&format!("{name}.weight"), shape, values)?;
-    let values = uniform(g, outputs, limit);
-    Ok((weight, g.parameter(&format!("{name}.bias"), [outputs], values)?))
+    let weight = uniform(g, &format!("{name}.weight"), shape, limit)?;
+    Ok((weight, uniform(g, &format!("{name}.bias"), [outputs], limit)?))
 }
 
 /// v [B, E] at every place: [B, E, places...].

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{self, Activation, Dense, Encode, LayerNorm};
-use crate::random::philox;
+use crate::random::{Draw, Law};
 
 /// A network that looks at noisy data and the step.
 pub trait Denoiser {
@@ -66,10 +66,8 @@ impl Linear {
     /// [`Linear::new`] with initial values multiplied by `scale`; 0 makes a residual branch start as nothing.
     pub fn scaled(g: &mut Graph, name: &str, inputs: usize, outputs: usize, scale: f32) -> Result<Self> {
         let limit = scale / (inputs as f32).sqrt();
-        let weight = uniform(g, inputs * outputs, limit);
-        let weight = g.parameter(&format!("{name}.weight"), [outputs, inputs], weight)?;
-        let bias = uniform(g, outputs, limit);
-        Ok(Self { weight, bias: g.parameter(&format!("{name}.bias"), [outputs], bias)? })
+        let weight = uniform(g, &format!("{name}.weight"), [outputs, inputs], limit)?;
+        Ok(Self { weight, bias: uniform(g, &format!("{name}.bias"), [outputs], limit)? })
     }
 
     /// The layer on x [B, inputs].
@@ -120,14 +118,11 @@ impl GroupNorm {
     }
 }
 
-/// Uniform numbers in +-limit for the next parameter, from the graph's seed.
-fn uniform(g: &Graph, n: usize, limit: f32) -> Vec<f32> {
-    let (seed, parameter) = (g.seed(), g.parameters().len() as u32);
-    let word = |i: usize| {
-        let block = philox([(i / 4) as u32, parameter, 0, 2], [seed as u32, (seed >> 32) as u32]);
-        block[i % 4]
-    };
-    (0..n).map(|i| ((word(i) >> 8) as f32 / 8_388_608.0 - 1.0) * limit).collect()
+/// Adds a parameter with uniform numbers in +-limit, from the graph's seed.
+fn uniform(g: &mut Graph, name: &str, shape: impl Into<Vec<usize>>, limit: f32) -> Result<Var> {
+    let place = [g.parameters().len() as u32, 2];
+    let draw = Draw { law: Law::Uniform { limit }, seed: g.seed(), place };
+    g.drawn_parameter(name, shape, draw)
 }
 
 /// A network by name and size, as `config.toml` holds it.
@@ -140,7 +135,7 @@ pub struct Model {
     pub width: usize,
     /// Residual blocks, a U-Net's on each level: `mlp` and `unet` only.
     pub depth: usize,
-    /// Width of the step encoding.
+    /// Width of the step encoding; all but `simple` have one.
     pub encoding: usize,
     /// How the step becomes numbers.
     pub step_encoding: StepEncoding,
@@ -156,9 +151,9 @@ pub struct Model {
     pub residual: bool,
     /// `mlp` only: whether a block normalises what it got.
     pub layer_norm: bool,
-    /// `mlp` and `unet` only: the probability that training drops an activation.
+    /// The probability that training drops an activation of a hidden layer.
     pub dropout: f32,
-    /// `mlp` and `unet` only: deviation of the noise that training adds to activations.
+    /// Deviation of the noise that training adds to the activations of hidden layers.
     pub activation_noise: f32,
     /// What only a U-Net has.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,13 +196,40 @@ impl Model {
         })
     }
 
-    /// About how many parameters the network has, without counting what is small.
-    pub(crate) fn about_parameters(&self) -> f64 {
-        let (width, depth, encoding) = (self.width as f64, self.depth as f64, self.encoding as f64);
-        match &self.unet {
-            Some(unet) => unet.about_parameters(self.width, self.depth),
-            None => width * ((depth + 1.0) * width + encoding),
+    /// Samples in a training step, where nothing else is said.
+    pub fn usual_batch(&self) -> usize {
+        if self.name == "unet" { 64 } else { 256 }
+    }
+
+    /// Refuses settings that this network has no use for, so that none is stated in vain.
+    ///
+    /// # Errors
+    /// With the setting, its value and the networks that have it.
+    pub(crate) fn check_unused(&self) -> Result<()> {
+        const USES: [(&str, &[&str]); 9] = [
+            ("depth", &["mlp", "unet"]),
+            ("encoding", &["mlp", "chapter", "autoencoder", "unet"]),
+            ("step_encoding", &["mlp", "chapter", "autoencoder", "unet"]),
+            ("flip_sin_to_cos", &["mlp", "chapter", "autoencoder", "unet"]),
+            ("frequency_shift", &["mlp", "chapter", "autoencoder", "unet"]),
+            ("activation", &["mlp"]),
+            ("residual", &["mlp"]),
+            ("layer_norm", &["mlp"]),
+            ("unet", &["unet"]),
+        ];
+        let table = |model: &Self| toml::Table::try_from(model).expect("a model is a table");
+        let (stated, usual) = (table(self), table(&Self::named(&self.name)?));
+        for (setting, users) in USES.into_iter().filter(|(_, users)| !users.contains(&self.name.as_str())) {
+            if stated.get(setting) != usual.get(setting) {
+                let value = stated.get(setting).map_or("absent".into(), ToString::to_string);
+                return Err(Error::setting(format!(
+                    "model.{setting} is {value}, but the network {} has no such thing; leave it out, or take one of: {}",
+                    self.name,
+                    users.join(", ")
+                )));
+            }
         }
+        Ok(())
     }
 
     /// What training does to activations: dropout, then noise.
@@ -235,7 +257,7 @@ impl Model {
         Ok(match self.name.as_str() {
             "mlp" => Box::new(Mlp::of(g, data, self)?),
             "chapter" => Box::new(Chapter::of(g, data, self)?),
-            "simple" => Box::new(Simple::new(g, data, self.width)?),
+            "simple" => Box::new(Simple::of(g, data, self)?),
             "autoencoder" => Box::new(AutoEncoder::of(g, sample, self)?),
             "unet" => Box::new(UNet::of(g, sample, self)?),
             other => return Err(Error::unknown("model", other, MODELS)),

@@ -6,7 +6,7 @@ use super::{Linear, Model};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::ops::{Activation, Embedding, Encode, Layout};
-use crate::random::{normals, philox};
+use crate::random::{Draw, Law};
 
 /// A step encoding's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,8 +69,8 @@ impl StepEncoder {
             }
             StepEncoding::Learned => {
                 let steps = model.learned_steps;
-                let values = draw_normals(g.seed(), steps * width, TABLE);
-                Source::Table(g.parameter("time.embedding.weight", [steps, width], values)?)
+                let draw = Draw { law: Law::Normal, seed: g.seed(), place: TABLE };
+                Source::Table(g.drawn_parameter("time.embedding.weight", [steps, width], draw)?)
             }
         };
         Ok(Self { source })
@@ -92,19 +92,14 @@ impl StepEncoder {
 }
 
 /// The places of these numbers among all that come from the seed.
-const TABLE: u32 = 3;
-const FREQUENCIES: u32 = 4;
-
-/// `n` standard normals from the seed.
-fn draw_normals(seed: u64, n: usize, place: u32) -> Vec<f32> {
-    let block = |i: u32| normals::<f32>(philox([i, 0, 0, place], [seed as u32, (seed >> 32) as u32]));
-    (0..n.div_ceil(4) as u32).flat_map(block).take(n).collect()
-}
+const TABLE: [u32; 2] = [0, 3];
+const FREQUENCIES: [u32; 2] = [0, 4];
 
 /// Rates in 2^-64 turns per step, high and low words: a negative frequency wraps around, as its phase does.
 fn random_rates(seed: u64, n: usize) -> Vec<u32> {
     let turns = |z: f32| (z as f64 * FREQUENCY).rem_euclid(1.0);
-    let rates = draw_normals(seed, n, FREQUENCIES).into_iter().map(|z| (turns(z) * 2f64.powi(64)) as u64);
+    let draw = Draw { law: Law::Normal, seed, place: FREQUENCIES };
+    let rates = draw.values(n).into_iter().map(|z| (turns(z) * 2f64.powi(64)) as u64);
     rates.flat_map(|rate| [(rate >> 32) as u32, rate as u32]).collect()
 }
 
@@ -174,7 +169,8 @@ mod tests {
     fn a_learned_table_gives_its_rows() {
         let y = encoded(StepEncoding::Learned, 1, &[5.0, 0.0, 5.0]);
         assert!(y[..6] == y[12..] && y[..6] != y[6..12]);
-        let mean = draw_normals(1, 6_000, TABLE).iter().sum::<f32>() / 6_000.0;
+        let draw = Draw { law: Law::Normal, seed: 1, place: TABLE };
+        let mean = draw.values(6_000).iter().sum::<f32>() / 6_000.0;
         assert!(mean.abs() < 5.0 / 6_000f32.sqrt());
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Conv, Denoiser, GroupNorm, Linear, Model, TimeMlp};
+use crate::data::Kind;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{Activation, Add, Attention, ChannelBias, Channels};
@@ -51,13 +52,6 @@ impl UNetOptions {
         let multipliers = self.multipliers.clone().unwrap_or_else(|| MULTIPLIERS[..levels].to_vec());
         let coarsest = multipliers.len().saturating_sub(1);
         (multipliers, self.attention.clone().unwrap_or_else(|| vec![coarsest]))
-    }
-
-    /// About how many parameters there are with kernels of 3 x 3.
-    pub(super) fn about_parameters(&self, width: usize, depth: usize) -> f64 {
-        let level = |m: &usize| 60.0 * depth as f64 * (m * width) as f64 * (m * width) as f64;
-        self.multipliers.as_deref().unwrap_or(&MULTIPLIERS).iter().map(level).sum::<f64>()
-            + 16.0 * width as f64 * width as f64
     }
 }
 
@@ -200,13 +194,20 @@ fn check(
     attention: &[usize],
 ) -> Result<()> {
     let refuse = |text: String| Err(Error::setting(text));
+    if Kind::of(&sample[1..]) == Kind::Points {
+        return refuse("a U-Net is for signals and images, and these are points in the plane; use --model mlp".into());
+    }
     let (levels, axes) = (multipliers.len(), &sample[1..]);
     if levels == 0 || levels > 16 || multipliers.iter().any(|m| *m == 0 || *m > 64) {
         let text = format!("model.unet.multipliers is {multipliers:?}; use 1 to 16 numbers from 1 to 64");
         return refuse(text);
     }
     if let Some(level) = attention.iter().find(|level| **level >= levels) {
-        return refuse(format!("model.unet.attention names level {level}, but the levels are 0 to {}", levels - 1));
+        let last = levels - 1;
+        return refuse(format!(
+            "model.unet.attention names level {level}, but the levels are 0 to {last}; name some of these, the coarsest \
+             being {last}, or [] for no attention"
+        ));
     }
     for level in 1..levels {
         let halved: Vec<usize> = axes.iter().map(|n| n >> (level - 1)).collect();
@@ -214,10 +215,11 @@ fn check(
             let whole = 1 << (levels - 1);
             return refuse(format!(
                 "a U-Net of {levels} levels halves the size {} times, but samples of size {axes:?} have the odd size \
-                 {halved:?} at level {}; use {level} numbers in model.unet.multipliers, or bring the data to multiples \
-                 of {whole}",
+                 {halved:?} at level {}; state {} under [model.unet] in the file of --config, bring the data to multiples of \
+                 {whole}, or use --model mlp",
                 levels - 1,
-                level - 1
+                level - 1,
+                if level == 1 { "multipliers = [1]".into() } else { format!("{level} multipliers") }
             ));
         }
     }

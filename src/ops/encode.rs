@@ -45,14 +45,16 @@ impl Encode {
     /// # Errors
     /// When the width is 0, or the shift leaves no frequency range (d = 2 with shift 1 is 0/0).
     pub fn new(width: usize, layout: Layout) -> Result<Self> {
-        if let Layout::Halves { shift, .. } = layout
-            && (width / 2) as f64 - shift <= 0.0
-        {
-            let text = format!("width {width} with frequency shift {shift} has no frequencies; use shift 0");
-            return Err(Error::setting(text));
-        }
         if width == 0 || width > 1 << 16 {
             return Err(Error::setting(format!("a step encoding of width {width}; use 1 to 65536")));
+        }
+        if let Layout::Halves { shift, .. } = layout
+            && !(shift.is_finite() && (width / 2) as f64 - shift > 0.0)
+        {
+            return Err(Error::setting(format!(
+                "a step encoding of width {width} with frequency shift {shift} has no frequencies; use a width of 4 or more \
+                 (model.encoding), and a shift (model.frequency_shift) of 0, or 1 as in DDPM's code"
+            )));
         }
         Ok(Self { width, layout })
     }

@@ -142,13 +142,22 @@ impl Optimizer {
         if o.ema.is_some_and(|d| !unit(d)) {
             return Err(Error::setting("the decay of the moving average lies in [0, 1), such as 0.999"));
         }
-        let fine = match o.rule {
-            Rule::Sgd { momentum, .. } => unit(momentum),
-            Rule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
-                unit(beta1) && unit(beta2) && epsilon > 0.0 && weight_decay >= 0.0
-            }
+        let part = |name, value: f64, usual| (name, value, unit(value), "a number from 0 to below 1", usual);
+        let numbers = match o.rule {
+            Rule::Sgd { momentum, .. } => vec![part("momentum", momentum, 0.9)],
+            Rule::Adam { beta1, beta2, epsilon, weight_decay, .. } => vec![
+                part("beta1", beta1, 0.9),
+                part("beta2", beta2, 0.999),
+                ("epsilon", epsilon, epsilon > 0.0 && epsilon.is_finite(), "a positive number", 1e-8),
+                ("weight_decay", weight_decay, (0.0..1e6).contains(&weight_decay), "0 or a positive number", 0.01),
+            ],
         };
-        if fine { Ok(()) } else { Err(Error::setting(format!("{:?} has a value out of range", o.rule))) }
+        match numbers.into_iter().find(|(_, _, fine, ..)| !fine) {
+            None => Ok(()),
+            Some((name, value, _, range, usual)) => {
+                Err(Error::setting(format!("the optimizer's {name} is {value}; use {range}, such as {usual}")))
+            }
+        }
     }
 
     /// The moments it keeps.

@@ -6,9 +6,6 @@ use crate::error::{Error, Result};
 use crate::nn::{Model, StepEncoding};
 use crate::ops::Decay;
 
-/// The most parameters of a model: with gradient and moments 16 GB.
-const LARGEST: f64 = 1e9;
-
 impl Config {
     /// Checks what can be checked without the data.
     ///
@@ -56,6 +53,14 @@ impl Config {
         {
             return refuse(format!("decay: a warm-up of {warmup} steps does not end before the total of {total}"));
         }
+        self.model.check_unused()?;
+        if self.weighting != Weighting::None && !self.loss.is_weighted() {
+            let (weighting, loss) = (self.weighting, &self.loss);
+            return refuse(format!(
+                "the weighting {weighting} is of the errors mse, mse_document, l1 and huber, and the loss is {loss}; leave \
+                 --weighting out, or add one of these"
+            ));
+        }
         if self.checkpoint_every == 0 {
             return refuse("checkpoint_every is 0; use the number of steps between checkpoints, such as 1000".into());
         }
@@ -67,7 +72,6 @@ impl Config {
                 self.diffusion_steps
             ));
         }
-        self.check_size()?;
         self.check_validation()?;
         self.optimizer()?;
         let schedule = self.noise_schedule()?;
@@ -101,19 +105,5 @@ impl Config {
             }
         }
         Ok(())
-    }
-
-    /// Refuses a network that no memory holds before its first values are drawn.
-    fn check_size(&self) -> Result<()> {
-        let Model { width, depth, encoding, .. } = self.model;
-        let parameters = self.model.about_parameters();
-        if parameters <= LARGEST {
-            return Ok(());
-        }
-        let gigabytes = 16.0 * parameters / 1e9;
-        Err(Error::setting(format!(
-            "a model of width {width}, depth {depth} and encoding {encoding} has about {parameters:.0e} parameters and \
-             takes {gigabytes:.0e} GB to train; lower model.width or model.depth in the file of --config"
-        )))
     }
 }

@@ -27,7 +27,7 @@ pub struct Config {
     pub noise: Option<NoiseKind>,
     /// Training steps.
     pub steps: u32,
-    /// Samples in a step; 256 or all of a smaller data set when 0.
+    /// Samples in a step; when 0, as many as are usual for the network (256; 64 for a U-Net), or all of a smaller data set.
     pub batch: usize,
     /// Samples that are on the device at a time: the gradients of a batch are summed over such parts. The whole batch
     /// when 0.
@@ -179,7 +179,7 @@ impl Config {
                 let prediction = Prediction::Epsilon;
                 Self { prediction, lr: 1e-3, clip_norm: 0.0, ema: 0.0, decay: Decay::Constant, ..config }
             }
-            "unet" => Self { steps: 3_000, batch: 64, lr: 1e-3, ..config },
+            "unet" => Self { steps: 3_000, lr: 1e-3, ..config },
             _ => config,
         })
     }
@@ -285,7 +285,7 @@ impl Config {
     /// When the batch is larger than the data.
     pub fn batch_for(&self, samples: usize) -> Result<usize> {
         match self.batch {
-            0 => Ok(samples.min(256)),
+            0 => Ok(samples.min(self.model.usual_batch())),
             b if b > samples => Err(Error::setting(format!(
                 "a batch of {b} is larger than the data, which has {samples} samples; use --batch {samples} or less"
             ))),
@@ -394,7 +394,7 @@ mod tests {
             ("[model]\nname = \"nope\"", "there are: mlp, chapter"),
             ("[model]\nwidth = -4", "in `model.width`"),
             ("[model]\nactivation = \"nope\"", "there are: none, relu, silu"),
-            ("[model]\nstep_encoding = \"nope\"", "`sinusoidal`, `halves`, `learned`, `fourier`"),
+            ("[model]\nstep_encoding = \"nope\"", "sinusoidal, halves, learned, fourier"),
             ("steps = 1\nlr = = 2", "line 2 is not TOML"),
         ] {
             let message = Config::parse(text, None).unwrap_err().to_string();

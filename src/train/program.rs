@@ -6,7 +6,7 @@ use super::objective::{Samples, example};
 use super::terms::Term;
 use crate::data::Normalisation;
 use crate::error::Result;
-use crate::graph::{Data, Graph, HISTORY, Slab, Window};
+use crate::graph::{Data, Graph, HISTORY, Slab, Var, Window};
 use crate::nn::Denoiser;
 use crate::noise::Extent;
 use crate::ops::Accumulate;
@@ -17,6 +17,8 @@ use crate::run::Run;
 pub(crate) struct StepVars {
     /// For each micro-batch its part of the batch, and the loss terms.
     parts: Vec<(f64, Vec<Term>)>,
+    /// The norm of the gradient, where it is clipped.
+    norm: Option<Var>,
 }
 
 /// The loss of one step.
@@ -98,14 +100,14 @@ pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: Sample, 
         parts.push((share, terms));
     }
     g.set_window(None);
-    g.optimize(config.optimizer()?)?;
-    Ok(StepVars { parts })
+    let norm = g.optimize(config.optimizer()?)?;
+    Ok(StepVars { parts, norm })
 }
 
 impl StepVars {
     /// The terms over the whole batch.
     pub fn whole(terms: Vec<Term>) -> Self {
-        Self { parts: vec![(1.0, terms)] }
+        Self { parts: vec![(1.0, terms)], norm: None }
     }
 
     /// The terms' names.
@@ -129,5 +131,15 @@ impl StepVars {
             }
         }
         Ok(losses)
+    }
+
+    /// Which of the last `n` steps of `run` was the first whose gradient has a norm that is not finite, and that norm: all
+    /// of such a gradient is clipped away, so that the step changes nothing, or leaves NaN.
+    ///
+    /// # Errors
+    /// When there were fewer steps.
+    pub fn endless_gradient(&self, run: &Run, n: usize) -> Result<Option<(usize, f64)>> {
+        let Some(norm) = self.norm else { return Ok(None) };
+        Ok(run.history(norm, n)?.into_iter().enumerate().find(|(_, norm)| !norm.is_finite()))
     }
 }

@@ -128,9 +128,26 @@ impl LossMix {
         &self.0
     }
 
+    /// Whether a term takes the weight of each step.
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.0.iter().any(|term| !term.kind.on_x0())
+    }
+
     /// Whether a term compares images of x0.
     pub fn on_x0(&self) -> bool {
         self.0.iter().any(|term| term.kind.on_x0())
+    }
+
+    /// The same with the full paths of files, so that a run can be used from any folder.
+    pub(crate) fn with_full_paths(mut self) -> Self {
+        for term in &mut self.0 {
+            if let LossKind::Perceptual { file } = &mut term.kind
+                && let Ok(path) = std::path::absolute(&*file)
+            {
+                *file = path.to_string_lossy().into_owned();
+            }
+        }
+        self
     }
 
     /// The file of the features that a term compares.

@@ -72,7 +72,8 @@ impl Trainer {
         let micro_batch = split.unwrap_or(wanted);
         let mut model = config.model.clone();
         model.unet = model.unet.map(|unet| unet.for_sample(&facts.shape));
-        let config = Config { model, facts: Some(facts), micro_batch, ..config.clone() };
+        let loss = config.loss.clone().with_full_paths();
+        let config = Config { model, loss, facts: Some(facts), micro_batch, ..config.clone() };
         Ok(Self { config, batch, split, run, vars, validation })
     }
 
@@ -122,15 +123,18 @@ impl Trainer {
     /// Runs `n` steps (at most [`HISTORY`]) and gives their losses.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] with the step and the tensor when a loss is NaN or infinite.
+    /// [`Error::NonFinite`] with the step and the tensor when a loss or the norm of the gradient is NaN or infinite.
     pub fn advance_by_term(&mut self, n: u32) -> Result<Vec<Losses>> {
         let n = n.min(HISTORY as u32);
         let first = self.run.step();
         self.run.steps(n)?;
         let losses = self.vars.losses(&self.run, n as usize)?;
-        match losses.iter().position(|l| !l.total.is_finite()) {
+        if let Some(i) = losses.iter().position(|l| !l.total.is_finite()) {
+            return Err(self.non_finite("loss", first + i as u32 + 1, losses[i].total));
+        }
+        match self.vars.endless_gradient(&self.run, n as usize)? {
             None => Ok(losses),
-            Some(i) => Err(self.non_finite(first + i as u32 + 1, losses[i].total)),
+            Some((i, norm)) => Err(self.non_finite("norm of the gradient", first + i as u32 + 1, norm)),
         }
     }
 
@@ -142,10 +146,10 @@ impl Trainer {
     pub fn validate(&mut self) -> Result<Option<f64>> {
         let Some(validation) = &mut self.validation else { return Ok(None) };
         let loss = validation.loss(&self.run)?;
-        if loss.is_finite() { Ok(Some(loss)) } else { Err(self.non_finite(self.run.step(), loss)) }
+        if loss.is_finite() { Ok(Some(loss)) } else { Err(self.non_finite("validation loss", self.run.step(), loss)) }
     }
 
-    fn non_finite(&self, step: u32, loss: f64) -> Error {
+    fn non_finite(&self, what: &str, step: u32, value: f64) -> Error {
         let bad = |slab| {
             let whole = self.run.read_slab(slab).ok()?;
             let finite = |offset: usize, len: usize| whole[offset..offset + len].iter().all(|v| v.is_finite());
@@ -158,8 +162,8 @@ impl Trainer {
             (None, None) => "all parameters are still finite".into(),
         };
         Error::NonFinite(format!(
-            "the loss became {loss} at step {step}, and {tensor}. Lower --lr (it is {}), or look for extreme values in \
-             the data",
+            "the {what} became {value} at step {step}, and {tensor}. Lower --lr (it is {}) or the weights of the loss, or \
+             look for extreme values in the data",
             self.config.lr
         ))
     }

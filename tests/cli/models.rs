@@ -10,13 +10,19 @@ use crate::support::{Place, sample_data};
 #[test]
 fn the_simple_denoiser_has_two_layers_and_no_step() {
     let place = Place::new();
-    place.ok("train ok.npy --out run --config small.toml --model simple --steps 20");
+    place.refused(
+        "train ok.npy --out run --config small.toml --model simple --steps 20",
+        2,
+        &["model.encoding is 8", "simple has no such thing", "mlp, chapter"],
+    );
+    place.write("simple.toml", "batch = 16\n[model]\nwidth = 16\n");
+    place.ok("train ok.npy --out run --config simple.toml --model simple --steps 20");
     let said = place.ok("inspect run");
     for words in ["fc1.weight", "[16, 8]", "fc2.weight", "[8, 16]"] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     place.ok("sample run --count 5 --steps 3 --out new.npy");
-    let options = "--task denoise --noise gaussian:0.3 --model simple --config small.toml --steps 20";
+    let options = "--task denoise --noise gaussian:0.3 --model simple --config simple.toml --steps 20";
     place.ok(&format!("train ok.npy --out clean {options}"));
     place.ok("noise ok.npy --kind gaussian:0.3 --out noisy.npy");
     assert!(place.ok("denoise clean noisy.npy --out a.npy --compare ok.npy").contains("PSNR"));
@@ -65,7 +71,7 @@ fn features_that_changed_are_noticed_when_a_run_goes_on() {
     place.ok("train --out run --resume --steps 20");
     trained_by(3);
     let words =
-        ["features of the loss are others", "checksum of features is", "put the old file back", "another --out"];
+        ["features of the loss are others", "checksum of /", "/features is", "put the old file back", "another --out"];
     place.refused("train --out run --resume --steps 30", 1, &words);
     place.ok("sample run --count 3 --steps 2 --out new.npy");
     fs::copy(place.path("encoder-2/checkpoint.safetensors"), place.path("features")).unwrap();

@@ -111,12 +111,18 @@ fn bad_settings_files_are_named() {
         ("ema = 1.5", &["ema is 1.5", "0.999"]),
         ("clip_norm = nan", &["clip_norm is NaN"]),
         ("decay = { cosine = { warmup = 9, total = 5 } }", &["warm-up of 9"]),
-        ("precision = \"f8\"", &["`f32` or `f16`"]),
-        ("normalise = \"max\"", &["`standard` or `range`"]),
+        ("precision = \"f8\"", &["unknown precision \"f8\"; there are: f32, f16", "in `precision`"]),
+        ("normalise = \"max\"", &["unknown normalisation \"max\"", "standard, range"]),
         ("[model]\nname = \"nope\"", &["unknown model", "mlp, chapter"]),
+        ("optimizer = \"sgd_momentum\"\nmomentum = 1.5", &["momentum is 1.5", "such as 0.9"]),
+        ("[model]\nencoding = 1", &["width 1", "no frequencies", "width of 4 or more"]),
+        ("[model]\nfrequency_shift = nan", &["shift NaN", "0, or 1"]),
+        ("[model]\nname = \"chapter\"\ndepth = 3", &["depth is 3", "chapter has no such thing", "mlp, unet"]),
+        ("loss = \"ssim\"\nweighting = \"snr\"", &["the weighting snr", "the loss is ssim"]),
+        ("weighting = \"p2:1e9\"", &["every step has a weight of 0"]),
         ("[model]\nwidth = 0", &["width is 0"]),
-        ("[model]\nwidth = 100000000", &["about 5e16 parameters", "lower model.width"]),
-        ("[model]\nwidth = 32768\ndepth = 256", &["parameters", "GB"]),
+        ("[model]\nwidth = 100000000", &["width is 100000000", "1 to 32768"]),
+        ("[model]\nwidth = 32768\ndepth = 256", &["more than 1e9 parameters", "GB", "[model]"]),
     ] {
         place.write("bad.toml", text);
         place.refused("train ok.npy --out run --config bad.toml", 2, words);
