@@ -13,12 +13,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use langevin::data::{Dataset, Kind};
 use langevin::denoise::{Denoising, denoise};
 use langevin::diffusion::{Prediction, Weighting};
-use langevin::evaluate::compare_denoised;
+use langevin::evaluate::{Denoised, compare_denoised};
 use langevin::nn::StepEncoding;
 use langevin::noise::{NoiseKind, add_noise, spread};
 use langevin::ops::Decay;
 use langevin::sample::{Sampling, sample};
-use langevin::train::{Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
+use langevin::train::{Checkpoint, Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
 use langevin::{Device, Error, Precision, plot};
 use serde_json::json;
 
@@ -96,11 +96,11 @@ pub struct TrainArgs {
     #[arg(long)]
     keep_best: bool,
     /// Train a run in --out for each value of a setting of config.toml, such as lr=0.001,0.01 or width=64,256
-    #[arg(long, value_name = "KEY=V1,V2", conflicts_with = "resume")]
+    #[arg(long, value_name = "KEY=V1,V2")]
     sweep: Option<String>,
-    /// Continue the run in --out
+    /// Continue the run in --out; with the command of a --sweep, what it has not done
     #[arg(long)]
-    resume: bool,
+    pub resume: bool,
     #[command(flatten)]
     pub common: Common,
 }
@@ -112,7 +112,11 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let (mut trainer, folder, device) = if args.resume { resume(args)? } else { start(args)? };
     describe(&trainer, args.common.json);
     if trainer.step() == trainer.config().steps && !args.common.json {
-        say!("the run has done all of its {} steps; more of them: --resume --steps N", trainer.step());
+        let more = match trainer.config().decay {
+            Decay::Cosine { .. } => "its learning rate is down to 0 (decay cosine), so more of them need a new run",
+            _ => "more of them: --resume --steps N",
+        };
+        say!("the run has done all of its {} steps; {more}", trainer.step());
     }
     let stopped = watch_for_ctrl_c()?;
     let started = Instant::now();
@@ -126,11 +130,19 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         return Err(Error::Interrupted(text).into());
     }
     if stop == Stop::Early && !args.common.json {
-        let (step, patience) = (trainer.step(), trainer.config().early_stop);
-        say!("stopped early at step {step}: the validation loss did not get better {patience} times in a row");
+        say!("{}", stopped_early(trainer.step(), trainer.config().early_stop));
     }
     finish(args, &trainer, &folder, &device, started)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why an early stop, and how to go on all the same.
+fn stopped_early(step: u32, patience: u32) -> String {
+    format!(
+        "stopped early at step {step}: the validation loss did not get better {patience} times in a row; to go on all \
+         the same: --resume --early-stop {}, or 0 for never",
+        2 * patience
+    )
 }
 
 /// Trains with the live line.
@@ -157,22 +169,43 @@ fn start(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let data = Dataset::load(&config.data, config.seed)?;
     config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
     let device = args.common.open_for(config.precision)?;
-    let trainer = Trainer::new(&device, &config, &data)?;
-    folder.write_config(trainer.config())?;
+    let trainer = begin(args, &folder, &device, &config, &data)?;
     Ok((trainer, folder, device))
 }
 
+/// Begins a run in a folder that is vacant.
+pub(super) fn begin(
+    args: &TrainArgs,
+    folder: &RunFolder,
+    device: &Device,
+    config: &Config,
+    data: &Dataset,
+) -> langevin::Result<Trainer> {
+    let trainer = Trainer::new(device, config, data)?;
+    if folder.is_unfinished() && !args.common.json {
+        say!("the folder holds a run that ended before its first checkpoint; this one takes its place");
+    }
+    folder.write_config(trainer.config())?;
+    Ok(trainer)
+}
+
+/// The settings that the command states, with its data.
 pub(super) fn settings(args: &TrainArgs) -> langevin::Result<Config> {
+    let config = stated(args)?;
+    if config.data.is_empty() {
+        return Err(Error::Setting("no data: name a file or a toy before --out, or state data = in --config".into()));
+    }
+    Ok(config)
+}
+
+fn stated(args: &TrainArgs) -> langevin::Result<Config> {
     let mut config = match &args.config {
         Some(path) => Config::read(path, args.model.as_deref())?,
         None => Config::for_model(args.model.as_deref().unwrap_or("mlp"))?,
     };
     config.facts = None;
     set(&mut config.data, &args.data);
-    if config.data.is_empty() {
-        return Err(Error::Setting("no data: name a file or a toy before --out, or state data = in --config".into()));
-    }
-    set(&mut config.steps, &args.steps);
+    config.set_steps(args.steps.unwrap_or(config.steps));
     if args.batch == Some(0) {
         return Err(Error::Setting("a batch of 0 samples; use --batch 1 or more".into()));
     }
@@ -205,20 +238,12 @@ fn overrule(config: &mut Config, args: &TrainArgs) -> langevin::Result<()> {
 
 /// The course of the learning rate.
 fn decay(config: &Config, args: &TrainArgs) -> langevin::Result<Decay> {
-    let shortest = args.warmup.unwrap_or(config.steps / 20);
     match (args.decay.as_deref(), config.decay, args.warmup) {
+        (Some(name), _, warmup) => config.decay_named(name, warmup),
         (None, unchanged, None) => Ok(unchanged),
         (None, Decay::Cosine { total, .. }, Some(warmup)) => Ok(Decay::Cosine { warmup, total }),
-        (Some("inverse_sqrt"), _, hold) => Ok(Decay::InverseSqrt { hold: hold.unwrap_or(1_000) }),
         (None, Decay::InverseSqrt { .. }, Some(hold)) => Ok(Decay::InverseSqrt { hold }),
-        (Some("cosine"), ..) => Ok(Decay::Cosine { warmup: shortest, total: config.steps }),
-        (Some("constant"), _, None) => Ok(Decay::Constant),
-        (Some("constant") | None, ..) => {
-            Err(Error::Setting("--warmup belongs to --decay cosine or inverse_sqrt; a constant rate has none".into()))
-        }
-        (Some(other), ..) => {
-            Err(Error::Setting(format!("unknown decay {other:?}; there are constant, cosine and inverse_sqrt")))
-        }
+        (None, Decay::Constant, warmup) => config.decay_named("constant", warmup),
     }
 }
 
@@ -228,31 +253,41 @@ fn set<T: Clone>(setting: &mut T, option: &Option<T>) {
     }
 }
 
-/// A run that goes on: its settings are those it began with, only the number of steps may grow and the data move.
+/// A run that goes on: its settings are those it began with, only its end and the place of its data may be others.
 fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let folder = RunFolder::open(&args.out)?;
+    folder.lock()?;
     let checkpoint = folder.checkpoint()?;
-    let mut wanted = checkpoint.config.clone();
+    let began = &checkpoint.config;
+    let mut wanted = if args.config.is_some() { stated(args)? } else { began.clone() };
+    // A file for --config may leave out when the run ends, and where the data are.
+    (wanted.steps, wanted.early_stop, wanted.data) = (began.steps, began.early_stop, began.data.clone());
     set(&mut wanted.model.name, &args.model);
     overrule(&mut wanted, args)?;
-    if wanted != checkpoint.config || args.config.is_some() {
-        let text = "a run is continued with the settings it began with; with --resume only --steps, --device and the \
-                    place of the data may be given. Start a new run in another --out for other settings";
-        return Err(Error::Setting(text.into()).into());
-    }
     set(&mut wanted.steps, &args.steps);
     set(&mut wanted.data, &args.data);
-    if wanted.steps < checkpoint.step {
-        let (steps, done) = (wanted.steps, checkpoint.step);
-        return Err(Error::Setting(format!("--steps {steps}, but the run has done {done} steps already")).into());
+    let config = checkpoint.continued(&wanted)?;
+    if config.steps != began.steps && folder.ended(&config, checkpoint.step) == Some(Stop::Early) {
+        return Err(Error::Setting(stopped_early(checkpoint.step, config.early_stop)).into());
     }
-    let moved = "the data of the run cannot be read again (if they moved: langevin train DATA --out RUN --resume)";
-    let data = Dataset::load(&wanted.data, wanted.seed).context(moved)?;
-    let device = args.common.open_for(wanted.precision)?;
-    let mut trainer = Trainer::new(&device, &wanted, &data)?;
-    trainer.restore(&checkpoint)?;
-    folder.write_config(trainer.config())?;
+    let device = args.common.open_for(config.precision)?;
+    let trainer = go_on(&folder, &device, &config, &checkpoint)?;
     Ok((trainer, folder, device))
+}
+
+/// Goes on with a run, with settings that [`Checkpoint::continued`] gave.
+pub(super) fn go_on(
+    folder: &RunFolder,
+    device: &Device,
+    config: &Config,
+    checkpoint: &Checkpoint,
+) -> anyhow::Result<Trainer> {
+    let moved = "the data of the run cannot be read again (if they moved: langevin train DATA --out RUN --resume)";
+    let data = Dataset::load(&config.data, config.seed).context(moved)?;
+    let mut trainer = Trainer::new(device, config, &data)?;
+    trainer.restore(checkpoint)?;
+    folder.write_config(trainer.config())?;
+    Ok(trainer)
 }
 
 fn describe(trainer: &Trainer, json: bool) {
@@ -349,7 +384,7 @@ impl Display {
     }
 }
 
-/// Draws samples beside real ones and says where everything is.
+/// Shows what the network can do, and says how the run went and where everything is.
 fn finish(
     args: &TrainArgs,
     trainer: &Trainer,
@@ -358,33 +393,26 @@ fn finish(
     started: Instant,
 ) -> anyhow::Result<()> {
     let config = trainer.config();
-    let facts = config.facts.as_ref().expect("a trainer has measured its data");
-    let count = match facts.kind {
-        Kind::Points => 2_000.min(facts.samples.max(256)),
-        _ => 64.min(facts.samples),
-    };
     let real = Dataset::load(&config.data, config.seed)?;
-    if let Some(noise) = config.noise {
-        return finish_denoiser(args, trainer, folder, device, &real, noise);
-    }
-    let drawn = sample(device, &trainer.checkpoint()?, &Sampling { seed: config.seed, ..Sampling::new(count) })?;
-    let (picture, samples) = (folder.file("samples/compare.svg"), folder.file("samples/samples.npy"));
     std::fs::create_dir_all(folder.file("samples")).context("cannot make the folder samples")?;
-    langevin::data::save(&samples, &drawn.shape, &drawn.values)?;
-    // Real samples from all over the data, not only its beginning.
-    let n = count.min(real.len());
-    let spread: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
-    plot::compare(&picture, facts.kind, &facts.shape, &spread, &drawn.values)?;
-    let summary = folder.summary()?;
+    let denoised = match config.noise {
+        Some(noise) => Some(show_denoised(trainer, folder, device, real, noise)?),
+        None => {
+            show_samples(trainer, folder, device, &real)?;
+            None
+        }
+    };
+    let (picture, summary) = (folder.file("samples/compare.svg"), folder.summary()?);
     let seconds = started.elapsed().as_secs_f64();
-    let out = quoted(&args.out.to_string_lossy());
     if args.common.json {
-        say!(
-            "{}",
-            json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
+        let mut report = json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
                    "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
-                   "seconds": seconds, "device": device.name(), "picture": picture})
-        );
+                   "seconds": seconds, "device": device.name(), "picture": picture});
+        if let Some((pairs, held_out)) = denoised {
+            report["compare"] = json!(pairs);
+            report["held_out"] = json!(held_out);
+        }
+        say!("{report}");
         return Ok(());
     }
     let number = |loss: Option<f64>| loss.map(|loss| format!("{loss:.6e}")).unwrap_or_default();
@@ -394,39 +422,55 @@ fn finish(
             (number(summary.validation), if config.ema > 0.0 { "averaged weights" } else { "weights" });
         say!("validation loss of the {weights}: {last}; the lowest was {best:.6e} at step {step}");
     }
-    say!("run folder: {out} (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)");
-    say!("real and generated side by side: {}", picture.display());
-    say!("draw more with: langevin sample {out} --count 64 --out new.npy");
+    let out = quoted(&args.out.to_string_lossy());
+    say!("run folder: {out} ({})", folder.files().join(", "));
+    match denoised {
+        Some((pairs, held_out)) => {
+            let on = if held_out { "held-out samples" } else { "training data" };
+            say!("on the {on} with new noise: {pairs}");
+            say!("noisy and denoised side by side: {}", picture.display());
+            say!("denoise with: langevin denoise {out} NOISY --out F.npy, and judge with --compare CLEAN");
+        }
+        None => {
+            say!("real and generated side by side: {}", picture.display());
+            say!("draw more with: langevin sample {out} --count 64 --out new.npy");
+        }
+    }
     Ok(())
 }
 
-/// Adds noise to the data anew, takes it out, and shows both.
-fn finish_denoiser(
-    args: &TrainArgs,
+/// Draws samples beside real ones.
+fn show_samples(trainer: &Trainer, folder: &RunFolder, device: &Device, real: &Dataset) -> anyhow::Result<()> {
+    let seed = trainer.config().seed;
+    let count = match real.kind() {
+        Kind::Points => 2_000.min(real.len().max(256)),
+        _ => 64.min(real.len()),
+    };
+    let drawn = sample(device, &trainer.checkpoint()?, &Sampling { seed, ..Sampling::new(count) })?;
+    langevin::data::save(&folder.file("samples/samples.npy"), &drawn.shape, &drawn.values)?;
+    // Real samples from all over the data, not only its beginning.
+    let n = count.min(real.len());
+    let spread: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
+    plot::compare(&folder.file("samples/compare.svg"), real.kind(), &real.shape, &spread, &drawn.values)?;
+    Ok(())
+}
+
+/// Adds noise anew to the samples that were held out, or to all when none were, takes it out, and shows both; whether
+/// they were held out.
+fn show_denoised(
     trainer: &Trainer,
     folder: &RunFolder,
     device: &Device,
-    real: &Dataset,
+    real: Dataset,
     noise: NoiseKind,
-) -> anyhow::Result<()> {
-    let seed = trainer.config().seed + 1;
-    let noisy = add_noise(device, real, noise, seed)?;
+) -> anyhow::Result<(Denoised, bool)> {
+    let config = trainer.config();
+    let held_out = config.held_out(&real)?;
+    let (is_held_out, clean) = (held_out.is_some(), held_out.unwrap_or(real));
+    let noisy = add_noise(device, &clean, noise, config.seed + 1)?;
     let (denoised, _) = denoise(device, &trainer.checkpoint()?, &noisy, &Denoising::default())?;
-    let picture = folder.file("samples/compare.svg");
-    std::fs::create_dir_all(folder.file("samples")).context("cannot make the folder samples")?;
     langevin::data::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
-    let (left, right) = (spread(&noisy, 36), spread(&denoised, 36));
-    plot::side_by_side(&picture, real.kind(), &real.shape, [("noisy", &left), ("denoised", &right)])?;
-    let report = compare_denoised(&noisy, &denoised, real)?;
-    let out = quoted(&args.out.to_string_lossy());
-    if args.common.json {
-        let (steps, device) = (trainer.step(), device.name());
-        say!("{}", json!({"run": args.out, "steps": steps, "compare": report, "device": device, "picture": picture}));
-        return Ok(());
-    }
-    say!("done: {} steps; on the training data with new noise: {report}", trainer.step());
-    say!("run folder: {out} (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)");
-    say!("noisy and denoised side by side: {}", picture.display());
-    say!("denoise with: langevin denoise {out} NOISY --out F.npy, and judge with --compare CLEAN");
-    Ok(())
+    let (picture, left, right) = (folder.file("samples/compare.svg"), spread(&noisy, 36), spread(&denoised, 36));
+    plot::side_by_side(&picture, clean.kind(), &clean.shape, [("noisy", &left), ("denoised", &right)])?;
+    Ok((compare_denoised(&noisy, &denoised, &clean)?, is_held_out))
 }

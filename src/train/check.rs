@@ -53,6 +53,15 @@ impl Config {
         {
             return refuse(format!("decay: a warm-up of {warmup} steps does not end before the total of {total}"));
         }
+        if let Decay::Cosine { total, .. } = self.decay
+            && total < self.steps
+        {
+            return refuse(format!(
+                "decay: the cosine is 0 from step {total} on, and there are {} steps, the rest of which would change \
+                 nothing; use steps = {total}, or a total of {0}",
+                self.steps
+            ));
+        }
         self.model.check_unused()?;
         if self.weighting != Weighting::None && !self.loss.is_weighted() {
             let (weighting, loss) = (self.weighting, &self.loss);

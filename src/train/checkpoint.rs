@@ -8,7 +8,7 @@ use flate2::Crc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Config, Losses};
 use crate::data::write_atomically;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Slab};
@@ -45,6 +45,8 @@ pub struct Checkpoint {
     pub step: u32,
     /// Weights, their average and the optimizer's moments.
     pub tensors: Vec<TensorData>,
+    /// Losses of the steps since the last row of `metrics.csv`.
+    pub pending: Vec<Losses>,
 }
 
 /// What stands in the file's metadata, under one key so that equal checkpoints are equal bytes.
@@ -54,6 +56,9 @@ struct Header {
     step: u32,
     seed: u64,
     config: String,
+    /// The bits of each pending loss: the sum, then the terms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pending: Vec<Vec<u64>>,
     checksum: u32,
 }
 
@@ -62,7 +67,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::NonFinite`] with the tensor when one is NaN or infinite: such a state is not worth keeping.
-    pub fn of(run: &Run, config: &Config) -> Result<Self> {
+    pub(crate) fn of(run: &Run, config: &Config, pending: &[Losses]) -> Result<Self> {
         let mut tensors = Vec::new();
         for (slab, prefix) in PREFIXES {
             if run.graph().slab_if_used(slab).is_none() {
@@ -80,7 +85,7 @@ impl Checkpoint {
                 tensors.push(TensorData { name, shape: p.shape.clone(), values });
             }
         }
-        Ok(Self { config: config.clone(), step: run.step(), tensors })
+        Ok(Self { config: config.clone(), step: run.step(), tensors, pending: pending.to_vec() })
     }
 
     /// Writes all slabs of a run back.
@@ -137,8 +142,10 @@ impl Checkpoint {
 
     fn to_bytes(&self) -> Vec<u8> {
         let config = self.config.to_toml();
-        let checksum = checksum(self.step, &config, &self.tensors);
-        let header = Header { format: FORMAT, step: self.step, seed: self.config.seed, config, checksum };
+        let bits = |l: &Losses| std::iter::once(&l.total).chain(&l.terms).map(|v| v.to_bits()).collect();
+        let pending: Vec<Vec<u64>> = self.pending.iter().map(bits).collect();
+        let checksum = checksum(self.step, &config, &pending, &self.tensors);
+        let header = Header { format: FORMAT, step: self.step, seed: self.config.seed, config, pending, checksum };
         let header = serde_json::to_string(&header).expect("a header is JSON");
         let metadata = HashMap::from([("langevin".to_string(), header)]);
         let views: Vec<(&str, TensorView)> = self
@@ -183,18 +190,24 @@ impl Checkpoint {
             tensors.push(TensorData { name: name.to_string(), shape: view.shape().to_vec(), values });
         }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        if checksum(header.step, &header.config, &tensors) != header.checksum {
+        if checksum(header.step, &header.config, &header.pending, &tensors) != header.checksum {
             return Err(damaged(&"its contents do not match their checksum"));
         }
-        Ok(Self { config: Config::parse(&header.config, None)?, step: header.step, tensors })
+        let losses = |bits: &Vec<u64>| {
+            let mut values = bits.iter().map(|&v| f64::from_bits(v));
+            values.next().map(|total| Losses { total, terms: values.collect() })
+        };
+        let pending = header.pending.iter().filter_map(losses).collect();
+        Ok(Self { config: Config::parse(&header.config, None)?, step: header.step, tensors, pending })
     }
 }
 
 /// The CRC-32 of everything that matters, tensors in the order of their names.
-fn checksum(step: u32, config: &str, tensors: &[TensorData]) -> u32 {
+fn checksum(step: u32, config: &str, pending: &[Vec<u64>], tensors: &[TensorData]) -> u32 {
     let mut crc = Crc::new();
     crc.update(&step.to_le_bytes());
     crc.update(config.as_bytes());
+    pending.iter().for_each(|bits| crc.update(format!("{bits:?}").as_bytes()));
     let mut tensors: Vec<_> = tensors.iter().collect();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     for t in tensors {
@@ -210,7 +223,8 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let tensor = |name: &str, len| TensorData { name: name.into(), shape: vec![len], values: vec![0.5; len] };
-        Checkpoint { config: Config::default(), step: 7, tensors: vec![tensor("a", 3), tensor("ema.a", 3)] }
+        let pending = vec![Losses { total: 0.1, terms: vec![0.25, 1.0 / 3.0] }];
+        Checkpoint { config: Config::default(), step: 7, tensors: vec![tensor("a", 3), tensor("ema.a", 3)], pending }
     }
 
     #[test]

@@ -108,9 +108,6 @@ pub enum Normalise {
 
 named!(Normalise, "normalisation", Standard = "standard", Range = "range");
 
-/// Short names of settings.
-const SHORT: [(&str, &[&str]); 1] = [("noise", &["model", "activation_noise"])];
-
 /// What training measured from its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -205,73 +202,13 @@ impl Config {
         all.try_into().map_err(|e: toml::de::Error| Error::setting(e.to_string().trim().replace('\n', " ")))
     }
 
-    /// The first setting in which `other` differs, with both values; the model before all others.
-    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
-        let table = |config: &Self| toml::Table::try_from(config).expect("settings are a table");
-        let (mine, others) = (table(self), table(other));
-        let text = |value: Option<&toml::Value>| value.map_or("nothing".to_string(), |v| v.to_string());
-        let differs = |key: &&String| mine.get(*key) != others.get(*key);
-        let key = mine.keys().chain(others.keys()).filter(differs).max_by_key(|key| *key == "model")?;
-        Some(format!("{key}: {} and {}", text(mine.get(key)), text(others.get(key))))
-    }
-
-    /// These settings with another value for one of them, named as in `config.toml`: `lr`, or `model.width`. A setting of
-    /// the model may be named without `model.`.
-    ///
-    /// # Errors
-    /// With the settings there are, or the values that this one takes.
-    pub fn with(&self, key: &str, value: &str) -> Result<Self> {
-        let mut all = toml::Table::try_from(Self { facts: None, ..self.clone() }).expect("settings are a table");
-        let place = self.path_of(key, &all)?;
-        let (last, tables) = place.split_last().expect("a key has a name");
-        let mut table = &mut all;
-        for name in tables {
-            table = table[name].as_table_mut().expect("the path leads through tables");
+    /// Sets the number of training steps. A cosine decay over all of them stays one over all of them.
+    pub fn set_steps(&mut self, steps: u32) {
+        match &mut self.decay {
+            Decay::Cosine { total, .. } if *total == self.steps => *total = steps,
+            _ => {}
         }
-        let old = &table[last];
-        // The strength of a noise may be given without its kind.
-        let kind =
-            old.as_str().and_then(|old| old.split_once(':')).filter(|_| key == "noise" && value.parse::<f64>().is_ok());
-        let text = match kind {
-            Some((kind, _)) => format!("\"{kind}:{value}\""),
-            None if old.is_str() => format!("{value:?}"),
-            None => value.to_string(),
-        };
-        let line: std::result::Result<toml::Table, _> = format!("v = {text}").parse();
-        let mut new = line
-            .ok()
-            .and_then(|mut line| line.remove("v"))
-            .ok_or_else(|| Error::setting(format!("{key} = {value} is not understood; {key} is {old} now")))?;
-        if let (true, Some(whole)) = (old.is_float(), new.as_integer()) {
-            new = toml::Value::Float(whole as f64);
-        }
-        if !new.same_type(old) && !old.is_table() {
-            return Err(Error::setting(format!("{key} = {value} is of the wrong kind; {key} is {old} now")));
-        }
-        table.insert(last.clone(), new);
-        let changed: Self =
-            all.try_into().map_err(|e: toml::de::Error| Error::setting(e.to_string().trim().replace('\n', " ")))?;
-        changed.check()?;
-        Ok(changed)
-    }
-
-    /// The names of the tables and of the setting that `key` means: of all settings, of the model's, or a short name.
-    fn path_of(&self, key: &str, all: &toml::Table) -> Result<Vec<String>> {
-        let find = |path: &[&str]| {
-            let (last, tables) = path.split_last()?;
-            let table = tables.iter().try_fold(all, |table, name| table.get(*name)?.as_table())?;
-            table.get(*last).map(|_| path.iter().map(|name| name.to_string()).collect())
-        };
-        let dotted: Vec<&str> = key.split('.').collect();
-        let of_model: Vec<&str> = std::iter::once("model").chain(dotted.iter().copied()).collect();
-        let short = SHORT.iter().find(|(name, _)| *name == key).map(|(_, path)| *path);
-        let found = find(&dotted).or_else(|| find(&of_model)).or_else(|| find(short?));
-        found.ok_or_else(|| {
-            let model = all.get("model").and_then(|m| m.as_table()).into_iter().flat_map(|m| m.keys());
-            let names: Vec<String> =
-                all.keys().filter(|k| *k != "model").cloned().chain(model.map(|k| format!("model.{k}"))).collect();
-            Error::unknown("setting", key, &names.iter().map(String::as_str).collect::<Vec<_>>())
-        })
+        self.steps = steps;
     }
 
     /// As TOML.
@@ -299,6 +236,14 @@ impl Config {
     /// When none would be left.
     pub fn training_samples(&self, samples: usize) -> Result<usize> {
         Ok(samples - Split::held_out(self, samples)?)
+    }
+
+    /// The samples of `data` that are not trained on, if some are not.
+    ///
+    /// # Errors
+    /// When none would be left to train on.
+    pub fn held_out(&self, data: &Dataset) -> Result<Option<Dataset>> {
+        Ok(Split::new(self, data)?.held_out)
     }
 
     /// The noise schedule.
@@ -340,6 +285,13 @@ impl Config {
         let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
         let features = self.loss.features().map(checksum_of).transpose()?;
         Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, features })
+    }
+
+    /// As a run on data with these facts states its settings: what follows from the data is filled in.
+    pub(crate) fn settled(&self, facts: Facts) -> Self {
+        let mut model = self.model.clone();
+        model.unet = model.unet.map(|unet| unet.for_sample(&facts.shape));
+        Self { model, loss: self.loss.clone().with_full_paths(), facts: Some(facts), ..self.clone() }
     }
 }
 
@@ -411,29 +363,6 @@ mod tests {
         );
         let config = Config { batch: 10, ..Config::default() };
         assert!(config.batch_for(5).unwrap_err().to_string().contains("--batch 5"));
-    }
-
-    #[test]
-    fn one_setting_is_changed_by_its_name() {
-        let config = Config::default();
-        assert_eq!(config.with("lr", "1").unwrap(), Config { lr: 1.0, ..Config::default() });
-        assert_eq!(config.with("model.width", "32").unwrap().model.width, 32);
-        assert_eq!(config.with("width", "32").unwrap().model.width, 32);
-        let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
-        assert_eq!(denoiser.with("noise", "0.5").unwrap().noise, "gaussian:0.5".parse().ok());
-        assert_eq!(config.with("noise", "0.5").unwrap().model.activation_noise, 0.5);
-        assert_eq!(config.with("schedule", "cosine").unwrap().schedule, "cosine");
-        assert_eq!(config.with("decay", "\"constant\"").unwrap().decay, Decay::Constant);
-        for (key, value, cause) in [
-            ("lrr", "1", "model.width"),
-            ("lr", "fast", "lr is 0.002 now"),
-            ("batch", "1.5", "wrong kind"),
-            ("lr", "-1", "-1"),
-            ("schedule", "nope", "sigmoid"),
-        ] {
-            let message = config.with(key, value).unwrap_err().to_string();
-            assert!(message.contains(cause), "{message}");
-        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Trainer {
     run: Run,
     vars: StepVars,
     validation: Option<Validation>,
+    /// Losses that are not in a row of `metrics.csv` yet.
+    pending: Vec<Losses>,
 }
 
 impl Trainer {
@@ -70,11 +72,8 @@ impl Trainer {
         let wanted = config.micro_batch;
         let split = (micro < if wanted == 0 { batch } else { wanted.min(batch) }).then_some(micro);
         let micro_batch = split.unwrap_or(wanted);
-        let mut model = config.model.clone();
-        model.unet = model.unet.map(|unet| unet.for_sample(&facts.shape));
-        let loss = config.loss.clone().with_full_paths();
-        let config = Config { model, loss, facts: Some(facts), micro_batch, ..config.clone() };
-        Ok(Self { config, batch, split, run, vars, validation })
+        let config = Config { micro_batch, ..config.settled(facts) };
+        Ok(Self { config, batch, split, run, vars, validation, pending: Vec::new() })
     }
 
     /// The settings, with the facts about the data.
@@ -132,9 +131,20 @@ impl Trainer {
         if let Some(i) = losses.iter().position(|l| !l.total.is_finite()) {
             return Err(self.non_finite("loss", first + i as u32 + 1, losses[i].total));
         }
-        match self.vars.endless_gradient(&self.run, n as usize)? {
-            None => Ok(losses),
-            Some((i, norm)) => Err(self.non_finite("norm of the gradient", first + i as u32 + 1, norm)),
+        if let Some((i, norm)) = self.vars.endless_gradient(&self.run, n as usize)? {
+            return Err(self.non_finite("norm of the gradient", first + i as u32 + 1, norm));
+        }
+        self.remember(first, &losses);
+        Ok(losses)
+    }
+
+    /// Keeps the losses of the steps after `first` that the next row of `metrics.csv` is made of.
+    fn remember(&mut self, first: u32, losses: &[Losses]) {
+        for (step, losses) in (first + 1..).zip(losses) {
+            self.pending.push(losses.clone());
+            if self.config.has_row(step) {
+                self.pending.clear();
+            }
         }
     }
 
@@ -168,9 +178,14 @@ impl Trainer {
         ))
     }
 
+    /// The losses of the steps since the last row of `metrics.csv`.
+    pub(crate) fn pending(&self) -> &[Losses] {
+        &self.pending
+    }
+
     /// The state of the run.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Checkpoint::of(&self.run, &self.config)
+        Checkpoint::of(&self.run, &self.config, &self.pending)
     }
 
     /// Continues from a checkpoint.
@@ -186,7 +201,9 @@ impl Trainer {
                 self.config.data
             )));
         }
-        checkpoint.restore(&mut self.run)
+        checkpoint.restore(&mut self.run)?;
+        self.pending = checkpoint.pending.clone();
+        Ok(())
     }
 
     fn check_features(&self, checkpoint: &Checkpoint) -> Result<()> {

@@ -169,22 +169,6 @@ fn settings_come_from_a_file_and_options_win() {
 }
 
 #[test]
-fn a_sweep_names_the_best_value() {
-    let place = Place::new();
-    let sweep =
-        "train ok.npy --config small.toml --steps 20 --validation 0.2 --validation-every 10 --sweep lr=0.000001,0.01";
-    let said = place.ok(&format!("{sweep} --out sweep"));
-    for words in ["lr = 0.01", "validation loss", "best by validation loss: lr = 0.01"] {
-        assert!(said.contains(words), "no {words:?} in: {said}");
-    }
-    assert_eq!(place.list("sweep"), ["lr=0.000001", "lr=0.01"]);
-    let report = json(&place.ok(&format!("{sweep} --out again --json")));
-    assert_eq!((&report["best"], report["runs"].as_array().unwrap().len()), (&"0.01".into(), 2));
-    place.refused("train ok.npy --out x --sweep lrr=1,2", 2, &["lrr", "model.width"]);
-    place.refused("train ok.npy --out x --sweep lr", 2, &["--sweep lr", "lr=0.001,0.01"]);
-}
-
-#[test]
 fn held_out_data_have_a_column_a_curve_and_a_best_state() {
     let place = Place::new();
     let said = place.ok(
@@ -211,7 +195,15 @@ fn training_stops_early_when_nothing_gets_better() {
     let options = "--config still.toml --steps 500 --validation 0.2 --validation-every 10 --early-stop 3";
     let said = place.ok(&format!("train ok.npy --out run {options}"));
     assert!(said.contains("stopped early at step 40"), "{said}");
-    assert!(place.ok("train --out run --resume").contains("stopped early at step 40"));
+    let words = "stopped early at step 40: the validation loss did not get better 3 times in a row; to go on all the same: \
+                 --resume --early-stop 6";
+    assert!(place.ok("train --out run --resume").contains(words));
+    // More steps alone do not make it go on, and leave everything as it is.
+    let before = place.read("run/config.toml");
+    place.refused("train --out run --resume --steps 600", 2, &[words]);
+    assert!(place.read("run/config.toml") == before);
+    assert!(place.ok("train --out run --resume --early-stop 6").contains("stopped early at step 70"));
+    assert!(place.ok("train --out run --resume --early-stop 0 --steps 90").contains("done: 90 steps"));
 }
 
 #[test]
@@ -220,9 +212,46 @@ fn the_learning_rate_warms_up_and_falls() {
     place.ok("train ok.npy --out run --config small.toml --steps 30 --decay cosine --warmup 5");
     let config = &json(&place.ok("inspect run --json"))["config"];
     assert_eq!(config["decay"]["cosine"], serde_json::json!({"warmup": 5, "total": 30}));
+    // More steps would be at a rate of 0; a new run with more of them stretches the decay.
+    place.refused("train --out run --resume --steps 40", 2, &["40 steps", "falls to 0 at step 30", "another --out"]);
+    assert!(place.ok("train --out run --resume").contains("need a new run"));
+    place.ok("train --config run/config.toml --out longer --steps 40");
+    let config = &json(&place.ok("inspect longer --json"))["config"];
+    assert_eq!(config["decay"]["cosine"], serde_json::json!({"warmup": 5, "total": 40}));
     place.refused("train ok.npy --out x --decay linear", 2, &["linear", "cosine"]);
     place.refused("train ok.npy --out x --decay constant --warmup 5", 2, &["--warmup"]);
     let said =
         place.ok("train ok.npy --out parts --config small.toml --steps 20 --micro-batch 4 --optimizer sgd_momentum");
     assert!(said.contains("summed over parts of 4"), "{said}");
+}
+
+#[test]
+fn a_denoiser_is_judged_on_held_out_samples() {
+    let place = Place::new();
+    let train = "train ok.npy --config small.toml --steps 20 --task denoise --noise gaussian:0.3";
+    let said = place.ok(&format!("{train} --out run --validation 0.25"));
+    for words in
+        ["done: 20 steps in", "loss ", "validation loss of the averaged weights", "on the held-out samples with"]
+    {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let report = json(&place.ok(&format!("{train} --out other --validation 0.25 --json")));
+    for name in ["loss", "validation", "seconds"] {
+        assert!(report[name].is_f64(), "{name}: {report}");
+    }
+    assert_eq!((&report["held_out"], &report["best"]["step"]), (&true.into(), &20.into()));
+    // 10 of the 40 samples.
+    let samples = place.read("run/samples/samples.npy");
+    assert!(String::from_utf8_lossy(&samples[..128]).contains("(10, 8"));
+    let said = place.ok(&format!("{train} --out all"));
+    assert!(said.contains("on the training data with") && !said.contains("validation loss"), "{said}");
+}
+
+#[test]
+fn only_files_that_are_there_are_named() {
+    let place = Place::new();
+    let said = place.ok("train ok.npy --out one --config small.toml --steps 10");
+    assert!(said.contains("run folder: one (config.toml, metrics.csv, checkpoint.safetensors)"), "{said}");
+    let said = place.ok("train --out one --resume --steps 20");
+    assert!(said.contains("run folder: one (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)"), "{said}");
 }

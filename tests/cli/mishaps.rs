@@ -1,6 +1,6 @@
 //! Interrupts, full disks and broken pipes: nothing is lost, and the message says how to go on.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Outcome, Place};
@@ -49,6 +49,71 @@ fn a_killed_run_leaves_no_rubbish_for_the_next() {
     place.write("run/.tmpAbCdEf", "half a checkpoint");
     place.ok("train --out run --resume --steps 40");
     assert!(!place.list("run").contains(&".tmpAbCdEf".to_string()));
+}
+
+/// Starts a training that does not end, and waits for a file of it.
+fn endless(place: &Place, options: &str, file: &str) -> Child {
+    let train = format!("train ok.npy --out run --config rare.toml --steps 100000000 {options}");
+    place
+        .write("rare.toml", "batch = 16\ncheckpoint_every = 100000000\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n");
+    let child = place.command(&train).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !place.path(file).exists() && started.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+#[test]
+fn two_do_not_train_in_one_folder() {
+    let place = Place::new();
+    let mut first = endless(&place, "", "run/config.toml");
+    place.refused(
+        "train ok.npy --out run --steps 10",
+        1,
+        &["run is being trained by another process", "another --out"],
+    );
+    place.refused("sample run --out a.npy", 1, &["is being trained and has no checkpoint.safetensors yet"]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // The lock went with the process.
+    let said = place.ok("train ok.npy --out run --config small.toml --steps 10");
+    assert!(said.contains("ended before its first checkpoint; this one takes its place"), "{said}");
+}
+
+#[test]
+fn a_best_state_has_a_run_around_it() {
+    let place = Place::new();
+    let options = "--validation 0.2 --validation-every 10 --keep-best";
+    let mut killed = endless(&place, options, "run/checkpoint.safetensors");
+    place.refused("train --out run --resume", 1, &["being trained by another process"]);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    place.ok("sample run --best --count 3 --steps 2 --out a.npy");
+    let step = step(&place);
+    place.ok(&format!("train --out run --resume --steps {}", step + 10));
+
+    // Without one, a new run does not take over what an old one left.
+    for file in ["checkpoint.safetensors", "checkpoint.previous.safetensors"] {
+        let _ = std::fs::remove_file(place.path(&format!("run/{file}")));
+    }
+    place.refused("sample run --best --out a.npy", 1, &["ended before the first one", "langevin train DATA --out run"]);
+    place.train("ok.npy", "run");
+    assert!(!place.path("run/best.safetensors").exists());
+    place.refused("sample run --best --out a.npy", 1, &["has no best.safetensors"]);
+}
+
+#[test]
+fn a_sweep_that_is_stopped_says_how_to_go_on() {
+    let place = Place::new();
+    let sweep = "train ok.npy --config small.toml --steps 100000000 --sweep lr=0.001,0.002 --out sweep --device cpu";
+    let trained = || place.path("sweep/lr=0.001/checkpoint.safetensors").exists();
+    let outcome = interrupted(&place, sweep, "-INT", trained);
+    assert_eq!(outcome.code, Some(130), "{outcome:?}");
+    let words = "stopped at lr = 0.001; all there is is saved; go on with: langevin train ok.npy --config small.toml \
+                 --steps 100000000 --sweep 'lr=0.001,0.002' --out sweep --device cpu --resume";
+    outcome.says("Ctrl-C", &[words]);
+    assert_eq!(place.list("sweep"), ["lr=0.001"]);
 }
 
 /// The program where no file may grow beyond a few kilobytes: settings fit, checkpoints do not.

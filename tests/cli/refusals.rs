@@ -111,6 +111,7 @@ fn bad_settings_files_are_named() {
         ("ema = 1.5", &["ema is 1.5", "0.999"]),
         ("clip_norm = nan", &["clip_norm is NaN"]),
         ("decay = { cosine = { warmup = 9, total = 5 } }", &["warm-up of 9"]),
+        ("steps = 9\ndecay = { cosine = { warmup = 1, total = 5 } }", &["0 from step 5 on", "9 steps", "a total of 9"]),
         ("precision = \"f8\"", &["unknown precision \"f8\"; there are: f32, f16", "in `precision`"]),
         ("normalise = \"max\"", &["unknown normalisation \"max\"", "standard, range"]),
         ("[model]\nname = \"nope\"", &["unknown model", "mlp, chapter"]),
@@ -156,8 +157,13 @@ fn a_run_goes_on_only_as_it_began() {
     let place = Place::new();
     place.train("ok.npy", "run");
     place.refused("train --resume --out nowhere", 1, &["nowhere does not exist", "langevin train DATA"]);
-    place.refused("train --resume --out run --lr 0.5", 2, &["settings it began with", "another --out"]);
-    place.refused("train --resume --out run --model chapter", 2, &["settings it began with"]);
+    let words = ["settings it began with", "change batch from 16 to 8, lr from 0.002 to 0.5;", "another --out"];
+    place.refused("train --resume --out run --lr 0.5 --batch 8", 2, &words);
+    place.refused("train --resume --out run --model chapter", 2, &["model.name from \"mlp\" to \"chapter\""]);
+    place.write("other.toml", "lr = 0.25\nbatch = 16\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n");
+    let words = ["checkpoint_every from 10 to 1000", "lr from 0.002 to 0.25"];
+    place.refused("train --resume --out run --config other.toml", 2, &words);
+    place.ok("train --resume --out run --config small.toml");
     place.refused("train --resume --out run --steps 10", 2, &["--steps 10", "30 steps already"]);
     place.refused("train moons --resume --out run", 1, &["trained on other data", "put the old data back"]);
 
@@ -201,7 +207,7 @@ fn a_checkpoint_of_another_run_is_noticed() {
     place.ok("train ok.npy --out other --config small.toml --steps 30 --model chapter");
     fs::copy(place.path("other/checkpoint.safetensors"), place.path("run/checkpoint.safetensors")).unwrap();
     for command in ["sample run --out a.npy", "train --out run --resume", "inspect run"] {
-        place.refused(command, 1, &["another run", "model:", "chapter", "put the right file back"]);
+        place.refused(command, 1, &["another run", "model.name:", "chapter", "put the right file back"]);
     }
     let config = String::from_utf8(place.read("other/config.toml")).unwrap();
     place.write("other/config.toml", config.replace("lr = ", "lr = 1"));

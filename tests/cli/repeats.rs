@@ -45,6 +45,34 @@ fn a_resumed_run_equals_an_unbroken_one() {
     }
 }
 
+/// The rows of `metrics.csv` without the column of speeds.
+fn rows(place: &Place, run: &str) -> Vec<Vec<String>> {
+    let metrics = String::from_utf8(place.read(&format!("{run}/metrics.csv"))).unwrap();
+    let cells = |row: &str| row.split(',').enumerate().filter(|(i, _)| *i != 3).map(|(_, cell)| cell.into()).collect();
+    metrics.lines().map(cells).collect()
+}
+
+/// Stops between the rows leave no trace: neither rows of their own, nor other means, nor another curve.
+#[test]
+fn rows_do_not_tell_where_a_run_was_stopped() {
+    let place = Place::new();
+    for options in ["", "--validation 0.2 --validation-every 6"] {
+        let train = format!("train ok.npy --config small.toml {options} --steps");
+        place.ok(&format!("{train} 34 --out whole{}", options.len()));
+        let parts = format!("parts{}", options.len());
+        place.ok(&format!("{train} 11 --out {parts}"));
+        for steps in [15, 16, 34] {
+            place.ok(&format!("train --out {parts} --resume --steps {steps}"));
+        }
+        let whole = format!("whole{}", options.len());
+        assert_eq!(rows(&place, &whole), rows(&place, &parts));
+        for file in ["checkpoint.safetensors", "loss.svg"] {
+            let bytes = |run: &str| place.read(&format!("{run}/{file}"));
+            assert!(bytes(&whole) == bytes(&parts), "{file} differs with {options:?}");
+        }
+    }
+}
+
 #[test]
 fn a_finished_run_is_left_as_it_is() {
     let place = Place::new();

@@ -1,0 +1,125 @@
+//! How a run goes on: with the settings it began with, but for where its data are and when it ends.
+
+use std::fmt;
+
+use super::setting::leaves;
+use super::{Checkpoint, Config};
+use crate::error::{Error, Result};
+use crate::ops::Decay;
+
+/// A setting that differs between two runs.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    name: String,
+    values: [String; 2],
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [mine, others] = &self.values;
+        write!(f, "{}: {mine} and {others}", self.name)
+    }
+}
+
+impl Config {
+    /// The settings in which `other` differs, the name of the model and its settings before all others.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<Difference> {
+        let table = |config: &Self| toml::Table::try_from(config).expect("settings are a table");
+        let (mine, others) = (leaves(&table(self)), leaves(&table(other)));
+        let mut names: Vec<&String> = mine.keys().chain(others.keys()).collect();
+        names.sort_by_key(|name| (*name != "model.name", !name.starts_with("model."), *name));
+        names.dedup();
+        let text = |value: Option<&toml::Value>| value.map_or("nothing".to_string(), |v| v.to_string());
+        let differing = names.into_iter().filter(|name| mine.get(*name) != others.get(*name));
+        differing
+            .map(|name| Difference { name: name.clone(), values: [&mine, &others].map(|t| text(t.get(name))) })
+            .collect()
+    }
+
+    /// These settings with what a run may change when it goes on: its end, and where its data are.
+    pub(crate) fn ending_as(&self, other: &Self) -> Self {
+        Self { steps: other.steps, early_stop: other.early_stop, data: other.data.clone(), ..self.clone() }
+    }
+}
+
+impl Checkpoint {
+    /// The settings with which this run goes on when `wanted` are asked for.
+    ///
+    /// # Errors
+    /// With each setting that is another than the run began with, or when it cannot end as wanted.
+    pub fn continued(&self, wanted: &Config) -> Result<Config> {
+        let (config, done) = (self.config.ending_as(wanted), self.step);
+        let facts =
+            config.facts.clone().ok_or_else(|| Error::input("the checkpoint does not say what its data was"))?;
+        if let Decay::Cosine { total, .. } = config.decay
+            && config.steps > total
+        {
+            return Err(Error::setting(format!(
+                "{} steps, but the learning rate of this run falls to 0 at step {total} (decay cosine), after which \
+                 nothing would change; go on to step {total} at most, or start a new run with more --steps in another --out",
+                config.steps
+            )));
+        }
+        // A run may state smaller parts than were asked for, because larger ones did not fit the device.
+        let micro_batch = if wanted.micro_batch == 0 { config.micro_batch } else { wanted.micro_batch };
+        let changes = config.differences(&Config { micro_batch, ..wanted.settled(facts) });
+        if !changes.is_empty() {
+            let change = |Difference { name, values: [from, to] }: &Difference| format!("{name} from {from} to {to}");
+            return Err(Error::setting(format!(
+                "a run is continued with the settings it began with, and this would change {}; with --resume only --steps, \
+                 --early-stop, --device and the place of the data may be given. Start a new run in another --out for \
+                 other settings",
+                changes.iter().map(change).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        if config.steps < done {
+            return Err(Error::setting(format!(
+                "--steps {}, but the run has done {done} steps already; use {done} or more",
+                config.steps
+            )));
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Kind, Normalisation};
+    use crate::train::Facts;
+
+    fn checkpoint(config: Config) -> Checkpoint {
+        let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
+        let (kind, shape) = (Kind::Images, vec![1, 16, 16]);
+        let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, features: None };
+        Checkpoint { config: config.settled(facts), step: 30, tensors: vec![], pending: vec![] }
+    }
+
+    #[test]
+    fn a_run_goes_on_with_what_it_began_with() {
+        let wanted = Config { steps: 40, ..Config::for_model("unet").unwrap() };
+        let run = checkpoint(Config { micro_batch: 8, ..wanted.clone() });
+        assert_eq!(run.continued(&wanted).unwrap(), run.config);
+        let longer = Config { steps: 50, data: "moved".into(), ..wanted.clone() };
+        assert_eq!(run.continued(&longer).unwrap(), Config { steps: 50, data: "moved".into(), ..run.config.clone() });
+        let mut other = Config { lr: 0.5, ..wanted.clone() };
+        other.model.width = 7;
+        let message = run.continued(&other).unwrap_err().to_string();
+        assert!(message.contains("change model.width from 32 to 7, lr from 0.001 to 0.5;"), "{message}");
+        let message = run.continued(&Config { steps: 29, ..wanted }).unwrap_err().to_string();
+        assert!(message.contains("30 steps already"), "{message}");
+    }
+
+    #[test]
+    fn a_cosine_is_not_continued_at_0() {
+        let wanted = Config { steps: 40, decay: Decay::Cosine { warmup: 2, total: 40 }, ..Config::default() };
+        let run = checkpoint(wanted.clone());
+        assert!(run.continued(&wanted).is_ok());
+        let mut longer = wanted;
+        longer.set_steps(60);
+        assert_eq!(longer.decay, Decay::Cosine { warmup: 2, total: 60 });
+        let message = run.continued(&longer).unwrap_err().to_string();
+        assert!(message.contains("falls to 0 at step 40"), "{message}");
+    }
+}

@@ -1,0 +1,213 @@
+//! One setting by its name, as `--sweep` changes it.
+
+use std::collections::BTreeMap;
+
+use super::{Config, Task};
+use crate::error::{Error, Result};
+use crate::nn::Model;
+use crate::noise::NoiseKind;
+use crate::ops::Decay;
+
+/// Short names of settings.
+const SHORT: [(&str, &str); 1] = [("noise", "model.activation_noise")];
+
+/// The names of [`Config::decay_named`].
+const DECAYS: &[&str] = &["constant", "cosine", "inverse_sqrt"];
+
+/// The settings of a table by their names, such as `model.width`.
+pub(super) fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
+    let mut found = BTreeMap::new();
+    for (name, value) in table {
+        match value {
+            // The course of the learning rate is one setting, whatever belongs to it.
+            toml::Value::Table(inner) if name != "decay" => {
+                found.extend(leaves(inner).into_iter().map(|(inner, value)| (format!("{name}.{inner}"), value)));
+            }
+            _ => drop(found.insert(name.clone(), value.clone())),
+        }
+    }
+    found
+}
+
+impl Config {
+    /// These settings with another value for one of them, named as in `config.toml`: `lr`, or `model.unet.heads`, or
+    /// by the end of its name, `heads`.
+    ///
+    /// # Errors
+    /// With the settings there are, or the values that this one takes.
+    pub fn with(&self, key: &str, value: &str) -> Result<Self> {
+        let mut all = toml::Table::try_from(Self { facts: None, ..self.clone() }).expect("settings are a table");
+        let settable = leaves(&toml::Table::try_from(self.filled()).expect("settings are a table"));
+        let name = self.name_of(key, &settable)?;
+        let new = self.value_of(&name, value, leaves(&all).get(&name), &settable[&name])?;
+        let mut path: Vec<&str> = name.split('.').collect();
+        let last = path.pop().expect("a name has an end");
+        let table = path.into_iter().try_fold(&mut all, |table, name| table.get_mut(name)?.as_table_mut());
+        table.expect("the name leads through tables").insert(last.into(), new);
+        let changed: Self = all.try_into().map_err(|e: toml::de::Error| {
+            Error::setting(format!("{name} = {value}: {}", e.to_string().trim().replace('\n', " ")))
+        })?;
+        let steps = changed.steps;
+        let mut changed = Self { steps: self.steps, ..changed };
+        changed.set_steps(steps);
+        changed.check()?;
+        Ok(changed)
+    }
+
+    /// A course of the learning rate over these steps by its name; `warmup` are the steps in which it grows (a twentieth
+    /// when absent), or stays (1000).
+    ///
+    /// # Errors
+    /// With the names there are.
+    pub fn decay_named(&self, name: &str, warmup: Option<u32>) -> Result<Decay> {
+        match (name, warmup) {
+            ("constant", None) => Ok(Decay::Constant),
+            ("constant", Some(_)) => {
+                Err(Error::setting("--warmup belongs to --decay cosine or inverse_sqrt; a constant rate has none"))
+            }
+            ("cosine", _) => Ok(Decay::Cosine { warmup: warmup.unwrap_or(self.steps / 20), total: self.steps }),
+            ("inverse_sqrt", _) => Ok(Decay::InverseSqrt { hold: warmup.unwrap_or(1_000) }),
+            _ => Err(Error::unknown("decay", name, DECAYS)),
+        }
+    }
+
+    /// Whether losses of both measure the same, so that the lower one is the better one.
+    pub fn measures_like(&self, other: &Self) -> bool {
+        // All else decides how well a run learns, not what its loss is.
+        let measured = |c: &Self| {
+            let objective = (c.task, c.noise, c.prediction, c.loss.clone(), c.weighting, c.normalise);
+            (objective, c.schedule.clone(), c.diffusion_steps, c.data.clone(), c.validation)
+        };
+        measured(self) == measured(other)
+    }
+
+    /// With a value for each setting that may be absent, so that all have a name and a kind.
+    fn filled(&self) -> Self {
+        let mut filled = Self { facts: None, ..self.clone() };
+        if filled.task == Task::Denoise {
+            filled.noise.get_or_insert(NoiseKind::Gaussian(0.1));
+        }
+        filled.model.unet = filled.model.unet.map(|unet| unet.for_sample(&[32]));
+        filled
+    }
+
+    /// The full name of the setting that `key` means: itself, the shortest one that ends so, or what it is short for.
+    fn name_of(&self, key: &str, settable: &BTreeMap<String, toml::Value>) -> Result<String> {
+        let end = format!(".{key}");
+        let ends_so = |names: &BTreeMap<String, toml::Value>| {
+            names.keys().filter(|name| name.ends_with(&end)).min_by_key(|name| name.matches('.').count()).cloned()
+        };
+        let itself = settable.contains_key(key).then(|| key.to_string());
+        let short = || SHORT.iter().find(|(short, _)| *short == key).map(|(_, name)| name.to_string());
+        if let Some(name) = itself.or_else(|| ends_so(settable)).or_else(short) {
+            return Ok(name);
+        }
+        let unet = Self { model: Model::named("unet")?, ..Self::default() }.filled();
+        let of_unet = ends_so(&leaves(&toml::Table::try_from(unet).expect("settings are a table")));
+        if let Some(name) = of_unet.filter(|_| self.model.unet.is_none()) {
+            let model = &self.model.name;
+            return Err(Error::setting(format!("{name} belongs to --model unet; the model is {model}")));
+        }
+        Err(Error::unknown("setting", key, &settable.keys().map(String::as_str).collect::<Vec<_>>()))
+    }
+
+    /// What `value` is for the setting `name`, which is `old` now and of the kind of `like`.
+    fn value_of(&self, name: &str, value: &str, old: Option<&toml::Value>, like: &toml::Value) -> Result<toml::Value> {
+        let plain = !value.starts_with(['"', '\'', '{']);
+        let text = |text: String| Ok(toml::Value::String(text));
+        match (name, self.noise) {
+            ("decay", _) if plain => {
+                let decay = self.decay_named(value, None)?;
+                return Ok(toml::Value::try_from(decay).expect("a decay is TOML"));
+            }
+            // The strength of a noise may be given without its kind.
+            ("noise", Some(noise)) if value.parse::<f64>().is_ok() => {
+                let noise = noise.to_string();
+                return text(format!("{}:{value}", noise.split(':').next().unwrap_or_default()));
+            }
+            _ if like.is_str() && plain => return text(value.into()),
+            _ => {}
+        }
+        let now = match old {
+            Some(old) => format!("{name} is {old} now"),
+            None => format!("{name} is not set now; it takes a value such as {like}"),
+        };
+        let line: Option<toml::Table> = format!("v = {value}").parse().ok();
+        let new = line.and_then(|mut line| line.remove("v"));
+        let new = new.ok_or_else(|| Error::setting(format!("{name} = {value} is not understood; {now}")))?;
+        match new.as_integer() {
+            Some(whole) if like.is_float() => Ok(toml::Value::Float(whole as f64)),
+            _ if name == "decay" || new.same_type(like) => Ok(new),
+            _ => Err(Error::setting(format!("{name} = {value} is of the wrong kind; {now}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_setting_is_changed_by_its_name() {
+        let config = Config::default();
+        assert_eq!(config.with("lr", "1").unwrap(), Config { lr: 1.0, ..Config::default() });
+        assert_eq!(config.with("model.width", "32").unwrap().model.width, 32);
+        assert_eq!(config.with("width", "32").unwrap().model.width, 32);
+        let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
+        assert_eq!(denoiser.with("noise", "0.5").unwrap().noise, "gaussian:0.5".parse().ok());
+        let unset = Config { noise: None, ..denoiser };
+        assert_eq!(unset.with("noise", "uniform:0.5").unwrap().noise, "uniform:0.5".parse().ok());
+        assert_eq!(config.with("noise", "0.5").unwrap().model.activation_noise, 0.5);
+        assert_eq!(config.with("schedule", "cosine").unwrap().schedule, "cosine");
+        for (key, value, cause) in [
+            ("lrr", "1", "model.width"),
+            ("lr", "fast", "lr is 0.002 now"),
+            ("batch", "1.5", "wrong kind"),
+            ("lr", "-1", "-1"),
+            ("schedule", "nope", "sigmoid"),
+            ("decay", "linear", "inverse_sqrt"),
+            ("heads", "2", "belongs to --model unet"),
+            ("model", "unet", "model.name"),
+        ] {
+            let message = config.with(key, value).unwrap_err().to_string();
+            assert!(message.contains(cause), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_u_nets_settings_have_names_when_they_are_unset() {
+        let config = Config::for_model("unet").unwrap();
+        let options = |key: &str, value: &str| config.with(key, value).unwrap().model.unet.unwrap();
+        assert_eq!(options("heads", "2").heads, 2);
+        assert_eq!(options("unet.groups", "2").groups, 2);
+        assert_eq!(options("model.unet.time", "9").time, 9);
+        assert_eq!(options("multipliers", "[1, 3]").multipliers, Some(vec![1, 3]));
+        assert_eq!(options("attention", "[]").attention, Some(vec![]));
+        let message = config.with("attention", "1").unwrap_err().to_string();
+        assert!(message.contains("not set now; it takes a value such as ["), "{message}");
+        let message = config.with("nope", "1").unwrap_err().to_string();
+        assert!(message.contains("model.unet.heads") && message.contains("model.unet.multipliers"), "{message}");
+    }
+
+    #[test]
+    fn a_decay_is_one_setting() {
+        let config = Config { steps: 100, ..Config::default() };
+        let decay = |value: &str| config.with("decay", value).unwrap().decay;
+        assert_eq!(decay("constant"), Decay::Constant);
+        assert_eq!(decay("\"constant\""), Decay::Constant);
+        assert_eq!(decay("inverse_sqrt"), Decay::InverseSqrt { hold: 1_000 });
+        assert_eq!(decay("{ inverse_sqrt = { hold = 5 } }"), Decay::InverseSqrt { hold: 5 });
+        let cosine = config.with("decay", "cosine").unwrap();
+        assert_eq!(cosine.decay, Decay::Cosine { warmup: 5, total: 100 });
+        assert_eq!(cosine.with("decay", "constant").unwrap().decay, Decay::Constant);
+        assert_eq!(cosine.with("steps", "50").unwrap().decay, Decay::Cosine { warmup: 5, total: 50 });
+    }
+
+    #[test]
+    fn losses_compare_when_they_measure_the_same() {
+        let config = Config::default();
+        let like = |key: &str, value: &str| config.measures_like(&config.with(key, value).unwrap());
+        assert!(like("lr", "0.1") && like("width", "8") && like("batch", "8"));
+        assert!(!like("loss", "l1") && !like("prediction", "epsilon") && !like("schedule", "cosine"));
+    }
+}
