@@ -2,69 +2,161 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use langevin::Error;
+use anyhow::Context;
 use langevin::data::Dataset;
-use langevin::train::{Config, RunFolder, Stop, Summary, Trainer};
+use langevin::train::{Config, RunFolder, Stop, Summary};
+use langevin::{Device, Error};
 use serde_json::json;
 
 use super::quoted;
-use super::train::{TrainArgs, settings, watch_for_ctrl_c, watched};
+use super::train::{TrainArgs, begin, go_on, settings, watch_for_ctrl_c, watched};
 
-/// One value of the setting, and what came of it.
+/// One value of the setting, and its run.
 struct Trial {
     value: String,
     path: PathBuf,
     folder: RunFolder,
     config: Config,
+    state: State,
+}
+
+/// How far a run is before the sweep begins.
+enum State {
+    New,
+    Begun,
+    Ended,
+}
+
+/// What came of a value.
+struct Outcome {
+    value: String,
+    path: PathBuf,
+    config: Config,
+    /// Its losses, or why it has none.
+    result: Result<Summary, String>,
 }
 
 pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
     let base = settings(args)?;
     let (key, trials) = trials(args, &base, sweep)?;
     let device = args.common.open()?;
+    check_with_data(&key, &trials, &device)?;
     let stopped = watch_for_ctrl_c()?;
-    let mut results = Vec::new();
-    for trial in &trials {
+    let mut outcomes = Vec::new();
+    for trial in trials {
+        let name = format!("{key} = {}", trial.value);
         if !args.common.json {
-            say!("{key} = {}", trial.value);
+            say!("{name}");
         }
-        let data = Dataset::load(&trial.config.data, trial.config.seed)?;
-        let mut trainer = Trainer::new(&device, &trial.config, &data)?;
-        trial.folder.write_config(trainer.config())?;
-        let stop = watched(&trial.folder, &mut trainer, &stopped, args.common.json)?;
-        if stop == Stop::Asked || stopped.load(Ordering::Relaxed) {
-            let out = quoted(&trial.path.to_string_lossy());
-            let text = format!(
-                "stopped in the run of {key}={}, which is saved; go on with: langevin train --out {out} --resume",
-                trial.value
-            );
-            return Err(Error::Interrupted(text).into());
+        let result = match train(args, &trial, &device, &stopped) {
+            Ok(Some(summary)) => Ok(summary),
+            Ok(None) => return Err(interrupted(args, &name).into()),
+            // It is the value that does not work: others may.
+            Err(e) if matches!(e.downcast_ref(), Some(Error::NonFinite(_) | Error::Limit(_))) => Err(e.to_string()),
+            Err(e) => return Err(e.context(name)),
+        };
+        if let (Err(cause), false) = (&result, args.common.json) {
+            say!("{name} failed: {cause}");
         }
-        results.push((trial, trial.folder.summary()?));
+        outcomes.push(Outcome { value: trial.value, path: trial.path, config: trial.config, result });
     }
-    report(args, &key, &results);
+    report(args, &key, &outcomes)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The runs that `sweep` asks for; all settings and folders are checked before the first one starts.
-fn trials(args: &TrainArgs, base: &Config, sweep: &str) -> langevin::Result<(String, Vec<Trial>)> {
+/// The runs that `sweep` asks for, with settings and folders that are checked.
+fn trials(args: &TrainArgs, base: &Config, sweep: &str) -> anyhow::Result<(String, Vec<Trial>)> {
     let parts = sweep.split_once('=').filter(|(key, values)| !key.is_empty() && !values.is_empty());
     let (key, values) = parts.ok_or_else(|| {
         Error::Setting(format!("--sweep {sweep}: name a setting and its values, such as --sweep lr=0.001,0.01"))
     })?;
     let mut trials: Vec<Trial> = Vec::new();
-    for value in values.split(',').map(str::trim) {
-        if trials.iter().any(|trial| trial.value == value) {
-            return Err(Error::Setting(format!("--sweep {sweep}: {value} is there twice")));
-        }
+    for value in split(values) {
         let config = base.with(key, value)?;
-        let path = args.out.join(format!("{key}={value}"));
-        let folder = RunFolder::vacant(&path)?;
-        trials.push(Trial { value: value.into(), path, folder, config });
+        if let Some(same) = trials.iter().find(|trial| trial.config == config) {
+            let text = format!("--sweep {sweep}: {value} is the same as {}; name each value once", same.value);
+            return Err(Error::Setting(text).into());
+        }
+        let trial = trial(args, key, value, config).with_context(|| format!("--sweep {key}={value}"))?;
+        if let Some(same) = trials.iter().find(|other| other.path == trial.path) {
+            let (folder, same) = (trial.path.display(), &same.value);
+            let text = format!("--sweep {sweep}: {value} and {same} would both be trained in {folder}; use two sweeps");
+            return Err(Error::Setting(text).into());
+        }
+        trials.push(trial);
     }
     Ok((key.into(), trials))
+}
+
+/// The values between the commas that are not within brackets or quotes.
+fn split(values: &str) -> Vec<&str> {
+    let (mut depth, mut quoted) = (0, false);
+    let between = |c: char| {
+        match c {
+            '"' => quoted = !quoted,
+            '[' | '{' if !quoted => depth += 1,
+            ']' | '}' if !quoted => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0 && !quoted
+    };
+    values.split(between).map(str::trim).collect()
+}
+
+fn trial(args: &TrainArgs, key: &str, value: &str, config: Config) -> langevin::Result<Trial> {
+    // Without what is no part of a name somewhere.
+    let name: String = value.chars().filter(|c| *c != '"').collect();
+    let path = args.out.join(format!("{key}={}", name.replace(['/', '\\', ':', '*', '?', '<', '>', '|'], "_")));
+    let value = value.to_string();
+    let begun = args.resume.then(|| RunFolder::open(&path).ok()).flatten();
+    let Some(folder) = begun else {
+        let folder = RunFolder::vacant(&path)?;
+        return Ok(Trial { value, path, folder, config, state: State::New });
+    };
+    folder.lock()?;
+    let checkpoint = folder.checkpoint()?;
+    let config = checkpoint.continued(&config)?;
+    let state = if folder.ended(&config, checkpoint.step).is_some() { State::Ended } else { State::Begun };
+    Ok(Trial { value, path, folder, config, state })
+}
+
+/// Checks what depends on the data and the network, for all values before the first run starts.
+fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Result<()> {
+    let mut last: Option<(&Config, Dataset)> = None;
+    for trial in trials.iter().filter(|trial| !matches!(trial.state, State::Ended)) {
+        let config = &trial.config;
+        let same = last.take().filter(|(of, _)| (&of.data, of.seed) == (&config.data, config.seed));
+        let check = || {
+            let data = same.map_or_else(|| Dataset::load(&config.data, config.seed), |(_, data)| Ok(data))?;
+            device.clone().with_precision(config.precision)?;
+            config.memory(data.len(), &data.shape)?;
+            langevin::Result::Ok(data)
+        };
+        last = Some((config, check().with_context(|| format!("--sweep {key}={}", trial.value))?));
+    }
+    Ok(())
+}
+
+/// The result of a run; nothing when it was stopped.
+fn train(args: &TrainArgs, trial: &Trial, device: &Device, stopped: &AtomicBool) -> anyhow::Result<Option<Summary>> {
+    let Trial { folder, config, .. } = trial;
+    let mut trainer = match trial.state {
+        State::Ended => return Ok(Some(folder.summary()?)),
+        _ if stopped.load(Ordering::Relaxed) => return Ok(None),
+        State::New => begin(args, folder, device, config, &Dataset::load(&config.data, config.seed)?)?,
+        State::Begun => go_on(folder, device, config, &folder.checkpoint()?)?,
+    };
+    let stop = watched(folder, &mut trainer, stopped, args.common.json)?;
+    Ok(if stop == Stop::Asked { None } else { Some(folder.summary()?) })
+}
+
+fn interrupted(args: &TrainArgs, name: &str) -> Error {
+    let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
+    let command: Vec<String> = words.chain((!args.resume).then(|| "--resume".to_string())).collect();
+    let command = command.join(" ");
+    Error::Interrupted(format!("stopped at {name}; all there is is saved; go on with: langevin {command}"))
 }
 
 /// The loss that decides: on held-out data where there is one.
@@ -72,29 +164,64 @@ fn score(summary: &Summary) -> f64 {
     summary.validation.or(summary.loss).unwrap_or(f64::INFINITY)
 }
 
-fn report(args: &TrainArgs, key: &str, results: &[(&Trial, Summary)]) {
-    let best = results.iter().min_by(|a, b| score(&a.1).total_cmp(&score(&b.1)));
-    let Some((best, summary)) = best else { return };
+fn report(args: &TrainArgs, key: &str, outcomes: &[Outcome]) -> langevin::Result<()> {
+    let trained = || outcomes.iter().filter_map(|o| Some((o, o.result.as_ref().ok()?)));
+    let comparable = trained().all(|(o, _)| o.config.measures_like(&outcomes[0].config));
+    let best = trained().filter(|_| comparable).min_by(|a, b| score(a.1).total_cmp(&score(b.1)));
     if args.common.json {
-        let runs: Vec<_> = results
-            .iter()
-            .map(|(trial, summary)| {
-                json!({"value": trial.value, "run": trial.path, "loss": summary.loss,
-                       "validation": summary.validation, "best": summary.best.map(|(step, loss)| json!([step, loss]))})
-            })
-            .collect();
-        say!("{}", json!({"key": key, "runs": runs, "best": best.value}));
-        return;
+        print_json(key, outcomes, best.map(|(best, _)| best), comparable);
+    } else {
+        print_table(key, outcomes);
     }
+    if trained().next().is_none() {
+        return Err(Error::NonFinite(format!("no value of {key} could be trained; the lines above tell why")));
+    }
+    if args.common.json {
+        return Ok(());
+    }
+    if !comparable {
+        say!("with another {key} a loss measures something else: these cannot be compared, and none is named the best");
+        say!("compare what they draw: langevin sample each of them, and langevin evaluate");
+    }
+    if let Some((best, summary)) = best {
+        let which = if summary.validation.is_some() { "validation" } else { "training" };
+        say!("best by {which} loss: {key} = {}", best.value);
+        if summary.validation.is_none() {
+            say!("a training loss tells nothing of overfitting; add --validation 0.1");
+        }
+    }
+    Ok(())
+}
+
+fn print_json(key: &str, outcomes: &[Outcome], best: Option<&Outcome>, comparable: bool) {
+    let runs = outcomes.iter().map(|Outcome { value, path, result, .. }| match result {
+        Ok(summary) => json!({"value": value, "run": path, "loss": summary.loss, "validation": summary.validation,
+                              "best": summary.best.map(|(step, loss)| json!([step, loss]))}),
+        Err(cause) => json!({"value": value, "run": path, "failed": cause}),
+    });
+    let runs: Vec<_> = runs.collect();
+    say!("{}", json!({"key": key, "runs": runs, "comparable": comparable, "best": best.map(|best| &best.value)}));
+}
+
+fn print_table(key: &str, outcomes: &[Outcome]) {
     let number = |loss: Option<f64>| loss.map_or("-".to_string(), |loss| format!("{loss:.5}"));
     say!("{key:>16} {:>14} {:>16} {:>24}", "training loss", "validation loss", "lowest validation");
-    for (trial, summary) in results {
+    for Outcome { value, result, .. } in outcomes {
+        let Ok(summary) = result else {
+            say!("{value:>16} {:>14} {:>16} {:>24}", "failed", "-", "-");
+            continue;
+        };
         let lowest = summary.best.map_or("-".to_string(), |(step, loss)| format!("{loss:.5} at step {step}"));
-        say!("{:>16} {:>14} {:>16} {lowest:>24}", trial.value, number(summary.loss), number(summary.validation));
+        say!("{value:>16} {:>14} {:>16} {lowest:>24}", number(summary.loss), number(summary.validation));
     }
-    let which = if summary.validation.is_some() { "validation" } else { "training" };
-    say!("best by {which} loss: {key} = {}", best.value);
-    if summary.validation.is_none() {
-        say!("a training loss tells nothing of overfitting; add --validation 0.1");
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn values_are_split_where_lists_are_not() {
+        assert_eq!(super::split("1, 2"), ["1", "2"]);
+        assert_eq!(super::split("[1,2],[1,{a=2,b=[3,4]}],5"), ["[1,2]", "[1,{a=2,b=[3,4]}]", "5"]);
+        assert_eq!(super::split("\"l1:1,ssim:0.1\",mse"), ["\"l1:1,ssim:0.1\"", "mse"]);
     }
 }

@@ -10,3 +10,4 @@ mod noise;
 mod refusals;
 mod repeats;
 mod support;
+mod sweeps;
