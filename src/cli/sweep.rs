@@ -48,7 +48,7 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
     for trial in trials {
         let name = format!("{key} = {}", trial.value);
         if !args.common.json {
-            say!("{name}");
+            say!("{name}{}", if matches!(trial.state, State::Ended) { ": done before" } else { "" });
         }
         let result = match train(args, &trial, &device, &stopped) {
             Ok(Some(summary)) => Ok(summary),
@@ -156,7 +156,7 @@ fn interrupted(args: &TrainArgs, name: &str) -> Error {
     let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
     let command: Vec<String> = words.chain((!args.resume).then(|| "--resume".to_string())).collect();
     let command = command.join(" ");
-    Error::Interrupted(format!("stopped at {name}; all there is is saved; go on with: langevin {command}"))
+    Error::Interrupted(format!("stopped at {name}, and everything is saved; go on with: langevin {command}"))
 }
 
 /// The loss that decides: on held-out data where there is one.

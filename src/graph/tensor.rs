@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::random::Draw;
 
-/// A handle to a tensor of a [`Graph`].
+/// A handle to a tensor of a [`Graph`](super::Graph).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Var(pub(crate) usize);
 

@@ -110,7 +110,7 @@ fn a_sweep_that_is_stopped_says_how_to_go_on() {
     let trained = || place.path("sweep/lr=0.001/checkpoint.safetensors").exists();
     let outcome = interrupted(&place, sweep, "-INT", trained);
     assert_eq!(outcome.code, Some(130), "{outcome:?}");
-    let words = "stopped at lr = 0.001; all there is is saved; go on with: langevin train ok.npy --config small.toml \
+    let words = "stopped at lr = 0.001, and everything is saved; go on with: langevin train ok.npy --config small.toml \
                  --steps 100000000 --sweep 'lr=0.001,0.002' --out sweep --device cpu --resume";
     outcome.says("Ctrl-C", &[words]);
     assert_eq!(place.list("sweep"), ["lr=0.001"]);

@@ -78,7 +78,7 @@ fn a_sweep_goes_on_where_it_was_stopped() {
     place.refused(&format!("{sweep} --steps 40"), 2, &["sweep/lr=0.001 already holds a run", "--resume", "--out"]);
     place.refused(&format!("{sweep} --steps 40 --batch 8 --resume"), 2, &["--sweep lr=0.001", "batch from 16 to 8"]);
     let said = place.ok(&format!("{sweep} --steps 40 --resume"));
-    assert!(said.contains("best by training loss: lr ="), "{said}");
+    assert!(said.contains("lr = 0.001: done before") && said.contains("best by training loss: lr ="), "{said}");
     assert!(place.read("sweep/lr=0.001/metrics.csv") == before);
     place.ok("train ok.npy --config small.toml --sweep lr=0.002,0.003 --steps 40 --out whole");
     for value in ["0.002", "0.003"] {
