@@ -9,7 +9,8 @@ use langevin::data::{Dataset, Kind, Normalisation, sine_waves};
 use langevin::diffusion::Schedule;
 use langevin::evaluate::psnr;
 use langevin::noise::{NoiseKind, add_noise, forward_process};
-use langevin::{Device, Result, plot};
+use langevin::plot::{self, Scale};
+use langevin::{Device, Result};
 
 fn main() -> Result<()> {
     let device = Device::auto()?;
@@ -25,7 +26,9 @@ fn main() -> Result<()> {
     let (mean, deviation) = moments(&changed);
     println!("{n} waves of shape {:?}; noise of mean {mean:.4} and deviation {deviation:.4}", waves.shape);
     let picture = out.join("noise_addition.svg");
-    plot::side_by_side(&picture, Kind::Signals, &[100], [("clean", &waves.values), ("noisy", &noisy.values)])?;
+    let scale = Scale::of(Kind::Signals, &[100], &waves.values);
+    let sets = [("clean", &waves.values[..]), ("noisy", &noisy.values)];
+    plot::side_by_side(&picture, Kind::Signals, &[100], &sets, &scale)?;
     println!("picture: {}", picture.display());
 
     kinds(&device, out)?;

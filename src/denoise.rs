@@ -9,6 +9,7 @@ use crate::graph::{Graph, Var};
 use crate::noise::estimate_level;
 use crate::run::Run;
 use crate::sample::reverse_process;
+use crate::text::{exact, short};
 use crate::train::{Checkpoint, Facts, Task};
 
 /// How noise is taken out.
@@ -39,6 +40,8 @@ pub struct Start {
     pub estimated: bool,
     /// The step whose noise, relative to the data, is nearest to it.
     pub t: usize,
+    /// How many steps were taken from there: no more than the t + 1 that there are.
+    pub steps: usize,
 }
 
 /// Samples that are denoised at a time.
@@ -110,15 +113,9 @@ fn by_reverse_process(
 ) -> Result<(Vec<f32>, Start)> {
     let schedule = checkpoint.config.noise_schedule()?;
     let normalisation = &facts.normalisation;
-    let level = match how.level {
-        Some(level) if level > 0.0 && level.is_finite() => level,
-        Some(level) => {
-            return Err(Error::setting(format!("a noise level of {level}; use a positive one, such as 0.1")));
-        }
-        None => estimate_level(noisy)?,
-    };
     // Coordinates of points have a scale each: the level is taken by their mean.
     let scale = normalisation.scale.iter().map(|&s| f64::from(s)).sum::<f64>() / normalisation.scale.len() as f64;
+    let level = level(how, noisy, &schedule, scale)?;
     let t = step_of(&schedule, level / scale);
     let table = table(checkpoint, facts, &schedule, t, how)?;
     let a = schedule.noise_table()[t][0] as f32;
@@ -132,7 +129,34 @@ fn by_reverse_process(
     checkpoint.write_weights(&mut run)?;
     let steps = table.rows.len() as u32;
     let values = in_batches(&x_t, batch * width, |part, chunk| reverse(&mut run, x, part, steps, how.seed, chunk))?;
-    Ok((values, Start { level, estimated: how.level.is_none(), t }))
+    Ok((values, Start { level, estimated: how.level.is_none(), t, steps: table.rows.len() }))
+}
+
+/// The given or estimated standard deviation of the noise, which has to be one that the process goes through: `scale` is
+/// that of the data in their units.
+fn level(how: &Denoising, noisy: &Dataset, schedule: &Schedule, scale: f64) -> Result<f64> {
+    let level = how.level.map_or_else(|| estimate_level(noisy), Ok)?;
+    let [a, s] = schedule.noise_table()[schedule.steps() - 1];
+    let most = s / a * scale;
+    match how.level {
+        Some(given) if !(given > 0.0 && given.is_finite()) => {
+            Err(Error::setting(format!("a noise level of {given}; use a positive one, such as 0.1")))
+        }
+        // The last step itself may be named by a rounded level.
+        _ if level <= 1.01 * most => Ok(level),
+        Some(given) => Err(Error::setting(format!(
+            "a noise level of {}, but the noise of this run's process grows to {} only; use a level up to that",
+            exact(given),
+            short(most)
+        ))),
+        None => Err(Error::input(format!(
+            "{}: a noise level of {} was estimated, but the noise of this run's process grows to {} only; are the data \
+             those of the run with noise? If so, state the level with --noise-level",
+            noisy.name,
+            short(level),
+            short(most)
+        ))),
+    }
 }
 
 fn reverse(run: &mut Run, x: Var, start: &[f32], steps: u32, seed: u64, chunk: usize) -> Result<Vec<f32>> {

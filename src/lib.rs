@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 #[macro_use]
-mod text;
+pub mod text;
 
 pub mod bench;
 mod cache;

@@ -15,6 +15,7 @@ use crate::diffusion::Schedule;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{Disturbance, LARGEST_RATE, SamplerStep};
+use crate::text::{exact, short};
 
 /// A kind of noise with its strength, written as `kind:strength`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,7 +96,7 @@ impl FromStr for NoiseKind {
         }
         let number = |at: usize| {
             let value: f64 = parts[at].parse().map_err(|_| bad(&format!("{:?} is no number", parts[at])))?;
-            if value.is_finite() { Ok(value) } else { Err(bad("a strength is finite")) }
+            if value.is_finite() { Ok(value) } else { Err(bad("a strength is a finite number")) }
         };
         let kind = match name {
             "gaussian" => NoiseKind::Gaussian(number(0)?),
@@ -109,7 +110,10 @@ impl FromStr for NoiseKind {
                 quality if quality.fract() == 0.0 && (1.0..=100.0).contains(&quality) => {
                     NoiseKind::Jpeg(quality as u32)
                 }
-                quality => return Err(bad(&format!("the quality is a whole number from 1 to 100, not {quality}"))),
+                quality => {
+                    let quality = exact(quality);
+                    return Err(bad(&format!("the quality is a whole number from 1 to 100, not {quality}")));
+                }
             },
         };
         kind.check().map_err(|e| bad(&e.to_string()))?;
@@ -120,12 +124,14 @@ impl FromStr for NoiseKind {
 impl fmt::Display for NoiseKind {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            NoiseKind::Gaussian(scale) => write!(f, "gaussian:{scale}"),
-            NoiseKind::Uniform(width) => write!(f, "uniform:{width}"),
-            NoiseKind::Speckle(scale) => write!(f, "speckle:{scale}"),
-            NoiseKind::SaltPepper { amount, ratio } if *ratio == 0.5 => write!(f, "salt_pepper:{amount}"),
-            NoiseKind::SaltPepper { amount, ratio } => write!(f, "salt_pepper:{amount}:{ratio}"),
-            NoiseKind::Poisson(peak) => write!(f, "poisson:{peak}"),
+            NoiseKind::Gaussian(scale) => write!(f, "gaussian:{}", exact(*scale)),
+            NoiseKind::Uniform(width) => write!(f, "uniform:{}", exact(*width)),
+            NoiseKind::Speckle(scale) => write!(f, "speckle:{}", exact(*scale)),
+            NoiseKind::SaltPepper { amount, ratio } if *ratio == 0.5 => write!(f, "salt_pepper:{}", exact(*amount)),
+            NoiseKind::SaltPepper { amount, ratio } => {
+                write!(f, "salt_pepper:{}:{}", exact(*amount), exact(*ratio))
+            }
+            NoiseKind::Poisson(peak) => write!(f, "poisson:{}", exact(*peak)),
             NoiseKind::Jpeg(quality) => write!(f, "jpeg:{quality}"),
         }
     }
@@ -160,19 +166,21 @@ impl NoiseKind {
 
     /// What is done to data of this extent, for people.
     pub fn describe(self, extent: Extent) -> String {
-        let [black, white] = extent.black_and_white();
+        let [black, white] = extent.black_and_white().map(short);
+        let part = |part: f64| short(100.0 * part);
         match self {
-            NoiseKind::Gaussian(scale) => format!("x + {scale} z, z standard normal"),
-            NoiseKind::Uniform(width) => format!("x + v, v uniform in +-{width}"),
-            NoiseKind::Speckle(scale) => format!("x + {scale} x z, z standard normal"),
+            NoiseKind::Gaussian(scale) => format!("x + {} z, z standard normal", exact(scale)),
+            NoiseKind::Uniform(width) => format!("x + v, v uniform in +-{}", exact(width)),
+            NoiseKind::Speckle(scale) => format!("x + {} x z, z standard normal", exact(scale)),
             NoiseKind::SaltPepper { amount, ratio } => format!(
                 "{}% of the values become {} (salt, the largest value), {}% become {} (pepper, the smallest)",
-                percent(amount * ratio),
-                extent.high,
-                percent(amount * (1.0 - ratio)),
-                extent.low
+                part(amount * ratio),
+                short(extent.high),
+                part(amount * (1.0 - ratio)),
+                short(extent.low)
             ),
             NoiseKind::Poisson(peak) => {
+                let peak = exact(peak);
                 format!(
                     "counts of quanta, from none at {black} to {peak} on average at {white}, divided by {peak} again"
                 )
@@ -202,10 +210,6 @@ impl NoiseKind {
     }
 }
 
-fn percent(part: f64) -> String {
-    format!("{:.4}", 100.0 * part).trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
 /// Values that are worked on at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -222,7 +226,7 @@ pub fn add_noise(device: &Device, data: &Dataset, kind: NoiseKind, seed: u64) ->
     g.keep(y);
     let mut run = device.compile(&g)?;
     run.seed(seed);
-    let mut values = Vec::with_capacity(data.values.len());
+    let mut values: Vec<f32> = Vec::with_capacity(data.values.len());
     // Each part is a step of its own, with random numbers of its own.
     for part in data.values.chunks(batch * len) {
         let mut x = part.to_vec();
@@ -230,6 +234,14 @@ pub fn add_noise(device: &Device, data: &Dataset, kind: NoiseKind, seed: u64) ->
         run.write("x", &x)?;
         run.steps(1)?;
         values.extend(&run.read(y)?[..part.len()]);
+    }
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        return Err(Error::input(format!(
+            "{}: {kind} takes sample {} (counted from 0) beyond {}, the largest float32; use a smaller strength",
+            data.name,
+            at / len,
+            short(f32::MAX.into())
+        )));
     }
     Dataset::new(format!("{} with {kind}", data.name), data.shape.clone(), values)
 }
@@ -256,7 +268,7 @@ pub fn estimate_level(data: &Dataset) -> Result<f64> {
             let shape = &data.shape;
             return Err(Error::input(format!(
                 "{}: the noise level of samples of shape {shape:?} cannot be estimated, since they have no neighbourhood; \
-                 state it",
+                 state it: --noise-level 0.1",
                 data.name
             )));
         }
@@ -364,8 +376,10 @@ mod tests {
             ("gaussian:", &["no strength"]),
             ("gaussian:x", &["\"x\" is no number"]),
             ("gaussian:0.1:2", &["too many numbers"]),
-            ("gaussian:-1", &["-1", "0 or more"]),
+            ("gaussian:-1", &["-1", "use 0 to"]),
             ("gaussian:inf", &["finite"]),
+            ("gaussian:1e39", &["1e39", "0 to 3.403e38"]),
+            ("speckle:1e300", &["strength of 1e300;"]),
             ("salt_pepper:1.5", &["1.5", "0 to 1"]),
             ("salt_pepper:0.5:2", &["ratio of salt of 2"]),
             ("poisson:0", &["above 0"]),
@@ -398,6 +412,8 @@ mod tests {
         let waves = Dataset::new("waves", [8], vec![0.5; 16]).unwrap();
         let message = add_noise(&device, &waves, NoiseKind::Jpeg(9), 0).unwrap_err().to_string();
         assert!(message.contains("[8]") && message.contains("images"), "{message}");
+        let message = add_noise(&device, &waves, NoiseKind::Gaussian(3e38), 0).unwrap_err().to_string();
+        assert!(message.contains("gaussian:3e38") && message.contains("a smaller strength"), "{message}");
     }
 
     #[test]

@@ -1,4 +1,41 @@
-//! Settings that files hold as text.
+//! Settings that files hold as text, and numbers as people read them.
+
+/// "1 sample", "2 samples", "0 samples".
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A number in the shortest form that reads back as the same: 0.1, 3, 1e300.
+pub fn exact(value: f64) -> String {
+    let text = format!("{value:?}");
+    text.strip_suffix(".0").map(str::to_string).unwrap_or(text)
+}
+
+/// At most four digits that matter, without zeros at the end.
+pub fn short(value: f64) -> String {
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
+    match value.abs() {
+        0.0 => "0".to_string(),
+        size if !size.is_finite() => value.to_string(),
+        size if (1e-3..1e5).contains(&size) => {
+            trim(&format!("{value:.*}", (3 - size.log10().floor() as i32).max(0) as usize))
+        }
+        _ => {
+            let text = format!("{value:.3e}");
+            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{}e{power}", trim(digits))
+        }
+    }
+}
+
+/// A level in decibels with two places, and no minus at zero.
+pub fn decibels(value: f64) -> String {
+    let text = format!("{value:.2} dB");
+    if text == "-0.00 dB" { "0.00 dB".into() } else { text }
+}
 
 /// Converts a type from and into the text that it is parsed from and shown as, for serde's `into` and `try_from`.
 macro_rules! stands_as_text {
@@ -54,4 +91,28 @@ macro_rules! named {
 
         stands_as_text!($kind);
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        for (value, want) in
+            [(0.05, "0.05"), (1e-5, "1e-5"), (2.5e-7, "2.5e-7"), (300.0, "300"), (-1.5, "-1.5"), (0.0, "0")]
+        {
+            assert_eq!((short(value), exact(value)), (want.to_string(), want.to_string()));
+        }
+        assert_eq!((short(96.53849792480469), short(0.000_019_999_892_2)), ("96.54".into(), "2e-5".into()));
+        assert_eq!((exact(1e300), short(f64::INFINITY), short(f64::NAN)), ("1e300".into(), "inf".into(), "NaN".into()));
+        assert_eq!(
+            (count(1, "step"), count(0, "step"), count(2, "step")),
+            ("1 step".into(), "0 steps".into(), "2 steps".into())
+        );
+        assert_eq!(
+            (decibels(-0.001), decibels(-0.01), decibels(12.345)),
+            ("0.00 dB".into(), "-0.01 dB".into(), "12.35 dB".into())
+        );
+    }
 }

@@ -4,17 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use langevin::Error;
 use langevin::data::{self, Dataset};
 use langevin::denoise::{Denoising, Start, denoise};
 use langevin::diffusion::Sampler;
-use langevin::evaluate::compare_denoised;
+use langevin::evaluate::{check_pairs, compare_denoised, range_of};
 use langevin::noise::spread;
+use langevin::plot::{self, Scale};
+use langevin::text::{count, short};
 use langevin::train::{RunFolder, Task};
-use langevin::{Error, plot};
 use serde_json::json;
 
 use super::noise::beside;
-use super::{Common, real, whole};
+use super::{Common, real, samples, whole};
 
 /// Take noise out of data with a trained model
 ///
@@ -28,10 +30,10 @@ pub struct DenoiseArgs {
     run: PathBuf,
     /// Noisy data, of the shape the run was trained on
     noisy: String,
-    /// .npy, .csv, .png or .svg
-    #[arg(long)]
+    /// .npy, .csv, .png or .svg. Noisy and denoised samples side by side are drawn beside it, as F-compare.svg
+    #[arg(long, value_name = "F")]
     out: PathBuf,
-    /// The same data without noise: print the PSNR of noisy, denoised and filtered data
+    /// The same data without noise: draw them too, and print the PSNR of noisy, denoised and filtered data
     #[arg(long, value_name = "CLEAN")]
     compare: Option<String>,
     /// Standard deviation of the noise in the units of the data, for a diffusion run [default: estimated]
@@ -43,49 +45,81 @@ pub struct DenoiseArgs {
     /// Sampler of these steps: ddim or ddpm [default: ddim]
     #[arg(long)]
     sampler: Option<Sampler>,
+    /// Denoise with the state of the best validation loss, which train --keep-best keeps
+    #[arg(long)]
+    best: bool,
     #[command(flatten)]
     pub common: Common,
 }
 
 pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     data::check_output(&args.out)?;
-    let picture = beside(&args.out);
-    data::check_output(&picture)?;
-    let seed = args.common.seed.unwrap_or(0);
-    let checkpoint = RunFolder::open(&args.run)?.checkpoint()?;
+    let picture = beside(&args.out)?;
+    let folder = RunFolder::open(&args.run)?;
+    let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
+    for read in [Some(&args.noisy), args.compare.as_ref(), Some(&checkpoint.config.data)].into_iter().flatten() {
+        data::check_apart(&args.out, read)?;
+    }
     let alien = args.noise_level.is_some() || args.steps.is_some() || args.sampler.is_some();
     if checkpoint.config.task == Task::Denoise && alien {
         let text = "--noise-level, --steps and --sampler belong to a diffusion run; this run denoises in one pass";
         return Err(Error::Setting(text.into()).into());
     }
+    let seed = args.common.seed.unwrap_or(0);
     let noisy = Dataset::load(&args.noisy, seed)?;
-    let clean = args.compare.as_ref().map(|clean| Dataset::load(clean, seed)).transpose()?;
+    let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, seed)).transpose()?;
     let device = args.common.open()?;
     let default = Denoising::default();
     let (steps, sampler) = (args.steps.unwrap_or(default.steps), args.sampler.unwrap_or(default.sampler));
     let (denoised, start) =
         denoise(&device, &checkpoint, &noisy, &Denoising { level: args.noise_level, steps, sampler, seed })?;
-    data::save(&args.out, &denoised.shape, &denoised.values)?;
-    let (left, right) = (spread(&noisy, 36), spread(&denoised, 36));
-    plot::side_by_side(&picture, noisy.kind(), &noisy.shape, [("noisy", &left), ("denoised", &right)])?;
-    let report = clean.map(|clean| compare_denoised(&noisy, &denoised, &clean)).transpose()?;
+    let report = clean.as_ref().map(|clean| compare_denoised(&noisy, &denoised, clean)).transpose()?;
+    let scale = match (&clean, &checkpoint.config.facts) {
+        (None, Some(facts)) => facts.scale(&denoised.values),
+        (clean, _) => {
+            let like = clean.as_ref().unwrap_or(&denoised);
+            Scale::of(like.kind(), &like.shape, &like.values)
+        }
+    };
+    let held = data::save_scaled(&args.out, &denoised.shape, &denoised.values, || scale.clone())?;
+    let sets = [("noisy", Some(&noisy)), ("denoised", Some(&denoised)), ("clean", clean.as_ref())];
+    let sets: Vec<_> = sets.into_iter().filter_map(|(title, set)| Some((title, spread(set?, 36)))).collect();
+    let sets: Vec<_> = sets.iter().map(|(title, values)| (*title, &values[..])).collect();
+    plot::side_by_side(&picture, noisy.kind(), &noisy.shape, &sets, &scale)?;
     if args.common.json {
         let shape: Vec<usize> = std::iter::once(denoised.len()).chain(denoised.shape.iter().copied()).collect();
         say!(
             "{}",
-            json!({"out": args.out, "picture": picture, "shape": shape, "start": start, "compare": report,
-                   "device": device.name()})
+            json!({"out": args.out, "held": held, "picture": picture, "shape": shape, "start": start,
+                   "compare": report, "device": device.name()})
         );
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(Start { level, estimated, t }) = start {
-        let how = if estimated { "estimated" } else { "given" };
-        say!("noise level {level:.4} ({how}): the reverse process starts at t = {t}, {steps} steps of {sampler}");
+    if let Some(start) = start {
+        say!("{}", describe(start, steps, sampler));
     }
-    say!("{} samples of shape {:?}: {}", denoised.len(), denoised.shape, args.out.display());
+    say!("{}: {}", samples(held, denoised.len(), &denoised.shape), args.out.display());
     if let Some(report) = report {
         say!("{report}");
     }
-    say!("noisy and denoised side by side: {}", picture.display());
+    let drawn = if clean.is_some() { "noisy, denoised and clean" } else { "noisy and denoised" };
+    say!("{drawn} side by side: {}", picture.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The clean samples, which are held against the noisy ones before any work.
+fn pair(noisy: &Dataset, clean: &str, seed: u64) -> langevin::Result<Dataset> {
+    let clean = Dataset::load(clean, seed)?;
+    check_pairs(noisy, &clean)?;
+    range_of(&clean)?;
+    Ok(clean)
+}
+
+/// Where a diffusion run began, and how it went on when `asked` for so many steps.
+fn describe(start: Start, asked: usize, sampler: Sampler) -> String {
+    let Start { level, estimated, t, steps } = start;
+    let how = if estimated { "estimated" } else { "given" };
+    let less = if steps < asked { format!(" (of {asked}: there are no more)") } else { String::new() };
+    let steps = count(steps, "step");
+    format!("noise level {} ({how}): the reverse process starts at t = {t}, {steps}{less} of {sampler}", short(level))
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use langevin::Error;
 use langevin::data::{Dataset, Labels};
 use langevin::evaluate::{PROJECTIONS, Sines, classify, compare_pairs, evaluate};
+use langevin::text::count;
 use serde_json::json;
 
 use super::{Common, real, whole};
@@ -61,7 +62,10 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     say!("{report}");
     match pairs {
         Some(pairs) => say!("{pairs}"),
-        None => say!("PSNR and SSIM left out: {} samples and {} data are no pairs", samples.len(), data.len()),
+        None => {
+            let n = count(samples.len(), "sample");
+            say!("PSNR and SSIM left out: {n} and {} of the data are no pairs", data.len());
+        }
     }
     if let Some(sines) = sines {
         say!("{sines}");

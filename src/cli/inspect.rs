@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use langevin::Graph;
 use langevin::nn::{Layer, layers};
+use langevin::text::count;
 use langevin::train::{Checkpoint, RunFolder, TensorData};
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -52,7 +53,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    say!("model {} on {} after {} of {} steps", config.model.name, config.data, checkpoint.step, config.steps);
+    let steps = count(config.steps as usize, "step");
+    say!("model {} on {} after {} of {steps}", config.model.name, config.data, checkpoint.step);
     if let Some(facts) = &config.facts {
         let kind = format!("{:?}", facts.kind).to_lowercase();
         say!("data: {} {kind} of shape {:?}", facts.samples, facts.shape);

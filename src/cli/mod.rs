@@ -24,6 +24,7 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use clap::{Args, Parser, Subcommand};
+use langevin::text::count;
 use langevin::{Device, Error, Precision};
 
 /// Trains and samples diffusion models on any GPU, or on the CPU.
@@ -200,6 +201,12 @@ fn quiet_mesa() {
             std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir());
         }
     }
+}
+
+/// What a file holds or shows of `n` samples: "3 samples of shape [8]", "the first 16 of 40 samples of shape [8]".
+fn samples(held: usize, n: usize, shape: &[usize]) -> String {
+    let part = if held < n { format!("the first {held} of ") } else { String::new() };
+    format!("{part}{} of shape {shape:?}", count(n, "sample"))
 }
 
 /// A word as a shell takes it.

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use langevin::Error;
 use langevin::data::{self, Dataset, Normalisation};
 use langevin::diffusion::Schedule;
-use langevin::noise::{Extent, NOISES, NoiseKind, add_noise, forward_process, spread};
-use langevin::{Error, plot};
+use langevin::noise::{Extent, NoiseKind, add_noise, forward_process, spread};
+use langevin::plot::{self, Scale};
+use langevin::text::{decibels, exact, short};
 use serde_json::json;
 
-use super::{Common, real, whole};
+use super::{Common, real, samples, whole};
 
 /// Pictures in a film strip, and the samples it shows.
 const MOST_FRAMES: usize = 64;
@@ -45,16 +47,17 @@ pub struct NoiseArgs {
     #[arg(long, required_unless_present = "steps", conflicts_with = "steps")]
     kind: Option<String>,
     /// The strength, where --kind does not state it
-    #[arg(long, value_parser = real, allow_negative_numbers = true, requires = "kind")]
+    #[arg(long, value_parser = real, allow_negative_numbers = true, conflicts_with = "steps")]
     strength: Option<f64>,
     /// Draw the forward diffusion process of a few samples as a film strip of N pictures after the first (.png or .svg)
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// Noise schedule of the film strip: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
-    #[arg(long, requires = "steps", default_value = "linear")]
-    schedule: String,
-    /// .npy, .csv, .png or .svg
-    #[arg(long)]
+    /// [default: linear]
+    #[arg(long, conflicts_with = "kind")]
+    schedule: Option<String>,
+    /// .npy, .csv, .png or .svg. With --kind, clean and noisy samples side by side are drawn beside it, as F-compare.svg
+    #[arg(long, value_name = "F")]
     out: PathBuf,
     #[command(flatten)]
     pub common: Common,
@@ -62,6 +65,7 @@ pub struct NoiseArgs {
 
 pub fn run(args: &NoiseArgs) -> anyhow::Result<ExitCode> {
     data::check_output(&args.out)?;
+    data::check_apart(&args.out, &args.data)?;
     match args.steps {
         Some(n) => strip(args, n),
         None => noisy(args, kind(args)?),
@@ -71,27 +75,29 @@ pub fn run(args: &NoiseArgs) -> anyhow::Result<ExitCode> {
 /// `--kind` with the strength of `--strength`.
 fn kind(args: &NoiseArgs) -> langevin::Result<NoiseKind> {
     let text = args.kind.clone().unwrap_or_default();
-    match args.strength {
-        None => text.parse(),
-        Some(strength) if NOISES.contains(&text.as_str()) => format!("{text}:{strength}").parse(),
-        Some(strength) => {
-            let text =
-                format!("--kind {text} with --strength {strength}; state the strength once: {}", NOISES.join(", "));
-            Err(Error::Setting(text))
+    match (args.strength, text.split_once(':')) {
+        (None, _) => text.parse(),
+        (Some(strength), None) => format!("{text}:{}", exact(strength)).parse(),
+        (Some(strength), Some((name, _))) => {
+            let strength = exact(strength);
+            Err(Error::Setting(format!(
+                "--kind {text} with --strength {strength}: state the strength once, as --kind {text} or as --kind {name} \
+                 --strength {strength}"
+            )))
         }
     }
 }
 
 fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
-    let picture = beside(&args.out);
-    data::check_output(&picture)?;
+    let picture = beside(&args.out)?;
     let seed = args.common.seed.unwrap_or(0);
     let clean = Dataset::load(&args.data, seed)?;
     let device = args.common.open()?;
     let noisy = add_noise(&device, &clean, kind, seed)?;
-    data::save(&args.out, &noisy.shape, &noisy.values)?;
-    let (left, right) = (spread(&clean, 36), spread(&noisy, 36));
-    plot::side_by_side(&picture, clean.kind(), &clean.shape, [("clean", &left), (&kind.to_string(), &right)])?;
+    let scale = Scale::of(clean.kind(), &clean.shape, &clean.values);
+    let held = data::save_scaled(&args.out, &noisy.shape, &noisy.values, || scale.clone())?;
+    let (title, left, right) = (kind.to_string(), spread(&clean, 36), spread(&noisy, 36));
+    plot::side_by_side(&picture, clean.kind(), &clean.shape, &[("clean", &left), (&title, &right)], &scale)?;
     let extent = Extent::of(&clean.values);
     let range = extent.high - extent.low;
     // Data without a range have no PSNR.
@@ -101,7 +107,8 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
         let (kind, device) = (kind.to_string(), device.name());
         say!(
             "{}",
-            json!({"out": args.out, "picture": picture, "kind": kind, "shape": shape, "psnr": psnr, "device": device})
+            json!({"out": args.out, "held": held, "picture": picture, "kind": kind, "shape": shape, "psnr": psnr,
+                   "device": device})
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -109,16 +116,26 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     if matches!(kind, NoiseKind::SaltPepper { .. } | NoiseKind::Poisson(_)) {
         say!("(the textbook's chapter equates shot noise with salt_pepper; shot noise as counts of quanta is poisson)");
     }
-    let psnr = psnr.map(|psnr| format!(", PSNR {psnr:.2} dB (range {range})")).unwrap_or_default();
-    say!("{} samples of shape {:?}{psnr}: {}", noisy.len(), noisy.shape, args.out.display());
+    let psnr = psnr.map(|psnr| format!(", PSNR {} (range {})", decibels(psnr), short(range))).unwrap_or_default();
+    say!("{}{psnr}: {}", samples(held, noisy.len(), &noisy.shape), args.out.display());
     say!("clean and noisy side by side: {}", picture.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// The place of the picture of data before and after: `F-compare.svg` beside the output F.
-pub fn beside(out: &Path) -> PathBuf {
+/// The place of the picture of data before and after: `F-compare.svg` beside the output F. Nobody named it, so only a
+/// picture of that sort is replaced.
+pub fn beside(out: &Path) -> langevin::Result<PathBuf> {
     let stem = out.file_stem().unwrap_or_default().to_string_lossy();
-    out.with_file_name(format!("{stem}-compare.svg"))
+    let picture = out.with_file_name(format!("{stem}-compare.svg"));
+    data::check_output(&picture)?;
+    if picture.exists() && !plot::is_side_by_side(&picture) {
+        let (picture, out) = (picture.display(), out.display());
+        return Err(Error::Setting(format!(
+            "{picture}: samples before and after are drawn there, beside --out {out}, but there is another file of that \
+             name; move it, or choose another --out"
+        )));
+    }
+    Ok(picture)
 }
 
 fn strip(args: &NoiseArgs, n: usize) -> anyhow::Result<ExitCode> {
@@ -129,7 +146,8 @@ fn strip(args: &NoiseArgs, n: usize) -> anyhow::Result<ExitCode> {
         let text = format!("{}: --steps draws a film strip, which is a .png or .svg", args.out.display());
         return Err(Error::Setting(text).into());
     }
-    let schedule = Schedule::named(&args.schedule, PROCESS)?;
+    let name = args.schedule.as_deref().unwrap_or("linear");
+    let schedule = Schedule::named(name, PROCESS)?;
     let seed = args.common.seed.unwrap_or(0);
     let data = Dataset::load(&args.data, seed)?;
     let normalisation = Normalisation::standard(&data)?;
@@ -137,14 +155,16 @@ fn strip(args: &NoiseArgs, n: usize) -> anyhow::Result<ExitCode> {
     let shown = spread(&data, SHOWN);
     let frames = forward_process(&device, &shown, &normalisation, &schedule, n, seed)?;
     let moments: Vec<_> = frames.iter().map(|f| (format!("t = {}", f.steps), &f.values[..])).collect();
-    plot::film_strip(&args.out, data.kind(), &data.shape, &moments)?;
+    let columns = plot::film_strip(&args.out, data.kind(), &data.shape, &moments)?;
+    let steps: Vec<usize> = frames.iter().map(|f| f.steps).collect();
     if args.common.json {
-        let steps: Vec<usize> = frames.iter().map(|f| f.steps).collect();
-        say!("{}", json!({"out": args.out, "steps": steps, "schedule": args.schedule, "device": device.name()}));
+        say!("{}", json!({"out": args.out, "steps": steps, "schedule": name, "device": device.name()}));
         return Ok(ExitCode::SUCCESS);
     }
     say!("forward process: x_t = sqrt(1 - beta_t) x_(t-1) + z_t, z_t ~ N(0, beta_t), on normalised data");
     say!("noise schedule: {schedule}");
-    say!("film strip of {} pictures from t = 0 to {PROCESS}: {}", frames.len(), args.out.display());
+    let rows = if columns < frames.len() { format!(", {columns} in a row") } else { String::new() };
+    say!("film strip of {} pictures from t = 0 to {PROCESS}{rows}: {}", frames.len(), args.out.display());
+    say!("t = {}", steps.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
     Ok(ExitCode::SUCCESS)
 }

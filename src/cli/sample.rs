@@ -7,11 +7,12 @@ use clap::Args;
 use langevin::Precision;
 use langevin::data;
 use langevin::diffusion::{Sampler, Spacing};
+use langevin::plot::Scale;
 use langevin::sample::{Sampling, sample};
 use langevin::train::RunFolder;
 use serde_json::json;
 
-use super::{Common, real, whole};
+use super::{Common, real, samples, whole};
 
 #[derive(Args)]
 pub struct SampleArgs {
@@ -61,6 +62,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     }
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
+    data::check_apart(&args.out, &checkpoint.config.data)?;
     let device = args.common.open_for(args.precision)?;
     let sampling = Sampling {
         count: args.count,
@@ -72,13 +74,18 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     };
     let started = std::time::Instant::now();
     let drawn = sample(&device, &checkpoint, &sampling)?;
-    data::save(&args.out, &drawn.shape, &drawn.values)?;
+    let facts = checkpoint.config.facts.as_ref();
+    let held = data::save_scaled(&args.out, &drawn.shape, &drawn.values, || match facts {
+        Some(facts) => facts.scale(&drawn.values),
+        None => Scale::of(drawn.kind(), &drawn.shape, &drawn.values),
+    })?;
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
         let shape: Vec<usize> = std::iter::once(drawn.len()).chain(drawn.shape.iter().copied()).collect();
-        say!("{}", json!({"out": args.out, "shape": shape, "seconds": seconds, "device": device.name()}));
+        say!("{}", json!({"out": args.out, "held": held, "shape": shape, "seconds": seconds, "device": device.name()}));
     } else {
-        say!("{} samples of shape {:?} in {seconds:.1} s: {}", drawn.len(), drawn.shape, args.out.display());
+        let what = samples(held, drawn.len(), &drawn.shape);
+        say!("{what} in {seconds:.1} s: {}", args.out.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,9 +17,11 @@ use langevin::evaluate::{Denoised, compare_denoised};
 use langevin::nn::StepEncoding;
 use langevin::noise::{NoiseKind, add_noise, spread};
 use langevin::ops::Decay;
+use langevin::plot::{self, Scale};
 use langevin::sample::{Sampling, sample};
+use langevin::text;
 use langevin::train::{Checkpoint, Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
-use langevin::{Device, Error, Precision, plot};
+use langevin::{Device, Error, Precision};
 use serde_json::json;
 
 use super::{Common, grouped, quoted, real, whole};
@@ -116,7 +118,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
             Decay::Cosine { .. } => "its learning rate is down to 0 (decay cosine), so more of them need a new run",
             _ => "more of them: --resume --steps N",
         };
-        say!("the run has done all of its {} steps; {more}", trainer.step());
+        say!("the run has done all of its {}; {more}", text::count(trainer.step() as usize, "step"));
     }
     let stopped = watch_for_ctrl_c()?;
     let started = Instant::now();
@@ -139,8 +141,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
 /// Why an early stop, and how to go on all the same.
 fn stopped_early(step: u32, patience: u32) -> String {
     format!(
-        "stopped early at step {step}: the validation loss did not get better {patience} times in a row; to go on all \
-         the same: --resume --early-stop {}, or 0 for never",
+        "stopped early at step {step}: the validation loss did not get better {} in a row; to go on all the same: \
+         --resume --early-stop {}, or 0 for never",
+        text::count(patience as usize, "time"),
         2 * patience
     )
 }
@@ -318,8 +321,9 @@ fn describe(trainer: &Trainer, json: bool) {
         let kept = config.training_samples(facts.samples).unwrap_or(facts.samples);
         let (every, weights) = (config.validation_every, if config.ema > 0.0 { "averaged weights" } else { "weights" });
         say!(
-            "validation: {} samples held out, {kept} trained on; every {every} steps, {weights}",
-            facts.samples - kept
+            "validation: {} held out, {kept} trained on; every {}, {weights}",
+            text::count(facts.samples - kept, "sample"),
+            text::count(every as usize, "step")
         );
     }
     let (batch, lr, optimizer) = (trainer.batch(), config.lr, &config.optimizer);
@@ -330,8 +334,8 @@ fn describe(trainer: &Trainer, json: bool) {
         say!("the gradients of a batch of {batch} are summed over parts of {}", config.micro_batch);
     }
     say!(
-        "training: {} steps, batch {batch}, {optimizer}, lr {lr}; {dispatches} ops a step, {mib} MiB of device memory",
-        config.steps
+        "training: {}, batch {batch}, {optimizer}, lr {lr}; {dispatches} ops a step, {mib} MiB of device memory",
+        text::count(config.steps as usize, "step")
     );
 }
 
@@ -416,7 +420,8 @@ fn finish(
         return Ok(());
     }
     let number = |loss: Option<f64>| loss.map(|loss| format!("{loss:.6e}")).unwrap_or_default();
-    say!("done: {} steps in {seconds:.0} s, loss {}", trainer.step(), number(summary.loss));
+    let steps = text::count(trainer.step() as usize, "step");
+    say!("done: {steps} in {seconds:.0} s, loss {}", number(summary.loss));
     if let Some((step, best)) = summary.best {
         let (last, weights) =
             (number(summary.validation), if config.ema > 0.0 { "averaged weights" } else { "weights" });
@@ -428,7 +433,7 @@ fn finish(
         Some((pairs, held_out)) => {
             let on = if held_out { "held-out samples" } else { "training data" };
             say!("on the {on} with new noise: {pairs}");
-            say!("noisy and denoised side by side: {}", picture.display());
+            say!("noisy, denoised and clean side by side: {}", picture.display());
             say!("denoise with: langevin denoise {out} NOISY --out F.npy, and judge with --compare CLEAN");
         }
         None => {
@@ -470,7 +475,9 @@ fn show_denoised(
     let noisy = add_noise(device, &clean, noise, config.seed + 1)?;
     let (denoised, _) = denoise(device, &trainer.checkpoint()?, &noisy, &Denoising::default())?;
     langevin::data::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
-    let (picture, left, right) = (folder.file("samples/compare.svg"), spread(&noisy, 36), spread(&denoised, 36));
-    plot::side_by_side(&picture, clean.kind(), &clean.shape, [("noisy", &left), ("denoised", &right)])?;
+    let [before, after, shown] = [&noisy, &denoised, &clean].map(|set| spread(set, 36));
+    let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
+    let (picture, scale) = (folder.file("samples/compare.svg"), Scale::of(clean.kind(), &clean.shape, &clean.values));
+    plot::side_by_side(&picture, clean.kind(), &clean.shape, &sets, &scale)?;
     Ok((compare_denoised(&noisy, &denoised, &clean)?, is_held_out))
 }

@@ -133,7 +133,7 @@ mod tests {
         for (bytes, range, cause) in [
             (idx(&[0, 3, 1]), "", "no sample is of class 2, though the labels reach 3"),
             (idx(&[0, 0]), "", "all 2 labels are 0"),
-            (idx(&[0, 1]), "[1:3]", "there are 2 samples"),
+            (idx(&[0, 1]), "[1:3]", "has 2 samples"),
             (idx(&[]), "", "no labels in it"),
             (npy(&[0, -1]), "", "label 1 is -1; labels are whole numbers from 0 to 999"),
             (npy(&[0, 1, 1000]), "", "label 2 is 1000"),

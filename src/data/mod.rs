@@ -18,11 +18,12 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use crate::text::count;
 use crate::{Error, Result};
 
 pub use labels::{Labels, MOST_CLASSES};
 pub use normalise::Normalisation;
-pub use output::{check_output, save, write_atomically};
+pub use output::{check_apart, check_output, save, save_scaled, write_atomically};
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
 
 /// What one sample is, as its shape tells.
@@ -99,8 +100,9 @@ impl Dataset {
         }
         if !values.len().is_multiple_of(len) {
             return Err(Error::input(format!(
-                "{name}: {} values are no whole number of samples of shape {shape:?} ({len} values each)",
-                values.len()
+                "{name}: {} are no whole number of samples of shape {shape:?} ({} each)",
+                count(values.len(), "value"),
+                count(len, "value")
             )));
         }
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
@@ -137,6 +139,20 @@ impl Dataset {
     /// The values of sample `i`, row-major.
     pub fn sample(&self, i: usize) -> &[f32] {
         &self.values[i * self.sample_len()..][..self.sample_len()]
+    }
+}
+
+/// The file or folder that [`Dataset::load`] reads; none for a toy.
+fn source(spec: &str) -> Option<&Path> {
+    if toys::is_toy(spec) {
+        return None;
+    }
+    let named = |spec: &str, mark: char| spec.rsplit_once(mark).map_or(0, |(name, _)| name.len());
+    let whole = Path::new(spec);
+    match spec {
+        _ if whole.exists() => Some(whole),
+        _ if spec.ends_with(']') => source(&spec[..named(spec, '[')]),
+        _ => Some(Path::new(&spec[..named(spec, ':')])).filter(|file| file.exists()),
     }
 }
 
@@ -200,12 +216,23 @@ impl<'a> Range<'a> {
 
     /// Its ends among `n` samples.
     fn within(&self, n: usize) -> Result<(usize, usize)> {
-        let (spec, from, to) = (self.spec, self.from, self.to.unwrap_or(n));
-        if from < to && to <= n {
-            return Ok((from, to));
+        let (Self { spec, data, from, to: given }, to) = (self, self.to.unwrap_or(n));
+        let there_are = || format!("{data} has {}, counted from 0", count(n, "sample"));
+        match given {
+            _ if *from < to && to <= n => Ok((*from, to)),
+            Some(to) if from >= to => Err(Error::input(format!(
+                "{spec}: takes no sample, since FROM is included and TO is not; give a TO above {from}, such as \
+                 {data}[{from}:{}]",
+                from + 1
+            ))),
+            Some(to) if *from < n => Err(Error::input(format!(
+                "{spec}: {}, so that TO is {n} at most, and not {to}; {data}[{from}:] takes all from {from} on",
+                there_are()
+            ))),
+            _ => {
+                Err(Error::input(format!("{spec}: {}, so that FROM is {} at most, and not {from}", there_are(), n - 1)))
+            }
         }
-        let last = n - 1;
-        Err(Error::input(format!("{spec}: there are {n} samples, 0 to {last}, and {from}:{to} takes none or more")))
     }
 }
 
@@ -277,9 +304,11 @@ mod tests {
         assert_eq!((load("[:2]").unwrap().len(), load("[2:]").unwrap().len(), load("[:]").unwrap().len()), (2, 1, 3));
         assert_eq!(Dataset::load("moons[3:9]", 0).unwrap().values, Dataset::load("moons", 0).unwrap().values[6..18]);
         for (range, words) in [
-            ("[2:2]", "3 samples"),
-            ("[0:4]", "0:4"),
-            ("[3:]", "takes none"),
+            ("[2:2]", "takes no sample"),
+            ("[2:1]", "give a TO above 2, such as"),
+            ("[0:4]", "has 3 samples, counted from 0, so that TO is 3 at most, and not 4"),
+            ("[3:]", "FROM is 2 at most, and not 3"),
+            ("[7:9]", "FROM is 2 at most, and not 7"),
             ("[1]", "[FROM:TO]"),
             ("[a:2]", "[FROM:TO]"),
         ] {

@@ -1,6 +1,7 @@
 //! The map between the units of the data and those a model sees.
 
 use super::{Dataset, Kind};
+use crate::text::short;
 use crate::{Error, Result};
 
 /// x_norm = (x - shift) / scale: one entry for signals and images, one a coordinate for points.
@@ -19,7 +20,7 @@ pub struct Normalisation {
 impl Normalisation {
     /// Mean 0 and standard deviation 1, both computed in f64 over all values (of a coordinate).
     ///
-    /// *Errors*: [`Error::Input`] when there is only one sample, or when the values do not vary.
+    /// *Errors*: [`Error::Input`] when the values (of a coordinate) do not vary, or by less than float32 can tell.
     pub fn standard(data: &Dataset) -> Result<Self> {
         Self::fit(data, |values| {
             let n = values.clone().count() as f64;
@@ -34,36 +35,24 @@ impl Normalisation {
     /// *Errors*: as [`Normalisation::standard`].
     pub fn range(data: &Dataset) -> Result<Self> {
         Self::fit(data, |values| {
-            let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+            let (low, high) = values.ends();
             ((low + high) / 2.0, (high - low) / 2.0)
         })
     }
 
     /// One (shift, scale) from the values of each coordinate.
     fn fit(data: &Dataset, rule: impl Fn(Values) -> (f64, f64)) -> Result<Self> {
-        if data.len() < 2 {
-            return Err(Error::input(format!(
-                "{}: there is only one sample, and a distribution cannot be learnt from it; give at least two, better \
-                 hundreds",
-                data.name
-            )));
-        }
-        let coordinates = if data.kind() == Kind::Points { data.sample_len() } else { 1 };
+        let coordinates = data.coordinates();
         let mut fitted = Normalisation { shift: Vec::new(), scale: Vec::new(), bound: 0.0 };
         for coordinate in 0..coordinates {
-            let (shift, scale) = rule(Values { values: &data.values[coordinate..], step: coordinates, at: 0 });
+            let (shift, scale) = rule(data.coordinate(coordinate));
             // A spread below the spacing of float32 at this place is the rounding of a constant.
             if !(scale > 1e-7 * shift.abs() && scale as f32 >= f32::MIN_POSITIVE) {
-                let what = if coordinates > 1 {
-                    format!("coordinate {coordinate} of all points")
-                } else {
-                    "every value".into()
+                let what = match coordinates {
+                    1 => "every value".to_string(),
+                    _ => format!("coordinate {coordinate} of every point"),
                 };
-                return Err(Error::input(format!(
-                    "{}: {what} is {shift:e}, so there is nothing to learn and no scale to divide by; check the file, or \
-                     leave out what is constant",
-                    data.name
-                )));
+                return Err(no_spread(&data.name, &what, data.coordinate(coordinate).ends()));
             }
             fitted.shift.push(shift as f32);
             fitted.scale.push(scale as f32);
@@ -93,12 +82,51 @@ impl Normalisation {
     }
 }
 
+/// Why values between these two have no scale.
+fn no_spread(name: &str, what: &str, (low, high): (f64, f64)) -> Error {
+    Error::input(match low == high {
+        true => format!(
+            "{name}: {what} is {}, so there is no scale to divide by; check the file, or leave out what is constant",
+            short(low)
+        ),
+        false => format!(
+            "{name}: {what} is between {:e} and {:e}, a spread too small for float32 to compute with; subtract what they \
+             have in common and scale them up, to about 1",
+            low as f32, high as f32
+        ),
+    })
+}
+
+impl Dataset {
+    /// The smallest and the largest value, of each coordinate for points.
+    pub fn ranges(&self) -> Vec<[f32; 2]> {
+        let ends = (0..self.coordinates()).map(|c| self.coordinate(c).ends());
+        ends.map(|(low, high)| [low as f32, high as f32]).collect()
+    }
+
+    /// What has a scale of its own: each coordinate of points.
+    fn coordinates(&self) -> usize {
+        if self.kind() == Kind::Points { self.sample_len() } else { 1 }
+    }
+
+    fn coordinate(&self, coordinate: usize) -> Values<'_> {
+        Values { values: &self.values[coordinate..], step: self.coordinates(), at: 0 }
+    }
+}
+
 /// Every `step`-th value.
 #[derive(Clone)]
 struct Values<'a> {
     values: &'a [f32],
     step: usize,
     at: usize,
+}
+
+impl Values<'_> {
+    /// The smallest and the largest.
+    fn ends(self) -> (f64, f64) {
+        self.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
+    }
 }
 
 impl Iterator for Values<'_> {
@@ -147,8 +175,9 @@ mod tests {
             assert!(Normalisation::range(&data).is_err());
             Normalisation::standard(&data).unwrap_err().to_string()
         };
-        assert!(message(3, vec![0.1; 6]).contains("every value is 1"));
-        assert!(message(2, vec![1.0, 7.0, 2.0, 7.0]).contains("coordinate 1 of all points is 7"));
-        assert!(message(3, vec![1.0, 2.0, 3.0]).contains("only one sample"));
+        assert!(message(3, vec![0.1; 6]).contains("every value is 0.1,"));
+        assert!(message(2, vec![1.0, 7.0, 2.0, 7.0]).contains("coordinate 1 of every point is 7"));
+        let tiny = message(3, vec![-1.28e-41, 1e-41, 0.0, 1e-41, 0.0, 0.0]);
+        assert!(tiny.contains("between -1.28") && tiny.contains("too small for float32"), "{tiny}");
     }
 }

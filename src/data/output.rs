@@ -8,17 +8,24 @@ use npyz::WriterBuilder;
 use tempfile::NamedTempFile;
 
 use super::{Kind, extension};
-use crate::{Error, Result, plot};
+use crate::plot::{self, Scale};
+use crate::{Error, Result};
 
 /// The formats [`save`] writes.
 const EXTENSIONS: [&str; 4] = [".npy", ".csv", ".png", ".svg"];
 
 /// Writes samples of `shape` by the extension of `path`: `.npy` holds `[n, ...shape]` float32 in C order, `.csv` one
-/// sample a row (images flattened), `.png` a contact sheet or drawing, `.svg` a drawing.
+/// sample a row (images flattened), `.png` a contact sheet or drawing, `.svg` a drawing. Gives how many of the samples,
+/// the first ones, the file holds or shows.
 ///
 /// *Errors*: [`Error::Setting`] for an unknown extension, [`Error::Input`] when the values are no whole samples,
 /// [`Error::Io`] when the file cannot be written; what stood at `path` before is then still there.
-pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
+pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
+    save_scaled(path, shape, values, || Scale::of(Kind::of(shape), shape, values))
+}
+
+/// [`save`], with the scale that pictures have: of the data that the samples should look like.
+pub fn save_scaled(path: &Path, shape: &[usize], values: &[f32], scale: impl FnOnce() -> Scale) -> Result<usize> {
     let len = shape.iter().product::<usize>();
     if len == 0 || !values.len().is_multiple_of(len) {
         return Err(Error::input(format!(
@@ -27,11 +34,12 @@ pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
             values.len()
         )));
     }
+    let all = |()| values.len() / len;
     match extension(path).as_str() {
-        "npy" => write_atomically(path, |file| write_npy(file, shape, values)),
-        "csv" => write_atomically(path, |file| write_csv(file, len, values)),
-        "png" => plot::sheet(path, Kind::of(shape), shape, values),
-        "svg" => plot::drawing(path, Kind::of(shape), shape, values),
+        "npy" => write_atomically(path, |file| write_npy(file, shape, values)).map(all),
+        "csv" => write_atomically(path, |file| write_csv(file, len, values)).map(all),
+        "png" => plot::sheet(path, Kind::of(shape), shape, values, &scale()),
+        "svg" => plot::drawing(path, Kind::of(shape), shape, values, &scale()),
         _ => Err(unknown_extension(path)),
     }
 }
@@ -60,6 +68,30 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|cause| failed(cause.error))?;
     Ok(())
+}
+
+/// Refuses an output that would replace the data `spec`, which are read: the same file, or a picture in their folder.
+///
+/// *Errors*: [`Error::Setting`] with both names.
+pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
+    let (Some(source), Ok(place)) = (super::source(spec), fs::canonicalize(folder(path))) else {
+        return Ok(());
+    };
+    let Ok(source) = fs::canonicalize(source) else { return Ok(()) };
+    let place = path.file_name().map(|name| place.join(name)).unwrap_or(place);
+    let same = fs::canonicalize(path).is_ok_and(|path| path == source) || place == source;
+    let among = source.is_dir() && place.parent() == Some(&source) && extension(path) == "png";
+    match (same, among) {
+        (true, _) => Err(Error::setting(format!(
+            "{}: would replace the data that are read from {spec}; choose another --out",
+            path.display()
+        ))),
+        (_, true) => Err(Error::setting(format!(
+            "{}: would be one more picture of the data in the folder {spec}; choose another folder for --out",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn check_place(path: &Path) -> Result<()> {
@@ -142,6 +174,36 @@ mod tests {
         assert!(message("kept.npy").contains("read-only"));
         check_output(&dir.path().join("a.CSV")).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn data_that_are_read_are_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        let spec = |name: &str| place(name).to_str().unwrap().to_string();
+        fs::write(place("a.npy"), "x").unwrap();
+        fs::write(place("t.csv"), "x").unwrap();
+        fs::create_dir_all(place("pictures/more")).unwrap();
+        for (out, data) in [
+            ("a.npy", "a.npy"),
+            ("pictures/../a.npy", "a.npy[3:5]"),
+            ("t.csv", "t.csv:dino"),
+            ("pictures/new.png", "pictures"),
+        ] {
+            let message = check_apart(&place(out), &spec(data)).unwrap_err().to_string();
+            assert!(message.contains(data) && message.contains("--out"), "{message}");
+        }
+        for (out, data) in [("b.npy", "a.npy"), ("pictures/a.npy", "pictures"), ("new.png", "pictures"), ("a.npy", "b")]
+        {
+            check_apart(&place(out), &spec(data)).unwrap();
+        }
+        check_apart(&place("moons.npy"), "moons").unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(place("a.npy"), place("link.npy")).unwrap();
+            assert!(check_apart(&place("link.npy"), &spec("a.npy")).is_err());
+            assert!(check_apart(&place("a.npy"), &spec("link.npy")).is_err());
+        }
     }
 
     #[test]

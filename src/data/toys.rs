@@ -16,6 +16,11 @@ pub const TOYS: [&str; 4] = ["sine", "moons", "circles", "swissroll"];
 const N: usize = 8192;
 const LENGTH: usize = 100;
 
+/// Whether a name is that of a toy, which wins over a file.
+pub(super) fn is_toy(name: &str) -> bool {
+    TOYS.contains(&name)
+}
+
 pub(super) fn by_name(name: &str, seed: u64) -> Option<Result<Dataset>> {
     let (shape, values) = match name {
         "sine" => ([LENGTH], sine_waves(N, LENGTH, seed)),

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::count;
 use crate::{Error, Result};
 
 /// The names [`Schedule::named`] accepts.
@@ -267,7 +268,7 @@ impl Schedule {
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, last] = [self.betas[0], self.betas[self.steps() - 1]].map(three_digits);
-        write!(f, "{}, {} steps, beta {first}..{last}", self.kind, self.steps())?;
+        write!(f, "{}, {}, beta {first}..{last}", self.kind, count(self.steps(), "step"))?;
         if self.zero_terminal { f.write_str(", zero terminal SNR") } else { Ok(()) }
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use rayon::prelude::*;
 
-use super::psnr;
+use super::pairs::{check_pairs, psnr, range_of};
+use crate::Result;
 use crate::data::{Dataset, Kind};
-use crate::{Error, Result};
+use crate::text::{decibels, short};
 
 /// Planes of a sample that are filtered by themselves: a signal is one row, an image has channels of h x w.
 fn planes(shape: &[usize]) -> (usize, usize) {
@@ -96,12 +97,18 @@ pub struct Denoised {
 impl fmt::Display for Denoised {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { noisy, denoised, range, .. } = self;
-        write!(f, "PSNR: noisy {noisy:.2} dB, denoised {denoised:.2} dB ({:+.2})", denoised - noisy)?;
+        // No number is infinity less infinity.
+        let gain = match denoised - noisy {
+            gain if gain.is_nan() => String::new(),
+            gain if gain.abs() < 0.005 => " (+0.00)".to_string(),
+            gain => format!(" ({gain:+.2})"),
+        };
+        write!(f, "PSNR: noisy {}, denoised {}{gain}", decibels(*noisy), decibels(*denoised))?;
         if let (Some(g), Some(m)) = (&self.gaussian, &self.median) {
-            write!(f, ", best Gaussian filter {:.2} dB (sigma {:.2})", g.psnr, g.setting)?;
-            write!(f, ", best median filter {:.2} dB (window {})", m.psnr, m.setting)?;
+            write!(f, ", best Gaussian filter {} (sigma {:.2})", decibels(g.psnr), g.setting)?;
+            write!(f, ", best median filter {} (window {})", decibels(m.psnr), m.setting)?;
         }
-        write!(f, "; range {range:.4}")
+        write!(f, "; range {}", short(*range))
     }
 }
 
@@ -110,21 +117,9 @@ impl fmt::Display for Denoised {
 ///
 /// *Errors*: [`Error::Input`] when the sets differ in shape or number, or the clean samples have no range.
 pub fn compare_denoised(noisy: &Dataset, denoised: &Dataset, clean: &Dataset) -> Result<Denoised> {
-    for set in [noisy, denoised] {
-        if set.shape != clean.shape || set.len() != clean.len() {
-            return Err(Error::input(format!(
-                "not pairs: {} samples of shape {:?} in {}, {} of {:?} in {}; clean and noisy samples go by their order",
-                set.len(),
-                set.shape,
-                set.name,
-                clean.len(),
-                clean.shape,
-                clean.name
-            )));
-        }
-    }
-    let (low, high) = clean.values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
-    let range = f64::from(high) - f64::from(low);
+    check_pairs(noisy, clean)?;
+    check_pairs(denoised, clean)?;
+    let range = range_of(clean)?;
     let of = |values: &[f32]| psnr(values, &clean.values, range);
     let unfiltered = Filtered { setting: 0.0, psnr: of(&noisy.values)? };
     let best = |settings: &[f64], filter: &dyn Fn(f64) -> Vec<f32>| -> Result<Option<Filtered>> {

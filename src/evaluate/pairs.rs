@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::data::{Dataset, Kind};
 use crate::ops::Ssim;
+use crate::text::{count, decibels, exact, short};
 use crate::{Device, Error, Graph, Result};
 
 /// PSNR = 10 log10(range^2 / mean((a - b)^2)) in dB over all values; infinite when the sets are equal.
@@ -16,6 +17,7 @@ pub fn psnr(a: &[f32], b: &[f32], range: f64) -> Result<f64> {
         return Err(Error::input(format!("PSNR compares pairs: {} values and {}", a.len(), b.len())));
     }
     if !(range > 0.0 && range.is_finite()) {
+        let range = exact(range);
         return Err(Error::setting(format!(
             "PSNR: a range of {range}; use the difference of the largest and smallest value"
         )));
@@ -69,11 +71,11 @@ pub struct Pairs {
 
 impl fmt::Display for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "as pairs, in their order: PSNR {:.2} dB", self.psnr)?;
+        write!(f, "as pairs, in their order: PSNR {}", decibels(self.psnr))?;
         if let Some(ssim) = self.ssim {
             write!(f, ", SSIM {ssim:.4}")?;
         }
-        write!(f, " (range {:.4})", self.range)?;
+        write!(f, " (range {})", short(self.range))?;
         if let Some(why) = &self.left_out {
             write!(f, "; SSIM left out: {why}")?;
         }
@@ -81,32 +83,45 @@ impl fmt::Display for Pairs {
     }
 }
 
+/// Refuses sets that are no pairs of samples, which go by their order.
+///
+/// *Errors*: [`Error::Input`] with the shapes and numbers of both.
+pub fn check_pairs(samples: &Dataset, data: &Dataset) -> Result<()> {
+    if samples.shape == data.shape && samples.len() == data.len() {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "not pairs: {} of shape {:?} in {}, {} of {:?} in {}; pairs have one shape and number, and go by their order",
+        count(samples.len(), "sample"),
+        samples.shape,
+        samples.name,
+        data.len(),
+        data.shape,
+        data.name
+    )))
+}
+
+/// Largest less smallest value, which PSNR counts with.
+///
+/// *Errors*: [`Error::Input`] when all are equal.
+pub fn range_of(data: &Dataset) -> Result<f64> {
+    let (low, high) = data.values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
+    if low < high {
+        return Ok(f64::from(high) - f64::from(low));
+    }
+    Err(Error::input(format!("{}: all values are equal, so they have no range, which PSNR counts with", data.name)))
+}
+
 /// Compares sample i of `samples` with sample i of `data`. Without a `range` it is that of the data, largest less
 /// smallest value. SSIM is for images of at least its window.
 ///
 /// *Errors*: [`Error::Input`] when the sets differ in shape or number, or the data have no range.
 pub fn compare_pairs(samples: &Dataset, data: &Dataset, range: Option<f64>) -> Result<Pairs> {
-    if samples.shape != data.shape || samples.len() != data.len() {
-        return Err(Error::input(format!(
-            "not pairs: {} samples of shape {:?} in {}, {} of {:?} in {}; pairs have one shape and number",
-            samples.len(),
-            samples.shape,
-            samples.name,
-            data.len(),
-            data.shape,
-            data.name
-        )));
-    }
+    check_pairs(samples, data)?;
     let range = match range {
         Some(range) => range,
-        None => {
-            let (low, high) = data.values.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
-            f64::from(high) - f64::from(low)
-        }
+        None => range_of(data)?,
     };
-    if range == 0.0 {
-        return Err(Error::input(format!("{}: all values are equal, so they have no range; state one", data.name)));
-    }
     let settings = Ssim::new(range);
     let why = match (data.kind(), &data.shape[..]) {
         (Kind::Images, [_, h, w]) if h.min(w) < &settings.window => {

@@ -7,6 +7,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
 use crate::data::Dataset;
+use crate::text::count;
 use crate::{Error, Result};
 
 /// Random directions that serve well up to a few hundred dimensions.
@@ -78,7 +79,8 @@ impl std::fmt::Display for Report {
         write!(
             f,
             "sliced Wasserstein distance {distance:.4} +- {distance_se:.4}, floor {floor:.4} +- {floor_se:.4}, \
-             ratio {ratio:.3} +- {ratio_se:.3} ({projections} projections, {splits} splits, {size} against {size} samples)"
+             ratio {ratio:.3} +- {ratio_se:.3} ({}, {splits} splits, {size} against {size} samples)",
+            count(*projections, "projection")
         )
     }
 }
@@ -104,8 +106,8 @@ pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize
     let size = samples.len().min(data.len() / 2);
     if size < 2 {
         return Err(Error::input(format!(
-            "too few to compare: {} samples in {} and {} in {}; at least 2 samples and 4 data are needed",
-            samples.len(),
+            "too few to compare: {} in {} and {} in {}; at least 2 samples and 4 data are needed",
+            count(samples.len(), "sample"),
             samples.name,
             data.len(),
             data.name

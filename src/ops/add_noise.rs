@@ -9,6 +9,7 @@ use crate::kernel::{Kernel, Target};
 use crate::par;
 use crate::random::{Clock, fill_normals};
 use crate::scalar::Scalar;
+use crate::text::{exact, short};
 
 /// What is done to each value; numbers are in the units of the data unless it is said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,12 +102,17 @@ impl Disturbance {
             | Disturbance::Speckle { scale }
             | Disturbance::Uniform { width: scale } => match finite(scale) && scale >= 0.0 {
                 true => Ok(()),
-                false => refuse(format!("a noise strength of {scale}; use 0 or more, such as 0.1")),
+                false => refuse(format!(
+                    "a noise strength of {}; use 0 to {}, the largest float32",
+                    exact(scale),
+                    short(f32::MAX.into())
+                )),
             },
             Disturbance::SaltPepper { amount, ratio, low, high } => {
-                for (what, value) in [("amount", amount), ("ratio of salt", ratio)] {
+                for (what, value) in [("an amount", amount), ("a ratio of salt", ratio)] {
                     if !(0.0..=1.0).contains(&value) {
-                        return refuse(format!("salt-and-pepper with an {what} of {value}; use 0 to 1, such as 0.05"));
+                        let value = exact(value);
+                        return refuse(format!("salt-and-pepper with {what} of {value}; use 0 to 1, such as 0.05"));
                     }
                 }
                 match finite(low) && finite(high) {
@@ -116,6 +122,7 @@ impl Disturbance {
             }
             Disturbance::Poisson { peak, black, white } => {
                 if !(peak > 0.0 && peak <= LARGEST_RATE) {
+                    let peak = exact(peak);
                     return refuse(format!(
                         "shot noise with a peak of {peak}; use a count above 0, up to {LARGEST_RATE}"
                     ));

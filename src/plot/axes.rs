@@ -5,6 +5,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Canvas, Frame, RULE, View};
 use crate::Result;
+use crate::text::short;
 
 /// A light grid with labels left and below.
 pub(super) fn axes<DB: DrawingBackend>(canvas: &Canvas<DB>, view: &View, y: &[Tick], x: &[Tick]) -> Result<()> {
@@ -66,36 +67,12 @@ pub(super) fn log_ticks(range: (f64, f64)) -> Vec<Tick> {
     plain.into_iter().filter(|x| *x > 0.0).map(|x| (x.log10(), short(x))).collect()
 }
 
-/// At most four digits that matter, without zeros at the end.
-fn short(value: f64) -> String {
-    let trim = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
-        false => text.to_string(),
-    };
-    match value.abs() {
-        0.0 => "0".to_string(),
-        size if (1e-3..1e5).contains(&size) => {
-            trim(&format!("{value:.*}", (3 - size.log10().floor() as i32).max(0) as usize))
-        }
-        _ => {
-            let text = format!("{value:.3e}");
-            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
-            format!("{}e{power}", trim(digits))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_short() {
-        for (value, want) in
-            [(0.05, "0.05"), (1e-5, "1e-5"), (2.5e-7, "2.5e-7"), (300.0, "300"), (-1.5, "-1.5"), (0.0, "0")]
-        {
-            assert_eq!(short(value), want);
-        }
+    fn there_are_a_few_ticks() {
         let ticks = |low: f64, high: f64| log_ticks((low.log10(), high.log10()));
         for (low, high) in [(1e-9, 1e3), (0.01, 2.0), (0.02, 0.05), (0.031, 0.033), (1e-30, 1e30)] {
             let n = ticks(low, high).len();

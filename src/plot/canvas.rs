@@ -64,6 +64,38 @@ impl View {
         let Frame { left, top, width, height } = self.frame;
         (left + width * part(x, self.x), top + height * (1.0 - part(y, self.y)))
     }
+
+    /// Whether (x, y) is in the ranges.
+    pub(super) fn holds(&self, (x, y): (f64, f64)) -> bool {
+        (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
+    }
+
+    /// The parts of a curve that are in the range of y, cut where it crosses the ends; a curve of one point is a part.
+    pub(super) fn visible(&self, points: &[(f64, f64)]) -> Vec<Vec<(f64, f64)>> {
+        let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
+        if let [only] = points {
+            parts.extend(self.holds(*only).then(|| vec![*only]));
+        }
+        for ends in points.windows(2) {
+            let (from, to) = (ends[0], ends[1]);
+            let rise = to.1 - from.1;
+            // Where the line crosses the ends of the range, in parts of its length; a level one is in or out as a whole.
+            let cross = [self.y.0, self.y.1].map(|y| (y - from.1) / if rise == 0.0 { f64::MIN_POSITIVE } else { rise });
+            let (enter, leave) = (cross[0].min(cross[1]).max(0.0), cross[0].max(cross[1]).min(1.0));
+            if enter > leave {
+                continue;
+            }
+            let at = |part: f64| match part {
+                1.0 => to,
+                _ => (from.0 + part * (to.0 - from.0), from.1 + part * rise),
+            };
+            match parts.last_mut().filter(|part| part.last() == Some(&from)) {
+                Some(part) => part.push(at(leave)),
+                None => parts.push(vec![at(enter), at(leave)]),
+            }
+        }
+        parts
+    }
 }
 
 /// What is drawn on, in pixels.
@@ -121,6 +153,12 @@ pub(super) fn svg(width: f64, height: f64, draw: impl FnOnce(&Canvas<SVGBackend>
     Ok(text.replacen(&counted, &format!("width=\"{width}\" height=\"{height}\""), 1))
 }
 
+/// Says in an SVG what it is.
+pub(super) fn describe(svg: &mut String, what: &str) {
+    let start = svg.find(">\n").map_or(0, |at| at + 2);
+    svg.insert_str(start, &format!("<desc>{what}</desc>\n"));
+}
+
 /// A picture of so many pixels, drawn finer and averaged, which smooths the lines.
 pub(super) fn bitmap(size: (u32, u32), draw: impl FnOnce(&Canvas<BitMapBackend>) -> Result<()>) -> Result<RgbImage> {
     let (width, height) = (size.0 * FINE as u32, size.1 * FINE as u32);
@@ -157,4 +195,24 @@ pub(super) fn embed(svg: &mut String, frame: &Frame, picture: &RgbImage) -> Resu
 
 pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
     write_atomically(path, |file| file.write_all(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_are_cut_where_they_leave() {
+        let view = View { frame: Frame::new(0.0, 0.0, 1.0, 1.0), x: (0.0, 9.0), y: (-1.0, 1.0) };
+        let parts = |points: &[(f64, f64)]| view.visible(points);
+        assert_eq!(
+            parts(&[(0.0, 0.0), (1.0, 2.0), (2.0, 0.0), (3.0, 0.5)]),
+            [vec![(0.0, 0.0), (0.5, 1.0)], vec![(1.5, 1.0), (2.0, 0.0), (3.0, 0.5)]]
+        );
+        // From below to above, and level inside and outside.
+        assert_eq!(parts(&[(0.0, -2.0), (4.0, 2.0)]), [[(1.0, -1.0), (3.0, 1.0)]]);
+        assert_eq!(parts(&[(0.0, 0.5), (1.0, 0.5)]), [[(0.0, 0.5), (1.0, 0.5)]]);
+        assert_eq!(parts(&[(0.0, 1.5), (1.0, 1.5), (2.0, 3.0)]), Vec::<Vec<(f64, f64)>>::new());
+        assert_eq!((parts(&[(0.0, 0.5)]), parts(&[(0.0, 5.0)]), parts(&[])), (vec![vec![(0.0, 0.5)]], vec![], vec![]));
+    }
 }

@@ -7,11 +7,11 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axes::{axes, count_ticks, log_ticks};
 use super::canvas::{Frame, GENERATED, REAL, View, svg, write_text};
-use super::span;
+use super::scale::span;
 use crate::Result;
 
 /// Colours of curves, the first for the total.
-const CURVES: [RGBColor; 6] =
+pub(super) const CURVES: [RGBColor; 6] =
     [REAL, GENERATED, RGBColor(74, 137, 92), RGBColor(139, 92, 152), RGBColor(150, 130, 50), RGBColor(70, 150, 160)];
 
 /// A named quantity over the steps: (step, value) in their order.

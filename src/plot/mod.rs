@@ -5,12 +5,15 @@
 mod axes;
 mod canvas;
 mod curves;
+mod scale;
 mod strip;
 
 pub use curves::{Curve, curves, loss_curve};
+pub use scale::Scale;
 pub use strip::film_strip;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
@@ -18,109 +21,87 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use self::axes::{axes, linear_ticks};
-use self::canvas::{Canvas, Frame, GENERATED, PAPER, REAL, View, bitmap, embed, png_bytes, svg, write_text};
-use self::curves::envelope;
+use self::canvas::{Canvas, Frame, PAPER, REAL, View, bitmap, describe, embed, png_bytes, svg, write_text};
+use self::curves::{CURVES, envelope};
 use crate::Result;
 use crate::data::{Kind, write_atomically};
 
-/// Points in one scatter, and pictures along a side of one contact sheet: more would hide each other.
+/// Points in one scatter, signals in one grid, images in one SVG, and pixels along a side of one contact sheet: more would
+/// hide each other.
 const MOST_POINTS: usize = 5000;
+const MOST_SIGNALS: usize = 16;
+const MOST_IMAGES: usize = 144;
 const SHEET_PIXELS: usize = 4096;
 
 /// Draws an SVG with `real` samples on the left and `generated` ones on the right, see [`side_by_side`].
 pub fn compare(path: &Path, kind: Kind, shape: &[usize], real: &[f32], generated: &[f32]) -> Result<()> {
-    side_by_side(path, kind, shape, [("real", real), ("generated", generated)])
+    side_by_side(path, kind, shape, &[("real", real), ("generated", generated)], &Scale::of(kind, shape, real))
 }
 
-/// Draws an SVG with two titled sets of samples, of one `kind` and `shape`. Both share the scale of the left one; what
-/// lies beyond is drawn at the edge. Of signals and images both sides show equally many.
-pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: [(&str, &[f32]); 2]) -> Result<()> {
-    let scale = Scale::of(kind, shape, sets[0].1);
-    let least = sets[0].1.len().min(sets[1].1.len());
+/// What an SVG of [`side_by_side`] says about itself.
+const SIDE_BY_SIDE: &str = "langevin: samples side by side";
+
+/// Whether a file was drawn by [`side_by_side`].
+pub fn is_side_by_side(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(1024).read_to_end(&mut head));
+    read.is_ok() && String::from_utf8_lossy(&head).contains(SIDE_BY_SIDE)
+}
+
+/// Draws an SVG with titled sets of samples, of one `kind` and `shape`, from left to right. All share one scale: `scale`,
+/// which is widened for signals and points until nearly all have their place. Points beyond are counted, signals are
+/// cut there, images are black or white there. Of signals and images all sets show equally many.
+pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f32])], scale: &Scale) -> Result<()> {
+    let scale = scale.covering(shape, &sets.iter().map(|set| set.1).collect::<Vec<_>>());
+    let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
     let shown = if kind == Kind::Points { usize::MAX } else { least };
-    let sets = sets.map(|(title, values)| (title, &values[..values.len().min(shown)]));
-    let frames = [Frame::new(34.0, 40.0, 420.0, 420.0), Frame::new(506.0, 40.0, 420.0, 420.0)];
-    let mut text = svg(944.0, 490.0, |canvas| {
-        for ((frame, (title, values)), colour) in frames.iter().zip(sets).zip([REAL, GENERATED]) {
+    let frame = |i: usize| Frame::new(34.0 + 472.0 * i as f64, 40.0, 420.0, 420.0);
+    let sets = || sets.iter().enumerate().map(|(i, (title, all))| (frame(i), title, &all[..all.len().min(shown)]));
+    let mut text = svg(472.0 * sets().count() as f64, 490.0, |canvas| {
+        for ((frame, title, values), colour) in sets().zip(CURVES.into_iter().cycle()) {
             canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (HPos::Center, VPos::Top))?;
-            samples(canvas, frame, &Set { kind, shape, values }, &scale, colour, true)?;
+            samples(canvas, &frame, &Set { kind, shape, values }, &scale, colour, true)?;
         }
         Ok(())
     })?;
-    if kind == Kind::Images {
-        for (frame, (_, values)) in frames.iter().zip(sets) {
-            embed(&mut text, frame, &contact_sheet(shape, values, &scale, 36))?;
-        }
+    describe(&mut text, SIDE_BY_SIDE);
+    for (frame, _, values) in sets().filter(|_| kind == Kind::Images) {
+        embed(&mut text, &frame, &contact_sheet(shape, values, &scale, 36).0)?;
     }
     write_text(path, &text)
 }
 
-/// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter.
-pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32]) -> Result<()> {
-    let scale = Scale::of(kind, shape, values);
+/// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, in the `scale`
+/// as [`side_by_side`] widens it. Gives how many of the samples, the first ones, it shows.
+pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
+    let scale = scale.covering(shape, &[values]);
     let frame = Frame::new(34.0, 16.0, 560.0, 560.0);
     let set = Set { kind, shape, values };
     let mut text = svg(610.0, 606.0, |canvas| samples(canvas, &frame, &set, &scale, REAL, true))?;
+    let mut shown = set.shown();
     if kind == Kind::Images {
-        embed(&mut text, &frame, &contact_sheet(shape, values, &scale, 144))?;
+        let (picture, count) = contact_sheet(shape, values, &scale, MOST_IMAGES);
+        embed(&mut text, &frame, &picture)?;
+        shown = count;
     }
-    write_text(path, &text)
+    write_text(path, &text)?;
+    Ok(shown)
 }
 
-/// Draws samples as one PNG, as [`drawing`] does. Images in 0..1 keep their brightness; others are scaled from the
-/// smallest to the largest value.
-pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32]) -> Result<()> {
-    let scale = Scale::of(kind, shape, values);
-    let picture = match kind {
+/// Draws samples as one PNG, as [`drawing`] does.
+pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
+    let scale = scale.covering(shape, &[values]);
+    let (picture, shown) = match kind {
         Kind::Images => contact_sheet(shape, values, &scale, usize::MAX),
         _ => {
             let frame = Frame::new(12.0, 12.0, 776.0, 776.0);
             let set = Set { kind, shape, values };
-            bitmap((800, 800), |canvas| samples(canvas, &frame, &set, &scale, REAL, false))?
+            (bitmap((800, 800), |canvas| samples(canvas, &frame, &set, &scale, REAL, false))?, set.shown())
         }
     };
     let bytes = png_bytes(&picture)?;
-    write_atomically(path, |file| file.write_all(&bytes))
-}
-
-/// The ranges of the axes: one for signals and images, one a coordinate for points.
-struct Scale(Vec<(f64, f64)>);
-
-impl Scale {
-    fn of(kind: Kind, shape: &[usize], values: &[f32]) -> Self {
-        let wide = || values.iter().map(|&value| f64::from(value));
-        match kind {
-            Kind::Signals => Scale(vec![span(wide(), 0.1).unwrap_or((-1.0, 1.0))]),
-            Kind::Images => Scale(vec![brightness(values)]),
-            Kind::Points => {
-                let range = |axis| span(wide().skip(axis).step_by(shape[0]), 0.1).unwrap_or((-1.0, 1.0));
-                let (x, y) = (range(0), range(1));
-                let half = (x.1 - x.0).max(y.1 - y.0) / 2.0;
-                let square = |(low, high): (f64, f64)| ((low + high) / 2.0 - half, (low + high) / 2.0 + half);
-                Scale(vec![square(x), square(y)])
-            }
-        }
-    }
-}
-
-/// Black and white: 0 and 1 where (nearly) all values lie between them, else the smallest and the largest value.
-fn brightness(values: &[f32]) -> (f64, f64) {
-    let inside = values.iter().filter(|value| (-0.1..=1.1).contains(*value)).count();
-    match inside >= values.len() - values.len() / 50 {
-        true => (0.0, 1.0),
-        false => span(values.iter().map(|&value| f64::from(value)), 0.0).unwrap_or((0.0, 1.0)),
-    }
-}
-
-/// Smallest and largest finite value, widened on both sides by `margin` of their distance; `None` when there are none.
-fn span(values: impl Iterator<Item = f64>, margin: f64) -> Option<(f64, f64)> {
-    let finite = values.filter(|value| value.is_finite());
-    let (low, high) = finite.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
-    let wide = match high - low {
-        extent if extent > 1e-9 * high.abs().max(1e-30) => margin * extent,
-        _ => 0.5 * high.abs().max(0.1),
-    };
-    (low <= high).then_some((low - wide, high + wide))
+    write_atomically(path, |file| file.write_all(&bytes))?;
+    Ok(shown)
 }
 
 /// What is drawn.
@@ -128,6 +109,18 @@ struct Set<'a> {
     kind: Kind,
     shape: &'a [usize],
     values: &'a [f32],
+}
+
+impl Set<'_> {
+    /// How many samples a drawing shows.
+    fn shown(&self) -> usize {
+        let n = self.values.len() / self.shape.iter().product::<usize>().max(1);
+        n.min(match self.kind {
+            Kind::Points => MOST_POINTS,
+            Kind::Signals => MOST_SIGNALS,
+            Kind::Images => MOST_IMAGES,
+        })
+    }
 }
 
 /// Draws signals or points into `frame`; images are embedded afterwards.
@@ -139,38 +132,47 @@ fn samples<DB: DrawingBackend>(
     colour: RGBColor,
     labels: bool,
 ) -> Result<()> {
-    let Set { kind, shape, values } = *set;
-    match kind {
-        Kind::Images => Ok(()),
-        Kind::Signals => signals(canvas, frame, shape[0], values, scale.0[0], colour),
-        Kind::Points => {
-            let view = View { frame: *frame, x: scale.0[0], y: scale.0[1] };
-            if labels {
-                axes(canvas, &view, &linear_ticks(view.y), &linear_ticks(view.x))?;
-            } else {
-                canvas.fill(frame, PAPER)?;
-            }
-            let points = values.chunks_exact(shape[0]).filter(|p| p.iter().all(|value| value.is_finite()));
-            let radius = if values.len() < 1000 { 2.5 } else { 1.5 };
-            for p in points.take(MOST_POINTS) {
-                canvas.dot(view.at((f64::from(p[0]), f64::from(p[1]))), colour.mix(0.45), radius)?;
-            }
-            Ok(())
-        }
+    match (set.kind, &scale.axes()[..]) {
+        (Kind::Signals, &[y]) => signals(canvas, frame, set, y, colour),
+        (Kind::Points, &[x, y]) => points(canvas, &View { frame: *frame, x, y }, set, colour, labels),
+        _ => Ok(()),
     }
 }
 
-/// Up to 16 signals in a square grid.
+/// A scatter. Points out of sight are left out, and counted where there are labels.
+fn points<DB: DrawingBackend>(
+    canvas: &Canvas<DB>,
+    view: &View,
+    set: &Set,
+    colour: RGBColor,
+    labels: bool,
+) -> Result<()> {
+    let points = set.values.chunks_exact(set.shape[0]).take(MOST_POINTS).map(|p| (p[0].into(), p[1].into()));
+    let (inside, outside): (Vec<_>, Vec<_>) = points.partition(|&point| view.holds(point));
+    if labels {
+        axes(canvas, view, &linear_ticks(view.y), &linear_ticks(view.x))?;
+    } else {
+        canvas.fill(&view.frame, PAPER)?;
+    }
+    if labels && !outside.is_empty() {
+        let text = format!("{} of {} outside", outside.len(), inside.len() + outside.len());
+        let corner = (view.frame.left + view.frame.width, view.frame.top - 3.0);
+        canvas.text(&text, corner, 10.0, (HPos::Right, VPos::Bottom))?;
+    }
+    let radius = if set.values.len() < 1000 { 2.5 } else { 1.5 };
+    inside.into_iter().try_for_each(|point| canvas.dot(view.at(point), colour.mix(0.45), radius))
+}
+
+/// The first signals in a square grid.
 fn signals<DB: DrawingBackend>(
     canvas: &Canvas<DB>,
     frame: &Frame,
-    length: usize,
-    values: &[f32],
+    set: &Set,
     y: (f64, f64),
     colour: RGBColor,
 ) -> Result<()> {
-    let count = (values.len() / length).min(16);
-    for (i, signal) in values.chunks_exact(length).take(count).enumerate() {
+    let (length, count) = (set.shape[0], set.shown());
+    for (i, signal) in set.values.chunks_exact(length).take(count).enumerate() {
         let cell = frame.cell(i, ceil_sqrt(count));
         canvas.fill(&cell, PAPER)?;
         let view = View { frame: cell, x: (-0.5, length as f64 - 0.5), y };
@@ -180,7 +182,12 @@ fn signals<DB: DrawingBackend>(
             .filter(|(_, value)| value.is_finite())
             .map(|(at, &value)| (at as f64, f64::from(value)))
             .collect();
-        canvas.line(envelope(&points, 300).into_iter().map(|p| view.at(p)), colour.mix(1.0), 1.2)?;
+        for part in view.visible(&envelope(&points, 300)) {
+            match part[..] {
+                [only] => canvas.dot(view.at(only), colour.mix(1.0), 2.5)?,
+                _ => canvas.line(part.into_iter().map(|p| view.at(p)), colour.mix(1.0), 1.2)?,
+            }
+        }
     }
     Ok(())
 }
@@ -189,19 +196,20 @@ fn ceil_sqrt(n: usize) -> usize {
     (1..).find(|root| root * root >= n).unwrap_or(1)
 }
 
-/// Up to `most` images side by side, small ones enlarged: 1 channel is grey, of others the first 3 are shown.
-fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) -> RgbImage {
+/// Up to `most` images side by side, small ones enlarged, and how many: 1 channel is grey, of others the first 3 are shown.
+fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) -> (RgbImage, usize) {
     let [channels, h, w] = [shape[0], shape[1], shape[2]];
     let zoom = 64usize.div_ceil(h.max(w)).max(1);
     let gap = 4.max(zoom * h.max(w) / 24);
     let (cell_w, cell_h) = (zoom * w + gap, zoom * h + gap);
     let widest = (SHEET_PIXELS / cell_w.max(cell_h)).max(1);
     let images: Vec<&[f32]> = values.chunks_exact(channels * h * w).take(most.min(widest * widest)).collect();
-    let columns = ceil_sqrt(images.len());
-    let rows = images.len().div_ceil(columns);
+    let shown = images.len();
+    let columns = ceil_sqrt(shown);
+    let rows = shown.div_ceil(columns);
     let size = ((columns * cell_w + gap) as u32, (rows * cell_h + gap) as u32);
     let mut sheet = RgbImage::from_pixel(size.0, size.1, Rgb([PAPER.0, PAPER.1, PAPER.2]));
-    let (low, high) = scale.0[0];
+    let (low, high) = scale.axes()[0];
     for (i, image) in images.into_iter().enumerate() {
         let (left, top) = (gap + i % columns * cell_w, gap + i / columns * cell_h);
         for (y, x) in (0..zoom * h).flat_map(|y| (0..zoom * w).map(move |x| (y, x))) {
@@ -213,7 +221,7 @@ fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) ->
             sheet.put_pixel((left + x) as u32, (top + y) as u32, Rgb(pixel));
         }
     }
-    sheet
+    (sheet, shown)
 }
 
 #[cfg(test)]
@@ -291,12 +299,16 @@ mod tests {
             ("sheet-images.png", vec![1, 8, 8], blobs(50, 8, 8, 1)),
             ("sheet-colour.png", vec![3, 16, 24], blobs(6, 16, 24, 3)),
         ] {
-            let png = drawn(name, |path| sheet(path, Kind::of(&shape), &shape, &values));
+            let kind = Kind::of(&shape);
+            let png =
+                drawn(name, |path| sheet(path, kind, &shape, &values, &Scale::of(kind, &shape, &values)).map(drop));
             let picture = image::load_from_memory(&png).unwrap().to_rgb8();
             let first = *picture.get_pixel(0, 0);
             assert!(picture.pixels().any(|pixel| *pixel != first), "{name} is empty");
         }
-        drawn("drawing-points.svg", |path| drawing(path, Kind::Points, &[2], &data::two_circles(2000, 1)));
+        let circles = data::two_circles(2000, 1);
+        let scale = Scale::of(Kind::Points, &[2], &circles);
+        drawn("drawing-points.svg", |path| drawing(path, Kind::Points, &[2], &circles, &scale).map(drop));
     }
 
     #[test]
@@ -305,14 +317,54 @@ mod tests {
         for (shape, values) in
             [(vec![2], &values[..]), (vec![4], &values), (vec![1, 2, 2], &values), (vec![2], &[f32::NAN; 4])]
         {
-            drawn("odd.png", |path| sheet(path, Kind::of(&shape), &shape, values));
+            let scale = Scale::of(Kind::of(&shape), &shape, values);
+            drawn("odd.png", |path| sheet(path, Kind::of(&shape), &shape, values, &scale).map(drop));
             drawn("odd.svg", |path| compare(path, Kind::of(&shape), &shape, values, &[]));
         }
     }
 
     #[test]
-    fn brightness_of_images_in_0_to_1_is_kept() {
-        assert_eq!(brightness(&[0.2, 0.5, 0.6]), (0.0, 1.0));
-        assert_eq!(brightness(&[-1.0, 0.5, 1.0]), (-1.0, 1.0));
+    fn a_drawing_says_how_many_it_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        for (shape, n, svg, png) in
+            [(vec![2], 9000, 5000, 5000), (vec![30], 70, 16, 16), (vec![30], 9, 9, 9), (vec![1, 4, 4], 200, 144, 200)]
+        {
+            let (kind, values) = (Kind::of(&shape), vec![0.5; n * shape.iter().product::<usize>()]);
+            let scale = Scale::of(kind, &shape, &values);
+            assert_eq!(drawing(&dir.path().join("a.svg"), kind, &shape, &values, &scale).unwrap(), svg, "{shape:?}");
+            assert_eq!(sheet(&dir.path().join("a.png"), kind, &shape, &values, &scale).unwrap(), png, "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn any_number_of_sets_stands_side_by_side() {
+        let (clean, shape) = (blobs(9, 8, 8, 1), [1, 8, 8]);
+        let noisy: Vec<f32> = clean.iter().enumerate().map(|(i, v)| v + 0.4 * (i as f32 * 1.7).sin()).collect();
+        let sets = [("noisy", &noisy[..]), ("denoised", &clean), ("clean", &clean)];
+        let scale = Scale::of(Kind::Images, &shape, &clean);
+        let svg = text(drawn("three.svg", |path| {
+            side_by_side(path, Kind::Images, &shape, &sets, &scale)?;
+            assert!(is_side_by_side(path) && !is_side_by_side(&path.with_extension("none")));
+            Ok(())
+        }));
+        assert!(svg.matches("<image").count() == 3 && svg.contains(">\ndenoised\n<"), "{svg}");
+    }
+
+    #[test]
+    fn points_out_of_sight_are_left_out_and_counted() {
+        let (near, mut far) = (data::two_moons(100, 1), data::two_moons(100, 2));
+        let dots = |svg: &str| svg.matches("<circle").count();
+        assert_eq!(dots(&text(drawn("near.svg", |path| compare(path, Kind::Points, &[2], &near, &far)))), 200);
+        (far[0], far[7]) = (1e9, -1e9);
+        let svg = text(drawn("far.svg", |path| compare(path, Kind::Points, &[2], &near, &far)));
+        assert!(dots(&svg) == 198 && svg.contains("2 of 100 outside"), "{svg}");
+    }
+
+    #[test]
+    fn a_signal_of_one_value_is_a_dot() {
+        let values = [0.1, 0.5, 0.9];
+        let scale = Scale::of(Kind::Signals, &[1], &values);
+        let svg = text(drawn("one.svg", |path| drawing(path, Kind::Signals, &[1], &values, &scale).map(drop)));
+        assert_eq!(svg.matches("<circle").count(), 3, "{svg}");
     }
 }

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
-use plotters::prelude::DrawingBackend;
+use plotters::prelude::{Color, DrawingBackend};
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Canvas, Frame, REAL, bitmap, embed, png_bytes, svg, write_text};
+use super::canvas::{Canvas, Frame, REAL, RULE, bitmap, embed, png_bytes, svg, write_text};
 use super::{Scale, Set, contact_sheet, samples};
 use crate::data::{Kind, write_atomically};
 use crate::{Error, Result};
@@ -16,26 +16,30 @@ use crate::{Error, Result};
 const CELL: f64 = 96.0;
 const TITLE: f64 = 24.0;
 
-/// A row holds this many pictures, then the next begins below.
+/// Columns of a strip; more moments go on in a block below, behind a gap.
 const COLUMNS: usize = 16;
+const GAP: f64 = 36.0;
 
 /// Moments of a process: titles, and the samples then.
 type Moments<'a> = [(String, &'a [f32])];
 
 /// Draws one column a moment with its title above (in an SVG; a PNG has no text), and one row a sample; points share one
-/// picture. The moments are in the units of the data; images keep the brightness of the first moment.
+/// picture. More than 16 moments go on below, in blocks of equal length. The moments are in the units of the data; images
+/// keep the brightness of the first moment. Gives how many columns there are.
 ///
 /// # Errors
 /// For another extension than `.png` and `.svg`, and when the file cannot be written.
-pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], moments: &Moments) -> Result<()> {
+pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], moments: &Moments) -> Result<usize> {
+    let strip = |title| Strip::of(kind, shape, moments, title);
     match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
-        Some("svg") => write_text(path, &Strip::of(kind, shape, moments, TITLE).svg()?),
+        Some("svg") => write_text(path, &strip(TITLE).svg()?)?,
         Some("png") => {
-            let bytes = Strip::of(kind, shape, moments, 0.0).png()?;
-            write_atomically(path, |file| file.write_all(&bytes))
+            let bytes = strip(0.0).png()?;
+            write_atomically(path, |file| file.write_all(&bytes))?;
         }
-        _ => Err(Error::setting(format!("{}: a film strip is a .png or .svg", path.display()))),
+        _ => return Err(Error::setting(format!("{}: a film strip is a .png or .svg", path.display()))),
     }
+    Ok(strip(0.0).columns())
 }
 
 struct Strip<'a> {
@@ -60,19 +64,26 @@ impl<'a> Strip<'a> {
         Self { kind, shape, moments, scale: Scale::of(kind, shape, &all), tall, title }
     }
 
-    fn size(&self) -> (f64, f64) {
-        let (n, rows) = (self.moments.len(), self.moments.len().div_ceil(COLUMNS));
-        (16.0 + CELL * n.min(COLUMNS) as f64, 16.0 + rows as f64 * self.height())
+    fn blocks(&self) -> usize {
+        self.moments.len().div_ceil(COLUMNS).max(1)
     }
 
-    /// The height of a moment.
-    fn height(&self) -> f64 {
-        self.title + CELL * self.tall as f64
+    fn columns(&self) -> usize {
+        self.moments.len().div_ceil(self.blocks())
+    }
+
+    fn size(&self) -> (f64, f64) {
+        (16.0 + CELL * self.columns() as f64, self.top(self.blocks()) - GAP + 8.0)
+    }
+
+    /// Where a block begins.
+    fn top(&self, block: usize) -> f64 {
+        8.0 + block as f64 * (self.title + CELL * self.tall as f64 + GAP)
     }
 
     /// Where a moment is.
     fn corner(&self, moment: usize) -> (f64, f64) {
-        (8.0 + CELL * (moment % COLUMNS) as f64, 8.0 + (moment / COLUMNS) as f64 * self.height())
+        (8.0 + CELL * (moment % self.columns()) as f64, self.top(moment / self.columns()))
     }
 
     /// Every picture's place and values.
@@ -88,6 +99,10 @@ impl<'a> Strip<'a> {
     }
 
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, titles: bool) -> Result<()> {
+        for block in 1..self.blocks() {
+            let (y, right) = (self.top(block) - GAP / 2.0, self.size().0 - 8.0);
+            canvas.line([(8.0, y), (right, y)], RULE.mix(1.0), 1.5)?;
+        }
         for (i, (title, _)) in self.moments.iter().enumerate().filter(|_| titles) {
             let (left, top) = self.corner(i);
             canvas.text(title, (left + CELL / 2.0, top + 4.0), 11.0, (HPos::Center, VPos::Top))?;
@@ -103,7 +118,7 @@ impl<'a> Strip<'a> {
         let (width, height) = self.size();
         let mut text = svg(width, height, |canvas| self.draw(canvas, true))?;
         for (frame, values) in self.pictures().filter(|_| self.kind == Kind::Images) {
-            embed(&mut text, &frame, &contact_sheet(self.shape, values, &self.scale, 1))?;
+            embed(&mut text, &frame, &contact_sheet(self.shape, values, &self.scale, 1).0)?;
         }
         Ok(text)
     }
@@ -112,7 +127,7 @@ impl<'a> Strip<'a> {
         let (width, height) = self.size();
         let mut pixels = bitmap((width as u32, height as u32), |canvas| self.draw(canvas, false))?;
         for (frame, values) in self.pictures().filter(|_| self.kind == Kind::Images) {
-            let picture = contact_sheet(self.shape, values, &self.scale, 1);
+            let (picture, _) = contact_sheet(self.shape, values, &self.scale, 1);
             let zoom = frame.width / f64::from(picture.width().max(picture.height()));
             let side = |pixels: u32| (f64::from(pixels) * zoom).round().max(1.0) as u32;
             let picture =
@@ -137,13 +152,17 @@ mod tests {
             [("points", vec![2]), ("signals", vec![64]), ("images", vec![1, 8, 8]), ("wide", vec![3, 4, 8])]
         {
             let (svg, png) = (folder.join(format!("strip-{name}.svg")), folder.join(format!("strip-{name}.png")));
-            film_strip(&svg, Kind::of(&shape), &shape, &moments).unwrap();
+            assert_eq!(film_strip(&svg, Kind::of(&shape), &shape, &moments).unwrap(), 9);
             film_strip(&png, Kind::of(&shape), &shape, &moments).unwrap();
             assert!(std::fs::read_to_string(svg).unwrap().contains("t = 17"));
             let picture = image::open(png).unwrap().to_rgb8();
             let first = *picture.get_pixel(0, 0);
             assert!(picture.pixels().any(|pixel| *pixel != first), "{name} is empty");
         }
+        // Two blocks of points: between them a gap wider than that between pictures.
+        let strip = Strip::of(Kind::Points, &[2], &moments, 0.0);
+        assert_eq!(strip.corner(9), (8.0, 8.0 + CELL + GAP));
+        assert_eq!(strip.size(), (16.0 + 9.0 * CELL, 16.0 + 2.0 * CELL + GAP));
         let refused = film_strip(&dir.path().join("strip.npy"), Kind::Points, &[2], &moments).unwrap_err().to_string();
         assert!(refused.contains(".png or .svg"), "{refused}");
     }

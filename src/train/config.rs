@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::nn::Model;
 use crate::noise::NoiseKind;
 use crate::ops::{Decay, Optimizer, Rule};
+use crate::plot::Scale;
 use crate::precision::Precision;
+use crate::text::count;
 
 /// Everything needed to repeat a run. A file for `--config` may hold any part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,9 +124,29 @@ pub struct Facts {
     pub checksum: u32,
     /// The map that was used, undone when sampling.
     pub normalisation: Normalisation,
+    /// The smallest and the largest value, of each coordinate for points: pictures of samples have this range. Older runs
+    /// do not know it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub range: Vec<[f32; 2]>,
     /// CRC-32 of the file that a perceptual loss takes its features from, so that a run goes on with the same file only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<u32>,
+}
+
+impl Facts {
+    /// Whether both are facts about the same data; the range follows from the checksum, and may be unknown.
+    pub fn agree_with(&self, other: &Self) -> bool {
+        let essential = |facts: &Self| Self { range: Vec::new(), ..facts.clone() };
+        essential(self) == essential(other)
+    }
+
+    /// What pictures of samples show: the range of the data, or where that is not known one that is right for `samples`.
+    pub fn scale(&self, samples: &[f32]) -> Scale {
+        match &self.range[..] {
+            [] => Scale::of(self.kind, &self.shape, samples),
+            known => Scale::known(self.kind, known),
+        }
+    }
 }
 
 impl Default for Config {
@@ -224,7 +246,8 @@ impl Config {
         match self.batch {
             0 => Ok(samples.min(self.model.usual_batch())),
             b if b > samples => Err(Error::setting(format!(
-                "a batch of {b} is larger than the data, which has {samples} samples; use --batch {samples} or less"
+                "a batch of {b} is larger than the data, which has {}; use --batch {samples} or less",
+                count(samples, "sample")
             ))),
             b => Ok(b),
         }
@@ -276,6 +299,13 @@ impl Config {
     /// Measures the data: how many and what they are from all of them, the map to the network's units from `kept`, those
     /// that are trained on.
     pub(crate) fn measure(&self, data: &Dataset, kept: &Dataset) -> Result<Facts> {
+        if kept.len() < 2 {
+            return Err(Error::input(format!(
+                "{}: there is only one sample to train on, and a distribution cannot be learnt from it; give at least two, \
+                 better hundreds",
+                data.name
+            )));
+        }
         let normalisation = match self.normalise {
             Normalise::Standard => Normalisation::standard(kept)?,
             Normalise::Range => Normalisation::range(kept)?,
@@ -284,7 +314,8 @@ impl Config {
         crc.update(bytemuck::cast_slice(&data.values));
         let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
         let features = self.loss.features().map(checksum_of).transpose()?;
-        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, features })
+        let range = kept.ranges();
+        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, features })
     }
 
     /// As a run on data with these facts states its settings: what follows from the data is filled in.

@@ -6,6 +6,7 @@ use super::setting::leaves;
 use super::{Checkpoint, Config};
 use crate::error::{Error, Result};
 use crate::ops::Decay;
+use crate::text::count;
 
 /// A setting that differs between two runs.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ impl Config {
         let mut names: Vec<&String> = mine.keys().chain(others.keys()).collect();
         names.sort_by_key(|name| (*name != "model.name", !name.starts_with("model."), *name));
         names.dedup();
+        // It follows from the data, which have a checksum; older runs do not state it.
+        names.retain(|name| *name != "facts.range");
         let text = |value: Option<&toml::Value>| value.map_or("nothing".to_string(), |v| v.to_string());
         let differing = names.into_iter().filter(|name| mine.get(*name) != others.get(*name));
         differing
@@ -74,8 +77,9 @@ impl Checkpoint {
         }
         if config.steps < done {
             return Err(Error::setting(format!(
-                "--steps {}, but the run has done {done} steps already; use {done} or more",
-                config.steps
+                "--steps {}, but the run has done {} already; use {done} or more",
+                config.steps,
+                count(done as usize, "step")
             )));
         }
         config.check()?;
@@ -92,7 +96,7 @@ mod tests {
     fn checkpoint(config: Config) -> Checkpoint {
         let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
         let (kind, shape) = (Kind::Images, vec![1, 16, 16]);
-        let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, features: None };
+        let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, range: vec![], features: None };
         Checkpoint { config: config.settled(facts), step: 30, tensors: vec![], pending: vec![] }
     }
 

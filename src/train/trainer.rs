@@ -2,7 +2,7 @@
 
 use super::program::{self, Batch, Losses, Sample, StepVars};
 use super::validation::{Split, Validation};
-use super::{Checkpoint, Config};
+use super::{Checkpoint, Config, Facts};
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -194,7 +194,8 @@ impl Trainer {
     /// When it is of another model, or its data or the features of its loss were others.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.check_features(checkpoint)?;
-        if checkpoint.config.facts != self.config.facts {
+        let agree = |(began, found): (&Facts, &Facts)| began.agree_with(found);
+        if !checkpoint.config.facts.as_ref().zip(self.config.facts.as_ref()).is_some_and(agree) {
             return Err(Error::input(format!(
                 "the run was trained on other data: {} does not give the same samples; put the \
                  old data back, or start a new run in another --out",

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, HISTORY, Slab};
 use crate::random::permuted;
 use crate::run::Run;
+use crate::text::count;
 
 /// The stream of the permutation that chooses what is held out.
 const CHOICE: u32 = u32::MAX - 1;
@@ -38,8 +39,9 @@ impl Split {
         match ((n as f64 * config.validation).round() as usize).max(1) {
             held_out if held_out < n => Ok(held_out),
             held_out => Err(Error::setting(format!(
-                "validation {} holds out {held_out} of {n} samples, which leaves none to train on; use less, or more data",
-                config.validation
+                "validation {} holds out {held_out} of {}, which leaves none to train on; use less, or more data",
+                config.validation,
+                count(n, "sample")
             ))),
         }
     }

@@ -53,8 +53,17 @@ fn noise_that_means_nothing_is_refused() {
     for (options, code, words) in [
         ("ok.npy --kind shot:3 --out a.npy", 2, &["unknown noise \"shot\"", "poisson"][..]),
         ("ok.npy --kind gaussian --out a.npy", 2, &["no strength", "gaussian:0.1"]),
-        ("ok.npy --kind gaussian:0.1 --strength 2 --out a.npy", 2, &["state the strength once"]),
-        ("ok.npy --kind gaussian:-1 --out a.npy", 2, &["-1", "0 or more"]),
+        (
+            "ok.npy --kind gaussian:0.1 --strength 2 --out a.npy",
+            2,
+            &["state the strength once, as --kind gaussian:0.1 or"],
+        ),
+        ("ok.npy --kind nope --strength 1 --out a.npy", 2, &["unknown noise \"nope\"", "poisson"]),
+        ("ok.npy --kind gaussian:1 --schedule cosine --out a.npy", 2, &["--schedule", "cannot be used with"]),
+        ("ok.npy --steps 3 --strength 1 --out a.npy", 2, &["--strength", "cannot be used with"]),
+        ("ok.npy --kind gaussian:-1 --out a.npy", 2, &["-1", "0 to 3.403e38"]),
+        ("ok.npy --kind gaussian:1e39 --out a.npy", 2, &["1e39", "0 to 3.403e38"]),
+        ("ok.npy --kind gaussian:3e38 --out a.npy", 1, &["gaussian:3e38", "a smaller strength"]),
         ("ok.npy --kind jpeg:20 --out a.npy", 1, &["is for images", "[8]"]),
         ("ok.npy --kind jpeg:0 --out a.npy", 2, &["1 to 100"]),
         ("flat.npy --kind poisson:3 --steps 3 --out a.npy", 2, &["cannot be used with"]),
@@ -65,9 +74,55 @@ fn noise_that_means_nothing_is_refused() {
         ("missing.npy --kind poisson:3 --out a.npy", 1, &["no such file"]),
     ] {
         place.refused(&format!("noise {options}"), code, words);
-        assert!(!place.path("a.npy").exists(), "{options}");
+        assert!(!place.path("a.npy").exists() && !place.path("a-compare.svg").exists(), "{options}");
     }
     place.ok("noise flat.npy --kind poisson:3 --out a.npy");
+}
+
+/// The data that are read, and a file of the user's that the comparison would replace.
+#[test]
+fn no_file_is_replaced_that_nobody_named() {
+    let place = Place::new();
+    place.write("mine-compare.svg", "<svg>my own</svg>");
+    place.train("ok.npy", "run");
+    for (command, words) in [
+        ("noise ok.npy --kind gaussian:1 --out ok.npy", &["ok.npy: would replace the data", "another --out"][..]),
+        ("noise ok.npy[3:9] --kind gaussian:1 --out ../W/ok.npy", &["would replace the data"]),
+        ("noise ok.npy --kind gaussian:1 --out mine.npy", &["mine-compare.svg", "another file of that name"]),
+        ("denoise run moons --out mine.npy", &["mine-compare.svg", "another file of that name"]),
+        ("denoise run ok.npy --out ok.npy", &["would replace the data"]),
+        ("denoise run moons --compare ok.npy --out ok.npy", &["would replace the data"]),
+        ("sample run --out ok.npy", &["would replace the data"]),
+    ] {
+        let here = place.path("").file_name().unwrap().to_str().unwrap().to_string();
+        let before = place.list("");
+        place.refused(&command.replace("/W/", &format!("/{here}/")), 2, words);
+        assert_eq!(place.list(""), before, "{command}");
+    }
+    assert_eq!(place.read("mine-compare.svg"), b"<svg>my own</svg>");
+    for _ in 0..2 {
+        place.ok("noise ok.npy --kind gaussian:1 --out other.npy");
+    }
+    for command in ["noise", "denoise"] {
+        assert!(place.ok(&format!("{command} --help")).contains("F-compare.svg"));
+    }
+}
+
+#[test]
+fn pictures_say_what_they_show() {
+    let place = Place::new();
+    let said = place.ok("noise ok.npy --kind gaussian:1 --out a.svg");
+    assert!(said.contains("the first 16 of 40 samples of shape [8]"), "{said}");
+    assert!(place.ok("noise ok.npy[0:1] --kind gaussian:1 --out a.svg").contains("1 sample of shape"));
+    // One sample is enough for its own forward process; 21 pictures take two rows.
+    let said = place.ok("noise ok.npy[0:1] --steps 20 --out a.png");
+    assert!(said.contains("11 in a row") && said.contains("t = 0, 50, 100"), "{said}");
+    place.train("ok.npy", "run");
+    let said = place.ok("sample run --count 30 --steps 3 --out b.png");
+    assert!(said.contains("the first 16 of 30 samples of shape [8]"), "{said}");
+    let report: serde_json::Value =
+        serde_json::from_str(&place.ok("sample run --count 30 --steps 3 --out b.png --json")).unwrap();
+    assert_eq!((report["held"].as_u64(), report["shape"][0].as_u64()), (Some(16), Some(30)));
 }
 
 #[test]
@@ -86,7 +141,9 @@ fn a_denoiser_is_trained_and_used() {
     assert!(place.read("run/checkpoint.safetensors") == place.read("whole/checkpoint.safetensors"));
 
     let said = place.ok("denoise run noisy.npy --compare ok.npy[30:40] --out clean.npy");
-    for words in ["10 samples of shape [8]", "PSNR: noisy", "best Gaussian filter", "clean-compare.svg"] {
+    for words in
+        ["10 samples of shape [8]", "PSNR: noisy", "best Gaussian filter", "noisy, denoised and clean side by side"]
+    {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     let report = place.ok("denoise run noisy.npy --compare ok.npy[30:40] --out clean.csv --json");
@@ -96,6 +153,7 @@ fn a_denoiser_is_trained_and_used() {
         ("denoise run noisy.npy --steps 3 --out a.npy", 2, &["belong to a diffusion run"][..]),
         ("denoise run moons --out a.npy", 1, &["[2]", "[8]"]),
         ("denoise run noisy.npy --compare ok.npy --out a.npy", 1, &["not pairs", "10", "40"]),
+        ("denoise run noisy.npy --best --out a.npy", 1, &["no best.safetensors", "--keep-best"]),
         ("denoise none noisy.npy --out a.npy", 1, &["does not exist"]),
         ("denoise run noisy.npy --out a.txt", 2, &[".npy, .csv"]),
         ("sample run --out a.npy", 2, &["learned to denoise", "langevin denoise"]),
@@ -107,6 +165,7 @@ fn a_denoiser_is_trained_and_used() {
     ] {
         place.refused(command, code, words);
         assert!(!place.path("new").exists(), "{command} left a run folder");
+        assert!(!place.path("a.npy").exists(), "{command} left samples");
     }
 }
 
@@ -131,6 +190,10 @@ fn a_denoiser_in_parts_is_followed_on_held_out_data() {
         metrics.lines().map(|row| row.rsplit(',').next().unwrap().to_string()).collect()
     };
     assert_eq!(losses("run"), losses("whole"));
+    place.ok("denoise run ok.npy --best --out best.npy");
+    std::fs::copy(place.path("run/best.safetensors"), place.path("run/checkpoint.safetensors")).unwrap();
+    place.ok("denoise run ok.npy --out last.npy");
+    assert!(place.read("best.npy") == place.read("last.npy"));
 }
 
 #[test]
@@ -139,11 +202,20 @@ fn a_diffusion_run_denoises() {
     place.train("ok.npy", "run");
     place.ok("noise ok.npy --kind gaussian:0.3 --out noisy.npy");
     let said = place.ok("denoise run noisy.npy --out clean.npy --noise-level 0.3 --steps 4");
-    assert!(said.contains("noise level 0.3000 (given)") && said.contains("4 steps of ddim"), "{said}");
+    assert!(said.contains("noise level 0.3 (given)") && said.contains("4 steps of ddim"), "{said}");
+    let said = place.ok("denoise run noisy.npy --out clean.npy --noise-level 0.3 --steps 100000000000");
+    let t: usize = said.split("starts at t = ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!(said.contains(&format!("{} steps (of 100000000000: there are no more)", t + 1)), "{said}");
+    assert!(place.ok("denoise run noisy.npy --out clean.npy --noise-level 0.3").contains("1 step of ddim"));
     let said = place.ok("denoise run noisy.npy --out clean.npy --compare ok.npy");
     assert!(said.contains("(estimated)") && said.contains("PSNR"), "{said}");
     place.refused("denoise run noisy.npy --out clean.npy --noise-level 0", 2, &["noise level of 0"]);
+    place.refused(
+        "denoise run noisy.npy --out clean.npy --noise-level 1e9",
+        2,
+        &["noise level of 1000000000", "grows to"],
+    );
     place.train("moons", "points");
-    place.refused("denoise points moons --out clean.npy", 1, &["cannot be estimated", "state it"]);
+    place.refused("denoise points moons --out clean.npy", 1, &["cannot be estimated", "--noise-level 0.1"]);
     place.ok("denoise points moons --out clean.npy --noise-level 0.1");
 }

@@ -1,0 +1,168 @@
+//! The ranges of values that pictures show.
+
+use crate::data::Kind;
+
+/// Smallest and largest value.
+pub(super) type Range = (f64, f64);
+
+/// The values that a picture shows: from black to white for images, from bottom to top for signals, and a range a
+/// coordinate for points. Pictures that are to be compared share one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    kind: Kind,
+    ranges: Vec<Range>,
+}
+
+impl Scale {
+    /// For samples of data whose smallest and largest value are known: one pair for signals and images, one a coordinate
+    /// for points.
+    pub fn known(kind: Kind, ranges: &[[f32; 2]]) -> Self {
+        Self { kind, ranges: ranges.iter().map(|&[low, high]| (low.into(), high.into())).collect() }
+    }
+
+    /// For samples of which nothing else is known: a range of nearly all of them, which a few odd ones do not set.
+    pub fn of(kind: Kind, shape: &[usize], values: &[f32]) -> Self {
+        let ranges = match kind {
+            Kind::Images => vec![percentiles(values)],
+            _ => fences(kind, shape, values),
+        };
+        Self { kind, ranges: ranges.into_iter().map(|range| range.unwrap_or((0.0, 1.0))).collect() }
+    }
+
+    /// Widened so that nearly all samples of these sets have their place, by no more than the range itself on each side.
+    /// Images keep their black and white.
+    pub(super) fn covering(&self, shape: &[usize], sets: &[&[f32]]) -> Self {
+        let mut wide = self.clone();
+        if self.kind == Kind::Images {
+            return wide;
+        }
+        for set in sets {
+            for ((wide, &(low, high)), set) in
+                wide.ranges.iter_mut().zip(&self.ranges).zip(fences(self.kind, shape, set))
+            {
+                let (from, to) = set.unwrap_or((low, high));
+                let most = if high > low { high - low } else { f64::MAX };
+                *wide = (wide.0.min(from.max(low - most)), wide.1.max(to.min(high + most)));
+            }
+        }
+        wide
+    }
+
+    /// The ranges of the axes.
+    pub(super) fn axes(&self) -> Vec<Range> {
+        match (self.kind, &self.ranges[..]) {
+            (Kind::Images, [range]) => vec![black_and_white(*range)],
+            (Kind::Points, [x, y]) => {
+                let (x, y) = (widened(*x, 0.1), widened(*y, 0.1));
+                let half = (x.1 - x.0).max(y.1 - y.0) / 2.0;
+                let square = |(low, high): Range| ((low + high) / 2.0 - half, (low + high) / 2.0 + half);
+                vec![square(x), square(y)]
+            }
+            (_, ranges) => ranges.iter().map(|range| widened(*range, 0.1)).collect(),
+        }
+    }
+}
+
+/// Images in 0 to 1 keep their brightness.
+fn black_and_white((low, high): Range) -> Range {
+    match low >= -0.1 && high <= 1.1 {
+        true => (0.0, 1.0),
+        false => widened((low, high), 0.0),
+    }
+}
+
+/// The range of 98% of all values, or of all where these do not vary.
+fn percentiles(values: &[f32]) -> Option<Range> {
+    let mut values: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let (all, n) = (extremes(values.iter().map(|&value| value.into()))?, values.len());
+    let low = *values.select_nth_unstable_by(n / 100, f32::total_cmp).1;
+    let high = *values.select_nth_unstable_by(n - 1 - n / 100, f32::total_cmp).1;
+    Some(if low < high { (low.into(), high.into()) } else { all })
+}
+
+/// The range of each axis in which nearly all samples lie whole: from the first to the last one that is no farther from
+/// where 95% of them begin or end than these are apart.
+fn fences(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Option<Range>> {
+    let len = shape.iter().product::<usize>().max(1);
+    let one = |samples: Vec<Range>| {
+        let sorted = |of: fn(&Range) -> f64| {
+            let mut ends: Vec<f64> = samples.iter().map(of).collect();
+            ends.sort_unstable_by(f64::total_cmp);
+            ends
+        };
+        let (lows, highs, n) = (sorted(|s| s.0), sorted(|s| s.1), samples.len());
+        let cut = n / 20;
+        let (low, high) = (*lows.get(cut)?, *highs.get(n - 1 - cut)?);
+        let beyond = if high > low { high - low } else { f64::MAX };
+        let first = lows.iter().find(|&&end| end >= low - beyond);
+        let last = highs.iter().rfind(|&&end| end <= high + beyond);
+        Some((*first?, *last?))
+    };
+    match kind {
+        Kind::Points => (0..len)
+            .map(|axis| one(values.iter().skip(axis).step_by(len).filter_map(|&v| extremes([v.into()])).collect()))
+            .collect(),
+        _ => vec![one(values.chunks(len).filter_map(|s| extremes(s.iter().map(|&v| v.into()))).collect())],
+    }
+}
+
+/// Smallest and largest finite value.
+fn extremes(values: impl IntoIterator<Item = f64>) -> Option<Range> {
+    let finite = values.into_iter().filter(|value| value.is_finite());
+    let (low, high) = finite.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
+    (low <= high).then_some((low, high))
+}
+
+/// With `margin` of their distance added on both sides, or room where there is no distance.
+fn widened((low, high): Range, margin: f64) -> Range {
+    let wide = match high - low {
+        extent if extent > 1e-9 * high.abs().max(1e-30) => margin * extent,
+        _ => 0.5 * high.abs().max(0.1),
+    };
+    (low - wide, high + wide)
+}
+
+/// [`extremes`], [`widened`].
+pub(super) fn span(values: impl IntoIterator<Item = f64>, margin: f64) -> Option<Range> {
+    extremes(values).map(|range| widened(range, margin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Range> {
+        Scale::of(kind, shape, values).axes()
+    }
+
+    #[test]
+    fn brightness_of_images_in_0_to_1_is_kept() {
+        let image = |values: &[f32]| of(Kind::Images, &[1, 1, values.len()], values)[0];
+        assert_eq!(image(&[0.2, 0.5, 0.6]), (0.0, 1.0));
+        assert_eq!(image(&[-1.0, 0.5, 1.0]), (-1.0, 1.0));
+        assert_eq!(Scale::known(Kind::Images, &[[0.0, 0.8]]).axes(), [(0.0, 1.0)]);
+        assert_eq!(Scale::known(Kind::Images, &[[0.0, 16.0]]).axes(), [(0.0, 16.0)]);
+    }
+
+    #[test]
+    fn odd_ones_do_not_set_the_scale() {
+        let mut values: Vec<f32> = (0..6400).map(|i| (i % 16) as f32).collect();
+        values[77] = 1e6;
+        assert_eq!(of(Kind::Images, &[1, 8, 8], &values), [(0.0, 15.0)]);
+        let (low, high) = of(Kind::Signals, &[64], &values)[0];
+        assert_eq!((low, high), (-1.5, 16.5));
+        // What is rare in every signal belongs to it.
+        let peaks: Vec<f32> = (0..6400).map(|i| if i % 64 == 7 { 50.0 } else { (i % 3) as f32 }).collect();
+        assert!(of(Kind::Signals, &[64], &peaks)[0].1 >= 50.0);
+        assert!(of(Kind::Points, &[2], &values)[0].1 < 50.0);
+    }
+
+    #[test]
+    fn a_scale_covers_other_sets_within_reason() {
+        let scale = Scale::known(Kind::Signals, &[[-1.0, 1.0]]);
+        assert_eq!(scale.covering(&[2], &[&[-1.5, 1.25, -1.0, 0.0]]).ranges, [(-1.5, 1.25)]);
+        assert_eq!(scale.covering(&[2], &[&[-1e9, 0.0], &[0.5, 1e9]]).ranges, [(-3.0, 3.0)]);
+        let images = Scale::known(Kind::Images, &[[0.0, 1.0]]);
+        assert_eq!(images.covering(&[1, 1, 2], &[&[-5.0, 5.0]]), images);
+    }
+}
