@@ -115,7 +115,7 @@ impl fmt::Display for Denoised {
 /// Compares `denoised` and filtered `noisy` samples with the `clean` ones. The filters' settings are those that are best
 /// for these samples, which no filter could know: the comparison favours them.
 ///
-/// *Errors*: [`Error::Input`] when the sets differ in shape or number, or the clean samples have no range.
+/// *Errors*: [`Error::Input`](crate::Error::Input) when the sets differ in shape or number, or the clean samples have no range.
 pub fn compare_denoised(noisy: &Dataset, denoised: &Dataset, clean: &Dataset) -> Result<Denoised> {
     check_pairs(noisy, clean)?;
     check_pairs(denoised, clean)?;

@@ -100,6 +100,19 @@ mod tests {
         Checkpoint { config: config.settled(facts), step: 30, tensors: vec![], pending: vec![] }
     }
 
+    /// Runs of before did not state the range of their data.
+    #[test]
+    fn an_older_run_goes_on() {
+        let old = checkpoint(Config::for_model("unet").unwrap()).config;
+        let mut new = old.clone();
+        new.facts.as_mut().unwrap().range = vec![[0.0, 1.0]];
+        assert!(old.differences(&new).is_empty());
+        assert!(old.facts.as_ref().unwrap().agree_with(new.facts.as_ref().unwrap()));
+        new.facts.as_mut().unwrap().checksum = 8;
+        assert_eq!(old.differences(&new).len(), 1);
+        assert!(!old.facts.unwrap().agree_with(&new.facts.unwrap()));
+    }
+
     #[test]
     fn a_run_goes_on_with_what_it_began_with() {
         let wanted = Config { steps: 40, ..Config::for_model("unet").unwrap() };
