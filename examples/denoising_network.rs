@@ -7,7 +7,7 @@ use std::path::Path;
 
 use langevin::data::{Dataset, Kind, sine_waves};
 use langevin::evaluate::compare_denoised;
-use langevin::nn::{Denoiser, Model, Simple, layers};
+use langevin::nn::{Model, Simple, layers};
 use langevin::noise::{Extent, NoiseKind, add_noise};
 use langevin::ops::{Decay, Optimizer};
 use langevin::{Device, Graph, Result, Slab, plot};
@@ -25,13 +25,7 @@ fn main() -> Result<()> {
     let waves = Dataset::new("waves", [LENGTH], sine_waves(8_192, LENGTH, 1))?;
     let unseen = Dataset::new("unseen waves", [LENGTH], sine_waves(512, LENGTH, 2))?;
 
-    println!("{:<16} {:>10} {:>11}", "layer", "output", "parameters");
-    let table = layers(&Model::named("simple")?, &[LENGTH])?;
-    for layer in &table {
-        let name = format!("{} ({})", layer.name, layer.op);
-        println!("{name:<16} {:>10} {:>11}", format!("(B, {})", layer.output[0]), layer.parameters);
-    }
-    println!("{:<16} {:>10} {:>11}", "total", "", table.iter().map(|layer| layer.parameters).sum::<usize>());
+    println!("{}", layers(&Model::named("simple")?, &[LENGTH])?);
 
     // The chapter's Gaussian noise, then two other kinds.
     for kind in ["gaussian:0.2", "salt_pepper:0.1", "poisson:20"] {
@@ -55,8 +49,7 @@ fn train(device: &Device, waves: &Dataset, noise: NoiseKind, steps: u32) -> Resu
     let clean = g.dataset("waves", [waves.len(), LENGTH])?.batch(&mut g, 128)?;
     let noisy = noise.add_to(&mut g, clean, &[LENGTH], Extent::of(&waves.values))?;
     let net = Simple::new(&mut g, LENGTH, WIDTH)?;
-    // This network does not look at the step, so any tensor serves for it.
-    let denoised = net.forward(&mut g, noisy, noisy)?;
+    let denoised = net.denoise(&mut g, noisy)?;
     let loss = g.mse(denoised, clean)?;
     let decay = Decay::Cosine { warmup: 0, total: steps };
     g.minimize(loss, Optimizer { decay, ..Optimizer::adam_keras(2e-3) })?;
@@ -74,7 +67,7 @@ fn apply(device: &Device, weights: &[f32], noisy: &Dataset) -> Result<Vec<f32>> 
     let mut g = Graph::new();
     let x = g.state("noisy", [noisy.len(), LENGTH])?;
     let net = Simple::new(&mut g, LENGTH, WIDTH)?;
-    let y = net.forward(&mut g, x, x)?;
+    let y = net.denoise(&mut g, x)?;
     g.keep(y);
     let mut run = device.compile(&g)?;
     run.write_slab(Slab::Params, weights)?;

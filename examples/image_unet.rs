@@ -28,13 +28,7 @@ fn main() -> Result<()> {
     let model = Model { width, ..Model::named("unet")? };
     let decay = Decay::Cosine { warmup: steps / 20, total: steps };
     let config = Config { model, steps, batch, decay, lr: 2e-3, ema: 0.99, ..Config::for_model("unet")? };
-    let table = layers(&config.model, &digits.shape)?;
-    println!("{:<34} {:>14} {:>11}", "layer", "output", "parameters");
-    for layer in &table {
-        let name = format!("{} ({})", layer.name, layer.op);
-        println!("{name:<34} {:>14} {:>11}", format!("{:?}", layer.output), layer.parameters);
-    }
-    println!("{:<34} {:>14} {:>11}", "total", "", table.iter().map(|layer| layer.parameters).sum::<usize>());
+    println!("{}", layers(&config.model, &digits.shape)?);
 
     let mut trainer = Trainer::new(&device, &config, &digits)?;
     println!("{} digits, batch {batch}, {} MiB of device memory", digits.len(), trainer.allocated() >> 20);

@@ -1,5 +1,5 @@
-//! Noise addition: sine waves clean and noisy, every kind of noise with what it costs in PSNR, and the forward process
-//! step by step beside its closed form.
+//! Noise addition: sine waves clean and noisy, every kind of noise on images with what it costs in PSNR, and the forward
+//! process step by step, in numbers beside its closed form.
 //!
 //! `cargo run --release --example noise_addition`
 
@@ -35,12 +35,9 @@ fn main() -> Result<()> {
     forward(&device, out, &waves)
 }
 
-/// Every kind of noise on images: products of two waves, between 0 and 1.
+/// Every kind of noise on handwritten digits, which lie between 0 and 1.
 fn kinds(device: &Device, out: &Path) -> Result<()> {
-    let (rows, columns) = (sine_waves(64, 24, 2), sine_waves(64, 24, 3));
-    let pairs = rows.chunks(24).zip(columns.chunks(24));
-    let values = pairs.flat_map(|(r, c)| r.iter().flat_map(move |r| c.iter().map(move |c| 0.5 + 0.5 * r * c)));
-    let images = Dataset::new("images", [1, 24, 24], values.collect())?;
+    let images = Dataset::load("data/mnist-1k/train-images-idx3-ubyte[0:64]", 0)?;
     let mut seen = vec![("clean".to_string(), images.clone())];
     println!("{:<18} {:>8}", "noise", "PSNR, dB");
     for kind in ["gaussian:0.1", "uniform:0.17", "speckle:0.2", "salt_pepper:0.05", "poisson:30", "jpeg:10"] {
@@ -48,8 +45,8 @@ fn kinds(device: &Device, out: &Path) -> Result<()> {
         println!("{kind:<18} {:>8.2}", psnr(&noisy.values, &images.values, 1.0)?);
         seen.push((kind.to_string(), noisy));
     }
-    let moments: Vec<_> = seen.iter().map(|(title, set)| (title.clone(), &set.values[..4 * 576])).collect();
-    plot::film_strip(&out.join("noise_kinds.svg"), Kind::Images, &[1, 24, 24], &moments)?;
+    let columns: Vec<_> = seen.iter().map(|(title, set)| (title.clone(), &set.values[..4 * 784])).collect();
+    plot::film_strip(&out.join("noise_kinds.svg"), Kind::Images, &images.shape, &columns)?;
     println!("picture: {}", out.join("noise_kinds.svg").display());
     Ok(())
 }
@@ -79,8 +76,8 @@ fn forward(device: &Device, out: &Path, waves: &Dataset) -> Result<()> {
     }
     let shown = |values| normalisation.apply(values)[..400].to_vec();
     let shown: Vec<_> = frames.iter().map(|f| (format!("t = {}", f.steps), shown(&f.values))).collect();
-    let moments: Vec<_> = shown.iter().map(|(title, values)| (title.clone(), &values[..])).collect();
-    plot::film_strip(&out.join("noise_forward.svg"), Kind::Signals, &[100], &moments)?;
+    let columns: Vec<_> = shown.iter().map(|(title, values)| (title.clone(), &values[..])).collect();
+    plot::film_strip(&out.join("noise_forward.svg"), Kind::Signals, &[100], &columns)?;
     println!("picture: {}", out.join("noise_forward.svg").display());
     Ok(())
 }

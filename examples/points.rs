@@ -2,11 +2,11 @@
 //!
 //! `cargo run --release --example points`
 
-use langevin::data::{Kind, two_moons};
+use langevin::data::{Dataset, Kind, two_moons};
 use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule};
 use langevin::nn::{Denoiser, Mlp};
-use langevin::ops::Optimizer;
-use langevin::random::{Clock, normals};
+use langevin::noise::{NoiseKind, add_noise};
+use langevin::ops::{Decay, Optimizer};
 use langevin::sample::reverse_process;
 use langevin::{Device, Graph, Result, Slab, plot};
 
@@ -15,21 +15,23 @@ fn main() -> Result<()> {
     println!("device: {device}");
     let schedule = Schedule::linear(1_000, 1e-4, 0.02)?;
     let points = two_moons(8_192, 7);
-    let steps = if std::env::var_os("LANGEVIN_SHORT").is_some() { 50 } else { 3_000 };
+    let steps = if std::env::var_os("LANGEVIN_SHORT").is_some() { 50 } else { 2_000 };
 
     // The training step: batch, noise, network, loss, reverse pass and optimizer in one program.
     let mut g = Graph::new();
-    let x0 = g.dataset("points", [8_192, 2])?.batch(&mut g, 512)?;
+    let x0 = g.dataset("points", [8_192, 2])?.batch(&mut g, 256)?;
     let q = g.noise(x0, &schedule, Prediction::V)?;
     let net = Mlp::new(&mut g, 2, 128, 3, 64)?;
     let v = net.forward(&mut g, q.x_t, q.t)?;
     let loss = g.mse(v, q.target)?;
-    g.minimize(loss, Optimizer { ema: Some(0.995), ..Optimizer::adam(2e-3) })?;
+    let decay = Decay::Cosine { warmup: 0, total: steps };
+    g.minimize(loss, Optimizer { decay, ema: Some(0.99), ..Optimizer::adam(3e-3) })?;
     let mut run = device.compile(&g)?;
     run.write("points", &points)?;
     for _ in 0..5 {
         run.steps(steps / 5)?;
-        println!("step {:>5}  loss {:.4}", run.step(), run.scalar(loss)?);
+        let losses = run.history(loss, steps as usize / 10)?;
+        println!("step {:>5}  loss {:.4}", run.step(), losses.iter().sum::<f64>() / losses.len() as f64);
     }
 
     // The reverse process: the same network, one step of the sampler per step of the run.
@@ -40,8 +42,8 @@ fn main() -> Result<()> {
     let x = reverse_process(&mut g, &net, &table, [2_000, 2])?;
     let mut reverse = device.compile(&g)?;
     reverse.write_slab(Slab::Params, &run.read_slab(Slab::Ema)?)?;
-    let start = (0..1_000).flat_map(|block| normals::<f32>(Clock { seed: 1, step: 0 }.words(9, block)));
-    reverse.write("x", &start.collect::<Vec<_>>())?;
+    let nothing = Dataset::new("nothing", [2], vec![0.0; 4_000])?;
+    reverse.write("x", &add_noise(&device, &nothing, NoiseKind::Gaussian(1.0), 1)?.values)?;
     reverse.steps(100)?;
 
     let out = std::path::Path::new("target/examples-out");

@@ -6,12 +6,14 @@
 use std::f64::consts::TAU;
 use std::path::Path;
 
-use langevin::data::save;
+use langevin::data::Kind;
 use langevin::nn::{Model, StepEncoder, StepEncoding};
-use langevin::{Device, Graph, Result};
+use langevin::{Device, Graph, Result, plot};
 
 const STEPS: usize = 1_000;
 const WIDTH: usize = 128;
+/// Steps in the pictures.
+const SHOWN: usize = 128;
 
 fn main() -> Result<()> {
     let device = Device::auto()?;
@@ -30,12 +32,12 @@ fn main() -> Result<()> {
         println!("{t:>6} {a:>8.4} {b:>8.4} {c:>8.4} {d:>8.4} {e:>8.4}");
     }
 
-    // Curves of the first sixteen even columns: each turns more slowly than the one before.
-    let curves = (0..16).flat_map(|i| encoding.chunks(WIDTH).take(250).map(move |row| row[4 * i] as f32));
-    save(&out.join("step_encoding_curves.svg"), &[250], &curves.collect::<Vec<_>>())?;
-    println!("picture: {}", out.join("step_encoding_curves.svg").display());
+    // Some columns over t, a sine and below it its cosine: each pair turns more slowly than the one before.
+    let curve = |column: usize| encoding.chunks(WIDTH).take(SHOWN).map(move |row| row[column] as f32);
+    let pairs = (0..8).map(|i| (format!("{}, {}", 8 * i, 8 * i + 1), curve(8 * i).chain(curve(8 * i + 1)).collect()));
+    strip(&out.join("step_encoding_curves.svg"), Kind::Signals, &[SHOWN], &pairs.collect::<Vec<_>>())?;
 
-    // All encodings as pictures: t to the right, columns downwards.
+    // All encodings as pictures of the first steps: t to the right, columns downwards.
     let mut pictures = Vec::new();
     let last = STEPS - 1;
     println!("{:<12} {:>10} {:>22}", "encoding", "|enc(999)|", "error against f64");
@@ -44,16 +46,11 @@ fn main() -> Result<()> {
         let norm = distance(&values[last * WIDTH..], &[0.0; WIDTH]);
         let error = values.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         println!("{name:<12} {norm:>10.4} {error:>22.1e}");
-        pictures.extend((0..WIDTH).flat_map(|j| {
-            (0..STEPS)
-                .step_by(2)
-                .map(move |t| t * WIDTH + j)
-                .map(|at| values[at].clamp(-1.0, 1.0) as f32)
-                .collect::<Vec<_>>()
-        }));
+        let pixel = |at: usize| values[at % SHOWN * WIDTH + at / SHOWN].clamp(-1.0, 1.0) as f32;
+        pictures.push((name.to_string(), (0..WIDTH * SHOWN).map(pixel).collect()));
     }
-    save(&out.join("step_encoding.png"), &[1, WIDTH, STEPS / 2], &pictures)?;
-    println!("picture: {} ({})", out.join("step_encoding.png").display(), StepEncoding::NAMES.join(", "));
+    println!("a learned encoding begins as noise, and here nothing has trained it");
+    strip(&out.join("step_encoding.svg"), Kind::Images, &[1, WIDTH, SHOWN], &pictures)?;
 
     // The formula itself, in f64 and as f32 arithmetic would have it.
     let rate = |i: usize| 10_000f64.powf(-((2 * i) as f64) / WIDTH as f64);
@@ -67,6 +64,13 @@ fn main() -> Result<()> {
         "sines at t = {last} (up to {turns:.0} turns) against the formula in f64: engine {:.1e}, plain f32 {naive:.1e}",
         worst(&|i| row(last)[2 * i])
     );
+    Ok(())
+}
+
+fn strip(path: &Path, kind: Kind, shape: &[usize], columns: &[(String, Vec<f32>)]) -> Result<()> {
+    let columns: Vec<_> = columns.iter().map(|(title, values)| (title.clone(), &values[..])).collect();
+    plot::film_strip(path, kind, shape, &columns)?;
+    println!("picture: {}", path.display());
     Ok(())
 }
 

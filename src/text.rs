@@ -37,6 +37,19 @@ pub fn decibels(value: f64) -> String {
     if text == "-0.00 dB" { "0.00 dB".into() } else { text }
 }
 
+/// 1234567 as "1 234 567".
+pub fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// Converts a type from and into the text that it is parsed from and shown as, for serde's `into` and `try_from`.
 macro_rules! stands_as_text {
     ($kind:ty) => {

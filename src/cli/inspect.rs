@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use langevin::Graph;
-use langevin::nn::{Layer, layers};
-use langevin::text::count;
+use langevin::nn::{Layers, layers};
+use langevin::text::{count, grouped};
 use langevin::train::{Checkpoint, RunFolder, TensorData};
 use safetensors::SafeTensors;
 use serde_json::json;
 
-use super::{Common, grouped};
+use super::Common;
 
 #[derive(Args)]
 pub struct InspectArgs {
@@ -36,7 +36,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     };
     let (average, optimizer) = (bytes("ema."), bytes("optimizer."));
     let facts = config.facts.as_ref();
-    let layers = facts.map_or(Ok(vec![]), |facts| layers(&config.model, &facts.shape))?;
+    let layers = facts.map_or(Ok(Layers::default()), |facts| layers(&config.model, &facts.shape))?;
     let memory = facts.map(|facts| config.memory(facts.samples, &facts.shape)).transpose()?.unwrap_or_default();
     if args.common.json {
         let list: Vec<_> = weights.iter().map(|t| json!({"name": t.name, "shape": t.shape})).collect();
@@ -67,7 +67,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         config.prediction,
         config.seed
     );
-    layer_table(&layers);
+    say!("{layers}");
     table(weights.iter().map(|t| (t.name.as_str(), t.shape.as_slice())));
     say!("bytes: parameters {}, average {}, optimizer {}", grouped(4 * total), grouped(average), grouped(optimizer));
     say!(
@@ -82,18 +82,6 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         grouped(memory.validation)
     );
     Ok(ExitCode::SUCCESS)
-}
-
-/// The layers as the textbook prints them; a batch of any size goes through.
-fn layer_table(layers: &[Layer]) {
-    let wide = layers.iter().map(|l| l.name.len() + l.op.len() + 3).max().unwrap_or(0).max(20);
-    say!("{:<wide$} {:>18} {:>14}", "layer", "output", "parameters");
-    for Layer { name, op, output, parameters } in layers {
-        let output: String = output.iter().map(|n| format!(", {n}")).collect();
-        say!("{:<wide$} {:>18} {:>14}", format!("{name} ({op})"), format!("(B{output})"), grouped(*parameters));
-    }
-    let total = layers.iter().map(|l| l.parameters).sum();
-    say!("{:<wide$} {:>18} {:>14}", "total", "", grouped(total));
 }
 
 /// The weights in the order of the model's layers.

@@ -19,12 +19,12 @@ use langevin::noise::{NoiseKind, add_noise, spread};
 use langevin::ops::Decay;
 use langevin::plot::{self, Scale};
 use langevin::sample::{Sampling, sample};
-use langevin::text;
+use langevin::text::{self, grouped};
 use langevin::train::{Checkpoint, Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
 use langevin::{Device, Error, Precision};
 use serde_json::json;
 
-use super::{Common, grouped, quoted, real, whole};
+use super::{Common, quoted, real, whole};
 
 #[derive(Args)]
 pub struct TrainArgs {

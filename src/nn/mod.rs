@@ -17,7 +17,7 @@ pub use features::{FeatureLayer, Features};
 pub use mlp::Mlp;
 pub use simple::Simple;
 pub use step_encoding::{StepEncoder, StepEncoding, TimeMlp};
-pub use summary::{Layer, layers};
+pub use summary::{Layer, Layers, layers};
 pub use unet::{UNet, UNetOptions};
 
 use serde::{Deserialize, Serialize};

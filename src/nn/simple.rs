@@ -24,12 +24,17 @@ impl Simple {
         let (fc1, fc2) = (Linear::new(g, "fc1", data, model.width)?, Linear::new(g, "fc2", model.width, data)?);
         Ok(Self { model: model.clone(), fc1, fc2 })
     }
+
+    /// The network on x [B, D].
+    pub fn denoise(&self, g: &mut Graph, x: Var) -> Result<Var> {
+        let hidden = self.fc1.forward(g, x, Activation::Relu)?;
+        let hidden = self.model.disturbed(g, hidden)?;
+        self.fc2.forward(g, hidden, Activation::None)
+    }
 }
 
 impl Denoiser for Simple {
     fn forward(&self, g: &mut Graph, x_t: Var, _: Var) -> Result<Var> {
-        let hidden = self.fc1.forward(g, x_t, Activation::Relu)?;
-        let hidden = self.model.disturbed(g, hidden)?;
-        self.fc2.forward(g, hidden, Activation::None)
+        self.denoise(g, x_t)
     }
 }

@@ -1,8 +1,12 @@
 //! The table of a network's layers.
 
+use std::fmt;
+use std::ops::Deref;
+
 use super::Model;
 use crate::error::Result;
 use crate::graph::Graph;
+use crate::text::grouped;
 
 /// One layer with parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +21,43 @@ pub struct Layer {
     pub parameters: usize,
 }
 
+/// The layers of a network; shown as a table, in which `B` is a batch of any size.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layers(Vec<Layer>);
+
+impl Layers {
+    /// The trainable numbers of all.
+    pub fn parameters(&self) -> usize {
+        self.0.iter().map(|layer| layer.parameters).sum()
+    }
+}
+
+impl Deref for Layers {
+    type Target = [Layer];
+
+    fn deref(&self) -> &[Layer] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wide = self.iter().map(|l| l.name.len() + l.op.len() + 3).max().unwrap_or(0).max(20);
+        writeln!(f, "{:<wide$} {:>18} {:>14}", "layer", "output", "parameters")?;
+        for Layer { name, op, output, parameters } in self.iter() {
+            let output: String = output.iter().map(|n| format!(", {n}")).collect();
+            let (layer, output) = (format!("{name} ({op})"), format!("(B{output})"));
+            writeln!(f, "{layer:<wide$} {output:>18} {:>14}", grouped(*parameters))?;
+        }
+        write!(f, "{:<wide$} {:>18} {:>14}", "total", "", grouped(self.parameters()))
+    }
+}
+
 /// The layers of a network that hold parameters, in the order in which they are computed.
 ///
 /// # Errors
 /// When the model does not fit samples of this shape.
-pub fn layers(model: &Model, sample: &[usize]) -> Result<Vec<Layer>> {
+pub fn layers(model: &Model, sample: &[usize]) -> Result<Layers> {
     let mut g = Graph::new();
     let network = model.build(&mut g, sample)?;
     let (x, t) = (g.state("x_t", [1, sample.iter().product()])?, g.state("t", [1])?);
@@ -43,7 +79,7 @@ pub fn layers(model: &Model, sample: &[usize]) -> Result<Vec<Layer>> {
             None => layers.push(Layer { name: name.to_string(), op, output, parameters }),
         }
     }
-    Ok(layers)
+    Ok(Layers(layers))
 }
 
 #[cfg(test)]
@@ -54,6 +90,7 @@ mod tests {
     #[test]
     fn the_chapters_layers_are_listed() {
         let layers = layers(&Model::named("chapter").unwrap(), &[100]).unwrap();
+        assert!(layers.to_string().ends_with("42 212"), "{layers}");
         let rows: Vec<_> = layers.iter().map(|l| (l.name.as_str(), l.output.as_slice(), l.parameters)).collect();
         assert_eq!(rows, [("fc1", &[128][..], 29_312), ("fc2", &[100], 12_900)]);
     }
@@ -65,8 +102,7 @@ mod tests {
             let mut g = Graph::new();
             let shape = [1, 8, 8];
             if model.build(&mut g, &shape).is_ok() {
-                let sum: usize = layers(&model, &shape).unwrap().iter().map(|l| l.parameters).sum();
-                assert_eq!(sum, g.parameter_count(), "{name}");
+                assert_eq!(layers(&model, &shape).unwrap().parameters(), g.parameter_count(), "{name}");
             }
         }
     }
