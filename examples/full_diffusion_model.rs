@@ -21,14 +21,14 @@ fn main() -> Result<()> {
     let out = Path::new("target/examples-out");
     std::fs::create_dir_all(out).expect("the target folder can be written");
     let short = std::env::var_os("LANGEVIN_SHORT").is_some();
-    let (steps, count, projections) = if short { (20, 16, 16) } else { (1_200, 128, 128) };
+    let (steps, count, projections) = if short { (20, 16, 16) } else { (1_500, 128, 128) };
     let waves = Dataset::new("sine waves", [100], sine_waves(8_192, 100, 1))?;
 
     let mut drawn = vec![("real".to_string(), waves.clone())];
     let mut curves = Vec::new();
     for name in ["chapter", "mlp"] {
         let decay = Decay::Cosine { warmup: 0, total: steps };
-        let config = Config { steps, batch: 128, decay, ..Config::for_model(name)? };
+        let config = Config { steps, batch: 64, decay, ..Config::for_model(name)? };
         println!("{name}, which predicts {}\n{}", config.prediction, layers(&config.model, &waves.shape)?);
         let mut trainer = Trainer::new(&device, &config, &waves)?;
         let mut losses = Vec::new();
@@ -65,9 +65,7 @@ fn main() -> Result<()> {
     let curves: Vec<_> =
         curves.iter().map(|(name, losses): &(String, Vec<_>)| (name.as_str(), losses.clone())).collect();
     plot::loss_curve(&out.join("full_diffusion_loss.svg"), &curves)?;
-    println!(
-        "picture: {}; a loss on epsilon and one on v say nothing of each other",
-        out.join("full_diffusion_loss.svg").display()
-    );
+    println!("picture: {}", out.join("full_diffusion_loss.svg").display());
+    println!("a loss on epsilon and one on v say nothing of each other: compare the samples");
     Ok(())
 }

@@ -213,7 +213,23 @@ fn stated(args: &TrainArgs) -> langevin::Result<Config> {
         return Err(Error::Setting("a batch of 0 samples; use --batch 1 or more".into()));
     }
     overrule(&mut config, args)?;
+    check_in_vain(&config, args)?;
     Ok(config)
+}
+
+/// Refuses options that would change nothing.
+fn check_in_vain(config: &Config, args: &TrainArgs) -> langevin::Result<()> {
+    for (option, stated) in [("--schedule", args.schedule.is_some()), ("--prediction", args.prediction.is_some())] {
+        if stated && config.task == Task::Denoise {
+            return Err(Error::Setting(format!(
+                "{option} is of a diffusion, and --task denoise has none; leave it out"
+            )));
+        }
+    }
+    if args.validation_every.is_some() && config.validation == 0.0 {
+        return Err(Error::Setting("--validation-every needs held-out data; add --validation 0.1".into()));
+    }
+    Ok(())
 }
 
 /// What the options say over the settings, but for steps, data and the name of the model.

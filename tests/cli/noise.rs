@@ -160,6 +160,12 @@ fn a_denoiser_is_trained_and_used() {
         ("train ok.npy --task denoise --out new", 2, &["--noise gaussian:0.1"]),
         ("train ok.npy --noise gaussian:0.1 --out new", 2, &["--task denoise"]),
         ("train ok.npy --task clean --out new", 2, &["unknown task", "denoise"]),
+        (
+            "train ok.npy --task denoise --noise gaussian:1 --schedule cosine --out new",
+            2,
+            &["--schedule", "leave it out"],
+        ),
+        ("train ok.npy --validation-every 3 --out new", 2, &["--validation 0.1"]),
         ("train ok.npy --task denoise --noise jpeg:5 --out new", 1, &["is for images"]),
         ("train --out run --resume --noise gaussian:0.1", 2, &["settings it began with"]),
     ] {
