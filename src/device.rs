@@ -57,7 +57,8 @@ impl Engine {
         let free = system.cgroup_limits().map_or(u64::MAX, |group| group.free_memory);
         match system.available_memory().min(free) {
             0 => usize::MAX,
-            bytes => bytes as usize,
+            // A quarter is left to scratch memory and to others.
+            bytes => (bytes / 4 * 3) as usize,
         }
     }
 }
