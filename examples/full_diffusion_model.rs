@@ -67,5 +67,6 @@ fn main() -> Result<()> {
     plot::loss_curve(&out.join("full_diffusion_loss.svg"), &curves)?;
     println!("picture: {}", out.join("full_diffusion_loss.svg").display());
     println!("a loss on epsilon and one on v say nothing of each other: compare the samples");
+    println!("so few steps leave the waves rough; a U-Net (langevin train sine --model unet) draws smooth ones");
     Ok(())
 }

@@ -22,6 +22,42 @@ impl Config {
                 self.lr
             ));
         }
+        if self.seed > i64::MAX as u64 {
+            return refuse(format!("a seed of {}; use 0 to {}", self.seed, i64::MAX));
+        }
+        if !(0.0..1.0).contains(&self.ema) {
+            return refuse(format!("ema is {}; use 0 for no average, or a decay below 1, such as 0.999", self.ema));
+        }
+        if !(self.clip_norm >= 0.0 && self.clip_norm.is_finite()) {
+            return refuse(format!("clip_norm is {}; use 0 for no clipping, or a norm such as 1", self.clip_norm));
+        }
+        self.model.check_unused()?;
+        if self.checkpoint_every == 0 {
+            return refuse("checkpoint_every is 0; use the number of steps between checkpoints, such as 1000".into());
+        }
+        let Model { step_encoding, learned_steps, .. } = self.model;
+        if step_encoding == StepEncoding::Learned && learned_steps < self.diffusion_steps {
+            return refuse(format!(
+                "a learned step encoding of {learned_steps} rows for {} diffusion steps; set model.learned_steps to {0} \
+                 or more in the file of --config",
+                self.diffusion_steps
+            ));
+        }
+        self.check_task()?;
+        self.check_decay()?;
+        self.check_validation()?;
+        self.optimizer()?;
+        let schedule = self.noise_schedule()?;
+        self.weighting.table(&schedule, self.prediction)?;
+        if self.loss.on_x0() {
+            schedule.x0_table(self.prediction)?;
+        }
+        Ok(())
+    }
+
+    /// The task with its noise and weights.
+    fn check_task(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::setting(text));
         match (self.task, &self.noise) {
             (Task::Denoise, None) => {
                 return refuse("the task denoise needs a noise to take out, such as --noise gaussian:0.1".into());
@@ -39,15 +75,18 @@ impl Config {
             }
             _ => {}
         }
-        if self.seed > i64::MAX as u64 {
-            return refuse(format!("a seed of {}; use 0 to {}", self.seed, i64::MAX));
+        if self.weighting != Weighting::None && !self.loss.is_weighted() {
+            let (weighting, loss) = (self.weighting, &self.loss);
+            return refuse(format!(
+                "the weighting {weighting} is of the errors mse, mse_document, l1 and huber, and the loss is {loss}; leave \
+                 --weighting out, or add one of these"
+            ));
         }
-        if !(0.0..1.0).contains(&self.ema) {
-            return refuse(format!("ema is {}; use 0 for no average, or a decay below 1, such as 0.999", self.ema));
-        }
-        if !(self.clip_norm >= 0.0 && self.clip_norm.is_finite()) {
-            return refuse(format!("clip_norm is {}; use 0 for no clipping, or a norm such as 1", self.clip_norm));
-        }
+        Ok(())
+    }
+
+    fn check_decay(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::setting(text));
         if let Decay::Cosine { warmup, total } = self.decay
             && warmup >= total
         {
@@ -61,32 +100,6 @@ impl Config {
                  nothing; use steps = {total}, or a total of {0}",
                 self.steps
             ));
-        }
-        self.model.check_unused()?;
-        if self.weighting != Weighting::None && !self.loss.is_weighted() {
-            let (weighting, loss) = (self.weighting, &self.loss);
-            return refuse(format!(
-                "the weighting {weighting} is of the errors mse, mse_document, l1 and huber, and the loss is {loss}; leave \
-                 --weighting out, or add one of these"
-            ));
-        }
-        if self.checkpoint_every == 0 {
-            return refuse("checkpoint_every is 0; use the number of steps between checkpoints, such as 1000".into());
-        }
-        let Model { step_encoding, learned_steps, .. } = self.model;
-        if step_encoding == StepEncoding::Learned && learned_steps < self.diffusion_steps {
-            return refuse(format!(
-                "a learned step encoding of {learned_steps} rows for {} diffusion steps; set model.learned_steps to {0} \
-                 or more in the file of --config",
-                self.diffusion_steps
-            ));
-        }
-        self.check_validation()?;
-        self.optimizer()?;
-        let schedule = self.noise_schedule()?;
-        self.weighting.table(&schedule, self.prediction)?;
-        if self.loss.on_x0() {
-            schedule.x0_table(self.prediction)?;
         }
         Ok(())
     }
