@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release --example custom_op`
 
-use langevin::ops::case::{Case, Tolerance, check, check_gradient};
+use langevin::ops::case::{Case, Tolerance};
 use langevin::ops::{Io, Op, Optimizer, Specs};
+use langevin::verify::{check, check_gradient};
 use langevin::{Device, Error, Graph, Kernel, Result, Reverse, Scalar, Spec, Target};
 
 /// y = x^2 elementwise. *Gradient*: dx = 2 x dy.

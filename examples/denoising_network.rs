@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
+use langevin::data::corrupt::{Extent, NoiseKind, add_noise};
 use langevin::data::{Dataset, Kind, sine_waves};
 use langevin::evaluate::compare_denoised;
 use langevin::nn::{Model, Simple, layers};
-use langevin::noise::{Extent, NoiseKind, add_noise};
 use langevin::ops::{Decay, Optimizer};
 use langevin::{Device, Graph, Result, Slab, plot};
 

@@ -9,9 +9,9 @@ use std::time::Instant;
 use langevin::data::{Dataset, Kind, sine_waves};
 use langevin::diffusion::Sampler;
 use langevin::evaluate::evaluate;
+use langevin::inference::{Sampling, sample};
 use langevin::nn::layers;
 use langevin::ops::Decay;
-use langevin::sample::{Sampling, sample};
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Result, plot};
 

@@ -6,12 +6,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use langevin::data::{Dataset, save};
+use langevin::data::Dataset;
 use langevin::evaluate::evaluate;
+use langevin::inference::{Sampling, sample};
 use langevin::nn::{Model, layers};
-use langevin::noise::spread;
 use langevin::ops::Decay;
-use langevin::sample::{Sampling, sample};
+use langevin::plot::save;
+use langevin::plot::spread;
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Result, plot};
 

@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
+use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, sine_waves};
-use langevin::noise::{NoiseKind, add_noise};
 use langevin::train::{Compared, LossMix, Term};
 use langevin::{Device, Graph, Result, plot};
 

@@ -5,10 +5,11 @@
 
 use std::path::Path;
 
+use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, Kind, Normalisation, sine_waves};
 use langevin::diffusion::Schedule;
 use langevin::evaluate::psnr;
-use langevin::noise::{NoiseKind, add_noise, forward_process};
+use langevin::generate::forward_process;
 use langevin::plot::{self, Scale};
 use langevin::{Device, Result};
 
@@ -54,9 +55,8 @@ fn kinds(device: &Device, out: &Path) -> Result<()> {
 /// x_t = sqrt(1 - beta_t) x_{t-1} + z_t, and at once: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) z.
 fn forward(device: &Device, out: &Path, waves: &Dataset) -> Result<()> {
     let schedule = Schedule::linear(1_000, 1e-4, 0.02)?;
-    let normalisation = Normalisation::standard(waves)?;
-    let x0 = normalisation.apply(&waves.values);
-    let frames = forward_process(device, &waves.values, &normalisation, &schedule, 10, 1)?;
+    let x0 = Normalisation::standard(waves)?.apply(&waves.values);
+    let frames = forward_process(device, &x0, &schedule, 10, 1)?;
     println!("{:>5}  {:^29}  {:^29}", "steps", "signal left", "deviation of the noise");
     println!(
         "{:>5}  {:>9} {:>9} {:>9}  {:>9} {:>9} {:>9}",
@@ -67,16 +67,14 @@ fn forward(device: &Device, out: &Path, waves: &Dataset) -> Result<()> {
         let (signal, noise) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
         let faded = Dataset::new("faded", [100], x0.iter().map(|x| signal as f32 * x).collect())?;
         let closed = add_noise(device, &faded, NoiseKind::Gaussian(noise), 2)?;
-        let [step, once] = [&normalisation.apply(&frame.values), &closed.values].map(|x_t| split(x_t, &x0));
+        let [step, once] = [&frame.values, &closed.values].map(|x_t| split(x_t, &x0));
         let steps = frame.steps;
         println!(
             "{steps:>5}  {signal:>9.4} {:>9.4} {:>9.4}  {noise:>9.4} {:>9.4} {:>9.4}",
             step.0, once.0, step.1, once.1
         );
     }
-    let shown = |values| normalisation.apply(values)[..400].to_vec();
-    let shown: Vec<_> = frames.iter().map(|f| (format!("t = {}", f.steps), shown(&f.values))).collect();
-    let columns: Vec<_> = shown.iter().map(|(title, values)| (title.clone(), &values[..])).collect();
+    let columns: Vec<_> = frames.iter().map(|f| (format!("t = {}", f.steps), &f.values[..400])).collect();
     plot::film_strip(&out.join("noise_forward.svg"), Kind::Signals, &[100], &columns)?;
     println!("picture: {}", out.join("noise_forward.svg").display());
     Ok(())

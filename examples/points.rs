@@ -2,12 +2,12 @@
 //!
 //! `cargo run --release --example points`
 
+use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, Kind, two_moons};
 use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule};
+use langevin::generate::reverse_process;
 use langevin::nn::{Denoiser, Mlp};
-use langevin::noise::{NoiseKind, add_noise};
 use langevin::ops::{Decay, Optimizer};
-use langevin::sample::reverse_process;
 use langevin::{Device, Graph, Result, Slab, plot};
 
 fn main() -> Result<()> {

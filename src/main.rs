@@ -1,9 +1,7 @@
 //! The command-line program: `langevin --help`.
 
-mod cli;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run()
+    langevin::cli::run()
 }

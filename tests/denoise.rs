@@ -3,10 +3,10 @@
 mod devices;
 
 use langevin::Device;
+use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, sine_waves};
-use langevin::denoise::{Denoising, denoise};
 use langevin::evaluate::compare_denoised;
-use langevin::noise::{NoiseKind, add_noise};
+use langevin::inference::{Denoising, denoise};
 use langevin::train::{Checkpoint, Config, Task, Trainer};
 
 use devices::devices;

@@ -1,7 +1,7 @@
 //! Every reverse rule against central differences, in f64.
 
-use langevin::ops::case::{check_gradient, check_losses};
 use langevin::ops::{Average, Factors, Measure, PointLoss, Ssim, catalog};
+use langevin::verify::{check_gradient, check_losses};
 use langevin::{Graph, Var};
 
 #[test]

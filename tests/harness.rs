@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 mod devices;
 
-use langevin::ops::case::{Case, Tolerance, check, compare};
+use langevin::ops::case::{Case, Tolerance};
 use langevin::ops::{Io, Op, Specs, catalog};
+use langevin::verify::{check, compare};
 use langevin::{Kernel, Meaning, Result, Scalar, Spec, Target};
 
 use devices::gpu;

@@ -2,8 +2,9 @@
 
 mod devices;
 
-use langevin::ops::case::{Case, Report, check, forced, targets};
+use langevin::ops::case::Case;
 use langevin::ops::{Family, catalog};
+use langevin::verify::{Report, check, forced, targets};
 use langevin::{Device, Precision, Target};
 
 use devices::gpu;

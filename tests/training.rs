@@ -5,9 +5,10 @@ mod devices;
 
 use langevin::data::{Dataset, sine_waves, two_moons};
 use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance};
+use langevin::generate::reverse_process;
+use langevin::inference::{Sampling, sample};
 use langevin::nn::{Denoiser, Model, StepEncoding, UNetOptions};
 use langevin::ops::{Combine, Optimizer};
-use langevin::sample::{Sampling, reverse_process, sample};
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Graph, Result, Slab, Var};
 

@@ -11,10 +11,10 @@ mod workloads;
 pub use first_step::{FirstStep, first_step};
 pub use report::{Baseline, Figures, Outcome, Row, table};
 
-use crate::cost::OpTime;
 use crate::device::Device;
+use crate::device::OpTime;
 use crate::error::{Error, Result};
-use crate::par;
+use crate::parallel;
 use measure::{Ceilings, Effort, rate};
 use workloads::{ALL, Job, Kind, Workload};
 
@@ -96,7 +96,7 @@ impl Bench {
             gbytes: Some(cost.bytes as f64 / step / 1e9),
             share: Some(ceilings.share(&job, step)),
             hand_over_us: if self.device.backend() == "cpu" {
-                par::hand_over().map(|t| t.as_secs_f64() * 1e6)
+                parallel::hand_over().map(|t| t.as_secs_f64() * 1e6)
             } else {
                 None
             },

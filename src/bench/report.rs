@@ -7,9 +7,9 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 
 use super::measure::median;
-use crate::cost::Cost;
 use crate::error::{Error, Result};
-use crate::precision::Precision;
+use crate::graph::Cost;
+use crate::kernel::Precision;
 
 /// What came of a workload on a device.
 #[derive(Clone, Debug)]

@@ -2,14 +2,14 @@
 
 use crate::data::sine_waves;
 use crate::device::Device;
+use crate::device::Run;
 use crate::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Variance};
 use crate::error::Result;
+use crate::generate::{draw, reverse_process};
 use crate::graph::{Graph, Var};
 use crate::nn::{Chapter, Conv, Denoiser, Linear};
+use crate::numeric::random::{Clock, fill_normals};
 use crate::ops::{Activation, ChannelBias, Concat, DenseInput, Encode, Layout, Optimizer};
-use crate::random::{Clock, fill_normals};
-use crate::run::Run;
-use crate::sample::{draw, reverse_process};
 
 /// Steps of the noise schedule.
 const T: usize = 1000;

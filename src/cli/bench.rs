@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::bench::{self, Baseline, Bench, FirstStep};
+use crate::{OpTime, Precision};
 use clap::Args;
-use langevin::bench::{self, Baseline, Bench, FirstStep};
-use langevin::{OpTime, Precision};
 use serde_json::json;
 
 use super::Common;
@@ -48,7 +48,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     };
     if let Some(unknown) = names.iter().find(|n| !known.contains(n)) {
         let text = format!("unknown workload {unknown:?}; choose from {}", known.join(", "));
-        return Err(langevin::Error::Setting(text).into());
+        return Err(crate::Error::Setting(text).into());
     }
     let device = args.common.open_for(args.precision)?;
     let mut bench = Bench::new(device, args.quick, Some(restart(args)?));
@@ -93,7 +93,7 @@ fn profile(bench: &Bench, names: &[&str], json: bool) -> anyhow::Result<ExitCode
         // Not everything is one program; with names given that is an error.
         match bench.profile(name) {
             Ok(times) => show(name, &times, json),
-            Err(langevin::Error::Setting(_)) if names.len() > 1 => {}
+            Err(crate::Error::Setting(_)) if names.len() > 1 => {}
             Err(e) => return Err(e.into()),
         }
     }

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::Error;
+use crate::data::{self, Dataset};
+use crate::diffusion::Sampler;
+use crate::evaluate::{check_pairs, compare_denoised, range_of};
+use crate::inference::{Denoising, Start, denoise};
+use crate::plot::spread;
+use crate::plot::{self, Scale};
+use crate::text::{count, short};
+use crate::train::{RunFolder, Task};
 use clap::Args;
-use langevin::Error;
-use langevin::data::{self, Dataset};
-use langevin::denoise::{Denoising, Start, denoise};
-use langevin::diffusion::Sampler;
-use langevin::evaluate::{check_pairs, compare_denoised, range_of};
-use langevin::noise::spread;
-use langevin::plot::{self, Scale};
-use langevin::text::{count, short};
-use langevin::train::{RunFolder, Task};
 use serde_json::json;
 
 use super::noise::beside;
@@ -53,7 +53,7 @@ pub struct DenoiseArgs {
 }
 
 pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
-    data::check_output(&args.out)?;
+    plot::check_output(&args.out)?;
     let picture = beside(&args.out)?;
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
@@ -75,13 +75,13 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
         denoise(&device, &checkpoint, &noisy, &Denoising { level: args.noise_level, steps, sampler, seed })?;
     let report = clean.as_ref().map(|clean| compare_denoised(&noisy, &denoised, clean)).transpose()?;
     let scale = match (&clean, &checkpoint.config.facts) {
-        (None, Some(facts)) => facts.scale(&denoised.values),
+        (None, Some(facts)) => Scale::of_data(facts.kind, &facts.shape, &facts.range, &denoised.values),
         (clean, _) => {
             let like = clean.as_ref().unwrap_or(&denoised);
             Scale::of(like.kind(), &like.shape, &like.values)
         }
     };
-    let held = data::save_scaled(&args.out, &denoised.shape, &denoised.values, || scale.clone())?;
+    let held = plot::save_scaled(&args.out, &denoised.shape, &denoised.values, || scale.clone())?;
     let sets = [("noisy", Some(&noisy)), ("denoised", Some(&denoised)), ("clean", clean.as_ref())];
     let sets: Vec<_> = sets.into_iter().filter_map(|(title, set)| Some((title, spread(set?, 36)))).collect();
     let sets: Vec<_> = sets.iter().map(|(title, values)| (*title, &values[..])).collect();
@@ -108,7 +108,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The clean samples, which are held against the noisy ones before any work.
-fn pair(noisy: &Dataset, clean: &str, seed: u64) -> langevin::Result<Dataset> {
+fn pair(noisy: &Dataset, clean: &str, seed: u64) -> crate::Result<Dataset> {
     let clean = Dataset::load(clean, seed)?;
     check_pairs(noisy, &clean)?;
     range_of(&clean)?;

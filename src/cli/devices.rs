@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use langevin::{Device, adapters};
+use crate::{Device, adapters};
 use serde_json::json;
 
 use super::Common;

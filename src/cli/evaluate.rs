@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use crate::Error;
+use crate::data::{Dataset, Labels};
+use crate::evaluate::{PROJECTIONS, Sines, classify, compare_pairs, evaluate};
+use crate::text::count;
 use clap::Args;
-use langevin::Error;
-use langevin::data::{Dataset, Labels};
-use langevin::evaluate::{PROJECTIONS, Sines, classify, compare_pairs, evaluate};
-use langevin::text::count;
 use serde_json::json;
 
 use super::{Common, real, whole};

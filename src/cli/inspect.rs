@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::Graph;
+use crate::nn::{Layers, layers};
+use crate::text::{count, grouped};
+use crate::train::{Checkpoint, RunFolder, TensorData};
 use anyhow::Context;
 use clap::Args;
-use langevin::Graph;
-use langevin::nn::{Layers, layers};
-use langevin::text::{count, grouped};
-use langevin::train::{Checkpoint, RunFolder, TensorData};
 use safetensors::SafeTensors;
 use serde_json::json;
 
@@ -85,7 +85,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The weights in the order of the model's layers.
-fn weights(checkpoint: &Checkpoint) -> langevin::Result<Vec<&TensorData>> {
+fn weights(checkpoint: &Checkpoint) -> crate::Result<Vec<&TensorData>> {
     let mut model = Graph::new();
     if let Some(facts) = &checkpoint.config.facts {
         checkpoint.config.model.build(&mut model, &facts.shape)?;

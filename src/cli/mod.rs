@@ -23,9 +23,9 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use crate::text::count;
+use crate::{Device, Error, Precision};
 use clap::{Args, Parser, Subcommand};
-use langevin::text::count;
-use langevin::{Device, Error, Precision};
 
 /// Trains and samples diffusion models on any GPU, or on the CPU.
 #[derive(Parser)]
@@ -80,12 +80,12 @@ enum Command {
 
 impl Common {
     /// Opens the device and says which and why.
-    fn open(&self) -> langevin::Result<Device> {
+    fn open(&self) -> crate::Result<Device> {
         self.open_for(Precision::F32)
     }
 
     /// Opens the device for products in a precision.
-    fn open_for(&self, precision: Precision) -> langevin::Result<Device> {
+    fn open_for(&self, precision: Precision) -> crate::Result<Device> {
         let device = match &self.device {
             Some(name) => Device::named(name),
             None => Device::auto(),

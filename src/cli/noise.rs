@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::Error;
+use crate::data::corrupt::{Extent, NoiseKind, add_noise};
+use crate::data::{self, Dataset, Normalisation};
+use crate::diffusion::Schedule;
+use crate::generate::forward_process;
+use crate::plot::spread;
+use crate::plot::{self, Scale};
+use crate::text::{decibels, exact, short};
 use clap::Args;
-use langevin::Error;
-use langevin::data::{self, Dataset, Normalisation};
-use langevin::diffusion::Schedule;
-use langevin::noise::{Extent, NoiseKind, add_noise, forward_process, spread};
-use langevin::plot::{self, Scale};
-use langevin::text::{decibels, exact, short};
 use serde_json::json;
 
 use super::{Common, real, samples, whole};
@@ -64,7 +66,7 @@ pub struct NoiseArgs {
 }
 
 pub fn run(args: &NoiseArgs) -> anyhow::Result<ExitCode> {
-    data::check_output(&args.out)?;
+    plot::check_output(&args.out)?;
     data::check_apart(&args.out, &args.data)?;
     match args.steps {
         Some(n) => strip(args, n),
@@ -73,7 +75,7 @@ pub fn run(args: &NoiseArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// `--kind` with the strength of `--strength`.
-fn kind(args: &NoiseArgs) -> langevin::Result<NoiseKind> {
+fn kind(args: &NoiseArgs) -> crate::Result<NoiseKind> {
     let text = args.kind.clone().unwrap_or_default();
     match (args.strength, text.split_once(':')) {
         (None, _) => text.parse(),
@@ -95,13 +97,13 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     let device = args.common.open()?;
     let noisy = add_noise(&device, &clean, kind, seed)?;
     let scale = Scale::of(clean.kind(), &clean.shape, &clean.values);
-    let held = data::save_scaled(&args.out, &noisy.shape, &noisy.values, || scale.clone())?;
+    let held = plot::save_scaled(&args.out, &noisy.shape, &noisy.values, || scale.clone())?;
     let (title, left, right) = (kind.to_string(), spread(&clean, 36), spread(&noisy, 36));
     plot::side_by_side(&picture, clean.kind(), &clean.shape, &[("clean", &left), (&title, &right)], &scale)?;
     let extent = Extent::of(&clean.values);
     let range = extent.high - extent.low;
     // Data without a range have no PSNR.
-    let psnr = langevin::evaluate::psnr(&noisy.values, &clean.values, range).ok();
+    let psnr = crate::evaluate::psnr(&noisy.values, &clean.values, range).ok();
     if args.common.json {
         let shape: Vec<usize> = std::iter::once(noisy.len()).chain(noisy.shape.iter().copied()).collect();
         let (kind, device) = (kind.to_string(), device.name());
@@ -124,10 +126,10 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
 
 /// The place of the picture of data before and after: `F-compare.svg` beside the output F. Nobody named it, so only a
 /// picture of that sort is replaced.
-pub fn beside(out: &Path) -> langevin::Result<PathBuf> {
+pub fn beside(out: &Path) -> crate::Result<PathBuf> {
     let stem = out.file_stem().unwrap_or_default().to_string_lossy();
     let picture = out.with_file_name(format!("{stem}-compare.svg"));
-    data::check_output(&picture)?;
+    plot::check_output(&picture)?;
     if picture.exists() && !plot::is_side_by_side(&picture) {
         let (picture, out) = (picture.display(), out.display());
         return Err(Error::Setting(format!(
@@ -153,7 +155,11 @@ fn strip(args: &NoiseArgs, n: usize) -> anyhow::Result<ExitCode> {
     let normalisation = Normalisation::standard(&data)?;
     let device = args.common.open()?;
     let shown = spread(&data, SHOWN);
-    let frames = forward_process(&device, &shown, &normalisation, &schedule, n, seed)?;
+    let mut frames = forward_process(&device, &normalisation.apply(&shown), &schedule, n, seed)?;
+    for frame in &mut frames {
+        frame.values = normalisation.undo(&frame.values);
+    }
+    frames[0].values = shown; // exactly, not through the map and back
     let moments: Vec<_> = frames.iter().map(|f| (format!("t = {}", f.steps), &f.values[..])).collect();
     let columns = plot::film_strip(&args.out, data.kind(), &data.shape, &moments)?;
     let steps: Vec<usize> = frames.iter().map(|f| f.steps).collect();

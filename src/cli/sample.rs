@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::Precision;
+use crate::data;
+use crate::diffusion::{Sampler, Spacing};
+use crate::inference::{Sampling, sample};
+use crate::plot::{self, Scale};
+use crate::train::RunFolder;
 use clap::Args;
-use langevin::Precision;
-use langevin::data;
-use langevin::diffusion::{Sampler, Spacing};
-use langevin::plot::Scale;
-use langevin::sample::{Sampling, sample};
-use langevin::train::RunFolder;
 use serde_json::json;
 
 use super::{Common, real, samples, whole};
@@ -50,14 +50,14 @@ pub struct SampleArgs {
 }
 
 pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
-    data::check_output(&args.out)?;
+    plot::check_output(&args.out)?;
     if args.steps == Some(0) {
-        return Err(langevin::Error::Setting("--steps 0; the reverse process takes at least one step".into()).into());
+        return Err(crate::Error::Setting("--steps 0; the reverse process takes at least one step".into()).into());
     }
     let mut sampler = args.sampler;
     match (&mut sampler, args.eta) {
         (Sampler::Ddim { eta }, Some(given)) => *eta = given,
-        (_, Some(_)) => return Err(langevin::Error::Setting("--eta belongs to --sampler ddim".into()).into()),
+        (_, Some(_)) => return Err(crate::Error::Setting("--eta belongs to --sampler ddim".into()).into()),
         _ => {}
     }
     let folder = RunFolder::open(&args.run)?;
@@ -75,8 +75,8 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let started = std::time::Instant::now();
     let drawn = sample(&device, &checkpoint, &sampling)?;
     let facts = checkpoint.config.facts.as_ref();
-    let held = data::save_scaled(&args.out, &drawn.shape, &drawn.values, || match facts {
-        Some(facts) => facts.scale(&drawn.values),
+    let held = plot::save_scaled(&args.out, &drawn.shape, &drawn.values, || match facts {
+        Some(facts) => Scale::of_data(facts.kind, &facts.shape, &facts.range, &drawn.values),
         None => Scale::of(drawn.kind(), &drawn.shape, &drawn.values),
     })?;
     let seconds = started.elapsed().as_secs_f64();

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use langevin::ops::case::{Case, Report, check, own_targets};
-use langevin::ops::catalog;
+use crate::ops::case::Case;
+use crate::ops::catalog;
+use crate::verify::{Report, check, own_targets};
 use serde_json::json;
 
 use super::Common;

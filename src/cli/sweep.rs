@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::data::Dataset;
+use crate::train::{Config, RunFolder, Stop, Summary};
+use crate::{Device, Error};
 use anyhow::Context;
-use langevin::data::Dataset;
-use langevin::train::{Config, RunFolder, Stop, Summary};
-use langevin::{Device, Error};
 use serde_json::json;
 
 use super::quoted;
@@ -105,7 +105,7 @@ fn split(values: &str) -> Vec<&str> {
     values.split(between).map(str::trim).collect()
 }
 
-fn trial(args: &TrainArgs, key: &str, value: &str, config: Config) -> langevin::Result<Trial> {
+fn trial(args: &TrainArgs, key: &str, value: &str, config: Config) -> crate::Result<Trial> {
     // Without what is no part of a name somewhere.
     let name: String = value.chars().filter(|c| *c != '"').collect();
     let path = args.out.join(format!("{key}={}", name.replace(['/', '\\', ':', '*', '?', '<', '>', '|'], "_")));
@@ -132,7 +132,7 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
             let data = same.map_or_else(|| Dataset::load(&config.data, config.seed), |(_, data)| Ok(data))?;
             device.clone().with_precision(config.precision)?;
             config.memory(data.len(), &data.shape)?;
-            langevin::Result::Ok(data)
+            crate::Result::Ok(data)
         };
         last = Some((config, check().with_context(|| format!("--sweep {key}={}", trial.value))?));
     }
@@ -164,7 +164,7 @@ fn score(summary: &Summary) -> f64 {
     summary.validation.or(summary.loss).unwrap_or(f64::INFINITY)
 }
 
-fn report(args: &TrainArgs, key: &str, outcomes: &[Outcome]) -> langevin::Result<()> {
+fn report(args: &TrainArgs, key: &str, outcomes: &[Outcome]) -> crate::Result<()> {
     let trained = || outcomes.iter().filter_map(|o| Some((o, o.result.as_ref().ok()?)));
     let comparable = trained().all(|(o, _)| o.config.measures_like(&outcomes[0].config));
     let best = trained().filter(|_| comparable).min_by(|a, b| score(a.1).total_cmp(&score(b.1)));

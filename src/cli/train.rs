@@ -7,21 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::data::corrupt::{NoiseKind, add_noise};
+use crate::data::{Dataset, Kind};
+use crate::diffusion::{Prediction, Weighting};
+use crate::evaluate::{Denoised, compare_denoised};
+use crate::inference::{Denoising, denoise};
+use crate::inference::{Sampling, sample};
+use crate::nn::StepEncoding;
+use crate::ops::Decay;
+use crate::plot::spread;
+use crate::plot::{self, Scale};
+use crate::text::{self, grouped};
+use crate::train::{Checkpoint, Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
+use crate::{Device, Error, Precision};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use langevin::data::{Dataset, Kind};
-use langevin::denoise::{Denoising, denoise};
-use langevin::diffusion::{Prediction, Weighting};
-use langevin::evaluate::{Denoised, compare_denoised};
-use langevin::nn::StepEncoding;
-use langevin::noise::{NoiseKind, add_noise, spread};
-use langevin::ops::Decay;
-use langevin::plot::{self, Scale};
-use langevin::sample::{Sampling, sample};
-use langevin::text::{self, grouped};
-use langevin::train::{Checkpoint, Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
-use langevin::{Device, Error, Precision};
 use serde_json::json;
 
 use super::{Common, quoted, real, whole};
@@ -154,7 +155,7 @@ pub(super) fn watched(
     trainer: &mut Trainer,
     stopped: &AtomicBool,
     json: bool,
-) -> langevin::Result<Stop> {
+) -> crate::Result<Stop> {
     let mut display = Display::new(trainer.step(), trainer.config().steps, json);
     let stop = train(folder, trainer, &mut |p| {
         display.show(p);
@@ -183,7 +184,7 @@ pub(super) fn begin(
     device: &Device,
     config: &Config,
     data: &Dataset,
-) -> langevin::Result<Trainer> {
+) -> crate::Result<Trainer> {
     let trainer = Trainer::new(device, config, data)?;
     if folder.is_unfinished() && !args.common.json {
         say!("the folder holds a run that ended before its first checkpoint; this one takes its place");
@@ -193,7 +194,7 @@ pub(super) fn begin(
 }
 
 /// The settings that the command states, with its data.
-pub(super) fn settings(args: &TrainArgs) -> langevin::Result<Config> {
+pub(super) fn settings(args: &TrainArgs) -> crate::Result<Config> {
     let config = stated(args)?;
     if config.data.is_empty() {
         return Err(Error::Setting("no data: name a file or a toy before --out, or state data = in --config".into()));
@@ -201,7 +202,7 @@ pub(super) fn settings(args: &TrainArgs) -> langevin::Result<Config> {
     Ok(config)
 }
 
-fn stated(args: &TrainArgs) -> langevin::Result<Config> {
+fn stated(args: &TrainArgs) -> crate::Result<Config> {
     let mut config = match &args.config {
         Some(path) => Config::read(path, args.model.as_deref())?,
         None => Config::for_model(args.model.as_deref().unwrap_or("mlp"))?,
@@ -218,7 +219,7 @@ fn stated(args: &TrainArgs) -> langevin::Result<Config> {
 }
 
 /// Refuses options that would change nothing.
-fn check_in_vain(config: &Config, args: &TrainArgs) -> langevin::Result<()> {
+fn check_in_vain(config: &Config, args: &TrainArgs) -> crate::Result<()> {
     for (option, stated) in [("--schedule", args.schedule.is_some()), ("--prediction", args.prediction.is_some())] {
         if stated && config.task == Task::Denoise {
             return Err(Error::Setting(format!(
@@ -233,7 +234,7 @@ fn check_in_vain(config: &Config, args: &TrainArgs) -> langevin::Result<()> {
 }
 
 /// What the options say over the settings, but for steps, data and the name of the model.
-fn overrule(config: &mut Config, args: &TrainArgs) -> langevin::Result<()> {
+fn overrule(config: &mut Config, args: &TrainArgs) -> crate::Result<()> {
     set(&mut config.task, &args.task);
     set(&mut config.noise, &args.noise.map(Some));
     set(&mut config.batch, &args.batch);
@@ -256,7 +257,7 @@ fn overrule(config: &mut Config, args: &TrainArgs) -> langevin::Result<()> {
 }
 
 /// The course of the learning rate.
-fn decay(config: &Config, args: &TrainArgs) -> langevin::Result<Decay> {
+fn decay(config: &Config, args: &TrainArgs) -> crate::Result<Decay> {
     match (args.decay.as_deref(), config.decay, args.warmup) {
         (Some(name), _, warmup) => config.decay_named(name, warmup),
         (None, unchanged, None) => Ok(unchanged),
@@ -468,7 +469,7 @@ fn show_samples(trainer: &Trainer, folder: &RunFolder, device: &Device, real: &D
         _ => 64.min(real.len()),
     };
     let drawn = sample(device, &trainer.checkpoint()?, &Sampling { seed, ..Sampling::new(count) })?;
-    langevin::data::save(&folder.file("samples/samples.npy"), &drawn.shape, &drawn.values)?;
+    crate::plot::save(&folder.file("samples/samples.npy"), &drawn.shape, &drawn.values)?;
     // Real samples from all over the data, not only its beginning.
     let n = count.min(real.len());
     let spread: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
@@ -490,7 +491,7 @@ fn show_denoised(
     let (is_held_out, clean) = (held_out.is_some(), held_out.unwrap_or(real));
     let noisy = add_noise(device, &clean, noise, config.seed + 1)?;
     let (denoised, _) = denoise(device, &trainer.checkpoint()?, &noisy, &Denoising::default())?;
-    langevin::data::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
+    crate::plot::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
     let [before, after, shown] = [&noisy, &denoised, &clean].map(|set| spread(set, 36));
     let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
     let (picture, scale) = (folder.file("samples/compare.svg"), Scale::of(clean.kind(), &clean.shape, &clean.values));

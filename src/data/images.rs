@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use super::{Dataset, extension};
+use super::Dataset;
+use crate::io::extension;
 use crate::{Error, Result};
 
 /// The largest side that is decoded: a header that claims more is damaged, or far beyond what can be trained on.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Range, extension, first_bytes, idx, npy};
+use super::{Range, first_bytes, idx, npy};
+use crate::io::extension;
 use crate::{Error, Result};
 
 /// The most classes; a label beyond is taken for a mistake in the file.

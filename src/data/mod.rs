@@ -5,6 +5,7 @@
 
 mod array;
 mod audio;
+pub mod corrupt;
 mod idx;
 mod images;
 mod labels;
@@ -18,12 +19,13 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use crate::io::extension;
 use crate::text::count;
 use crate::{Error, Result};
 
 pub use labels::{Labels, MOST_CLASSES};
 pub use normalise::Normalisation;
-pub use output::{check_apart, check_output, save, save_scaled, write_atomically};
+pub(crate) use output::{check_apart, write_csv, write_npy};
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
 
 /// What one sample is, as its shape tells.
@@ -253,11 +255,6 @@ fn read_group(spec: &str) -> Result<Dataset> {
     )))
 }
 
-/// The extension in lower case, without the dot; empty where there is none.
-fn extension(path: &Path) -> String {
-    path.extension().map(|it| it.to_string_lossy().to_lowercase()).unwrap_or_default()
-}
-
 fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|cause| Error::io("cannot read", path, cause))
 }
@@ -273,6 +270,14 @@ fn first_bytes(path: &Path) -> Result<[u8; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Writes samples as `plot::save` does, which stands above the readers.
+    pub(super) fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
+        crate::io::write_atomically(path, |file| match extension(path).as_str() {
+            "npy" => write_npy(file, shape, values),
+            _ => write_csv(file, shape.iter().product(), values),
+        })
+    }
 
     /// The message of a load that has to fail.
     pub(super) fn refusal(path: &Path) -> String {

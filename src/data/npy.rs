@@ -181,7 +181,7 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{save, tests::refusal};
+    use super::super::tests::{refusal, save};
     use super::*;
     use npyz::WriterBuilder;
     use std::fs;

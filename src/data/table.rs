@@ -7,7 +7,8 @@ use std::path::Path;
 
 use csv::StringRecord;
 
-use super::{Dataset, extension, open};
+use super::{Dataset, open};
+use crate::io::extension;
 use crate::{Error, Result};
 
 /// Reads the rows of numbers. A first line of names is skipped; a first column of text names groups, of which `group`
@@ -179,7 +180,7 @@ fn number(field: &str) -> Option<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{save, tests::refusal};
+    use super::super::tests::{refusal, save};
     use super::*;
     use std::fs;
 

@@ -8,8 +8,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HISTORY, Slab, Var};
 use crate::nn::{Conv, Linear};
+use crate::numeric::random::permuted;
 use crate::ops::{Activation, Decay, Optimizer, Softmax};
-use crate::random::permuted;
 
 /// The part of each class that is held out.
 const HELD_OUT: f64 = 0.2;

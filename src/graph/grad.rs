@@ -4,9 +4,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Graph, Home, Init, Slab, Spec, Var};
+use super::{Add, Graph, Home, Init, Slab, Spec, Var};
 use crate::error::{Error, Result};
-use crate::ops::Add;
 
 /// The gradients that a reverse pass made.
 #[derive(Clone, Debug, Default)]

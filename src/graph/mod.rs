@@ -3,19 +3,26 @@
 //! A graph is static: shapes, the batch size included, are known when a node is added, and a misfit is refused there.
 //! Nothing here knows of a device.
 
+mod add;
+mod cost;
 mod grad;
+mod op;
+pub(crate) mod plan;
 mod tensor;
 
+pub use add::Add;
+pub use cost::Cost;
 pub use grad::{Gradients, Reverse};
-pub use tensor::{DType, Form, HISTORY, Parameter, Slab, Spec, Var};
+pub use op::{AnyOp, Io, Op, View, ViewMut};
+pub(crate) use op::{expect_count, expect_shape};
+pub use tensor::{DType, Form, HISTORY, Parameter, Slab, Spec, Specs, Var};
 pub(crate) use tensor::{Home, Init, Tensor};
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::ops::{AnyOp, Op};
-use crate::random::Draw;
+use crate::numeric::random::Draw;
 
 /// One op with its tensors.
 #[derive(Clone, Debug)]

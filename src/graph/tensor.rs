@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::random::Draw;
+use crate::numeric::random::Draw;
 
 /// A handle to a tensor of a [`Graph`](super::Graph).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +94,24 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let kind = if self.dtype == DType::F32 { "f32" } else { "u32" };
         write!(f, "{kind} {:?}", self.shape)
+    }
+}
+
+/// The shapes of a node's tensors.
+#[derive(Clone, Debug)]
+pub struct Specs {
+    /// Inputs.
+    pub inputs: Vec<Spec>,
+    /// Outputs.
+    pub outputs: Vec<Spec>,
+    /// Updated tensors.
+    pub updates: Vec<Spec>,
+}
+
+impl Specs {
+    /// Whether the node has an output `i` that takes memory.
+    pub fn stores(&self, i: usize) -> bool {
+        self.outputs.get(i).is_some_and(|output| output.stored() > 0)
     }
 }
 

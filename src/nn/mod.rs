@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
+use crate::numeric::random::{Draw, Law};
 use crate::ops::{self, Activation, Dense, Encode, LayerNorm};
-use crate::random::{Draw, Law};
 
 /// A network that looks at noisy data and the step.
 pub trait Denoiser {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Linear, Model};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
+use crate::numeric::random::{Draw, Law};
 use crate::ops::{Activation, Embedding, Encode, Layout};
-use crate::random::{Draw, Law};
 
 /// A step encoding's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

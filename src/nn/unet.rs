@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Conv, Denoiser, GroupNorm, Linear, Model, TimeMlp};
-use crate::data::Kind;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{Activation, Add, Attention, ChannelBias, Channels};
@@ -194,7 +193,7 @@ fn check(
     attention: &[usize],
 ) -> Result<()> {
     let refuse = |text: String| Err(Error::setting(text));
-    if Kind::of(&sample[1..]) == Kind::Points {
+    if sample[1..] == [2] {
         return refuse("a U-Net is for signals and images, and these are points in the plane; use --model mlp".into());
     }
     let (levels, axes) = (multipliers.len(), &sample[1..]);

@@ -5,8 +5,8 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// total = share x when it is the first, else total + share x.
 ///
@@ -33,7 +33,7 @@ impl Op for Accumulate {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        Kernel::new("accumulate.wgsl", include_str!("../../shaders/accumulate.wgsl"), "accumulate")
+        kernel!("accumulate.wgsl", "accumulate")
             .flag("FIRST", self.first)
             .dim("N", n)
             .hyper("SHARE", self.share)
@@ -45,7 +45,7 @@ impl Op for Accumulate {
         if self.first {
             total.fill(S::ZERO);
         }
-        par::chunks(
+        parallel::chunks(
             total,
             #[inline(always)]
             |start, total| {

@@ -6,9 +6,9 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::random::{Clock, fill_normals};
-use crate::scalar::Scalar;
+use crate::numeric::random::{Clock, fill_normals};
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 use crate::text::{exact, short};
 
 /// What is done to each value; numbers are in the units of the data unless it is said otherwise.
@@ -259,7 +259,7 @@ impl Op for AddNoise {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        let mut kernel = Kernel::new("add_noise.wgsl", include_str!("../../shaders/add_noise.wgsl"), "add_noise")
+        let mut kernel = kernel!("add_noise.wgsl", "add_noise")
             .flag(self.disturbance.flag(), true)
             .flag("SMOOTH", self.is_smooth())
             .flag("GIVEN", self.given)
@@ -275,7 +275,7 @@ impl Op for AddNoise {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let given = self.given.then(|| io.input(1));
         let (io, first) = (&*io, self.first_block(io));
-        par::chunks(
+        parallel::chunks(
             y,
             #[inline(always)]
             |start, y| match self.disturbance {

@@ -5,8 +5,8 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y\[i\] = scale\[i mod C\] x\[i\] + shift\[i mod C\].
 ///
@@ -32,16 +32,13 @@ impl Op for Affine {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        Kernel::new("affine.wgsl", include_str!("../../shaders/affine.wgsl"), "affine")
-            .dim("N", n)
-            .dim("C", specs.inputs[1].rows().1)
-            .over(n)
+        kernel!("affine.wgsl", "affine").dim("N", n).dim("C", specs.inputs[1].rows().1).over(n)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let c = io.specs.inputs[1].rows().1;
         let (x, table, y) = (io.input(0), io.input(1), io.output(0));
-        par::chunks(
+        parallel::chunks(
             y,
             #[inline(always)]
             |start, y| {

@@ -3,13 +3,13 @@
 use super::case::{Case, Tolerance};
 use super::softmax::softmax_row;
 use super::{Io, Op, Specs, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::matmul::{Matrix, matmul};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
+use crate::parallel::matmul::{Matrix, matmul};
 
 /// y_i = sum_j softmax_j(q_i k_j / sqrt d) v_j in each of H heads of d = C / H channels.
 ///
@@ -92,7 +92,7 @@ impl Attention {
     fn kernel(&self, entry: &'static str, specs: &Specs, qkv: usize) -> Kernel {
         let Sizes { b, n, heads, d, channels, .. } = self.sizes(&specs.inputs[qkv]);
         let lanes = n.next_power_of_two().clamp(8, 64);
-        Kernel::new("attention.wgsl", include_str!("../../shaders/attention.wgsl"), entry)
+        kernel!("attention.wgsl", entry)
             .flag("LAST", channels == Channels::Last)
             .repeat("E", d)
             .dim("B", b)
@@ -222,7 +222,7 @@ impl Op for Attention {
         let sizes = self.sizes(&io.specs.inputs[0]);
         let (qkv, y, stats) = (io.input(0), io.output(0), io.output(1));
         let each = sizes.n * sizes.c;
-        par::rows2(
+        parallel::rows2(
             y,
             each,
             stats,
@@ -276,7 +276,7 @@ impl Op for AttentionInput {
         let sizes = self.0.sizes(&io.specs.inputs[1]);
         let [dy, qkv, y, stats] = [0, 1, 2, 3].map(|i| io.input(i));
         let (each, rows) = (sizes.n * sizes.c, 2 * sizes.heads * sizes.n);
-        par::rows(
+        parallel::rows(
             io.output(0),
             3 * each,
             #[inline(always)]

@@ -2,15 +2,13 @@
 
 use super::activation::{activated, gradient_before};
 use super::case::{Case, Tolerance};
-use super::window::planes;
+use super::conv::window::planes;
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
-
-const SHADER: &str = include_str!("../../shaders/channels.wgsl");
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y = act(z), z\[b, c, ...\] = x\[b, c, ...\] + bias\[b, c\].
 ///
@@ -36,7 +34,7 @@ impl Op for ChannelBias {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (n, planes) = (specs.inputs[0].len(), specs.inputs[1].len());
-        let kernel = Kernel::new("channels.wgsl", SHADER, "add_bias")
+        let kernel = kernel!("channels.wgsl", "add_bias")
             .flag("BIAS", true)
             .flag("SAVE", specs.stores(1))
             .dim("N", n)
@@ -52,7 +50,7 @@ impl Op for ChannelBias {
             y.iter_mut().zip(&x[row * places..]).for_each(|(y, x)| *y = *x + bias[row]);
         };
         if saves {
-            par::rows2(
+            parallel::rows2(
                 y,
                 places,
                 io.output(1),
@@ -65,7 +63,7 @@ impl Op for ChannelBias {
                 },
             );
         } else {
-            par::rows(
+            parallel::rows(
                 y,
                 places,
                 #[inline(always)]
@@ -118,7 +116,7 @@ impl Op for ChannelSum {
         let (n, (b, _), c) = (specs.inputs[0].len(), specs.inputs[0].rows(), specs.outputs[0].len());
         // A workgroup and its barriers are not worth a short sum.
         let short = n / c <= 256;
-        let kernel = Kernel::new("channels.wgsl", SHADER, if short { "sum_short" } else { "sum_planes" });
+        let kernel = kernel!("channels.wgsl", if short { "sum_short" } else { "sum_planes" });
         let kernel = kernel.dim("N", n).dim("P", n / b / c).dim("C", c);
         if short { kernel.over(c) } else { kernel.tune("WG", 128).groups(c) }
     }
@@ -127,12 +125,15 @@ impl Op for ChannelSum {
         let ((b, _), x, sums) = (io.specs.inputs[0].rows(), io.input(0), io.output(0));
         let c = sums.len();
         let places = x.len() / b / c;
-        par::each(
+        parallel::each(
             sums,
             x.len(),
             #[inline(always)]
             |channel| {
-                (0..b).map(|b| &x[(b * c + channel) * places..][..places]).map(|p| par::sum(places, |i| p[i])).sum()
+                (0..b)
+                    .map(|b| &x[(b * c + channel) * places..][..places])
+                    .map(|p| parallel::sum(places, |i| p[i]))
+                    .sum()
             },
         );
     }

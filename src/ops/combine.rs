@@ -5,8 +5,8 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y = p_t a + q_t b, with one t per row and (p, q) from a table.
 ///
@@ -36,7 +36,7 @@ impl Op for Combine {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (a, b, t, table, y) = (io.input(0), io.input(1), io.input(2), io.input(3), io.output(0));
-        par::rows(
+        parallel::rows(
             y,
             d,
             #[inline(always)]
@@ -88,7 +88,7 @@ impl Op for CombineTerm {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (dy, t, table, dx) = (io.input(0), io.input(1), io.input(2), io.output(0));
-        par::rows(
+        parallel::rows(
             dx,
             d,
             #[inline(always)]
@@ -108,11 +108,7 @@ fn row_of<S: Scalar>(t: S, table: &[S]) -> usize {
 fn kernel(entry: &'static str, specs: &Specs) -> Kernel {
     let (b, d) = specs.inputs[0].rows();
     let t = specs.inputs.last().expect("the table is the last input").rows().0;
-    Kernel::new("combine.wgsl", include_str!("../../shaders/combine.wgsl"), entry)
-        .dim("B", b)
-        .dim("D", d)
-        .dim("T", t)
-        .over(b * d)
+    kernel!("combine.wgsl", entry).dim("B", b).dim("D", d).dim("T", t).over(b * d)
 }
 
 pub(super) fn cases() -> Vec<Case> {

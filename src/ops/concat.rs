@@ -5,16 +5,14 @@ use super::{Io, Op, Specs, expect_count};
 use crate::error::{Error, Result};
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y = [a | b].
 ///
 /// *Shapes*: a [B, P], b [B, Q], y [B, P + Q]. *Gradient*: the halves of dy.
 #[derive(Clone, Copy, Debug)]
 pub struct Concat;
-
-const SHADER: &str = include_str!("../../shaders/concat.wgsl");
 
 impl Op for Concat {
     fn name(&self) -> &'static str {
@@ -32,13 +30,13 @@ impl Op for Concat {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let ((rows, p), (_, q)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        Kernel::new("concat.wgsl", SHADER, "concat").dim("B", rows).dim("P", p).dim("Q", q).over(rows * (p + q))
+        kernel!("concat.wgsl", "concat").dim("B", rows).dim("P", p).dim("Q", q).over(rows * (p + q))
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let ((_, p), (_, q)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (a, b, y) = (io.input(0), io.input(1), io.output(0));
-        par::rows(
+        parallel::rows(
             y,
             p + q,
             #[inline(always)]
@@ -87,7 +85,7 @@ impl Op for Columns {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (b, d) = specs.inputs[0].rows();
-        Kernel::new("concat.wgsl", SHADER, "columns")
+        kernel!("concat.wgsl", "columns")
             .dim("B", b)
             .dim("P", self.start)
             .dim("Q", d)
@@ -98,7 +96,7 @@ impl Op for Columns {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (x, y) = (io.input(0), io.output(0));
-        par::rows(
+        parallel::rows(
             y,
             self.len,
             #[inline(always)]

@@ -3,12 +3,12 @@
 use super::case::{Case, Tolerance};
 use super::embedding::row_of;
 use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{DType, Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y\[b\] = -ln softmax(x)\[b, label\[b\]\] = ln(sum of exp(x\[b, c\] - m)) + m - x\[b, label\[b\]\], m the largest x of the
 /// row: log-softmax and negative log likelihood in one, so that nothing overflows and nothing small is lost to a large m.
@@ -19,8 +19,6 @@ use crate::scalar::Scalar;
 /// *Source*: PyTorch's `cross_entropy` with `reduction='none'`; [`Graph::cross_entropy`] is the mean.
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy;
-
-const SHADER: &str = include_str!("../../shaders/cross_entropy.wgsl");
 
 impl Graph {
     /// The loss mean of -ln softmax(logits)\[label\]: logits [B, C], label \[B\] or [B, 1].
@@ -50,10 +48,7 @@ fn expect_logits(op: &str, inputs: &[Spec]) -> Result<(usize, usize)> {
 
 fn kernel(entry: &'static str, specs: &Specs) -> Kernel {
     let (b, c) = specs.inputs[0].rows();
-    Kernel::new("cross_entropy.wgsl", SHADER, entry)
-        .flag("INTEGERS", specs.inputs[1].dtype == DType::U32)
-        .dim("B", b)
-        .dim("C", c)
+    kernel!("cross_entropy.wgsl", entry).flag("INTEGERS", specs.inputs[1].dtype == DType::U32).dim("B", b).dim("C", c)
 }
 
 impl Op for CrossEntropy {
@@ -77,7 +72,7 @@ impl Op for CrossEntropy {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, label, (_, c)) = (io.input(0), io.inputs[1], io.specs.inputs[0].rows());
-        par::rows2(
+        parallel::rows2(
             io.output(0),
             1,
             io.output(1),
@@ -86,7 +81,7 @@ impl Op for CrossEntropy {
             |b, y, stats| {
                 let x = &x[b * c..][..c];
                 let largest = x.iter().fold(x[0], |m, v| m.max(*v));
-                let sum = par::sum(c, |i| (x[i] - largest).exp());
+                let sum = parallel::sum(c, |i| (x[i] - largest).exp());
                 y[0] = sum.ln() + (largest - x[row_of(label, b, c)]);
                 (stats[0], stats[1]) = (largest, S::ONE / sum);
             },
@@ -131,7 +126,7 @@ impl Op for CrossEntropyInput {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, label, dy, stats) = (io.input(0), io.inputs[1], io.input(2), io.input(3));
         let c = io.specs.inputs[0].rows().1;
-        par::rows(
+        parallel::rows(
             io.output(0),
             c,
             #[inline(always)]

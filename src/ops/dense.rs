@@ -4,13 +4,13 @@ use super::activation::{activated, activation_before, gradient_before};
 use super::case::{Case, Tolerance};
 use super::gemm::{Operand, Product, gemm};
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::matmul::{Matrix, Start, matmul, matmul_with};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
+use crate::parallel::matmul::{Matrix, Start, matmul, matmul_with};
 
 /// y = act(z), z = x W^T + b.
 ///
@@ -22,8 +22,6 @@ pub struct Dense {
     /// The fused activation.
     pub activation: Activation,
 }
-
-const SHADER: &str = include_str!("../../shaders/dense.wgsl");
 
 impl Op for Dense {
     fn name(&self) -> &'static str {
@@ -42,7 +40,7 @@ impl Op for Dense {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, i), (o, _)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        let kernel = Kernel::new("dense.wgsl", SHADER, "gemm").flag("FORWARD", true).flag("SAVE", specs.stores(1));
+        let kernel = kernel!("dense.wgsl", "gemm").flag("FORWARD", true).flag("SAVE", specs.stores(1));
         let kernel = self.activation.choose(kernel);
         let rows = Operand::INNER.rows_of(i);
         gemm(kernel, Product { shape: [b, o, i], slices: 1, a: rows, b: rows }, target)
@@ -60,7 +58,7 @@ impl Op for Dense {
         if io.specs.stores(1) {
             let z = io.output(1);
             matmul_with(z, x, w, bias, |_, _| {});
-            return par::chunks(
+            return parallel::chunks(
                 y,
                 #[inline(always)]
                 |start, y| {
@@ -131,9 +129,8 @@ impl Op for DenseInput {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        let kernel = Kernel::new("dense.wgsl", SHADER, "gemm")
-            .flag("INPUT", true)
-            .flag("SLOPE", self.activation != Activation::None);
+        let kernel =
+            kernel!("dense.wgsl", "gemm").flag("INPUT", true).flag("SLOPE", self.activation != Activation::None);
         let kernel = self.activation.choose(kernel);
         let (a, w) = (Operand::INNER.rows_of(o).gradient(b), Operand::OUTER.rows_of(i));
         gemm(kernel, Product { shape: [b, i, o], slices: 1, a, b: w }, target)
@@ -182,7 +179,7 @@ impl Op for DenseWeight {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        let kernel = Kernel::new("dense.wgsl", SHADER, "gemm").flag("WEIGHT", true);
+        let kernel = kernel!("dense.wgsl", "gemm").flag("WEIGHT", true);
         let (a, x) = (Operand::OUTER.rows_of(o).gradient(b), Operand::OUTER.rows_of(i));
         gemm(kernel, Product { shape: [o, i + 1, b], slices: 1, a, b: x }, target)
     }
@@ -200,8 +197,8 @@ impl Op for DenseWeight {
         let db = io.output(1);
         // A few columns at a time, each summed from the first row to the last.
         const COLUMNS: usize = 32;
-        par::pieces(
-            par::cut(db, COLUMNS),
+        parallel::pieces(
+            parallel::cut(db, COLUMNS),
             #[inline(always)]
             |i, db| {
                 let mut sums = [S::ZERO; COLUMNS];

@@ -6,9 +6,9 @@ use super::{Io, Op, Specs, expect_count};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::random::fill_normals;
-use crate::scalar::Scalar;
+use crate::numeric::random::fill_normals;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y = x / (1 - p) with probability 1 - p, else 0.
 ///
@@ -68,7 +68,7 @@ impl Graph {
 /// One invocation for four elements, which share a block of random words.
 fn kernel(entry: &'static str, specs: &Specs, stream: u32) -> Kernel {
     let n = specs.inputs[0].len();
-    Kernel::new("dropout.wgsl", include_str!("../../shaders/dropout.wgsl"), entry)
+    kernel!("dropout.wgsl", entry)
         .dim("N", n)
         .dim("W", specs.inputs[0].rows().1)
         .hyper("STREAM", stream as f64)
@@ -104,7 +104,7 @@ impl Op for Dropout {
         // A word below it drops the element; exact in f64 and in f32.
         let threshold = (self.p as f64 * 4_294_967_296.0) as u32;
         let scale = S::of((1.0 / (1.0 - self.p)) as f64);
-        par::chunks(
+        parallel::chunks(
             y,
             #[inline(always)]
             |start, y| {
@@ -145,7 +145,7 @@ impl Op for ActivationNoise {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let first = first_block(io.first_row, io.specs.inputs[0].rows().1);
         let scale = S::of(self.scale as f64);
-        par::chunks(
+        parallel::chunks(
             y,
             #[inline(always)]
             |start, y| {

@@ -2,12 +2,12 @@
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, View, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{DType, Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y\[n\] = table[index\[n\]].
 ///
@@ -16,8 +16,6 @@ use crate::scalar::Scalar;
 /// rows of dy that took it, in the order of N; none by the index.
 #[derive(Clone, Copy, Debug)]
 pub struct Embedding;
-
-const SHADER: &str = include_str!("../../shaders/embedding.wgsl");
 
 /// The most trips that all loops of an invocation make together.
 const TRIPS: usize = 24_000;
@@ -54,7 +52,7 @@ impl Op for Embedding {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let ((v, e), (n, _)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        Kernel::new("embedding.wgsl", SHADER, "embed")
+        kernel!("embedding.wgsl", "embed")
             .flag("INTEGERS", specs.inputs[1].dtype == DType::U32)
             .dim("V", v)
             .dim("E", e)
@@ -69,7 +67,7 @@ impl Op for Embedding {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (v, e) = io.specs.inputs[0].rows();
         let (table, index) = (io.input(0), io.inputs[1]);
-        par::rows(
+        parallel::rows(
             io.output(0),
             e,
             #[inline(always)]
@@ -112,7 +110,7 @@ impl Op for EmbeddingTable {
         // Few invocations for a row search the indices less often; but all of dy may belong to one row.
         let share = (TRIPS / n).saturating_sub(1).clamp(1, 32);
         let blocks = e.div_ceil(share).next_power_of_two();
-        Kernel::new("embedding.wgsl", SHADER, "table_gradient")
+        kernel!("embedding.wgsl", "table_gradient")
             .flag("INTEGERS", specs.inputs[1].dtype == DType::U32)
             .dim("V", self.rows)
             .dim("E", e)

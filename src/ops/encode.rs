@@ -7,8 +7,8 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// How sines and cosines are arranged, and at which rates.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -168,7 +168,7 @@ impl Op for Encode {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (b, f) = (specs.inputs[0].rows().0, self.frequencies());
-        Kernel::new("encode.wgsl", include_str!("../../shaders/encode.wgsl"), "encode")
+        kernel!("encode.wgsl", "encode")
             .dim("B", b)
             .dim("F", f)
             .dim("D", self.width)
@@ -178,7 +178,7 @@ impl Op for Encode {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (t, rates, enc) = (io.input(0), io.input_u32(1), io.output(0));
-        par::rows(
+        parallel::rows(
             enc,
             self.width,
             #[inline(always)]

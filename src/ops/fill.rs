@@ -2,11 +2,11 @@
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count};
-use crate::cost::Cost;
 use crate::error::Result;
+use crate::graph::Cost;
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
 
 /// y\[i\] = table[min(step, K - 1), 0].
 ///
@@ -29,11 +29,7 @@ impl Op for FillRow {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (k, c) = specs.inputs[0].rows();
-        Kernel::new("fill.wgsl", include_str!("../../shaders/fill.wgsl"), "fill")
-            .dim("B", self.batch)
-            .dim("K", k)
-            .dim("C", c)
-            .over(self.batch)
+        kernel!("fill.wgsl", "fill").dim("B", self.batch).dim("K", k).dim("C", c).over(self.batch)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {

@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{Data, Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::random::{Clock, permuted};
-use crate::scalar::Scalar;
+use crate::numeric::random::{Clock, permuted};
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y\[b\] = data[p(b)], p a permutation of the n samples that changes with each epoch.
 ///
@@ -85,7 +85,7 @@ impl Op for Gather {
         let d = specs.inputs[0].rows().1;
         let lanes = d.next_power_of_two().min(64);
         let n: usize = specs.inputs.iter().map(|s| s.rows().0).sum();
-        Kernel::new("gather.wgsl", include_str!("../../shaders/gather.wgsl"), "gather")
+        kernel!("gather.wgsl", "gather")
             .part("parts", parts(specs.inputs.len()))
             .dim("B", self.rows)
             .dim("BATCH", self.batch)
@@ -107,7 +107,7 @@ impl Op for Gather {
         let n: usize = io.specs.inputs.iter().map(|s| s.rows().0).sum();
         let y = io.output(0);
         let io = &*io;
-        par::rows(
+        parallel::rows(
             y,
             d,
             #[inline(always)]

@@ -7,9 +7,9 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::random::philox;
-use crate::scalar::Scalar;
+use crate::numeric::random::philox;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// Per 8x8 block: P = round(255 (x - low) / (high - low)) - 128, K = round(C P C^T / Q), y = C^T (K Q) C, back to [low, high].
 ///
@@ -140,7 +140,7 @@ impl Op for Jpeg {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let [planes, h, w] = planes(&specs.inputs[0]);
-        Kernel::new("jpeg.wgsl", include_str!("../../shaders/jpeg.wgsl"), "jpeg")
+        kernel!("jpeg.wgsl", "jpeg")
             .dim("N", planes)
             .dim("H", h)
             .dim("W", w)
@@ -153,7 +153,7 @@ impl Op for Jpeg {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let [_, h, w] = planes(&io.specs.inputs[0]);
         let (x, tables, y) = (io.input(0), io.input(1), io.output(0));
-        par::rows(
+        parallel::rows(
             y,
             h * w,
             #[inline(always)]

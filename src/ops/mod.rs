@@ -15,8 +15,6 @@ mod channels;
 mod combine;
 mod concat;
 mod conv;
-mod conv_gradient;
-mod conv_transpose;
 mod cross_entropy;
 mod dense;
 mod dropout;
@@ -40,19 +38,16 @@ mod ssim;
 mod step_input;
 mod timed;
 mod upsample;
-mod window;
 
 pub use accumulate::Accumulate;
-pub use activation::{Activate, Activation};
-pub use add::Add;
+pub use activation::Activate;
 pub use add_noise::{AddNoise, Disturbance, LARGEST_RATE, poisson_table};
 pub use affine::Affine;
 pub use attention::{Attention, Channels};
 pub use channels::ChannelBias;
 pub use combine::Combine;
 pub use concat::Concat;
-pub use conv::Conv;
-pub use conv_transpose::ConvTranspose;
+pub use conv::{Conv, ConvTranspose};
 pub use cross_entropy::CrossEntropy;
 pub use dense::Dense;
 pub(crate) use dense::DenseInput;
@@ -61,7 +56,6 @@ pub use embedding::Embedding;
 pub use encode::{Encode, Layout};
 pub use fill::FillRow;
 pub use gather::Gather;
-pub use gemm::Family;
 pub use jpeg::{Jpeg, quantisation};
 pub use noise::{Noise, Noised};
 pub use noisy_batch::NoisyBatch;
@@ -79,252 +73,23 @@ pub use step_input::StepInput;
 pub use timed::timed_cases;
 pub use upsample::{Upsample, Widen};
 
-use std::fmt::Debug;
+pub use crate::graph::Add;
+pub use crate::graph::{Io, Op, Specs, View, ViewMut};
+pub(crate) use crate::graph::{expect_count, expect_shape};
+pub use crate::kernel::Family;
+pub use crate::numeric::activation::Activation;
 
-use crate::cost::Cost;
-use crate::error::{Error, Result};
-use crate::graph::{Reverse, Spec};
-use crate::kernel::{Kernel, Target};
-use crate::random::Clock;
-use crate::scalar::Scalar;
-
-/// One kind of computation. Implement it outside the crate to add your own (`examples/custom_op.rs`).
-pub trait Op: Debug + Send + Sync + 'static {
-    /// The name in messages.
-    fn name(&self) -> &'static str;
-
-    /// The outputs' shapes; `inputs` holds the inputs, then the updated tensors.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when these inputs do not fit.
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>>;
-
-    /// The dispatch for these shapes: inputs, updates, then outputs, as in [`Io::specs`].
-    ///
-    /// The shader's `read` bindings are the inputs in order; its `read_write` bindings are the outputs that have
-    /// memory, in order, then the updated tensors.
-    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel;
-
-    /// The same computation on slices, on one or more cores. In f64 it is the reference.
-    fn twin<S: Scalar>(&self, io: &mut Io<S>);
-
-    /// Arithmetic and least memory traffic, for benchmarks: by default each tensor travels once.
-    fn cost(&self, specs: &Specs) -> Cost {
-        Cost::of(specs)
-    }
-
-    /// The activation that output 0 went through last. The value before it is output 1 (a phantom where the derivative
-    /// follows from the output), or input 0 of an op with one output. A product that comes next in the reverse pass then
-    /// applies the derivative in its own dispatch.
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    /// Adds the nodes that compute the inputs' gradients.
-    ///
-    /// # Errors
-    /// By default: that there is no reverse rule.
-    fn reverse(&self, _: &mut Reverse) -> Result<()> {
-        Err(Error::setting(format!("{} has no reverse rule, so nothing before it can be trained", self.name())))
-    }
-}
-
-/// The shapes of a node's tensors.
-#[derive(Clone, Debug)]
-pub struct Specs {
-    /// Inputs.
-    pub inputs: Vec<Spec>,
-    /// Outputs.
-    pub outputs: Vec<Spec>,
-    /// Updated tensors.
-    pub updates: Vec<Spec>,
-}
-
-impl Specs {
-    /// Whether the node has an output `i` that takes memory.
-    pub fn stores(&self, i: usize) -> bool {
-        self.outputs.get(i).is_some_and(|output| output.stored() > 0)
-    }
-}
-
-/// A read-only tensor of a twin.
-#[derive(Clone, Copy, Debug)]
-pub enum View<'a, S> {
-    /// Floats.
-    Float(&'a [S]),
-    /// Integers.
-    Int(&'a [u32]),
-}
-
-/// A writable tensor of a twin.
-#[derive(Debug)]
-pub enum ViewMut<'a, S> {
-    /// Floats.
-    Float(&'a mut [S]),
-    /// Integers.
-    Int(&'a mut [u32]),
-    /// A phantom, or already taken.
-    Nothing,
-}
-
-/// The tensors a twin works on.
-#[derive(Debug)]
-pub struct Io<'a, S> {
-    /// Shapes.
-    pub specs: &'a Specs,
-    /// Step and seed.
-    pub clock: Clock,
-    /// The row of the batch that row 0 of these tensors is: an op that draws numbers for rows counts from there.
-    pub first_row: usize,
-    pub(crate) inputs: Vec<View<'a, S>>,
-    pub(crate) outputs: Vec<ViewMut<'a, S>>,
-    pub(crate) updates: Vec<ViewMut<'a, S>>,
-}
-
-impl<'a, S> Io<'a, S> {
-    /// Input `i`, floats.
-    pub fn input(&self, i: usize) -> &'a [S] {
-        match self.inputs[i] {
-            View::Float(values) => values,
-            View::Int(_) => panic!("input {i} holds integers"),
-        }
-    }
-
-    /// Input `i`, integers.
-    pub fn input_u32(&self, i: usize) -> &'a [u32] {
-        match self.inputs[i] {
-            View::Int(values) => values,
-            View::Float(_) => panic!("input {i} holds floats"),
-        }
-    }
-
-    /// Takes output `i`, floats.
-    pub fn output(&mut self, i: usize) -> &'a mut [S] {
-        take(&mut self.outputs[i])
-    }
-
-    /// Takes output `i`, integers.
-    pub fn output_u32(&mut self, i: usize) -> &'a mut [u32] {
-        match std::mem::replace(&mut self.outputs[i], ViewMut::Nothing) {
-            ViewMut::Int(values) => values,
-            _ => panic!("output {i} does not hold integers, or was taken before"),
-        }
-    }
-
-    /// Takes the updated tensor `i`.
-    pub fn update(&mut self, i: usize) -> &'a mut [S] {
-        take(&mut self.updates[i])
-    }
-}
-
-fn take<'a, S>(slot: &mut ViewMut<'a, S>) -> &'a mut [S] {
-    match std::mem::replace(slot, ViewMut::Nothing) {
-        ViewMut::Float(values) => values,
-        _ => panic!("a twin took a tensor twice, or one without floats"),
-    }
-}
-
-/// [`Op`] with the scalar chosen, so that a graph can hold any op.
-pub trait AnyOp: Debug + Send + Sync {
-    /// See [`Op::name`].
-    fn name(&self) -> &'static str;
-    /// See [`Op::infer`].
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>>;
-    /// See [`Op::kernel`].
-    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel;
-    /// See [`Op::cost`].
-    fn cost(&self, specs: &Specs) -> Cost;
-    /// [`Op::twin`] in f32.
-    fn twin_f32(&self, io: &mut Io<f32>);
-    /// [`Op::twin`] in f64.
-    fn twin_f64(&self, io: &mut Io<f64>);
-    /// See [`Op::activation`].
-    fn activation(&self) -> Option<Activation>;
-    /// See [`Op::reverse`].
-    fn reverse(&self, reverse: &mut Reverse) -> Result<()>;
-}
-
-impl<O: Op> AnyOp for O {
-    fn name(&self) -> &'static str {
-        Op::name(self)
-    }
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        Op::infer(self, inputs)
-    }
-    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
-        Op::kernel(self, specs, target)
-    }
-    fn cost(&self, specs: &Specs) -> Cost {
-        Op::cost(self, specs)
-    }
-    fn twin_f32(&self, io: &mut Io<f32>) {
-        self.twin(io);
-    }
-    fn twin_f64(&self, io: &mut Io<f64>) {
-        self.twin(io);
-    }
-    fn activation(&self) -> Option<Activation> {
-        Op::activation(self)
-    }
-    fn reverse(&self, reverse: &mut Reverse) -> Result<()> {
-        Op::reverse(self, reverse)
-    }
-}
-
-/// Checks that `inputs` has `count` entries; the message names the op.
-pub(crate) fn expect_count(op: &str, inputs: &[Spec], count: usize) -> Result<()> {
-    if inputs.len() == count {
-        return Ok(());
-    }
-    Err(Error::shape(op, format!("takes {count} tensors, got {}", inputs.len())))
-}
-
-/// Checks that a tensor has the expected shape; the message names op and argument.
-pub(crate) fn expect_shape(op: &str, argument: &str, spec: &Spec, want: &[usize]) -> Result<()> {
-    if spec.shape == want {
-        return Ok(());
-    }
-    Err(Error::shape(op, format!("{argument} should have shape {want:?}, got {:?}", spec.shape)))
-}
-
-/// Every op with its cases.
+/// Every op's cases, by the op's file.
 pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
     macro_rules! list {
-        ($($op:ident),*) => { vec![$((stringify!($op), $op::cases())),*] };
+        ($($op:ident),*; $($folder:ident::$file:ident as $name:literal),*) => {
+            vec![$((stringify!($op), $op::cases()),)* $(($name, $folder::$file::cases()),)*]
+        };
     }
     list![
-        accumulate,
-        activation,
-        add,
-        attention,
-        add_noise,
-        affine,
-        channels,
-        combine,
-        concat,
-        conv,
-        conv_gradient,
-        conv_transpose,
-        cross_entropy,
-        dense,
-        dropout,
-        embedding,
-        encode,
-        fill,
-        gather,
-        jpeg,
-        noise,
-        noisy_batch,
-        norm,
-        optimizer,
-        philox,
-        point_loss,
-        pool,
-        reduce,
-        sampler_step,
-        softmax,
-        ssim,
-        step_input,
-        upsample
+        accumulate, activation, add, attention, add_noise, affine, channels, combine, concat, cross_entropy, dense,
+        dropout, embedding, encode, fill, gather, jpeg, noise, noisy_batch, norm, optimizer, philox, point_loss, pool,
+        reduce, sampler_step, softmax, ssim, step_input, upsample;
+        conv::forward as "conv", conv::gradient as "conv_gradient", conv::transpose as "conv_transpose"
     ]
 }

@@ -6,9 +6,9 @@ use crate::diffusion::{Prediction, Schedule};
 use crate::error::Result;
 use crate::graph::{Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::random::{Clock, below, fill_normals};
-use crate::scalar::Scalar;
+use crate::numeric::random::{Clock, below, fill_normals};
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// x_t = a_t x0 + s_t eps, with t uniform in 0..T and eps standard normal, one t per row.
 ///
@@ -116,7 +116,7 @@ impl Op for Noise {
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let (rows, cols) = specs.inputs[0].rows();
         let lanes = Self::lanes(cols, target);
-        Kernel::new("noise.wgsl", include_str!("../../shaders/noise.wgsl"), "noise")
+        kernel!("noise.wgsl", "noise")
             .dim("B", rows)
             .dim("D", cols)
             .dim("T", specs.inputs[1].rows().0)
@@ -132,7 +132,7 @@ impl Op for Noise {
         let (x_t, target, t) = (io.output(0), io.output(1), io.output(2));
         let (clock, first) = (io.clock, io.first_row);
         t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(self.draw_t(clock, first + row, table) as f64));
-        par::rows2(
+        parallel::rows2(
             x_t,
             cols,
             target,

@@ -3,13 +3,13 @@
 use super::case::{Case, Tolerance};
 use super::gather::parts;
 use super::{Encode, Gather, Io, Noise, Noised, Op, Specs, expect_shape};
-use crate::cost::Cost;
 use crate::diffusion::{Prediction, Schedule};
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{Data, Graph, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// [`Gather`], then [`Noise`], then optionally [`Encode`] beside the noisy data: the same numbers as the three ops.
 ///
@@ -83,7 +83,7 @@ impl Op for NoisyBatch {
         let (batch, d) = specs.outputs[1].rows();
         let n: usize = specs.inputs[..count].iter().map(|s| s.rows().0).sum();
         let lanes = Noise::lanes(d, target);
-        let kernel = Kernel::new("noisy_batch.wgsl", include_str!("../../shaders/noisy_batch.wgsl"), "noisy_batch")
+        let kernel = kernel!("noisy_batch.wgsl", "noisy_batch")
             .part("parts", parts(count))
             .flag("ENCODE", self.encode.is_some())
             .dim("B", batch)
@@ -120,7 +120,7 @@ impl Op for NoisyBatch {
         let (clock, first, table) = (io.clock, io.first_row, io.input(count));
         t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(self.noise.draw_t(clock, first + row, table) as f64));
         debug_assert_eq!(t.len(), batch);
-        par::rows2(
+        parallel::rows2(
             input,
             d + self.width(),
             target,

@@ -8,8 +8,8 @@ use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y = act((x - mean) rstd gamma + beta) over each group of channels, rstd = 1 / sqrt(variance + epsilon).
 ///
@@ -73,7 +73,7 @@ impl Runs {
     }
 
     fn kernel(self, entry: &'static str) -> Kernel {
-        Kernel::new("norm.wgsl", include_str!("../../shaders/norm.wgsl"), entry)
+        kernel!("norm.wgsl", entry)
             .dim("ROWS", self.rows)
             .dim("RUN", self.run)
             .dim("SPATIAL", self.spatial)
@@ -106,7 +106,7 @@ fn forward<S: Scalar>(io: &mut Io<S>, runs: Runs, epsilon: f64, activation: Acti
     let (x, gamma, beta) = (io.input(0), io.input(1), io.input(2));
     let (y, stats) = (io.output(0), io.output(1));
     let (d, n) = (runs.run, S::of(runs.run as f64));
-    par::rows2(
+    parallel::rows2(
         y,
         d,
         stats,
@@ -114,8 +114,8 @@ fn forward<S: Scalar>(io: &mut Io<S>, runs: Runs, epsilon: f64, activation: Acti
         #[inline(always)]
         |row, y, stats| {
             let x = &x[row * d..][..d];
-            let mean = par::sum(d, |i| x[i]) / n;
-            let variance = par::sum(d, |i| (x[i] - mean) * (x[i] - mean)) / n;
+            let mean = parallel::sum(d, |i| x[i]) / n;
+            let variance = parallel::sum(d, |i| (x[i] - mean) * (x[i] - mean)) / n;
             let rstd = S::ONE / (variance + S::of(epsilon)).sqrt();
             y.iter_mut().zip(x).for_each(|(y, x)| *y = (*x - mean) * rstd);
             affine(runs, row, y, gamma, beta);
@@ -270,12 +270,12 @@ impl Op for NormInput {
         let finish = |row: usize, dx: &mut [S]| {
             let (x, mean, rstd) = (&x[part(row)], stats[2 * row], stats[2 * row + 1]);
             by_channel(dx, runs.of(row, gamma).iter(), |g, gamma| *g *= **gamma);
-            let sum = par::sum(d, |i| dx[i]) / n;
-            let dot = par::sum(d, |i| dx[i] * (x[i] - mean) * rstd) / n;
+            let sum = parallel::sum(d, |i| dx[i]) / n;
+            let dot = parallel::sum(d, |i| dx[i] * (x[i] - mean) * rstd) / n;
             dx.iter_mut().zip(x).for_each(|(g, x)| *g = rstd * (*g - sum - (*x - mean) * rstd * dot));
         };
         if self.activation == Activation::None {
-            return par::rows(
+            return parallel::rows(
                 io.output(0),
                 d,
                 #[inline(always)]
@@ -286,7 +286,7 @@ impl Op for NormInput {
             );
         }
         let beta = io.input(4);
-        par::rows2(
+        parallel::rows2(
             io.output(0),
             d,
             io.output(1),
@@ -349,7 +349,7 @@ impl Op for NormWeight {
         if s == 1 {
             dgamma.fill(S::ZERO);
             dbeta.fill(S::ZERO);
-            return par::wide(|| {
+            return parallel::wide(|| {
                 for (row, (dz, x)) in dz.chunks(runs.run).zip(x.chunks(runs.run)).enumerate() {
                     let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
                     let start = row % runs.groups * n;
@@ -362,7 +362,7 @@ impl Op for NormWeight {
             });
         }
         let mut sums = vec![(S::ZERO, S::ZERO); dgamma.len()];
-        par::each(
+        parallel::each(
             &mut sums,
             x.len(),
             #[inline(always)]
@@ -372,8 +372,8 @@ impl Op for NormWeight {
                     let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
                     let start = row * runs.run + channel % n * s;
                     let (dz, x) = (&dz[start..][..s], &x[start..][..s]);
-                    dot += par::sum(s, |i| dz[i] * (x[i] - mean) * rstd);
-                    sum += par::sum(s, |i| dz[i]);
+                    dot += parallel::sum(s, |i| dz[i] * (x[i] - mean) * rstd);
+                    sum += parallel::sum(s, |i| dz[i]);
                 }
                 (dot, sum)
             },

@@ -5,8 +5,8 @@ use super::{Io, Op, Reduce, Reduction, Specs, SquaredNorm, expect_count, expect_
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Slab, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// The step rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -222,10 +222,8 @@ impl Op for Optimizer {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        let mut kernel = Kernel::new("optimizer.wgsl", include_str!("../../shaders/optimizer.wgsl"), "update")
-            .dim("N", n)
-            .hyper("LR", self.lr)
-            .flag("CLIP", self.clip.is_some());
+        let mut kernel =
+            kernel!("optimizer.wgsl", "update").dim("N", n).hyper("LR", self.lr).flag("CLIP", self.clip.is_some());
         if let Some(decay) = self.ema {
             kernel = kernel.flag("EMA", true).hyper("EMA_TAKE", 1.0 - decay).flag("EMA_WARMUP", self.ema_warmup);
         }
@@ -274,7 +272,7 @@ impl Op for Optimizer {
             let k = io.clock.step as f64;
             let take = S::of(if self.ema_warmup { (1.0 - decay).max(9.0 / (10.0 + k)) } else { 1.0 - decay });
             let params = &*params;
-            par::chunks(
+            parallel::chunks(
                 io.update(1 + moments),
                 #[inline(always)]
                 |start, ema| {
@@ -289,7 +287,7 @@ impl Op for Optimizer {
 
 fn sgd<S: Scalar>(p: &mut [S], buffer: &mut [S], g: &[S], factor: S, lr: S, momentum: S, nesterov: bool) {
     if buffer.is_empty() {
-        return par::chunks(
+        return parallel::chunks(
             p,
             #[inline(always)]
             |start, p| {
@@ -299,7 +297,7 @@ fn sgd<S: Scalar>(p: &mut [S], buffer: &mut [S], g: &[S], factor: S, lr: S, mome
             },
         );
     }
-    par::chunks2(
+    parallel::chunks2(
         p,
         buffer,
         #[inline(always)]
@@ -325,7 +323,7 @@ impl Optimizer {
         let root = S::of(1.0 / correct2.sqrt());
         // Keras adds epsilon to sqrt(v) before the correction: the same as a larger epsilon after it.
         let epsilon = S::of(if keras { epsilon / correct2.sqrt() } else { epsilon });
-        par::chunks3(
+        parallel::chunks3(
             p,
             m,
             v,

@@ -5,8 +5,8 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
-use crate::random::{normals, philox};
-use crate::scalar::Scalar;
+use crate::numeric::random::{normals, philox};
+use crate::numeric::scalar::Scalar;
 
 /// words = Philox4x32-10(counter, key), and four standard normals from them by Box-Muller.
 ///
@@ -29,7 +29,7 @@ impl Op for Philox {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].rows().0;
-        Kernel::new("philox.wgsl", include_str!("../../shaders/philox.wgsl"), "draw").dim("N", n).over(n)
+        kernel!("philox.wgsl", "draw").dim("N", n).over(n)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {

@@ -5,12 +5,12 @@ use std::ops::Range;
 use super::case::{Case, Tolerance};
 use super::reduce::Split;
 use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// What an error e costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,7 +143,7 @@ impl PointLoss {
         let scale = S::of(self.scale(io.specs));
         let (prediction, goal, partials, d) = (io.input(0), io.input(1), io.output(0), io.output(1));
         let (width, weights) = self.row_weights(io);
-        par::chunks(
+        parallel::chunks(
             d,
             #[inline(always)]
             |start, d| {
@@ -158,7 +158,7 @@ impl PointLoss {
         Split::new(prediction.len()).ranges(partials, |range| {
             let sum = |(row, span): (usize, Range<usize>)| {
                 let at = span.start;
-                weights[row] * par::sum(span.len(), |i| mask(at + i) * f(prediction[at + i] - goal[at + i]).0)
+                weights[row] * parallel::sum(span.len(), |i| mask(at + i) * f(prediction[at + i] - goal[at + i]).0)
             };
             spans(range, width).map(sum).sum()
         });
@@ -226,7 +226,7 @@ impl Op for PointLoss {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        let kernel = Kernel::new("point_loss.wgsl", include_str!("../../shaders/point_loss.wgsl"), "point_loss")
+        let kernel = kernel!("point_loss.wgsl", "point_loss")
             .flag("STEPS", self.by_step)
             .flag("MASK", self.mask)
             .hyper("KIND", self.number())

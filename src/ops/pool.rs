@@ -1,14 +1,14 @@
 //! Pooling: the mean or the largest element of each window.
 
 use super::case::{Case, Tolerance};
-use super::window::{Window, planes};
+use super::conv::window::{Window, planes};
 use super::{Io, Op, Specs, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// What becomes of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,6 @@ pub struct Pool {
     pub padding: usize,
 }
 
-const SHADER: &str = include_str!("../../shaders/pool.wgsl");
-
 impl Pool {
     fn window(&self, x: &Spec) -> Result<Window> {
         let (_, _, image) = planes("pool", "x", x)?;
@@ -50,7 +48,7 @@ impl Pool {
 
     fn shader(&self, entry: &'static str, window: &Window, n: usize) -> Kernel {
         let max = self.kind == Pooling::Max;
-        let kernel = Kernel::new("pool.wgsl", SHADER, entry).flag("MAX", max).flag("READS_X", max || entry == "pool");
+        let kernel = kernel!("pool.wgsl", entry).flag("MAX", max).flag("READS_X", max || entry == "pool");
         window.constants(kernel).dim("N", n).over(n)
     }
 }
@@ -81,7 +79,7 @@ impl Op for Pool {
         let window = self.window(&io.specs.inputs[0]).expect("inferred before");
         let (x, y) = (io.input(0), io.output(0));
         let (pixels, kernel) = (window.pixels(), S::of(window.taps() as f64));
-        par::rows(
+        parallel::rows(
             y,
             window.count(),
             #[inline(always)]
@@ -167,7 +165,7 @@ impl Op for PoolInput {
         let (pixels, count, kernel) = (window.pixels(), window.count(), S::of(window.taps() as f64));
         let (x, dx) = (io.input(0), io.output(0));
         let dy = if self.of.kind == Pooling::Max { io.input(1) } else { x };
-        par::rows(
+        parallel::rows(
             dx,
             pixels,
             #[inline(always)]

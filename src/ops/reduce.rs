@@ -7,8 +7,8 @@ use super::{Io, Op, Specs, expect_count};
 use crate::error::Result;
 use crate::graph::{HISTORY, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// How stage one cuts n elements: `groups` chunks of `chunk`, one partial sum each.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +31,12 @@ impl Split {
 
     /// partials[g] = sum over the chunk of `term(i)`.
     pub fn sums<S: Scalar>(self, partials: &mut [S], term: impl Fn(usize) -> S + Sync) {
-        self.ranges(partials, |range| par::sum(range.len(), |i| term(range.start + i)));
+        self.ranges(partials, |range| parallel::sum(range.len(), |i| term(range.start + i)));
     }
 
     /// partials[g] = `sum(chunk g)`.
     pub fn ranges<S: Scalar>(self, partials: &mut [S], sum: impl Fn(Range<usize>) -> S + Sync) {
-        par::each(
+        parallel::each(
             partials,
             self.n,
             #[inline(always)]
@@ -62,7 +62,7 @@ impl Op for SquaredNorm {
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
-        let kernel = Kernel::new("reduce.wgsl", include_str!("../../shaders/reduce.wgsl"), "squares");
+        let kernel = kernel!("reduce.wgsl", "squares");
         Split::new(specs.inputs[0].len()).kernel(kernel)
     }
 
@@ -109,7 +109,7 @@ impl Op for Reduce {
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
-        let kernel = Kernel::new("reduce.wgsl", include_str!("../../shaders/reduce.wgsl"), "total");
+        let kernel = kernel!("reduce.wgsl", "total");
         let kernel = kernel.dim("N", specs.inputs[0].len()).dim("CHUNK", 0);
         match self.0 {
             Reduction::Sum { scale } => kernel.hyper("SCALE", scale),
@@ -119,7 +119,7 @@ impl Op for Reduce {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let partials = io.input(0);
-        let total = par::sum(partials.len(), |i| partials[i]);
+        let total = parallel::sum(partials.len(), |i| partials[i]);
         let history = &mut io.output(0)[io.clock.step as usize % HISTORY];
         match self.0 {
             Reduction::Sum { scale } => *history = S::of(scale) * total,

@@ -2,13 +2,13 @@
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::Result;
+use crate::graph::Cost;
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::random::fill_normals;
-use crate::scalar::Scalar;
+use crate::numeric::random::fill_normals;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// x0 = clip(c_x x + c_m m), x = k_x0 x0 + k_x x + k_m m + k_z z, with row `step` of the table.
 ///
@@ -46,7 +46,7 @@ impl Op for SamplerStep {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        Kernel::new("sampler_step.wgsl", include_str!("../../shaders/sampler_step.wgsl"), "sampler_step")
+        kernel!("sampler_step.wgsl", "sampler_step")
             .flag("GIVEN", self.given)
             .dim("N", n)
             .dim("STEPS", specs.inputs[1].rows().0)
@@ -69,7 +69,7 @@ impl Op for SamplerStep {
         let given = self.given.then(|| &io.input(2)[k * n..][..n]);
         let clock = io.clock;
         // Chunks of `par` are multiples of the block of four that shares a draw.
-        par::chunks(
+        parallel::chunks(
             x,
             #[inline(always)]
             |start, x| {

@@ -5,8 +5,8 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y_i = exp(x_i - m) / sum_j exp(x_j - m) over the last dimension, m the largest x there, so that nothing overflows.
 ///
@@ -16,7 +16,7 @@ pub struct Softmax;
 
 fn kernel(entry: &'static str, specs: &Specs, target: &Target) -> Kernel {
     let (rows, d) = rows(&specs.inputs[0]);
-    Kernel::new("softmax.wgsl", include_str!("../../shaders/softmax.wgsl"), entry)
+    kernel!("softmax.wgsl", entry)
         .dim("B", rows)
         .dim("D", d)
         .tune("WG", if target.software { 8 } else { 64 })
@@ -34,7 +34,7 @@ fn rows(x: &Spec) -> (usize, usize) {
 pub(super) fn softmax_row<S: Scalar>(x: &mut [S]) -> (S, S) {
     let largest = x.iter().fold(x[0], |m, v| m.max(*v));
     x.iter_mut().for_each(|v| *v = (*v - largest).exp());
-    let sum = par::sum(x.len(), |i| x[i]);
+    let sum = parallel::sum(x.len(), |i| x[i]);
     let share = S::ONE / sum;
     x.iter_mut().for_each(|v| *v *= share);
     (largest, sum)
@@ -56,7 +56,7 @@ impl Op for Softmax {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, (_, d)) = (io.input(0), rows(&io.specs.inputs[0]));
-        par::rows(
+        parallel::rows(
             io.output(0),
             d,
             #[inline(always)]
@@ -98,13 +98,13 @@ impl Op for SoftmaxInput {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, y, (_, d)) = (io.input(0), io.input(1), rows(&io.specs.inputs[0]));
-        par::rows(
+        parallel::rows(
             io.output(0),
             d,
             #[inline(always)]
             |row, dx| {
                 let (dy, y) = (&dy[row * d..][..d], &y[row * d..][..d]);
-                let dot = par::sum(d, |i| dy[i] * y[i]);
+                let dot = parallel::sum(d, |i| dy[i] * y[i]);
                 for i in 0..d {
                     dx[i] = y[i] * (dy[i] - dot);
                 }

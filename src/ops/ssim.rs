@@ -2,12 +2,12 @@
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// The structural similarity of two images, averaged over all positions of a Gaussian window that lie inside:
 ///
@@ -97,7 +97,7 @@ impl Graph {
 }
 
 fn kernel(entry: &'static str, flag: &'static str) -> Kernel {
-    Kernel::new("ssim.wgsl", include_str!("../../shaders/ssim.wgsl"), entry).flag(flag, true)
+    kernel!("ssim.wgsl", entry).flag(flag, true)
 }
 
 /// Averages of x, y, x^2, y^2 and x y along rows: window \[K\], x and y [N, C, H, W], moments [N C, H, 5, W - K + 1].
@@ -131,7 +131,7 @@ impl Op for Rows {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (w, width) = (io.specs.inputs[1].shape[3], io.specs.outputs[0].shape[3]);
         let (window, x, y, moments) = (io.input(0), io.input(1), io.input(2), io.output(0));
-        par::rows(
+        parallel::rows(
             moments,
             5 * width,
             #[inline(always)]
@@ -210,7 +210,7 @@ impl Op for Map {
         let height = io.specs.outputs[1].shape[1];
         let per_group = rows_per_group(&io.specs.outputs[1]);
         let (window, moments, partials, slopes) = (io.input(0), io.input(1), io.output(0), io.output(1));
-        par::rows2(
+        parallel::rows2(
             slopes,
             per_group * 3 * w,
             partials,
@@ -297,7 +297,7 @@ impl Op for Spread {
         let (height, h) = (io.specs.inputs[1].shape[1], io.specs.outputs[0].shape[1]);
         let width = 3 * io.specs.outputs[0].shape[3];
         let (window, slopes, spread) = (io.input(0), io.input(1), io.output(0));
-        par::rows(
+        parallel::rows(
             spread,
             width,
             #[inline(always)]
@@ -353,7 +353,7 @@ impl Op for Gradient {
         let (w, width) = (io.specs.inputs[1].shape[3], io.specs.inputs[3].shape[3]);
         let (window, x, y, spread, d) = (io.input(0), io.input(1), io.input(2), io.input(3), io.output(0));
         let two = S::of(2.0);
-        par::rows(
+        parallel::rows(
             d,
             w,
             #[inline(always)]

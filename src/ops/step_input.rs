@@ -2,12 +2,12 @@
 
 use super::case::{Case, Tolerance};
 use super::{Encode, Io, Layout, Op, Specs, expect_count, expect_shape};
-use crate::cost::Cost;
 use crate::error::Result;
+use crate::graph::Cost;
 use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// [x | enc(t)] with t = table[min(step, K - 1), 0]: the numbers of [`FillRow`](super::FillRow), [`Encode`] and
 /// [`Concat`](super::Concat) in one pass.
@@ -33,7 +33,7 @@ impl Op for StepInput {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let ((b, d), (k, c), f) = (specs.inputs[0].rows(), specs.inputs[1].rows(), self.encode.frequencies());
-        Kernel::new("step_input.wgsl", include_str!("../../shaders/step_input.wgsl"), "step_input")
+        kernel!("step_input.wgsl", "step_input")
             .dim("B", b)
             .dim("D", d)
             .dim("E", self.encode.width)
@@ -55,7 +55,7 @@ impl Op for StepInput {
         S::with_scratch(self.encode.width, |encoding| {
             self.encode.row(t.f64(), rates, encoding);
             let encoding = &*encoding;
-            par::rows(
+            parallel::rows(
                 out,
                 d + self.encode.width,
                 #[inline(always)]

@@ -57,9 +57,10 @@ fn convolutions() -> Vec<(&'static str, Case)> {
     let (image, places, weight) = ([32, 32, 14, 14], [32, 64, 14, 14], [64, 32, 3, 3]);
     let (stride, padding, activation) = (1, 1, Activation::None);
     let conv = Conv { stride, padding, activation: Activation::Relu };
-    let input = conv_gradient::ConvInput { stride, padding, transposed: false, image: image[2..].to_vec(), activation };
+    let input =
+        conv::gradient::ConvInput { stride, padding, transposed: false, image: image[2..].to_vec(), activation };
     let transpose = ConvTranspose { stride: 2, padding: 1, output_padding: 0, activation };
-    let weights = conv_gradient::ConvWeight { stride, padding, kernel: [3, 3], bias: true };
+    let weights = conv::gradient::ConvWeight { stride, padding, kernel: [3, 3], bias: true };
     let pool = Pool { kind: Pooling::Max, kernel: 2, stride: 2, padding: 0 };
     let bias = ChannelBias { activation: Activation::Relu };
     let window = |k: usize| Ssim { window: k, ..Ssim::new(2.0) }.weights().iter().map(|&w| w as f32).collect();

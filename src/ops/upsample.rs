@@ -1,16 +1,14 @@
 //! Nearest upsampling, and the kernel by which upsampling and convolution become one transposed convolution.
 
 use super::case::{Case, Tolerance};
-use super::window::planes;
+use super::conv::window::planes;
 use super::{Io, Op, Specs, expect_count};
-use crate::cost::Cost;
 use crate::error::{Error, Result};
+use crate::graph::Cost;
 use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::par;
-use crate::scalar::Scalar;
-
-const SHADER: &str = include_str!("../../shaders/upsample.wgsl");
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// y\[b, c, i, j\] = x\[b, c, i / fy, j / fx\].
 ///
@@ -34,7 +32,7 @@ impl Upsample {
 
     fn shader(&self, entry: &'static str, small: &Spec, n: usize) -> Kernel {
         let [fy, fx] = self.factor;
-        let kernel = Kernel::new("upsample.wgsl", SHADER, entry).flag("NEAREST", true).dim("N", n);
+        let kernel = kernel!("upsample.wgsl", entry).flag("NEAREST", true).dim("N", n);
         kernel.dim("W", small.shape[small.shape.len() - 1]).dim("FY", fy).dim("FX", fx).over(n)
     }
 }
@@ -63,7 +61,7 @@ impl Op for Upsample {
         let shape = &io.specs.inputs[0].shape;
         let ([fy, fx], w) = (self.factor, shape[shape.len() - 1]);
         let (x, y) = (io.input(0), io.output(0));
-        par::rows(
+        parallel::rows(
             y,
             w * fx,
             #[inline(always)]
@@ -111,7 +109,7 @@ impl Op for BlockSums {
         let shape = &io.specs.outputs[0].shape;
         let ([fy, fx], w) = (self.0.factor, shape[shape.len() - 1]);
         let (dy, dx) = (io.input(0), io.output(0));
-        par::rows(
+        parallel::rows(
             dx,
             w,
             #[inline(always)]
@@ -148,7 +146,7 @@ impl Widen {
 
     fn shader(&self, entry: &'static str, w: &Spec, n: usize) -> Kernel {
         let ([o, c, kh, kw], [fy, fx]) = (self.dims(w), factors(w.shape.len() - 2, self.factor));
-        let kernel = Kernel::new("upsample.wgsl", SHADER, entry).dim("N", n).dim("O", o).dim("C", c);
+        let kernel = kernel!("upsample.wgsl", entry).dim("N", n).dim("O", o).dim("C", c);
         kernel.dim("KH", kh).dim("KW", kw).dim("FY", fy).dim("FX", fx).over(n)
     }
 

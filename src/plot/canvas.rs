@@ -10,7 +10,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::data::write_atomically;
+use crate::io::write_atomically;
 use crate::{Error, Result};
 
 /// Plotters counts in whole units: a unit is this part of a pixel.

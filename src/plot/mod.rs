@@ -5,10 +5,12 @@
 mod axes;
 mod canvas;
 mod curves;
+mod output;
 mod scale;
 mod strip;
 
 pub use curves::{Curve, curves, loss_curve};
+pub use output::{check_output, save, save_scaled};
 pub use scale::Scale;
 pub use strip::film_strip;
 
@@ -24,7 +26,8 @@ use self::axes::{axes, linear_ticks};
 use self::canvas::{Canvas, Frame, PAPER, REAL, View, bitmap, describe, embed, png_bytes, svg, write_text};
 use self::curves::{CURVES, envelope};
 use crate::Result;
-use crate::data::{Kind, write_atomically};
+use crate::data::{Dataset, Kind};
+use crate::io::write_atomically;
 
 /// Points in one scatter, signals in one grid, images in one SVG, and pixels along a side of one contact sheet: more would
 /// hide each other.
@@ -222,6 +225,12 @@ fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) ->
         }
     }
     (sheet, shown)
+}
+
+/// The samples that are shown of a data set: for points all of them, else `count` from all over the data.
+pub fn spread(data: &Dataset, count: usize) -> Vec<f32> {
+    let n = if data.kind() == Kind::Points { data.len() } else { count.min(data.len()) };
+    (0..n).flat_map(|i| data.sample(i * data.len() / n).iter().copied()).collect()
 }
 
 #[cfg(test)]

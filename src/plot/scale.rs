@@ -20,6 +20,15 @@ impl Scale {
         Self { kind, ranges: ranges.iter().map(|&[low, high]| (low.into(), high.into())).collect() }
     }
 
+    /// What pictures of samples show: the `range` of the data they should look like, or where that is not known one that
+    /// is right for `samples`.
+    pub fn of_data(kind: Kind, shape: &[usize], range: &[[f32; 2]], samples: &[f32]) -> Self {
+        match range {
+            [] => Self::of(kind, shape, samples),
+            known => Self::known(kind, known),
+        }
+    }
+
     /// For samples of which nothing else is known: a range of nearly all of them, which a few odd ones do not set.
     pub fn of(kind: Kind, shape: &[usize], values: &[f32]) -> Self {
         let ranges = match kind {

@@ -9,7 +9,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Canvas, Frame, REAL, RULE, bitmap, embed, png_bytes, svg, write_text};
 use super::{Scale, Set, contact_sheet, samples};
-use crate::data::{Kind, write_atomically};
+use crate::data::Kind;
+use crate::io::write_atomically;
 use crate::{Error, Result};
 
 /// The side of a picture, and the space above for its title.

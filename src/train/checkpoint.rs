@@ -9,10 +9,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, Losses};
-use crate::data::write_atomically;
+use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Slab};
-use crate::run::Run;
+use crate::io::write_atomically;
 
 /// The version of the file's layout.
 const FORMAT: u32 = 1;

@@ -6,14 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::LossMix;
 use super::validation::Split;
+use crate::data::corrupt::NoiseKind;
 use crate::data::{Dataset, Kind, Normalisation};
 use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
+use crate::kernel::Precision;
 use crate::nn::Model;
-use crate::noise::NoiseKind;
 use crate::ops::{Decay, Optimizer, Rule};
-use crate::plot::Scale;
-use crate::precision::Precision;
 use crate::text::count;
 
 /// Everything needed to repeat a run. A file for `--config` may hold any part of it.
@@ -138,14 +137,6 @@ impl Facts {
     pub fn agree_with(&self, other: &Self) -> bool {
         let essential = |facts: &Self| Self { range: Vec::new(), ..facts.clone() };
         essential(self) == essential(other)
-    }
-
-    /// What pictures of samples show: the range of the data, or where that is not known one that is right for `samples`.
-    pub fn scale(&self, samples: &[f32]) -> Scale {
-        match &self.range[..] {
-            [] => Scale::of(self.kind, &self.shape, samples),
-            known => Scale::known(self.kind, known),
-        }
     }
 }
 

@@ -103,8 +103,8 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::nn::Model;
-    use crate::ops::case::check_losses;
     use crate::train::{Config, Trainer};
+    use crate::verify::check_losses;
 
     /// Writes tensors of small numbers.
     fn file(tensors: &[(&str, &[usize])], settings: &[(&str, &str)]) -> tempfile::NamedTempFile {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::metrics::{Record, Summary, curves, mean};
 use super::{Checkpoint, Config, Trainer};
-use crate::data::write_atomically;
 use crate::error::{Error, Result};
+use crate::io::write_atomically;
 use crate::plot;
 
 /// A folder with `config.toml`, `metrics.csv`, `checkpoint.safetensors` (and the previous one), `loss.svg`, `samples/`.

@@ -4,10 +4,10 @@ use super::Config;
 use super::program::{self, Batch, Sample};
 use super::validation::{self, Split};
 use crate::data::Normalisation;
+use crate::data::corrupt::Extent;
 use crate::error::Result;
+use crate::graph::plan::Plan;
 use crate::graph::{Graph, Slab};
-use crate::noise::Extent;
-use crate::plan::Plan;
 
 /// Bytes of device memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

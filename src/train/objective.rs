@@ -2,11 +2,11 @@
 
 use super::{Compared, Config, Steps};
 use crate::data::Normalisation;
+use crate::data::corrupt::{Extent, NoiseKind};
 use crate::diffusion::Schedule;
 use crate::error::Result;
 use crate::graph::{Data, Graph, Var};
 use crate::nn::Denoiser;
-use crate::noise::{Extent, NoiseKind};
 use crate::ops::Affine;
 
 /// The data of a run, on the device.

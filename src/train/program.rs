@@ -5,12 +5,12 @@ use super::Config;
 use super::objective::{Samples, example};
 use super::terms::Term;
 use crate::data::Normalisation;
+use crate::data::corrupt::Extent;
+use crate::device::Run;
 use crate::error::Result;
 use crate::graph::{Data, Graph, HISTORY, Slab, Var, Window};
 use crate::nn::Denoiser;
-use crate::noise::Extent;
 use crate::ops::Accumulate;
-use crate::run::Run;
 
 /// The readable results of a step.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Config, Task};
+use crate::data::corrupt::NoiseKind;
 use crate::error::{Error, Result};
 use crate::nn::Model;
-use crate::noise::NoiseKind;
 use crate::ops::Decay;
 
 /// Short names of settings.

@@ -7,11 +7,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::load_features;
+use crate::device::Run;
 use crate::diffusion::{Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{Average, Combine, Factors, Measure, PointLoss, Ssim};
-use crate::run::Run;
 
 /// Losses that are minimized together, such as `mse` or `l1:1,ssim:0.1`: NAME, NAME:WEIGHT or NAME:WEIGHT:DETAIL, with
 /// commas between them.
@@ -330,7 +330,7 @@ stands_as_text!(LossMix);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::case::check_losses;
+    use crate::verify::check_losses;
 
     #[test]
     fn names_go_both_ways_and_mistakes_are_named() {

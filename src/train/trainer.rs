@@ -4,11 +4,11 @@ use super::program::{self, Batch, Losses, Sample, StepVars};
 use super::validation::{Split, Validation};
 use super::{Checkpoint, Config, Facts};
 use crate::data::Dataset;
+use crate::data::corrupt::Extent;
 use crate::device::Device;
+use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HISTORY, Slab};
-use crate::noise::Extent;
-use crate::run::Run;
 
 /// Compiles the step, with micro-batches halved until it fits the device; gives their size too.
 fn compile(

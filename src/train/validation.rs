@@ -4,10 +4,10 @@ use super::Config;
 use super::program::{Sample, StepVars, forward};
 use crate::data::Dataset;
 use crate::device::Device;
+use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HISTORY, Slab};
-use crate::random::permuted;
-use crate::run::Run;
+use crate::numeric::random::permuted;
 use crate::text::count;
 
 /// The stream of the permutation that chooses what is held out.

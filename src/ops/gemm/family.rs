@@ -1,26 +1,7 @@
 //! The families of products, and the rule that chooses one.
 
 use super::Product;
-use crate::kernel::Target;
-
-/// How a product is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// Tiles of 32 x 32 in shared memory, 4 x 4 outputs an invocation: for small grids.
-    Blocked32,
-    /// Tiles of 64 x 64 in shared memory, 4 x 4 outputs an invocation.
-    Blocked64,
-    /// Tiles of 128 x 128 in shared memory, 8 x 8 outputs an invocation: for large grids.
-    Blocked128,
-    /// A subgroup makes 16 rows in registers and spreads A by broadcast.
-    Broadcast16,
-    /// The same with 32 rows: up to twice as fast, but software adapters take seconds to compile it.
-    Broadcast32,
-    /// Registers alone.
-    Registers,
-    /// Factors in f16 for cooperative matrices ("tensor cores"), sums in f32; where that was asked for.
-    Cooperative,
-}
+use crate::kernel::{Family, Target};
 
 /// Multiply-adds from which on a product earns back the seconds that software adapters take to compile the widest kernel.
 pub(crate) const LARGE: usize = 1 << 25;
@@ -30,36 +11,6 @@ const LEAST_COOPERATIVE: usize = 16;
 const BUSY: usize = 64;
 
 impl Family {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Blocked32,
-        Self::Blocked64,
-        Self::Blocked128,
-        Self::Broadcast16,
-        Self::Broadcast32,
-        Self::Registers,
-        Self::Cooperative,
-    ];
-
-    /// Whether an adapter can run it.
-    pub fn runs_on(self, target: &Target) -> bool {
-        match self {
-            Self::Broadcast16 | Self::Broadcast32 => target.subgroup.is_some(),
-            Self::Cooperative => target.subgroup.is_some() && target.half.is_some(),
-            _ => true,
-        }
-    }
-
-    /// Whether some shape gets it on an adapter by itself.
-    pub fn suits(self, target: &Target) -> bool {
-        match self {
-            Self::Broadcast16 | Self::Broadcast32 => target.software && target.subgroup.is_some(),
-            Self::Registers => target.software && target.subgroup.is_none(),
-            Self::Cooperative => self.runs_on(target),
-            _ => !target.software,
-        }
-    }
-
     /// The family for a product on an adapter; with others after it where these may be faster.
     pub(super) fn choose(product: &Product, target: &Target) -> Vec<Self> {
         if let Some(forced) = target.family.filter(|f| f.runs_on(target)) {

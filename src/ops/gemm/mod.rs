@@ -17,12 +17,11 @@
 
 mod family;
 
-pub use family::Family;
 pub(super) use family::LARGE;
 
 use std::fmt::Write;
 
-use crate::kernel::{Kernel, Target};
+use crate::kernel::{Family, Kernel, Target};
 
 /// How an operand lies in memory, so that neighbouring invocations read neighbouring addresses.
 #[derive(Clone, Copy, Debug, PartialEq)]

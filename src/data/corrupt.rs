@@ -1,0 +1,378 @@
+//! Noise on data sets, by name and strength: what the noise addition layer does, and the forward diffusion process.
+//!
+//! The textbook's chapter calls shot noise what is salt-and-pepper here (values replaced by black or white); shot noise as
+//! physics knows it, counts of quanta, is `poisson`. Both are offered.
+
+use std::f64::consts::PI;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Dataset, Kind};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::ops::{Disturbance, LARGEST_RATE};
+use crate::text::{exact, short};
+
+/// A kind of noise with its strength, written as `kind:strength`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum NoiseKind {
+    /// `gaussian:SCALE`: standard deviation in the units of the data.
+    Gaussian(f64),
+    /// `uniform:WIDTH`: the largest change in the units of the data.
+    Uniform(f64),
+    /// `speckle:SCALE`: standard deviation relative to each value.
+    Speckle(f64),
+    /// `salt_pepper:AMOUNT[:RATIO]`: the part of the values that is replaced, and the part of these that is salt.
+    SaltPepper {
+        /// From 0 to 1.
+        amount: f64,
+        /// From 0 to 1; a half unless stated.
+        ratio: f64,
+    },
+    /// `poisson:PEAK`: shot noise with this mean count at white.
+    Poisson(f64),
+    /// `jpeg:QUALITY`: compression artefacts of images, quality from 1 to 100.
+    Jpeg(u32),
+}
+
+/// How each kind is written.
+const FORMS: [&str; 6] = [
+    "gaussian:0.1",
+    "uniform:0.3",
+    "speckle:0.2",
+    "salt_pepper:0.05 (or salt_pepper:0.05:0.5)",
+    "poisson:30",
+    "jpeg:20",
+];
+
+/// The names of the kinds.
+pub const NOISES: [&str; 6] = ["gaussian", "uniform", "speckle", "salt_pepper", "poisson", "jpeg"];
+
+/// The smallest and the largest value of data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// The smallest.
+    pub low: f64,
+    /// The largest.
+    pub high: f64,
+}
+
+impl Extent {
+    /// Measures values.
+    pub fn of(values: &[f32]) -> Self {
+        let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
+        Self { low: low.into(), high: high.into() }
+    }
+
+    /// Black and white: 0 and 1 for data in [0, 1], 0 and the largest value for other data without negative values, else
+    /// the smallest and the largest value.
+    pub fn black_and_white(self) -> [f64; 2] {
+        match (self.low >= 0.0, self.high <= 1.0) {
+            (true, true) => [0.0, 1.0],
+            (true, false) => [0.0, self.high],
+            (false, _) => [self.low, self.high],
+        }
+    }
+}
+
+impl FromStr for NoiseKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, strength) = text.split_once(':').unwrap_or((text, ""));
+        let Some(form) = NOISES.iter().position(|known| *known == name).map(|at| FORMS[at]) else {
+            return Err(Error::unknown("noise", name, &NOISES));
+        };
+        let bad = |what: &str| Error::setting(format!("noise {text:?}: {what}; write it like {form}"));
+        let parts: Vec<&str> = strength.split(':').collect();
+        let most = if name == "salt_pepper" { 2 } else { 1 };
+        if strength.is_empty() || parts.len() > most {
+            return Err(bad(if strength.is_empty() { "no strength" } else { "too many numbers" }));
+        }
+        let number = |at: usize| {
+            let value: f64 = parts[at].parse().map_err(|_| bad(&format!("{:?} is no number", parts[at])))?;
+            if value.is_finite() { Ok(value) } else { Err(bad("a strength is a finite number")) }
+        };
+        let kind = match name {
+            "gaussian" => NoiseKind::Gaussian(number(0)?),
+            "uniform" => NoiseKind::Uniform(number(0)?),
+            "speckle" => NoiseKind::Speckle(number(0)?),
+            "salt_pepper" => {
+                NoiseKind::SaltPepper { amount: number(0)?, ratio: if parts.len() > 1 { number(1)? } else { 0.5 } }
+            }
+            "poisson" => NoiseKind::Poisson(number(0)?),
+            _ => match number(0)? {
+                quality if quality.fract() == 0.0 && (1.0..=100.0).contains(&quality) => {
+                    NoiseKind::Jpeg(quality as u32)
+                }
+                quality => {
+                    let quality = exact(quality);
+                    return Err(bad(&format!("the quality is a whole number from 1 to 100, not {quality}")));
+                }
+            },
+        };
+        kind.check().map_err(|e| bad(&e.to_string()))?;
+        Ok(kind)
+    }
+}
+
+impl fmt::Display for NoiseKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            NoiseKind::Gaussian(scale) => write!(f, "gaussian:{}", exact(*scale)),
+            NoiseKind::Uniform(width) => write!(f, "uniform:{}", exact(*width)),
+            NoiseKind::Speckle(scale) => write!(f, "speckle:{}", exact(*scale)),
+            NoiseKind::SaltPepper { amount, ratio } if *ratio == 0.5 => write!(f, "salt_pepper:{}", exact(*amount)),
+            NoiseKind::SaltPepper { amount, ratio } => {
+                write!(f, "salt_pepper:{}:{}", exact(*amount), exact(*ratio))
+            }
+            NoiseKind::Poisson(peak) => write!(f, "poisson:{}", exact(*peak)),
+            NoiseKind::Jpeg(quality) => write!(f, "jpeg:{quality}"),
+        }
+    }
+}
+
+stands_as_text!(NoiseKind);
+
+impl NoiseKind {
+    fn check(self) -> Result<()> {
+        if let NoiseKind::Poisson(peak) = self
+            && !(peak > 0.0 && peak <= LARGEST_RATE)
+        {
+            return Err(Error::setting(format!("the peak is a count above 0, up to {LARGEST_RATE}")));
+        }
+        self.disturbance(Extent { low: 0.0, high: 1.0 }).map_or(Ok(()), |d| d.check())
+    }
+
+    /// The elementwise rule in data of this extent; none for JPEG.
+    fn disturbance(self, extent: Extent) -> Option<Disturbance> {
+        let [black, white] = extent.black_and_white();
+        Some(match self {
+            NoiseKind::Gaussian(scale) => Disturbance::Gaussian { scale },
+            NoiseKind::Uniform(width) => Disturbance::Uniform { width },
+            NoiseKind::Speckle(scale) => Disturbance::Speckle { scale },
+            NoiseKind::SaltPepper { amount, ratio } => {
+                Disturbance::SaltPepper { amount, ratio, low: extent.low, high: extent.high }
+            }
+            NoiseKind::Poisson(peak) => Disturbance::Poisson { peak, black, white },
+            NoiseKind::Jpeg(_) => return None,
+        })
+    }
+
+    /// What is done to data of this extent, for people.
+    pub fn describe(self, extent: Extent) -> String {
+        let [black, white] = extent.black_and_white().map(short);
+        let part = |part: f64| short(100.0 * part);
+        match self {
+            NoiseKind::Gaussian(scale) => format!("x + {} z, z standard normal", exact(scale)),
+            NoiseKind::Uniform(width) => format!("x + v, v uniform in +-{}", exact(width)),
+            NoiseKind::Speckle(scale) => format!("x + {} x z, z standard normal", exact(scale)),
+            NoiseKind::SaltPepper { amount, ratio } => format!(
+                "{}% of the values become {} (salt, the largest value), {}% become {} (pepper, the smallest)",
+                part(amount * ratio),
+                short(extent.high),
+                part(amount * (1.0 - ratio)),
+                short(extent.low)
+            ),
+            NoiseKind::Poisson(peak) => {
+                let peak = exact(peak);
+                format!(
+                    "counts of quanta, from none at {black} to {peak} on average at {white}, divided by {peak} again"
+                )
+            }
+            NoiseKind::Jpeg(quality) => {
+                format!("8x8 cosine transform, quantised with quality {quality}, {black} being black and {white} white")
+            }
+        }
+    }
+
+    /// x [B, ...] with this noise, drawn on the device; `shape` is that of a sample, `extent` that of the data.
+    ///
+    /// # Errors
+    /// When JPEG meets what is no image, or the data have no extent.
+    pub fn add_to(self, g: &mut Graph, x: Var, shape: &[usize], extent: Extent) -> Result<Var> {
+        if let Some(disturbance) = self.disturbance(extent) {
+            return g.add_noise(x, disturbance);
+        }
+        let (NoiseKind::Jpeg(quality), [c, h, w]) = (self, shape) else {
+            return Err(Error::input(format!("{self} is for images; a sample of this data has the shape {shape:?}")));
+        };
+        let flat = g.shape(x).to_vec();
+        let images = g.reshape(x, [flat[0], *c, *h, *w])?;
+        let [black, white] = extent.black_and_white();
+        let y = g.jpeg(images, quality, black, white)?;
+        g.reshape(y, flat)
+    }
+}
+
+/// Values that are worked on at a time.
+const CHUNK: usize = 1 << 20;
+
+/// The data with noise, drawn on the device from `seed`.
+///
+/// # Errors
+/// As [`NoiseKind::add_to`].
+pub fn add_noise(device: &Device, data: &Dataset, kind: NoiseKind, seed: u64) -> Result<Dataset> {
+    let len = data.sample_len();
+    let batch = (CHUNK / len).clamp(1, data.len());
+    let mut g = Graph::new();
+    let x = g.state("x", [batch, len])?;
+    let y = kind.add_to(&mut g, x, &data.shape, Extent::of(&data.values))?;
+    g.keep(y);
+    let mut run = device.compile(&g)?;
+    run.seed(seed);
+    let mut values: Vec<f32> = Vec::with_capacity(data.values.len());
+    // Each part is a step of its own, with random numbers of its own.
+    for part in data.values.chunks(batch * len) {
+        let mut x = part.to_vec();
+        x.resize(batch * len, 0.0);
+        run.write("x", &x)?;
+        run.steps(1)?;
+        values.extend(&run.read(y)?[..part.len()]);
+    }
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        return Err(Error::input(format!(
+            "{}: {kind} takes sample {} (counted from 0) beyond {}, the largest float32; use a smaller strength",
+            data.name,
+            at / len,
+            short(f32::MAX.into())
+        )));
+    }
+    Dataset::new(format!("{} with {kind}", data.name), data.shape.clone(), values)
+}
+
+/// The standard deviation of Gaussian noise on samples of a kind and shape, estimated from the samples alone.
+///
+/// Images: Immerkaer (1996, Fast noise variance estimation): sqrt(pi / 2) / 6 times the mean of |I * L|, L being the
+/// difference of two Laplacians, which lines and slopes leave at 0. Signals: 1.4826 times the median of the absolute
+/// second differences / sqrt 6 (the pseudo-residuals of Gasser, Sroka and Jennen-Steinmetz 1986 with a robust scale).
+/// Both take fine structure for noise, and so are too large for data that are rough themselves.
+///
+/// # Errors
+/// For points, and samples too small to have a neighbourhood.
+pub fn estimate_level(data: &Dataset) -> Result<f64> {
+    let residuals: Vec<f64> = match (data.kind(), &data.shape[..]) {
+        (Kind::Images, &[_, h, w]) if h > 2 && w > 2 => {
+            data.values.chunks_exact(h * w).flat_map(|plane| laplacian_differences(plane, h, w)).collect()
+        }
+        (Kind::Signals, &[length]) if length > 2 => {
+            let second = |w: &[f32]| (f64::from(w[0]) - 2.0 * f64::from(w[1]) + f64::from(w[2])).abs();
+            data.values.chunks_exact(length).flat_map(|signal| signal.windows(3).map(second)).collect()
+        }
+        _ => {
+            let shape = &data.shape;
+            return Err(Error::input(format!(
+                "{}: the noise level of samples of shape {shape:?} cannot be estimated, since they have no neighbourhood; \
+                 state it: --noise-level 0.1",
+                data.name
+            )));
+        }
+    };
+    Ok(match data.kind() {
+        Kind::Images => (PI / 2.0).sqrt() / 6.0 * residuals.iter().sum::<f64>() / residuals.len() as f64,
+        _ => median(residuals) * 1.482_602_218_505_602 / 6f64.sqrt(),
+    })
+}
+
+/// |I * [1 -2 1; -2 4 -2; 1 -2 1]| at all places inside.
+fn laplacian_differences(plane: &[f32], h: usize, w: usize) -> impl Iterator<Item = f64> {
+    (1..h - 1).flat_map(move |i| {
+        (1..w - 1).map(move |j| {
+            let row = |i: usize| {
+                let at = |j: usize| f64::from(plane[i * w + j]);
+                at(j - 1) - 2.0 * at(j) + at(j + 1)
+            };
+            (row(i - 1) - 2.0 * row(i) + row(i + 1)).abs()
+        })
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    let middle = values.len() / 2;
+    *values.select_nth_unstable_by(middle, f64::total_cmp).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_read_and_written() {
+        for text in ["gaussian:0.1", "uniform:0.3", "speckle:0.2", "salt_pepper:0.05", "poisson:30", "jpeg:20"] {
+            assert_eq!(text.parse::<NoiseKind>().unwrap().to_string(), text);
+        }
+        let kind: NoiseKind = "salt_pepper:0.05:0.25".parse().unwrap();
+        assert_eq!(kind, NoiseKind::SaltPepper { amount: 0.05, ratio: 0.25 });
+        assert_eq!(kind.to_string(), "salt_pepper:0.05:0.25");
+        assert_eq!("salt_pepper:0.05:0.5".parse::<NoiseKind>().unwrap().to_string(), "salt_pepper:0.05");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_the_right_form() {
+        for (text, words) in [
+            ("shot:3", &["unknown noise \"shot\"", "poisson"][..]),
+            ("gaussian", &["no strength", "gaussian:0.1"]),
+            ("gaussian:", &["no strength"]),
+            ("gaussian:x", &["\"x\" is no number"]),
+            ("gaussian:0.1:2", &["too many numbers"]),
+            ("gaussian:-1", &["-1", "use 0 to"]),
+            ("gaussian:inf", &["finite"]),
+            ("gaussian:1e39", &["1e39", "0 to 3.403e38"]),
+            ("speckle:1e300", &["strength of 1e300;"]),
+            ("salt_pepper:1.5", &["1.5", "0 to 1"]),
+            ("salt_pepper:0.5:2", &["ratio of salt of 2"]),
+            ("poisson:0", &["above 0"]),
+            ("jpeg:0", &["1 to 100"]),
+            ("jpeg:20.5", &["whole number"]),
+        ] {
+            let message = text.parse::<NoiseKind>().unwrap_err().to_string();
+            assert!(words.iter().all(|word| message.contains(word)), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn black_and_white_follow_the_data() {
+        let of = |low, high| Extent { low, high }.black_and_white();
+        assert_eq!((of(0.1, 0.8), of(3.0, 16.0), of(-2.0, 1.5)), ([0.0, 1.0], [0.0, 16.0], [-2.0, 1.5]));
+    }
+
+    #[test]
+    fn every_kind_changes_images_and_draws_anew_for_another_seed() {
+        let image = |i: usize| ((i * 7 % 64) as f32 / 64.0).powi(2);
+        let data = Dataset::new("images", [1, 8, 8], (0..640).map(image).collect()).unwrap();
+        let device = Device::cpu();
+        for form in ["gaussian:0.1", "uniform:0.3", "speckle:0.2", "salt_pepper:0.3", "poisson:30", "jpeg:20"] {
+            let kind: NoiseKind = form.parse().unwrap();
+            let noisy = |seed| add_noise(&device, &data, kind, seed).unwrap().values;
+            assert_ne!(noisy(1), data.values, "{kind}");
+            assert_eq!(noisy(1), noisy(1), "{kind}");
+            assert_eq!(noisy(1) == noisy(2), matches!(kind, NoiseKind::Jpeg(_)), "{kind}");
+        }
+        let waves = Dataset::new("waves", [8], vec![0.5; 16]).unwrap();
+        let message = add_noise(&device, &waves, NoiseKind::Jpeg(9), 0).unwrap_err().to_string();
+        assert!(message.contains("[8]") && message.contains("images"), "{message}");
+        let message = add_noise(&device, &waves, NoiseKind::Gaussian(3e38), 0).unwrap_err().to_string();
+        assert!(message.contains("gaussian:3e38") && message.contains("a smaller strength"), "{message}");
+    }
+
+    #[test]
+    fn the_level_of_gaussian_noise_is_estimated() {
+        let device = Device::cpu();
+        let smooth = |i: usize| (i as f32 * 0.01).sin();
+        for (shape, n) in [(vec![128], 100), (vec![1, 16, 16], 100), (vec![3, 20, 13], 40)] {
+            let len: usize = shape.iter().product();
+            let clean = Dataset::new("d", shape.clone(), (0..n * len).map(smooth).collect()).unwrap();
+            for level in [0.1, 0.5] {
+                let noisy = add_noise(&device, &clean, NoiseKind::Gaussian(level), 4).unwrap();
+                let found = estimate_level(&noisy).unwrap();
+                assert!((found / level - 1.0).abs() < 0.06, "{shape:?} {level}: {found}");
+            }
+        }
+        let points = Dataset::new("p", [2], vec![0.0; 8]).unwrap();
+        assert!(estimate_level(&points).unwrap_err().to_string().contains("[2]"));
+    }
+}

@@ -1,0 +1,154 @@
+//! The adapters of a machine, and which of them is taken.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// An adapter as `langevin devices` lists it.
+#[derive(Clone, Debug)]
+pub struct AdapterSummary {
+    /// The adapter's name.
+    pub name: String,
+    /// Vulkan, Metal or Dx12.
+    pub backend: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// Discrete, integrated, virtual or software.
+    pub kind: AdapterKind,
+    /// Bytes in one storage binding.
+    pub max_binding: u64,
+    /// Storage buffers per dispatch.
+    pub max_buffers: u32,
+    /// Lanes of a subgroup (smallest, largest), where subgroup operations are offered.
+    pub subgroup: Option<(u32, u32)>,
+    /// 16-bit floats in shaders.
+    pub f16: bool,
+}
+
+/// What an adapter is, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdapterKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A virtual or unknown GPU.
+    Virtual,
+    /// A software rasterizer (llvmpipe, SwiftShader, WARP).
+    Software,
+}
+
+impl fmt::Display for AdapterKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            AdapterKind::Discrete => "discrete GPU",
+            AdapterKind::Integrated => "integrated GPU",
+            AdapterKind::Virtual => "virtual GPU",
+            AdapterKind::Software => "software rasterizer",
+        })
+    }
+}
+
+/// Where to get a driver, for messages.
+const DRIVERS: &str = "Install a GPU driver; or, for software Vulkan: apt install mesa-vulkan-drivers (Debian, Ubuntu), \
+    dnf install mesa-vulkan-drivers vulkan-loader (Fedora), pacman -S vulkan-swrast vulkan-icd-loader (Arch). \
+    --device cpu always works";
+
+/// The adapters of this machine, in the order of their indices.
+pub fn adapters() -> Vec<AdapterSummary> {
+    pollster::block_on(enumerate()).iter().map(summary).collect()
+}
+
+pub(super) async fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    // Indirect dispatches are not used, so their validation is left out.
+    descriptor.flags -= wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
+    let instance = wgpu::Instance::new(descriptor);
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    instance.enumerate_adapters(backends).await
+}
+
+fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let subgroup = features.contains(wgpu::Features::SUBGROUP);
+    AdapterSummary {
+        kind: kind(&info),
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffers: limits.max_storage_buffers_per_shader_stage,
+        subgroup: subgroup.then_some((info.subgroup_min_size, info.subgroup_max_size)),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        name: info.name,
+    }
+}
+
+pub(super) fn kind(info: &wgpu::AdapterInfo) -> AdapterKind {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+        wgpu::DeviceType::Cpu => AdapterKind::Software,
+        _ => AdapterKind::Virtual,
+    }
+}
+
+/// The index of the adapter that `request` means (`None`: the CPU executor), and why.
+pub(super) fn choose(request: &str, adapters: &[(String, AdapterKind)]) -> Result<(Option<usize>, String)> {
+    let best = (0..adapters.len()).min_by_key(|&i| adapters[i].1);
+    let listing = || {
+        let names: Vec<_> = adapters.iter().enumerate().map(|(i, (n, k))| format!("{i}: {n} ({k})")).collect();
+        if names.is_empty() { "this machine has none".into() } else { format!("there are {}", names.join("; ")) }
+    };
+    match (request, best) {
+        ("auto", Some(i)) if adapters[i].1 < AdapterKind::Software => {
+            Ok((Some(i), format!("the best of {} adapters", adapters.len())))
+        }
+        ("auto", Some(_)) => Ok((None, "only a software rasterizer was found, and the CPU executor is faster".into())),
+        ("auto", None) => Ok((None, "no Vulkan, Metal or DX12 adapter was found".into())),
+        ("gpu", Some(i)) => Ok((Some(i), "asked for a GPU".into())),
+        ("gpu", None) => Err(Error::NoAdapter(format!("no Vulkan, Metal or DX12 adapter was found. {DRIVERS}"))),
+        _ => {
+            let by_index = request.parse::<usize>().ok().filter(|&i| i < adapters.len());
+            let wanted = request.to_lowercase();
+            let by_name = || adapters.iter().position(|(name, _)| name.to_lowercase().contains(&wanted));
+            let found = by_index.or_else(by_name).filter(|_| !request.is_empty());
+            let missing = || {
+                Error::Setting(format!(
+                    "unknown device {request:?}; use auto, gpu, cpu, reference, or the index or a part of the name of \
+                     an adapter: {}",
+                    listing()
+                ))
+            };
+            found.map(|i| (Some(i), format!("asked for {request:?}"))).ok_or_else(missing)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(kinds: &[AdapterKind]) -> Vec<(String, AdapterKind)> {
+        kinds.iter().map(|&k| (format!("Name {k}"), k)).collect()
+    }
+
+    #[test]
+    fn auto_prefers_hardware_and_never_takes_software() {
+        use AdapterKind::*;
+        assert_eq!(choose("auto", &list(&[Software, Integrated, Discrete])).unwrap().0, Some(2));
+        assert_eq!(choose("auto", &list(&[Software])).unwrap().0, None);
+        assert_eq!(choose("auto", &[]).unwrap().0, None);
+        assert_eq!(choose("gpu", &list(&[Software])).unwrap().0, Some(0));
+        assert!(choose("gpu", &[]).unwrap_err().to_string().contains("mesa-vulkan-drivers"));
+    }
+
+    #[test]
+    fn devices_are_found_by_index_and_name() {
+        use AdapterKind::*;
+        let adapters = list(&[Software, Discrete]);
+        assert_eq!(choose("1", &adapters).unwrap().0, Some(1));
+        assert_eq!(choose("SOFTWARE", &adapters).unwrap().0, Some(0));
+        assert!(choose("7", &adapters).unwrap_err().to_string().contains("0: Name software"));
+        assert!(choose("", &adapters).is_err());
+    }
+}

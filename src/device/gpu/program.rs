@@ -1,0 +1,288 @@
+//! A plan on an adapter: its buffers, and dispatches that are made once and only encoded again in each step.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_intrusive::channel::shared::oneshot_channel;
+use rayon::prelude::*;
+
+use super::autotune::Trials;
+use super::timestamps::Timestamps;
+use super::{Gpu, Key, Pipeline};
+use crate::error::{Error, Result};
+use crate::graph::Init;
+use crate::graph::plan::{Call, Place, Plan};
+use crate::kernel::{Kernel, Target};
+use crate::numeric::random::Clock;
+
+/// A submission should take about this long: short enough for watchdogs and for a responsive desktop.
+const SUBMISSION: Duration = Duration::from_millis(50);
+/// Submissions that may be unfinished at a time.
+const IN_FLIGHT: usize = 3;
+/// The timing of a kernel takes about this long.
+const TRIAL: Duration = Duration::from_millis(4);
+
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    groups: [u32; 3],
+    first_row: u32,
+}
+
+impl Dispatch {
+    /// `words`: step and seed.
+    fn encode(&self, pass: &mut wgpu::ComputePass, words: [u32; 3]) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        // Each time, because wgpu zeroes them when a pipeline of another layout is set.
+        pass.set_immediates(0, bytemuck::cast_slice(&[words[0], words[1], words[2], self.first_row]));
+        pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
+    }
+
+    /// How long it takes, from as many in one submission as take some milliseconds.
+    fn time(&self, gpu: &Gpu) -> Result<Duration> {
+        let run = |count: u32| -> Result<Duration> {
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            (0..count).for_each(|_| self.encode(&mut pass, [0; 3]));
+            drop(pass);
+            let commands = encoder.finish();
+            let started = Instant::now();
+            gpu.wait(gpu.queue.submit([commands]))?;
+            Ok(started.elapsed())
+        };
+        // Some drivers compile at the first dispatch.
+        run(1)?;
+        let mut count = 1;
+        loop {
+            let time = run(count)?;
+            if time >= TRIAL || count >= 4096 {
+                return Ok(time / count);
+            }
+            count *= 4;
+        }
+    }
+}
+
+/// A plan on an adapter.
+#[derive(Debug)]
+pub(crate) struct GpuProgram {
+    gpu: Arc<Gpu>,
+    buffers: Vec<wgpu::Buffer>,
+    dispatches: Vec<Dispatch>,
+    /// Unfinished submissions with their number of steps.
+    in_flight: VecDeque<(wgpu::SubmissionIndex, u32)>,
+    /// Steps per submission, from the measured time of a step.
+    per_submission: u32,
+    last_done: Instant,
+    staging: Mutex<Option<wgpu::Buffer>>,
+}
+
+impl GpuProgram {
+    pub fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
+        let buffers: Vec<_> =
+            plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.len as u64 * 4)).collect::<Result<_>>()?;
+        let kernels = kernels(&gpu, &buffers, plan)?;
+        let mut distinct: HashMap<Key, &Kernel> = HashMap::new();
+        for kernel in &kernels {
+            distinct.insert(Gpu::key(kernel)?, kernel);
+        }
+        distinct.par_iter().map(|(_, kernel)| gpu.pipeline(kernel).map(|_| ())).collect::<Result<Vec<()>>>()?;
+        if let Some(driver_cache) = &gpu.driver_cache {
+            driver_cache.keep(&gpu.cache);
+        }
+        let dispatches =
+            plan.calls.iter().zip(&kernels).map(|(c, k)| dispatch(&gpu, &buffers, c, k)).collect::<Result<_>>()?;
+        let mut program = Self {
+            gpu,
+            buffers,
+            dispatches,
+            in_flight: VecDeque::new(),
+            per_submission: 1,
+            last_done: Instant::now(),
+            staging: Mutex::default(),
+        };
+        for (place, init) in &plan.inits {
+            match init {
+                Init::Zero | Init::Parameters => {}
+                Init::Drawn(draw) => program.write(*place, bytemuck::cast_slice(&draw.values(place.len)))?,
+                Init::F32(values) => program.write(*place, bytemuck::cast_slice(values))?,
+                Init::U32(values) => program.write(*place, bytemuck::cast_slice(values))?,
+            }
+        }
+        Ok(program)
+    }
+
+    /// Bytes in the buffers that were made.
+    pub fn allocated(&self) -> u64 {
+        self.buffers.iter().map(wgpu::Buffer::size).sum()
+    }
+
+    pub fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
+        // In pieces, because each write takes a staging buffer of its size.
+        for (i, piece) in bytes.chunks(16 << 20).enumerate() {
+            let offset = place.offset as u64 * 4 + (i as u64) * (16 << 20);
+            self.gpu.queue.write_buffer(&self.buffers[place.buffer], offset, piece);
+        }
+        self.gpu.check()
+    }
+
+    pub async fn read(&self, place: Place) -> Result<Vec<u8>> {
+        let bytes = place.len as u64 * 4;
+        let kept = self.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let staging = match kept.filter(|b| b.size() >= bytes) {
+            Some(buffer) => buffer,
+            None => self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("langevin.staging"),
+                size: bytes.next_power_of_two().max(4096),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }),
+        };
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&self.buffers[place.buffer], place.offset as u64 * 4, &staging, 0, bytes);
+        let (sender, receiver) = oneshot_channel();
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..bytes, move |r| drop(sender.send(r)));
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        // On native programs the wait runs the callback; in a browser its event loop does.
+        self.gpu.wait(submission)?;
+        let lost = || Error::DeviceLost(format!("{}: a read did not complete", self.gpu.info.name));
+        receiver.receive().await.ok_or_else(lost)?.map_err(|_| lost())?;
+        let data = staging.get_mapped_range(0..bytes).map_err(|_| lost())?.to_vec();
+        staging.unmap();
+        *self.staging.lock().unwrap_or_else(|e| e.into_inner()) = Some(staging);
+        Ok(data)
+    }
+
+    pub fn steps(&mut self, first: Clock, count: u32) -> Result<()> {
+        if self.in_flight.is_empty() {
+            self.last_done = Instant::now();
+        }
+        let mut done = 0;
+        while done < count {
+            let n = self.per_submission.min(count - done);
+            self.submit(Clock { step: first.step + done, ..first }, n);
+            done += n;
+            if self.in_flight.len() >= IN_FLIGHT {
+                self.retire()?;
+            }
+        }
+        self.gpu.check()
+    }
+
+    /// One pass with `n` steps.
+    fn submit(&mut self, first: Clock, n: u32) {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for step in first.step..first.step + n {
+            let words = [step, first.seed as u32, (first.seed >> 32) as u32];
+            for d in &self.dispatches {
+                d.encode(&mut pass, words);
+            }
+        }
+        drop(pass);
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.in_flight.push_back((submission, n));
+    }
+
+    /// Waits for the oldest submission and adapts the length of the next ones to its time.
+    fn retire(&mut self) -> Result<()> {
+        let Some((submission, n)) = self.in_flight.pop_front() else { return Ok(()) };
+        self.gpu.wait(submission)?;
+        let now = Instant::now();
+        let per_step = (now - self.last_done).as_secs_f64() / n as f64;
+        self.last_done = now;
+        let wanted = (SUBMISSION.as_secs_f64() / per_step.max(1e-6)) as u32;
+        // At most four times longer at once: one early measurement says little.
+        self.per_submission = wanted.clamp(1, self.per_submission * 4).min(1000);
+        Ok(())
+    }
+
+    /// The device's time of each dispatch, the mean of `n` steps: a pass per dispatch, timestamps around it.
+    pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
+        self.finish()?;
+        let clock = Timestamps::new(&self.gpu, self.dispatches.len())?;
+        let mut total = vec![0.0; self.dispatches.len()];
+        for step in first.step..first.step + n {
+            let words = [step, first.seed as u32, (first.seed >> 32) as u32];
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            for (i, d) in self.dispatches.iter().enumerate() {
+                let timestamp_writes = Some(clock.around(i));
+                let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                d.encode(&mut encoder.begin_compute_pass(&descriptor), words);
+            }
+            clock.read(&self.gpu, encoder, &mut total)?;
+        }
+        Ok(total.iter().map(|t| Duration::from_secs_f64(t / n.max(1) as f64)).collect())
+    }
+
+    pub fn finish(&mut self) -> Result<()> {
+        while !self.in_flight.is_empty() {
+            self.retire()?;
+        }
+        self.gpu.check()
+    }
+}
+
+/// The kernels of a plan's calls; where no rule tells the fastest, the one that a short timing finds, which happens before
+/// the buffers hold anything.
+fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
+    let mut kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &gpu.target)).collect();
+    if gpu.trials.is_zero() || kernels.iter().all(|k| k.rivals().is_empty()) {
+        return Ok(kernels);
+    }
+    let mut trials = Trials::load(&gpu.cache, gpu.trials);
+    for (call, kernel) in plan.calls.iter().zip(&mut kernels).filter(|(_, k)| !k.rivals().is_empty()) {
+        let forced = |family| Target { family: Some(family), ..gpu.target };
+        let make = |family| call.node.op.kernel(&call.specs, &forced(family));
+        let family = trials.fastest(&kernel.summary(), kernel.rivals(), |family| {
+            let started = Instant::now();
+            let time = dispatch(gpu, buffers, call, &make(family))?.time(gpu)?;
+            Ok([started.elapsed(), time])
+        })?;
+        *kernel = make(family);
+    }
+    trials.save(&gpu.cache);
+    Ok(kernels)
+}
+
+/// Binds a call's places to the kernel's bindings: inputs to `read`, outputs and then updates to `read_write`.
+fn dispatch(gpu: &Gpu, buffers: &[wgpu::Buffer], call: &Call, kernel: &Kernel) -> Result<Dispatch> {
+    let pipeline = gpu.pipeline(kernel)?;
+    let mut reads = call.inputs.iter();
+    let mut writes = call.outputs.iter().flatten().chain(&call.updates);
+    let label = kernel.label();
+    let misfit = || Error::Shader(format!("{label}: the shader's bindings are not the op's inputs and outputs"));
+    let mut entries = Vec::new();
+    for binding in &pipeline.bindings {
+        let place = if binding.writable { writes.next() } else { reads.next() }.ok_or_else(misfit)?;
+        entries.push(wgpu::BindGroupEntry {
+            binding: binding.slot,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &buffers[place.buffer],
+                offset: place.offset as u64 * 4,
+                size: std::num::NonZeroU64::new(place.len as u64 * 4),
+            }),
+        });
+    }
+    if reads.next().is_some() || writes.next().is_some() {
+        return Err(misfit());
+    }
+    let most = gpu.limits.max_compute_workgroups_per_dimension;
+    if kernel.groups.iter().any(|&g| g > most) {
+        let groups = kernel.groups;
+        return Err(Error::Limit(format!("{label} needs {groups:?} workgroups, {most} is the most; lower the batch")));
+    }
+    let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&label),
+        layout: &pipeline.layout,
+        entries: &entries,
+    });
+    if let Some(e) = pollster::block_on(scope.pop()) {
+        return Err(Error::Shader(format!("{label}: {e}")));
+    }
+    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups, first_row: call.node.first_row })
+}

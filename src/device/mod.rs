@@ -1,0 +1,283 @@
+//! Devices, and programs that run on them.
+
+mod choose;
+mod cpu;
+mod gpu;
+mod half;
+mod profile;
+mod program;
+mod run;
+mod values;
+
+pub use choose::{AdapterKind, AdapterSummary, adapters};
+pub use profile::{OpCost, OpTime};
+pub use run::Run;
+pub use values::Values;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::graph::plan::Plan;
+use crate::kernel::{Precision, Target};
+use choose::{choose, enumerate, kind};
+use cpu::CpuProgram;
+use gpu::Gpu;
+use gpu::program::GpuProgram;
+use program::Program;
+
+/// Something that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
+#[derive(Clone, Debug)]
+pub struct Device {
+    engine: Engine,
+    why: String,
+    /// The most bytes that the buffers of a program may take together.
+    memory: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Gpu(Arc<Gpu>),
+    Cpu,
+    Reference,
+}
+
+/// Bytes in the largest unit of which there is at least one.
+fn readable(bytes: usize) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.max(1).ilog2() as usize / 10).min(units.len() - 1);
+    let digits = if unit == 0 { 0 } else { 1 };
+    format!("{:.digits$} {}", bytes as f64 / 1024f64.powi(unit as i32), units[unit])
+}
+
+impl Engine {
+    /// Bytes of an element.
+    fn bytes(&self) -> usize {
+        if matches!(self, Engine::Reference) { 8 } else { 4 }
+    }
+
+    /// The most bytes for a program. Of a GPU's memory only its driver knows, which refuses a buffer that does not fit;
+    /// an operating system would promise the memory of a program on the CPU, and end the process when it is used.
+    fn memory(&self) -> usize {
+        if matches!(self, Engine::Gpu(_)) {
+            return usize::MAX;
+        }
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let free = system.cgroup_limits().map_or(u64::MAX, |group| group.free_memory);
+        match system.available_memory().min(free) {
+            0 => usize::MAX,
+            // A quarter is left to scratch memory and to others.
+            bytes => (bytes / 4 * 3) as usize,
+        }
+    }
+}
+
+impl Device {
+    /// A discrete GPU, else an integrated one, else the CPU executor; `LANGEVIN_DEVICE` overrides.
+    pub fn auto() -> Result<Self> {
+        Self::named(&std::env::var("LANGEVIN_DEVICE").unwrap_or_else(|_| "auto".into()))
+    }
+
+    /// The best GPU, a software rasterizer included.
+    pub fn gpu() -> Result<Self> {
+        Self::named("gpu")
+    }
+
+    /// The CPU executor: f32 on all cores.
+    pub fn cpu() -> Self {
+        Self { engine: Engine::Cpu, why: "asked for".into(), memory: None }
+    }
+
+    /// The same program in f64, slow and exact: what kernels are checked against.
+    pub fn reference() -> Self {
+        Self { engine: Engine::Reference, why: "asked for".into(), memory: None }
+    }
+
+    /// `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a part of its name.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] with what there is and what to install.
+    pub fn named(request: &str) -> Result<Self> {
+        pollster::block_on(Self::named_async(request))
+    }
+
+    /// [`Device::named`] without blocking.
+    pub async fn named_async(request: &str) -> Result<Self> {
+        match request {
+            "cpu" => return Ok(Self::cpu()),
+            "reference" => return Ok(Self::reference()),
+            _ => {}
+        }
+        let mut found = enumerate().await;
+        let list: Vec<(String, AdapterKind)> = found.iter().map(|a| (a.get_info().name, kind(&a.get_info()))).collect();
+        match choose(request, &list)? {
+            (Some(index), why) => {
+                let gpu = Gpu::open(found.swap_remove(index), Precision::F32).await?;
+                Ok(Self { engine: Engine::Gpu(Arc::new(gpu)), why, memory: None })
+            }
+            (None, why) => Ok(Self { engine: Engine::Cpu, why, memory: None }),
+        }
+    }
+
+    /// Compiles a graph: places its memory, builds its pipelines and bind groups, uploads its first values.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the adapter is too small for it, [`Error::Shader`] when a kernel does not compile.
+    pub fn compile(&self, graph: &Graph) -> Result<Run> {
+        let plan = Plan::new(graph)?;
+        let (bytes, most) =
+            (self.engine.bytes() * plan.elements(), self.memory.unwrap_or_else(|| self.engine.memory()));
+        if bytes > most {
+            let [needs, most] = [bytes, most].map(readable);
+            return Err(Error::Limit(format!(
+                "the program needs {needs} of memory, and {most} are to be had; lower the batch size or the width \
+                 of the model"
+            )));
+        }
+        Run::new(graph.clone(), plan, |plan| {
+            Ok(match &self.engine {
+                Engine::Gpu(gpu) => Program::Gpu(GpuProgram::new(gpu.clone(), &plan)?),
+                Engine::Cpu => Program::Cpu(CpuProgram::new(plan)),
+                Engine::Reference => Program::Reference(CpuProgram::new(plan)),
+            })
+        })
+    }
+
+    /// The same device, on which no program may take more than `bytes`: where others use it too.
+    pub fn with_memory(self, bytes: usize) -> Self {
+        Self { memory: Some(bytes), ..self }
+    }
+
+    /// The same device with products in this precision. f16 multiplies a small product first and compares it.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the device cannot, or computes something else.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        if precision == self.precision() {
+            return Ok(self);
+        }
+        let Engine::Gpu(gpu) = &self.engine else {
+            let name = self.name();
+            let text = format!("f16 is for the cooperative matrices of a GPU, and this is the {name}");
+            return Err(Error::setting(text + "; leave --precision f16 out, or choose a GPU by --device"));
+        };
+        self.engine = Engine::Gpu(Arc::new(gpu.reopen(precision)?));
+        if precision == Precision::F16 {
+            half::check(&self)?;
+        }
+        Ok(self)
+    }
+
+    /// In which numbers products are computed.
+    pub fn precision(&self) -> Precision {
+        match &self.engine {
+            Engine::Gpu(gpu) if gpu.target.half.is_some() => Precision::F16,
+            _ => Precision::F32,
+        }
+    }
+
+    /// Whether this is a wgpu adapter.
+    pub fn is_gpu(&self) -> bool {
+        matches!(self.engine, Engine::Gpu(_))
+    }
+
+    /// The name of the hardware or executor.
+    pub fn name(&self) -> String {
+        match &self.engine {
+            Engine::Gpu(gpu) => gpu.info.name.clone(),
+            Engine::Cpu => format!("CPU executor ({} threads, f32)", crate::parallel::threads()),
+            Engine::Reference => "reference (CPU, f64)".into(),
+        }
+    }
+
+    /// `vulkan`, `metal`, `dx12`, `cpu` or `reference`.
+    pub fn backend(&self) -> String {
+        match &self.engine {
+            Engine::Gpu(gpu) => format!("{:?}", gpu.info.backend).to_lowercase(),
+            Engine::Cpu => "cpu".into(),
+            Engine::Reference => "reference".into(),
+        }
+    }
+
+    /// The driver and its version, of a GPU.
+    pub fn driver(&self) -> Option<String> {
+        match &self.engine {
+            Engine::Gpu(gpu) => Some(format!("{} {}", gpu.info.driver, gpu.info.driver_info).trim().to_string()),
+            _ => None,
+        }
+    }
+
+    /// The same GPU with the kernels that another kind of adapter would get: for parity tests.
+    #[doc(hidden)]
+    pub fn with_target(mut self, target: Target) -> Self {
+        if let Engine::Gpu(gpu) = &self.engine {
+            self.engine = Engine::Gpu(Arc::new(gpu.with_target(target)));
+        }
+        self
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        match &self.engine {
+            Engine::Gpu(gpu) => gpu.target,
+            _ => Default::default(),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.engine {
+            Engine::Gpu(gpu) => {
+                let i = &gpu.info;
+                write!(f, "{} ({:?}, {} {}), a {}", i.name, i.backend, i.driver, i.driver_info, kind(i))?;
+            }
+            _ => f.write_str(&self.name())?,
+        }
+        write!(f, ": {}", self.why)?;
+        match &self.engine {
+            Engine::Gpu(gpu) if gpu.target.half.is_some() => {
+                let size = gpu.target.half.unwrap_or_default();
+                write!(f, "; products in f16 by cooperative matrices of {size} x {size}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Activation, Dense};
+
+    #[test]
+    fn products_are_timed_once_where_the_rule_is_unsure() {
+        let gpu = match Device::gpu() {
+            Ok(Device { engine: Engine::Gpu(gpu), .. }) => gpu,
+            other if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => {
+                panic!("a GPU is required: {other:?}")
+            }
+            _ => return println!("ignored, no adapter"),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let mut gpu = gpu.with_target(Target::default());
+        gpu.cache = gpu::cache::Cache::new(Some(folder.path().into()), "an adapter");
+        gpu.trials = std::time::Duration::from_secs(60);
+        let cache = gpu.cache.clone();
+        let device = Device { engine: Engine::Gpu(Arc::new(gpu)), why: String::new(), memory: None };
+        let mut g = Graph::new();
+        let inputs = [("x", vec![512, 16]), ("w", vec![512, 16]), ("b", vec![512])];
+        let inputs = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
+        let y = g.apply(Dense { activation: Activation::None }, &inputs).unwrap()[0];
+        g.keep(y);
+        device.compile(&g).unwrap();
+        let answers = String::from_utf8(cache.load("products").unwrap()).unwrap();
+        assert!(answers.contains("M=512 N=512 K=16 x1 = Blocked") && answers.lines().count() == 1, "{answers}");
+        // What was answered is taken, whether or not it was the fastest.
+        cache.save("products", answers.replace("= Blocked32", "= Blocked64").as_bytes());
+        let before = cache.load("products");
+        device.compile(&g).unwrap();
+        assert_eq!(cache.load("products"), before);
+    }
+}

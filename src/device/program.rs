@@ -1,0 +1,91 @@
+//! The executors of a plan: a GPU through wgpu, and the CPU in f32 or f64.
+
+use std::time::Duration;
+
+use super::cpu::CpuProgram;
+use super::gpu::program::GpuProgram;
+use super::values::Values;
+use crate::error::Result;
+use crate::graph::plan::Place;
+use crate::numeric::random::Clock;
+
+/// A compiled program on one device.
+#[derive(Debug)]
+pub(crate) enum Program {
+    Gpu(GpuProgram),
+    Cpu(CpuProgram<f32>),
+    Reference(CpuProgram<f64>),
+}
+
+impl Program {
+    /// Bytes in the buffers that were made.
+    pub fn allocated(&self) -> u64 {
+        match self {
+            Program::Gpu(p) => p.allocated(),
+            Program::Cpu(p) => p.allocated(),
+            Program::Reference(p) => p.allocated(),
+        }
+    }
+
+    pub fn write(&mut self, place: Place, values: &[f32]) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.write(place, bytemuck::cast_slice(values))?,
+            Program::Cpu(p) => p.write(place, values),
+            Program::Reference(p) => p.write(place, values),
+        }
+        Ok(())
+    }
+
+    pub fn write_u32(&mut self, place: Place, values: &[u32]) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.write(place, bytemuck::cast_slice(values))?,
+            Program::Cpu(p) => p.write_u32(place, values),
+            Program::Reference(p) => p.write_u32(place, values),
+        }
+        Ok(())
+    }
+
+    pub async fn read(&self, place: Place, integers: bool) -> Result<Values> {
+        match self {
+            Program::Gpu(p) => {
+                let bytes = p.read(place).await?;
+                Ok(match integers {
+                    true => Values::U32(bytemuck::pod_collect_to_vec(&bytes)),
+                    false => Values::F32(bytemuck::pod_collect_to_vec(&bytes)),
+                })
+            }
+            Program::Cpu(p) => Ok(p.read(place)),
+            Program::Reference(p) => Ok(p.read(place)),
+        }
+    }
+
+    /// Runs steps `first .. first + count`; on a GPU some may still be in flight afterwards.
+    pub fn steps(&mut self, first: Clock, count: u32) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.steps(first, count),
+            Program::Cpu(p) => each(first, count, |clock| p.step(clock)),
+            Program::Reference(p) => each(first, count, |clock| p.step(clock)),
+        }
+    }
+
+    /// Runs `n` steps and gives the time of each dispatch, the mean of them.
+    pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
+        match self {
+            Program::Gpu(p) => p.profile(first, n),
+            Program::Cpu(p) => Ok(p.profile(first, n)),
+            Program::Reference(p) => Ok(p.profile(first, n)),
+        }
+    }
+
+    /// Waits until everything submitted is done.
+    pub fn finish(&mut self) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.finish(),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn each(first: Clock, count: u32, mut step: impl FnMut(Clock) -> Result<()>) -> Result<()> {
+    (0..count).try_for_each(|i| step(Clock { step: first.step + i, ..first }))
+}

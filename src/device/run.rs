@@ -1,0 +1,230 @@
+//! A compiled program: write, run steps, read.
+
+use super::profile::{OpCost, OpTime};
+use super::program::Program;
+use super::values::Values;
+use crate::error::{Error, Result};
+use crate::graph::plan::{Place, Plan};
+use crate::graph::{Cost, DType, Form, Graph, HISTORY, Slab, Var};
+use crate::numeric::random::Clock;
+
+/// A graph compiled for a device.
+#[derive(Debug)]
+pub struct Run {
+    graph: Graph,
+    places: Vec<Option<Place>>,
+    program: Program,
+    clock: Clock,
+    calls: Vec<OpCost>,
+    elements: usize,
+}
+
+impl Run {
+    pub(crate) fn new(graph: Graph, plan: Plan, program: impl FnOnce(Plan) -> Result<Program>) -> Result<Self> {
+        let (places, elements) = (plan.places.clone(), plan.elements());
+        let calls = plan.calls.iter().map(|c| OpCost::new(&*c.node.op, &c.specs)).collect();
+        let program = program(plan)?;
+        Ok(Self { graph, places, program, clock: Clock { seed: 0, step: 0 }, calls, elements })
+    }
+
+    /// Chooses the random numbers of the run (0 by default).
+    pub fn seed(&mut self, seed: u64) {
+        self.clock.seed = seed;
+    }
+
+    /// The next step's number, counted from 0.
+    pub fn step(&self) -> u32 {
+        self.clock.step
+    }
+
+    /// Continues at another step: random numbers, data order and learning rate all follow from it.
+    pub fn set_step(&mut self, step: u32) {
+        self.clock.step = step;
+    }
+
+    /// Dispatches in one step.
+    pub fn dispatches(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// What each dispatch of a step costs at least.
+    pub fn costs(&self) -> &[OpCost] {
+        &self.calls
+    }
+
+    /// Arithmetic and least memory traffic of a step.
+    pub fn cost(&self) -> Cost {
+        self.calls.iter().map(|c| c.cost).sum()
+    }
+
+    /// Bytes of device memory in all buffers, as planned.
+    pub fn bytes(&self) -> usize {
+        4 * self.elements
+    }
+
+    /// Bytes in the buffers that the executor made.
+    pub fn allocated(&self) -> u64 {
+        self.program.allocated()
+    }
+
+    /// The program's graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Fills a named f32 tensor: a data set, a state or a parameter.
+    ///
+    /// # Errors
+    /// When there is no such tensor or the length differs.
+    pub fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        let vars = self.graph.vars_named(name)?.to_vec();
+        let total: usize = vars.iter().map(|&v| self.graph.spec(v).len()).sum();
+        self.expect(name, &vars, DType::F32, total, values.len())?;
+        let mut rest = values;
+        for var in vars {
+            let (part, tail) = rest.split_at(self.graph.spec(var).len());
+            self.program.write(self.place(var)?, part)?;
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Fills a named u32 tensor.
+    pub fn write_u32(&mut self, name: &str, values: &[u32]) -> Result<()> {
+        let vars = self.graph.vars_named(name)?.to_vec();
+        self.expect(name, &vars, DType::U32, self.graph.spec(vars[0]).len(), values.len())?;
+        self.program.write_u32(self.place(vars[0])?, values)
+    }
+
+    /// Fills a whole slab, as [`Run::read_slab`] gave it.
+    pub fn write_slab(&mut self, slab: Slab, values: &[f32]) -> Result<()> {
+        let var = self.slab_var(slab)?;
+        self.expect(slab.name(), &[var], DType::F32, self.graph.spec(var).len(), values.len())?;
+        self.program.write(self.place(var)?, values)
+    }
+
+    /// Fills a tensor with NaN (all bits set for integers), so that an element that is never written shows.
+    pub(crate) fn poison(&mut self, var: Var) -> Result<()> {
+        let (place, integers) = (self.place(var)?, self.graph.spec(var).dtype == DType::U32);
+        match integers {
+            true => self.program.write_u32(place, &vec![u32::MAX; place.len]),
+            false => self.program.write(place, &vec![f32::NAN; place.len]),
+        }
+    }
+
+    /// Fills a tensor of the reference without rounding.
+    pub(crate) fn write_f64(&mut self, var: Var, values: &[f64]) -> Result<()> {
+        let place = self.place(var)?;
+        match &mut self.program {
+            Program::Reference(p) => p.write_f64(place, values),
+            _ => self.program.write(place, &values.iter().map(|&v| v as f32).collect::<Vec<_>>())?,
+        }
+        Ok(())
+    }
+
+    fn expect(&self, name: &str, vars: &[Var], dtype: DType, want: usize, got: usize) -> Result<()> {
+        let spec = self.graph.spec(vars[0]);
+        if spec.dtype != dtype {
+            return Err(Error::shape(name, format!("holds {spec}, which is another element type than was written")));
+        }
+        if want != got {
+            return Err(Error::shape(name, format!("holds {want} elements, got {got}")));
+        }
+        Ok(())
+    }
+
+    fn slab_var(&self, slab: Slab) -> Result<Var> {
+        let missing = || Error::setting(format!("the program has no {}", slab.name()));
+        self.graph.slab_if_used(slab).ok_or_else(missing)
+    }
+
+    fn place(&self, var: Var) -> Result<Place> {
+        let name = &self.graph.tensors[var.0].name;
+        self.places[self.graph.root(var).0]
+            .ok_or_else(|| Error::setting(format!("{name} is not part of the compiled program")))
+    }
+
+    /// Runs `n` steps. Nothing is uploaded or read; on a GPU the last of them may still be in flight afterwards.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] only.
+    pub fn steps(&mut self, n: u32) -> Result<()> {
+        self.program.steps(self.clock, n)?;
+        self.clock.step += n;
+        Ok(())
+    }
+
+    /// Runs `n` steps and gives the time of each dispatch, the mean of them: on a GPU by its timestamps.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the adapter offers no timestamp queries.
+    pub fn profile(&mut self, n: u32) -> Result<Vec<OpTime>> {
+        let times = self.program.profile(self.clock, n)?;
+        self.clock.step += n;
+        Ok(self.calls.iter().cloned().zip(times).map(|(of, time)| OpTime { of, time }).collect())
+    }
+
+    /// Waits until all steps are done.
+    pub fn finish(&mut self) -> Result<()> {
+        self.program.finish()
+    }
+
+    /// Reads a tensor: persistent, or kept by [`Graph::keep`].
+    ///
+    /// # Errors
+    /// When the tensor's memory is shared with others, so that its values are gone.
+    pub async fn read_async(&self, var: Var) -> Result<Values> {
+        let t = &self.graph.tensors[var.0];
+        if self.graph.is_transient(var) {
+            return Err(Error::setting(format!("{} is not kept: call `graph.keep` before compiling", t.name)));
+        }
+        self.program.read(self.place(var)?, t.spec.dtype == DType::U32).await
+    }
+
+    /// [`Run::read_async`], waiting, as f32.
+    pub fn read(&self, var: Var) -> Result<Vec<f32>> {
+        Ok(pollster::block_on(self.read_async(var))?.f32s())
+    }
+
+    /// [`Run::read_async`], waiting, as f64 without rounding.
+    pub fn read_f64(&self, var: Var) -> Result<Vec<f64>> {
+        Ok(pollster::block_on(self.read_async(var))?.f64s())
+    }
+
+    /// Reads integers.
+    pub fn read_u32(&self, var: Var) -> Result<Vec<u32>> {
+        match pollster::block_on(self.read_async(var))? {
+            Values::U32(values) => Ok(values),
+            _ => Err(Error::setting("the tensor holds floats; use `read`")),
+        }
+    }
+
+    /// Reads a whole slab.
+    pub fn read_slab(&self, slab: Slab) -> Result<Vec<f32>> {
+        self.read(self.slab_var(slab)?)
+    }
+
+    /// The values of one parameter in `slab`, in its own shape.
+    pub fn read_parameter(&self, slab: Slab, name: &str) -> Result<Vec<f64>> {
+        let p = self.graph.parameters().iter().find(|p| p.name == name);
+        let p = p.ok_or_else(|| Error::setting(format!("no parameter {name:?}")))?;
+        let whole = self.read_f64(self.slab_var(slab)?)?;
+        Ok(whole[p.offset..p.offset + p.shape.iter().product::<usize>()].to_vec())
+    }
+
+    /// The value of a scalar at the last step.
+    pub fn scalar(&self, scalar: Var) -> Result<f64> {
+        Ok(self.history(scalar, 1)?[0])
+    }
+
+    /// The values of a scalar at the last `n` steps, oldest first; `n` is at most [`HISTORY`].
+    pub fn history(&self, scalar: Var, n: usize) -> Result<Vec<f64>> {
+        let done = self.clock.step as usize;
+        if self.graph.spec(scalar).form != Form::History || n > HISTORY || n > done {
+            let name = &self.graph.tensors[scalar.0].name;
+            return Err(Error::setting(format!("{name}: {n} values of a scalar asked for after {done} steps")));
+        }
+        let ring = self.read_f64(scalar)?;
+        Ok((done - n..done).map(|step| ring[step % HISTORY]).collect())
+    }
+}

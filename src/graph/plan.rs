@@ -1,0 +1,212 @@
+//! From a graph to what an executor runs: which nodes, and where each tensor lies.
+//!
+//! Pure code, no device: tensors of one step share buffers by lifetime, persistent ones have their own. A tensor is
+//! never placed in a buffer that the same node reads, because a dispatch may not read and write one buffer.
+
+use super::{DType, Form, Graph, Home, Init, Node, Parameter, Specs, Var};
+use crate::error::{Error, Result};
+
+/// A place in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub buffer: usize,
+    pub offset: usize,
+    pub len: usize,
+}
+
+/// One buffer, in elements of four bytes (eight on the reference).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Buffer {
+    pub len: usize,
+    pub dtype: DType,
+    pub label: String,
+}
+
+/// One node with its places.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub node: Node,
+    pub specs: Specs,
+    pub inputs: Vec<Place>,
+    /// `None` for a phantom.
+    pub outputs: Vec<Option<Place>>,
+    pub updates: Vec<Place>,
+}
+
+/// The program that an executor runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub buffers: Vec<Buffer>,
+    pub places: Vec<Option<Place>>,
+    pub calls: Vec<Call>,
+    /// First contents of persistent tensors.
+    pub inits: Vec<(Place, Init)>,
+}
+
+impl Plan {
+    pub fn new(graph: &Graph) -> Result<Self> {
+        let live = live_nodes(graph);
+        let nodes: Vec<&Node> = graph.nodes.iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n).collect();
+        let mut memory = Memory::new(graph, &nodes);
+        for (i, node) in nodes.iter().enumerate() {
+            memory.begin(i, node)?;
+            memory.end(i, node);
+        }
+        let (places, buffers) = (memory.places, memory.buffers);
+        let calls = nodes.iter().map(|node| call(graph, node, &places)).collect::<Result<Vec<_>>>()?;
+        let inits = graph
+            .tensors
+            .iter()
+            .zip(&places)
+            .filter_map(|(t, place)| Some(((*place)?, &t.init)))
+            .flat_map(|(place, init)| match init {
+                Init::Zero => Vec::new(),
+                Init::Parameters => parts(graph, place),
+                _ => vec![(place, init.clone())],
+            })
+            .collect();
+        Ok(Self { buffers, places, calls, inits })
+    }
+
+    /// Elements of memory in all buffers.
+    pub fn elements(&self) -> usize {
+        self.buffers.iter().map(|b| b.len).sum()
+    }
+}
+
+/// The initial values of the parameters in another slab.
+fn parts(graph: &Graph, slab: Place) -> Vec<(Place, Init)> {
+    let part = |p: &Parameter| {
+        let place = Place { offset: slab.offset + p.offset, len: p.shape.iter().product(), ..slab };
+        (place, graph.tensors[p.var.0].init.clone())
+    };
+    graph.parameters().iter().map(part).collect()
+}
+
+/// The nodes that matter: those that update something, write a history or a kept tensor, and all they depend on.
+fn live_nodes(graph: &Graph) -> Vec<bool> {
+    let mut wanted: Vec<bool> =
+        graph.tensors.iter().map(|t| t.kept || t.spec.form == Form::History || t.home != Home::Step).collect();
+    let mut live = vec![false; graph.nodes.len()];
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        live[i] = !node.updates.is_empty() || node.outputs.iter().any(|v| wanted[v.0]);
+        if live[i] {
+            node.inputs.iter().for_each(|v| wanted[graph.root(*v).0] = true);
+        }
+    }
+    live
+}
+
+struct Memory<'a> {
+    graph: &'a Graph,
+    places: Vec<Option<Place>>,
+    buffers: Vec<Buffer>,
+    /// Buffers that hold nothing now.
+    free: Vec<usize>,
+    /// The last node that reads or writes each tensor.
+    last: Vec<usize>,
+}
+
+impl<'a> Memory<'a> {
+    fn new(graph: &'a Graph, nodes: &[&Node]) -> Self {
+        let mut last = vec![0; graph.tensors.len()];
+        for (i, node) in nodes.iter().enumerate() {
+            node.inputs.iter().chain(&node.outputs).for_each(|v| last[graph.root(*v).0] = i);
+        }
+        let places = vec![None; graph.tensors.len()];
+        let mut memory = Self { graph, places, buffers: Vec::new(), free: Vec::new(), last };
+        for (i, t) in graph.tensors.iter().enumerate() {
+            if t.home == Home::State && t.spec.stored() > 0 {
+                let (len, dtype) = (t.spec.stored(), t.spec.dtype);
+                memory.buffers.push(Buffer { len, dtype, label: format!("langevin.{}", t.name) });
+                memory.places[i] = Some(Place { buffer: memory.buffers.len() - 1, offset: 0, len });
+            }
+        }
+        for (i, t) in graph.tensors.iter().enumerate() {
+            if let Home::Part { of, offset } = t.home {
+                let whole = memory.places[of.0].expect("a part lies in a persistent tensor");
+                memory.places[i] = Some(Place { buffer: whole.buffer, offset, len: t.spec.len() });
+            }
+        }
+        memory
+    }
+
+    /// Places the outputs of node `i`.
+    fn begin(&mut self, _: usize, node: &Node) -> Result<()> {
+        for &v in &node.outputs {
+            let spec = &self.graph.tensors[v.0].spec;
+            if self.places[v.0].is_none() && spec.form != Form::Phantom {
+                let (len, dtype) = (spec.stored(), spec.dtype);
+                let buffer = self.take(len, dtype);
+                self.places[v.0] = Some(Place { buffer, offset: 0, len });
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees what node `i` was the last to need.
+    fn end(&mut self, i: usize, node: &Node) {
+        let mut seen: Vec<Var> = Vec::new();
+        for v in node.inputs.iter().chain(&node.outputs).map(|v| self.graph.root(*v)) {
+            let t = &self.graph.tensors[v.0];
+            if t.home == Home::Step && !t.kept && self.last[v.0] == i && !seen.contains(&v) {
+                seen.push(v);
+                self.free.extend(self.places[v.0].map(|p| p.buffer));
+            }
+        }
+    }
+
+    /// The smallest free buffer that is large enough, else the largest one grown, else a new one.
+    fn take(&mut self, len: usize, dtype: DType) -> usize {
+        let fits = |b: &Buffer| (b.len < len, b.len.abs_diff(len));
+        let best = (0..self.free.len())
+            .filter(|&i| self.buffers[self.free[i]].dtype == dtype)
+            .min_by_key(|&i| fits(&self.buffers[self.free[i]]));
+        match best {
+            Some(i) => {
+                let buffer = self.free.swap_remove(i);
+                self.buffers[buffer].len = self.buffers[buffer].len.max(len);
+                buffer
+            }
+            None => {
+                let label = format!("langevin.activation.{}", self.buffers.len());
+                self.buffers.push(Buffer { len, dtype, label });
+                self.buffers.len() - 1
+            }
+        }
+    }
+}
+
+fn call(graph: &Graph, node: &Node, places: &[Option<Place>]) -> Result<Call> {
+    let specs = |vars: &[Var]| vars.iter().map(|&v| graph.spec(v).clone()).collect::<Vec<_>>();
+    let place = |v: &Var| {
+        let name = &graph.tensors[v.0].name;
+        places[graph.root(*v).0].ok_or_else(|| Error::shape(node.op.name(), format!("{name} was never computed")))
+    };
+    let call = Call {
+        specs: Specs { inputs: specs(&node.inputs), outputs: specs(&node.outputs), updates: specs(&node.updates) },
+        inputs: node.inputs.iter().map(place).collect::<Result<_>>()?,
+        outputs: node.outputs.iter().map(|v| places[v.0]).collect(),
+        updates: node.updates.iter().map(place).collect::<Result<_>>()?,
+        node: node.clone(),
+    };
+    check_hazards(&call)?;
+    Ok(call)
+}
+
+/// No buffer is read and written by one node, and no two written ranges overlap.
+fn check_hazards(call: &Call) -> Result<()> {
+    let written: Vec<Place> = call.outputs.iter().flatten().chain(&call.updates).copied().collect();
+    let fail = |what: &str| Err(Error::shape(call.node.op.name(), format!("{what}; copy one of them first")));
+    if call.inputs.iter().any(|i| written.iter().any(|w| w.buffer == i.buffer)) {
+        return fail("reads and writes the same tensor or slab");
+    }
+    for (i, a) in written.iter().enumerate() {
+        for b in &written[i + 1..] {
+            if a.buffer == b.buffer && a.offset < b.offset + b.len && b.offset < a.offset + a.len {
+                return fail("writes two overlapping tensors");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,363 @@
+//! From shader text to a kernel: shared parts, variants, and the bindings read back from the WGSL itself.
+//!
+//! A shader file is WGSL with some kinds of comment lines that [`Kernel`] obeys:
+//! `//#use NAME` puts a shared part here; `//#if FLAG`, `//#else`, `//#endif` keep or drop lines; the lines from
+//! `//#repeat NAME` to `//#end` stand there as often as [`Kernel::repeat`] says, with the number for `$NAME`, because
+//! drivers do not unroll the loops that naga writes. Repeats may stand in each other.
+
+mod precision;
+mod target;
+
+pub use precision::Precision;
+pub use target::{Family, Target};
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use crate::error::{Error, Result};
+
+/// A kernel of a file in `shaders/`: the file's name, and the entry point.
+macro_rules! kernel {
+    ($file:literal, $entry:expr) => {
+        $crate::kernel::Kernel::new(
+            $file,
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $file)),
+            $entry,
+        )
+    };
+}
+
+/// The most workgroups that any adapter takes in one dimension.
+const MAX_GROUPS: u32 = 65_535;
+
+/// The parts that shaders share, in `shaders/shared`.
+const SHARED: &[(&str, &str)] = &[
+    ("clock", include_str!("../../shaders/shared/clock.wgsl")),
+    ("items", include_str!("../../shaders/shared/items.wgsl")),
+    ("sum_lanes", include_str!("../../shaders/shared/sum_lanes.wgsl")),
+    ("max_lanes", include_str!("../../shaders/shared/max_lanes.wgsl")),
+    ("math", include_str!("../../shaders/shared/math.wgsl")),
+    ("random", include_str!("../../shaders/shared/random.wgsl")),
+    ("noise_row", include_str!("../../shaders/shared/noise_row.wgsl")),
+    ("encode_pair", include_str!("../../shaders/shared/encode_pair.wgsl")),
+    ("activation", include_str!("../../shaders/shared/activation.wgsl")),
+    ("window", include_str!("../../shaders/shared/window.wgsl")),
+];
+
+/// What a constant means to the tests: a `Dim` or `Hyper` must change the result when changed, a `Tune` must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A size.
+    Dim,
+    /// A number of the formula.
+    Hyper,
+    /// A tile or workgroup size.
+    Tune,
+}
+
+/// A WGSL `override` and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constant {
+    /// Name in the shader.
+    pub name: &'static str,
+    /// Value, rounded by WGSL to the declared type.
+    pub value: f64,
+    /// What it means.
+    pub meaning: Meaning,
+}
+
+/// One dispatch: shader text, entry point, constants and workgroup counts.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    file: &'static str,
+    text: Cow<'static, str>,
+    /// The entry point.
+    pub entry: &'static str,
+    /// Values of the shader's overrides.
+    pub constants: Vec<Constant>,
+    /// Workgroups in x, y, z.
+    pub groups: [u32; 3],
+    flags: HashSet<&'static str>,
+    parts: Vec<(&'static str, String)>,
+    repeats: Vec<(&'static str, usize)>,
+    families: Vec<Family>,
+    enables: Vec<&'static str>,
+}
+
+impl Kernel {
+    /// A kernel from the text of a shader file; `file` is its name in messages.
+    pub fn new(file: &'static str, text: impl Into<Cow<'static, str>>, entry: &'static str) -> Self {
+        let (constants, groups) = (Vec::new(), [1; 3]);
+        let (flags, parts, repeats) = (HashSet::new(), Vec::new(), Vec::new());
+        Self {
+            file,
+            text: text.into(),
+            entry,
+            constants,
+            groups,
+            flags,
+            parts,
+            repeats,
+            families: Vec::new(),
+            enables: Vec::new(),
+        }
+    }
+
+    fn constant(mut self, name: &'static str, value: f64, meaning: Meaning) -> Self {
+        self.constants.push(Constant { name, value, meaning });
+        self
+    }
+
+    /// Sets a size.
+    pub fn dim(self, name: &'static str, value: usize) -> Self {
+        self.constant(name, value as f64, Meaning::Dim)
+    }
+
+    /// Sets a number of the formula.
+    pub fn hyper(self, name: &'static str, value: f64) -> Self {
+        self.constant(name, value, Meaning::Hyper)
+    }
+
+    /// Sets a tile or workgroup size.
+    pub fn tune(self, name: &'static str, value: u32) -> Self {
+        self.constant(name, value as f64, Meaning::Tune)
+    }
+
+    /// Keeps the lines between `//#if flag` and its end when `on`.
+    pub fn flag(mut self, flag: &'static str, on: bool) -> Self {
+        if on {
+            self.flags.insert(flag);
+        }
+        self
+    }
+
+    /// Provides generated text for `//#use name`.
+    pub fn part(mut self, name: &'static str, text: String) -> Self {
+        self.parts.push((name, text));
+        self
+    }
+
+    /// Writes the lines of `//#repeat name` `count` times.
+    pub fn repeat(mut self, name: &'static str, count: usize) -> Self {
+        self.repeats.push((name, count));
+        self
+    }
+
+    /// Uses a language extension.
+    pub fn enable(mut self, extension: &'static str) -> Self {
+        self.enables.push(extension);
+        self
+    }
+
+    /// Notes that it computes a product by the first of these families, and that the others may be faster.
+    pub(crate) fn product(self, families: Vec<Family>) -> Self {
+        Self { families, ..self }
+    }
+
+    /// How its product is computed, if it is one.
+    pub fn family(&self) -> Option<Family> {
+        self.families.first().copied()
+    }
+
+    /// The families that no rule tells which is the fastest, with its own first; none where a rule is sure.
+    pub(crate) fn rivals(&self) -> &[Family] {
+        if self.families.len() > 1 { &self.families } else { &[] }
+    }
+
+    /// Workgroups in x and y.
+    pub fn grid(mut self, x: usize, y: usize) -> Self {
+        self.groups = [x as u32, y as u32, 1];
+        self
+    }
+
+    /// The grid `count` times, along z.
+    pub fn slices(mut self, count: usize) -> Self {
+        self.groups[2] = count as u32;
+        self
+    }
+
+    /// One invocation per item, numbered by `item()` of the shared part `items`.
+    pub fn over(self, items: usize) -> Self {
+        const WG: u32 = 64;
+        let groups = items.div_ceil(WG as usize);
+        self.tune("WG", WG).groups(groups)
+    }
+
+    /// `count` workgroups, numbered by `group()` of the shared part `items`; folded to two dimensions where needed.
+    pub fn groups(self, count: usize) -> Self {
+        let x = count.min(MAX_GROUPS as usize).max(1);
+        self.grid(x, count.div_ceil(x))
+    }
+
+    /// The name for messages and labels.
+    pub fn label(&self) -> String {
+        format!("langevin.{}.{}", self.file.trim_end_matches(".wgsl"), self.entry)
+    }
+
+    /// What it computes, in a line: shader, flags, sizes.
+    pub(crate) fn summary(&self) -> String {
+        let mut words: Vec<_> = self.flags.iter().map(|flag| flag.to_string()).collect();
+        words.sort();
+        words.extend(self.constants.iter().map(|c| format!("{}={}", c.name, c.value)));
+        format!("{} {} x{}", self.label(), words.join(" "), self.groups[2])
+    }
+
+    /// The complete WGSL.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] on an unknown part or unbalanced conditions.
+    pub fn source(&self) -> Result<String> {
+        let mut out: String = self.enables.iter().map(|extension| format!("enable {extension};\n")).collect();
+        let mut used = HashSet::new();
+        self.expand(&self.text, &mut used, &mut out)?;
+        Ok(out)
+    }
+
+    fn expand(&self, text: &str, used: &mut HashSet<String>, out: &mut String) -> Result<()> {
+        let fail = |message: String| Error::Shader(format!("{}: {message}", self.file));
+        let mut keep: Vec<bool> = Vec::new();
+        // What is to be repeated: its lines so far, its name, and how deep in it the current line is.
+        let mut body: Option<(String, &str, usize)> = None;
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let words = (words.next(), words.next());
+            if let Some((lines, name, depth)) = &mut body {
+                match words.0 {
+                    Some("//#repeat") => *depth += 1,
+                    Some("//#end") => *depth -= 1,
+                    _ => {}
+                }
+                if *depth > 0 {
+                    *lines += line;
+                    lines.push('\n');
+                    continue;
+                }
+                let count = self.repeats.iter().find(|(n, _)| n == name).map(|(_, count)| *count);
+                let count = count.ok_or_else(|| fail(format!("no count for #repeat {name}")))?;
+                let variable = format!("${name}");
+                for i in 0..count {
+                    self.expand(&lines.replace(&variable, &i.to_string()), used, out)?;
+                }
+                body = None;
+                continue;
+            }
+            match words {
+                (Some("//#if"), Some(flag)) => keep.push(self.flags.contains(flag)),
+                (Some("//#else"), _) => {
+                    let last = keep.last_mut().ok_or_else(|| fail("#else without #if".into()))?;
+                    *last = !*last;
+                }
+                (Some("//#endif"), _) => {
+                    keep.pop().ok_or_else(|| fail("#endif without #if".into()))?;
+                }
+                _ if keep.contains(&false) => {}
+                (Some("//#repeat"), Some(name)) => body = Some((String::new(), name, 1)),
+                (Some("//#end"), _) => return Err(fail("#end without #repeat".into())),
+                (Some("//#use"), Some(name)) => {
+                    if used.insert(name.to_string()) {
+                        let part = self.find_part(name).ok_or_else(|| fail(format!("no shared part {name:?}")))?;
+                        self.expand(&part, used, out)?;
+                    }
+                }
+                _ => {
+                    out.push_str(line);
+                    out.push('\n');
+                }
+            }
+        }
+        match (keep.is_empty(), body) {
+            (true, None) => Ok(()),
+            (true, Some(_)) => Err(fail("#repeat without #end".into())),
+            (false, _) => Err(fail("#if without #endif".into())),
+        }
+    }
+
+    fn find_part(&self, name: &str) -> Option<String> {
+        let own = self.parts.iter().find(|(n, _)| *n == name).map(|(_, text)| text.clone());
+        own.or_else(|| SHARED.iter().find(|(n, _)| *n == name).map(|(_, text)| text.to_string()))
+    }
+}
+
+/// A storage binding of an entry point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The variable's name.
+    pub name: String,
+    /// `@binding(slot)` in group 0.
+    pub slot: u32,
+    /// `read_write` (an output) or `read` (an input).
+    pub writable: bool,
+}
+
+/// The bindings that `entry` of a WGSL text uses, in the order of their slots.
+///
+/// # Errors
+/// [`Error::Shader`] with the compiler's message, or when the entry does not exist.
+pub fn bindings(label: &str, source: &str, entry: &str) -> Result<Vec<Binding>> {
+    let fail = |message: String| Error::Shader(format!("{label}: {message}"));
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| fail(e.emit_to_string(source)))?;
+    let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all())
+        .validate(&module)
+        .map_err(|e| fail(e.emit_to_string(source)))?;
+    let index = module.entry_points.iter().position(|e| e.name == entry);
+    let index = index.ok_or_else(|| fail(format!("there is no entry point {entry:?}")))?;
+    let used = info.get_entry_point(index);
+    let mut found: Vec<Binding> = module
+        .global_variables
+        .iter()
+        .filter(|(handle, _)| !used[*handle].is_empty())
+        .filter_map(|(_, global)| {
+            let naga::AddressSpace::Storage { access } = global.space else { return None };
+            let slot = global.binding.as_ref()?.binding;
+            let writable = access.contains(naga::StorageAccess::STORE);
+            Some(Binding { name: global.name.clone().unwrap_or_default(), slot, writable })
+        })
+        .collect();
+    found.sort_by_key(|b| b.slot);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "//#use clock\n@group(0) @binding(0) var<storage, read> x: array<f32>;\n\
+        @group(0) @binding(1) var<storage, read> unused: array<f32>;\n\
+        @group(0) @binding(2) var<storage, read_write> y: array<f32>;\noverride B: u32;\n\
+        @compute @workgroup_size(1) fn run() {\n//#if TWICE\ny[0] = 2.0 * x[0];\n//#else\ny[0] = x[0];\n//#endif\n}\n";
+
+    #[test]
+    fn flags_choose_lines_and_bindings_come_from_the_text() {
+        let kernel = Kernel::new("t.wgsl", TEXT, "run").flag("TWICE", true);
+        let source = kernel.source().unwrap();
+        assert!(source.contains("2.0 * x") && !source.contains("#") && !source.contains("= x[0]"));
+        let names: Vec<_> = bindings("t", &source, "run").unwrap().into_iter().map(|b| (b.name, b.writable)).collect();
+        assert_eq!(names, [("x".to_string(), false), ("y".to_string(), true)]);
+    }
+
+    #[test]
+    fn repeated_lines_carry_their_number() {
+        let text = "//#repeat I\nlet a$I = b[$I];\n//#end\nlast";
+        let source = Kernel::new("t.wgsl", text, "run").repeat("I", 2).source().unwrap();
+        assert_eq!(source, "let a0 = b[0];\nlet a1 = b[1];\nlast\n");
+        let text = "//#repeat I\n//#if ROWS\nrow $I\n//#endif\n//#repeat J\nc$I_$J\n//#end\n//#end";
+        let source = Kernel::new("t.wgsl", text, "run").flag("ROWS", true).repeat("I", 2).repeat("J", 2).source();
+        assert_eq!(source.unwrap(), "row 0\nc0_0\nc0_1\nrow 1\nc1_0\nc1_1\n");
+        assert!(Kernel::new("t.wgsl", text, "run").source().is_err());
+        assert!(Kernel::new("t.wgsl", "//#repeat I\nx", "run").repeat("I", 2).source().is_err());
+    }
+
+    #[test]
+    fn mistakes_in_a_shader_are_errors() {
+        assert!(Kernel::new("t.wgsl", "//#use nothing", "run").source().is_err());
+        assert!(Kernel::new("t.wgsl", "//#if A", "run").source().is_err());
+        assert!(bindings("t", "fn f() { let x = y; }", "f").is_err());
+        assert!(bindings("t", "@compute @workgroup_size(1) fn f() {}", "g").unwrap_err().to_string().contains("\"g\""));
+    }
+
+    #[test]
+    fn many_groups_are_folded() {
+        let kernel = Kernel::new("t.wgsl", "", "run").groups(1_000_000);
+        assert!(kernel.groups[0] <= MAX_GROUPS && kernel.groups[0] * kernel.groups[1] >= 1_000_000);
+    }
+}

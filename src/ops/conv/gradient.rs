@@ -1,0 +1,341 @@
+//! The two backward products of convolutions: by the input, and by weight and bias.
+
+use super::super::activation::activation_before;
+use super::super::case::{Case, Tolerance};
+use super::super::gemm::{Operand, Product, gemm};
+use super::super::{Activation, Io, Op, Specs, expect_count, expect_shape};
+use super::products::{Counts, SHAPES, gather, gather_kernel, scatter, scatter_kernel};
+use super::window::{Window, planes};
+use crate::error::{Error, Result};
+use crate::graph::Cost;
+use crate::graph::{Reverse, Spec, Var};
+use crate::kernel::{Kernel, Target};
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
+use crate::parallel::matmul::{Matrix, matmul};
+
+/// dx = (transpose of the convolution by w)(dz) act'(saved).
+///
+/// *Shapes*: of a convolution dz [B, O, places], w [O, C, taps], dx [B, C, image]; of a transposed one dz
+/// [B, C, image], w [O, C, taps], dx [B, O, places]. saved as dx (absent without activation).
+#[derive(Clone, Debug)]
+pub(crate) struct ConvInput {
+    pub stride: usize,
+    pub padding: usize,
+    /// Whether the layer was a transposed convolution, so that its gradient is a convolution.
+    pub transposed: bool,
+    /// [L] or [H, W] of the image.
+    pub image: Vec<usize>,
+    pub activation: Activation,
+}
+
+impl ConvInput {
+    fn geometry(&self, inputs: &[Spec]) -> Result<(Window, Counts)> {
+        let (b, channels, _) = planes("conv_input", "dz", &inputs[0])?;
+        let (o, c, kernel) = planes("conv_input", "w", &inputs[1])?;
+        let window = Window::over("conv_input", &self.image, kernel, self.stride, self.padding)?;
+        let places = &window.places[2 - self.image.len()..];
+        let want = if self.transposed { [&[b, c], &self.image[..]].concat() } else { [&[b, o], places].concat() };
+        expect_shape("conv_input", "dz", &inputs[0], &want)?;
+        debug_assert_eq!(channels, want[1]);
+        Ok((window, [b, c, o]))
+    }
+}
+
+impl Op for ConvInput {
+    fn name(&self) -> &'static str {
+        "conv_input"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let count = if self.activation == Activation::None { 2 } else { 3 };
+        expect_count("conv_input", inputs, count)?;
+        let (window, [b, c, o]) = self.geometry(inputs)?;
+        let places = &window.places[2 - self.image.len()..];
+        let shape = if self.transposed { [&[b, o], places].concat() } else { [&[b, c], &self.image[..]].concat() };
+        if count == 3 {
+            expect_shape("conv_input", "saved", &inputs[2], &shape)?;
+        }
+        Ok(vec![Spec::f32(shape)])
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        let (window, counts) = self.geometry(&specs.inputs).expect("inferred before");
+        let mut kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true);
+        if self.activation != Activation::None {
+            kernel = self.activation.choose(kernel.flag("SLOPE", true));
+        }
+        let dz = Operand::OUTER.gradient(counts[0]);
+        match self.transposed {
+            true => gather_kernel(kernel, &window, counts, dz, target),
+            false => scatter_kernel(kernel, &window, counts, dz, target),
+        }
+    }
+
+    fn cost(&self, specs: &Specs) -> Cost {
+        let (window, [b, c, o]) = self.geometry(&specs.inputs).expect("inferred before");
+        let product = Cost::gemm(specs, [c * window.taps(), b * window.count(), o], 0);
+        let epilogue = 2 * (self.activation != Activation::None) as u64 * specs.outputs[0].len() as u64;
+        Cost { flops: product.flops + epilogue, ..product }
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
+        let (dz, w, dx) = (io.input(0), io.input(1), io.output(0));
+        let saved = if self.activation == Activation::None { &[] } else { io.input(2) };
+        let finish = |sample: usize, dx: &mut [S], _: Option<&mut [S]>| {
+            if self.activation != Activation::None {
+                let saved = &saved[sample * dx.len()..][..dx.len()];
+                parallel::wide(
+                    #[inline(always)]
+                    || self.activation.slope_all(dx, saved),
+                );
+            }
+        };
+        match self.transposed {
+            true => gather(&window, counts, dz, w, dx, None, finish),
+            false => scatter(&window, counts, dz, w, dx, None, finish),
+        }
+    }
+}
+
+/// parts\[s\] = [dw | db] of some samples: dw\[o, c, k\] = sum of dz\[b, o, p\] x\[b, c, p s + k - padding\] over places and
+/// samples, db\[o\] = sum of dz (absent without bias).
+///
+/// *Shapes*: x [B, C, image], dz [B, O, places], parts [S, O C taps (+ O)]. The product is small and its sums are long, so
+/// it is cut into parts, which are independent work; how many depends on the shapes alone, so the order of summation does
+/// not depend on the machine. [`PartSum`] follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConvWeight {
+    pub stride: usize,
+    pub padding: usize,
+    pub kernel: [usize; 2],
+    pub bias: bool,
+}
+
+/// What [`ConvWeight`] derives from its shapes.
+struct Parts {
+    window: Window,
+    counts: Counts,
+    /// Parts, and samples in each but the last, which may have less.
+    parts: usize,
+    per: usize,
+    /// Columns of the product: taps of all channels, and the bias.
+    cols: usize,
+}
+
+impl ConvWeight {
+    fn geometry(&self, inputs: &[Spec]) -> Result<Parts> {
+        let (b, o, places) = planes("conv_weight", "dz", &inputs[1])?;
+        let (_, c, image) = planes("conv_weight", "x", &inputs[0])?;
+        let kernel = &self.kernel[2 - image.len()..];
+        let window = Window::over("conv_weight", image, kernel, self.stride, self.padding)?;
+        if *places != window.places[2 - image.len()..] || inputs[0].shape[0] != b {
+            let text = format!("{:?} are not the places of windows over {:?}", inputs[1].shape, inputs[0].shape);
+            return Err(Error::shape("conv_weight", text));
+        }
+        let cols = c * window.taps() + self.bias as usize;
+        // Enough workgroups for a large adapter together with the tiles of one product, and some parts for each core.
+        let parts = (128 / (o.div_ceil(64) * cols.div_ceil(64))).clamp(4, 64).min(b);
+        let per = b.div_ceil(parts);
+        Ok(Parts { window, counts: [b, c, o], parts: b.div_ceil(per), per, cols })
+    }
+}
+
+impl Op for ConvWeight {
+    fn name(&self) -> &'static str {
+        "conv_weight"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("conv_weight", inputs, 2)?;
+        let Parts { counts: [_, _, o], parts, cols, .. } = self.geometry(inputs)?;
+        Ok(vec![Spec::f32([parts, o * cols])])
+    }
+
+    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+        let Parts { window, counts: [b, c, o], parts, per, cols } =
+            self.geometry(&specs.inputs).expect("inferred before");
+        let kernel = kernel!("conv.wgsl", "gemm").flag("WEIGHT", true).flag("WINDOWS", true);
+        let kernel = kernel.flag("INDEXED", true);
+        let kernel = window.constants(kernel).dim("BATCH", b).dim("CHANNELS", c).dim("PER", per);
+        let shape = [o, cols, per * window.count()];
+        let (x, dz) = (Operand::INNER, Operand::INNER.gradient(b));
+        // In a transposed convolution, which has its bias apart, the image is the gradient.
+        let (a, b) = if self.bias { (dz, x) } else { (x, dz) };
+        gemm(kernel, Product { shape, slices: parts, a, b }, target)
+    }
+
+    fn cost(&self, specs: &Specs) -> Cost {
+        let Parts { window, counts: [b, _, o], cols, .. } = self.geometry(&specs.inputs).expect("inferred before");
+        Cost { flops: (2 * o * cols * b * window.count()) as u64, ..Cost::of(specs) }
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let Parts { window, counts: [b, c, o], per, cols, .. } =
+            self.geometry(&io.specs.inputs).expect("inferred before");
+        let (x, dz, out) = (io.input(0), io.input(1), io.output(0));
+        let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
+        let add = |dw: &mut [S], dz: &[S], x: &[S], moved: &mut [S], more: bool| {
+            if window.few([b, c, o]) {
+                window.spread(dz, moved);
+                let x = Matrix::new(x, c, pixels).t();
+                matmul(dw, Matrix::new(moved, o * window.taps(), pixels), x, more);
+            } else {
+                window.unfold(x, moved);
+                matmul(dw, Matrix::new(dz, o, count), Matrix::new(moved, k, count).t(), more);
+            }
+        };
+        let room = if window.few([b, c, o]) { o * window.taps() * pixels } else { k * count };
+        parallel::blocks(
+            out,
+            o * cols,
+            None,
+            #[inline(always)]
+            |part, out, _| {
+                let (dw, db) = out.split_at_mut(o * k);
+                db.fill(S::ZERO);
+                S::with_scratch(room + o * k, |scratch| {
+                    let (moved, sum) = scratch.split_at_mut(room);
+                    for sample in part * per..((part + 1) * per).min(b) {
+                        let dz = &dz[sample * o * count..][..o * count];
+                        add(sum, dz, &x[sample * c * pixels..][..c * pixels], moved, sample > part * per);
+                        parallel::wide(
+                            #[inline(always)]
+                            || {
+                                db.iter_mut()
+                                    .zip(dz.chunks_exact(count))
+                                    .for_each(|(d, z)| *d += parallel::sum(count, |i| z[i]))
+                            },
+                        );
+                    }
+                    // Rows by tap, with the channels inside, where dz was moved.
+                    let taps = if window.few([b, c, o]) { window.taps() } else { 1 };
+                    for (dw, sum) in dw.chunks_exact_mut(c * window.taps()).zip(sum.chunks_exact(c * window.taps())) {
+                        match taps {
+                            1 => dw.copy_from_slice(sum),
+                            _ => (0..dw.len()).for_each(|i| dw[i] = sum[i % taps * c + i / taps]),
+                        }
+                    }
+                });
+            },
+        );
+    }
+}
+
+/// [first | second] = sum over s of parts\[s\], in the order of s; without bias there is no second.
+///
+/// *Shapes*: parts [S, N], first as given, second the rest.
+#[derive(Clone, Debug)]
+pub(crate) struct PartSum {
+    pub shape: Vec<usize>,
+    pub bias: bool,
+}
+
+impl Op for PartSum {
+    fn name(&self) -> &'static str {
+        "part_sum"
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        expect_count("part_sum", inputs, 1)?;
+        let ((_, n), first) = (inputs[0].rows(), Spec::f32(self.shape.clone()));
+        let second = if self.bias { self.shape[0] } else { 0 };
+        if first.len() + second != n {
+            return Err(Error::shape("part_sum", format!("parts of {n} do not fill {first} and {second} more")));
+        }
+        let second = self.bias.then(|| Spec::f32([second]));
+        Ok([first].into_iter().chain(second).collect())
+    }
+
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let (s, n) = specs.inputs[0].rows();
+        kernel!("part_sum.wgsl", "sum_parts")
+            .flag("SECOND", self.bias)
+            .dim("S", s)
+            .dim("N", n)
+            .dim("FIRST", specs.outputs[0].len())
+            .over(n)
+    }
+
+    fn cost(&self, specs: &Specs) -> Cost {
+        Cost { flops: specs.inputs[0].len() as u64, ..Cost::of(specs) }
+    }
+
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        let ((_, n), parts) = (io.specs.inputs[0].rows(), io.input(0));
+        let sum = |offset: usize, out: &mut [S]| {
+            parallel::chunks(
+                out,
+                #[inline(always)]
+                |start, out| {
+                    out.fill(S::ZERO);
+                    for part in parts.chunks_exact(n) {
+                        out.iter_mut().zip(&part[offset + start..]).for_each(|(o, v)| *o += *v);
+                    }
+                },
+            );
+        };
+        let first = io.output(0);
+        sum(0, first);
+        if self.bias {
+            sum(first.len(), io.output(1));
+        }
+    }
+}
+
+/// Gives x its gradient from dz and w; where x is an activation's output that nothing else reads, the product applies
+/// the derivative and the gradient goes to what the activation was made from.
+pub(super) fn give_input(
+    r: &mut Reverse,
+    [x, dz, w]: [Var; 3],
+    gradient: impl FnOnce(Activation) -> ConvInput,
+) -> Result<()> {
+    match activation_before(r.graph, x).filter(|_| r.sole_use(x)) {
+        Some((activation, saved, before)) => {
+            let d = r.graph.apply(gradient(activation), &[dz, w, saved])?[0];
+            r.give_to(before, d);
+        }
+        None => {
+            let d = r.graph.apply(gradient(Activation::None), &[dz, w])?[0];
+            r.give(0, d);
+        }
+    }
+    Ok(())
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (x, w, stride, padding) in SHAPES {
+        let axes = x.len() - 2;
+        let image = x[2..].to_vec();
+        let window = Window::over("case", &image, &w[2..], stride, padding).expect("the shapes above fit");
+        let dz = [&[x[0], w[0]], &window.places[2 - axes..]].concat();
+        let base = ConvInput { stride, padding, transposed: false, image, activation: Activation::None };
+        let terms = Tolerance::terms(2.0, w[0] * window.reach());
+        cases.push(Case::new(base.clone()).input(dz.clone()).input(w).tolerance(terms));
+        let case = Case::new(ConvInput { transposed: true, ..base.clone() }).input(x).input(w);
+        cases.push(case.tolerance(Tolerance::terms(2.0, w[1] * window.taps())));
+        let case = Case::new(ConvInput { activation: Activation::Silu, ..base }).input(dz.clone()).input(w).input(x);
+        cases.push(case.tolerance(Tolerance::terms(24.0, w[0] * window.reach())));
+        for bias in [true, false] {
+            let op = ConvWeight { stride, padding, kernel: window.kernel, bias };
+            let case = Case::new(op).input(x).input(dz.clone());
+            cases.push(case.tolerance(Tolerance::terms(2.0, x[0] * window.count())));
+        }
+    }
+    for (_, activation) in Activation::ALL.into_iter().filter(|(_, a)| *a != Activation::None) {
+        let base = ConvInput { stride: 2, padding: 1, transposed: false, image: vec![5, 4], activation };
+        let case = Case::new(base).input([2, 3, 3, 2]).input([3, 2, 3, 3]);
+        let case = match activation {
+            // What a sigmoid saves is its output.
+            Activation::Sigmoid => case.values([2, 2, 5, 4], (1..=80).map(|i| i as f32 / 81.0).collect()),
+            _ => case.input([2, 2, 5, 4]),
+        };
+        cases.push(case.tolerance(Tolerance::terms(24.0, 12)));
+    }
+    let op = |bias| PartSum { shape: vec![3, 2, 5], bias };
+    cases.push(Case::new(op(true)).input([7, 33]).tolerance(Tolerance::terms(1.0, 7)));
+    cases.push(Case::new(op(false)).input([4, 30]).tolerance(Tolerance::terms(1.0, 4)));
+    cases
+}

@@ -1,0 +1,165 @@
+//! What convolutions share: the implicit products, forth (gather) and back (scatter), as kernels and on slices.
+
+use super::super::gemm::{Operand, Product, gemm};
+use super::super::{Activation, Specs};
+use super::window::Window;
+use crate::kernel::{Kernel, Target};
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
+use crate::parallel::matmul::{Matrix, matmul};
+
+/// Batch, channels of the image, and channels of the places.
+pub(super) type Counts = [usize; 3];
+
+/// The kernel whose results get a bias and an activation.
+pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
+    let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", true);
+    activation.choose(kernel.flag("SAVE", specs.stores(1)))
+}
+
+/// The kernel of a convolution: image in, places out.
+pub(super) fn gather_kernel(
+    kernel: Kernel,
+    window: &Window,
+    [b, c, o]: Counts,
+    image: Operand,
+    target: &Target,
+) -> Kernel {
+    let kernel =
+        window.constants(kernel.flag("GATHER", true).flag("WINDOWS", true).flag("INDEXED", true)).dim("CHANNELS", c);
+    let shape = [o, b * window.count(), c * window.taps()];
+    gemm(kernel, Product { shape, slices: 1, a: Operand::INNER, b: image }, target)
+}
+
+/// The kernel of a transposed convolution: places in, image out.
+pub(super) fn scatter_kernel(
+    kernel: Kernel,
+    window: &Window,
+    [b, c, o]: Counts,
+    places: Operand,
+    target: &Target,
+) -> Kernel {
+    let kernel = window.constants(kernel.flag("SCATTER", true).flag("INDEXED", true)).dim("O", o);
+    let [h, w] = [0, 1].map(|a| window.image[a].div_ceil(window.stride[a]));
+    let (shape, slices) = ([c, b * h * w, o * window.reach()], window.stride[0] * window.stride[1]);
+    gemm(kernel, Product { shape, slices, a: Operand::INNER, b: places }, target)
+}
+
+/// y [O, places] of each sample from x [C, pixels] and w [O, C taps], then `finish(sample, y, z)`.
+pub(super) fn gather<S: Scalar>(
+    window: &Window,
+    [b, c, o]: Counts,
+    x: &[S],
+    w: &[S],
+    y: &mut [S],
+    z: Option<&mut [S]>,
+    finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
+) {
+    let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
+    // One sample alone is shared out within its product.
+    let few = window.few([b, c, o]);
+    let by_tap = if few { taps_outside(w, c, window.taps()) } else { Vec::new() };
+    parallel::blocks(
+        y,
+        o * count,
+        z,
+        #[inline(always)]
+        |sample, y, z| {
+            let x = &x[sample * c * pixels..][..c * pixels];
+            if window.is_identity() {
+                matmul(y, Matrix::new(w, o, k), Matrix::new(x, k, count), false);
+            } else if few {
+                let rows = o * window.taps();
+                S::with_scratch(rows * pixels, |products| {
+                    matmul(products, Matrix::new(&by_tap, rows, c), Matrix::new(x, c, pixels), false);
+                    window.collect(products, y);
+                });
+            } else {
+                S::with_scratch(k * count, |columns| {
+                    window.unfold(x, columns);
+                    matmul(y, Matrix::new(w, o, k), Matrix::new(columns, k, count), false);
+                });
+            }
+            finish(sample, y, z);
+        },
+    );
+}
+
+/// y [C, pixels] of each sample from x [O, places] and w [O, C taps], then `finish(sample, y, z)`.
+pub(super) fn scatter<S: Scalar>(
+    window: &Window,
+    [b, c, o]: Counts,
+    x: &[S],
+    w: &[S],
+    y: &mut [S],
+    z: Option<&mut [S]>,
+    finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
+) {
+    let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
+    let few = window.few([b, c, o]);
+    let by_tap = if few { taps_outside(w, c, window.taps()) } else { Vec::new() };
+    parallel::blocks(
+        y,
+        c * pixels,
+        z,
+        #[inline(always)]
+        |sample, y, z| {
+            let x = &x[sample * o * count..][..o * count];
+            if window.is_identity() {
+                matmul(y, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
+            } else if few {
+                let rows = o * window.taps();
+                S::with_scratch(rows * pixels, |spread| {
+                    window.spread(x, spread);
+                    matmul(y, Matrix::new(&by_tap, rows, c).t(), Matrix::new(spread, rows, pixels), false);
+                });
+            } else {
+                S::with_scratch(k * count, |columns| {
+                    matmul(columns, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
+                    y.fill(S::ZERO);
+                    window.fold(columns, y);
+                });
+            }
+            finish(sample, y, z);
+        },
+    );
+}
+
+/// w [O, C, taps] as [O, taps, C].
+fn taps_outside<S: Scalar>(w: &[S], c: usize, taps: usize) -> Vec<S> {
+    let plane = |w: &[S]| (0..taps * c).map(|i| w[i % c * taps + i / c]).collect::<Vec<S>>();
+    w.chunks_exact(c * taps).flat_map(plane).collect()
+}
+
+/// z = y + bias by channel, y = act(z), on one sample.
+pub(super) fn finish<S: Scalar>(y: &mut [S], z: Option<&mut [S]>, bias: &[S], activation: Activation) {
+    let places = y.len() / bias.len();
+    parallel::wide(
+        #[inline(always)]
+        || {
+            for (plane, bias) in y.chunks_exact_mut(places).zip(bias) {
+                plane.iter_mut().for_each(|v| *v += *bias);
+            }
+            if let Some(z) = z {
+                z.copy_from_slice(y);
+            }
+            activation.apply_all(y);
+        },
+    );
+}
+
+/// Shapes that are ragged, strided, padded, pointwise, long and not square: x, w, stride, padding.
+pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 12] = [
+    (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0),
+    (&[2, 3, 9, 7], &[5, 3, 3, 3], 1, 1),
+    (&[2, 3, 9, 7], &[5, 3, 3, 3], 2, 1),
+    (&[3, 4, 8, 6], &[6, 4, 1, 1], 1, 0),
+    (&[2, 2, 7, 10], &[3, 2, 5, 2], 2, 2),
+    (&[3, 2, 6, 5], &[4, 2, 2, 3], 3, 0),
+    (&[2, 3, 11], &[4, 3, 3], 1, 1),
+    (&[5, 3, 11], &[4, 3, 5], 2, 2),
+    (&[2, 2, 4], &[3, 2, 1], 2, 2),
+    (&[2, 7, 6, 5], &[2, 7, 3, 3], 1, 1),
+    (&[2, 8, 9], &[1, 8, 5], 1, 1),
+    (&[9, 17, 13, 11], &[33, 17, 3, 3], 1, 1),
+];

@@ -1,0 +1,377 @@
+//! One matrix product for all CPU twins, over the `gemm` crate.
+
+use crate::numeric::scalar::Scalar;
+use crate::parallel;
+
+/// A matrix as a slice with strides, so that a transpose costs nothing.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a, S> {
+    data: &'a [S],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, S> Matrix<'a, S> {
+    /// A row-major matrix [rows, cols].
+    pub fn new(data: &'a [S], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a [{rows}, {cols}] matrix over {} elements", data.len());
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// A matrix [rows, cols] inside `data`, with the steps from row to row and from column to column.
+    pub fn strided(data: &'a [S], [rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> Self {
+        let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
+        assert!(last < data.len(), "a [{rows}, {cols}] matrix up to element {last} of {}", data.len());
+        Self { data, rows, cols, row_stride, col_stride }
+    }
+
+    /// Some of its rows.
+    pub fn rows(self, start: usize, count: usize) -> Self {
+        assert!(start + count <= self.rows && count > 0, "rows {start} and {count} more of {}", self.rows);
+        Self { data: &self.data[start * self.row_stride..], rows: count, ..self }
+    }
+
+    /// An element.
+    #[inline(always)]
+    pub fn at(self, row: usize, col: usize) -> S
+    where
+        S: Copy,
+    {
+        self.data[row * self.row_stride + col * self.col_stride]
+    }
+
+    /// The transpose, without a copy.
+    pub fn t(self) -> Self {
+        let Self { data, rows, cols, row_stride, col_stride } = self;
+        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
+    }
+
+    /// Rows first .. first + count.
+    fn some_rows(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.rows, "rows {first} to {} of a matrix of {}", first + count, self.rows);
+        Self { data: &self.data[(first * self.row_stride).min(self.data.len())..], rows: count, ..self }
+    }
+
+    /// Whether its columns are contiguous, not its rows.
+    fn is_transposed(&self) -> bool {
+        self.row_stride == 1 && self.col_stride > 1
+    }
+
+    /// out = the same matrix with contiguous rows, from one with contiguous columns; `finish(offset, part)` on parts of
+    /// whole rows that cover it.
+    fn copy_to(self, out: &mut [S], finish: impl Fn(usize, &mut [S]) + Sync)
+    where
+        S: Scalar,
+    {
+        let (rows, cols) = (self.rows, self.cols);
+        parallel::pieces(
+            parallel::cut(out, SIDE * cols),
+            #[inline(always)]
+            |band, out| {
+                let row = band * SIDE;
+                for col in (0..cols).step_by(SIDE) {
+                    if row + SIDE <= rows && col + SIDE <= cols {
+                        self.copy_square(row, col, out);
+                        continue;
+                    }
+                    for i in 0..out.len() / cols {
+                        for j in col..cols.min(col + SIDE) {
+                            out[i * cols + j] = self.data[j * self.col_stride + row + i];
+                        }
+                    }
+                }
+                finish(row * cols, out);
+            },
+        );
+    }
+
+    /// One square of [`Matrix::copy_to`]: reads and writes whole cache lines.
+    #[inline(always)]
+    fn copy_square(self, row: usize, col: usize, out: &mut [S])
+    where
+        S: Scalar,
+    {
+        let mut square = [[S::ZERO; SIDE]; SIDE];
+        for (j, line) in square.iter_mut().enumerate() {
+            line.copy_from_slice(&self.data[(col + j) * self.col_stride + row..][..SIDE]);
+        }
+        for i in 0..SIDE {
+            let mut line = [S::ZERO; SIDE];
+            for j in 0..SIDE {
+                line[j] = square[j][i];
+            }
+            out[i * self.cols + col..][..SIDE].copy_from_slice(&line);
+        }
+    }
+}
+
+/// A square of one cache line a side.
+const SIDE: usize = 16;
+
+/// Multiply-adds of a piece that is worth handing to another thread.
+const PIECE: usize = 1 << 17;
+/// What the kernels of `gemm` compute at a time: pieces end on multiples of it.
+const TILE: [usize; 2] = [6, 64];
+
+/// out = a b (+ out when `accumulate`), row-major [a.rows, b.cols], on all cores.
+pub fn matmul<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
+    let start = if accumulate { Start::Out } else { Start::Zero };
+    matmul_with(out, a, b, start, |_, _| {});
+}
+
+/// What a product is added to.
+#[derive(Clone, Copy)]
+pub enum Start<'a, S> {
+    /// Nothing.
+    Zero,
+    /// What is in the output.
+    Out,
+    /// This row, in each row.
+    Row(&'a [S]),
+}
+
+/// out = a b + start, then `finish(offset, part)` on parts that cover the output.
+///
+/// `gemm` reads 64 contiguous columns of b side by side. When those lie a power of two apart, they fall into the same
+/// few sets of the cache, and every line is fetched many times; a copy with contiguous rows costs less even when not.
+/// With few rows, out^T = b^T a^T is cheaper still: a and out are smaller than b.
+pub fn matmul_with<S: Scalar>(
+    out: &mut [S],
+    a: Matrix<S>,
+    b: Matrix<S>,
+    start: Start<S>,
+    finish: impl Fn(usize, &mut [S]) + Sync,
+) {
+    assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
+    assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    let pieces = parallel::threads().min(m * n * k / PIECE).max(1);
+    if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
+        return by_transpose(out, a, b, start, unit(n, TILE[0], pieces), finish);
+    }
+    let wide = n > 2 * m && n >= 2 * pieces * TILE[1];
+    let parts = parts_of_k(m, n, k);
+    if wide || parts.is_some() {
+        if let Start::Row(row) = start {
+            parallel::rows(
+                out,
+                n,
+                #[inline(always)]
+                |_, out| out.copy_from_slice(row),
+            );
+        }
+        let accumulate = !matches!(start, Start::Zero);
+        match parts {
+            Some(parts) => with_rows(b, m, |b| sum_of_products(out, a, b, accumulate, parts)),
+            None => by_columns(out, a, b, accumulate, unit(n, TILE[1], pieces)),
+        }
+        return parallel::chunks(
+            out,
+            #[inline(always)]
+            |offset, out| finish(offset, out),
+        );
+    }
+    with_rows(b, m, |b| by_rows(out, a, b, start, unit(m, TILE[0], pieces), finish));
+}
+
+/// The length of a piece, in whole tiles.
+fn unit(len: usize, tile: usize, pieces: usize) -> usize {
+    len.div_ceil(tile).div_ceil(pieces) * tile
+}
+
+/// Gives `f` the matrix, copied if its columns are contiguous and a product with `m` rows is worth it.
+fn with_rows<S: Scalar>(b: Matrix<S>, m: usize, f: impl FnOnce(Matrix<S>)) {
+    if !b.is_transposed() || m < SIDE {
+        return f(b);
+    }
+    S::with_scratch(b.rows * b.cols, |copy| {
+        b.copy_to(copy, |_, _| {});
+        f(Matrix::new(copy, b.rows, b.cols));
+    });
+}
+
+/// Pieces of whole rows, each finished while it is in the cache.
+fn by_rows<S: Scalar>(
+    out: &mut [S],
+    a: Matrix<S>,
+    b: Matrix<S>,
+    start: Start<S>,
+    rows: usize,
+    finish: impl Fn(usize, &mut [S]) + Sync,
+) {
+    let n = b.cols;
+    let rows = rows.min(HOT.div_ceil(n).next_multiple_of(TILE[0]));
+    parallel::pieces(
+        parallel::cut(out, rows * n),
+        #[inline(always)]
+        |i, out| {
+            if let Start::Row(row) = start {
+                out.chunks_mut(n).for_each(|out| out.copy_from_slice(row));
+            }
+            let accumulate = !matches!(start, Start::Zero);
+            product(out, a.some_rows(i * rows, out.len() / n), b, accumulate);
+            finish(i * rows * n, out);
+        },
+    );
+}
+
+/// out^T = b^T a^T, and back.
+fn by_transpose<S: Scalar>(
+    out: &mut [S],
+    a: Matrix<S>,
+    b: Matrix<S>,
+    start: Start<S>,
+    rows: usize,
+    finish: impl Fn(usize, &mut [S]) + Sync,
+) {
+    let (m, n) = (a.rows, b.cols);
+    S::with_scratch(m * n, |result| {
+        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Start::Zero, rows, |_, _| {}));
+        Matrix::new(result, n, m).t().copy_to(
+            out,
+            #[inline(always)]
+            |offset, out| {
+                if let Start::Row(row) = start {
+                    for out in out.chunks_mut(n) {
+                        out.iter_mut().zip(row).for_each(|(o, r)| *o += *r);
+                    }
+                }
+                finish(offset, out);
+            },
+        );
+    });
+}
+
+/// Elements of the output that stay in a core's cache beside what makes them.
+const HOT: usize = 1 << 15;
+
+/// Into how many parts a long sum is cut when the result is too small to be shared out. It follows from the shape
+/// alone, so that the order of summation does not depend on the machine's cores.
+fn parts_of_k(m: usize, n: usize, k: usize) -> Option<usize> {
+    let parts = (k / 512).min(8);
+    (m * n <= 1 << 16 && parts > 1 && m * n * k >= 4 * PIECE).then_some(parts)
+}
+
+fn sum_of_products<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, parts: usize) {
+    let (size, each) = (out.len(), a.cols.div_ceil(parts));
+    S::with_scratch(size * parts, |partial| {
+        parallel::pieces(
+            parallel::cut(partial, size),
+            #[inline(always)]
+            |i, partial| {
+                let (start, len) = (i * each, each.min(a.cols - i * each));
+                product(partial, a.t().some_rows(start, len).t(), b.some_rows(start, len), false);
+            },
+        );
+        parallel::chunks(
+            out,
+            #[inline(always)]
+            |start, out| {
+                for part in 0..parts {
+                    let add = accumulate || part > 0;
+                    let partial = &partial[part * size + start..][..out.len()];
+                    out.iter_mut().zip(partial).for_each(|(o, p)| *o = if add { *o + *p } else { *p });
+                }
+            },
+        );
+    });
+}
+
+/// Pieces of columns; the columns of b that a piece needs are copied by it, so that it finds them in its own cache.
+fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, each: usize) {
+    struct Shared<S>(*mut S);
+    // SAFETY: every task writes columns of its own.
+    #[allow(unsafe_code)]
+    unsafe impl<S> Sync for Shared<S> {}
+    let (n, start) = (b.cols, Shared(out.as_mut_ptr()));
+    let each = each.min((4 * HOT / b.rows).next_multiple_of(TILE[1]));
+    parallel::tasks(n.div_ceil(each), |i| {
+        let start = &start;
+        let (first, len) = (i * each, each.min(n - i * each));
+        with_rows(b.t().some_rows(first, len).t(), a.rows, |b| {
+            // SAFETY: columns first .. first + len of an [a.rows, n] matrix lie in `out`, as `matmul_with` asserts.
+            #[allow(unsafe_code)]
+            unsafe {
+                product_at(start.0.add(first), n, a, b, accumulate);
+            }
+        });
+    });
+}
+
+/// out = a b (+ out) on this thread, row-major.
+fn product<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
+    assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
+    // SAFETY: the assert above.
+    #[allow(unsafe_code)]
+    unsafe {
+        product_at(out.as_mut_ptr(), b.cols, a, b, accumulate);
+    }
+}
+
+/// # Safety
+/// Rows of b.cols elements, `stride` apart, a.rows of them from `out`, may be written.
+#[allow(unsafe_code)]
+unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
+    // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
+    // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is implemented for f32 and
+    // f64 only, both of which `gemm` supports.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.cols,
+            a.cols,
+            out,
+            1,
+            stride as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            S::ONE,
+            S::ONE,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<S: Scalar>([m, n, k]: [usize; 3], tolerance: f64) {
+        let fill = |n: usize, by: f64| (0..n).map(|i| S::of((i as f64 * by).sin())).collect::<Vec<S>>();
+        let (a, b) = (fill(m * k, 0.7), fill(n * k, 1.3));
+        let (at, bt) = (fill(m * k, 0.7), fill(n * k, 1.3));
+        for (a, b) in [
+            (Matrix::new(&a, m, k), Matrix::new(&b, n, k).t()),
+            (Matrix::new(&a, m, k), Matrix::new(&bt, k, n)),
+            (Matrix::new(&at, k, m).t(), Matrix::new(&bt, k, n)),
+        ] {
+            let at = |x: &Matrix<S>, r: usize, c: usize| x.data[r * x.row_stride + c * x.col_stride].f64();
+            let mut out = vec![S::ONE; m * n];
+            matmul(&mut out, a, b, true);
+            for (i, j) in [(0, 0), (m - 1, n - 1), (m / 2, n / 3), (m / 3, n - 1)] {
+                let want = (0..k).map(|l| at(&a, i, l) * at(&b, l, j)).sum::<f64>();
+                let error = (out[i * n + j].f64() - 1.0 - want).abs();
+                assert!(error < tolerance * (k as f64).sqrt(), "{m} {n} {k}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_with_transposes_and_accumulation() {
+        // By rows, by columns, by parts of k, with columns that thrash a cache, and on one thread.
+        for shape in [[5, 7, 3], [300, 100, 129], [33, 700, 64], [64, 60, 2100], [70, 130, 256], [1, 1, 1]] {
+            check::<f32>(shape, 1e-6);
+            check::<f64>(shape, 1e-14);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Elementwise work of the CPU twins on all cores.
+//!
+//! Closures are marked `#[inline(always)]` where they are given, so that they are compiled for the wide vectors of
+//! [`wide`]; one that is not is still right, and several times slower.
+
+pub mod matmul;
+mod pool;
+
+pub use pool::{hand_over, tasks, threads};
+
+use std::marker::PhantomData;
+
+use crate::numeric::scalar::Scalar;
+
+/// Elements in a piece of elementwise work: some microseconds, many times the cost of handing it over.
+const CHUNK: usize = 1 << 12;
+
+/// Runs `f` with the widest vector instructions of this machine: what it inlines is compiled for each of them.
+#[inline(always)]
+pub fn wide(f: impl FnOnce()) {
+    pulp::Arch::new().dispatch(f);
+}
+
+/// A slice that is cut into pieces of one length, the last may be shorter.
+pub struct Cut<'a, T> {
+    start: *mut T,
+    len: usize,
+    size: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+/// `slice` in pieces of `size` elements.
+pub fn cut<T>(slice: &mut [T], size: usize) -> Cut<'_, T> {
+    Cut { start: slice.as_mut_ptr(), len: slice.len(), size: size.max(1), slice: PhantomData }
+}
+
+// SAFETY: a `Cut` stands for the mutable slice it borrows; `Pieces` hands each of its pieces to one thread only.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Cut<'_, T> {}
+
+/// One or several slices that are cut alike.
+pub trait Pieces: Sync {
+    /// A piece of each.
+    type Piece;
+
+    /// How many pieces there are.
+    fn count(&self) -> usize;
+
+    /// Piece `i` of each.
+    ///
+    /// # Safety
+    /// Each `i < count` is taken at most once.
+    #[allow(unsafe_code)]
+    unsafe fn piece(&self, i: usize) -> Self::Piece;
+}
+
+impl<'a, T: Send> Pieces for Cut<'a, T> {
+    type Piece = &'a mut [T];
+
+    fn count(&self) -> usize {
+        self.len.div_ceil(self.size)
+    }
+
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn piece(&self, i: usize) -> &'a mut [T] {
+        let at = i * self.size;
+        assert!(at <= self.len);
+        // SAFETY: the range lies in the borrowed slice, and ranges of different `i` are disjoint.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), self.size.min(self.len - at)) }
+    }
+}
+
+macro_rules! tuple_of_pieces {
+    ($($name:ident)*) => {
+        impl<$($name: Pieces),*> Pieces for ($($name,)*) {
+            type Piece = ($($name::Piece,)*);
+
+            fn count(&self) -> usize {
+                #[allow(non_snake_case)] // a tuple's parts are named by their types
+                let ($($name,)*) = self;
+                let counts = [$($name.count()),*];
+                assert!(counts.iter().all(|&c| c == counts[0]), "slices cut into {counts:?} pieces");
+                counts[0]
+            }
+
+            #[inline(always)]
+            #[allow(unsafe_code)]
+            unsafe fn piece(&self, i: usize) -> Self::Piece {
+                #[allow(non_snake_case)]
+                let ($($name,)*) = self;
+                // SAFETY: the caller takes each `i` once.
+                unsafe { ($($name.piece(i),)*) }
+            }
+        }
+    };
+}
+tuple_of_pieces!(A B);
+tuple_of_pieces!(A B C);
+
+/// Calls `f(i, pieces)` for each piece, on all cores and with the widest vectors.
+pub fn pieces<P: Pieces>(of: P, f: impl Fn(usize, P::Piece) + Sync) {
+    tasks(of.count(), |i| {
+        // SAFETY: `tasks` calls this once for each `i`.
+        #[allow(unsafe_code)]
+        let piece = unsafe { of.piece(i) };
+        wide(
+            #[inline(always)]
+            || f(i, piece),
+        );
+    });
+}
+
+/// Calls `f(start, part)` for disjoint parts that cover `out`.
+pub fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+    pieces(
+        cut(out, CHUNK),
+        #[inline(always)]
+        |i, part| f(i * CHUNK, part),
+    );
+}
+
+/// [`chunks`] for two slices of one length.
+pub fn chunks2<T: Send, U: Send>(a: &mut [T], b: &mut [U], f: impl Fn(usize, &mut [T], &mut [U]) + Sync) {
+    assert_eq!(a.len(), b.len());
+    pieces(
+        (cut(a, CHUNK), cut(b, CHUNK)),
+        #[inline(always)]
+        |i, (a, b)| f(i * CHUNK, a, b),
+    );
+}
+
+/// [`chunks`] for three slices of one length.
+pub fn chunks3<T: Send>(a: &mut [T], b: &mut [T], c: &mut [T], f: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync) {
+    assert!(a.len() == b.len() && a.len() == c.len());
+    pieces(
+        (cut(a, CHUNK), cut(b, CHUNK), cut(c, CHUNK)),
+        #[inline(always)]
+        |i, (a, b, c)| f(i * CHUNK, a, b, c),
+    );
+}
+
+/// Calls `f(row, values)` for each row of `cols` elements.
+pub fn rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    let per = (CHUNK / cols).max(1);
+    pieces(
+        cut(out, per * cols),
+        #[inline(always)]
+        |i, part| {
+            // A loop, because an iterator's `for_each` would not be compiled for the wide vectors.
+            for (r, row) in part.chunks_mut(cols).enumerate() {
+                f(i * per + r, row);
+            }
+        },
+    );
+}
+
+/// Like [`rows`], for two outputs with `cols` and `cols2` elements a row.
+pub fn rows2<T: Send, U: Send>(
+    out: &mut [T],
+    cols: usize,
+    out2: &mut [U],
+    cols2: usize,
+    f: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
+    let per = (CHUNK / cols).max(1);
+    pieces(
+        (cut(out, per * cols), cut(out2, per * cols2)),
+        #[inline(always)]
+        |i, (a, b)| {
+            for (r, (a, b)) in a.chunks_mut(cols).zip(b.chunks_mut(cols2)).enumerate() {
+                f(i * per + r, a, b);
+            }
+        },
+    );
+}
+
+/// Calls `f(i, part, part2)` for parts of `size` elements of one or two outputs: each is much work.
+pub fn blocks<T: Send>(
+    out: &mut [T],
+    size: usize,
+    out2: Option<&mut [T]>,
+    f: impl Fn(usize, &mut [T], Option<&mut [T]>) + Sync,
+) {
+    match out2 {
+        Some(out2) => pieces(
+            (cut(out, size), cut(out2, size)),
+            #[inline(always)]
+            |i, (a, b)| f(i, a, Some(b)),
+        ),
+        None => pieces(
+            cut(out, size),
+            #[inline(always)]
+            |i, a| f(i, a, None),
+        ),
+    }
+}
+
+/// out[i] = f(i), where all of them together touch `work` elements.
+pub fn each<T: Send>(out: &mut [T], work: usize, f: impl Fn(usize) -> T + Sync) {
+    let per = (CHUNK * out.len()).div_ceil(work.max(1)).max(1);
+    pieces(
+        cut(out, per),
+        #[inline(always)]
+        |i, part| {
+            for (j, o) in part.iter_mut().enumerate() {
+                *o = f(i * per + j);
+            }
+        },
+    );
+}
+
+/// The sum of `term(i)` over 0..n in sixteen interleaved parts: it vectorizes, and its error grows more slowly.
+#[inline(always)]
+pub fn sum<S: Scalar>(n: usize, term: impl Fn(usize) -> S) -> S {
+    let mut parts = [S::ZERO; 16];
+    for block in 0..n / 16 {
+        for (j, part) in parts.iter_mut().enumerate() {
+            *part += term(16 * block + j);
+        }
+    }
+    for i in n - n % 16..n {
+        parts[i % 16] += term(i);
+    }
+    parts.into_iter().sum()
+}

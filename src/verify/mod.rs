@@ -1,0 +1,252 @@
+//! Checks of kernels and reverse rules: the cases of the ops on a device, against the f64 reference and central
+//! differences.
+
+use crate::device::{Device, Run};
+use crate::error::{Error, Result};
+use crate::graph::{DType, Form, Graph, HISTORY, Var};
+use crate::kernel::{Family, Target};
+use crate::ops::case::{Case, Content};
+
+/// 2^-24: half a unit in the last place of an f32 near 1.
+const EPS: f64 = 5.960_464_477_539_063e-8;
+
+/// 2^-11: the same of an f16. Both factors of a term are rounded to it, which c covers, being 2 or more for products; the
+/// sum itself is made in f32.
+const EPS_HALF: f64 = 4.882_812_5e-4;
+
+impl Case {
+    fn fill(&self, run: &mut Run, absolute: bool) -> Result<()> {
+        for (prefix, list) in [("input", &self.inputs), ("update", &self.updates)] {
+            for (i, a) in list.iter().enumerate() {
+                let name = format!("{prefix}{i}");
+                match &a.content {
+                    Content::Floats(v) if absolute => {
+                        run.write(&name, &v.iter().map(|x| x.abs()).collect::<Vec<_>>())?;
+                    }
+                    Content::Floats(v) => run.write(&name, v)?,
+                    Content::Integers(v) => run.write_u32(&name, v)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The written elements of every output and updated tensor after one step on a device.
+    ///
+    /// # Errors
+    /// All of compiling and running.
+    pub fn run(&self, device: &Device) -> Result<Vec<Vec<f64>>> {
+        self.outcome(device, false)
+    }
+
+    /// The case on a device, its inputs filled: for benchmarks.
+    ///
+    /// # Errors
+    /// Those of compiling.
+    pub fn compile(&self, device: &Device) -> Result<Run> {
+        let mut run = device.compile(&self.graph()?.0)?;
+        run.seed(self.seed);
+        run.set_step(self.step);
+        self.fill(&mut run, false)?;
+        Ok(run)
+    }
+
+    fn outcome(&self, device: &Device, absolute: bool) -> Result<Vec<Vec<f64>>> {
+        let (g, _, outputs) = self.graph()?;
+        let mut run = device.compile(&g)?;
+        run.seed(self.seed);
+        run.set_step(self.step);
+        for &v in outputs.iter().filter(|v| !self.is_update(&g, **v)) {
+            run.poison(v)?;
+        }
+        self.fill(&mut run, absolute)?;
+        run.steps(1)?;
+        outputs
+            .iter()
+            .map(|&v| {
+                let all = run.read_f64(v)?;
+                let entry = self.step as usize % HISTORY;
+                Ok(if g.spec(v).form == Form::History { vec![all[entry]] } else { all })
+            })
+            .collect()
+    }
+
+    fn is_update(&self, g: &Graph, v: Var) -> bool {
+        g.tensors[v.0].name.starts_with("update")
+    }
+}
+
+/// What a passed comparison saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Report {
+    /// The largest error as a share of its tolerance.
+    pub worst: f64,
+    /// The largest absolute error.
+    pub error: f64,
+    /// Elements compared.
+    pub elements: usize,
+}
+
+impl Report {
+    /// Combines two reports.
+    pub fn and(self, other: Report) -> Report {
+        Report {
+            worst: self.worst.max(other.worst),
+            error: self.error.max(other.error),
+            elements: self.elements + other.elements,
+        }
+    }
+}
+
+/// Runs a case on `device` and on the reference, and compares every element of every output.
+///
+/// # Errors
+/// [`Error::Shader`] that names the first element out of tolerance; all other errors of compiling and running.
+pub fn check(case: &Case, device: &Device) -> Result<Report> {
+    let want = case.outcome(&Device::reference(), false)?;
+    let got = case.outcome(device, false)?;
+    let terms = case.outcome(&Device::reference(), true)?;
+    let half = device.is_gpu() && case.family(&device.target())? == Some(Family::Cooperative);
+    let eps = if half { EPS_HALF } else { EPS };
+    let mut report = Report::default();
+    for (i, ((got, want), terms)) in got.iter().zip(&want).zip(&terms).enumerate() {
+        let tolerance = case.first.filter(|_| i == 0).unwrap_or(case.tolerance);
+        let compared = compare(got, want, |e| tolerance.at(want[e], terms[e], eps));
+        let compared = compared.map_err(|e| Error::Shader(format!("{}, output {i}: {e}", case.name())))?;
+        report = report.and(compared);
+    }
+    Ok(report)
+}
+
+/// Compares element by element; NaN on either side fails.
+///
+/// # Errors
+/// The first element that differs by more than its tolerance, or a difference in length.
+pub fn compare(got: &[f64], want: &[f64], tolerance: impl Fn(usize) -> f64) -> std::result::Result<Report, String> {
+    if got.len() != want.len() {
+        return Err(format!("{} elements, expected {}", got.len(), want.len()));
+    }
+    let mut report = Report { elements: got.len(), ..Report::default() };
+    for i in 0..got.len() {
+        let (error, allowed) = ((got[i] - want[i]).abs(), tolerance(i));
+        // Written so that NaN fails.
+        if !(error <= allowed) {
+            let (g, w) = (got[i], want[i]);
+            return Err(format!("element {i} is {g:e}, expected {w:e}: off by {error:.3e}, allowed {allowed:.3e}"));
+        }
+        report.error = report.error.max(error);
+        report.worst = report.worst.max(if allowed > 0.0 { error / allowed } else { 0.0 });
+    }
+    Ok(report)
+}
+
+/// Compares a case's reverse rule with central differences of its twin, both in f64.
+///
+/// # Errors
+/// [`Error::Shader`] with the input and element that differ.
+pub fn check_gradient(case: &Case) -> Result<Report> {
+    let (mut g, inputs, outputs) = case.graph()?;
+    let weights = |n: usize| (0..n).map(|i| ((i * 37 % 11) as f32 - 4.5) / 8.0).collect::<Vec<f32>>();
+    // Only the first output carries the loss: others are by-products such as saved statistics.
+    let y = outputs[0];
+    let d = g.constant(g.shape(y).to_vec(), weights(g.spec(y).len()))?;
+    let floats = inputs.iter().copied().take(case.gradient).filter(|v| g.spec(*v).dtype == DType::F32);
+    let floats: Vec<Var> = floats.collect();
+    let gradients = g.backward_from(&[(y, d)], &floats)?;
+    let device = Device::reference();
+    for &x in &floats {
+        gradients.of(x).map(|d| g.keep(d));
+    }
+    let mut run = device.compile(&g)?;
+    case.fill(&mut run, false)?;
+    run.steps(1)?;
+    let mut report = Report::default();
+    for &x in &floats {
+        let Some(d) = gradients.of(x) else {
+            return Err(Error::Shader(format!("{}: no gradient for an input", case.name())));
+        };
+        let analytic = run.read_f64(d)?;
+        let numeric = central_differences(&mut run, x, y, &weights(g.spec(y).len()))?;
+        let compared = compare(&analytic, &numeric, |i| 2e-7 * (1.0 + numeric[i].abs()));
+        report = report.and(compared.map_err(|e| Error::Shader(format!("{}, gradient: {e}", case.name())))?);
+    }
+    Ok(report)
+}
+
+/// Compares the gradient of a weighted sum of losses with central differences of their values, both in f64. `build` adds
+/// them for a prediction and a goal of `shape`, and gives each with the weight that its gradient has.
+///
+/// # Errors
+/// [`Error::Shader`] with the element that differs; what `build` refuses.
+pub fn check_losses(
+    shape: &[usize],
+    build: impl FnOnce(&mut Graph, Var, Var) -> Result<Vec<(Var, f64)>>,
+) -> Result<Report> {
+    let mut g = Graph::new();
+    let (prediction, goal) = (g.state("prediction", shape)?, g.state("goal", shape)?);
+    let losses = build(&mut g, prediction, goal)?;
+    let vars: Vec<Var> = losses.iter().map(|(loss, _)| *loss).collect();
+    let gradients = g.backward(&vars, &[prediction])?;
+    let d = gradients.of(prediction).ok_or_else(|| Error::Shader("the losses have no gradient".into()))?;
+    g.keep(d);
+    let mut run = Device::reference().compile(&g)?;
+    let data = Case::new(crate::ops::Add).input(shape).input(shape);
+    for (argument, name) in data.inputs.iter().zip(["prediction", "goal"]) {
+        if let Content::Floats(values) = &argument.content {
+            run.write(name, values)?;
+        }
+    }
+    run.steps(1)?;
+    let analytic = run.read_f64(d)?;
+    let mut numeric = vec![0.0; analytic.len()];
+    for (loss, weight) in losses {
+        // The loss of the first step is the first entry of its history.
+        let slopes = central_differences(&mut run, prediction, loss, &[1.0])?;
+        numeric.iter_mut().zip(slopes).for_each(|(n, slope)| *n += weight * slope);
+    }
+    let largest = numeric.iter().fold(0.0f64, |most, n| most.max(n.abs()));
+    compare(&analytic, &numeric, |_| 1e-9 + 2e-7 * largest).map_err(|e| Error::Shader(format!("gradient: {e}")))
+}
+
+fn central_differences(run: &mut Run, x: Var, y: Var, weights: &[f32]) -> Result<Vec<f64>> {
+    const H: f64 = 1e-5;
+    let at = run.read_f64(x)?;
+    let mut loss_at = |values: &[f64]| -> Result<f64> {
+        run.write_f64(x, values)?;
+        run.set_step(0);
+        run.steps(1)?;
+        Ok(run.read_f64(y)?.iter().zip(weights).map(|(y, w)| y * *w as f64).sum())
+    };
+    let mut numeric = Vec::new();
+    for i in 0..at.len() {
+        let mut moved = at.clone();
+        moved[i] = at[i] + H;
+        let above = loss_at(&moved)?;
+        moved[i] = at[i] - H;
+        numeric.push((above - loss_at(&moved)?) / (2.0 * H));
+    }
+    loss_at(&at)?;
+    Ok(numeric)
+}
+
+/// What to try on an adapter: its own kernels, and those that hardware without subgroups would get.
+pub fn targets(device: &Device) -> Vec<Target> {
+    let own = device.target();
+    let mut all = vec![own, Target::default()];
+    all.dedup();
+    all
+}
+
+/// An adapter's own kernels, and for the cases with a product each family that it chooses for some shape.
+pub fn own_targets(device: &Device) -> Vec<Target> {
+    let own = device.target();
+    let families = forced(device).into_iter().filter(|t| t.family.is_some_and(|f| f.suits(&own)));
+    [own].into_iter().chain(families).collect()
+}
+
+/// Each family of products that an adapter can run, forced: for the cases with a product.
+pub fn forced(device: &Device) -> Vec<Target> {
+    let own = device.target();
+    let families = Family::ALL.into_iter().filter(|f| f.runs_on(&own));
+    families.map(|family| Target { family: Some(family), ..own }).collect()
+}
