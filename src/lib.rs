@@ -1,29 +1,29 @@
 #![doc = include_str!("../README.md")]
 
-// The floors of the house, from the ground up: a module uses those above it in this list, never those below. The test
-// `imports_point_down` reads the list and holds every `use` against it.
+// The modules in the order of their dependencies: a module uses those above it in this list, never those below. The test
+// `imports_point_down` reads the list and checks every import against it.
 
-// What everything stands on: errors, texts of settings, numbers, loops over the CPU's cores.
+// The base: errors, settings as text, numbers, loops over the CPU's cores.
 mod error;
 #[macro_use]
 pub mod text;
 pub mod numeric;
 mod parallel;
 
-// The engine: shaders become kernels, ops and tensors a graph, a graph a program on a device.
+// The engine: kernels from shaders, graphs of ops over tensors, programs on devices.
 #[macro_use]
 mod kernel;
 mod graph;
 pub mod ops;
 mod device;
 
-// Diffusion models: noise schedules and samplers, networks, the processes over them; and the checks of all kernels.
+// Diffusion: schedules and samplers, networks, the forward and reverse processes; and the checks of all kernels.
 pub mod diffusion;
 pub mod nn;
 pub mod generate;
 pub mod verify;
 
-// Around the engine: files, pictures, training, and the use of what was trained.
+// Files, plots, training, and inference with trained runs.
 mod io;
 pub mod data;
 pub mod plot;
