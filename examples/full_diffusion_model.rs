@@ -4,10 +4,11 @@
 //! `cargo run --release --example full_diffusion_model`
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use langevin::data::{Dataset, Kind, sine_waves};
-use langevin::diffusion::Sampler;
+use langevin::diffusion::{Ddim, Ddpm, Sampler};
 use langevin::evaluate::evaluate;
 use langevin::inference::{Sampling, sample};
 use langevin::nn::layers;
@@ -46,8 +47,8 @@ fn main() -> Result<()> {
 
         // The chapter's sampler goes all the way, DDIM in a tenth of the steps.
         let checkpoint = trainer.checkpoint()?;
-        let ddim = Sampler::Ddim { eta: 0.0 };
-        let ways = [("DDPM", Sampler::named("ddpm")?, 1_000), ("DDIM", ddim, 100)];
+        let ways: [(_, Arc<dyn Sampler>, _); 2] =
+            [("DDPM", Arc::new(Ddpm::default()), 1_000), ("DDIM", Arc::new(Ddim::default()), 100)];
         for (title, sampler, steps) in ways.map(|(title, rule, n)| (title, rule, if short { 10 } else { n })) {
             let started = Instant::now();
             let samples = sample(&device, &checkpoint, &Sampling { sampler, steps, ..Sampling::new(count) })?;

@@ -4,7 +4,7 @@
 
 use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, Kind, two_moons};
-use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule};
+use langevin::diffusion::{Ddim, Objective, Prediction, SamplerOptions, SamplerTable, Schedule};
 use langevin::generate::reverse_process;
 use langevin::nn::{Denoiser, Mlp};
 use langevin::ops::{Decay, Optimizer};
@@ -13,14 +13,14 @@ use langevin::{Device, Graph, Result, Slab, plot};
 fn main() -> Result<()> {
     let device = Device::auto()?;
     println!("device: {device}");
-    let schedule = Schedule::linear(1_000, 1e-4, 0.02)?;
+    let objective = Objective::new(Schedule::linear(1_000, 1e-4, 0.02)?, Prediction::V);
     let points = two_moons(8_192, 7);
     let steps = if std::env::var_os("LANGEVIN_SHORT").is_some() { 50 } else { 2_000 };
 
     // The training step: batch, noise, network, loss, reverse pass and optimizer in one program.
     let mut g = Graph::new();
     let x0 = g.dataset("points", [8_192, 2])?.batch(&mut g, 256)?;
-    let q = g.noise(x0, &schedule, Prediction::V)?;
+    let q = g.noise(x0, &objective)?;
     let net = Mlp::new(&mut g, 2, 128, 3, 64)?;
     let v = net.forward(&mut g, q.x_t, q.t)?;
     let loss = g.mse(v, q.target)?;
@@ -35,8 +35,7 @@ fn main() -> Result<()> {
     }
 
     // The reverse process: the same network, one step of the sampler per step of the run.
-    let options = SamplerOptions { prediction: Prediction::V, ..SamplerOptions::new(Sampler::Ddim { eta: 0.0 }, 100) };
-    let table = SamplerTable::new(&schedule, &options)?;
+    let table = SamplerTable::new(&objective, &SamplerOptions::new(Ddim { eta: 0.0 }, 100))?;
     let mut g = Graph::new();
     let net = Mlp::new(&mut g, 2, 128, 3, 64)?;
     let x = reverse_process(&mut g, &net, &table, [2_000, 2])?;

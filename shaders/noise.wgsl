@@ -1,9 +1,9 @@
-// x_t = a_t x0 + s_t eps, with t and eps drawn here. LANES invocations per row, each with every LANES-th block of four.
+// x_t = a_t x0 + s_t eps and goal = p_t x0 + q_t eps, with t and eps drawn here. LANES invocations per row, each with every LANES-th block of four.
 //#use items
 //#use random
 //#use noise_row
 @group(0) @binding(0) var<storage, read> x0: array<f32>;  // [B, D]
-@group(0) @binding(1) var<storage, read> table: array<f32>;  // [T, 2]
+@group(0) @binding(1) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
 @group(0) @binding(2) var<storage, read_write> x_t: array<f32>;  // [B, D]
 @group(0) @binding(3) var<storage, read_write> goal: array<f32>;  // [B, D]
 @group(0) @binding(4) var<storage, read_write> t: array<f32>;  // [B]
@@ -15,8 +15,7 @@ fn noise(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
   let row = i / LANES;
   if (row >= B) { return; }
   let at = below(words(STREAM + 1u, clock.first_row + row).x, T);
-  let a = table[2u * at];
-  let s = table[2u * at + 1u];
+  let level = level_of(at);
   if (i % LANES == 0u) { t[row] = f32(at); }
   let blocks = (D + 3u) / 4u;
   for (var block = i % LANES; block < blocks; block += LANES) {
@@ -25,8 +24,8 @@ fn noise(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
       let d = block * 4u + j;
       if (d < D) {
         let e = row * D + d;
-        x_t[e] = a * x0[e] + s * z[j];
-        goal[e] = target_of(x0[e], z[j], a, s);
+        x_t[e] = level.x * x0[e] + level.y * z[j];
+        goal[e] = level.w * z[j] + level.z * x0[e];
       }
     }
   }

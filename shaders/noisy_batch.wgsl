@@ -5,7 +5,7 @@
 //#use noise_row
 override BATCH: u32; override COUNT: u32; override ROWS: u32; override ORDER: u32;
 @group(0) @binding(0) var<storage, read_write> x_in: array<f32>;  // [B, D + E]
-@group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 2]
+@group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
 @group(0) @binding(18) var<storage, read_write> goal: array<f32>;  // [B, D]
 @group(0) @binding(19) var<storage, read_write> t: array<f32>;  // [B]
 //#use parts
@@ -26,8 +26,7 @@ fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n
   let of_batch = clock.first_row + b;
   let row = permuted((clock.step % (COUNT / BATCH)) * BATCH + of_batch, COUNT, clock.step / (COUNT / BATCH), ORDER);
   let at = below(words(STREAM + 1u, of_batch).x, T);
-  let a = table[2u * at];
-  let s = table[2u * at + 1u];
+  let level = level_of(at);
   if (i % LANES == 0u) { t[b] = f32(at); }
   let blocks = (D + 3u) / 4u;
   for (var block = i % LANES; block < blocks; block += LANES) {
@@ -36,8 +35,8 @@ fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n
       let d = block * 4u + j;
       if (d < D) {
         let x = element(row, d);
-        x_in[b * (D + E) + d] = a * x + s * z[j];
-        goal[b * D + d] = target_of(x, z[j], a, s);
+        x_in[b * (D + E) + d] = level.x * x + level.y * z[j];
+        goal[b * D + d] = level.w * z[j] + level.z * x;
       }
     }
   }

@@ -1,13 +1,18 @@
-// x0 = clip(c_x x + c_m m), x = k_x0 x0 + k_x x + k_m m + k_z z. One invocation per block of four elements.
+// x0 = clip(c_x x + c_m m), x' and the history h' are linear in x0, x, m, h, and x' in z: row `step` of the table holds
+// t, c_x, c_m, bound, the weights of x0, x, m, h and z in x', and those of x0, x, m, h in h'.
+// One invocation per block of four elements.
 //#use items
 //#use random
 override N: u32; override STEPS: u32; override STREAM: u32;
 @group(0) @binding(0) var<storage, read> m: array<f32>;  // [N]
-@group(0) @binding(1) var<storage, read> table: array<f32>;  // [STEPS, 8]: t, c_x, c_m, k_x0, k_x, k_m, k_z, bound
+@group(0) @binding(1) var<storage, read> table: array<f32>;  // [STEPS, 13]
 //#if GIVEN
 @group(0) @binding(2) var<storage, read> given: array<f32>;  // [STEPS, N]
 //#endif
 @group(0) @binding(3) var<storage, read_write> x: array<f32>;  // [N]
+//#if HISTORY
+@group(0) @binding(4) var<storage, read_write> h: array<f32>;  // [N]
+//#endif
 
 @compute @workgroup_size(WG)
 fn sampler_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
@@ -15,9 +20,9 @@ fn sampler_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) 
   let block = item(wid, nwg, lane);
   if (block * 4u >= N) { return; }
   let step = min(clock.step, STEPS - 1u);
-  let row = step * 8u;
-  let k_z = table[row + 6u];
-  let bound = table[row + 7u];
+  let row = step * 13u;
+  let bound = table[row + 3u];
+  let k_z = table[row + 8u];
   var z = vec4<f32>();
 //#if GIVEN
 //#else
@@ -31,8 +36,16 @@ fn sampler_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) 
 //#else
       let zi = z[j];
 //#endif
-      let x0 = clamp(table[row + 1u] * x[i] + table[row + 2u] * m[i], -bound, bound);
-      x[i] = ((table[row + 3u] * x0 + table[row + 4u] * x[i]) + table[row + 5u] * m[i]) + k_z * zi;
+      let xi = x[i];
+      let x0 = clamp(table[row + 1u] * xi + table[row + 2u] * m[i], -bound, bound);
+      let next = (table[row + 4u] * x0 + table[row + 5u] * xi) + table[row + 6u] * m[i];
+//#if HISTORY
+      let hi = h[i];
+      x[i] = (next + table[row + 7u] * hi) + k_z * zi;
+      h[i] = ((table[row + 9u] * x0 + table[row + 10u] * xi) + table[row + 11u] * m[i]) + table[row + 12u] * hi;
+//#else
+      x[i] = next + k_z * zi;
+//#endif
     }
   }
 }

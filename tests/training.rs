@@ -4,7 +4,11 @@
 mod devices;
 
 use langevin::data::{Dataset, sine_waves, two_moons};
-use langevin::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance};
+use std::sync::Arc;
+
+use langevin::diffusion::{
+    Ddim, Ddpm, Objective, Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance,
+};
 use langevin::generate::reverse_process;
 use langevin::inference::{Sampling, sample};
 use langevin::nn::{Denoiser, Model, StepEncoding, UNetOptions};
@@ -345,8 +349,9 @@ fn predicted(table: &SamplerTable, known: &Gaussian) -> (f64, f64) {
         let [a, s] = rows[row.t as usize];
         let share = s / (a * a * known.deviation * known.deviation + s * s);
         let shift = -share * a * known.mean;
-        let factor = row.k_x0 * (row.c_x + row.c_m * share) + row.k_x + row.k_m * share;
-        mean = factor * mean + (row.k_x0 * row.c_m + row.k_m) * shift;
+        let [c_x, c_m] = row.estimate;
+        let factor = row.next.x0 * (c_x + c_m * share) + row.next.x + row.next.m * share;
+        mean = factor * mean + (row.next.x0 * c_m + row.next.m) * shift;
         variance = factor * factor * variance + row.k_z * row.k_z;
     }
     (mean, variance.sqrt())
@@ -356,16 +361,18 @@ fn predicted(table: &SamplerTable, known: &Gaussian) -> (f64, f64) {
 fn samplers_reproduce_a_gaussian() {
     let schedule = Schedule::linear(1_000, 1e-4, 0.02).unwrap();
     let known = Gaussian { schedule: schedule.clone(), mean: 0.7, deviation: 0.5 };
-    let samplers = [
-        (Sampler::Ddpm { variance: Variance::FixedSmall }, 1_000),
-        (Sampler::Ddpm { variance: Variance::FixedLarge }, 1_000),
-        (Sampler::Ddim { eta: 0.0 }, 250),
-        (Sampler::Ddim { eta: 1.0 }, 250),
+    let samplers: [(Arc<dyn Sampler>, usize); 4] = [
+        (Arc::new(Ddpm { variance: Variance::FixedSmall }), 1_000),
+        (Arc::new(Ddpm { variance: Variance::FixedLarge }), 1_000),
+        (Arc::new(Ddim { eta: 0.0 }), 250),
+        (Arc::new(Ddim { eta: 1.0 }), 250),
     ];
+    let objective = Objective::new(schedule.clone(), Prediction::Epsilon);
     for device in devices() {
-        for (sampler, steps) in samplers {
-            let options = SamplerOptions { spacing: Spacing::Trailing, ..SamplerOptions::new(sampler, steps) };
-            let table = SamplerTable::new(&schedule, &options).unwrap();
+        for (sampler, steps) in samplers.clone() {
+            let options =
+                SamplerOptions { spacing: Spacing::Trailing, ..SamplerOptions::shared(sampler.clone(), steps) };
+            let table = SamplerTable::new(&objective, &options).unwrap();
             let (rows, cols) = (64, 64);
             let mut g = Graph::new();
             let x = reverse_process(&mut g, &known, &table, [rows, cols]).unwrap();

@@ -1,10 +1,6 @@
-// What noise and noisy_batch share: B rows of D numbers, one t in 0..T a row.
+// What noise and noisy_batch share: B rows of D numbers, one t in 0..T a row, and the table's row (a, s, p, q) of it.
 override B: u32; override D: u32; override T: u32;
-override STREAM: u32; override PREDICTION: u32; override LANES: u32;
-fn target_of(x: f32, eps: f32, a: f32, s: f32) -> f32 {
-  switch PREDICTION {
-    case 0u: { return eps; }
-    case 1u: { return x; }
-    default: { return a * eps - s * x; }
-  }
+override STREAM: u32; override LANES: u32;
+fn level_of(at: u32) -> vec4<f32> {
+  return vec4(table[4u * at], table[4u * at + 1u], table[4u * at + 2u], table[4u * at + 3u]);
 }

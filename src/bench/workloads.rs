@@ -3,7 +3,7 @@
 use crate::data::sine_waves;
 use crate::device::Device;
 use crate::device::Run;
-use crate::diffusion::{Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Variance};
+use crate::diffusion::{Objective, Prediction, SamplerOptions, SamplerSettings, SamplerTable, Schedule, sampler};
 use crate::error::Result;
 use crate::generate::{draw, reverse_process};
 use crate::graph::{Graph, Var};
@@ -28,7 +28,7 @@ pub(super) enum Kind {
     /// x_t and eps from x0 [16384, 784].
     Noise,
     /// A whole reverse process.
-    Sample { net: Net, batch: usize, sampler: Sampler, steps: usize },
+    Sample { net: Net, batch: usize, sampler: &'static str, steps: usize },
     /// Process start to the first finished training step of `seed-256`.
     FirstStep,
 }
@@ -61,19 +61,8 @@ pub(super) const ALL: [Workload; 12] = [
     Workload { name: "gemm-1024", kind: Kind::Gemm { n: 1024 } },
     Workload { name: "gemm-2048", kind: Kind::Gemm { n: 2048 } },
     Workload { name: "noise", kind: Kind::Noise },
-    Workload {
-        name: "ddim-50",
-        kind: Kind::Sample { net: Net::Mlp, batch: 64, sampler: Sampler::Ddim { eta: 0.0 }, steps: 50 },
-    },
-    Workload {
-        name: "ddpm-1000",
-        kind: Kind::Sample {
-            net: Net::Seed,
-            batch: 256,
-            sampler: Sampler::Ddpm { variance: Variance::FixedSmall },
-            steps: T,
-        },
-    },
+    Workload { name: "ddim-50", kind: Kind::Sample { net: Net::Mlp, batch: 64, sampler: "ddim", steps: 50 } },
+    Workload { name: "ddpm-1000", kind: Kind::Sample { net: Net::Seed, batch: 256, sampler: "ddpm", steps: T } },
     train("conv-32", Net::Conv, 32),
     Workload { name: "first-step", kind: Kind::FirstStep },
 ];
@@ -157,8 +146,8 @@ impl Job {
     }
 }
 
-fn schedule() -> Result<Schedule> {
-    Schedule::linear(T, 1e-4, 0.02)
+fn objective() -> Result<Objective> {
+    Ok(Objective::new(Schedule::linear(T, 1e-4, 0.02)?, Prediction::Epsilon))
 }
 
 impl Net {
@@ -256,7 +245,7 @@ fn training(device: &Device, net: Net, batch: usize) -> Result<Job> {
     let data = g.dataset("data", [ROWS, width])?;
     let network = net.build(&mut g)?;
     let encoding = network.joined_encoding();
-    let noised = g.noisy_batch(&data, batch, &schedule()?, Prediction::Epsilon, encoding)?;
+    let noised = g.noisy_batch(&data, batch, &objective()?, encoding)?;
     let prediction = match encoding {
         Some(_) => network.forward_joined(&mut g, noised.x_t)?,
         None => network.forward(&mut g, noised.x_t, noised.t)?,
@@ -289,7 +278,7 @@ const NOISE: [usize; 2] = [16_384, 784];
 fn noising(device: &Device) -> Result<Job> {
     let mut g = Graph::new();
     let x0 = g.state("x0", NOISE)?;
-    let noised = g.noise(x0, &schedule()?, Prediction::Epsilon)?;
+    let noised = g.noise(x0, &objective()?)?;
     g.keep(noised.x_t);
     g.keep(noised.target);
     let mut run = device.compile(&g)?;
@@ -297,8 +286,9 @@ fn noising(device: &Device) -> Result<Job> {
     Ok(Job::of(run, (NOISE[0] * NOISE[1]) as f64))
 }
 
-fn sampling(device: &Device, net: Net, batch: usize, sampler: Sampler, steps: usize) -> Result<Job> {
-    let table = SamplerTable::new(&schedule()?, &SamplerOptions::new(sampler, steps))?;
+fn sampling(device: &Device, net: Net, batch: usize, name: &str, steps: usize) -> Result<Job> {
+    let table =
+        SamplerTable::new(&objective()?, &SamplerOptions::shared(sampler(name, SamplerSettings::default())?, steps))?;
     let mut g = Graph::seeded(1);
     let network = net.build(&mut g)?;
     let x = reverse_process(&mut g, network.as_ref(), &table, [batch, net.data()])?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::Error;
 use crate::data::{self, Dataset};
-use crate::diffusion::Sampler;
+use crate::diffusion::{Sampler, SamplerSettings, sampler};
 use crate::evaluate::{check_pairs, compare_denoised, range_of};
 use crate::inference::{Denoising, Start, denoise};
 use crate::plot::spread;
@@ -43,8 +43,8 @@ pub struct DenoiseArgs {
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// Sampler of these steps: ddim or ddpm [default: ddim]
-    #[arg(long)]
-    sampler: Option<Sampler>,
+    #[arg(long, value_name = "NAME")]
+    sampler: Option<String>,
     /// Denoise with the state of the best validation loss, which train --keep-best keeps
     #[arg(long)]
     best: bool,
@@ -65,14 +65,16 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
         let text = "--noise-level, --steps and --sampler belong to a diffusion run; this run denoises in one pass";
         return Err(Error::Setting(text.into()).into());
     }
+    let named = |name: &String| sampler(name, SamplerSettings::default());
+    let chosen = args.sampler.as_ref().map(named).transpose()?;
     let seed = args.common.seed.unwrap_or(0);
     let noisy = Dataset::load(&args.noisy, seed)?;
     let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, seed)).transpose()?;
     let device = args.common.open()?;
     let default = Denoising::default();
-    let (steps, sampler) = (args.steps.unwrap_or(default.steps), args.sampler.unwrap_or(default.sampler));
-    let (denoised, start) =
-        denoise(&device, &checkpoint, &noisy, &Denoising { level: args.noise_level, steps, sampler, seed })?;
+    let steps = args.steps.unwrap_or(default.steps);
+    let how = Denoising { level: args.noise_level, steps, sampler: chosen.unwrap_or(default.sampler), seed };
+    let (denoised, start) = denoise(&device, &checkpoint, &noisy, &how)?;
     let report = clean.as_ref().map(|clean| compare_denoised(&noisy, &denoised, clean)).transpose()?;
     let scale = match (&clean, &checkpoint.config.facts) {
         (None, Some(facts)) => Scale::of_data(facts.kind, &facts.shape, &facts.range, &denoised.values),
@@ -96,7 +98,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(start) = start {
-        say!("{}", describe(start, steps, sampler));
+        say!("{}", describe(start, steps, &*how.sampler));
     }
     say!("{}: {}", samples(held, denoised.len(), &denoised.shape), args.out.display());
     if let Some(report) = report {
@@ -116,7 +118,7 @@ fn pair(noisy: &Dataset, clean: &str, seed: u64) -> crate::Result<Dataset> {
 }
 
 /// Where a diffusion run began, and how it went on when `asked` for so many steps.
-fn describe(start: Start, asked: usize, sampler: Sampler) -> String {
+fn describe(start: Start, asked: usize, sampler: &dyn Sampler) -> String {
     let Start { level, estimated, t, steps } = start;
     let how = if estimated { "estimated" } else { "given" };
     let less = if steps < asked { format!(" (of {asked}: there are no more)") } else { String::new() };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::Precision;
 use crate::data;
-use crate::diffusion::{Sampler, Spacing};
+use crate::diffusion::{SamplerSettings, Spacing, sampler};
 use crate::inference::{Sampling, sample};
 use crate::plot::{self, Scale};
 use crate::train::RunFolder;
@@ -22,8 +22,8 @@ pub struct SampleArgs {
     #[arg(long, default_value_t = 64, value_parser = whole::<usize>, allow_negative_numbers = true)]
     count: usize,
     /// ddim or ddpm
-    #[arg(long, default_value = "ddim")]
-    sampler: Sampler,
+    #[arg(long, default_value = "ddim", value_name = "NAME")]
+    sampler: String,
     /// Steps of the reverse process [default: 100 for ddim, all for ddpm]
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
@@ -54,12 +54,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     if args.steps == Some(0) {
         return Err(crate::Error::Setting("--steps 0; the reverse process takes at least one step".into()).into());
     }
-    let mut sampler = args.sampler;
-    match (&mut sampler, args.eta) {
-        (Sampler::Ddim { eta }, Some(given)) => *eta = given,
-        (_, Some(_)) => return Err(crate::Error::Setting("--eta belongs to --sampler ddim".into()).into()),
-        _ => {}
-    }
+    let sampler = sampler(&args.sampler, SamplerSettings { eta: args.eta, ..SamplerSettings::default() })?;
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
     data::check_apart(&args.out, &checkpoint.config.data)?;

@@ -1,4 +1,4 @@
-//! Preconditioning by the noise level sigma, and the straight path of flow matching.
+//! Preconditioning by the noise level sigma.
 //!
 //! EDM wraps a raw network F so that its input and its target have unit variance at every sigma:
 //! ```text
@@ -6,7 +6,8 @@
 //! ```
 //! D estimates the clean data, x = data + sigma * eps, and sigma_data is the standard deviation of the data.
 
-use crate::{Error, Result};
+use super::objective::Level;
+use crate::error::{Error, Result};
 
 /// The coefficients at one noise level.
 ///
@@ -48,17 +49,14 @@ impl Precondition {
             loss_weight: c_out.powi(-2),
         })
     }
-}
 
-/// The weights (p, q) of flow matching's path x_u = p x0 + q eps at time u in [0, 1]: `(1 - u, u)`.
-///
-/// *Source*: Liu et al. 2022 (rectified flow) and Lipman et al. 2023, with time running from data to noise.
-pub fn flow_path(u: f64) -> [f64; 2] {
-    [1.0 - u, u]
+    /// The same as a level of an objective: the network sees c_in x = a x0 + s eps, and F is trained towards
+    /// p x0 + q eps = (x0 - c_skip x) / c_out.
+    pub fn level(&self, sigma: f64) -> Level {
+        let Self { c_skip, c_out, c_in, c_noise, .. } = *self;
+        Level { t: c_noise, a: c_in, s: c_in * sigma, p: (1.0 - c_skip) / c_out, q: -c_skip * sigma / c_out }
+    }
 }
-
-/// The weights (p, q) of the velocity p x0 + q eps that the network learns on [`flow_path`]: d x_u / d u = eps - x0.
-pub const FLOW_VELOCITY: [f64; 2] = [-1.0, 1.0];
 
 #[cfg(test)]
 mod tests {
@@ -76,11 +74,15 @@ mod tests {
         }
     }
 
+    /// D, the estimate of x0 that the level gives, is c_skip x + c_out F.
     #[test]
-    fn the_velocity_is_the_slope_of_the_path() {
-        let (a, b) = (flow_path(0.25), flow_path(0.75));
-        assert_eq!([(b[0] - a[0]) / 0.5, (b[1] - a[1]) / 0.5], FLOW_VELOCITY);
-        assert_eq!((flow_path(0.0), flow_path(1.0)), ([1.0, 0.0], [0.0, 1.0]));
+    fn preconditioning_is_an_objective() {
+        for (sigma, data) in [(0.002, 0.5), (0.5, 0.5), (80.0, 0.5), (3.0, 2.0)] {
+            let p = Precondition::new(sigma, data).unwrap();
+            // The network sees c_in x, of which x is 1 / c_in times as large.
+            let [c_x, c_m] = p.level(sigma).x0();
+            assert!((c_x * p.c_in / p.c_skip - 1.0).abs() < 1e-12 && (c_m / p.c_out - 1.0).abs() < 1e-12, "{sigma}");
+        }
     }
 
     #[test]

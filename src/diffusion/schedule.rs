@@ -7,8 +7,6 @@
 use std::f64::consts::FRAC_PI_2;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::text::count;
 use crate::{Error, Result};
 
@@ -173,19 +171,6 @@ impl Schedule {
         self.alpha_bar[t] / (1.0 - self.alpha_bar[t])
     }
 
-    /// The weight of step t's squared error: `min(SNR, gamma)` divided by SNR when the model predicts epsilon, by
-    /// SNR + 1 for v, by 1 for x0. Gamma is commonly 5.
-    ///
-    /// *Source*: Hang et al. 2023 (arXiv 2303.09556), section 3.4.
-    pub fn min_snr_weight(&self, prediction: Prediction, gamma: f64, t: usize) -> f64 {
-        let snr = self.snr(t);
-        match prediction {
-            Prediction::Epsilon => (gamma / snr).min(1.0), // 1 where the SNR is 0
-            Prediction::V => snr.min(gamma) / (snr + 1.0),
-            Prediction::X0 => snr.min(gamma),
-        }
-    }
-
     /// `beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)`, the variance of q(x_{t-1} | x_t, x0); 0 at t = 0.
     ///
     /// *Source*: Ho et al. 2020, eq. 7.
@@ -219,23 +204,6 @@ impl Schedule {
     /// Row t is `(sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t))`, the weights of the data and of the noise in x_t.
     pub fn noise_table(&self) -> Vec<[f64; 2]> {
         self.alpha_bar.iter().map(|a| [a.sqrt(), (1.0 - a).sqrt()]).collect()
-    }
-
-    /// Rows (p, q) with x0 = p x_t + q m for what the network predicts, m: (1, -s) / a for epsilon, (a, -s) for v and
-    /// (0, 1) for x0, with a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar).
-    ///
-    /// # Errors
-    /// When x0 does not follow from epsilon, because nothing of it is left at the last step.
-    pub fn x0_table(&self, prediction: Prediction) -> Result<Vec<[f64; 2]>> {
-        let row = |(t, [a, s]): (usize, [f64; 2])| match prediction {
-            Prediction::Epsilon if a == 0.0 => Err(Error::setting(format!(
-                "x0 does not follow from epsilon at step {t}, where nothing of x0 is left; predict v or x0"
-            ))),
-            Prediction::Epsilon => Ok([1.0 / a, -s / a]),
-            Prediction::V => Ok([a, -s]),
-            Prediction::X0 => Ok([0.0, 1.0]),
-        };
-        self.noise_table().into_iter().enumerate().map(row).collect()
     }
 
     fn from_betas(kind: &'static str, betas: Vec<f64>) -> Result<Self> {
@@ -272,21 +240,6 @@ impl fmt::Display for Schedule {
         if self.zero_terminal { f.write_str(", zero terminal SNR") } else { Ok(()) }
     }
 }
-
-/// What the network's output stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Prediction {
-    /// The noise eps in x_t (Ho et al. 2020).
-    #[default]
-    Epsilon,
-    /// The clean data.
-    X0,
-    /// `v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0` (Salimans and Ho 2022, appendix D).
-    V,
-}
-
-named!(Prediction, "prediction", Epsilon = "epsilon" | "eps", X0 = "x0" | "sample", V = "v" | "v_prediction");
 
 pub(super) fn check_steps(steps: usize) -> Result<()> {
     if (1..=MAX_STEPS).contains(&steps) {
@@ -335,7 +288,7 @@ pub(crate) mod golden_support;
 mod tests {
     use super::golden_support::{Case, Golden, Tally};
     use super::*;
-    use crate::diffusion::{Spacing, karras_sigmas, timesteps};
+    use crate::diffusion::{Objective, Weighting, karras_sigmas, timesteps};
 
     fn schedule_of(case: &Case) -> Schedule {
         let number = |key: &str| case.meta[key].as_f64();
@@ -400,7 +353,8 @@ mod tests {
             for name in case.outputs().into_iter().filter(|name| name.starts_with("min_snr_")) {
                 let (prediction, gamma) = name["min_snr_".len()..].split_once("_g").unwrap();
                 let (prediction, gamma) = (prediction.parse().unwrap(), gamma.parse().unwrap());
-                case.check(name, &each(&|t| schedule.min_snr_weight(prediction, gamma, t))).unwrap();
+                let weights = Weighting::MinSnr { gamma }.table(&Objective::new(schedule.clone(), prediction)).unwrap();
+                case.check(name, &each(&|t| weights[t])).unwrap();
                 checked += 1;
             }
         }
@@ -423,7 +377,6 @@ mod tests {
         says(Schedule::custom(vec![]), &["0 diffusion steps"]);
         says(Schedule::custom(vec![0.1, 1.0, 0.1]), &["beta[1] is 1", "of the 3"]);
         says(Schedule::custom(vec![0.1, f64::NAN]), &["beta[1] is NaN"]);
-        assert!("noise".parse::<Prediction>().unwrap_err().to_string().contains("epsilon, x0, v"));
         says(Schedule::cosine(1).unwrap().zero_terminal_snr(), &["at least 2"]);
     }
 
@@ -431,7 +384,6 @@ mod tests {
     fn zero_terminal_snr_ends_at_zero() {
         let schedule = Schedule::named("scaled-linear", 1000).unwrap().zero_terminal_snr().unwrap();
         assert_eq!((schedule.snr(999), schedule.noise_table()[999]), (0.0, [0.0, 1.0]));
-        assert_eq!(schedule.min_snr_weight(Prediction::Epsilon, 5.0, 999), 1.0);
         assert!(schedule.clone().zero_terminal_snr().is_ok(), "a second time changes nothing much");
         assert!(Schedule::custom(schedule.betas().to_vec()).is_ok());
     }
@@ -443,16 +395,5 @@ mod tests {
         assert_eq!(line(Schedule::named("cosine", 1000)), "cosine, 1000 steps, beta 4.13e-5..0.999");
         let zero = Schedule::linear_scaled_t(100, 1e-4, 0.02).unwrap().zero_terminal_snr();
         assert_eq!(line(zero), "linear_scaled_T, 100 steps, beta 0.001..1, zero terminal SNR");
-    }
-
-    #[test]
-    fn settings_go_through_serde_by_name() {
-        assert_eq!(serde_json::to_string(&Prediction::Epsilon).unwrap(), "\"epsilon\"");
-        for (name, want) in [("x0", Prediction::X0), ("sample", Prediction::X0), ("v_prediction", Prediction::V)] {
-            assert_eq!(serde_json::from_str::<Prediction>(&format!("\"{name}\"")).unwrap(), want);
-            assert_eq!(name.parse::<Prediction>().unwrap(), want);
-            assert_eq!(want.to_string().parse::<Prediction>().unwrap(), want);
-        }
-        assert_eq!(serde_json::to_string(&Spacing::Leading).unwrap(), "\"leading\"");
     }
 }

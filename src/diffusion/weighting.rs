@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Prediction, Schedule};
+use super::objective::{Level, Objective};
 use crate::error::{Error, Result};
 
 /// A weight of the squared error for each time step.
 ///
-/// All but [`Weighting::None`] are stated as a weight w0(SNR) of the error of x0. The errors of one estimate belong
-/// together: |eps error|^2 = SNR |x0 error|^2 and |v error|^2 = (SNR + 1) |x0 error|^2, so a network that predicts epsilon
-/// is trained with w0 / SNR, one that predicts v with w0 / (SNR + 1).
+/// All but [`Weighting::None`] are stated as a weight w0 of the error of x0. An error of the network's output is an error
+/// s / d as large of x0, with d = a q - s p (see [`super::objective`]), so the output is trained with w0 (s / d)^2: w0 / SNR
+/// where it is epsilon, w0 / (SNR + 1) where it is v on a variance-preserving path, w0 where it is x0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Weighting {
@@ -41,20 +41,22 @@ pub enum Weighting {
 const NAMES: [&str; 6] = ["none", "snr", "snr_plus_one", "truncated_snr", "min_snr[:GAMMA]", "p2[:GAMMA]"];
 
 impl Weighting {
-    /// The weights of all time steps for what the network predicts.
+    /// The weights of all training steps for what the network predicts.
     ///
     /// # Errors
     /// When a weight is not finite, with the step, or when all are 0.
-    pub fn table(self, schedule: &Schedule, prediction: Prediction) -> Result<Vec<f64>> {
-        let weight = |t: usize| match self.weight(schedule, prediction, t) {
+    pub fn table(self, objective: &Objective) -> Result<Vec<f64>> {
+        let weight = |level: Level| match self.weight(&level) {
             w if w.is_finite() => Ok(w),
             w => Err(Error::setting(format!(
-                "weighting {self}: the weight of {prediction} at step {t} is {w}, because the SNR there is {}; predict \
-                 v or x0, or use another weighting",
-                schedule.snr(t)
+                "weighting {self}: the weight of {} at step {} is {w}, because the SNR there is {}; predict v or x0, or use \
+                 another weighting",
+                objective.prediction(),
+                level.t,
+                level.snr()
             ))),
         };
-        let weights = (0..schedule.steps()).map(weight).collect::<Result<Vec<_>>>()?;
+        let weights = objective.levels().into_iter().map(weight).collect::<Result<Vec<_>>>()?;
         if weights.iter().all(|w| *w as f32 == 0.0) {
             let text = format!("weighting {self}: every step has a weight of 0; use a smaller gamma, such as 1");
             return Err(Error::setting(text));
@@ -62,26 +64,16 @@ impl Weighting {
         Ok(weights)
     }
 
-    fn weight(self, schedule: &Schedule, prediction: Prediction, t: usize) -> f64 {
-        let snr = schedule.snr(t);
-        // The factor SNR of w0, where there is one, and that of the error are taken together: the SNR may be 0.
-        let per_snr = |rest: f64| match prediction {
-            Prediction::Epsilon => rest,
-            Prediction::V => rest * snr / (snr + 1.0),
-            Prediction::X0 => rest * snr,
-        };
-        let per_x0 = |w0: f64| match prediction {
-            Prediction::Epsilon => w0 / snr,
-            Prediction::V => w0 / (snr + 1.0),
-            Prediction::X0 => w0,
-        };
+    fn weight(self, level: &Level) -> f64 {
+        // SNR (s / d)^2 = (a / d)^2, which stays finite where the SNR is 0.
+        let (signal, noise) = (level.a_over_d().powi(2), level.s_over_d().powi(2));
         match self {
             Self::None => 1.0,
-            Self::Snr => per_snr(1.0),
-            Self::SnrPlusOne => per_x0(snr + 1.0),
-            Self::TruncatedSnr => per_x0(snr.max(1.0)),
-            Self::MinSnr { gamma } => schedule.min_snr_weight(prediction, gamma, t),
-            Self::P2 { gamma } => per_snr((1.0 + snr).powf(-gamma)),
+            Self::Snr => signal,
+            Self::SnrPlusOne => signal + noise,
+            Self::TruncatedSnr => signal.max(noise),
+            Self::MinSnr { gamma } => signal.min(gamma * noise),
+            Self::P2 { gamma } => signal * (1.0 + level.snr()).powf(-gamma),
         }
     }
 }
@@ -132,6 +124,7 @@ stands_as_text!(Weighting);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::{Prediction, Schedule};
 
     /// One estimate, seen as x0, epsilon or v, has one weighted error.
     #[test]
@@ -139,7 +132,7 @@ mod tests {
         let schedule = Schedule::cosine(50).unwrap();
         for name in ["snr", "snr_plus_one", "truncated_snr", "min_snr:5", "min_snr:0.3", "p2", "p2:0.5"] {
             let weighting: Weighting = name.parse().unwrap();
-            let table = |prediction| weighting.table(&schedule, prediction).unwrap();
+            let table = |prediction| weighting.table(&Objective::new(schedule.clone(), prediction)).unwrap();
             let (x0, epsilon, v) = (table(Prediction::X0), table(Prediction::Epsilon), table(Prediction::V));
             for t in 0..50 {
                 let snr = schedule.snr(t);
@@ -153,21 +146,24 @@ mod tests {
     #[test]
     fn special_cases_are_the_known_ones() {
         let schedule = Schedule::linear(1000, 1e-4, 0.02).unwrap();
-        let table = |w: Weighting, p| w.table(&schedule, p).unwrap();
+        let table = |w: Weighting, p| w.table(&Objective::new(schedule.clone(), p)).unwrap();
         assert!(table(Weighting::Snr, Prediction::Epsilon).iter().all(|w| *w == 1.0));
         assert!(table(Weighting::SnrPlusOne, Prediction::V).iter().all(|w| (w - 1.0).abs() < 1e-12));
         assert!(table(Weighting::None, Prediction::X0).iter().all(|w| *w == 1.0));
-        let golden = schedule.min_snr_weight(Prediction::V, 5.0, 17);
-        assert_eq!(table(Weighting::MinSnr { gamma: 5.0 }, Prediction::V)[17], golden);
+        let (snr, weights) = (schedule.snr(17), table(Weighting::MinSnr { gamma: 5.0 }, Prediction::V));
+        assert!((weights[17] - snr.min(5.0) / (snr + 1.0)).abs() < 1e-12);
     }
 
     #[test]
     fn pure_noise_has_weights_or_is_refused() {
         let schedule = Schedule::linear(100, 1e-4, 0.02).unwrap().zero_terminal_snr().unwrap();
+        let objective = Objective::new(schedule, Prediction::Epsilon);
         for name in ["none", "snr", "min_snr", "p2"] {
-            assert!(name.parse::<Weighting>().unwrap().table(&schedule, Prediction::Epsilon).is_ok(), "{name}");
+            let weights = name.parse::<Weighting>().unwrap().table(&objective).unwrap();
+            assert!(weights.iter().all(|w| *w >= 0.0), "{name}");
         }
-        let refused = Weighting::TruncatedSnr.table(&schedule, Prediction::Epsilon).unwrap_err().to_string();
+        assert_eq!(Weighting::MinSnr { gamma: 5.0 }.table(&objective).unwrap()[99], 1.0);
+        let refused = Weighting::TruncatedSnr.table(&objective).unwrap_err().to_string();
         assert!(refused.contains("step 99") && refused.contains("v or x0"), "{refused}");
     }
 

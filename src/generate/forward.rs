@@ -1,7 +1,7 @@
 //! The forward process as a film strip shows it.
 
 use crate::device::Device;
-use crate::diffusion::Schedule;
+use crate::diffusion::{Mix, Row, SamplerTable, Schedule};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::SamplerStep;
@@ -36,13 +36,15 @@ pub fn forward_process(
     let mut g = Graph::new();
     let x = g.state("x", [1, samples.len()])?;
     // A sampler's row that only scales and adds noise.
-    let rows = schedule.betas().iter();
-    let rows =
-        rows.flat_map(|beta| [0.0, 0.0, 0.0, 0.0, (1.0 - beta).sqrt() as f32, 0.0, beta.sqrt() as f32, f32::MAX]);
-    let rows = g.constant([total, 8], rows.collect())?;
+    let row = |beta: &f64| {
+        let next = Mix { x: (1.0 - beta).sqrt(), ..Mix::ZERO };
+        Row { t: 0.0, estimate: [0.0; 2], next, k_z: beta.sqrt(), history: Mix::ZERO }
+    };
+    let table = SamplerTable { rows: schedule.betas().iter().map(row).collect(), clip: None };
+    let rows = g.constant([total, SamplerStep::ROW], table.rows_f32().concat())?;
     let nothing = g.constant([1, samples.len()], vec![0.0; samples.len()])?;
     let stream = g.stream();
-    g.apply_to(SamplerStep { stream, given: false }, &[nothing, rows], &[x])?;
+    g.apply_to(SamplerStep { stream, given: false, history: false }, &[nothing, rows], &[x])?;
     let mut run = device.compile(&g)?;
     run.seed(seed);
     run.write("x", samples)?;

@@ -18,7 +18,7 @@ const START: u32 = u32::MAX;
 pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTable, shape: [usize; 2]) -> Result<Var> {
     let x = g.state("x", shape)?;
     let rows: Vec<f32> = table.rows_f32().into_iter().flatten().collect();
-    let rows = g.constant([table.rows.len(), 8], rows)?;
+    let rows = g.constant([table.rows.len(), SamplerStep::ROW], rows)?;
     let m = match network.joined_encoding() {
         Some(encode) => {
             let rates = encode.rates_in(g)?;
@@ -31,7 +31,12 @@ pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTab
         }
     };
     let stream = g.stream();
-    g.apply_to(SamplerStep { stream, given: false }, &[m, rows], &[x])?;
+    let history = table.has_history();
+    let mut states = vec![x];
+    if history {
+        states.push(g.state("history", shape)?);
+    }
+    g.apply_to(SamplerStep { stream, given: false, history }, &[m, rows], &states)?;
     Ok(x)
 }
 

@@ -1,11 +1,13 @@
 //! Taking noise out of data with a trained network: a denoiser in one pass, a diffusion model by the end of its reverse
 //! process.
 
+use std::sync::Arc;
+
 use crate::data::Dataset;
 use crate::data::corrupt::estimate_level;
 use crate::device::Device;
 use crate::device::Run;
-use crate::diffusion::{Sampler, SamplerOptions, SamplerTable, Schedule};
+use crate::diffusion::{Ddim, Level, Objective, Sampler, SamplerOptions, SamplerTable};
 use crate::error::{Error, Result};
 use crate::generate::{chunk_seed, reverse_process};
 use crate::graph::{Graph, Var};
@@ -13,21 +15,21 @@ use crate::text::{exact, short};
 use crate::train::{Checkpoint, Facts, Task};
 
 /// How noise is taken out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Denoising {
     /// Standard deviation of the noise in the units of the data, for a diffusion model; estimated from the data when absent.
     pub level: Option<f64>,
     /// Steps of a diffusion model's reverse process from there: 1 takes its estimate of the clean data at once.
     pub steps: usize,
     /// The rule of a step.
-    pub sampler: Sampler,
+    pub sampler: Arc<dyn Sampler>,
     /// Seed of the noise in the steps.
     pub seed: u64,
 }
 
 impl Default for Denoising {
     fn default() -> Self {
-        Self { level: None, steps: 1, sampler: Sampler::Ddim { eta: 0.0 }, seed: 0 }
+        Self { level: None, steps: 1, sampler: Arc::new(Ddim::default()), seed: 0 }
     }
 }
 
@@ -111,14 +113,14 @@ fn by_reverse_process(
     facts: &Facts,
     how: &Denoising,
 ) -> Result<(Vec<f32>, Start)> {
-    let schedule = checkpoint.config.noise_schedule()?;
+    let objective = checkpoint.config.objective()?;
     let normalisation = &facts.normalisation;
     // Coordinates of points have a scale each: the level is taken by their mean.
     let scale = normalisation.scale.iter().map(|&s| f64::from(s)).sum::<f64>() / normalisation.scale.len() as f64;
-    let level = level(how, noisy, &schedule, scale)?;
-    let t = step_of(&schedule, level / scale);
-    let table = table(checkpoint, facts, &schedule, t, how)?;
-    let a = schedule.noise_table()[t][0] as f32;
+    let level = level(how, noisy, &objective, scale)?;
+    let t = step_of(&objective, level / scale);
+    let table = table(&objective, facts, t, how)?;
+    let a = objective.level(t as f64).a as f32;
     let x_t: Vec<f32> = normalisation.apply(&noisy.values).iter().map(|x| a * x).collect();
     let (batch, width) = (noisy.len().min(CHUNK), noisy.sample_len());
     // Random frequencies of the step encoding come from the seed of the run.
@@ -134,10 +136,10 @@ fn by_reverse_process(
 
 /// The given or estimated standard deviation of the noise, which has to be one that the process goes through: `scale` is
 /// that of the data in their units.
-fn level(how: &Denoising, noisy: &Dataset, schedule: &Schedule, scale: f64) -> Result<f64> {
+fn level(how: &Denoising, noisy: &Dataset, objective: &Objective, scale: f64) -> Result<f64> {
     let level = how.level.map_or_else(|| estimate_level(noisy), Ok)?;
-    let [a, s] = schedule.noise_table()[schedule.steps() - 1];
-    let most = s / a * scale;
+    let last = objective.level((objective.steps() - 1) as f64);
+    let most = last.s / last.a * scale;
     match how.level {
         Some(given) if !(given > 0.0 && given.is_finite()) => {
             Err(Error::setting(format!("a noise level of {given}; use a positive one, such as 0.1")))
@@ -167,33 +169,26 @@ fn reverse(run: &mut Run, x: Var, start: &[f32], steps: u32, seed: u64, chunk: u
     run.read(x)
 }
 
-/// The step whose ratio of noise to data, sqrt((1 - alpha_bar) / alpha_bar), is nearest to `level` by factor.
-fn step_of(schedule: &Schedule, level: f64) -> usize {
-    let ratio = |[a, s]: [f64; 2]| ((s / a).ln() - level.max(1e-12).ln()).abs();
-    let table = schedule.noise_table();
-    (0..table.len()).min_by(|&i, &j| ratio(table[i]).total_cmp(&ratio(table[j]))).unwrap_or(0)
+/// The step whose ratio of noise to data, s / a, is nearest to `level` by factor.
+fn step_of(objective: &Objective, level: f64) -> usize {
+    let distance = |at: &Level| ((at.s / at.a).ln() - level.max(1e-12).ln()).abs();
+    let levels = objective.levels();
+    (0..levels.len()).min_by(|&i, &j| distance(&levels[i]).total_cmp(&distance(&levels[j]))).unwrap_or(0)
 }
 
 /// The sampler's rows over at most `how.steps` steps from t down.
-fn table(
-    checkpoint: &Checkpoint,
-    facts: &Facts,
-    schedule: &Schedule,
-    t: usize,
-    how: &Denoising,
-) -> Result<SamplerTable> {
+fn table(objective: &Objective, facts: &Facts, t: usize, how: &Denoising) -> Result<SamplerTable> {
     if how.steps == 0 {
         return Err(Error::setting("0 steps; the reverse process takes at least one"));
     }
     let n = how.steps.min(t + 1);
     let ts: Vec<usize> = (0..n).map(|k| t - k * (t + 1) / n).collect();
     let options = SamplerOptions {
-        prediction: checkpoint.config.prediction,
         clip: Some(facts.normalisation.bound as f64),
         rederive: true,
-        ..SamplerOptions::new(how.sampler, n)
+        ..SamplerOptions::shared(how.sampler.clone(), n)
     };
-    SamplerTable::over(schedule, &options, &ts)
+    SamplerTable::over(objective, &options, &ts)
 }
 
 /// `values` in parts of `len`, the last one filled up, and what `work` makes of each.
@@ -210,15 +205,16 @@ fn in_batches(values: &[f32], len: usize, mut work: impl FnMut(&[f32], usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::{Prediction, Schedule};
 
     #[test]
     fn the_step_has_the_level_of_the_noise() {
-        let schedule = Schedule::linear(1_000, 1e-4, 0.02).unwrap();
+        let objective = Objective::new(Schedule::linear(1_000, 1e-4, 0.02).unwrap(), Prediction::V);
         for t in [0, 10, 500, 999] {
-            let [a, s] = schedule.noise_table()[t];
-            assert_eq!(step_of(&schedule, s / a), t);
+            let Level { a, s, .. } = objective.level(t as f64);
+            assert_eq!(step_of(&objective, s / a), t);
         }
-        assert_eq!((step_of(&schedule, 0.0), step_of(&schedule, 1e9)), (0, 999));
+        assert_eq!((step_of(&objective, 0.0), step_of(&objective, 1e9)), (0, 999));
     }
 
     #[test]

@@ -1,20 +1,22 @@
 //! Drawing samples: the reverse process as a compiled program.
 
+use std::sync::Arc;
+
 use crate::data::Dataset;
 use crate::device::Device;
-use crate::diffusion::{Sampler, SamplerOptions, SamplerTable, Spacing};
+use crate::diffusion::{Ddim, Sampler, SamplerOptions, SamplerTable, Spacing};
 use crate::error::{Error, Result};
 use crate::generate::{chunk_seed, draw, reverse_process};
 use crate::graph::Graph;
 use crate::train::{Checkpoint, Facts, Task};
 
 /// What to draw and how.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Sampling {
     /// How many samples.
     pub count: usize,
     /// The rule of a step.
-    pub sampler: Sampler,
+    pub sampler: Arc<dyn Sampler>,
     /// Steps; 0 for the sampler's default (all of them for DDPM, 100 for DDIM).
     pub steps: usize,
     /// Which of the schedule's steps are visited.
@@ -31,7 +33,7 @@ const CHUNK: usize = 1024;
 impl Sampling {
     /// `count` samples with the default settings.
     pub fn new(count: usize) -> Self {
-        let sampler = Sampler::Ddim { eta: 0.0 };
+        let sampler = Arc::new(Ddim::default());
         Self { count, sampler, steps: 0, spacing: Spacing::Trailing, clip: true, seed: 0 }
     }
 }
@@ -72,18 +74,15 @@ pub fn sample(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> 
 }
 
 fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<SamplerTable> {
-    let schedule = checkpoint.config.noise_schedule()?;
-    let default = match sampling.sampler {
-        Sampler::Ddpm { .. } => schedule.steps(),
-        Sampler::Ddim { .. } => schedule.steps().min(100),
-    };
+    let objective = checkpoint.config.objective()?;
+    let sampler = sampling.sampler.clone();
+    let steps = if sampling.steps == 0 { sampler.default_steps(objective.steps()) } else { sampling.steps };
     let options = SamplerOptions {
         spacing: sampling.spacing,
-        prediction: checkpoint.config.prediction,
         clip: sampling.clip.then_some(facts.normalisation.bound as f64),
         // A clipped estimate of x_0 asks for the noise that goes with it.
         rederive: sampling.clip,
-        ..SamplerOptions::new(sampling.sampler, if sampling.steps == 0 { default } else { sampling.steps })
+        ..SamplerOptions::shared(sampler, steps)
     };
-    SamplerTable::new(&schedule, &options)
+    SamplerTable::new(&objective, &options)
 }

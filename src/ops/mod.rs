@@ -57,7 +57,7 @@ pub use encode::{Encode, Layout};
 pub use fill::FillRow;
 pub use gather::Gather;
 pub use jpeg::{Jpeg, quantisation};
-pub use noise::{Noise, Noised};
+pub use noise::Noise;
 pub use noisy_batch::NoisyBatch;
 pub use norm::{GroupNorm, LayerNorm};
 pub use optimizer::{Decay, OPTIMIZERS, Optimizer, Rule};

@@ -2,18 +2,18 @@
 
 use super::case::{Case, Tolerance};
 use super::gather::parts;
-use super::{Encode, Gather, Io, Noise, Noised, Op, Specs, expect_shape};
-use crate::diffusion::{Prediction, Schedule};
+use super::noise::example_table;
+use super::{Encode, Gather, Io, Noise, Op, Specs, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
-use crate::graph::{Data, Graph, Spec};
+use crate::graph::Spec;
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
 /// [`Gather`], then [`Noise`], then optionally [`Encode`] beside the noisy data: the same numbers as the three ops.
 ///
-/// *Shapes*: data in parts, together [n, ...], table [T, 2], and with an encoding of width E its rates; outputs the
+/// *Shapes*: data in parts, together [n, ...], table [T, 4], and with an encoding of width E its rates; outputs the
 /// network's input [B, ...] or [B, D + E], the target [B, ...], and t \[B\].
 #[derive(Clone, Copy, Debug)]
 pub struct NoisyBatch {
@@ -23,31 +23,6 @@ pub struct NoisyBatch {
     pub noise: Noise,
     /// The encoding that follows x_t in each row.
     pub encode: Option<Encode>,
-}
-
-impl Graph {
-    /// A batch of `data` with noise added, and with `encode` the step encoding beside it.
-    ///
-    /// # Errors
-    /// When the batch is empty or larger than the data.
-    pub fn noisy_batch(
-        &mut self,
-        data: &Data,
-        batch: usize,
-        schedule: &Schedule,
-        prediction: Prediction,
-        encode: Option<Encode>,
-    ) -> Result<Noised> {
-        let gather = Gather::new(self, data, batch)?;
-        let (noise, table) = Noise::new(self, schedule, prediction)?;
-        let mut inputs = data.chunks.clone();
-        inputs.push(table);
-        if let Some(encode) = encode {
-            inputs.push(encode.rates_in(self)?);
-        }
-        let out = self.apply(NoisyBatch { gather, noise, encode }, &inputs)?;
-        Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
-    }
 }
 
 impl NoisyBatch {
@@ -72,7 +47,7 @@ impl Op for NoisyBatch {
         }
         let parts = inputs.len() - self.others();
         let batch = self.gather.infer(&inputs[..parts])?.remove(0);
-        expect_shape("noisy_batch", "table", &inputs[parts], &[inputs[parts].rows().0, 2])?;
+        expect_shape("noisy_batch", "table", &inputs[parts], &[inputs[parts].rows().0, Noise::ROW])?;
         let (rows, d) = batch.rows();
         let input = if self.encode.is_some() { Spec::f32([rows, d + self.width()]) } else { batch.clone() };
         Ok(vec![input, batch, Spec::f32([rows])])
@@ -94,7 +69,6 @@ impl Op for NoisyBatch {
             .dim("T", specs.inputs[count].rows().0)
             .hyper("ORDER", self.gather.stream as f64)
             .hyper("STREAM", self.noise.stream as f64)
-            .hyper("PREDICTION", self.noise.prediction as u32 as f64)
             .tune("LANES", lanes as u32)
             .over(batch * lanes);
         match self.encode {
@@ -105,7 +79,7 @@ impl Op for NoisyBatch {
 
     fn cost(&self, specs: &Specs) -> Cost {
         // Of the data and the table only the rows of the batch are read.
-        let rows = specs.outputs[1].len() + 3 * specs.outputs[2].len();
+        let rows = specs.outputs[1].len() + (1 + Noise::ROW) * specs.outputs[2].len();
         let written: usize = specs.outputs.iter().map(|s| s.len()).sum();
         Cost { flops: 3 * specs.outputs[1].len() as u64, bytes: 4 * (rows + written) as u64 }
     }
@@ -139,16 +113,15 @@ impl Op for NoisyBatch {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let table: Vec<f32> = (0..50).flat_map(|t| [(1.0 - t as f32 / 60.0).sqrt(), (t as f32 / 60.0).sqrt()]).collect();
-    let noise = |prediction| Noise { prediction, stream: 5 };
+    let (table, noise) = (example_table(50), Noise { stream: 5 });
     let gather = |batch, rows_per_part| Gather { batch, rows: batch, rows_per_part, stream: 2 };
     let tolerance = Tolerance::absolute(40.0);
     let mut cases = Vec::new();
-    let plain = NoisyBatch { gather: gather(9, 20), noise: noise(Prediction::V), encode: None };
-    let case = Case::new(plain).input([20, 7]).values([50, 2], table.clone());
+    let plain = NoisyBatch { gather: gather(9, 20), noise, encode: None };
+    let case = Case::new(plain).input([20, 7]).values([50, Noise::ROW], table.clone());
     cases.push(case.clock(77, 3).tolerance(tolerance));
     let part = NoisyBatch { gather: Gather { rows: 4, ..gather(9, 20) }, ..plain };
-    let case = Case::new(part).input([20, 7]).values([50, 2], table.clone());
+    let case = Case::new(part).input([20, 7]).values([50, Noise::ROW], table.clone());
     cases.push(case.clock(77, 3).first_row(5).tolerance(tolerance));
     for (layout, width, d) in [
         (super::Layout::Interleaved, 9, 33),
@@ -156,9 +129,9 @@ pub(super) fn cases() -> Vec<Case> {
         (super::Layout::Halves { flip: true, shift: 1.0 }, 7, 2),
     ] {
         let encode = Encode { width, layout };
-        let op = NoisyBatch { gather: gather(29, 40), noise: noise(Prediction::X0), encode: Some(encode) };
+        let op = NoisyBatch { gather: gather(29, 40), noise, encode: Some(encode) };
         let (shape, rates) = encode.rate_words();
-        let case = Case::new(op).input([40, d]).input([40, d]).input([7, d]).values([50, 2], table.clone());
+        let case = Case::new(op).input([40, d]).input([40, d]).input([7, d]).values([50, Noise::ROW], table.clone());
         cases.push(case.integers(shape, rates).clock(9, 7).tolerance(tolerance));
     }
     cases

@@ -1,19 +1,20 @@
-//! One step of DDPM or DDIM, from a table of coefficients.
+//! One evaluation's step of a sampler, from a table of coefficients.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
-use crate::graph::Cost;
-use crate::graph::Spec;
+use crate::graph::{Cost, Spec};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::fill_normals;
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// x0 = clip(c_x x + c_m m), x = k_x0 x0 + k_x x + k_m m + k_z z, with row `step` of the table.
+/// x0 = clip(c_x x + c_m m); then x and the history h become linear combinations of x0, x, m and h, and x gets noise z:
+/// row `step` of the table says which.
 ///
-/// *Shapes*: m [B, ...] the model's output, table [K, 8] with rows (t, c_x, c_m, k_x0, k_x, k_m, k_z, bound), and when
-/// `given` z [K, B, ...]; updates x [B, ...]. Without `given`, z is drawn from the stream.
+/// *Shapes*: m [B, ...] the network's output, table [K, 13] with rows (t, c_x, c_m, bound, then the weights of x0, x, m, h
+/// and z in the next x, then those of x0, x, m and h in the next h), and when `given` z [K, B, ...]; updates x [B, ...],
+/// and with `history` h like x. Without `given`, z is drawn from the stream.
 /// *Source*: `diffusion::SamplerTable`.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplerStep {
@@ -21,10 +22,14 @@ pub struct SamplerStep {
     pub stream: u32,
     /// z is an input.
     pub given: bool,
+    /// There is a history.
+    pub history: bool,
 }
 
-/// Numbers in a row of the table.
-pub(crate) const ROW: usize = 8;
+impl SamplerStep {
+    /// Numbers in a row of the table.
+    pub const ROW: usize = 13;
+}
 
 impl Op for SamplerStep {
     fn name(&self) -> &'static str {
@@ -32,14 +37,17 @@ impl Op for SamplerStep {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        expect_count("sampler_step", inputs, 3 + self.given as usize)?;
+        let read = 2 + self.given as usize;
+        expect_count("sampler_step", inputs, read + 1 + self.history as usize)?;
         let steps = inputs[1].rows().0;
-        let x = &inputs[inputs.len() - 1].shape;
+        let x = &inputs[read].shape;
         expect_shape("sampler_step", "m", &inputs[0], x)?;
-        expect_shape("sampler_step", "table", &inputs[1], &[steps, ROW])?;
+        expect_shape("sampler_step", "table", &inputs[1], &[steps, Self::ROW])?;
         if self.given {
-            let n: usize = x.iter().product();
-            expect_shape("sampler_step", "z", &inputs[2], &[steps, n])?;
+            expect_shape("sampler_step", "z", &inputs[2], &[steps, x.iter().product()])?;
+        }
+        if self.history {
+            expect_shape("sampler_step", "h", &inputs[read + 1], x)?;
         }
         Ok(vec![])
     }
@@ -48,6 +56,7 @@ impl Op for SamplerStep {
         let n = specs.inputs[0].len();
         kernel!("sampler_step.wgsl", "sampler_step")
             .flag("GIVEN", self.given)
+            .flag("HISTORY", self.history)
             .dim("N", n)
             .dim("STEPS", specs.inputs[1].rows().0)
             .hyper("STREAM", self.stream as f64)
@@ -56,62 +65,103 @@ impl Op for SamplerStep {
 
     fn cost(&self, specs: &Specs) -> Cost {
         let n = specs.inputs[0].len();
-        let cost = Cost::of(specs).reading(specs, 1, ROW);
+        let cost = Cost::of(specs).reading(specs, 1, Self::ROW);
         if self.given { cost.reading(specs, 2, n) } else { cost }
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (m, table, x) = (io.input(0), io.input(1), io.update(0));
-        let (n, steps) = (m.len(), table.len() / ROW);
+        let mut nothing = [];
+        let h: &mut [S] = if self.history { io.update(1) } else { &mut nothing };
+        let (n, steps) = (m.len(), table.len() / Self::ROW);
         let k = (io.clock.step as usize).min(steps - 1);
-        let row = &table[k * ROW..][..ROW];
-        let (c_x, c_m, k_x0, k_x, k_m, k_z, bound) = (row[1], row[2], row[3], row[4], row[5], row[6], row[7]);
+        let row = &table[k * Self::ROW..][..Self::ROW];
         let given = self.given.then(|| &io.input(2)[k * n..][..n]);
-        let clock = io.clock;
-        // Chunks of `par` are multiples of the block of four that shares a draw.
-        parallel::chunks(
-            x,
-            #[inline(always)]
-            |start, x| {
-                for (b, x) in x.chunks_mut(64).enumerate() {
-                    let at = start + 64 * b;
-                    let mut z = [S::ZERO; 64];
-                    match given {
-                        Some(given) => z[..x.len()].copy_from_slice(&given[at..][..x.len()]),
-                        None if k_z == S::ZERO => {}
-                        None => fill_normals(clock, self.stream, at / 4, &mut z),
-                    }
-                    let m = &m[at..][..x.len()];
-                    for i in 0..x.len() {
-                        let x0 = (c_x * x[i] + c_m * m[i]).max(-bound).min(bound);
-                        x[i] = ((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_z * z[i];
-                    }
+        let (clock, stream) = (io.clock, self.stream);
+        let noise = move |at: usize, z: &mut [S]| match given {
+            Some(given) => z.copy_from_slice(&given[at..][..z.len()]),
+            None if row[8] == S::ZERO => z.fill(S::ZERO),
+            None => fill_normals(clock, stream, at / 4, z),
+        };
+        if self.history {
+            parallel::chunks2(
+                x,
+                h,
+                #[inline(always)]
+                |start, x, h| step(row, m, start, x, Some(h), noise),
+            );
+        } else {
+            parallel::chunks(
+                x,
+                #[inline(always)]
+                |start, x| step(row, m, start, x, None, noise),
+            );
+        }
+    }
+}
+
+/// The step on the elements from `start` on: chunks are multiples of the block of four that shares a draw.
+#[inline(always)]
+fn step<S: Scalar>(
+    row: &[S],
+    m: &[S],
+    start: usize,
+    x: &mut [S],
+    mut h: Option<&mut [S]>,
+    noise: impl Fn(usize, &mut [S]),
+) {
+    const BLOCK: usize = 64;
+    let (c_x, c_m, bound) = (row[1], row[2], row[3]);
+    let (k_x0, k_x, k_m, k_h, k_z) = (row[4], row[5], row[6], row[7], row[8]);
+    for (b, x) in x.chunks_mut(BLOCK).enumerate() {
+        let (at, len) = (start + BLOCK * b, x.len());
+        let mut z = [S::ZERO; BLOCK];
+        noise(at, &mut z[..len]);
+        let m = &m[at..][..len];
+        match &mut h {
+            None => {
+                for i in 0..len {
+                    let x0 = (c_x * x[i] + c_m * m[i]).max(-bound).min(bound);
+                    x[i] = ((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_z * z[i];
                 }
-            },
-        );
+            }
+            Some(h) => {
+                let h = &mut h[BLOCK * b..][..len];
+                for i in 0..len {
+                    let x0 = (c_x * x[i] + c_m * m[i]).max(-bound).min(bound);
+                    let next = (((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_h * h[i]) + k_z * z[i];
+                    h[i] = ((row[9] * x0 + row[10] * x[i]) + row[11] * m[i]) + row[12] * h[i];
+                    x[i] = next;
+                }
+            }
+        }
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let row = |bound: f32| vec![9.0, 1.1, -0.4, 0.6, 0.3, 0.2, 0.1, bound];
+    let row = |bound: f32| vec![9.0, 1.1, -0.4, bound, 0.6, 0.3, 0.2, -0.5, 0.1, 0.7, -0.2, 0.4, 0.15];
     let table = [row(0.5), row(f32::MAX), row(0.9)].concat();
     let x = |n: usize| (0..n).map(|i| (i as f32 * 0.37).sin() * 2.0).collect::<Vec<f32>>();
     let tolerance = Tolerance::absolute(12.0);
-    let drawn = SamplerStep { stream: 3, given: false };
+    let case = |op: SamplerStep, shape: [usize; 2], step: u32| {
+        let n = shape[0] * shape[1];
+        let mut case = Case::new(op).input(shape).values([3, SamplerStep::ROW], table.clone());
+        if op.given {
+            case = case.input([3, n]);
+        }
+        case = case.update(shape, x(n));
+        if op.history {
+            case = case.update(shape, x(n + 1)[1..].to_vec());
+        }
+        case.clock(1, step).tolerance(tolerance)
+    };
+    let drawn = SamplerStep { stream: 3, given: false, history: false };
+    let given = SamplerStep { given: true, ..drawn };
     vec![
-        Case::new(drawn).input([1, 1]).values([3, 8], table.clone()).update([1, 1], x(1)).tolerance(tolerance),
-        Case::new(drawn)
-            .input([9, 7])
-            .values([3, 8], table.clone())
-            .update([9, 7], x(63))
-            .clock(1, 1)
-            .tolerance(tolerance),
-        Case::new(SamplerStep { stream: 0, given: true })
-            .input([5, 13])
-            .values([3, 8], table)
-            .input([3, 65])
-            .update([5, 13], x(65))
-            .clock(1, 2)
-            .tolerance(tolerance),
+        case(drawn, [1, 1], 0),
+        case(drawn, [9, 7], 1),
+        case(given, [5, 13], 2),
+        case(SamplerStep { history: true, ..drawn }, [11, 17], 1),
+        case(SamplerStep { history: true, ..given }, [3, 70], 0),
     ]
 }

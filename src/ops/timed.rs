@@ -2,7 +2,6 @@
 
 use super::case::Case;
 use super::*;
-use crate::diffusion::Prediction;
 
 /// Rows of a data set, steps of a schedule, and the elements of a large tensor.
 const ROWS: usize = 8192;
@@ -36,7 +35,10 @@ fn elementwise() -> Vec<(&'static str, Case)> {
     let silu = Activation::Silu;
     let adam = Case::new(Optimizer::adam(1e-3)).input([MANY]);
     let combine = Case::new(Combine).input([1024, 784]).input([1024, 784]);
-    let stepped = table(Case::new(SamplerStep { stream: 3, given: false }).input([1024, 784]), [T, 8]);
+    let stepped = table(
+        Case::new(SamplerStep { stream: 3, given: false, history: false }).input([1024, 784]),
+        [T, SamplerStep::ROW],
+    );
     vec![
         ("accumulate", zeros(Case::new(Accumulate { share: 0.125, first: false }).input([MANY]), MANY)),
         ("activation", Case::new(Activate(silu)).input([MANY])),
@@ -88,7 +90,7 @@ fn products() -> Vec<(&'static str, Case)> {
 }
 
 fn randoms() -> Vec<(&'static str, Case)> {
-    let noise = Noise { prediction: Prediction::Epsilon, stream: 5 };
+    let noise = Noise { stream: 5 };
     let gather = Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2 };
     let encode = Encode { width: 128, layout: Layout::Interleaved };
     let (shape, rates) = encode.rate_words();
@@ -101,8 +103,8 @@ fn randoms() -> Vec<(&'static str, Case)> {
         ("dropout", Case::new(Dropout { p: 0.1, stream: 4 }).input([1024, 1024])),
         ("encode", steps(Case::new(encode), ROWS).integers(shape, rates.clone())),
         ("gather", Case::new(gather).input([ROWS, 784])),
-        ("noise", table(Case::new(noise).input([1024, 784]), [T, 2])),
-        ("noisy_batch", table(Case::new(batch).input([ROWS, 784]), [T, 2]).integers(shape, rates.clone())),
+        ("noise", table(Case::new(noise).input([1024, 784]), [T, Noise::ROW])),
+        ("noisy_batch", table(Case::new(batch).input([ROWS, 784]), [T, Noise::ROW]).integers(shape, rates.clone())),
         ("step_input", joined.integers(shape, rates)),
         ("philox", Case::new(Philox).integers([65_536, 4], counters).integers([65_536, 2], vec![7; 2 * 65_536])),
     ]

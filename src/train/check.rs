@@ -47,10 +47,10 @@ impl Config {
         self.check_decay()?;
         self.check_validation()?;
         self.optimizer()?;
-        let schedule = self.noise_schedule()?;
-        self.weighting.table(&schedule, self.prediction)?;
+        let objective = self.objective()?;
+        self.weighting.table(&objective)?;
         if self.loss.on_x0() {
-            schedule.x0_table(self.prediction)?;
+            objective.x0_table()?;
         }
         Ok(())
     }

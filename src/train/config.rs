@@ -8,7 +8,7 @@ use super::LossMix;
 use super::validation::Split;
 use crate::data::corrupt::NoiseKind;
 use crate::data::{Dataset, Kind, Normalisation};
-use crate::diffusion::{Prediction, Schedule, Weighting};
+use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
 use crate::nn::Model;
@@ -263,6 +263,11 @@ impl Config {
     /// The noise schedule.
     pub fn noise_schedule(&self) -> Result<Schedule> {
         Schedule::named(&self.schedule, self.diffusion_steps)
+    }
+
+    /// What the network is trained on, of a diffusion.
+    pub fn objective(&self) -> Result<Objective> {
+        Ok(Objective::new(self.noise_schedule()?, self.prediction))
     }
 
     /// The optimizer with clipping, decay and average.

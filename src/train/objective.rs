@@ -3,7 +3,7 @@
 use super::{Compared, Config, Steps};
 use crate::data::Normalisation;
 use crate::data::corrupt::{Extent, NoiseKind};
-use crate::diffusion::Schedule;
+use crate::diffusion::Objective;
 use crate::error::Result;
 use crate::graph::{Data, Graph, Var};
 use crate::nn::Denoiser;
@@ -37,9 +37,9 @@ pub(crate) struct Example {
 
 impl Example {
     /// What the loss terms see.
-    pub fn compared<'a>(&self, config: &Config, schedule: &'a Schedule, data: &Samples<'a>) -> Compared<'a> {
-        let (prediction, weighting) = (config.prediction, config.weighting);
-        let steps = self.noisy.map(|[x_t, t]| Steps { x_t, t, schedule, prediction, weighting });
+    pub fn compared<'a>(&self, config: &Config, objective: &'a Objective, data: &Samples<'a>) -> Compared<'a> {
+        let weighting = config.weighting;
+        let steps = self.noisy.map(|[x_t, t]| Steps { x_t, t, objective, weighting });
         Compared { prediction: self.prediction, goal: self.target, sample: data.shape, range: data.range, steps }
     }
 }
@@ -82,7 +82,7 @@ fn denoising(g: &mut Graph, noise: NoiseKind, network: &dyn Denoiser, data: &Sam
 fn diffusion(g: &mut Graph, config: &Config, network: &dyn Denoiser, data: &Data, batch: usize) -> Result<Example> {
     // Terms on x0 need x_t alone.
     let encoding = network.joined_encoding().filter(|_| !config.loss.on_x0());
-    let noised = g.noisy_batch(data, batch, &config.noise_schedule()?, config.prediction, encoding)?;
+    let noised = g.noisy_batch(data, batch, &config.objective()?, encoding)?;
     let prediction = match encoding {
         Some(_) => network.forward_joined(g, noised.x_t)?,
         None => network.forward(g, noised.x_t, noised.t)?,

@@ -67,8 +67,7 @@ pub(crate) fn forward(
     let Sample { shape, range, normalisation, extent } = sample;
     let data = Samples { rows: data, shape, range, normalisation, extent };
     let example = example(g, config, network, &data, rows)?;
-    let schedule = config.noise_schedule()?;
-    config.loss.add_to(g, &example.compared(config, &schedule, &data))
+    config.loss.add_to(g, &example.compared(config, &config.objective()?, &data))
 }
 
 /// Adds a training step on batches of `data`.

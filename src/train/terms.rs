@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load_features;
 use crate::device::Run;
-use crate::diffusion::{Prediction, Schedule, Weighting};
+use crate::diffusion::{Objective, Prediction, Weighting};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{Average, Combine, Factors, Measure, PointLoss, Ssim};
@@ -31,7 +31,7 @@ pub struct Weighted {
 /// A loss by name.
 ///
 /// A `Point` loss compares what the network predicts with its target, each step weighted by a [`Weighting`]. The others
-/// compare images: the estimate of x0 that follows from the prediction (see [`Schedule::x0_table`]) with x0, all steps
+/// compare images: the estimate of x0 that follows from the prediction (see [`Objective::x0_table`]) with x0, all steps
 /// alike.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LossKind {
@@ -81,10 +81,8 @@ pub struct Steps<'a> {
     pub x_t: Var,
     /// Each sample's step \[B\].
     pub t: Var,
-    /// The noise schedule.
-    pub schedule: &'a Schedule,
-    /// What the network predicts.
-    pub prediction: Prediction,
+    /// The path, and what the network predicts.
+    pub objective: &'a Objective,
     /// The weight of each step.
     pub weighting: Weighting,
 }
@@ -166,7 +164,7 @@ impl LossMix {
         let factors = match compared.steps {
             Some(Steps { weighting: Weighting::None, .. }) | None => Factors::default(),
             Some(steps) => {
-                let table = steps.weighting.table(steps.schedule, steps.prediction)?;
+                let table = steps.weighting.table(steps.objective)?;
                 let table = g.constant([table.len()], table.iter().map(|&w| w as f32).collect())?;
                 Factors { by_step: Some((steps.t, table)), mask: None }
             }
@@ -209,8 +207,8 @@ impl Compared<'_> {
         }
         let pair = [self.prediction, self.goal];
         let pair = match self.steps {
-            Some(Steps { x_t, t, schedule, prediction, .. }) if prediction != Prediction::X0 => {
-                let rows = schedule.x0_table(prediction)?;
+            Some(Steps { x_t, t, objective, .. }) if objective.prediction() != Prediction::X0 => {
+                let rows = objective.x0_table()?;
                 let rows: Vec<f32> = rows.into_iter().flatten().map(|v| v as f32).collect();
                 let table = g.constant([rows.len() / 2, 2], rows)?;
                 let [x, y] = pair;
@@ -330,6 +328,7 @@ stands_as_text!(LossMix);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::Schedule;
     use crate::verify::check_losses;
 
     #[test]
@@ -359,12 +358,13 @@ mod tests {
     #[test]
     fn a_mix_on_predictions_matches_central_differences() {
         let schedule = Schedule::cosine(20).unwrap();
-        for prediction in [Prediction::Epsilon, Prediction::V, Prediction::X0] {
+        for prediction in [Prediction::Epsilon, Prediction::V, Prediction::X0, Prediction::Flow] {
+            let objective = Objective::new(schedule.clone(), prediction);
             let build = |g: &mut Graph, x: Var, goal: Var| {
                 let t = g.constant([2], vec![3.0, 11.0])?;
                 let x_t = g.constant([2, 132], (0..264).map(|i| (i % 7) as f32 * 0.2 - 0.6).collect())?;
                 let weighting = Weighting::MinSnr { gamma: 2.0 };
-                let steps = Some(Steps { x_t, t, schedule: &schedule, prediction, weighting });
+                let steps = Some(Steps { x_t, t, objective: &objective, weighting });
                 let compared = Compared { prediction: x, goal, sample: &[1, 11, 12], range: 2.0, steps };
                 let losses: LossMix = "l1:0.5,mse:2,ssim:0.3".parse()?;
                 let terms = losses.add_to(g, &compared)?;

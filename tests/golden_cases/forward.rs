@@ -1,7 +1,7 @@
 //! Noising and its conversions, the chain step by step, and flow matching: the op `Combine` with one table each. SNR,
 //! min-SNR weights and preconditioning are made on the host.
 
-use langevin::diffusion::{FLOW_VELOCITY, Precondition, Schedule, flow_path};
+use langevin::diffusion::{Flow, Objective, Precondition, Prediction, Schedule, Weighting};
 use langevin::ops::Combine;
 use langevin::{Device, Graph, Var};
 
@@ -71,8 +71,8 @@ fn flow_matching(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     let eps = g.constant(rows(case, "eps"), case.f32s("eps"))?;
     let u = case.f64s("u");
     let row = g.constant([u.len()], (0..u.len()).map(|i| i as f32).collect())?;
-    let x_t = combined(&mut g, [x0, eps], row, u.iter().map(|&u| flow_path(u)))?;
-    let target = combined(&mut g, [x0, eps], row, u.iter().map(|_| FLOW_VELOCITY))?;
+    let x_t = combined(&mut g, [x0, eps], row, u.iter().map(|&u| Flow::at(u)))?;
+    let target = combined(&mut g, [x0, eps], row, u.iter().map(|&u| Prediction::Flow.weights(Flow::at(u))))?;
     run_once(&g, device, &[("x_t", x_t), ("target", target)], got)
 }
 
@@ -106,8 +106,8 @@ fn weights(case: &Case, schedule: &Schedule, got: &mut Outputs) -> Outcome {
             continue;
         };
         if let (Ok(prediction), Ok(gamma)) = (prediction.parse(), gamma.parse()) {
-            let weights = ts.iter().map(|&t| schedule.min_snr_weight(prediction, gamma, t)).collect();
-            got.insert(name.to_string(), weights);
+            let weights = Weighting::MinSnr { gamma }.table(&Objective::new(schedule.clone(), prediction))?;
+            got.insert(name.to_string(), ts.iter().map(|&t| weights[t]).collect());
         }
     }
     Ok(())

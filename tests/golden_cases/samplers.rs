@@ -1,7 +1,7 @@
 //! DDPM and DDIM step by step: the op `SamplerStep` with a table of coefficients and the given noise. The model of
 //! these cases is computed here, between the steps.
 
-use langevin::diffusion::{PrevRule, Sampler, SamplerOptions, SamplerTable, Schedule};
+use langevin::diffusion::{Objective, PrevRule, SamplerOptions, SamplerSettings, SamplerTable, Schedule, sampler};
 use langevin::ops::SamplerStep;
 use langevin::{Device, Graph};
 
@@ -24,9 +24,11 @@ pub fn trajectory(golden: &Golden, case: &Case, device: &Device, got: &mut Outpu
     noise.truncate(steps * n);
     let mut g = Graph::new();
     let [x, m] = [g.state("x", shape)?, g.state("m", shape)?];
-    let rows = g.constant([steps, 8], table.rows_f32().concat())?;
+    let rows = g.constant([steps, SamplerStep::ROW], table.rows_f32().concat())?;
     let z = g.constant([steps, n], noise)?;
-    g.apply_to(SamplerStep { stream: 0, given: true }, &[m, rows, z], &[x])?;
+    let history = table.has_history();
+    let states = if history { vec![x, g.state("h", shape)?] } else { vec![x] };
+    g.apply_to(SamplerStep { stream: 0, given: true, history }, &[m, rows, z], &states)?;
     let mut run = device.compile(&g)?;
     run.write("x", &inputs.f32s("x_init"))?;
     let mut state = inputs.f64s("x_init");
@@ -50,21 +52,22 @@ fn inputs<'a>(golden: &'a Golden, case: &Case) -> Outcome<&'a Case> {
 }
 
 fn table_of(case: &Case) -> Outcome<SamplerTable> {
-    let sampler = match text(case, "sampler")? {
-        "ddpm" => Sampler::Ddpm { variance: text(case, "variance")?.parse()? },
-        "ddim" => Sampler::Ddim { eta: number(case, "eta")? },
+    let (name, mut settings) = (text(case, "sampler")?, SamplerSettings::default());
+    match name {
+        "ddpm" => settings.variance = Some(text(case, "variance")?.parse()?),
+        "ddim" => settings.eta = Some(number(case, "eta")?),
         other => return unsupported(format!("{case}: sampler {other:?}")),
-    };
+    }
     let options = SamplerOptions {
         spacing: text(case, "spacing")?.parse()?,
-        prediction: text(case, "pred")?.parse()?,
         clip: flag(case, "clip")?.then_some(1.0),
         rederive: flag(case, "rederive")?,
         // Where nothing is said, the values are those of diffusers.
         prev_rule: if has_setting(case, "prev_rule") { text(case, "prev_rule")?.parse()? } else { PrevRule::Stride },
-        ..SamplerOptions::new(sampler, whole(case, "N")?)
+        ..SamplerOptions::shared(sampler(name, settings)?, whole(case, "N")?)
     };
-    Ok(SamplerTable::new(&Schedule::named(text(case, "schedule")?, whole(case, "T")?)?, &options)?)
+    let schedule = Schedule::named(text(case, "schedule")?, whole(case, "T")?)?;
+    Ok(SamplerTable::new(&Objective::new(schedule, text(case, "pred")?.parse()?), &options)?)
 }
 
 /// a x + b fn(t / period).

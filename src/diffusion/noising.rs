@@ -1,0 +1,58 @@
+//! Noisy batches in a graph: what the network of an objective is trained on.
+
+use super::Objective;
+use crate::error::Result;
+use crate::graph::{Data, Graph, Var};
+use crate::ops::{Encode, Gather, Noise, NoisyBatch};
+
+/// What the noise addition layer makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Noised {
+    /// The noisy data.
+    pub x_t: Var,
+    /// What the network learns.
+    pub target: Var,
+    /// The step of each row.
+    pub t: Var,
+}
+
+impl Graph {
+    /// Draws a step and noise for each row of x0 [B, ...].
+    pub fn noise(&mut self, x0: Var, objective: &Objective) -> Result<Noised> {
+        let (op, table) = noise(self, objective)?;
+        let out = self.apply(op, &[x0, table])?;
+        Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
+    }
+
+    /// A batch of `data` with noise added, and with `encode` the step encoding beside it.
+    ///
+    /// # Errors
+    /// When the batch is empty or larger than the data.
+    pub fn noisy_batch(
+        &mut self,
+        data: &Data,
+        batch: usize,
+        objective: &Objective,
+        encode: Option<Encode>,
+    ) -> Result<Noised> {
+        let gather = Gather::new(self, data, batch)?;
+        let (noise, table) = noise(self, objective)?;
+        let mut inputs = data.chunks.clone();
+        inputs.push(table);
+        if let Some(encode) = encode {
+            inputs.push(encode.rates_in(self)?);
+        }
+        let out = self.apply(NoisyBatch { gather, noise, encode }, &inputs)?;
+        Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
+    }
+}
+
+/// The op and its table, with random streams of its own.
+fn noise(g: &mut Graph, objective: &Objective) -> Result<(Noise, Var)> {
+    let rows: Vec<f32> = objective.table().into_iter().flatten().map(|v| v as f32).collect();
+    let table = g.constant([objective.steps(), Noise::ROW], rows)?;
+    let stream = g.stream();
+    // The draw of t has a stream of its own.
+    g.stream();
+    Ok((Noise { stream }, table))
+}

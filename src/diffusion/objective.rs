@@ -1,0 +1,213 @@
+//! The objective of training as data: a path (a, s) and a target (p, q).
+//!
+//! ```text
+//! x_t = a x0 + s eps        target = p x0 + q eps
+//! x0  = (q x_t - s m) / d   eps = (a m - p x_t) / d        d = a q - s p, m the network's output
+//! ```
+//! Training kernels, the estimates of x0 in losses, the rows of samplers and the weightings all follow from these four
+//! numbers for each time; nothing else depends on what the network predicts.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::path::Path;
+use crate::error::{Error, Result};
+
+/// What the network's output stands for: the target's weights (p, q) of x0 and eps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
+pub enum Prediction {
+    /// The noise eps in x_t, (0, 1) (Ho et al. 2020).
+    #[default]
+    Epsilon,
+    /// The clean data, (1, 0).
+    X0,
+    /// `v = a eps - s x0`, (-s, a) (Salimans and Ho 2022, appendix D).
+    V,
+    /// The velocity of the straight path, `eps - x0`, (-1, 1) (Liu et al. 2022).
+    Flow,
+}
+
+named!(
+    Prediction,
+    "prediction",
+    Epsilon = "epsilon" | "eps",
+    X0 = "x0" | "sample",
+    V = "v" | "v_prediction",
+    Flow = "flow" | "velocity"
+);
+
+impl Prediction {
+    /// (p, q) where x_t = a x0 + s eps.
+    pub fn weights(self, [a, s]: [f64; 2]) -> [f64; 2] {
+        match self {
+            Prediction::Epsilon => [0.0, 1.0],
+            Prediction::X0 => [1.0, 0.0],
+            Prediction::V => [-s, a],
+            Prediction::Flow => [-1.0, 1.0],
+        }
+    }
+}
+
+/// One noise level of an objective.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// The time that the network is told.
+    pub t: f64,
+    /// Weight of x0 in x_t.
+    pub a: f64,
+    /// Weight of eps in x_t.
+    pub s: f64,
+    /// Weight of x0 in the target.
+    pub p: f64,
+    /// Weight of eps in the target.
+    pub q: f64,
+}
+
+impl Level {
+    /// The clean data, where sampling ends.
+    pub const CLEAN: Self = Self { t: -1.0, a: 1.0, s: 0.0, p: 1.0, q: 0.0 };
+
+    /// `SNR = a^2 / s^2` (Kingma et al. 2021, section 3.2).
+    pub fn snr(&self) -> f64 {
+        (self.a / self.s).powi(2)
+    }
+
+    /// (c_x, c_m) with x0 = c_x x_t + c_m m; not finite where x0 does not follow from the output.
+    pub fn x0(&self) -> [f64; 2] {
+        [if self.q == 0.0 { 0.0 } else { self.q / self.d() }, -self.s_over_d()]
+    }
+
+    /// (e_x, e_m) with eps = e_x x_t + e_m m.
+    pub fn eps(&self) -> [f64; 2] {
+        [if self.p == 0.0 { 0.0 } else { -self.p / self.d() }, self.a_over_d()]
+    }
+
+    fn d(&self) -> f64 {
+        self.a * self.q - self.s * self.p
+    }
+
+    /// a / d; the limit where the target is noise alone and a is 0.
+    pub(super) fn a_over_d(&self) -> f64 {
+        if self.p == 0.0 { 1.0 / self.q } else { self.a / self.d() }
+    }
+
+    /// s / d; the limit where the target is data alone and s is 0.
+    pub(super) fn s_over_d(&self) -> f64 {
+        if self.q == 0.0 { -1.0 / self.p } else { self.s / self.d() }
+    }
+}
+
+/// What a network is trained on: a path, and what it predicts.
+#[derive(Debug, Clone)]
+pub struct Objective {
+    path: Arc<dyn Path>,
+    prediction: Prediction,
+}
+
+impl Objective {
+    /// The objective of a path and a prediction.
+    pub fn new(path: impl Path + 'static, prediction: Prediction) -> Self {
+        Self { path: Arc::new(path), prediction }
+    }
+
+    /// The path.
+    pub fn path(&self) -> &dyn Path {
+        &*self.path
+    }
+
+    /// What the network predicts.
+    pub fn prediction(&self) -> Prediction {
+        self.prediction
+    }
+
+    /// The number T of training steps.
+    pub fn steps(&self) -> usize {
+        self.path.steps()
+    }
+
+    /// The level at time `t`, in training steps.
+    pub fn level(&self, t: f64) -> Level {
+        let [a, s] = self.path.weights(t);
+        let [p, q] = self.prediction.weights([a, s]);
+        Level { t, a, s, p, q }
+    }
+
+    /// The levels of all training steps.
+    pub fn levels(&self) -> Vec<Level> {
+        (0..self.steps()).map(|t| self.level(t as f64)).collect()
+    }
+
+    /// The rows (a, s, p, q) of all training steps: what a training kernel reads.
+    pub fn table(&self) -> Vec<[f64; 4]> {
+        self.levels().into_iter().map(|Level { a, s, p, q, .. }| [a, s, p, q]).collect()
+    }
+
+    /// Rows (c_x, c_m) with x0 = c_x x_t + c_m m, for each training step.
+    ///
+    /// # Errors
+    /// When x0 does not follow from the output at a step, as from eps where nothing of x0 is left.
+    pub fn x0_table(&self) -> Result<Vec<[f64; 2]>> {
+        let row = |level: Level| match level.x0() {
+            row if row.iter().all(|c| c.is_finite()) => Ok(row),
+            _ => Err(Error::setting(format!(
+                "x0 does not follow from {} at step {}, where nothing of x0 is left; predict v or x0",
+                self.prediction, level.t
+            ))),
+        };
+        self.levels().into_iter().map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::{Flow, Schedule};
+
+    /// x0 and eps come back from x_t and the target, for every path and prediction.
+    #[test]
+    fn estimates_invert_the_objective() {
+        let (x0, eps) = (0.7, -1.3);
+        for prediction in [Prediction::Epsilon, Prediction::X0, Prediction::V, Prediction::Flow] {
+            let curved = Objective::new(Schedule::cosine(30).unwrap(), prediction);
+            let straight = Objective::new(Flow::new(30).unwrap(), prediction);
+            for level in [curved, straight].iter().flat_map(|o| o.levels()) {
+                let x_t = level.a * x0 + level.s * eps;
+                let m = level.p * x0 + level.q * eps;
+                let ([c_x, c_m], [e_x, e_m]) = (level.x0(), level.eps());
+                if level.a > 0.0 || level.p != 0.0 {
+                    let got = c_x * x_t + c_m * m;
+                    assert!((got - x0).abs() < 1e-9 * (1.0 + c_x.abs()), "{prediction} {level:?}: {got}");
+                }
+                assert!((e_x * x_t + e_m * m - eps).abs() < 1e-9, "{prediction} {level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_velocity_is_the_slope_of_the_straight_path() {
+        let [[a0, s0], [a1, s1]] = [0.25, 0.75].map(Flow::at);
+        assert_eq!([(a1 - a0) / 0.5, (s1 - s0) / 0.5], Prediction::Flow.weights([a0, s0]));
+    }
+
+    #[test]
+    fn pure_noise_says_nothing_of_x0_in_epsilon() {
+        let schedule = Schedule::linear(100, 1e-4, 0.02).unwrap().zero_terminal_snr().unwrap();
+        let refused = Objective::new(schedule.clone(), Prediction::Epsilon).x0_table().unwrap_err().to_string();
+        assert!(refused.contains("step 99") && refused.contains("predict v or x0"), "{refused}");
+        for prediction in [Prediction::V, Prediction::X0, Prediction::Flow] {
+            assert_eq!(Objective::new(schedule.clone(), prediction).x0_table().unwrap().len(), 100);
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_field() {
+        for (name, want) in [("x0", Prediction::X0), ("sample", Prediction::X0), ("v_prediction", Prediction::V)] {
+            assert_eq!(name.parse::<Prediction>().unwrap(), want);
+            assert_eq!(want.to_string().parse::<Prediction>().unwrap(), want);
+        }
+        assert!("noise".parse::<Prediction>().unwrap_err().to_string().contains("epsilon, x0, v, flow"));
+    }
+}

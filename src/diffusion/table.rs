@@ -1,0 +1,242 @@
+//! The reverse process as a table of coefficients, so that the device needs one kernel for every sampler.
+//!
+//! Row k of a table, with x the state, m the network's output at (x, t), z standard normal noise, and h a history that
+//! starts at 0:
+//! ```text
+//! x0 = clip(c_x x + c_m m, -bound, bound)
+//! x' = next.x0 x0 + next.x x + next.m m + next.h h + k_z z
+//! h' = history.x0 x0 + history.x x + history.m m + history.h h
+//! ```
+//! The first line turns what the network predicts into an estimate of the clean data, the second steps to a less noisy
+//! time. The history carries what a multistep solver needs of earlier steps (the last estimate of x0), or what the second
+//! evaluation of a two-stage step needs of the first: such a step is two rows. Everything that depends on path,
+//! prediction and sampler is in the numbers, which are computed in f64.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::objective::{Level, Objective};
+use super::samplers::Sampler;
+use super::spacing::{Spacing, timesteps};
+use crate::error::{Error, Result};
+use crate::ops::SamplerStep;
+
+/// The time that a step goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum PrevRule {
+    /// The next entry of the list of time steps.
+    #[default]
+    List,
+    /// `t - T/N` (rounded down), as the DDIM of diffusers does: it disagrees with the list for linspace spacing, and for
+    /// trailing spacing when N does not divide T.
+    Stride,
+}
+
+named!(PrevRule, "prev_rule", List = "list", Stride = "stride");
+
+/// What a [`SamplerTable`] is made from, besides the objective.
+#[derive(Debug, Clone)]
+pub struct SamplerOptions {
+    /// The rule of a step.
+    pub sampler: Arc<dyn Sampler>,
+    /// How many of the training steps are visited.
+    pub steps: usize,
+    /// Which ones.
+    pub spacing: Spacing,
+    /// Keeps the estimate of x0 within +-this (1 for images in [-1, 1]); `None` leaves it alone.
+    pub clip: Option<f64>,
+    /// Whether samplers that use eps take it from the clipped x0, not from the network's output.
+    pub rederive: bool,
+    /// Which time a step goes to; of the samplers here only DDIM can go elsewhere than to the next of the list.
+    pub prev_rule: PrevRule,
+}
+
+impl SamplerOptions {
+    /// Leading spacing, no clipping.
+    pub fn new(sampler: impl Sampler + 'static, steps: usize) -> Self {
+        Self::shared(Arc::new(sampler), steps)
+    }
+
+    /// [`SamplerOptions::new`] of a sampler that was made by name.
+    pub fn shared(sampler: Arc<dyn Sampler>, steps: usize) -> Self {
+        let (spacing, prev_rule) = (Spacing::default(), PrevRule::default());
+        Self { sampler, steps, spacing, clip: None, rederive: false, prev_rule }
+    }
+}
+
+/// A step of the reverse process as a sampler sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Where the state is.
+    pub from: Level,
+    /// Where it goes: for the last step [`Level::CLEAN`].
+    pub to: Level,
+    /// Whether it is the last one, which adds no noise.
+    pub last: bool,
+    /// See [`SamplerOptions::rederive`].
+    pub rederive: bool,
+}
+
+impl Step {
+    /// eps: from the estimate of x0 as (x - a x0) / s, or from the network's output.
+    pub fn eps(&self) -> Mix {
+        let Level { a, s, .. } = self.from;
+        if self.rederive {
+            return Mix { x0: -a / s, x: 1.0 / s, ..Mix::ZERO };
+        }
+        let [x, m] = self.from.eps();
+        Mix { x, m, ..Mix::ZERO }
+    }
+}
+
+/// A linear combination of the estimate of x0, the state, the network's output and the history.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Mix {
+    /// Weight of the clipped estimate of x0.
+    pub x0: f64,
+    /// Weight of the state.
+    pub x: f64,
+    /// Weight of the network's output.
+    pub m: f64,
+    /// Weight of the history.
+    pub h: f64,
+}
+
+impl Mix {
+    /// Nothing.
+    pub const ZERO: Self = Self { x0: 0.0, x: 0.0, m: 0.0, h: 0.0 };
+    /// The estimate of x0.
+    pub const X0: Self = Self { x0: 1.0, ..Self::ZERO };
+
+    fn of(&self, [x0, x, m, h]: [f64; 4]) -> f64 {
+        ((self.x0 * x0 + self.x * x) + self.m * m) + self.h * h
+    }
+}
+
+impl std::ops::Mul<Mix> for f64 {
+    type Output = Mix;
+    fn mul(self, mix: Mix) -> Mix {
+        Mix { x0: self * mix.x0, x: self * mix.x, m: self * mix.m, h: self * mix.h }
+    }
+}
+
+impl std::ops::Add for Mix {
+    type Output = Mix;
+    fn add(self, other: Mix) -> Mix {
+        Mix { x0: self.x0 + other.x0, x: self.x + other.x, m: self.m + other.m, h: self.h + other.h }
+    }
+}
+
+/// One evaluation of the network and what follows, see the top of this file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row {
+    /// The time that the network is told, in training steps.
+    pub t: f64,
+    /// Weights of x and of the network's output in the estimate of x0.
+    pub estimate: [f64; 2],
+    /// The next state, without its noise.
+    pub next: Mix,
+    /// Standard deviation of the added noise; 0 in the last row.
+    pub k_z: f64,
+    /// The next history.
+    pub history: Mix,
+}
+
+impl Row {
+    /// The row of a one-step sampler at a level.
+    pub fn new(level: &Level, next: Mix, k_z: f64) -> Self {
+        Self { t: level.t, estimate: level.x0(), next, k_z, history: Mix::ZERO }
+    }
+
+    /// In the order that [`SamplerStep`] reads.
+    fn narrow(&self, bound: f32) -> [f32; SamplerStep::ROW] {
+        let [c_x, c_m] = self.estimate;
+        let (n, h) = (self.next, self.history);
+        let [t, c_x, c_m] = [self.t, c_x, c_m].map(|v| v as f32);
+        let [n0, n1, n2, n3, k_z, h0, h1, h2, h3] =
+            [n.x0, n.x, n.m, n.h, self.k_z, h.x0, h.x, h.m, h.h].map(|v| v as f32);
+        [t, c_x, c_m, bound, n0, n1, n2, n3, k_z, h0, h1, h2, h3]
+    }
+}
+
+/// The rows of a sampling run, noisiest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplerTable {
+    /// One row for each evaluation of the network.
+    pub rows: Vec<Row>,
+    /// The bound on x0, `None` when it is not clipped.
+    pub clip: Option<f64>,
+}
+
+impl SamplerTable {
+    /// The table of a sampler on an objective.
+    ///
+    /// # Errors
+    /// More steps than the objective has, a setting of the sampler out of range, a clip bound that is not positive, and a
+    /// start where x0 does not follow from the network's output.
+    pub fn new(objective: &Objective, options: &SamplerOptions) -> Result<Self> {
+        let ts = timesteps(options.spacing, objective.steps(), options.steps, 0)?;
+        Self::over(objective, options, &ts)
+    }
+
+    /// The table over given time steps, the noisiest first; `options.steps` and `options.spacing` are not read.
+    ///
+    /// # Errors
+    /// As [`SamplerTable::new`].
+    pub fn over(objective: &Objective, options: &SamplerOptions, ts: &[usize]) -> Result<Self> {
+        options.sampler.check()?;
+        if let Some(bound) = options.clip.filter(|bound| !(*bound > 0.0 && bound.is_finite())) {
+            return Err(Error::setting(format!(
+                "clip = {bound}: the bound on x0 must be above 0 (1 for images in [-1, 1]), or leave it out"
+            )));
+        }
+        let level = |t: usize| objective.level(t as f64);
+        if !level(ts[0]).x0().iter().all(|c| c.is_finite()) {
+            return Err(Error::setting(format!(
+                "a model that predicts {} cannot be sampled from t = {}, where alpha_bar is 0: train it to predict v or \
+                 x0, or use leading spacing",
+                objective.prediction(),
+                ts[0]
+            )));
+        }
+        let stride = objective.steps() / ts.len();
+        let by_stride = options.prev_rule == PrevRule::Stride && options.sampler.goes_anywhere();
+        let step = |k: usize| {
+            let next = ts.get(k + 1).copied();
+            let to = if by_stride { ts[k].checked_sub(stride) } else { next };
+            let (from, to) = (level(ts[k]), to.map_or(Level::CLEAN, level));
+            Step { from, to, last: next.is_none(), rederive: options.rederive }
+        };
+        let steps: Vec<Step> = (0..ts.len()).map(step).collect();
+        Ok(Self { rows: options.sampler.rows(&steps), clip: options.clip })
+    }
+
+    /// Whether a row reads or writes the history.
+    pub fn has_history(&self) -> bool {
+        self.rows.iter().any(|row| row.next.h != 0.0 || row.history != Mix::ZERO)
+    }
+
+    /// Row k on the host: x becomes the next state, h the next history.
+    ///
+    /// # Panics
+    /// When there is no row k, or h, m or z are not as long as x.
+    pub fn step_f64(&self, k: usize, x: &mut [f64], h: &mut [f64], m: &[f64], z: &[f64]) {
+        let n = x.len();
+        assert!([h.len(), m.len(), z.len()] == [n; 3], "x, h, m, z: {n}, {}, {}, {}", h.len(), m.len(), z.len());
+        let row = &self.rows[k];
+        let bound = self.clip.unwrap_or(f64::INFINITY);
+        for i in 0..n {
+            let x0 = (row.estimate[0] * x[i] + row.estimate[1] * m[i]).clamp(-bound, bound);
+            let parts = [x0, x[i], m[i], h[i]];
+            (x[i], h[i]) = (row.next.of(parts) + row.k_z * z[i], row.history.of(parts));
+        }
+    }
+
+    /// The table as [`SamplerStep`] reads it, the bound being `f32::MAX` when x0 is not clipped.
+    pub fn rows_f32(&self) -> Vec<[f32; SamplerStep::ROW]> {
+        let bound = self.clip.map_or(f32::MAX, |bound| bound as f32);
+        self.rows.iter().map(|row| row.narrow(bound)).collect()
+    }
+}
