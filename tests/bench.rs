@@ -2,19 +2,21 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output};
 
-use assert_cmd::Command;
 use serde_json::Value;
 
-fn bench(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("langevin").expect("the program is built");
-    command.arg("bench").args(arguments).args(["--device", "cpu", "--quick"]);
-    command
+const PROGRAM: &str = env!("CARGO_BIN_EXE_langevin");
+
+fn bench(arguments: &[&str]) -> Output {
+    let options = ["--device", "cpu", "--quick"];
+    Command::new(PROGRAM).arg("bench").args(arguments).args(options).output().expect("it starts")
 }
 
 fn rows(arguments: &[&str]) -> Vec<Value> {
-    let output = bench(arguments).arg("--json").assert().success().get_output().stdout.clone();
-    let text = String::from_utf8(output).expect("JSON is text");
+    let output = bench(&[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("JSON is text");
     text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
 }
 
@@ -51,13 +53,14 @@ fn a_profile_names_every_dispatch() {
 
 #[test]
 fn an_unknown_workload_is_refused_with_the_names() {
-    let output = bench(&["--workload", "seed-33"]).assert().code(2).get_output().stderr.clone();
-    assert!(String::from_utf8_lossy(&output).contains("seed-4096"));
+    let output = bench(&["--workload", "seed-33"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("seed-4096"));
 }
 
 /// A first step on the GPU with its cache in `folder`: whether it worked, and what it printed.
 fn first_step_on_gpu(folder: &Path) -> (bool, String) {
-    let mut command = Command::cargo_bin("langevin").expect("the program is built");
+    let mut command = Command::new(PROGRAM);
     command.args(["bench", "--first-step", "--json", "--device", "gpu"]).env("LANGEVIN_CACHE", folder);
     let output = command.output().expect("it starts");
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())

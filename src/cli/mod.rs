@@ -10,6 +10,7 @@ mod denoise;
 mod devices;
 mod evaluate;
 mod inspect;
+mod interrupt;
 mod noise;
 mod sample;
 mod selftest;
@@ -120,7 +121,7 @@ pub fn run() -> ExitCode {
     });
     result.unwrap_or_else(|e| {
         let (start, code) = match e.downcast_ref::<Error>() {
-            Some(Error::Interrupted(_)) => ("", 130),
+            Some(Error::Interrupted(_)) => ("", interrupt::STOPPED),
             Some(Error::Setting(_)) => ("error: ", 2),
             _ => ("error: ", 1),
         };

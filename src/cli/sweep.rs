@@ -10,8 +10,9 @@ use crate::{Device, Error};
 use anyhow::Context;
 use serde_json::json;
 
+use super::interrupt::stop_flag;
 use super::quoted;
-use super::train::{TrainArgs, begin, go_on, settings, watch_for_ctrl_c, watched};
+use super::train::{TrainArgs, begin, go_on, settings, watched};
 
 /// One value of the setting, and its run.
 struct Trial {
@@ -43,7 +44,7 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
     let (key, trials) = trials(args, &base, sweep)?;
     let device = args.common.open()?;
     check_with_data(&key, &trials, &device)?;
-    let stopped = watch_for_ctrl_c()?;
+    let stopped = stop_flag()?;
     let mut outcomes = Vec::new();
     for trial in trials {
         let name = format!("{key} = {}", trial.value);

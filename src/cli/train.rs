@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -25,6 +24,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::interrupt::stop_flag;
 use super::{Common, quoted, real, whole};
 
 #[derive(Args)]
@@ -121,7 +121,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         };
         say!("the run has done all of its {}; {more}", text::count(trainer.step() as usize, "step"));
     }
-    let stopped = watch_for_ctrl_c()?;
+    let stopped = stop_flag()?;
     let started = Instant::now();
     let stop = watched(&folder, &mut trainer, &stopped, args.common.json)?;
     if stop == Stop::Asked {
@@ -354,18 +354,6 @@ fn describe(trainer: &Trainer, json: bool) {
         "training: {}, batch {batch}, {optimizer}, lr {lr}; {dispatches} ops a step, {mib} MiB of device memory",
         text::count(config.steps as usize, "step")
     );
-}
-
-pub(super) fn watch_for_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let flag = stopped.clone();
-    ctrlc::set_handler(move || {
-        // A second Ctrl-C does not wait for the step to end.
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })?;
-    Ok(stopped)
 }
 
 /// The live line: a bar on a terminal, a line for each tenth otherwise.

@@ -98,8 +98,9 @@ impl Layout {
             ))
         })?;
         if let Available::AtMost(_) = available {
-            // Reading past the last value makes the decompressor compare its checksum.
-            let end = reader.read(&mut [0]);
+            // At its end the decompressor compares its checksum. What follows the values, where a damaged header says
+            // that there are fewer, counts too.
+            let end = io::copy(reader, &mut io::sink());
             end.map_err(|cause| Error::input(format!("{name}: the data are damaged ({cause}); copy the file again")))?;
         }
         Ok(values)

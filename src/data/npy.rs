@@ -1,7 +1,9 @@
 //! NumPy's `.npy` arrays and `.npz` archives.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
+
+use zip::ZipArchive;
 
 use super::array::{Available, Element, Layout};
 use super::{Dataset, open};
@@ -42,8 +44,7 @@ pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
     let damaged = |cause: &dyn std::fmt::Display| {
         Error::input(format!("{name}: not a readable .npz archive ({cause}); write it again with numpy.savez"))
     };
-    let mut archive = npyz::npz::NpzArchive::new(BufReader::new(open(path)?)).map_err(|cause| damaged(&cause))?;
-    let zip = archive.zip_archive();
+    let mut zip = ZipArchive::new(BufReader::new(open(path)?)).map_err(|cause| damaged(&cause))?;
     let mut arrays = Vec::new();
     for index in 0..zip.len() {
         let entry = zip.by_index_raw(index).map_err(|cause| damaged(&cause))?;
@@ -62,6 +63,25 @@ pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
     let available = Available::inflated(entry.compressed_size());
     let (layout, _) = read_layout(&name, &mut entry, element)?;
     layout.read(&name, &mut entry, available)
+}
+
+/// Writes `values` as one float32 array in C order.
+pub(super) fn write(out: &mut dyn Write, shape: &[usize], values: &[f32]) -> io::Result<()> {
+    out.write_all(&header(shape))?;
+    values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
+}
+
+/// What precedes the values of a float32 array in C order: version 1.0 of the format, padded so that they begin at a
+/// multiple of 64 bytes.
+fn header(shape: &[usize]) -> Vec<u8> {
+    const START: usize = 10;
+    let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
+    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}");
+    let len = (START + text.len() + 1).next_multiple_of(64) - START;
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((len as u16).to_le_bytes());
+    bytes.extend(format!("{text:<0$}\n", len - 1).bytes());
+    bytes
 }
 
 /// Reads the header, and tells how long it is. Done here and not by a library so that neither an absurd shape nor
@@ -183,8 +203,9 @@ fn shorten(text: &str) -> String {
 pub(super) mod tests {
     use super::super::tests::{refusal, save};
     use super::*;
-    use npyz::WriterBuilder;
-    use std::fs;
+    use std::fs::{self, File};
+    use zip::write::SimpleFileOptions;
+    use zip::{CompressionMethod, ZipWriter};
 
     pub fn file(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
         let header = format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
@@ -201,14 +222,13 @@ pub(super) mod tests {
 
     pub fn sample_archive(dir: &Path) -> Vec<u8> {
         let path = dir.join("sample.npz");
-        let mut archive = npyz::npz::NpzWriter::create(&path).unwrap();
-        for (name, first) in [("labels", 0.0f32), ("x", 10.0)] {
-            let writer = archive.array(name, Default::default()).unwrap();
-            let mut writer = writer.default_dtype().shape(&[3, 4]).begin_nd().unwrap();
-            writer.extend((0..12).map(|i| first + i as f32)).unwrap();
-            writer.finish().unwrap();
+        let mut archive = ZipWriter::new(File::create(&path).unwrap());
+        for (name, first) in [("labels.npy", 0.0f32), ("x.npy", 10.0)] {
+            archive.start_file(name, SimpleFileOptions::default()).unwrap();
+            let values: Vec<f32> = (0..12).map(|i| first + i as f32).collect();
+            write(&mut archive, &[3, 4], &values).unwrap();
         }
-        drop(archive);
+        archive.finish().unwrap();
         fs::read(path).unwrap()
     }
 
@@ -225,6 +245,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_header_is_text_padded_to_64_bytes() {
+        let bytes = header(&[1203, 128]);
+        assert!(bytes.starts_with(
+            b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1203, 128, ), }  "
+        ));
+        assert!(bytes.ends_with(b"  \n") && bytes.len() == 128);
+        for digits in 0..60 {
+            let bytes = header(&[1, 10usize.pow(digits % 19), 10usize.pow(digits / 4)]);
+            let (text, len) = read_header(&mut &bytes[..]).unwrap();
+            assert!(len == bytes.len() as u64 && len.is_multiple_of(64) && text.ends_with('\n'), "{text}");
+        }
+    }
+
+    #[test]
     fn archives_give_the_array_named_x() {
         let dir = tempfile::tempdir().unwrap();
         sample_archive(dir.path());
@@ -232,6 +266,49 @@ pub(super) mod tests {
         assert_eq!(Dataset::load(path.to_str().unwrap(), 0).unwrap().values[0], 10.0);
         fs::write(&path, b"PK\x03\x04 no").unwrap();
         assert!(refusal(&path).contains("numpy.savez"));
+    }
+
+    /// `numpy.savez` stores arrays as they are, `numpy.savez_compressed` deflates them.
+    #[test]
+    fn stored_and_deflated_arrays_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npz");
+        let values = [0.5; 600];
+        let mut sizes = Vec::new();
+        for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
+            let mut archive = ZipWriter::new(File::create(&path).unwrap());
+            archive.start_file("data.npy", SimpleFileOptions::default().compression_method(method)).unwrap();
+            write(&mut archive, &[100, 6], &values).unwrap();
+            archive.finish().unwrap();
+            let read = Dataset::load(path.to_str().unwrap(), 0).unwrap();
+            assert_eq!((read.shape, &read.values[..]), (vec![6], &values[..]));
+            sizes.push(fs::metadata(&path).unwrap().len());
+        }
+        assert!(sizes[0] > 2400 && sizes[1] < 600, "{sizes:?}");
+    }
+
+    /// Each bit of an archive, flipped, and each place where it may be cut: an error, or the values that were written.
+    #[test]
+    fn damaged_archives_are_refused_or_read_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = sample_archive(dir.path());
+        let path = dir.path().join("damaged.npz");
+        let load = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            Dataset::load(path.to_str().unwrap(), 0)
+        };
+        let [x, labels] = [10.0f32, 0.0].map(|first| (0..12).map(|i| first + i as f32).collect::<Vec<_>>());
+        for at in 0..good.len() {
+            assert!(load(&good[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1 << bit;
+                // Another name of `x` leaves the first array.
+                if let Ok(read) = load(&bytes) {
+                    assert!(read.values == x || read.values == labels, "bit {bit} of byte {at}: {:?}", read.values);
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use npyz::WriterBuilder;
-
+use super::npy;
 use crate::error::{Error, Result};
 use crate::io::{extension, folder};
 
@@ -35,10 +34,7 @@ pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
 
 pub(crate) fn write_npy(file: &mut BufWriter<&File>, shape: &[usize], values: &[f32]) -> io::Result<()> {
     let n = values.len() / shape.iter().product::<usize>();
-    let dims: Vec<u64> = [n].iter().chain(shape).map(|&dim| dim as u64).collect();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&dims).writer(file).begin_nd()?;
-    writer.extend(values)?;
-    writer.finish()
+    npy::write(file, &[&[n], shape].concat(), values)
 }
 
 /// A header of column names, then one sample a row in the shortest form that reads back to the same bits.

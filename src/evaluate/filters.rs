@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use rayon::prelude::*;
-
 use super::pairs::{check_pairs, psnr, range_of};
 use crate::Result;
 use crate::data::{Dataset, Kind};
+use crate::parallel;
 use crate::text::{decibels, short};
 
 /// Planes of a sample that are filtered by themselves: a signal is one row, an image has channels of h x w.
@@ -66,7 +65,7 @@ pub fn median_filter(values: &[f32], shape: &[usize], size: usize) -> Vec<f32> {
 
 fn each_plane(values: &[f32], len: usize, filter: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
-    out.par_chunks_mut(len).zip(values.par_chunks(len)).for_each(|(out, plane)| filter(plane, out));
+    parallel::blocks(&mut out, len, None, |i, out, _| filter(&values[i * len..][..out.len()], out));
     out
 }
 

@@ -4,9 +4,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
-use rayon::prelude::*;
 
 use crate::data::Dataset;
+use crate::parallel;
 use crate::text::count;
 use crate::{Error, Result};
 
@@ -36,17 +36,14 @@ pub fn sliced_wasserstein(a: &[f32], b: &[f32], dim: usize, projections: usize, 
         }
     }
     let directions = directions(dim, projections, seed)?;
-    let squares: Vec<f64> = directions
-        .par_chunks_exact(dim)
-        .map(|theta| {
-            let sorted = |set| {
-                let mut values = project(set, theta);
-                values.sort_unstable_by(f64::total_cmp);
-                values
-            };
-            wasserstein_squared(&sorted(a), &sorted(b))
-        })
-        .collect();
+    let squares = parallel::map(projections, |i| {
+        let sorted = |set| {
+            let mut values = project(set, &directions[i * dim..][..dim]);
+            values.sort_unstable_by(f64::total_cmp);
+            values
+        };
+        wasserstein_squared(&sorted(a), &sorted(b))
+    });
     Ok((squares.iter().sum::<f64>() / projections as f64).sqrt())
 }
 
@@ -115,13 +112,11 @@ pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize
     }
     let directions = directions(data.sample_len(), projections, seed)?;
     let splits = Split::draw(samples.len(), data.len(), size, seed);
-    let squares: Vec<Vec<(f64, f64)>> = directions
-        .par_chunks_exact(data.sample_len())
-        .map(|theta| {
-            let (data, samples) = (Ranked::new(&data.values, theta), Ranked::new(&samples.values, theta));
-            splits.iter().map(|split| split.compare(&samples, &data)).collect()
-        })
-        .collect();
+    let squares: Vec<Vec<(f64, f64)>> = parallel::map(projections, |i| {
+        let theta = &directions[i * data.sample_len()..][..data.sample_len()];
+        let (data, samples) = (Ranked::new(&data.values, theta), Ranked::new(&samples.values, theta));
+        splits.iter().map(|split| split.compare(&samples, &data)).collect()
+    });
     let mean = |split: usize, pick: fn(&(f64, f64)) -> f64| {
         (squares.iter().map(|row| pick(&row[split])).sum::<f64>() / projections as f64).sqrt()
     };

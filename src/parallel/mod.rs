@@ -210,6 +210,13 @@ pub fn each<T: Send>(out: &mut [T], work: usize, f: impl Fn(usize) -> T + Sync) 
     );
 }
 
+/// `f(0)`, ..., `f(count - 1)`, in this order; each is much work.
+pub fn map<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let mut out: Vec<Option<T>> = (0..count).map(|_| None).collect();
+    each(&mut out, usize::MAX, |i| Some(f(i)));
+    out.into_iter().flatten().collect()
+}
+
 /// The sum of `term(i)` over 0..n in sixteen interleaved parts: it vectorizes, and its error grows more slowly.
 #[inline(always)]
 pub fn sum<S: Scalar>(n: usize, term: impl Fn(usize) -> S) -> S {
@@ -223,4 +230,18 @@ pub fn sum<S: Scalar>(n: usize, term: impl Fn(usize) -> S) -> S {
         parts[i % 16] += term(i);
     }
     parts.into_iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_keeps_the_order_and_every_error() {
+        assert_eq!(map(1000, |i| i.to_string()), (0..1000).map(|i| i.to_string()).collect::<Vec<_>>());
+        assert!(map(0, |i| i).is_empty());
+        let odd = map(9, |i| if i % 2 == 0 { Ok(i) } else { Err(i) });
+        assert_eq!(odd.iter().filter(|result| result.is_err()).count(), 4);
+        assert_eq!(odd.into_iter().collect::<Result<Vec<_>, _>>(), Err(1));
+    }
 }

@@ -1,17 +1,18 @@
 //! Threads that wait for the next piece of a step without sleeping.
 //!
 //! A step of a small model is a dozen pieces of some microseconds each. Waking a sleeping thread for each of them costs
-//! more than the piece, so workers look at a shared word for a while before they sleep. Which thread takes which piece
-//! changes from run to run; what a piece computes does not.
+//! more than the piece, so threads look at a shared word for a while before they sleep, both those that wait for work
+//! and the one that waits for the end of it. Which thread takes which piece changes from run to run; what a piece
+//! computes does not.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, TryLockError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long a worker without work looks for some before it sleeps.
+/// How long a thread that waits spins before it sleeps.
 const AWAKE: Duration = Duration::from_micros(200);
 
 /// Work that any number of threads may enter.
@@ -31,9 +32,9 @@ struct Next(AtomicUsize);
 
 impl Job<'_> {
     /// Claims indices until none is left, first of the thread's own share, so that it finds in its cache what it wrote
-    /// in the piece of work before.
-    fn run(&self, thread: usize) {
-        let threads = self.next.len();
+    /// in the piece of work before. Tells whether there was one.
+    fn run(&self, thread: usize) -> bool {
+        let (threads, mut worked) = (self.next.len(), false);
         for share in (0..threads).map(|i| (thread + i) % threads) {
             let end = self.count * (share + 1) / threads;
             loop {
@@ -42,8 +43,10 @@ impl Job<'_> {
                     break;
                 }
                 (self.f)(i);
+                worked = true;
             }
         }
+        worked
     }
 }
 
@@ -78,10 +81,14 @@ pub fn threads() -> usize {
 /// Calls `f(0)`, ..., `f(count - 1)`, each once, on all cores; returns when all are done. Within another such call it
 /// works on the calling thread alone.
 pub fn tasks(count: usize, f: impl Fn(usize) + Sync) {
-    let alone = count < 2 || threads() < 2;
-    match if alone { None } else { POOL.busy.try_lock().ok() } {
-        Some(mut next) => POOL.share(&f, count, &mut next),
-        None => (0..count).for_each(f),
+    if count < 2 || threads() < 2 {
+        return (0..count).for_each(f);
+    }
+    match POOL.busy.try_lock() {
+        Ok(mut next) => POOL.share(&f, count, &mut next),
+        // A task has panicked before; the counters are set anew for each job.
+        Err(TryLockError::Poisoned(next)) => POOL.share(&f, count, &mut next.into_inner()),
+        Err(TryLockError::WouldBlock) => (0..count).for_each(f),
     }
 }
 
@@ -126,12 +133,22 @@ impl Pool {
         let own = catch_unwind(AssertUnwindSafe(|| job.run(0)));
         // From here nobody enters any more. Who entered before has raised `inside` first, so that it is seen below.
         self.open.store(std::ptr::null_mut(), SeqCst);
-        while self.inside.load(SeqCst) > 0 {
-            std::hint::spin_loop();
-        }
+        self.wait_for_workers();
         let theirs = job.panic.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(cause) = own.err().or(theirs) {
             resume_unwind(cause);
+        }
+    }
+
+    /// Waits until no worker is inside. The last piece of a job may take long, so that this thread does not spin until then.
+    fn wait_for_workers(&self) {
+        let mut since = None;
+        while self.inside.load(SeqCst) > 0 {
+            if since.get_or_insert_with(Instant::now).elapsed() < AWAKE {
+                std::hint::spin_loop();
+            } else {
+                std::thread::sleep(AWAKE / 4);
+            }
         }
     }
 
@@ -155,8 +172,9 @@ impl Pool {
         }
     }
 
-    /// Takes part in the open job, if there is one.
+    /// Takes part in the open job; false when there is none, or nothing left of it.
     fn enter(&self, thread: usize) -> bool {
+        let mut worked = false;
         if self.open.load(SeqCst).is_null() {
             return false;
         }
@@ -167,20 +185,23 @@ impl Pool {
             // was read while `inside` was raised, and every access is sequentially consistent, so `share` still waits.
             #[allow(unsafe_code)]
             let job = unsafe { &*job };
-            if let Err(cause) = catch_unwind(AssertUnwindSafe(|| job.run(thread))) {
-                job.panic.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(cause);
+            match catch_unwind(AssertUnwindSafe(|| job.run(thread))) {
+                Ok(found) => worked = found,
+                Err(cause) => drop(job.panic.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(cause)),
             }
         }
         self.inside.fetch_sub(1, SeqCst);
-        !job.is_null()
+        worked
     }
 
     fn sleep(&self, index: usize) {
         let Some(me) = self.workers.get().and_then(|w| w.get(index)) else { return std::thread::yield_now() };
         me.asleep.store(true, SeqCst);
-        // A job that was opened before the line above woke nobody.
-        while me.asleep.load(SeqCst) && self.open.load(SeqCst).is_null() {
-            std::thread::park();
+        // A job that was opened before the line above did not wake this worker.
+        if !self.enter(index + 1) {
+            while me.asleep.load(SeqCst) {
+                std::thread::park();
+            }
         }
         me.asleep.store(false, SeqCst);
     }
@@ -189,6 +210,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn every_task_runs_once() {
@@ -230,8 +252,39 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_leaves_the_pool_usable() {
-        let failed = catch_unwind(|| tasks(64, |i| assert!(i != 40, "forty")));
-        assert!(failed.is_err());
+        // More than one panic: the thread that asked, or a worker, may have met the first.
+        for _ in 0..20 {
+            let failed = catch_unwind(|| tasks(64, |i| assert!(i != 40, "forty")));
+            assert!(failed.is_err());
+        }
         every_task_runs_once();
+        // Where another test has the pool, the work is not shared.
+        let shared = (0..1000).any(|_| {
+            let seen = Mutex::new(HashSet::new());
+            tasks(64, |_| {
+                seen.lock().unwrap().insert(std::thread::current().id());
+                std::thread::sleep(Duration::from_micros(100));
+            });
+            seen.into_inner().unwrap().len() == threads()
+        });
+        assert!(shared);
+    }
+
+    #[test]
+    fn workers_sleep_while_the_last_task_takes_long() {
+        let awake = || POOL.workers.get().into_iter().flatten().filter(|worker| !worker.asleep.load(SeqCst)).count();
+        let slept = AtomicBool::new(false);
+        let long = |i: usize| {
+            // One thread runs this task, so that only it may be awake.
+            let own = usize::from(std::thread::current().name().is_some_and(|name| name.starts_with("langevin.")));
+            let since = Instant::now();
+            while i == 0 && !slept.load(SeqCst) && since.elapsed() < Duration::from_secs(10) {
+                slept.store(awake() <= own, SeqCst);
+                std::thread::sleep(AWAKE);
+            }
+        };
+        let mut next = POOL.busy.lock().unwrap_or_else(|e| e.into_inner());
+        POOL.share(&long, 64, &mut next);
+        assert!(slept.load(SeqCst));
     }
 }

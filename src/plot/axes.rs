@@ -1,26 +1,21 @@
 //! The axes of a picture, and the round values that are written at them.
 
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, VPos};
-
-use super::canvas::{Canvas, Frame, RULE, View};
-use crate::Result;
+use super::canvas::{Across, Canvas, Down, Frame, RULE, View};
 use crate::text::short;
 
 /// A light grid with labels left and below.
-pub(super) fn axes<DB: DrawingBackend>(canvas: &Canvas<DB>, view: &View, y: &[Tick], x: &[Tick]) -> Result<()> {
+pub(super) fn axes(canvas: &mut dyn Canvas, view: &View, y: &[Tick], x: &[Tick]) {
     let Frame { left, top, width, height } = view.frame;
     for (value, label) in y {
         let at = view.at((view.x.0, *value)).1;
-        canvas.line([(left, at), (left + width, at)], RULE.mix(1.0), 0.75)?;
-        canvas.text(label, (left - 7.0, at), 11.0, (HPos::Right, VPos::Center))?;
+        canvas.line(&[(left, at), (left + width, at)], RULE, 0.75);
+        canvas.text(label, (left - 7.0, at), 11.0, (Across::End, Down::Middle));
     }
     for (value, label) in x {
         let at = view.at((*value, view.y.0)).0;
-        canvas.line([(at, top), (at, top + height)], RULE.mix(1.0), 0.75)?;
-        canvas.text(label, (at, top + height + 7.0), 11.0, (HPos::Center, VPos::Top))?;
+        canvas.line(&[(at, top), (at, top + height)], RULE, 0.75);
+        canvas.text(label, (at, top + height + 7.0), 11.0, (Across::Middle, Down::Top));
     }
-    Ok(())
 }
 
 /// Where a tick stands and what is written there.

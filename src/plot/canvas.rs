@@ -1,26 +1,51 @@
-//! What is drawn on: frames in pixels, lines, dots and text, as SVG or as a bitmap.
+//! What is drawn on: frames in pixels, lines, dots, text and pictures, as SVG or as a bitmap.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use image::{ImageFormat, RgbImage, imageops};
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use image::{ImageFormat, RgbImage};
+use svg::Document;
+use svg::node::Node;
+use svg::node::element::{Circle, Description, Image, Polyline, Rectangle, Text};
+use tiny_skia::{FillRule, FilterQuality, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, Stroke, Transform};
 
 use crate::io::write_atomically;
 use crate::{Error, Result};
 
-/// Plotters counts in whole units: a unit is this part of a pixel.
-const FINE: f64 = 4.0;
+/// A colour, as opaque as 1 or as transparent as 0.
+#[derive(Clone, Copy)]
+pub(super) struct Colour {
+    pub(super) rgb: [u8; 3],
+    opacity: f32,
+}
 
-const INK: RGBColor = RGBColor(70, 74, 82);
-pub(super) const RULE: RGBColor = RGBColor(226, 229, 234);
-pub(super) const PAPER: RGBColor = RGBColor(246, 247, 249);
-pub(super) const REAL: RGBColor = RGBColor(58, 98, 146);
-pub(super) const GENERATED: RGBColor = RGBColor(196, 106, 58);
+impl Colour {
+    pub(super) const fn new(r: u8, g: u8, b: u8) -> Self {
+        Self { rgb: [r, g, b], opacity: 1.0 }
+    }
+
+    pub(super) fn with_opacity(self, opacity: f32) -> Self {
+        Self { opacity, ..self }
+    }
+
+    /// As SVG writes it; the opacity is an attribute of its own.
+    fn hex(self) -> String {
+        let [r, g, b] = self.rgb;
+        format!("#{r:02x}{g:02x}{b:02x}")
+    }
+}
+
+const WHITE: Colour = Colour::new(255, 255, 255);
+const INK: Colour = Colour::new(70, 74, 82);
+pub(super) const RULE: Colour = Colour::new(226, 229, 234);
+pub(super) const PAPER: Colour = Colour::new(246, 247, 249);
+pub(super) const REAL: Colour = Colour::new(58, 98, 146);
+pub(super) const GENERATED: Colour = Colour::new(196, 106, 58);
+
+/// A place in pixels, right of and below the upper left corner.
+pub(super) type Point = (f64, f64);
 
 /// A rectangle of the picture, in pixels.
 #[derive(Clone, Copy)]
@@ -98,103 +123,199 @@ impl View {
     }
 }
 
+/// The part of a text that lies at its place, from left to right.
+#[derive(Clone, Copy)]
+pub(super) enum Across {
+    Start,
+    Middle,
+    End,
+}
+
+/// The part of a text that lies at its place, from top to bottom.
+#[derive(Clone, Copy)]
+pub(super) enum Down {
+    Top,
+    Middle,
+    Bottom,
+}
+
 /// What is drawn on, in pixels.
-pub(super) struct Canvas<DB: DrawingBackend>(DrawingArea<DB, Shift>);
+pub(super) trait Canvas {
+    fn line(&mut self, points: &[Point], colour: Colour, width: f64);
 
-impl<DB: DrawingBackend> Canvas<DB> {
-    pub(super) fn line(
-        &self,
-        points: impl IntoIterator<Item = (f64, f64)>,
-        colour: RGBAColor,
-        width: f64,
-    ) -> Result<()> {
-        let points: Vec<(i32, i32)> = points.into_iter().map(fine).collect();
-        let style = colour.stroke_width((FINE * width).round() as u32);
-        self.0.draw(&PathElement::new(points, style)).map_err(failed)
+    fn dot(&mut self, centre: Point, colour: Colour, radius: f64);
+
+    fn fill(&mut self, frame: &Frame, colour: Colour);
+
+    fn text(&mut self, text: &str, at: Point, size: f64, anchor: (Across, Down));
+
+    /// Draws `picture` in the middle of the upper end of `frame`, as large as fits.
+    fn picture(&mut self, frame: &Frame, picture: &RgbImage) -> Result<()>;
+}
+
+/// The place of a picture of `size` in `frame`, and the factor of its size.
+fn placed(frame: &Frame, size: (u32, u32)) -> (Point, f64) {
+    let (w, h) = (f64::from(size.0), f64::from(size.1));
+    let zoom = (frame.width / w).min(frame.height / h);
+    ((frame.left + (frame.width - zoom * w) / 2.0, frame.top), zoom)
+}
+
+/// A drawing that the viewer scales, with text in the viewer's font.
+pub(super) struct Svg(Document);
+
+impl Svg {
+    /// An empty picture of `width` x `height` pixels.
+    pub(super) fn new(width: f64, height: f64) -> Self {
+        let document = Document::new().set("width", width).set("height", height);
+        let mut svg = Self(document.set("viewBox", (0, 0, width, height)).set("font-family", "sans-serif"));
+        svg.fill(&Frame::new(0.0, 0.0, width, height), WHITE);
+        svg
     }
 
-    pub(super) fn dot(&self, point: (f64, f64), colour: RGBAColor, radius: f64) -> Result<()> {
-        self.0.draw(&Circle::new(fine(point), (FINE * radius).round() as i32, colour.filled())).map_err(failed)
+    /// Says what the picture is, to programs and to those who cannot see it.
+    pub(super) fn describe(&mut self, what: &str) {
+        self.0.append(Description::new().add(svg::node::Text::new(what)));
     }
 
-    pub(super) fn fill(&self, frame: &Frame, colour: RGBColor) -> Result<()> {
-        let corners = [fine((frame.left, frame.top)), fine((frame.left + frame.width, frame.top + frame.height))];
-        self.0.draw(&Rectangle::new(corners, colour.filled())).map_err(failed)
-    }
-
-    pub(super) fn text(&self, text: &str, at: (f64, f64), size: f64, (h, v): (HPos, VPos)) -> Result<()> {
-        // The SVG backend divides the size by 1.24.
-        let font = ("sans-serif", 1.24 * FINE * size).into_font();
-        let style = TextStyle::from(font).color(&INK).pos(Pos::new(h, v));
-        self.0.draw(&Text::new(text.to_string(), fine(at), style)).map_err(failed)
+    pub(super) fn save(&self, path: &Path) -> Result<()> {
+        write_atomically(path, |file| writeln!(file, "{}", self.0))
     }
 }
 
-fn fine((x, y): (f64, f64)) -> (i32, i32) {
-    ((FINE * x).round() as i32, (FINE * y).round() as i32)
+/// To a tenth of a pixel.
+fn rounded(value: f64) -> f64 {
+    (10.0 * value).round() / 10.0
 }
 
-pub(super) fn failed(cause: impl std::fmt::Display) -> Error {
+impl Canvas for Svg {
+    fn line(&mut self, points: &[Point], colour: Colour, width: f64) {
+        let points: Vec<String> = points.iter().map(|p| format!("{},{}", rounded(p.0), rounded(p.1))).collect();
+        let line = Polyline::new().set("points", points.join(" ")).set("fill", "none").set("stroke-linejoin", "round");
+        let line = line.set("stroke", colour.hex()).set("stroke-width", width);
+        self.0.append(line.set("stroke-opacity", colour.opacity));
+    }
+
+    fn dot(&mut self, (x, y): Point, colour: Colour, radius: f64) {
+        let circle = Circle::new().set("cx", rounded(x)).set("cy", rounded(y)).set("r", radius);
+        self.0.append(circle.set("fill", colour.hex()).set("fill-opacity", colour.opacity));
+    }
+
+    fn fill(&mut self, frame: &Frame, colour: Colour) {
+        let place = Rectangle::new().set("x", rounded(frame.left)).set("y", rounded(frame.top));
+        let rectangle = place.set("width", rounded(frame.width)).set("height", rounded(frame.height));
+        self.0.append(rectangle.set("fill", colour.hex()));
+    }
+
+    fn text(&mut self, text: &str, (x, y): Point, size: f64, (across, down): (Across, Down)) {
+        let anchor = match across {
+            Across::Start => "start",
+            Across::Middle => "middle",
+            Across::End => "end",
+        };
+        // Not `dominant-baseline`, which few programs know.
+        let shift = match down {
+            Down::Top => "0.76em",
+            Down::Middle => "0.5ex",
+            Down::Bottom => "-0.5ex",
+        };
+        let text = Text::new(text).set("x", rounded(x)).set("y", rounded(y)).set("dy", shift);
+        self.0.append(text.set("text-anchor", anchor).set("font-size", size).set("fill", INK.hex()));
+    }
+
+    fn picture(&mut self, frame: &Frame, picture: &RgbImage) -> Result<()> {
+        let ((x, y), zoom) = placed(frame, picture.dimensions());
+        let data = BASE64_STANDARD.encode(png_bytes(picture)?);
+        let side = |pixels: u32| rounded(zoom * f64::from(pixels));
+        let image = Image::new().set("x", rounded(x)).set("y", rounded(y));
+        let image = image.set("width", side(picture.width())).set("height", side(picture.height()));
+        self.0.append(image.set("href", format!("data:image/png;base64,{data}")));
+        Ok(())
+    }
+}
+
+/// A drawing in pixels, with smooth edges and without text: no font is shipped.
+pub(super) struct Bitmap(Pixmap);
+
+impl Bitmap {
+    /// An empty picture of `width` x `height` pixels.
+    pub(super) fn new(width: u32, height: u32) -> Result<Self> {
+        let pixels = Pixmap::new(width, height);
+        let mut pixels = pixels.ok_or_else(|| failed(format!("{width} x {height} pixels are too many or none")))?;
+        pixels.fill(tiny_skia::Color::WHITE);
+        Ok(Self(pixels))
+    }
+
+    /// What was drawn.
+    pub(super) fn picture(&self) -> RgbImage {
+        let (width, height) = (self.0.width(), self.0.height());
+        // The paper is opaque, and so is all that was drawn on it.
+        let rgb = self.0.pixels().iter().flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
+        RgbImage::from_raw(width, height, rgb).expect("three bytes a pixel")
+    }
+}
+
+fn paint(colour: Colour) -> Paint<'static> {
+    let ([r, g, b], mut paint) = (colour.rgb, Paint::default());
+    paint.set_color_rgba8(r, g, b, (255.0 * colour.opacity).round() as u8);
+    paint
+}
+
+impl Canvas for Bitmap {
+    fn line(&mut self, points: &[Point], colour: Colour, width: f64) {
+        let mut path = PathBuilder::new();
+        for (i, &(x, y)) in points.iter().enumerate() {
+            match i {
+                0 => path.move_to(x as f32, y as f32),
+                _ => path.line_to(x as f32, y as f32),
+            }
+        }
+        let stroke = Stroke { width: width as f32, line_join: LineJoin::Round, ..Stroke::default() };
+        if let Some(path) = path.finish() {
+            self.0.stroke_path(&path, &paint(colour), &stroke, Transform::identity(), None);
+        }
+    }
+
+    fn dot(&mut self, (x, y): Point, colour: Colour, radius: f64) {
+        if let Some(path) = PathBuilder::from_circle(x as f32, y as f32, radius as f32) {
+            self.0.fill_path(&path, &paint(colour), FillRule::Winding, Transform::identity(), None);
+        }
+    }
+
+    fn fill(&mut self, &Frame { left, top, width, height }: &Frame, colour: Colour) {
+        if let Some(rectangle) = tiny_skia::Rect::from_xywh(left as f32, top as f32, width as f32, height as f32) {
+            self.0.fill_rect(rectangle, &paint(colour), Transform::identity(), None);
+        }
+    }
+
+    fn text(&mut self, _: &str, _: Point, _: f64, _: (Across, Down)) {}
+
+    fn picture(&mut self, frame: &Frame, picture: &RgbImage) -> Result<()> {
+        let ((x, y), zoom) = placed(frame, picture.dimensions());
+        let mut pixels = Self::new(picture.width(), picture.height())?.0;
+        for (pixel, rgb) in pixels.pixels_mut().iter_mut().zip(picture.pixels()) {
+            let [r, g, b] = rgb.0;
+            *pixel = tiny_skia::ColorU8::from_rgba(r, g, b, 255).premultiply();
+        }
+        let paint = PixmapPaint { quality: FilterQuality::Nearest, ..PixmapPaint::default() };
+        let place = Transform::from_row(zoom as f32, 0.0, 0.0, zoom as f32, x as f32, y as f32);
+        self.0.draw_pixmap(0, 0, pixels.as_ref(), &paint, place, None);
+        Ok(())
+    }
+}
+
+fn failed(cause: impl std::fmt::Display) -> Error {
     Error::input(format!("the picture cannot be drawn: {cause}"))
 }
 
-/// The text of an SVG of `width` x `height` pixels.
-pub(super) fn svg(width: f64, height: f64, draw: impl FnOnce(&Canvas<SVGBackend>) -> Result<()>) -> Result<String> {
-    let size = fine((width, height));
-    let size = (size.0 as u32, size.1 as u32);
-    let mut text = String::new();
-    {
-        let canvas = Canvas(SVGBackend::with_string(&mut text, size).into_drawing_area());
-        canvas.0.fill(&WHITE).map_err(failed)?;
-        draw(&canvas)?;
-        canvas.0.present().map_err(failed)?;
-    }
-    let counted = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
-    Ok(text.replacen(&counted, &format!("width=\"{width}\" height=\"{height}\""), 1))
-}
-
-/// Says in an SVG what it is.
-pub(super) fn describe(svg: &mut String, what: &str) {
-    let start = svg.find(">\n").map_or(0, |at| at + 2);
-    svg.insert_str(start, &format!("<desc>{what}</desc>\n"));
-}
-
-/// A picture of so many pixels, drawn finer and averaged, which smooths the lines.
-pub(super) fn bitmap(size: (u32, u32), draw: impl FnOnce(&Canvas<BitMapBackend>) -> Result<()>) -> Result<RgbImage> {
-    let (width, height) = (size.0 * FINE as u32, size.1 * FINE as u32);
-    let mut pixels = RgbImage::new(width, height);
-    {
-        let canvas = Canvas(BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area());
-        canvas.0.fill(&WHITE).map_err(failed)?;
-        draw(&canvas)?;
-        canvas.0.present().map_err(failed)?;
-    }
-    Ok(imageops::thumbnail(&pixels, size.0, size.1))
-}
-
-pub(super) fn png_bytes(picture: &RgbImage) -> Result<Vec<u8>> {
+fn png_bytes(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Png).map_err(failed)?;
     Ok(bytes.into_inner())
 }
 
-/// Puts a picture into an SVG, as large as fits `frame`, from its upper left corner.
-pub(super) fn embed(svg: &mut String, frame: &Frame, picture: &RgbImage) -> Result<()> {
-    let (w, h) = (f64::from(picture.width()), f64::from(picture.height()));
-    let zoom = FINE * (frame.width / w).min(frame.height / h);
-    let (x, y) = (FINE * frame.left + (FINE * frame.width - zoom * w) / 2.0, FINE * frame.top);
-    let data = BASE64_STANDARD.encode(png_bytes(picture)?);
-    let (w, h) = (zoom * w, zoom * h);
-    let end = svg.rfind("</svg>").unwrap_or(svg.len());
-    let element = format!(
-        "<image x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" href=\"data:image/png;base64,{data}\"/>\n"
-    );
-    svg.insert_str(end, &element);
-    Ok(())
-}
-
-pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
-    write_atomically(path, |file| file.write_all(text.as_bytes()))
+pub(super) fn save_png(path: &Path, picture: &RgbImage) -> Result<()> {
+    let bytes = png_bytes(picture)?;
+    write_atomically(path, |file| file.write_all(&bytes))
 }
 
 #[cfg(test)]

@@ -2,17 +2,20 @@
 
 use std::path::Path;
 
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, VPos};
-
 use super::axes::{axes, count_ticks, log_ticks};
-use super::canvas::{Frame, GENERATED, REAL, View, svg, write_text};
+use super::canvas::{Across, Canvas, Colour, Down, Frame, GENERATED, Point, REAL, Svg, View};
 use super::scale::span;
 use crate::Result;
 
 /// Colours of curves, the first for the total.
-pub(super) const CURVES: [RGBColor; 6] =
-    [REAL, GENERATED, RGBColor(74, 137, 92), RGBColor(139, 92, 152), RGBColor(150, 130, 50), RGBColor(70, 150, 160)];
+pub(super) const CURVES: [Colour; 6] = [
+    REAL,
+    GENERATED,
+    Colour::new(74, 137, 92),
+    Colour::new(139, 92, 152),
+    Colour::new(150, 130, 50),
+    Colour::new(70, 150, 160),
+];
 
 /// A named quantity over the steps: (step, value) in their order.
 pub type Curve<'a> = (&'a str, Vec<(u64, f64)>);
@@ -35,31 +38,30 @@ pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Re
     let (first, last) = if first.is_finite() { (first, steps().fold(0.0, f64::max)) } else { (0.0, 1.0) };
     let y = span(curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.1)), 0.05).unwrap_or((-2.0, 0.0));
     let view = View { frame: Frame::new(64.0, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
-    let text = svg(764.0, 410.0, |canvas| {
-        axes(canvas, &view, &log_ticks(y), &count_ticks(view.x))?;
-        canvas.text(upwards, (20.0, 10.0), 13.0, (HPos::Left, VPos::Top))?;
-        canvas.text(across, (404.0, 386.0), 13.0, (HPos::Center, VPos::Top))?;
-        // The legend is at the right, away from where the curves end.
-        let ends = || curves.iter().filter_map(|(_, points)| points.last());
-        let high = ends().map(|end| end.1 - (y.0 + y.1) / 2.0).sum::<f64>() > 0.0;
-        let legend = if high { 350.0 - 17.0 * curves.len() as f64 } else { 50.0 };
-        // The first curve lies above the others.
-        for (i, (name, points)) in curves.iter().enumerate().rev() {
-            let colour = CURVES[i % CURVES.len()];
-            canvas.line(envelope(points, 700).into_iter().map(|p| view.at(p)), colour.mix(0.3), 1.0)?;
-            if let [only] = points[..] {
-                canvas.dot(view.at(only), colour.mix(1.0), 3.0)?;
-            }
-            canvas.line(envelope(&moving_mean(points), 700).into_iter().map(|p| view.at(p)), colour.mix(1.0), 2.0)?;
-            if curves.len() > 1 {
-                let at = legend + 17.0 * i as f64;
-                canvas.line([(620.0, at), (644.0, at)], colour.mix(1.0), 2.0)?;
-                canvas.text(name, (650.0, at), 12.0, (HPos::Left, VPos::Center))?;
-            }
+    let mut canvas = Svg::new(764.0, 410.0);
+    axes(&mut canvas, &view, &log_ticks(y), &count_ticks(view.x));
+    canvas.text(upwards, (20.0, 10.0), 13.0, (Across::Start, Down::Top));
+    canvas.text(across, (404.0, 386.0), 13.0, (Across::Middle, Down::Top));
+    // The legend is at the right, away from where the curves end.
+    let ends = || curves.iter().filter_map(|(_, points)| points.last());
+    let high = ends().map(|end| end.1 - (y.0 + y.1) / 2.0).sum::<f64>() > 0.0;
+    let legend = if high { 350.0 - 17.0 * curves.len() as f64 } else { 50.0 };
+    let pixels = |points: &[Point]| -> Vec<Point> { envelope(points, 700).into_iter().map(|p| view.at(p)).collect() };
+    // The first curve lies above the others.
+    for (i, (name, points)) in curves.iter().enumerate().rev() {
+        let colour = CURVES[i % CURVES.len()];
+        canvas.line(&pixels(points), colour.with_opacity(0.3), 1.0);
+        if let [only] = points[..] {
+            canvas.dot(view.at(only), colour, 3.0);
         }
-        Ok(())
-    })?;
-    write_text(path, &text)
+        canvas.line(&pixels(&moving_mean(points)), colour, 2.0);
+        if curves.len() > 1 {
+            let at = legend + 17.0 * i as f64;
+            canvas.line(&[(620.0, at), (644.0, at)], colour, 2.0);
+            canvas.text(name, (650.0, at), 12.0, (Across::Start, Down::Middle));
+        }
+    }
+    canvas.save(path)
 }
 
 /// The curve with no more than about 2 `bins` points: of more, the lowest and the highest in each bin.

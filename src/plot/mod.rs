@@ -15,25 +15,23 @@ pub use scale::Scale;
 pub use strip::film_strip;
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, VPos};
 
 use self::axes::{axes, linear_ticks};
-use self::canvas::{Canvas, Frame, PAPER, REAL, View, bitmap, describe, embed, png_bytes, svg, write_text};
+use self::canvas::{Across, Bitmap, Canvas, Colour, Down, Frame, PAPER, Point, REAL, Svg, View, save_png};
 use self::curves::{CURVES, envelope};
 use crate::Result;
 use crate::data::{Dataset, Kind};
-use crate::io::write_atomically;
 
-/// Points in one scatter, signals in one grid, images in one SVG, and pixels along a side of one contact sheet: more would
-/// hide each other.
+/// Points in one scatter, signals in one grid, images in one SVG and in one of several side by side, and pixels along a
+/// side of one contact sheet: more would hide each other.
 const MOST_POINTS: usize = 5000;
 const MOST_SIGNALS: usize = 16;
 const MOST_IMAGES: usize = 144;
+const MOST_BESIDE: usize = 36;
 const SHEET_PIXELS: usize = 4096;
 
 /// Draws an SVG with `real` samples on the left and `generated` ones on the right, see [`side_by_side`].
@@ -57,38 +55,31 @@ pub fn is_side_by_side(path: &Path) -> bool {
 pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f32])], scale: &Scale) -> Result<()> {
     let scale = scale.covering(shape, &sets.iter().map(|set| set.1).collect::<Vec<_>>());
     let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
-    let shown = if kind == Kind::Points { usize::MAX } else { least };
-    let frame = |i: usize| Frame::new(34.0 + 472.0 * i as f64, 40.0, 420.0, 420.0);
-    let sets = || sets.iter().enumerate().map(|(i, (title, all))| (frame(i), title, &all[..all.len().min(shown)]));
-    let mut text = svg(472.0 * sets().count() as f64, 490.0, |canvas| {
-        for ((frame, title, values), colour) in sets().zip(CURVES.into_iter().cycle()) {
-            canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (HPos::Center, VPos::Top))?;
-            samples(canvas, &frame, &Set { kind, shape, values }, &scale, colour, true)?;
-        }
-        Ok(())
-    })?;
-    describe(&mut text, SIDE_BY_SIDE);
-    for (frame, _, values) in sets().filter(|_| kind == Kind::Images) {
-        embed(&mut text, &frame, &contact_sheet(shape, values, &scale, 36).0)?;
+    let shown = match kind {
+        Kind::Points => usize::MAX,
+        Kind::Signals => least,
+        Kind::Images => least.min(MOST_BESIDE * shape.iter().product::<usize>()),
+    };
+    let mut canvas = Svg::new(472.0 * sets.len() as f64, 490.0);
+    canvas.describe(SIDE_BY_SIDE);
+    for ((i, (title, all)), colour) in sets.iter().enumerate().zip(CURVES.into_iter().cycle()) {
+        let frame = Frame::new(34.0 + 472.0 * i as f64, 40.0, 420.0, 420.0);
+        canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (Across::Middle, Down::Top));
+        let set = Set { kind, shape, values: &all[..all.len().min(shown)] };
+        samples(&mut canvas, &frame, &set, &scale, colour, true)?;
     }
-    write_text(path, &text)
+    canvas.save(path)
 }
 
 /// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, in the `scale`
 /// as [`side_by_side`] widens it. Gives how many of the samples, the first ones, it shows.
 pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
-    let frame = Frame::new(34.0, 16.0, 560.0, 560.0);
     let set = Set { kind, shape, values };
-    let mut text = svg(610.0, 606.0, |canvas| samples(canvas, &frame, &set, &scale, REAL, true))?;
-    let mut shown = set.shown();
-    if kind == Kind::Images {
-        let (picture, count) = contact_sheet(shape, values, &scale, MOST_IMAGES);
-        embed(&mut text, &frame, &picture)?;
-        shown = count;
-    }
-    write_text(path, &text)?;
-    Ok(shown)
+    let mut canvas = Svg::new(610.0, 606.0);
+    samples(&mut canvas, &Frame::new(34.0, 16.0, 560.0, 560.0), &set, &scale, REAL, true)?;
+    canvas.save(path)?;
+    Ok(set.shown())
 }
 
 /// Draws samples as one PNG, as [`drawing`] does.
@@ -97,13 +88,12 @@ pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &S
     let (picture, shown) = match kind {
         Kind::Images => contact_sheet(shape, values, &scale, usize::MAX),
         _ => {
-            let frame = Frame::new(12.0, 12.0, 776.0, 776.0);
-            let set = Set { kind, shape, values };
-            (bitmap((800, 800), |canvas| samples(canvas, &frame, &set, &scale, REAL, false))?, set.shown())
+            let (set, mut canvas) = (Set { kind, shape, values }, Bitmap::new(800, 800)?);
+            samples(&mut canvas, &Frame::new(12.0, 12.0, 776.0, 776.0), &set, &scale, REAL, false)?;
+            (canvas.picture(), set.shown())
         }
     };
-    let bytes = png_bytes(&picture)?;
-    write_atomically(path, |file| file.write_all(&bytes))?;
+    save_png(path, &picture)?;
     Ok(shown)
 }
 
@@ -121,65 +111,56 @@ impl Set<'_> {
         n.min(match self.kind {
             Kind::Points => MOST_POINTS,
             Kind::Signals => MOST_SIGNALS,
-            Kind::Images => MOST_IMAGES,
+            Kind::Images => MOST_IMAGES.min(most_on_sheet(self.shape)),
         })
     }
 }
 
-/// Draws signals or points into `frame`; images are embedded afterwards.
-fn samples<DB: DrawingBackend>(
-    canvas: &Canvas<DB>,
+/// Draws a set into `frame`, and with `labels` the axes of points.
+fn samples(
+    canvas: &mut dyn Canvas,
     frame: &Frame,
     set: &Set,
     scale: &Scale,
-    colour: RGBColor,
+    colour: Colour,
     labels: bool,
 ) -> Result<()> {
     match (set.kind, &scale.axes()[..]) {
         (Kind::Signals, &[y]) => signals(canvas, frame, set, y, colour),
         (Kind::Points, &[x, y]) => points(canvas, &View { frame: *frame, x, y }, set, colour, labels),
-        _ => Ok(()),
+        _ => canvas.picture(frame, &contact_sheet(set.shape, set.values, scale, set.shown()).0)?,
     }
+    Ok(())
 }
 
 /// A scatter. Points out of sight are left out, and counted where there are labels.
-fn points<DB: DrawingBackend>(
-    canvas: &Canvas<DB>,
-    view: &View,
-    set: &Set,
-    colour: RGBColor,
-    labels: bool,
-) -> Result<()> {
+fn points(canvas: &mut dyn Canvas, view: &View, set: &Set, colour: Colour, labels: bool) {
     let points = set.values.chunks_exact(set.shape[0]).take(MOST_POINTS).map(|p| (p[0].into(), p[1].into()));
     let (inside, outside): (Vec<_>, Vec<_>) = points.partition(|&point| view.holds(point));
     if labels {
-        axes(canvas, view, &linear_ticks(view.y), &linear_ticks(view.x))?;
+        axes(canvas, view, &linear_ticks(view.y), &linear_ticks(view.x));
     } else {
-        canvas.fill(&view.frame, PAPER)?;
+        canvas.fill(&view.frame, PAPER);
     }
     if labels && !outside.is_empty() {
         let text = format!("{} of {} outside", outside.len(), inside.len() + outside.len());
         let corner = (view.frame.left + view.frame.width, view.frame.top - 3.0);
-        canvas.text(&text, corner, 10.0, (HPos::Right, VPos::Bottom))?;
+        canvas.text(&text, corner, 10.0, (Across::End, Down::Bottom));
     }
     let radius = if set.values.len() < 1000 { 2.5 } else { 1.5 };
-    inside.into_iter().try_for_each(|point| canvas.dot(view.at(point), colour.mix(0.45), radius))
+    for point in inside {
+        canvas.dot(view.at(point), colour.with_opacity(0.45), radius);
+    }
 }
 
 /// The first signals in a square grid.
-fn signals<DB: DrawingBackend>(
-    canvas: &Canvas<DB>,
-    frame: &Frame,
-    set: &Set,
-    y: (f64, f64),
-    colour: RGBColor,
-) -> Result<()> {
+fn signals(canvas: &mut dyn Canvas, frame: &Frame, set: &Set, y: (f64, f64), colour: Colour) {
     let (length, count) = (set.shape[0], set.shown());
     for (i, signal) in set.values.chunks_exact(length).take(count).enumerate() {
         let cell = frame.cell(i, ceil_sqrt(count));
-        canvas.fill(&cell, PAPER)?;
+        canvas.fill(&cell, PAPER);
         let view = View { frame: cell, x: (-0.5, length as f64 - 0.5), y };
-        let points: Vec<(f64, f64)> = signal
+        let points: Vec<Point> = signal
             .iter()
             .enumerate()
             .filter(|(_, value)| value.is_finite())
@@ -187,31 +168,41 @@ fn signals<DB: DrawingBackend>(
             .collect();
         for part in view.visible(&envelope(&points, 300)) {
             match part[..] {
-                [only] => canvas.dot(view.at(only), colour.mix(1.0), 2.5)?,
-                _ => canvas.line(part.into_iter().map(|p| view.at(p)), colour.mix(1.0), 1.2)?,
+                [only] => canvas.dot(view.at(only), colour, 2.5),
+                _ => canvas.line(&part.into_iter().map(|p| view.at(p)).collect::<Vec<_>>(), colour, 1.2),
             }
         }
     }
-    Ok(())
 }
 
 fn ceil_sqrt(n: usize) -> usize {
     (1..).find(|root| root * root >= n).unwrap_or(1)
 }
 
+/// How an image lies on a contact sheet: the factor by which it is enlarged, and the gap between images.
+fn zoom_and_gap(side: usize) -> (usize, usize) {
+    let zoom = 64usize.div_ceil(side).max(1);
+    (zoom, 4.max(zoom * side / 24))
+}
+
+/// Images of this shape that have their place on a contact sheet.
+fn most_on_sheet(shape: &[usize]) -> usize {
+    let side = shape[1].max(shape[2]);
+    let (zoom, gap) = zoom_and_gap(side);
+    (SHEET_PIXELS / (zoom * side + gap)).max(1).pow(2)
+}
+
 /// Up to `most` images side by side, small ones enlarged, and how many: 1 channel is grey, of others the first 3 are shown.
 fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) -> (RgbImage, usize) {
     let [channels, h, w] = [shape[0], shape[1], shape[2]];
-    let zoom = 64usize.div_ceil(h.max(w)).max(1);
-    let gap = 4.max(zoom * h.max(w) / 24);
+    let (zoom, gap) = zoom_and_gap(h.max(w));
     let (cell_w, cell_h) = (zoom * w + gap, zoom * h + gap);
-    let widest = (SHEET_PIXELS / cell_w.max(cell_h)).max(1);
-    let images: Vec<&[f32]> = values.chunks_exact(channels * h * w).take(most.min(widest * widest)).collect();
+    let images: Vec<&[f32]> = values.chunks_exact(channels * h * w).take(most.min(most_on_sheet(shape))).collect();
     let shown = images.len();
     let columns = ceil_sqrt(shown);
     let rows = shown.div_ceil(columns);
     let size = ((columns * cell_w + gap) as u32, (rows * cell_h + gap) as u32);
-    let mut sheet = RgbImage::from_pixel(size.0, size.1, Rgb([PAPER.0, PAPER.1, PAPER.2]));
+    let mut sheet = RgbImage::from_pixel(size.0, size.1, Rgb(PAPER.rgb));
     let (low, high) = scale.axes()[0];
     for (i, image) in images.into_iter().enumerate() {
         let (left, top) = (gap + i % columns * cell_w, gap + i / columns * cell_h);

@@ -1,16 +1,10 @@
 //! A process as a film strip: a column per moment, a row per sample.
 
-use std::io::Write;
 use std::path::Path;
 
-use image::imageops::{self, FilterType};
-use plotters::prelude::{Color, DrawingBackend};
-use plotters::style::text_anchor::{HPos, VPos};
-
-use super::canvas::{Canvas, Frame, REAL, RULE, bitmap, embed, png_bytes, svg, write_text};
-use super::{Scale, Set, contact_sheet, samples};
+use super::canvas::{Across, Bitmap, Canvas, Down, Frame, REAL, RULE, Svg, save_png};
+use super::{Scale, Set, samples};
 use crate::data::Kind;
-use crate::io::write_atomically;
 use crate::{Error, Result};
 
 /// The side of a picture, and the space above for its title.
@@ -33,11 +27,8 @@ type Moments<'a> = [(String, &'a [f32])];
 pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], moments: &Moments) -> Result<usize> {
     let strip = |title| Strip::of(kind, shape, moments, title);
     match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
-        Some("svg") => write_text(path, &strip(TITLE).svg()?)?,
-        Some("png") => {
-            let bytes = strip(0.0).png()?;
-            write_atomically(path, |file| file.write_all(&bytes))?;
-        }
+        Some("svg") => strip(TITLE).save_svg(path)?,
+        Some("png") => strip(0.0).save_png(path)?,
         _ => return Err(Error::setting(format!("{}: a film strip is a .png or .svg", path.display()))),
     }
     Ok(strip(0.0).columns())
@@ -99,14 +90,14 @@ impl<'a> Strip<'a> {
         })
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, titles: bool) -> Result<()> {
+    fn draw(&self, canvas: &mut dyn Canvas) -> Result<()> {
         for block in 1..self.blocks() {
             let (y, right) = (self.top(block) - GAP / 2.0, self.size().0 - 8.0);
-            canvas.line([(8.0, y), (right, y)], RULE.mix(1.0), 1.5)?;
+            canvas.line(&[(8.0, y), (right, y)], RULE, 1.5);
         }
-        for (i, (title, _)) in self.moments.iter().enumerate().filter(|_| titles) {
+        for (i, (title, _)) in self.moments.iter().enumerate() {
             let (left, top) = self.corner(i);
-            canvas.text(title, (left + CELL / 2.0, top + 4.0), 11.0, (HPos::Center, VPos::Top))?;
+            canvas.text(title, (left + CELL / 2.0, top + 4.0), 11.0, (Across::Middle, Down::Top));
         }
         for (frame, values) in self.pictures() {
             let set = Set { kind: self.kind, shape: self.shape, values };
@@ -115,27 +106,18 @@ impl<'a> Strip<'a> {
         Ok(())
     }
 
-    fn svg(&self) -> Result<String> {
+    fn save_svg(&self, path: &Path) -> Result<()> {
         let (width, height) = self.size();
-        let mut text = svg(width, height, |canvas| self.draw(canvas, true))?;
-        for (frame, values) in self.pictures().filter(|_| self.kind == Kind::Images) {
-            embed(&mut text, &frame, &contact_sheet(self.shape, values, &self.scale, 1).0)?;
-        }
-        Ok(text)
+        let mut canvas = Svg::new(width, height);
+        self.draw(&mut canvas)?;
+        canvas.save(path)
     }
 
-    fn png(&self) -> Result<Vec<u8>> {
+    fn save_png(&self, path: &Path) -> Result<()> {
         let (width, height) = self.size();
-        let mut pixels = bitmap((width as u32, height as u32), |canvas| self.draw(canvas, false))?;
-        for (frame, values) in self.pictures().filter(|_| self.kind == Kind::Images) {
-            let (picture, _) = contact_sheet(self.shape, values, &self.scale, 1);
-            let zoom = frame.width / f64::from(picture.width().max(picture.height()));
-            let side = |pixels: u32| (f64::from(pixels) * zoom).round().max(1.0) as u32;
-            let picture =
-                imageops::resize(&picture, side(picture.width()), side(picture.height()), FilterType::Nearest);
-            imageops::replace(&mut pixels, &picture, frame.left as i64, frame.top as i64);
-        }
-        png_bytes(&pixels)
+        let mut canvas = Bitmap::new(width as u32, height as u32)?;
+        self.draw(&mut canvas)?;
+        save_png(path, &canvas.picture())
     }
 }
 

@@ -1,11 +1,11 @@
 //! Checkpoints: safetensors that PyTorch reads, with the run's settings in the metadata.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use flate2::Crc;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, Losses};
@@ -137,26 +137,38 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`] when the disk is full or read-only.
     pub fn save(&self, path: &Path) -> Result<()> {
-        write_atomically(path, |file| file.write_all(&self.to_bytes()))
+        write_atomically(path, |file| self.write(file))
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    /// What `safetensors::serialize` gives, written without a copy of it in memory: the length of the header, the
+    /// header, padded with spaces to a multiple of 8 bytes, and the values of the tensors in the order of their names.
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut tensors: Vec<&TensorData> = self.tensors.iter().collect();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut end = 0;
+        let mut info = |t: &TensorData| {
+            let start = end;
+            end += size_of_val(&t.values[..]);
+            (t.name.clone(), TensorInfo { dtype: Dtype::F32, shape: t.shape.clone(), data_offsets: (start, end) })
+        };
+        let infos = tensors.iter().map(|t| info(t)).collect();
+        let metadata = HashMap::from([("langevin".to_string(), self.header())]);
+        let metadata = Metadata::new(Some(metadata), infos).expect("shapes and values agree");
+        let mut header = serde_json::to_vec(&metadata)?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        tensors.iter().try_for_each(|t| out.write_all(bytemuck::cast_slice(&t.values)))
+    }
+
+    /// The state but for the tensors, as JSON.
+    fn header(&self) -> String {
         let config = self.config.to_toml();
         let bits = |l: &Losses| std::iter::once(&l.total).chain(&l.terms).map(|v| v.to_bits()).collect();
         let pending: Vec<Vec<u64>> = self.pending.iter().map(bits).collect();
         let checksum = checksum(self.step, &config, &pending, &self.tensors);
         let header = Header { format: FORMAT, step: self.step, seed: self.config.seed, config, pending, checksum };
-        let header = serde_json::to_string(&header).expect("a header is JSON");
-        let metadata = HashMap::from([("langevin".to_string(), header)]);
-        let views: Vec<(&str, TensorView)> = self
-            .tensors
-            .iter()
-            .map(|t| {
-                let view = TensorView::new(Dtype::F32, t.shape.clone(), bytemuck::cast_slice(&t.values));
-                (t.name.as_str(), view.expect("shape and values agree"))
-            })
-            .collect();
-        safetensors::serialize(views, Some(metadata)).expect("names, shapes and values agree")
+        serde_json::to_string(&header).expect("a header is JSON")
     }
 
     /// Reads a file.
@@ -220,6 +232,13 @@ fn checksum(step: u32, config: &str, pending: &[Vec<u64>], tensors: &[TensorData
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::TensorView;
+
+    fn bytes(checkpoint: &Checkpoint) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        checkpoint.write(&mut bytes).unwrap();
+        bytes
+    }
 
     fn checkpoint() -> Checkpoint {
         let tensor = |name: &str, len| TensorData { name: name.into(), shape: vec![len], values: vec![0.5; len] };
@@ -229,21 +248,38 @@ mod tests {
 
     #[test]
     fn a_checkpoint_reads_back() {
-        let bytes = checkpoint().to_bytes();
-        assert_eq!(Checkpoint::parse(&bytes).unwrap(), checkpoint());
-        assert_eq!(bytes, checkpoint().to_bytes());
+        let file = bytes(&checkpoint());
+        assert_eq!(Checkpoint::parse(&file).unwrap(), checkpoint());
+        assert_eq!(file, bytes(&checkpoint()));
+    }
+
+    /// Whatever the order of the tensors, and whether the header needs padding or not.
+    #[test]
+    fn a_file_is_what_the_library_writes() {
+        for len in 0..9 {
+            let mut checkpoint = checkpoint();
+            for name in ["b".repeat(len + 1), "B".to_string()] {
+                checkpoint.tensors.push(TensorData { name, shape: vec![len, 2], values: vec![1.5; 2 * len] });
+            }
+            let views = checkpoint.tensors.iter().map(|t| {
+                let bytes = bytemuck::cast_slice(&t.values);
+                (t.name.as_str(), TensorView::new(Dtype::F32, t.shape.clone(), bytes).unwrap())
+            });
+            let metadata = HashMap::from([("langevin".to_string(), checkpoint.header())]);
+            assert_eq!(bytes(&checkpoint), safetensors::serialize(views, Some(metadata)).unwrap());
+        }
     }
 
     #[test]
     fn damage_is_noticed_wherever_it_is() {
-        let good = checkpoint().to_bytes();
+        let good = bytes(&checkpoint());
         for at in 0..good.len() {
             assert!(Checkpoint::parse(&good[..at]).is_err(), "cut at {at}");
             for bit in 0..8 {
-                let mut bytes = good.clone();
-                bytes[at] ^= 1 << bit;
+                let mut damaged = good.clone();
+                damaged[at] ^= 1 << bit;
                 // Some bytes carry nothing: spaces, or the seed that the settings hold as well.
-                if let Ok(read) = Checkpoint::parse(&bytes) {
+                if let Ok(read) = Checkpoint::parse(&damaged) {
                     assert_eq!(read, checkpoint(), "bit {bit} of byte {at}");
                 }
             }

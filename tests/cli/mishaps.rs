@@ -1,19 +1,54 @@
 //! Interrupts, full disks and broken pipes: nothing is lost, and the message says how to go on.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Outcome, Place};
 
-/// Starts a command, sends it `signal` once `ready`, and waits for its end.
-fn interrupted(place: &Place, args: &str, signal: &str, ready: impl Fn() -> bool) -> Outcome {
-    let child = place.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+const SIGNALS: [(&str, libc::c_int); 3] = [("-INT", libc::SIGINT), ("-TERM", libc::SIGTERM), ("-HUP", libc::SIGHUP)];
+
+/// Starts a command with every signal in its default state, or with those of [`SIGNALS`] ignored, as `nohup` starts
+/// one; what the shell that runs the tests does with them does not matter.
+fn started(place: &Place, args: &str, ignoring: bool) -> Child {
+    let mut command = place.command(args);
+    let action = if ignoring { libc::SIG_IGN } else { libc::SIG_DFL };
+    let set = move || {
+        for (_, signal) in SIGNALS {
+            // SAFETY: `signal` may be called between fork and exec, and the two actions are no functions.
+            #[allow(unsafe_code)]
+            let before = unsafe { libc::signal(signal, action) };
+            if before == libc::SIG_ERR {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: `set` allocates nothing and takes no lock.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(set);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn send(signal: &str, child: &Child) {
+    let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+}
+
+fn wait_until(ready: impl Fn() -> bool) {
     let started = Instant::now();
     while !ready() && started.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+}
+
+/// Starts a command, sends it `signal` once `ready`, and waits for its end.
+fn interrupted(place: &Place, args: &str, signal: &str, ready: impl Fn() -> bool) -> Outcome {
+    let child = started(place, args, false);
+    wait_until(ready);
+    send(signal, &child);
     Outcome::of(child.wait_with_output().unwrap())
 }
 
@@ -23,7 +58,7 @@ fn step(place: &Place) -> u64 {
 }
 
 #[test]
-fn ctrl_c_saves_and_says_how_to_go_on() {
+fn a_signal_to_stop_saves_and_says_how_to_resume() {
     let place = Place::new();
     let trained = || place.path("run/checkpoint.previous.safetensors").exists();
     let train = "train ok.npy --out run --config small.toml --steps 100000000";
@@ -32,14 +67,34 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let first = step(&place);
     outcome.says("Ctrl-C", &[&format!("stopped at step {first} of 100000000"), "langevin train --out run --resume"]);
 
-    let before = place.read("run/checkpoint.safetensors");
-    let moved = || place.read("run/checkpoint.safetensors") != before;
-    let outcome = interrupted(&place, "train --out run --resume", "-TERM", moved);
-    assert_eq!(outcome.code, Some(130), "{outcome:?}");
-    let second = step(&place);
-    assert!(second > first, "{first} and {second}");
-    place.ok(&format!("train --out run --resume --steps {}", second + 5));
+    let mut last = first;
+    for signal in ["-TERM", "-HUP"] {
+        let before = place.read("run/checkpoint.safetensors");
+        let moved = || place.read("run/checkpoint.safetensors") != before;
+        let outcome = interrupted(&place, "train --out run --resume", signal, moved);
+        assert_eq!(outcome.code, Some(130), "{outcome:?}");
+        outcome.says(signal, &["stopped at step", "langevin train --out run --resume"]);
+        let step = step(&place);
+        assert!(step > last, "{signal}: {last} and {step}");
+        last = step;
+    }
+    place.ok(&format!("train --out run --resume --steps {}", last + 5));
     assert!(place.list("run").iter().all(|name| !name.starts_with('.') && !name.contains("new")));
+}
+
+/// `nohup` ignores the hang-up, and a shell without job control ignores Ctrl-C in what it starts in the background.
+#[test]
+fn signals_that_are_ignored_do_not_stop_a_run() {
+    let place = Place::new();
+    let mut child = started(&place, "train ok.npy --out run --config small.toml --steps 2000", true);
+    wait_until(|| place.path("run/checkpoint.safetensors").exists());
+    for (signal, _) in SIGNALS {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before {signal}");
+        send(signal, &child);
+    }
+    let outcome = Outcome::of(child.wait_with_output().unwrap());
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(step(&place), 2000);
 }
 
 #[test]
@@ -57,10 +112,7 @@ fn endless(place: &Place, options: &str, file: &str) -> Child {
     place
         .write("rare.toml", "batch = 16\ncheckpoint_every = 100000000\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n");
     let child = place.command(&train).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let started = Instant::now();
-    while !place.path(file).exists() && started.elapsed() < Duration::from_secs(30) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(|| place.path(file).exists());
     child
 }
 

@@ -1,20 +1,20 @@
 //! A plan on an adapter: its buffers, and dispatches that are made once and only encoded again in each step.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_intrusive::channel::shared::oneshot_channel;
-use rayon::prelude::*;
 
 use super::autotune::Trials;
 use super::timestamps::Timestamps;
-use super::{Gpu, Key, Pipeline};
+use super::{Gpu, Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::Init;
 use crate::graph::plan::{Call, Place, Plan};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::Clock;
+use crate::parallel;
 
 /// A submission should take about this long: short enough for watchdogs and for a responsive desktop.
 const SUBMISSION: Duration = Duration::from_millis(50);
@@ -85,11 +85,7 @@ impl GpuProgram {
         let buffers: Vec<_> =
             plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.len as u64 * 4)).collect::<Result<_>>()?;
         let kernels = kernels(&gpu, &buffers, plan)?;
-        let mut distinct: HashMap<Key, &Kernel> = HashMap::new();
-        for kernel in &kernels {
-            distinct.insert(Gpu::key(kernel)?, kernel);
-        }
-        distinct.par_iter().map(|(_, kernel)| gpu.pipeline(kernel).map(|_| ())).collect::<Result<Vec<()>>>()?;
+        compile(&gpu, &kernels)?;
         if let Some(driver_cache) = &gpu.driver_cache {
             driver_cache.keep(&gpu.cache);
         }
@@ -246,6 +242,20 @@ fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kerne
     }
     trials.save(&gpu.cache);
     Ok(kernels)
+}
+
+/// Makes the pipelines of all kernels, several at a time.
+///
+/// # Errors
+/// That of the first kernel, in the order of the plan, whose pipeline cannot be made.
+fn compile(gpu: &Gpu, kernels: &[Kernel]) -> Result<()> {
+    let (mut known, mut distinct) = (HashSet::new(), Vec::new());
+    for kernel in kernels {
+        if known.insert(Gpu::key(kernel)?) {
+            distinct.push(kernel);
+        }
+    }
+    parallel::map(distinct.len(), |i| gpu.pipeline(distinct[i]).map(drop)).into_iter().collect()
 }
 
 /// Binds a call's places to the kernel's bindings: inputs to `read`, outputs and then updates to `read_write`.

@@ -1,0 +1,44 @@
+//! Signals that ask the program to stop.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+#[cfg(unix)]
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+#[cfg(not(unix))]
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+
+/// What a process that was stopped by the user exits with: 128 and the number of SIGINT.
+pub const STOPPED: u8 = 130;
+
+/// A flag that Ctrl-C, SIGTERM and a hang-up set. A second signal ends the program at once and does not wait for the
+/// step to end. A signal that the parent process told this one to ignore stays ignored, as `nohup` does with SIGHUP.
+pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in SIGNALS.into_iter().filter(|&signal| !ignored(signal)) {
+        // In this order: the exit looks at the flag before the first signal sets it.
+        flag::register_conditional_shutdown(signal, STOPPED.into(), stopped.clone())?;
+        flag::register(signal, stopped.clone())?;
+    }
+    Ok(stopped)
+}
+
+#[cfg(unix)]
+fn ignored(signal: i32) -> bool {
+    // SAFETY: a `sigaction` is plain data that may be all zeros; without a new action the call only writes to it.
+    #[allow(unsafe_code)]
+    let action = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(signal, std::ptr::null(), &mut action) == 0).then_some(action)
+    };
+    action.is_some_and(|action| action.sa_sigaction == libc::SIG_IGN)
+}
+
+#[cfg(not(unix))]
+fn ignored(_: i32) -> bool {
+    false
+}
