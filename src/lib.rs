@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "files", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "files"), doc = "Trains and samples diffusion models on any GPU: the engine alone, without files and the program.")]
 
 // The modules in the order of their dependencies: a module uses those above it in this list, never those below. The test
 // `imports_point_down` reads the list and checks every import against it.
@@ -6,7 +7,7 @@
 // The base: errors, settings as text, numbers, loops over the CPU's cores.
 mod error;
 #[macro_use]
-pub mod text;
+mod text;
 pub mod numeric;
 mod parallel;
 
@@ -24,15 +25,24 @@ pub mod generate;
 pub mod verify;
 
 // Files, plots, training, and inference with trained runs.
+#[cfg(feature = "files")]
 mod io;
+#[cfg(feature = "files")]
 pub mod data;
+#[cfg(feature = "files")]
 pub mod plot;
+#[cfg(feature = "files")]
 pub mod train;
+#[cfg(feature = "files")]
 pub mod inference;
+#[cfg(feature = "files")]
 pub mod evaluate;
-pub mod bench;
 
 // The program.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod bench;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 

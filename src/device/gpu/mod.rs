@@ -1,6 +1,7 @@
 //! The GPU executor: buffers, pipelines and bind groups are made once; a step only re-encodes prepared dispatches.
 
 mod autotune;
+#[cfg_attr(not(feature = "files"), path = "uncached.rs")]
 pub(super) mod cache;
 mod driver_cache;
 pub(super) mod program;
