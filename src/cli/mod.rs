@@ -106,7 +106,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let (common, result) = match cli.command {
         Command::Devices { common } => (common.clone(), with_log(&common, || devices::run(&common))),
-        Command::Train(args) => (args.common.clone(), with_log(&args.common, || train::run(&args))),
+        Command::Train(args) => (args.common.clone(), with_log(&args.common, || train_or_sweep(&args))),
         Command::Sample(args) => (args.common.clone(), with_log(&args.common, || sample::run(&args))),
         Command::Denoise(args) => (args.common.clone(), with_log(&args.common, || denoise::run(&args))),
         Command::Noise(args) => (args.common.clone(), with_log(&args.common, || noise::run(&args))),
@@ -131,6 +131,13 @@ pub fn run() -> ExitCode {
         }
         ExitCode::from(code)
     })
+}
+
+fn train_or_sweep(args: &train::TrainArgs) -> anyhow::Result<ExitCode> {
+    match &args.sweep {
+        Some(sweep) => sweep::run(args, sweep),
+        None => train::run(args),
+    }
 }
 
 /// The error and its causes, each said once, and what to do when the system refused a file.

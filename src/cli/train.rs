@@ -100,7 +100,7 @@ pub struct TrainArgs {
     keep_best: bool,
     /// Train a run in --out for each value of a setting of config.toml, such as lr=0.001,0.01 or width=64,256
     #[arg(long, value_name = "KEY=V1,V2")]
-    sweep: Option<String>,
+    pub sweep: Option<String>,
     /// Continue the run in --out; with the command of a --sweep, what it has not done
     #[arg(long)]
     pub resume: bool,
@@ -109,9 +109,6 @@ pub struct TrainArgs {
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
-    if let Some(sweep) = &args.sweep {
-        return super::sweep::run(args, sweep);
-    }
     let (mut trainer, folder, device) = if args.resume { resume(args)? } else { start(args)? };
     describe(&trainer, args.common.json);
     if trainer.step() == trainer.config().steps && !args.common.json {
@@ -173,12 +170,12 @@ fn start(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let data = Dataset::load(&config.data, config.seed)?;
     config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
     let device = args.common.open_for(config.precision)?;
-    let trainer = begin(args, &folder, &device, &config, &data)?;
+    let trainer = start_run(args, &folder, &device, &config, &data)?;
     Ok((trainer, folder, device))
 }
 
 /// Begins a run in a folder that is vacant.
-pub(super) fn begin(
+pub(super) fn start_run(
     args: &TrainArgs,
     folder: &RunFolder,
     device: &Device,
@@ -291,12 +288,12 @@ fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
         return Err(Error::Setting(stopped_early(checkpoint.step, config.early_stop)).into());
     }
     let device = args.common.open_for(config.precision)?;
-    let trainer = go_on(&folder, &device, &config, &checkpoint)?;
+    let trainer = resume_run(&folder, &device, &config, &checkpoint)?;
     Ok((trainer, folder, device))
 }
 
 /// Goes on with a run, with settings that [`Checkpoint::continued`] gave.
-pub(super) fn go_on(
+pub(super) fn resume_run(
     folder: &RunFolder,
     device: &Device,
     config: &Config,
