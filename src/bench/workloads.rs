@@ -185,7 +185,7 @@ impl Plain {
 impl Denoiser for Plain {
     fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
         let encoding = self.encode.add_to(g, t)?;
-        let joined = g.apply(Concat, &[x_t, encoding])?[0];
+        let joined = g.apply1(Concat, &[x_t, encoding])?;
         self.forward_joined(g, joined)
     }
 
@@ -229,7 +229,7 @@ impl Denoiser for Pyramid {
         let h = self.down[2].forward(g, h, Activation::None)?;
         let encoding = self.encode.add_to(g, t)?;
         let step = self.time.forward(g, encoding, Activation::None)?;
-        let h = g.apply(ChannelBias { activation: Activation::Relu }, &[h, step])?[0];
+        let h = g.apply1(ChannelBias { activation: Activation::Relu }, &[h, step])?;
         let h = self.up[0].forward_upsampled(g, h, 2, Activation::Relu)?;
         let h = self.up[1].forward_upsampled(g, h, 2, Activation::Relu)?;
         let y = self.output.forward(g, h, Activation::None)?;
@@ -262,7 +262,7 @@ fn products(device: &Device, n: usize) -> Result<Job> {
     let mut g = Graph::new();
     let (a, b) = (g.state("a", [n, n])?, g.state("b", [n, n])?);
     let product = DenseInput { activation: Activation::None };
-    let c = (0..CHAIN).try_fold(a, |c, _| Ok::<Var, crate::Error>(g.apply(product, &[c, b])?[0]))?;
+    let c = (0..CHAIN).try_fold(a, |c, _| g.apply1(product, &[c, b]))?;
     g.keep(c);
     let mut run = device.compile(&g)?;
     let mut values = vec![0f32; n * n];
@@ -302,7 +302,7 @@ pub(super) fn copying(device: &Device) -> Result<Job> {
     const N: usize = 16 << 20;
     let mut g = Graph::new();
     let (a, b) = (g.state("a", [N])?, g.state("b", [N])?);
-    let y = g.apply(crate::ops::Add, &[a, b])?[0];
+    let y = g.apply1(crate::ops::Add, &[a, b])?;
     g.keep(y);
     Ok(Job::of(device.compile(&g)?, 12.0 * N as f64))
 }

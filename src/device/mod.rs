@@ -269,7 +269,7 @@ mod tests {
         let mut g = Graph::new();
         let inputs = [("x", vec![512, 16]), ("w", vec![512, 16]), ("b", vec![512])];
         let inputs = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
-        let y = g.apply(Dense { activation: Activation::None }, &inputs).unwrap()[0];
+        let y = g.apply1(Dense { activation: Activation::None }, &inputs).unwrap();
         g.keep(y);
         device.compile(&g).unwrap();
         let answers = String::from_utf8(cache.load("products").unwrap()).unwrap();

@@ -22,11 +22,11 @@ pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTab
     let m = match network.joined_encoding() {
         Some(encode) => {
             let rates = encode.rates_in(g)?;
-            let joined = g.apply(StepInput { encode }, &[x, rows, rates])?[0];
+            let joined = g.apply1(StepInput { encode }, &[x, rows, rates])?;
             network.forward_joined(g, joined)?
         }
         None => {
-            let t = g.apply(FillRow { batch: shape[0] }, &[rows])?[0];
+            let t = g.apply1(FillRow { batch: shape[0] }, &[rows])?;
             network.forward(g, x, t)?
         }
     };

@@ -37,7 +37,7 @@ impl Chapter {
 impl Denoiser for Chapter {
     fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
         let encoding = self.encoder.forward(g, t)?;
-        let joined = g.apply(Concat, &[x_t, encoding])?[0];
+        let joined = g.apply1(Concat, &[x_t, encoding])?;
         self.forward_joined(g, joined)
     }
 

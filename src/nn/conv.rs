@@ -51,7 +51,7 @@ impl Conv {
     /// The layer on x [B, inputs, ...].
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let Self { stride, padding, .. } = *self;
-        Ok(g.apply(ops::Conv { stride, padding, activation }, &[x, self.weight, self.bias])?[0])
+        g.apply1(ops::Conv { stride, padding, activation }, &[x, self.weight, self.bias])
     }
 
     /// The layer on x upsampled by `factor` (nearest), as one transposed convolution of x itself.
@@ -63,10 +63,10 @@ impl Conv {
             let what = format!("stride {}, padding {}, kernel {}", self.stride, self.padding, self.kernel);
             return Err(Error::setting(format!("an upsampled convolution has stride 1 and less padding; got {what}")));
         }
-        let weight = g.apply(Widen { factor }, &[self.weight])?[0];
+        let weight = g.apply1(Widen { factor }, &[self.weight])?;
         let padding = self.kernel - 1 - self.padding;
         let op = ops::ConvTranspose { stride: factor, padding, output_padding: 0, activation };
-        Ok(g.apply(op, &[x, weight, self.bias])?[0])
+        g.apply1(op, &[x, weight, self.bias])
     }
 }
 
@@ -99,7 +99,7 @@ impl ConvTranspose {
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let Self { stride, padding, .. } = *self;
         let op = ops::ConvTranspose { stride, padding, output_padding: 0, activation };
-        Ok(g.apply(op, &[x, self.weight, self.bias])?[0])
+        g.apply1(op, &[x, self.weight, self.bias])
     }
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn spread(g: &mut Graph, v: Var, places: &[usize]) -> Result<Var> {
         [h, w] => [h, w],
         _ => return Err(Error::shape("spread", format!("places along one or two axes, got {places:?}"))),
     };
-    Ok(g.apply(Upsample { factor }, &[points])?[0])
+    g.apply1(Upsample { factor }, &[points])
 }
 
 /// Channels and places of a sample: [L] and [H, W] have one channel.

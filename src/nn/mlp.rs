@@ -56,10 +56,10 @@ impl Denoiser for Mlp {
         let time = self.time.forward(g, t, Activation::None)?;
         let mut h = self.input.forward(g, x_t, Activation::None)?;
         for (norm, dense) in &self.blocks {
-            let shifted = g.apply(Add, &[h, time])?[0];
+            let shifted = g.apply1(Add, &[h, time])?;
             let active = self.active(g, norm, shifted)?;
             let change = dense.forward(g, active, Activation::None)?;
-            h = if self.model.residual { g.apply(Add, &[h, change])?[0] } else { change };
+            h = if self.model.residual { g.apply1(Add, &[h, change])? } else { change };
         }
         let active = self.active(g, &self.norm, h)?;
         self.output.forward(g, active, Activation::None)

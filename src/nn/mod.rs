@@ -72,7 +72,7 @@ impl Linear {
 
     /// The layer on x [B, inputs].
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
-        Ok(g.apply(Dense { activation }, &[x, self.weight, self.bias])?[0])
+        g.apply1(Dense { activation }, &[x, self.weight, self.bias])
     }
 }
 
@@ -92,7 +92,7 @@ impl Norm {
 
     /// act of the normalisation over the last dimension of x [..., width].
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
-        Ok(g.apply(LayerNorm { activation, ..LayerNorm::default() }, &[x, self.gamma, self.beta])?[0])
+        g.apply1(LayerNorm { activation, ..LayerNorm::default() }, &[x, self.gamma, self.beta])
     }
 }
 
@@ -114,7 +114,7 @@ impl GroupNorm {
     /// act of the normalisation of x [B, channels, ...].
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let op = ops::GroupNorm { activation, ..ops::GroupNorm::new(self.groups) };
-        Ok(g.apply(op, &[x, self.gamma, self.beta])?[0])
+        g.apply1(op, &[x, self.gamma, self.beta])
     }
 }
 

@@ -80,8 +80,8 @@ impl StepEncoder {
     pub fn forward(&self, g: &mut Graph, t: Var) -> Result<Var> {
         match self.source {
             Source::Waves(encode) => encode.add_to(g, t),
-            Source::Random(encode, rates) => Ok(g.apply(encode, &[t, rates])?[0]),
-            Source::Table(table) => Ok(g.apply(Embedding, &[table, t])?[0]),
+            Source::Random(encode, rates) => g.apply1(encode, &[t, rates]),
+            Source::Table(table) => g.apply1(Embedding, &[table, t]),
         }
     }
 

@@ -282,7 +282,7 @@ impl Residual {
         let h = self.norm1.forward(g, x, Activation::Silu)?;
         let h = self.conv1.forward(g, h, none)?;
         let bias = self.time.forward(g, time, none)?;
-        let h = g.apply(ChannelBias { activation: none }, &[h, bias])?[0];
+        let h = g.apply1(ChannelBias { activation: none }, &[h, bias])?;
         let h = self.norm2.forward(g, h, Activation::Silu)?;
         let h = model.disturbed(g, h)?;
         let h = self.conv2.forward(g, h, none)?;
@@ -290,7 +290,7 @@ impl Residual {
             Some(skip) => skip.forward(g, x, none)?,
             None => x,
         };
-        Ok(g.apply(Add, &[x, h])?[0])
+        g.apply1(Add, &[x, h])
     }
 }
 
@@ -319,9 +319,9 @@ impl SelfAttention {
         let h = self.norm.forward(g, x, Activation::None)?;
         let h = g.reshape(h, [shape[0], shape[1], places])?;
         let h = self.qkv.forward(g, h, Activation::None)?;
-        let h = g.apply(Attention { heads: self.heads, channels: Channels::First }, &[h])?[0];
+        let h = g.apply1(Attention { heads: self.heads, channels: Channels::First }, &[h])?;
         let h = self.out.forward(g, h, Activation::None)?;
         let h = g.reshape(h, shape)?;
-        Ok(g.apply(Add, &[x, h])?[0])
+        g.apply1(Add, &[x, h])
     }
 }

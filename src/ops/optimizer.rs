@@ -191,7 +191,7 @@ impl Graph {
         let mut inputs = vec![sum.unwrap_or_else(|| self.slab(Slab::Grads))];
         let mut norm = None;
         if let Some(max) = optimizer.clip {
-            let partials = self.apply(SquaredNorm, &inputs)?[0];
+            let partials = self.apply1(SquaredNorm, &inputs)?;
             let out = self.apply(Reduce(Reduction::Clip { max }), &[partials])?;
             inputs.push(out[1]);
             norm = Some(out[0]);

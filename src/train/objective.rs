@@ -70,9 +70,9 @@ fn denoising(g: &mut Graph, noise: NoiseKind, network: &dyn Denoiser, data: &Sam
     let wide = |&v: &f32| f64::from(v);
     let apply = scale.iter().map(|s| 1.0 / wide(s)).chain(shift.iter().zip(scale).map(|(b, s)| -wide(b) / wide(s)));
     let apply = g.constant([2, scale.len()], apply.map(|v| v as f32).collect())?;
-    let plain = g.apply(Affine, &[clean, undo])?[0];
+    let plain = g.apply1(Affine, &[clean, undo])?;
     let disturbed = noise.add_to(g, plain, data.shape, data.extent)?;
-    let noisy = g.apply(Affine, &[disturbed, apply])?[0];
+    let noisy = g.apply1(Affine, &[disturbed, apply])?;
     let rows = g.window_rows(batch);
     let t = g.constant([rows], vec![0.0; rows])?;
     Ok(Example { prediction: network.forward(g, noisy, t)?, target: clean, noisy: None })
