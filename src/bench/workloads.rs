@@ -7,7 +7,7 @@ use crate::diffusion::{Objective, Prediction, SamplerOptions, SamplerSettings, S
 use crate::error::Result;
 use crate::generate::{draw, reverse_process};
 use crate::graph::{Graph, Var};
-use crate::nn::{Chapter, Conv, Denoiser, Linear};
+use crate::nn::{Chapter, ChapterOptions, Conv, Denoiser, Inputs, Linear, StepEncoderOptions, StepEncoding};
 use crate::numeric::random::{Clock, fill_normals};
 use crate::ops::{Activation, ChannelBias, Concat, DenseInput, Encode, Layout, Optimizer};
 
@@ -160,7 +160,10 @@ impl Net {
 
     fn build(self, g: &mut Graph) -> Result<Box<dyn Denoiser>> {
         Ok(match self {
-            Net::Seed => Box::new(Chapter::new(g, self.data(), 128, ENCODING)?),
+            Net::Seed => {
+                let step = StepEncoderOptions { width: ENCODING, kind: StepEncoding::Sinusoidal, ..Default::default() };
+                Box::new(Chapter::new(g, self.data(), &ChapterOptions { width: 128, step, ..Default::default() })?)
+            }
             Net::Mlp => Box::new(Plain::new(g, self.data(), &[1024; 3])?),
             Net::Conv => Box::new(Pyramid::new(g)?),
         })
@@ -183,17 +186,10 @@ impl Plain {
 }
 
 impl Denoiser for Plain {
-    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
+        let (x_t, t) = inputs.unconditional("of this benchmark")?;
         let encoding = self.encode.add_to(g, t)?;
-        let joined = g.apply1(Concat, &[x_t, encoding])?;
-        self.forward_joined(g, joined)
-    }
-
-    fn joined_encoding(&self) -> Option<Encode> {
-        Some(self.encode)
-    }
-
-    fn forward_joined(&self, g: &mut Graph, input: Var) -> Result<Var> {
+        let input = g.apply1(Concat, &[x_t, encoding])?;
         let last = self.layers.len() - 1;
         self.layers.iter().enumerate().try_fold(input, |x, (i, layer)| {
             layer.forward(g, x, if i < last { Activation::Relu } else { Activation::None })
@@ -221,7 +217,8 @@ impl Pyramid {
 }
 
 impl Denoiser for Pyramid {
-    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
+        let (x_t, t) = inputs.unconditional("of this benchmark")?;
         let (batch, data) = g.spec(x_t).rows();
         let x = g.reshape(x_t, [batch, 1, 28, 28])?;
         let h = self.down[0].forward(g, x, Activation::Relu)?;
@@ -244,12 +241,8 @@ fn training(device: &Device, net: Net, batch: usize) -> Result<Job> {
     let mut g = Graph::seeded(1);
     let data = g.dataset("data", [ROWS, width])?;
     let network = net.build(&mut g)?;
-    let encoding = network.joined_encoding();
-    let noised = g.noisy_batch(&data, batch, &objective()?, encoding)?;
-    let prediction = match encoding {
-        Some(_) => network.forward_joined(&mut g, noised.x_t)?,
-        None => network.forward(&mut g, noised.x_t, noised.t)?,
-    };
+    let noised = g.noisy_batch(&data, batch, &objective()?)?;
+    let prediction = network.forward(&mut g, Inputs::new(noised.x_t, noised.t))?;
     let loss = g.mse(prediction, noised.target)?;
     g.minimize(loss, Optimizer::adam(1e-3))?;
     let mut run = device.compile(&g)?;

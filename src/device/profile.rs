@@ -42,7 +42,7 @@ pub struct OpTime {
 mod tests {
     use super::*;
     use crate::graph::Graph;
-    use crate::nn::{Chapter, Denoiser};
+    use crate::nn::{Chapter, ChapterOptions, Denoiser, Inputs};
     use crate::ops::{Activation, Dense, FillRow, Optimizer};
     use crate::{Device, Run};
 
@@ -82,7 +82,8 @@ mod tests {
         let mut g = Graph::new();
         let (x, t, goal) =
             (g.state("x", [16, 100]).unwrap(), g.state("t", [16]).unwrap(), g.state("goal", [16, 100]).unwrap());
-        let y = Chapter::new(&mut g, 100, 128, 128).unwrap().forward(&mut g, x, t).unwrap();
+        let y =
+            Chapter::new(&mut g, 100, &ChapterOptions::default()).unwrap().forward(&mut g, Inputs::new(x, t)).unwrap();
         let loss = g.mse(y, goal).unwrap();
         g.minimize(loss, Optimizer::adam(1e-3)).unwrap();
         let run = compiled(&g);

@@ -357,10 +357,10 @@ impl Graph {
         if let Home::Alias { of } = self.tensors[var.0].home { of } else { var }
     }
 
-    /// The node that makes a tensor, reshaped or not.
-    pub(crate) fn maker(&self, var: Var) -> Option<&Node> {
+    /// The place among the nodes of the one that makes a tensor, reshaped or not.
+    pub(crate) fn maker(&self, var: Var) -> Option<usize> {
         let root = self.root(var);
-        self.nodes.iter().find(|n| n.outputs.contains(&root))
+        self.nodes.iter().position(|n| n.outputs.contains(&root))
     }
 
     /// Makes a tensor of the step readable after it, at the price of memory of its own.

@@ -120,7 +120,7 @@ impl Op for Slope {
 /// The activation that made `var`: which, what its derivative is computed from, and the tensor before it.
 /// The second has the shape of `var`.
 pub(crate) fn activation_before(graph: &mut Graph, var: Var) -> Option<(Activation, Var, Var)> {
-    let node = graph.maker(var)?;
+    let node = &graph.nodes[graph.maker(var)?];
     let activation = node.op.activation().filter(|a| *a != Activation::None)?;
     if node.outputs[0] != graph.root(var) {
         return None;
