@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     let (steps, width, batch) = if short { (5, 8, 8) } else { (2_000, 16, 64) };
     let model = UNetOptions { width, ..UNetOptions::default() };
     let decay = Decay::Cosine { warmup: steps / 20, total: steps };
-    let config = Config { steps, batch, decay, lr: 2e-3, ema: 0.99, ..Config::of(model.into()) };
+    let config = Config { steps, batch, decay, lr: 2e-3, ema: 0.99, ..Config::new(model) };
     println!("{}", layers(&config.model, &digits.shape)?);
 
     let mut trainer = Trainer::new(&device, &config, &digits)?;

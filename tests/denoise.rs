@@ -15,7 +15,7 @@ use devices::devices;
 fn small(noise: &str, steps: u32) -> Config {
     let step = StepEncoderOptions { width: 8, ..StepEncoderOptions::default() };
     let model = MlpOptions { width: 48, depth: 2, step, ..MlpOptions::default() };
-    let mut config = Config { data: "test".into(), steps, batch: 32, ..Config::of(model.into()) };
+    let mut config = Config { data: "test".into(), steps, batch: 32, ..Config::new(model) };
     (config.task, config.noise) = (Task::Denoise, Some(noise.parse().unwrap()));
     config
 }

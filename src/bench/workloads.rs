@@ -299,3 +299,17 @@ pub(super) fn copying(device: &Device) -> Result<Job> {
     g.keep(y);
     Ok(Job::of(device.compile(&g)?, 12.0 * N as f64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_has_few_dispatches() {
+        for (name, dispatches) in [("seed-32", 9), ("ddpm-1000", 4), ("ddim-50", 6)] {
+            let workload = ALL.into_iter().find(|workload| workload.name == name).unwrap();
+            let job = Job::new(&Device::cpu(), workload.kind).unwrap().unwrap();
+            assert_eq!(job.run.dispatches(), dispatches, "{name}");
+        }
+    }
+}

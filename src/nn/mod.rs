@@ -8,10 +8,7 @@ mod summary;
 
 pub use features::{FeatureLayer, Features};
 pub use layers::{Conv, ConvTranspose, GroupNorm, LayerNorm, Linear, Regularisation};
-pub use networks::{
-    AutoEncoder, AutoEncoderOptions, Chapter, ChapterOptions, MODELS, Mlp, MlpOptions, Model, Recipe, Simple,
-    SimpleOptions, UNet, UNetLevels, UNetOptions,
-};
+pub use networks::*;
 pub use step_encoding::{StepEncoder, StepEncoderOptions, StepEncoding, TimeMlp};
 pub use summary::{Layer, Layers, layers};
 

@@ -142,13 +142,14 @@ impl Facts {
 
 impl Default for Config {
     fn default() -> Self {
-        Self::of(MlpOptions::default().into())
+        Self::new(MlpOptions::default())
     }
 }
 
 impl Config {
     /// The settings with which a network is trained where nothing else is said.
-    pub fn of(model: Model) -> Self {
+    pub fn new(model: impl Into<Model>) -> Self {
+        let model = model.into();
         let Recipe { steps, prediction, lr, decay, clip_norm, ema, .. } = model.recipe();
         Self {
             data: String::new(),
@@ -189,7 +190,7 @@ impl Config {
     /// # Errors
     /// With the models there are.
     pub fn for_model(name: &str) -> Result<Self> {
-        Model::named(name).map(Self::of)
+        Model::named(name).map(Self::new)
     }
 
     /// Reads a TOML file; what it does not state has the default of `model`, or else of the model that the file names.
@@ -204,7 +205,7 @@ impl Config {
     pub(crate) fn parse(text: &str, model: Option<&str>) -> Result<Self> {
         let mut stated: toml::Table = text.parse().map_err(|e| not_toml(text, &e))?;
         let model = model_table::read(stated.remove("model"), model)?;
-        let mut all = to_table(&Self::of(model));
+        let mut all = to_table(&Self::new(model));
         all.extend(stated);
         all.try_into().map_err(|e: toml::de::Error| Error::setting(one_line(&e)))
     }

@@ -144,7 +144,7 @@ mod tests {
         for kind in [StepEncoding::Sinusoidal, StepEncoding::Fourier, StepEncoding::Learned] {
             let step = StepEncoderOptions { kind, width: 6, ..StepEncoderOptions::default() };
             let model = AutoEncoderOptions { width: 3, step, ..AutoEncoderOptions::default() };
-            let config = Config { batch: 5, ..Config::of(model.into()) };
+            let config = Config { batch: 5, ..Config::new(model) };
             let mut trainer = Trainer::new(&Device::cpu(), &config, &images).unwrap();
             trainer.advance(2).unwrap();
             let file = tempfile::NamedTempFile::new().unwrap();

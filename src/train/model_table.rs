@@ -131,6 +131,7 @@ mod tests {
             ("name = \"nope\"", "there are: mlp, chapter"),
             ("name = 3", "unknown model \"3\""),
             ("width = -4", "expected usize in `model.width`"),
+            ("width.x = 4", "in `model.width.x`"),
             ("dropout = \"much\"", "in `model.dropout`"),
             ("activation = \"nope\"", "there are: none, relu, silu"),
             ("step_encoding = \"nope\"", "sinusoidal, halves, learned, fourier"),

@@ -30,15 +30,18 @@ pub(super) fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     found
 }
 
-/// Puts a value into a table by the name that [`leaves`] gives it.
+/// Puts a value into a table by the name that [`leaves`] gives it, in place of what does not lead there.
 pub(super) fn insert(table: &mut toml::Table, name: &str, value: toml::Value) {
-    match name.split_once('.') {
-        None => drop(table.insert(name.into(), value)),
-        Some((first, rest)) => {
-            let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
-            insert(inner.as_table_mut().expect("the name leads through tables"), rest, value);
-        }
-    }
+    let Some((first, rest)) = name.split_once('.') else {
+        table.insert(name.into(), value);
+        return;
+    };
+    let mut inner = match table.remove(first) {
+        Some(toml::Value::Table(inner)) => inner,
+        _ => toml::Table::new(),
+    };
+    insert(&mut inner, rest, value);
+    table.insert(first.into(), inner.into());
 }
 
 impl Config {
