@@ -40,7 +40,7 @@ fn steps(c: &mut Criterion) {
 fn addition(device: &Device) -> langevin::Run {
     let mut g = Graph::new();
     let [a, b] = ["a", "b"].map(|name| g.state(name, [4 << 20]).expect("a state"));
-    let y = g.apply(ops::Add, &[a, b]).expect("equal shapes")[0];
+    let y = g.apply1(ops::Add, &[a, b]).expect("equal shapes");
     g.keep(y);
     device.compile(&g).expect("it compiles")
 }

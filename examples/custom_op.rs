@@ -44,7 +44,7 @@ impl Op for Square {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         let Some(dy) = r.d(0) else { return Ok(()) };
-        let dx = r.graph.apply(SquareReverse, &[dy, r.input(0)])?[0];
+        let dx = r.graph.apply1(SquareReverse, &[dy, r.input(0)])?;
         r.give(0, dx);
         Ok(())
     }
@@ -102,7 +102,7 @@ fn main() -> Result<()> {
     // Which numbers have these squares? Gradient descent through the op finds them.
     let mut g = Graph::new();
     let x = g.parameter("x", [3], vec![1.0; 3])?;
-    let y = g.apply(Square, &[x])?[0];
+    let y = g.apply1(Square, &[x])?;
     let goal = g.constant([3], vec![4.0, 9.0, 2.0])?;
     let loss = g.mse(y, goal)?;
     g.minimize(loss, Optimizer::adam(0.1))?;

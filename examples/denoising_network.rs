@@ -8,13 +8,12 @@ use std::path::Path;
 use langevin::data::corrupt::{Extent, NoiseKind, add_noise};
 use langevin::data::{Dataset, Kind, sine_waves};
 use langevin::evaluate::compare_denoised;
-use langevin::nn::{Model, Simple, layers};
+use langevin::nn::{Simple, SimpleOptions, layers};
 use langevin::ops::{Decay, Optimizer};
 use langevin::{Device, Graph, Result, Slab, plot};
 
-/// Values of a wave, and neurons of the hidden layer.
+/// Values of a wave.
 const LENGTH: usize = 100;
-const WIDTH: usize = 128;
 
 fn main() -> Result<()> {
     let device = Device::auto()?;
@@ -25,7 +24,7 @@ fn main() -> Result<()> {
     let waves = Dataset::new("waves", [LENGTH], sine_waves(8_192, LENGTH, 1))?;
     let unseen = Dataset::new("unseen waves", [LENGTH], sine_waves(512, LENGTH, 2))?;
 
-    println!("{}", layers(&Model::named("simple")?, &[LENGTH])?);
+    println!("{}", layers(&SimpleOptions::default().into(), &[LENGTH])?);
 
     // The chapter's Gaussian noise, then two other kinds.
     for kind in ["gaussian:0.2", "salt_pepper:0.1", "poisson:20"] {
@@ -48,7 +47,7 @@ fn train(device: &Device, waves: &Dataset, noise: NoiseKind, steps: u32) -> Resu
     let mut g = Graph::new();
     let clean = g.dataset("waves", [waves.len(), LENGTH])?.batch(&mut g, 128)?;
     let noisy = noise.add_to(&mut g, clean, &[LENGTH], Extent::of(&waves.values))?;
-    let net = Simple::new(&mut g, LENGTH, WIDTH)?;
+    let net = Simple::new(&mut g, LENGTH, &SimpleOptions::default())?;
     let denoised = net.denoise(&mut g, noisy)?;
     let loss = g.mse(denoised, clean)?;
     let decay = Decay::Cosine { warmup: 0, total: steps };
@@ -66,7 +65,7 @@ fn train(device: &Device, waves: &Dataset, noise: NoiseKind, steps: u32) -> Resu
 fn apply(device: &Device, weights: &[f32], noisy: &Dataset) -> Result<Vec<f32>> {
     let mut g = Graph::new();
     let x = g.state("noisy", [noisy.len(), LENGTH])?;
-    let net = Simple::new(&mut g, LENGTH, WIDTH)?;
+    let net = Simple::new(&mut g, LENGTH, &SimpleOptions::default())?;
     let y = net.denoise(&mut g, x)?;
     g.keep(y);
     let mut run = device.compile(&g)?;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use langevin::data::Dataset;
 use langevin::evaluate::evaluate;
 use langevin::inference::{Sampling, sample};
-use langevin::nn::{Model, layers};
+use langevin::nn::{UNetOptions, layers};
 use langevin::ops::Decay;
 use langevin::plot::save;
 use langevin::plot::spread;
@@ -26,9 +26,9 @@ fn main() -> Result<()> {
 
     // Residual blocks with the step on two levels, 8 x 8 and 4 x 4, attention on the coarser.
     let (steps, width, batch) = if short { (5, 8, 8) } else { (2_000, 16, 64) };
-    let model = Model { width, ..Model::named("unet")? };
+    let model = UNetOptions { width, ..UNetOptions::default() };
     let decay = Decay::Cosine { warmup: steps / 20, total: steps };
-    let config = Config { model, steps, batch, decay, lr: 2e-3, ema: 0.99, ..Config::for_model("unet")? };
+    let config = Config { steps, batch, decay, lr: 2e-3, ema: 0.99, ..Config::new(model) };
     println!("{}", layers(&config.model, &digits.shape)?);
 
     let mut trainer = Trainer::new(&device, &config, &digits)?;

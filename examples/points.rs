@@ -6,7 +6,7 @@ use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, Kind, two_moons};
 use langevin::diffusion::{Ddim, Objective, Prediction, SamplerOptions, SamplerTable, Schedule};
 use langevin::generate::reverse_process;
-use langevin::nn::{Denoiser, Mlp};
+use langevin::nn::{Denoiser, Inputs, Mlp, MlpOptions};
 use langevin::ops::{Decay, Optimizer};
 use langevin::{Device, Graph, Result, Slab, plot};
 
@@ -21,8 +21,9 @@ fn main() -> Result<()> {
     let mut g = Graph::new();
     let x0 = g.dataset("points", [8_192, 2])?.batch(&mut g, 256)?;
     let q = g.noise(x0, &objective)?;
-    let net = Mlp::new(&mut g, 2, 128, 3, 64)?;
-    let v = net.forward(&mut g, q.x_t, q.t)?;
+    let size = MlpOptions { width: 128, depth: 3, ..MlpOptions::default() };
+    let net = Mlp::new(&mut g, 2, &size)?;
+    let v = net.forward(&mut g, Inputs::new(q.x_t, q.t))?;
     let loss = g.mse(v, q.target)?;
     let decay = Decay::Cosine { warmup: 0, total: steps };
     g.minimize(loss, Optimizer { decay, ema: Some(0.99), ..Optimizer::adam(3e-3) })?;
@@ -37,7 +38,7 @@ fn main() -> Result<()> {
     // The reverse process: the same network, one step of the sampler per step of the run.
     let table = SamplerTable::new(&objective, &SamplerOptions::new(Ddim { eta: 0.0 }, 100))?;
     let mut g = Graph::new();
-    let net = Mlp::new(&mut g, 2, 128, 3, 64)?;
+    let net = Mlp::new(&mut g, 2, &size)?;
     let x = reverse_process(&mut g, &net, &table, [2_000, 2])?;
     let mut reverse = device.compile(&g)?;
     reverse.write_slab(Slab::Params, &run.read_slab(Slab::Ema)?)?;

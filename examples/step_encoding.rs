@@ -7,7 +7,7 @@ use std::f64::consts::TAU;
 use std::path::Path;
 
 use langevin::data::Kind;
-use langevin::nn::{Model, StepEncoder, StepEncoding};
+use langevin::nn::{StepEncoder, StepEncoderOptions, StepEncoding};
 use langevin::{Device, Graph, Result, plot};
 
 const STEPS: usize = 1_000;
@@ -76,10 +76,11 @@ fn strip(path: &Path, kind: Kind, shape: &[usize], columns: &[(String, Vec<f32>)
 
 /// The encoding of every step, row after row.
 fn encode(device: &Device, name: &str) -> Result<Vec<f64>> {
-    let model = Model { step_encoding: name.parse()?, encoding: WIDTH, learned_steps: STEPS, ..Model::named("mlp")? };
+    let kind = name.parse()?;
+    let options = StepEncoderOptions { width: WIDTH, kind, learned_steps: STEPS, ..StepEncoderOptions::default() };
     let mut g = Graph::new();
     let t = g.state("t", [STEPS])?;
-    let y = StepEncoder::new(&mut g, &model)?.forward(&mut g, t)?;
+    let y = StepEncoder::new(&mut g, &options)?.forward(&mut g, t)?;
     g.keep(y);
     let mut run = device.compile(&g)?;
     run.write("t", &(0..STEPS).map(|t| t as f32).collect::<Vec<_>>())?;

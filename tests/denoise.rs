@@ -7,13 +7,15 @@ use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, sine_waves};
 use langevin::evaluate::compare_denoised;
 use langevin::inference::{Denoising, denoise};
+use langevin::nn::{MlpOptions, StepEncoderOptions};
 use langevin::train::{Checkpoint, Config, Task, Trainer};
 
 use devices::devices;
 
 fn small(noise: &str, steps: u32) -> Config {
-    let mut config = Config { data: "test".into(), steps, batch: 32, ..Config::for_model("mlp").unwrap() };
-    (config.model.width, config.model.depth, config.model.encoding) = (48, 2, 8);
+    let step = StepEncoderOptions { width: 8, ..StepEncoderOptions::default() };
+    let model = MlpOptions { width: 48, depth: 2, step, ..MlpOptions::default() };
+    let mut config = Config { data: "test".into(), steps, batch: 32, ..Config::new(model) };
     (config.task, config.noise) = (Task::Denoise, Some(noise.parse().unwrap()));
     config
 }
@@ -133,8 +135,8 @@ fn a_diffusion_starts_at_the_level_of_the_noise() {
 #[test]
 fn random_frequencies_are_those_of_the_run() {
     let data = Dataset::new("waves", [32], sine_waves(60, 32, 1)).unwrap();
-    let mut config = Config { task: Task::Diffusion, noise: None, seed: 5, ..small("gaussian:1", 20) };
-    config.model.step_encoding = langevin::nn::StepEncoding::Fourier;
+    let config = Config { task: Task::Diffusion, noise: None, seed: 5, ..small("gaussian:1", 20) };
+    let config = config.with("step_encoding", "fourier").unwrap();
     let mut trainer = Trainer::new(&Device::cpu(), &config, &data).unwrap();
     trainer.advance(20).unwrap();
     let mut checkpoint = trainer.checkpoint().unwrap();

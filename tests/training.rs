@@ -11,39 +11,39 @@ use langevin::diffusion::{
 };
 use langevin::generate::reverse_process;
 use langevin::inference::{Sampling, sample};
-use langevin::nn::{Denoiser, Model, StepEncoding, UNetOptions};
-use langevin::ops::{Combine, Optimizer};
+use langevin::nn::{Denoiser, Inputs, Model, StepEncoding, UNetLevels};
+use langevin::ops::{Combine, Optimizer, OptimizerKind};
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Graph, Result, Slab, Var};
 
 use devices::devices;
 
+/// With other values for some settings.
+fn with(config: Config, settings: &[(&str, &str)]) -> Config {
+    settings.iter().fold(config, |config, (name, value)| config.with(name, value).unwrap())
+}
+
 fn small(model: &str) -> Config {
-    let mut config = Config::for_model(model).unwrap();
-    (config.model.width, config.batch, config.data) = (24, 33, "test".into());
-    if model != "simple" {
-        config.model.encoding = 16;
+    let config = Config { batch: 33, data: "test".into(), ..Config::for_model(model).unwrap() };
+    match model {
+        "mlp" => with(config, &[("width", "24"), ("depth", "2"), ("encoding", "16")]),
+        "simple" => with(config, &[("width", "24")]),
+        "unet" => {
+            let config = with(config, &[("batch", "9"), ("width", "8"), ("encoding", "16")]);
+            with(config, &[("groups", "4"), ("heads", "2")])
+        }
+        _ => with(config, &[("width", "24"), ("encoding", "16")]),
     }
-    if model == "mlp" {
-        config.model.depth = 2;
-    }
-    if let Some(unet) = &mut config.model.unet {
-        (config.batch, config.model.width) = (9, 8);
-        (unet.groups, unet.heads, unet.attention) = (4, 2, None);
-    }
-    config
 }
 
 /// A network that draws random numbers in training.
 fn disturbed(model: &str) -> Config {
-    let mut config = small(model);
-    (config.model.dropout, config.model.activation_noise) = (0.2, 0.1);
-    config
+    with(small(model), &[("dropout", "0.2"), ("activation_noise", "0.1")])
 }
 
 /// Signals; a U-Net halves their length.
 fn data(config: &Config) -> Dataset {
-    let length = if config.model.unet.is_some() { 16 } else { 17 };
+    let length = if config.model.name() == "unet" { 16 } else { 17 };
     Dataset::new("test", [length], sine_waves(100, length, 3)).unwrap()
 }
 
@@ -123,7 +123,7 @@ fn the_same_run_twice_is_equal_to_the_bit() {
                 t.advance(12).unwrap();
                 t.checkpoint().unwrap()
             };
-            assert!(run() == run(), "{} on {device}", config.model.name);
+            assert!(run() == run(), "{} on {device}", config.model.name());
         }
     }
 }
@@ -140,7 +140,7 @@ fn a_continued_run_is_equal_to_the_bit() {
             let mut second = trainer(&device, &config);
             second.restore(&saved).unwrap();
             second.advance(6).unwrap();
-            assert!(second.checkpoint().unwrap() == whole.checkpoint().unwrap(), "{} on {device}", config.model.name);
+            assert!(second.checkpoint().unwrap() == whole.checkpoint().unwrap(), "{} on {device}", config.model.name());
         }
     }
 }
@@ -155,7 +155,7 @@ fn dropout_and_noise_on_activations_are_off_when_the_network_is_used() {
             let mut g = Graph::seeded(3);
             let network = config.model.build(&mut g, &[16]).unwrap();
             let (x, t) = (g.state("x", [4, 16]).unwrap(), g.state("t", [4]).unwrap());
-            let y = network.forward(&mut g, x, t).unwrap();
+            let y = network.forward(&mut g, Inputs::new(x, t)).unwrap();
             g.keep(y);
             let mut run = Device::cpu().compile(&g).unwrap();
             run.write("x", &sine_waves(4, 16, 5)).unwrap();
@@ -170,8 +170,7 @@ fn dropout_and_noise_on_activations_are_off_when_the_network_is_used() {
 #[test]
 fn every_step_encoding_trains_and_its_checkpoint_samples_the_same() {
     for &name in StepEncoding::NAMES {
-        let mut config = small("mlp");
-        config.model.step_encoding = name.parse().unwrap();
+        let config = with(small("mlp"), &[("step_encoding", name)]);
         let mut t = trainer(&Device::cpu(), &config);
         assert!(t.advance(5).unwrap().iter().all(|loss| loss.is_finite()), "{name}");
         let checkpoint = t.checkpoint().unwrap();
@@ -183,23 +182,24 @@ fn every_step_encoding_trains_and_its_checkpoint_samples_the_same() {
 
 #[test]
 fn impossible_unets_are_refused_with_numbers() {
-    let refuse = |sample: &[usize], change: &dyn Fn(&mut Model)| {
-        let mut model = small("unet").model;
-        change(&mut model);
-        model.build(&mut Graph::new(), sample).err().expect("refused").to_string()
+    let Model::UNet(small) = small("unet").model else { panic!("another model") };
+    let refuse = |sample: &[usize], change: fn(&mut UNetLevels)| {
+        let mut options = small.clone();
+        change(&mut options.levels);
+        Model::from(options).build(&mut Graph::new(), sample).err().expect("refused").to_string()
     };
-    let options = |change: fn(&mut UNetOptions)| move |m: &mut Model| change(m.unet.as_mut().unwrap());
+    type Change = fn(&mut UNetLevels);
     for (sample, change, parts) in [
-        (&[17][..], options(|_| {}), ["[17] at level 0", "multipliers = [1]"]),
-        (&[6, 10], options(|o| o.multipliers = Some(vec![1, 2, 2])), ["[3, 5] at level 1", "multiples of 4"]),
-        (&[16], options(|o| o.groups = 3), ["groups is 3", "8 channels of level 0"]),
-        (&[16], options(|o| o.heads = 5), ["heads is 5", "16 channels of level 1"]),
-        (&[16], options(|o| o.attention = Some(vec![2])), ["level 2", "the coarsest being 1"]),
-        (&[2], options(|_| {}), ["points in the plane", "--model mlp"]),
-        (&[16], options(|o| o.time = 1_000_000_000_000), ["time.0.weight", "1e9 parameters"]),
-        (&[16], options(|o| o.multipliers = Some(vec![])), ["multipliers is []", "1 to 16"]),
+        (&[17][..], (|_| {}) as Change, ["[17] at level 0", "multipliers = [1]"]),
+        (&[6, 10], |o| o.multipliers = Some(vec![1, 2, 2]), ["[3, 5] at level 1", "multiples of 4"]),
+        (&[16], |o| o.groups = 3, ["groups is 3", "8 channels of level 0"]),
+        (&[16], |o| o.heads = 5, ["heads is 5", "16 channels of level 1"]),
+        (&[16], |o| o.attention = Some(vec![2]), ["level 2", "the coarsest being 1"]),
+        (&[2], |_| {}, ["points in the plane", "the model mlp"]),
+        (&[16], |o| o.time = 1_000_000_000_000, ["time.0.weight", "1e9 parameters"]),
+        (&[16], |o| o.multipliers = Some(vec![]), ["multipliers is []", "1 to 16"]),
     ] {
-        let message = refuse(sample, &change);
+        let message = refuse(sample, change);
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
 }
@@ -209,7 +209,7 @@ fn a_unet_has_levels_for_the_size_of_its_samples() {
     for (sample, multipliers) in
         [(&[8, 8][..], &[1, 2][..]), (&[28, 28], &[1, 2, 4]), (&[100], &[1, 2, 4]), (&[3, 64, 128], &[1, 2, 4, 4])]
     {
-        let unet = UNetOptions::default().for_sample(sample);
+        let unet = UNetLevels::default().for_sample(sample);
         assert_eq!(unet.multipliers.as_deref(), Some(multipliers), "{sample:?}");
         assert_eq!(unet.attention, Some(vec![multipliers.len() - 1]));
         assert_eq!(unet.clone().for_sample(&[16]), unet, "what is chosen stays");
@@ -247,8 +247,7 @@ fn a_batch_in_parts_is_the_batch() {
 #[test]
 fn parts_of_a_batch_share_their_memory() {
     let memory = |micro_batch| {
-        let mut config = Config { batch: 64, micro_batch, ..small("mlp") };
-        config.model.width = 96;
+        let config = with(Config { batch: 64, micro_batch, ..small("mlp") }, &[("width", "96")]);
         config.memory(data(&config).len(), &data(&config).shape).unwrap()
     };
     let (whole, parts) = (memory(0), memory(8));
@@ -315,7 +314,7 @@ fn training_learns_moons() {
 #[test]
 fn a_diverging_run_names_step_and_tensor() {
     let mut config = small("chapter");
-    (config.lr, config.optimizer) = (90.0, "sgd".into());
+    (config.lr, config.optimizer) = (90.0, OptimizerKind::Sgd);
     let e = trainer(&Device::cpu(), &config).advance(400).unwrap_err().to_string();
     assert!(e.contains("step ") && e.contains("fc") && e.contains("--lr"), "{e}");
 }
@@ -328,7 +327,8 @@ struct Gaussian {
 }
 
 impl Denoiser for Gaussian {
-    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
+        let (x_t, t) = inputs.unconditional("gaussian")?;
         let rows = self.schedule.noise_table();
         let table = rows.iter().flat_map(|[a, s]| {
             let share = s / (a * a * self.deviation * self.deviation + s * s);
@@ -337,7 +337,7 @@ impl Denoiser for Gaussian {
         let table = g.constant([rows.len(), 2], table.collect())?;
         let shape = g.shape(x_t).to_vec();
         let ones = g.constant(shape.clone(), vec![1.0; shape.iter().product()])?;
-        Ok(g.apply(Combine, &[x_t, ones, t, table])?[0])
+        g.apply1(Combine, &[x_t, ones, t, table])
     }
 }
 
@@ -428,7 +428,7 @@ fn swapped_layers_are_refused_with_both_shapes() {
     let x = g.state("x", [4, 7]).unwrap();
     let t = g.state("t", [4]).unwrap();
     let network = Model::named("chapter").unwrap().build(&mut g, &[9]).unwrap();
-    let e = network.forward(&mut g, x, t).unwrap_err().to_string();
+    let e = network.forward(&mut g, Inputs::new(x, t)).unwrap_err().to_string();
     assert!(e.contains("dense") && e.contains("[4, 135]") && e.contains("137"), "{e}");
     let y = g.state("y", [4, 7]).unwrap();
     let loss = g.mse(x, y).unwrap();

@@ -7,7 +7,7 @@ use crate::diffusion::{Objective, Prediction, SamplerOptions, SamplerSettings, S
 use crate::error::Result;
 use crate::generate::{draw, reverse_process};
 use crate::graph::{Graph, Var};
-use crate::nn::{Chapter, Conv, Denoiser, Linear};
+use crate::nn::{Chapter, ChapterOptions, Conv, Denoiser, Inputs, Linear, StepEncoderOptions, StepEncoding};
 use crate::numeric::random::{Clock, fill_normals};
 use crate::ops::{Activation, ChannelBias, Concat, DenseInput, Encode, Layout, Optimizer};
 
@@ -160,7 +160,10 @@ impl Net {
 
     fn build(self, g: &mut Graph) -> Result<Box<dyn Denoiser>> {
         Ok(match self {
-            Net::Seed => Box::new(Chapter::new(g, self.data(), 128, ENCODING)?),
+            Net::Seed => {
+                let step = StepEncoderOptions { width: ENCODING, kind: StepEncoding::Sinusoidal, ..Default::default() };
+                Box::new(Chapter::new(g, self.data(), &ChapterOptions { width: 128, step, ..Default::default() })?)
+            }
             Net::Mlp => Box::new(Plain::new(g, self.data(), &[1024; 3])?),
             Net::Conv => Box::new(Pyramid::new(g)?),
         })
@@ -183,17 +186,10 @@ impl Plain {
 }
 
 impl Denoiser for Plain {
-    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
+        let (x_t, t) = inputs.unconditional("of this benchmark")?;
         let encoding = self.encode.add_to(g, t)?;
-        let joined = g.apply(Concat, &[x_t, encoding])?[0];
-        self.forward_joined(g, joined)
-    }
-
-    fn joined_encoding(&self) -> Option<Encode> {
-        Some(self.encode)
-    }
-
-    fn forward_joined(&self, g: &mut Graph, input: Var) -> Result<Var> {
+        let input = g.apply1(Concat, &[x_t, encoding])?;
         let last = self.layers.len() - 1;
         self.layers.iter().enumerate().try_fold(input, |x, (i, layer)| {
             layer.forward(g, x, if i < last { Activation::Relu } else { Activation::None })
@@ -221,7 +217,8 @@ impl Pyramid {
 }
 
 impl Denoiser for Pyramid {
-    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
+        let (x_t, t) = inputs.unconditional("of this benchmark")?;
         let (batch, data) = g.spec(x_t).rows();
         let x = g.reshape(x_t, [batch, 1, 28, 28])?;
         let h = self.down[0].forward(g, x, Activation::Relu)?;
@@ -229,7 +226,7 @@ impl Denoiser for Pyramid {
         let h = self.down[2].forward(g, h, Activation::None)?;
         let encoding = self.encode.add_to(g, t)?;
         let step = self.time.forward(g, encoding, Activation::None)?;
-        let h = g.apply(ChannelBias { activation: Activation::Relu }, &[h, step])?[0];
+        let h = g.apply1(ChannelBias { activation: Activation::Relu }, &[h, step])?;
         let h = self.up[0].forward_upsampled(g, h, 2, Activation::Relu)?;
         let h = self.up[1].forward_upsampled(g, h, 2, Activation::Relu)?;
         let y = self.output.forward(g, h, Activation::None)?;
@@ -244,12 +241,8 @@ fn training(device: &Device, net: Net, batch: usize) -> Result<Job> {
     let mut g = Graph::seeded(1);
     let data = g.dataset("data", [ROWS, width])?;
     let network = net.build(&mut g)?;
-    let encoding = network.joined_encoding();
-    let noised = g.noisy_batch(&data, batch, &objective()?, encoding)?;
-    let prediction = match encoding {
-        Some(_) => network.forward_joined(&mut g, noised.x_t)?,
-        None => network.forward(&mut g, noised.x_t, noised.t)?,
-    };
+    let noised = g.noisy_batch(&data, batch, &objective()?)?;
+    let prediction = network.forward(&mut g, Inputs::new(noised.x_t, noised.t))?;
     let loss = g.mse(prediction, noised.target)?;
     g.minimize(loss, Optimizer::adam(1e-3))?;
     let mut run = device.compile(&g)?;
@@ -262,7 +255,7 @@ fn products(device: &Device, n: usize) -> Result<Job> {
     let mut g = Graph::new();
     let (a, b) = (g.state("a", [n, n])?, g.state("b", [n, n])?);
     let product = DenseInput { activation: Activation::None };
-    let c = (0..CHAIN).try_fold(a, |c, _| Ok::<Var, crate::Error>(g.apply(product, &[c, b])?[0]))?;
+    let c = (0..CHAIN).try_fold(a, |c, _| g.apply1(product, &[c, b]))?;
     g.keep(c);
     let mut run = device.compile(&g)?;
     let mut values = vec![0f32; n * n];
@@ -302,7 +295,21 @@ pub(super) fn copying(device: &Device) -> Result<Job> {
     const N: usize = 16 << 20;
     let mut g = Graph::new();
     let (a, b) = (g.state("a", [N])?, g.state("b", [N])?);
-    let y = g.apply(crate::ops::Add, &[a, b])?[0];
+    let y = g.apply1(crate::ops::Add, &[a, b])?;
     g.keep(y);
     Ok(Job::of(device.compile(&g)?, 12.0 * N as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_has_few_dispatches() {
+        for (name, dispatches) in [("seed-32", 9), ("ddpm-1000", 4), ("ddim-50", 6)] {
+            let workload = ALL.into_iter().find(|workload| workload.name == name).unwrap();
+            let job = Job::new(&Device::cpu(), workload.kind).unwrap().unwrap();
+            assert_eq!(job.run.dispatches(), dispatches, "{name}");
+        }
+    }
 }

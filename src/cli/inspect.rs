@@ -54,7 +54,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let steps = count(config.steps as usize, "step");
-    say!("model {} on {} after {} of {steps}", config.model.name, config.data, checkpoint.step);
+    say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
     if let Some(facts) = &config.facts {
         let kind = format!("{:?}", facts.kind).to_lowercase();
         say!("data: {} {kind} of shape {:?}", facts.samples, facts.shape);

@@ -12,8 +12,8 @@ use crate::diffusion::{Prediction, Weighting};
 use crate::evaluate::{Denoised, compare_denoised};
 use crate::inference::{Denoising, denoise};
 use crate::inference::{Sampling, sample};
-use crate::nn::StepEncoding;
-use crate::ops::Decay;
+use crate::nn::{MODELS, Model, StepEncoding};
+use crate::ops::{Decay, OptimizerKind};
 use crate::plot::spread;
 use crate::plot::{self, Scale};
 use crate::text::{self, grouped};
@@ -44,8 +44,7 @@ pub struct TrainArgs {
     /// The noise that a denoiser takes out, such as gaussian:0.1 (see langevin noise --help)
     #[arg(long, value_name = "KIND:STRENGTH")]
     noise: Option<NoiseKind>,
-    /// mlp (default), chapter, simple, autoencoder, or unet for signals and images
-    #[arg(long)]
+    #[arg(long, help = format!("The network: {}; mlp by default, unet is for signals and images", MODELS.join(", ")))]
     model: Option<String>,
     /// Training steps
     #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
@@ -76,7 +75,7 @@ pub struct TrainArgs {
     step_encoding: Option<StepEncoding>,
     /// sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw
     #[arg(long)]
-    optimizer: Option<String>,
+    optimizer: Option<OptimizerKind>,
     /// Course of the learning rate: constant, cosine (down to 0 at the last step) or inverse_sqrt
     #[arg(long)]
     decay: Option<String>,
@@ -211,12 +210,12 @@ fn stated(args: &TrainArgs) -> crate::Result<Config> {
         return Err(Error::Setting("a batch of 0 samples; use --batch 1 or more".into()));
     }
     overrule(&mut config, args)?;
-    check_in_vain(&config, args)?;
+    reject_unused_options(&config, args)?;
     Ok(config)
 }
 
 /// Refuses options that would change nothing.
-fn check_in_vain(config: &Config, args: &TrainArgs) -> crate::Result<()> {
+fn reject_unused_options(config: &Config, args: &TrainArgs) -> crate::Result<()> {
     for (option, stated) in [("--schedule", args.schedule.is_some()), ("--prediction", args.prediction.is_some())] {
         if stated && config.task == Task::Denoise {
             return Err(Error::Setting(format!(
@@ -242,7 +241,13 @@ fn overrule(config: &mut Config, args: &TrainArgs) -> crate::Result<()> {
     set(&mut config.loss, &args.loss);
     set(&mut config.weighting, &args.weighting);
     set(&mut config.precision, &args.precision);
-    set(&mut config.model.step_encoding, &args.step_encoding);
+    if let Some(kind) = args.step_encoding {
+        let name = config.model.name();
+        let step = config.model.step_encoder_mut().ok_or_else(|| {
+            Error::Setting(format!("--step-encoding {kind}: the network {name} is not told the step; leave it out"))
+        })?;
+        step.kind = kind;
+    }
     set(&mut config.optimizer, &args.optimizer);
     set(&mut config.seed, &args.common.seed);
     set(&mut config.validation, &args.validation);
@@ -279,7 +284,9 @@ fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
     let mut wanted = if args.config.is_some() { stated(args)? } else { began.clone() };
     // A file for --config may leave out when the run ends, and where the data are.
     (wanted.steps, wanted.early_stop, wanted.data) = (began.steps, began.early_stop, began.data.clone());
-    set(&mut wanted.model.name, &args.model);
+    if let Some(name) = args.model.as_deref().filter(|name| *name != wanted.model.name()) {
+        wanted.model = Model::named(name)?;
+    }
     overrule(&mut wanted, args)?;
     set(&mut wanted.steps, &args.steps);
     set(&mut wanted.data, &args.data);
@@ -323,11 +330,11 @@ fn describe(trainer: &Trainer, json: bool) {
     }
     match &config.noise {
         Some(noise) => {
-            say!("model: {}, {parameters} parameters, gives clean from noisy samples", config.model.name);
+            say!("model: {}, {parameters} parameters, gives clean from noisy samples", config.model.name());
             say!("noise: {noise}, drawn anew in each step");
         }
         None => {
-            say!("model: {}, {parameters} parameters, predicts {}", config.model.name, config.prediction);
+            say!("model: {}, {parameters} parameters, predicts {}", config.model.name(), config.prediction);
             config.noise_schedule().iter().for_each(|schedule| say!("noise schedule: {schedule}"));
         }
     }

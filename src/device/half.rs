@@ -22,7 +22,7 @@ pub(super) fn check(device: &Device) -> Result<()> {
     let (x, w): (Vec<f32>, Vec<f32>) = ((0..m * k).map(value).collect(), (0..n * k).map(|i| value(i + 7)).collect());
     let mut g = Graph::new();
     let inputs = [g.state("x", [m, k])?, g.state("w", [n, k])?, g.state("b", [n])?];
-    let y = g.apply(Dense { activation: Activation::None }, &inputs)?[0];
+    let y = g.apply1(Dense { activation: Activation::None }, &inputs)?;
     g.keep(y);
     let mut run = device.compile(&g)?;
     run.write("x", &x)?;

@@ -126,7 +126,8 @@ impl Device {
     /// # Errors
     /// [`Error::Limit`] when the adapter is too small for it, [`Error::Shader`] when a kernel does not compile.
     pub fn compile(&self, graph: &Graph) -> Result<Run> {
-        let plan = Plan::new(graph)?;
+        let graph = graph.clone().fused();
+        let plan = Plan::new(&graph)?;
         let (bytes, most) =
             (self.engine.bytes() * plan.elements(), self.memory.unwrap_or_else(|| self.engine.memory()));
         if bytes > most {
@@ -136,7 +137,7 @@ impl Device {
                  of the model"
             )));
         }
-        Run::new(graph.clone(), plan, |plan| {
+        Run::new(graph, plan, |plan| {
             Ok(match &self.engine {
                 Engine::Gpu(gpu) => Program::Gpu(GpuProgram::new(gpu.clone(), &plan)?),
                 Engine::Cpu => Program::Cpu(CpuProgram::new(plan)),
@@ -269,7 +270,7 @@ mod tests {
         let mut g = Graph::new();
         let inputs = [("x", vec![512, 16]), ("w", vec![512, 16]), ("b", vec![512])];
         let inputs = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
-        let y = g.apply(Dense { activation: Activation::None }, &inputs).unwrap()[0];
+        let y = g.apply1(Dense { activation: Activation::None }, &inputs).unwrap();
         g.keep(y);
         device.compile(&g).unwrap();
         let answers = String::from_utf8(cache.load("products").unwrap()).unwrap();

@@ -42,7 +42,7 @@ pub struct OpTime {
 mod tests {
     use super::*;
     use crate::graph::Graph;
-    use crate::nn::{Chapter, Denoiser};
+    use crate::nn::{Chapter, ChapterOptions, Denoiser, Inputs};
     use crate::ops::{Activation, Dense, FillRow, Optimizer};
     use crate::{Device, Run};
 
@@ -58,7 +58,7 @@ mod tests {
     fn a_dense_layer_is_two_operations_a_weight_and_its_epilogue() {
         let mut g = Graph::new();
         let (x, w, b) = (g.state("x", [5, 3]).unwrap(), g.state("w", [7, 3]).unwrap(), g.state("b", [7]).unwrap());
-        let y = g.apply(Dense { activation: Activation::Relu }, &[x, w, b]).unwrap()[0];
+        let y = g.apply1(Dense { activation: Activation::Relu }, &[x, w, b]).unwrap();
         g.keep(y);
         let cost = cost_of(&compiled(&g), "dense");
         assert_eq!(cost, Cost { flops: 5 * 7 * (2 * 3 + 2), bytes: 4 * (15 + 21 + 7 + 35) });
@@ -70,7 +70,7 @@ mod tests {
         let rows = g.dataset("data", [1000, 8]).unwrap().batch(&mut g, 10).unwrap();
         g.keep(rows);
         let table = g.state("table", [50, 8]).unwrap();
-        let t = g.apply(FillRow { batch: 4 }, &[table]).unwrap()[0];
+        let t = g.apply1(FillRow { batch: 4 }, &[table]).unwrap();
         g.keep(t);
         let run = compiled(&g);
         assert_eq!(cost_of(&run, "gather"), Cost { flops: 0, bytes: 4 * 2 * 80 });
@@ -82,7 +82,8 @@ mod tests {
         let mut g = Graph::new();
         let (x, t, goal) =
             (g.state("x", [16, 100]).unwrap(), g.state("t", [16]).unwrap(), g.state("goal", [16, 100]).unwrap());
-        let y = Chapter::new(&mut g, 100, 128, 128).unwrap().forward(&mut g, x, t).unwrap();
+        let y =
+            Chapter::new(&mut g, 100, &ChapterOptions::default()).unwrap().forward(&mut g, Inputs::new(x, t)).unwrap();
         let loss = g.mse(y, goal).unwrap();
         g.minimize(loss, Optimizer::adam(1e-3)).unwrap();
         let run = compiled(&g);

@@ -3,7 +3,7 @@
 use super::Objective;
 use crate::error::Result;
 use crate::graph::{Data, Graph, Var};
-use crate::ops::{Encode, Gather, Noise, NoisyBatch};
+use crate::ops::{Gather, Noise, NoisyBatch};
 
 /// What the noise addition layer makes.
 #[derive(Clone, Copy, Debug)]
@@ -24,25 +24,16 @@ impl Graph {
         Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
     }
 
-    /// A batch of `data` with noise added, and with `encode` the step encoding beside it.
+    /// A batch of `data` with noise added.
     ///
     /// # Errors
     /// When the batch is empty or larger than the data.
-    pub fn noisy_batch(
-        &mut self,
-        data: &Data,
-        batch: usize,
-        objective: &Objective,
-        encode: Option<Encode>,
-    ) -> Result<Noised> {
+    pub fn noisy_batch(&mut self, data: &Data, batch: usize, objective: &Objective) -> Result<Noised> {
         let gather = Gather::new(self, data, batch)?;
         let (noise, table) = noise(self, objective)?;
         let mut inputs = data.chunks.clone();
         inputs.push(table);
-        if let Some(encode) = encode {
-            inputs.push(encode.rates_in(self)?);
-        }
-        let out = self.apply(NoisyBatch { gather, noise, encode }, &inputs)?;
+        let out = self.apply(NoisyBatch { gather, noise, encode: None }, &inputs)?;
         Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
     }
 }

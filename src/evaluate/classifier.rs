@@ -212,7 +212,7 @@ impl Classifier {
         let mut g = Graph::new();
         let x = g.state("x", [batch, width])?;
         let logits = logits(&mut g, x, &self.shape, self.classes)?;
-        let probabilities = g.apply(Softmax, &[logits])?[0];
+        let probabilities = g.apply1(Softmax, &[logits])?;
         g.keep(probabilities);
         let mut run = device.compile(&g)?;
         run.write_slab(Slab::Params, &self.weights)?;

@@ -4,9 +4,9 @@ use crate::device::Run;
 use crate::diffusion::SamplerTable;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::nn::Denoiser;
+use crate::nn::{Denoiser, Inputs};
 use crate::numeric::random::{Clock, fill_normals};
-use crate::ops::{FillRow, SamplerStep, StepInput};
+use crate::ops::{FillRow, SamplerStep};
 
 /// The stream of the starting noise.
 const START: u32 = u32::MAX;
@@ -19,17 +19,8 @@ pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTab
     let x = g.state("x", shape)?;
     let rows: Vec<f32> = table.rows_f32().into_iter().flatten().collect();
     let rows = g.constant([table.rows.len(), SamplerStep::ROW], rows)?;
-    let m = match network.joined_encoding() {
-        Some(encode) => {
-            let rates = encode.rates_in(g)?;
-            let joined = g.apply(StepInput { encode }, &[x, rows, rates])?[0];
-            network.forward_joined(g, joined)?
-        }
-        None => {
-            let t = g.apply(FillRow { batch: shape[0] }, &[rows])?[0];
-            network.forward(g, x, t)?
-        }
-    };
+    let t = g.apply1(FillRow { batch: shape[0] }, &[rows])?;
+    let m = network.forward(g, Inputs::new(x, t))?;
     let stream = g.stream();
     let history = table.has_history();
     let mut states = vec![x];

@@ -153,7 +153,7 @@ impl Graph {
         let mut total = self.shaped(parts[0], &shape)?;
         for &part in &parts[1..] {
             let part = self.shaped(part, &shape)?;
-            total = self.apply(Add, &[total, part])?[0];
+            total = self.apply1(Add, &[total, part])?;
         }
         gradients.of.insert(var, total);
         Ok(Some(total))
@@ -172,7 +172,7 @@ impl Graph {
             if self.tensors[self.root(d).0].home != Home::Step {
                 // Another parameter's gradient is the very same tensor: this one gets a copy.
                 let zero = self.tensor(format!("{}.zero", p.name), Spec::f32(p.shape.clone()), Home::State, Init::Zero);
-                d = self.apply(Add, &[d, zero])?[0];
+                d = self.apply1(Add, &[d, zero])?;
                 gradients.of.insert(p.var, d);
             }
             let root = self.root(d).0;

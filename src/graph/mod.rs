@@ -105,6 +105,17 @@ impl Graph {
         self.apply_to(op, inputs, &[])
     }
 
+    /// [`Graph::apply`] for an op with one result: its first output. Outputs after the first are what its reverse rule
+    /// reads, such as the values before an activation.
+    ///
+    /// # Errors
+    /// As [`Graph::apply`], and when the op has no output.
+    pub fn apply1(&mut self, op: impl Op, inputs: &[Var]) -> Result<Var> {
+        let name = op.name();
+        let first = self.apply(op, inputs)?.first().copied();
+        first.ok_or_else(|| Error::shape(name, "has no output; add it with Graph::apply_to"))
+    }
+
     /// Adds `op` over `inputs`, which also reads and writes the persistent tensors `updates`.
     pub fn apply_to(&mut self, op: impl Op, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
         self.apply_any(Arc::new(op), inputs, updates)
@@ -346,10 +357,10 @@ impl Graph {
         if let Home::Alias { of } = self.tensors[var.0].home { of } else { var }
     }
 
-    /// The node that makes a tensor, reshaped or not.
-    pub(crate) fn maker(&self, var: Var) -> Option<&Node> {
+    /// The place among the nodes of the one that makes a tensor, reshaped or not.
+    pub(crate) fn maker(&self, var: Var) -> Option<usize> {
         let root = self.root(var);
-        self.nodes.iter().find(|n| n.outputs.contains(&root))
+        self.nodes.iter().position(|n| n.outputs.contains(&root))
     }
 
     /// Makes a tensor of the step readable after it, at the price of memory of its own.
@@ -467,13 +478,13 @@ mod tests {
         let x = g.state("x", [2, 6]).unwrap();
         let (w, b) = (g.parameter("w", [3, 3], vec![0.5; 9]).unwrap(), g.parameter("b", [3], vec![0.1; 3]).unwrap());
         let rows = g.reshape(x, [4, 3]).unwrap();
-        let y = g.apply(Dense { activation: Activation::Silu }, &[rows, w, b]).unwrap()[0];
+        let y = g.apply1(Dense { activation: Activation::Silu }, &[rows, w, b]).unwrap();
         let wide = g.reshape(y, [2, 6]).unwrap();
         let goal = g.state("goal", [2, 6]).unwrap();
         // The reshaped tensor meets another use of the tensor itself.
-        let again = g.apply(Dense { activation: Activation::None }, &[y, w, b]).unwrap()[0];
+        let again = g.apply1(Dense { activation: Activation::None }, &[y, w, b]).unwrap();
         let again = g.reshape(again, [2, 6]).unwrap();
-        let sum = g.apply(crate::ops::Add, &[wide, again]).unwrap()[0];
+        let sum = g.apply1(crate::ops::Add, &[wide, again]).unwrap();
         let loss = g.mse(sum, goal).unwrap();
         let d = g.backward(&[loss], &[x]).unwrap().of(x).unwrap();
         assert_eq!(g.shape(d), [2, 6]);

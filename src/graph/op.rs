@@ -2,6 +2,7 @@
 //!
 //! `ops` has the engine's own; an op from outside implements [`Op`] too (`examples/custom_op.rs`).
 
+use std::any::Any;
 use std::fmt::Debug;
 
 use super::cost::Cost;
@@ -131,7 +132,7 @@ fn take<'a, S>(slot: &mut ViewMut<'a, S>) -> &'a mut [S] {
 }
 
 /// [`Op`] with the scalar chosen, so that a graph can hold any op.
-pub trait AnyOp: Debug + Send + Sync {
+pub trait AnyOp: Any + Debug + Send + Sync {
     /// See [`Op::name`].
     fn name(&self) -> &'static str;
     /// See [`Op::infer`].

@@ -11,6 +11,7 @@ use crate::diffusion::{Ddim, Level, Objective, Sampler, SamplerOptions, SamplerT
 use crate::error::{Error, Result};
 use crate::generate::{chunk_seed, reverse_process};
 use crate::graph::{Graph, Var};
+use crate::nn::Inputs;
 use crate::text::{exact, short};
 use crate::train::{Checkpoint, Facts, Task};
 
@@ -94,7 +95,7 @@ fn one_pass(device: &Device, checkpoint: &Checkpoint, noisy: &Dataset, facts: &F
     let network = checkpoint.config.model.build(&mut g, &facts.shape)?;
     let x = g.state("x", [batch, width])?;
     let t = g.constant([batch], vec![0.0; batch])?;
-    let y = network.forward(&mut g, x, t)?;
+    let y = network.forward(&mut g, Inputs::new(x, t))?;
     g.keep(y);
     let mut run = device.compile(&g)?;
     checkpoint.write_weights(&mut run)?;

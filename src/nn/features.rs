@@ -97,8 +97,8 @@ impl Features {
             let w = g.constant(layer.shape.clone(), layer.weight.clone())?;
             let b = g.constant([layer.bias.len()], layer.bias.clone())?;
             let op = Conv { stride: layer.stride, padding: layer.padding, activation: Activation::Relu };
-            x = g.apply(op, &[x, w, b])?[0];
-            y = g.apply(op, &[y, w, b])?[0];
+            x = g.apply1(op, &[x, w, b])?;
+            y = g.apply1(op, &[y, w, b])?;
             if layer.factor > 0.0 {
                 let squared = PointLoss::new(Measure::Squared).weighted(weight * layer.factor);
                 parts.push((g.point_loss(squared, x, y, Factors::default())?, layer.factor));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Linear, Model};
+use super::{Linear, check_size};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::numeric::random::{Draw, Law};
@@ -14,7 +14,7 @@ use crate::ops::{Activation, Embedding, Encode, Layout};
 pub enum StepEncoding {
     /// Sines and cosines in turn: [`Layout::Interleaved`].
     Sinusoidal,
-    /// Sines, then cosines: [`Layout::Halves`], with the model's flip and shift.
+    /// Sines, then cosines: [`Layout::Halves`], with the flip and shift of the options.
     Halves,
     /// A row of a table for each step, trained.
     Learned,
@@ -35,6 +35,30 @@ named!(
     Fourier = "fourier",
 );
 
+/// The settings of a step encoding; in `config.toml` they stand among the network's own.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepEncoderOptions {
+    /// How many numbers a step becomes.
+    #[serde(rename = "encoding")]
+    pub width: usize,
+    /// How the step becomes numbers.
+    #[serde(rename = "step_encoding")]
+    pub kind: StepEncoding,
+    /// `halves` only: cosines before sines.
+    pub flip_sin_to_cos: bool,
+    /// `halves` only: 0, or 1 as in DDPM's code.
+    pub frequency_shift: f64,
+    /// `learned` only: rows of the table, at least the diffusion steps.
+    pub learned_steps: usize,
+}
+
+impl Default for StepEncoderOptions {
+    fn default() -> Self {
+        let kind = StepEncoding::Halves;
+        Self { width: 128, kind, flip_sin_to_cos: false, frequency_shift: 0.0, learned_steps: 1_000 }
+    }
+}
+
 /// A step encoding in a graph: from t \[B\] to [B, E].
 #[derive(Clone, Debug)]
 pub struct StepEncoder {
@@ -52,25 +76,26 @@ enum Source {
 }
 
 impl StepEncoder {
-    /// The encoding that a model names; a learned one adds `time.embedding.weight` [T, E].
+    /// Adds the encoding: a learned one has the parameter `time.embedding.weight` [T, E].
     ///
     /// # Errors
-    /// When the width leaves no frequencies.
-    pub fn new(g: &mut Graph, model: &Model) -> Result<Self> {
-        let width = model.encoding;
+    /// When a size is out of range, or the width leaves no frequencies.
+    pub fn new(g: &mut Graph, options: &StepEncoderOptions) -> Result<Self> {
+        let StepEncoderOptions { width, kind, flip_sin_to_cos, frequency_shift, learned_steps } = *options;
+        check_size("encoding", width, 1 << 15)?;
+        check_size("learned_steps", learned_steps, 1 << 20)?;
         let halves = |flip, shift| Encode::new(width, Layout::Halves { flip, shift });
-        let source = match model.step_encoding {
+        let source = match kind {
             StepEncoding::Sinusoidal => Source::Waves(Encode::new(width, Layout::Interleaved)?),
-            StepEncoding::Halves => Source::Waves(halves(model.flip_sin_to_cos, model.frequency_shift)?),
+            StepEncoding::Halves => Source::Waves(halves(flip_sin_to_cos, frequency_shift)?),
             StepEncoding::Fourier => {
                 let encode = halves(false, 0.0)?;
                 let words = random_rates(g.seed(), encode.frequencies());
                 Source::Random(encode, g.constant_u32([words.len() / 2, 2], words)?)
             }
             StepEncoding::Learned => {
-                let steps = model.learned_steps;
                 let draw = Draw { law: Law::Normal, seed: g.seed(), place: TABLE };
-                Source::Table(g.drawn_parameter("time.embedding.weight", [steps, width], draw)?)
+                Source::Table(g.drawn_parameter("time.embedding.weight", [learned_steps, width], draw)?)
             }
         };
         Ok(Self { source })
@@ -80,14 +105,9 @@ impl StepEncoder {
     pub fn forward(&self, g: &mut Graph, t: Var) -> Result<Var> {
         match self.source {
             Source::Waves(encode) => encode.add_to(g, t),
-            Source::Random(encode, rates) => Ok(g.apply(encode, &[t, rates])?[0]),
-            Source::Table(table) => Ok(g.apply(Embedding, &[table, t])?[0]),
+            Source::Random(encode, rates) => g.apply1(encode, &[t, rates]),
+            Source::Table(table) => g.apply1(Embedding, &[table, t]),
         }
-    }
-
-    /// The op, when its rates follow from its layout.
-    pub(crate) fn plain(&self) -> Option<Encode> {
-        if let Source::Waves(encode) = self.source { Some(encode) } else { None }
     }
 }
 
@@ -112,9 +132,9 @@ pub struct TimeMlp {
 
 impl TimeMlp {
     /// Adds its parameters, with `width` outputs.
-    pub fn new(g: &mut Graph, model: &Model, width: usize) -> Result<Self> {
-        let encoder = StepEncoder::new(g, model)?;
-        let layers = [Linear::new(g, "time.0", model.encoding, width)?, Linear::new(g, "time.2", width, width)?];
+    pub fn new(g: &mut Graph, options: &StepEncoderOptions, width: usize) -> Result<Self> {
+        let encoder = StepEncoder::new(g, options)?;
+        let layers = [Linear::new(g, "time.0", options.width, width)?, Linear::new(g, "time.2", width, width)?];
         Ok(Self { encoder, layers })
     }
 
@@ -136,10 +156,10 @@ mod tests {
     use super::*;
     use crate::Device;
 
-    fn encoded(name: StepEncoding, seed: u64, t: &[f32]) -> Vec<f32> {
-        let model = Model { step_encoding: name, encoding: 6, ..Model::named("mlp").unwrap() };
+    fn encoded(kind: StepEncoding, seed: u64, t: &[f32]) -> Vec<f32> {
+        let options = StepEncoderOptions { kind, width: 6, ..StepEncoderOptions::default() };
         let mut g = Graph::seeded(seed);
-        let encoder = StepEncoder::new(&mut g, &model).unwrap();
+        let encoder = StepEncoder::new(&mut g, &options).unwrap();
         let steps = g.state("t", [t.len()]).unwrap();
         let y = encoder.forward(&mut g, steps).unwrap();
         g.keep(y);

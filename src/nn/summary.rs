@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::Model;
+use super::{Inputs, Model};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::text::grouped;
@@ -61,7 +61,7 @@ pub fn layers(model: &Model, sample: &[usize]) -> Result<Layers> {
     let mut g = Graph::new();
     let network = model.build(&mut g, sample)?;
     let (x, t) = (g.state("x_t", [1, sample.iter().product()])?, g.state("t", [1])?);
-    network.forward(&mut g, x, t)?;
+    network.forward(&mut g, Inputs::new(x, t))?;
     let mut layers: Vec<Layer> = Vec::new();
     let mut counted = Vec::new();
     for node in &g.nodes {

@@ -28,7 +28,7 @@ impl Activation {
 impl Graph {
     /// act(x), elementwise; x itself for no activation.
     pub fn activate(&mut self, x: Var, activation: Activation) -> Result<Var> {
-        if activation == Activation::None { Ok(x) } else { Ok(self.apply(Activate(activation), &[x])?[0]) }
+        if activation == Activation::None { Ok(x) } else { self.apply1(Activate(activation), &[x]) }
     }
 }
 
@@ -76,7 +76,7 @@ impl Op for Activate {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
             let saved = if self.0.saves_output() { r.output(0) } else { r.input(0) };
-            let dx = r.graph.apply(Slope(self.0), &[dy, saved])?[0];
+            let dx = r.graph.apply1(Slope(self.0), &[dy, saved])?;
             r.give(0, dx);
         }
         Ok(())
@@ -120,7 +120,7 @@ impl Op for Slope {
 /// The activation that made `var`: which, what its derivative is computed from, and the tensor before it.
 /// The second has the shape of `var`.
 pub(crate) fn activation_before(graph: &mut Graph, var: Var) -> Option<(Activation, Var, Var)> {
-    let node = graph.maker(var)?;
+    let node = &graph.nodes[graph.maker(var)?];
     let activation = node.op.activation().filter(|a| *a != Activation::None)?;
     if node.outputs[0] != graph.root(var) {
         return None;
@@ -138,9 +138,9 @@ pub(crate) fn gradient_before(r: &mut Reverse, activation: Activation) -> Result
         return Ok(Some(dy));
     }
     let saved = if activation.saves_output() { r.output(0) } else { r.output(1) };
-    let dz = r.graph.apply(Slope(activation), &[dy, saved])?[0];
+    let dz = r.graph.apply1(Slope(activation), &[dy, saved])?;
     Ok(Some(match r.d(1) {
-        Some(after) => r.graph.apply(Add, &[dz, after])?[0],
+        Some(after) => r.graph.apply1(Add, &[dz, after])?,
         None => dz,
     }))
 }

@@ -85,7 +85,7 @@ impl Graph {
             inputs.push(self.constant_u32([table.len()], table)?);
         }
         let op = AddNoise { disturbance, stream: self.stream(), given: false };
-        Ok(self.apply(op, &inputs)?[0])
+        self.apply1(op, &inputs)
     }
 }
 

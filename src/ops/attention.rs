@@ -237,7 +237,7 @@ impl Op for Attention {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
             let (qkv, y, stats) = (r.input(0), r.output(0), r.output(1));
-            let d = r.graph.apply(AttentionInput(*self), &[dy, qkv, y, stats])?[0];
+            let d = r.graph.apply1(AttentionInput(*self), &[dy, qkv, y, stats])?;
             r.give(0, d);
         }
         Ok(())

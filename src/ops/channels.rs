@@ -87,7 +87,7 @@ impl Op for ChannelBias {
             // Every plane is a channel of one sample.
             let rows = [&[1, shape[0] * shape[1]], &r.graph.shape(dz)[2..]].concat();
             let rows = r.graph.reshape(dz, rows)?;
-            let d = r.graph.apply(ChannelSum, &[rows])?[0];
+            let d = r.graph.apply1(ChannelSum, &[rows])?;
             let d = r.graph.reshape(d, shape)?;
             r.give(1, d);
         }
@@ -154,7 +154,7 @@ impl Graph {
         }
         let size: usize = places.iter().product();
         let (a, b) = (self.reshape(a, [batch, p * size])?, self.reshape(b, [batch, q * size])?);
-        let joined = self.apply(super::Concat, &[a, b])?[0];
+        let joined = self.apply1(super::Concat, &[a, b])?;
         self.reshape(joined, [&[batch, p + q], places].concat())
     }
 }

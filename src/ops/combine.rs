@@ -54,7 +54,7 @@ impl Op for Combine {
         for i in 0..2 {
             if r.wants(i) {
                 let (t, table) = (r.input(2), r.input(3));
-                let dx = r.graph.apply(CombineTerm { term: i }, &[dy, t, table])?[0];
+                let dx = r.graph.apply1(CombineTerm { term: i }, &[dy, t, table])?;
                 r.give(i, dx);
             }
         }

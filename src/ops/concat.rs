@@ -53,7 +53,7 @@ impl Op for Concat {
         let q = r.graph.shape(r.input(1))[1];
         for (i, (start, len)) in [(0, p), (p, q)].into_iter().enumerate() {
             if r.wants(i) {
-                let d = r.graph.apply(Columns { start, len }, &[dy])?[0];
+                let d = r.graph.apply1(Columns { start, len }, &[dy])?;
                 r.give(i, d);
             }
         }

@@ -29,8 +29,8 @@ impl Graph {
         let rows = self.spec(logits).rows().0;
         let label = if self.shape(label) == [rows, 1] { self.reshape(label, [rows])? } else { label };
         let scale = 1.0 / rows as f64;
-        let each = self.apply(CrossEntropy, &[logits, label])?[0];
-        let loss = self.apply(Reduce(Reduction::Sum { scale }), &[each])?[0];
+        let each = self.apply1(CrossEntropy, &[logits, label])?;
+        let loss = self.apply1(Reduce(Reduction::Sum { scale }), &[each])?;
         let d = self.constant([rows], vec![scale as f32; rows])?;
         self.define_loss(loss, each, d)?;
         Ok(loss)
@@ -91,7 +91,7 @@ impl Op for CrossEntropy {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
             let (x, label, stats) = (r.input(0), r.input(1), r.output(1));
-            let dx = r.graph.apply(CrossEntropyInput, &[x, label, dy, stats])?[0];
+            let dx = r.graph.apply1(CrossEntropyInput, &[x, label, dy, stats])?;
             r.give(0, dx);
         }
         Ok(())

@@ -92,11 +92,11 @@ impl Op for Dense {
         if r.wants(0) {
             match activation_before(r.graph, x).filter(|_| r.sole_use(x)) {
                 Some((activation, saved, before)) => {
-                    let d = r.graph.apply(DenseInput { activation }, &[dz, w, saved])?[0];
+                    let d = r.graph.apply1(DenseInput { activation }, &[dz, w, saved])?;
                     r.give_to(before, d);
                 }
                 None => {
-                    let dx = r.graph.apply(DenseInput { activation: Activation::None }, &[dz, w])?[0];
+                    let dx = r.graph.apply1(DenseInput { activation: Activation::None }, &[dz, w])?;
                     r.give(0, dx);
                 }
             }

@@ -46,7 +46,7 @@ impl Graph {
             return Ok(x);
         }
         let stream = self.stream();
-        Ok(self.apply(Dropout { p, stream }, &[x])?[0])
+        self.apply1(Dropout { p, stream }, &[x])
     }
 
     /// [`ActivationNoise`] of a standard deviation when the graph trains; else, and for scale 0, x itself.
@@ -61,7 +61,7 @@ impl Graph {
             return Ok(x);
         }
         let stream = self.stream();
-        Ok(self.apply(ActivationNoise { scale, stream }, &[x])?[0])
+        self.apply1(ActivationNoise { scale, stream }, &[x])
     }
 }
 
@@ -120,7 +120,7 @@ impl Op for Dropout {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
-            let dx = r.graph.apply(*self, &[dy])?[0];
+            let dx = r.graph.apply1(*self, &[dy])?;
             r.give(0, dx);
         }
         Ok(())

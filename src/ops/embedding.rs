@@ -79,7 +79,7 @@ impl Op for Embedding {
         if let Some(dy) = r.d(0) {
             let index = r.input(1);
             let rows = r.graph.shape(r.input(0))[0];
-            let d = r.graph.apply(EmbeddingTable { rows }, &[dy, index])?[0];
+            let d = r.graph.apply1(EmbeddingTable { rows }, &[dy, index])?;
             r.give(0, d);
         }
         Ok(())

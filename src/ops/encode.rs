@@ -62,7 +62,7 @@ impl Encode {
     /// Adds the encoding of `t` \[B\] to a graph.
     pub fn add_to(self, g: &mut Graph, t: Var) -> Result<Var> {
         let rates = self.rates_in(g)?;
-        Ok(g.apply(self, &[t, rates])?[0])
+        g.apply1(self, &[t, rates])
     }
 
     /// The table of rates as a constant of the graph.

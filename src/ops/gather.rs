@@ -35,7 +35,7 @@ impl Data {
     /// When the batch is empty or larger than the data.
     pub fn batch(&self, g: &mut Graph, batch: usize) -> Result<Var> {
         let op = Gather::new(g, self, batch)?;
-        Ok(g.apply(op, &self.chunks)?[0])
+        g.apply1(op, &self.chunks)
     }
 
     /// [`Data::batch`], and what `other` holds for the same samples, such as their labels.
@@ -49,7 +49,7 @@ impl Data {
         }
         let op = Gather::new(g, self, batch)?;
         let of_other = Gather { rows_per_part: other.rows_per_chunk, ..op };
-        Ok([g.apply(op, &self.chunks)?[0], g.apply(of_other, &other.chunks)?[0]])
+        Ok([g.apply1(op, &self.chunks)?, g.apply1(of_other, &other.chunks)?])
     }
 }
 

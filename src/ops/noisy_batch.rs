@@ -21,7 +21,7 @@ pub struct NoisyBatch {
     pub gather: Gather,
     /// Which noise.
     pub noise: Noise,
-    /// The encoding that follows x_t in each row.
+    /// The encoding that follows x_t in each row: compiling a graph puts it here, where a network joins both.
     pub encode: Option<Encode>,
 }
 

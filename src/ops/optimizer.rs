@@ -1,5 +1,7 @@
 //! The optimizers: one dispatch over the slabs does clipping, the step, and the moving average.
 
+use serde::{Deserialize, Serialize};
+
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Reduce, Reduction, Specs, SquaredNorm, expect_count, expect_shape};
 use crate::error::{Error, Result};
@@ -35,7 +37,7 @@ pub enum Rule {
 }
 
 /// The learning rate over the steps k = 0, 1, ...
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
     /// Always the same.
@@ -69,6 +71,36 @@ impl Decay {
         }
     }
 }
+
+/// An optimizer's name, for [`Optimizer::named`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
+pub enum OptimizerKind {
+    /// [`Optimizer::sgd`] without momentum.
+    Sgd,
+    /// [`Optimizer::sgd`] with momentum.
+    SgdMomentum,
+    /// [`Optimizer::sgd`] with Nesterov's momentum.
+    SgdNesterov,
+    /// [`Optimizer::adam`].
+    Adam,
+    /// [`Optimizer::adam_keras`].
+    AdamKeras,
+    /// [`Optimizer::adamw`].
+    AdamW,
+}
+
+named!(
+    OptimizerKind,
+    "optimizer",
+    Sgd = "sgd",
+    SgdMomentum = "sgd_momentum",
+    SgdNesterov = "sgd_nesterov",
+    Adam = "adam",
+    AdamKeras = "adam_keras",
+    AdamW = "adamw",
+);
 
 /// An optimizer and its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,19 +146,15 @@ impl Optimizer {
     }
 
     /// By name, with the settings that golden values and papers use.
-    ///
-    /// # Errors
-    /// With the names there are.
-    pub fn named(name: &str, lr: f64, momentum: f64, weight_decay: f64) -> Result<Self> {
-        Ok(match name {
-            "sgd" => Self::sgd(lr, 0.0, false),
-            "sgd_momentum" => Self::sgd(lr, momentum, false),
-            "sgd_nesterov" => Self::sgd(lr, momentum, true),
-            "adam" => Self::adam(lr),
-            "adam_keras" => Self::adam_keras(lr),
-            "adamw" => Self::adamw(lr, weight_decay),
-            _ => return Err(Error::unknown("optimizer", name, &OPTIMIZERS)),
-        })
+    pub fn named(kind: OptimizerKind, lr: f64, momentum: f64, weight_decay: f64) -> Self {
+        match kind {
+            OptimizerKind::Sgd => Self::sgd(lr, 0.0, false),
+            OptimizerKind::SgdMomentum => Self::sgd(lr, momentum, false),
+            OptimizerKind::SgdNesterov => Self::sgd(lr, momentum, true),
+            OptimizerKind::Adam => Self::adam(lr),
+            OptimizerKind::AdamKeras => Self::adam_keras(lr),
+            OptimizerKind::AdamW => Self::adamw(lr, weight_decay),
+        }
     }
 
     /// Refuses settings out of range.
@@ -170,9 +198,6 @@ impl Optimizer {
     }
 }
 
-/// The names of [`Optimizer::named`].
-pub const OPTIMIZERS: [&str; 6] = ["sgd", "sgd_momentum", "sgd_nesterov", "adam", "adam_keras", "adamw"];
-
 impl Graph {
     /// Adds the reverse pass of `loss` and the optimizer's step.
     ///
@@ -191,7 +216,7 @@ impl Graph {
         let mut inputs = vec![sum.unwrap_or_else(|| self.slab(Slab::Grads))];
         let mut norm = None;
         if let Some(max) = optimizer.clip {
-            let partials = self.apply(SquaredNorm, &inputs)?[0];
+            let partials = self.apply1(SquaredNorm, &inputs)?;
             let out = self.apply(Reduce(Reduction::Clip { max }), &[partials])?;
             inputs.push(out[1]);
             norm = Some(out[0]);
@@ -346,9 +371,10 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let positive = |n: usize| (0..n).map(|i| 0.02 + (i % 7) as f32 * 0.1).collect::<Vec<f32>>();
     let decays = [Decay::Constant, Decay::Cosine { warmup: 3, total: 10 }, Decay::InverseSqrt { hold: 3 }];
-    for (i, name) in OPTIMIZERS.iter().enumerate() {
+    let kinds = OptimizerKind::NAMES.iter().map(|name| name.parse().expect("its own name"));
+    for (i, kind) in kinds.enumerate() {
         for (step, n) in [(0, 65), (1, 1), (4, 300), (20_000, 7)] {
-            let mut op = Optimizer::named(name, 0.01, 0.9, 0.1).expect("a listed name");
+            let mut op = Optimizer::named(kind, 0.01, 0.9, 0.1);
             op.decay = decays[(i + step as usize) % 3];
             op.ema = (i % 2 == 0).then_some(0.9);
             op.ema_warmup = step > 0;

@@ -89,7 +89,7 @@ impl Graph {
         inputs.extend(factors.by_step.into_iter().flat_map(|(t, table)| [t, table]));
         inputs.extend(factors.mask);
         let out = self.apply(op, &inputs)?;
-        let loss = self.apply(Reduce(Reduction::Sum { scale }), &[out[0]])?[0];
+        let loss = self.apply1(Reduce(Reduction::Sum { scale }), &[out[0]])?;
         self.define_loss(loss, prediction, out[1])?;
         Ok(loss)
     }

@@ -101,7 +101,7 @@ impl Op for Pool {
             let op = PoolInput { of: *self, shape: r.graph.shape(x).to_vec() };
             // Only the maximum's place depends on x.
             let inputs = if self.kind == Pooling::Max { vec![x, dy] } else { vec![dy] };
-            let dx = r.graph.apply(op, &inputs)?[0];
+            let dx = r.graph.apply1(op, &inputs)?;
             r.give(0, dx);
         }
         Ok(())

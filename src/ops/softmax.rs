@@ -70,7 +70,7 @@ impl Op for Softmax {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
             let y = r.output(0);
-            let dx = r.graph.apply(SoftmaxInput, &[dy, y])?[0];
+            let dx = r.graph.apply1(SoftmaxInput, &[dy, y])?;
             r.give(0, dx);
         }
         Ok(())

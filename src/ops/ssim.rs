@@ -85,12 +85,12 @@ impl Graph {
         let window = self.constant([ssim.window], ssim.weights().iter().map(|&w| w as f32).collect())?;
         let k = ssim.window;
         let positions = (shape[0] * shape[1] * (shape[2] + 1 - k) * (shape[3] + 1 - k)) as f64;
-        let moments = self.apply(Rows, &[window, prediction, goal])?[0];
+        let moments = self.apply1(Rows, &[window, prediction, goal])?;
         let (c1, c2) = ((ssim.k1 * ssim.range).powi(2), (ssim.k2 * ssim.range).powi(2));
         let map = self.apply(Map { c1, c2, scale: -weight / positions }, &[window, moments])?;
-        let loss = self.apply(Reduce(Reduction::Sum { scale: 1.0 / positions }), &[map[0]])?[0];
-        let spread = self.apply(Spread, &[window, map[1]])?[0];
-        let d = self.apply(Gradient, &[window, prediction, goal, spread])?[0];
+        let loss = self.apply1(Reduce(Reduction::Sum { scale: 1.0 / positions }), &[map[0]])?;
+        let spread = self.apply1(Spread, &[window, map[1]])?;
+        let d = self.apply1(Gradient, &[window, prediction, goal, spread])?;
         self.define_loss(loss, prediction, d)?;
         Ok(loss)
     }

@@ -74,7 +74,7 @@ impl Op for Upsample {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
-            let dx = r.graph.apply(BlockSums(*self), &[dy])?[0];
+            let dx = r.graph.apply1(BlockSums(*self), &[dy])?;
             r.give(0, dx);
         }
         Ok(())
@@ -200,7 +200,7 @@ impl Op for Widen {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dv) = r.d(0) {
             let shape = r.graph.shape(r.input(0)).to_vec();
-            let dw = r.graph.apply(Narrow { of: *self, shape }, &[dv])?[0];
+            let dw = r.graph.apply1(Narrow { of: *self, shape }, &[dv])?;
             r.give(0, dw);
         }
         Ok(())
@@ -287,11 +287,11 @@ mod tests {
                 g.constant(shape, (0..n).map(|i| ((i * i + n) as f32).sin()).collect()).unwrap()
             });
             let activation = Activation::None;
-            let large = g.apply(Upsample::by(factor, 2), &[x]).unwrap()[0];
-            let two = g.apply(Conv { stride: 1, padding, activation }, &[large, w, b]).unwrap()[0];
-            let v = g.apply(Widen { factor }, &[w]).unwrap()[0];
+            let large = g.apply1(Upsample::by(factor, 2), &[x]).unwrap();
+            let two = g.apply1(Conv { stride: 1, padding, activation }, &[large, w, b]).unwrap();
+            let v = g.apply1(Widen { factor }, &[w]).unwrap();
             let op = ConvTranspose { stride: factor, padding: kernel - 1 - padding, output_padding: 0, activation };
-            let one = g.apply(op, &[x, v, b]).unwrap()[0];
+            let one = g.apply1(op, &[x, v, b]).unwrap();
             assert_eq!(g.shape(one), g.shape(two));
             for y in [one, two] {
                 g.keep(y);

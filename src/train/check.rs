@@ -3,7 +3,7 @@
 use super::config::{Config, Task};
 use crate::diffusion::Weighting;
 use crate::error::{Error, Result};
-use crate::nn::{Model, StepEncoding};
+use crate::nn::{StepEncoderOptions, StepEncoding};
 use crate::ops::Decay;
 
 impl Config {
@@ -31,12 +31,12 @@ impl Config {
         if !(self.clip_norm >= 0.0 && self.clip_norm.is_finite()) {
             return refuse(format!("clip_norm is {}; use 0 for no clipping, or a norm such as 1", self.clip_norm));
         }
-        self.model.check_unused()?;
         if self.checkpoint_every == 0 {
             return refuse("checkpoint_every is 0; use the number of steps between checkpoints, such as 1000".into());
         }
-        let Model { step_encoding, learned_steps, .. } = self.model;
-        if step_encoding == StepEncoding::Learned && learned_steps < self.diffusion_steps {
+        if let Some(&StepEncoderOptions { kind: StepEncoding::Learned, learned_steps, .. }) = self.model.step_encoder()
+            && learned_steps < self.diffusion_steps
+        {
             return refuse(format!(
                 "a learned step encoding of {learned_steps} rows for {} diffusion steps; set model.learned_steps to {0} \
                  or more in the file of --config",

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::LossMix;
 use super::validation::Split;
+use super::{LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
 use crate::data::{Dataset, Kind, Normalisation};
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
-use crate::nn::Model;
-use crate::ops::{Decay, Optimizer, Rule};
+use crate::nn::{MlpOptions, Model, Recipe};
+use crate::ops::{Decay, Optimizer, OptimizerKind, Rule};
 use crate::text::count;
 
 /// Everything needed to repeat a run. A file for `--config` may hold any part of it.
@@ -28,15 +28,15 @@ pub struct Config {
     pub noise: Option<NoiseKind>,
     /// Training steps.
     pub steps: u32,
-    /// Samples in a step; when 0, as many as are usual for the network (256; 64 for a U-Net), or all of a smaller data set.
+    /// Samples in a step; when 0, as many as the network's [`Recipe`](crate::nn::Recipe) has, or all of a smaller data set.
     pub batch: usize,
     /// Samples that are on the device at a time: the gradients of a batch are summed over such parts. The whole batch
     /// when 0.
     pub micro_batch: usize,
     /// Learning rate.
     pub lr: f64,
-    /// An optimizer's name.
-    pub optimizer: String,
+    /// The optimizer.
+    pub optimizer: OptimizerKind,
     /// Momentum of `sgd_momentum` and `sgd_nesterov`.
     pub momentum: f64,
     /// Decay of the moments of `adam`, `adam_keras` and `adamw`.
@@ -142,25 +142,34 @@ impl Facts {
 
 impl Default for Config {
     fn default() -> Self {
+        Self::new(MlpOptions::default())
+    }
+}
+
+impl Config {
+    /// The settings with which a network is trained where nothing else is said.
+    pub fn new(model: impl Into<Model>) -> Self {
+        let model = model.into();
+        let Recipe { steps, prediction, lr, decay, clip_norm, ema, .. } = model.recipe();
         Self {
             data: String::new(),
             task: Task::Diffusion,
             noise: None,
-            steps: 5_000,
+            steps,
             batch: 0,
             micro_batch: 0,
-            lr: 2e-3,
-            optimizer: "adam".into(),
+            lr,
+            optimizer: OptimizerKind::Adam,
             momentum: 0.9,
             beta1: 0.9,
             beta2: 0.999,
             weight_decay: 0.01,
-            clip_norm: 1.0,
-            ema: 0.999,
+            clip_norm,
+            ema,
             seed: 0,
             schedule: "linear".into(),
             diffusion_steps: 1_000,
-            prediction: Prediction::V,
+            prediction,
             loss: LossMix::default(),
             weighting: Weighting::None,
             normalise: Normalise::Standard,
@@ -170,28 +179,18 @@ impl Default for Config {
             validation_every: 100,
             early_stop: 0,
             keep_best: false,
-            decay: Decay::InverseSqrt { hold: 1_000 },
-            model: Model::named("mlp").expect("a listed name"),
+            decay,
+            model,
             facts: None,
         }
     }
-}
 
-impl Config {
-    /// The defaults for a model: `chapter` is trained as the chapter does, on epsilon.
+    /// [`Config::of`] a network by its name.
     ///
     /// # Errors
     /// With the models there are.
     pub fn for_model(name: &str) -> Result<Self> {
-        let config = Self { model: Model::named(name)?, ..Self::default() };
-        Ok(match name {
-            "chapter" | "simple" => {
-                let prediction = Prediction::Epsilon;
-                Self { prediction, lr: 1e-3, clip_norm: 0.0, ema: 0.0, decay: Decay::Constant, ..config }
-            }
-            "unet" => Self { steps: 3_000, lr: 1e-3, ..config },
-            _ => config,
-        })
+        Model::named(name).map(Self::new)
     }
 
     /// Reads a TOML file; what it does not state has the default of `model`, or else of the model that the file names.
@@ -205,14 +204,10 @@ impl Config {
 
     pub(crate) fn parse(text: &str, model: Option<&str>) -> Result<Self> {
         let mut stated: toml::Table = text.parse().map_err(|e| not_toml(text, &e))?;
-        let named = |stated: &toml::Table| Some(stated.get("model")?.get("name")?.as_str()?.to_string());
-        let model = model.map(str::to_string).or_else(|| named(&stated)).unwrap_or("mlp".into());
-        let mut all = toml::Table::try_from(Self::for_model(&model)?).expect("settings are a table");
-        if let Some(toml::Value::Table(stated)) = stated.get_mut("model") {
-            stated.insert("name".into(), model.into());
-        }
-        merge(&mut all, stated);
-        all.try_into().map_err(|e: toml::de::Error| Error::setting(e.to_string().trim().replace('\n', " ")))
+        let model = model_table::read(stated.remove("model"), model)?;
+        let mut all = to_table(&Self::new(model));
+        all.extend(stated);
+        all.try_into().map_err(|e: toml::de::Error| Error::setting(one_line(&e)))
     }
 
     /// Sets the number of training steps. A cosine decay over all of them stays one over all of them.
@@ -235,7 +230,7 @@ impl Config {
     /// When the batch is larger than the data.
     pub fn batch_for(&self, samples: usize) -> Result<usize> {
         match self.batch {
-            0 => Ok(samples.min(self.model.usual_batch())),
+            0 => Ok(samples.min(self.model.recipe().batch)),
             b if b > samples => Err(Error::setting(format!(
                 "a batch of {b} is larger than the data, which has {}; use --batch {samples} or less",
                 count(samples, "sample")
@@ -273,9 +268,9 @@ impl Config {
     /// The optimizer with clipping, decay and average.
     ///
     /// # Errors
-    /// With the optimizers there are, or the setting that is out of range.
+    /// With the setting that is out of range.
     pub fn optimizer(&self) -> Result<Optimizer> {
-        let named = Optimizer::named(&self.optimizer, self.lr, self.momentum, self.weight_decay)?;
+        let named = Optimizer::named(self.optimizer, self.lr, self.momentum, self.weight_decay);
         let mut rule = named.rule;
         if let Rule::Adam { beta1, beta2, .. } = &mut rule {
             (*beta1, *beta2) = (self.beta1, self.beta2);
@@ -316,8 +311,7 @@ impl Config {
 
     /// As a run on data with these facts states its settings: what follows from the data is filled in.
     pub(crate) fn settled(&self, facts: Facts) -> Self {
-        let mut model = self.model.clone();
-        model.unet = model.unet.map(|unet| unet.for_sample(&facts.shape));
+        let model = self.model.clone().for_sample(&facts.shape);
         Self { model, loss: self.loss.clone().with_full_paths(), facts: Some(facts), ..self.clone() }
     }
 }
@@ -335,20 +329,20 @@ fn not_toml(text: &str, e: &toml::de::Error) -> Error {
     Error::setting(format!("line {line} is not TOML: {}", e.message()))
 }
 
-/// Puts what `stated` says over `all`, table by table; a stated enum replaces the default one.
-fn merge(all: &mut toml::Table, stated: toml::Table) {
-    for (key, value) in stated {
-        match (all.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if key == "model" => merge(inner, value),
-            (_, value) => drop(all.insert(key, value)),
-        }
-    }
+/// Settings as the table that a file holds.
+pub(super) fn to_table<T: Serialize>(settings: &T) -> toml::Table {
+    toml::Table::try_from(settings).expect("settings are a table")
+}
+
+/// An error of TOML without its line breaks.
+pub(super) fn one_line(e: &toml::de::Error) -> String {
+    e.to_string().trim().replace('\n', " ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::StepEncoding;
+    use crate::nn::{ChapterOptions, StepEncoderOptions, StepEncoding};
 
     #[test]
     fn toml_round_trip_and_partial_files() {
@@ -358,9 +352,10 @@ mod tests {
         let config = Config::parse(stated, None).unwrap();
         assert_eq!((config.loss.to_string(), config.weighting.to_string()), ("l1,ssim:0.1".into(), "min_snr:5".into()));
         let partial = Config::parse("lr = 0.5\n[model]\nname = \"chapter\"\nwidth = 7", None).unwrap();
-        assert_eq!((partial.lr, partial.model.width, partial.prediction), (0.5, 7, Prediction::Epsilon));
+        let chapter = ChapterOptions { width: 7, ..ChapterOptions::default() };
+        assert_eq!((partial.lr, partial.model, partial.prediction), (0.5, chapter.into(), Prediction::Epsilon));
         let other = Config::parse("[model]\nname = \"chapter\"\nwidth = 7", Some("mlp")).unwrap();
-        assert_eq!((other.model.name.as_str(), other.model.width, other.model.depth), ("mlp", 7, 4));
+        assert_eq!(other.model, MlpOptions { width: 7, ..MlpOptions::default() }.into());
     }
 
     #[test]
@@ -370,10 +365,7 @@ mod tests {
             ("lr = \"fast\"", "in `lr`"),
             ("loss = \"nope\"", "there are: mse"),
             ("weighting = \"min_snr:-5\"", "gamma is \"-5\""),
-            ("[model]\nname = \"nope\"", "there are: mlp, chapter"),
-            ("[model]\nwidth = -4", "in `model.width`"),
-            ("[model]\nactivation = \"nope\"", "there are: none, relu, silu"),
-            ("[model]\nstep_encoding = \"nope\"", "sinusoidal, halves, learned, fourier"),
+            ("optimizer = \"nope\"", "there are: sgd, sgd_momentum"),
             ("steps = 1\nlr = = 2", "line 2 is not TOML"),
         ] {
             let message = Config::parse(text, None).unwrap_err().to_string();
@@ -381,8 +373,8 @@ mod tests {
         }
         let config = Config { schedule: "nope".into(), ..Config::default() };
         assert!(config.check().unwrap_err().to_string().contains("cosine"));
-        let learned = Model { step_encoding: StepEncoding::Learned, learned_steps: 10, ..Config::default().model };
-        let config = Config { model: learned, ..Config::default() };
+        let step = StepEncoderOptions { kind: StepEncoding::Learned, learned_steps: 10, ..Default::default() };
+        let config = Config { model: MlpOptions { step, ..Default::default() }.into(), ..Config::default() };
         let message = config.check().unwrap_err().to_string();
         assert!(
             message.contains("10 rows for 1000 diffusion steps") && message.contains("to 1000 or more"),
@@ -394,11 +386,10 @@ mod tests {
 
     #[test]
     fn every_optimizer_takes_its_settings() {
-        use crate::ops::OPTIMIZERS;
-        for name in OPTIMIZERS {
-            let plain = Config { optimizer: name.into(), ..Config::default() };
+        for name in OptimizerKind::NAMES {
+            let plain = Config { optimizer: name.parse().unwrap(), ..Config::default() };
             let other = Config { momentum: 0.5, beta1: 0.8, beta2: 0.9, weight_decay: 0.1, ..plain.clone() };
-            assert_eq!(plain.optimizer().unwrap() != other.optimizer().unwrap(), name != "sgd", "{name}");
+            assert_eq!(plain.optimizer().unwrap() != other.optimizer().unwrap(), *name != "sgd", "{name}");
         }
         let e = Config { beta2: 1.5, ..Config::default() }.check().unwrap_err().to_string();
         assert!(e.contains("1.5"), "{e}");

@@ -9,7 +9,7 @@ use super::Checkpoint;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::nn::{FeatureLayer, Features, StepEncoder};
+use crate::nn::{AutoEncoderOptions, FeatureLayer, Features, Model, StepEncoder};
 
 /// Reads the layers `conv1`, `conv2`, ... of a safetensors file in float32: `conv1.weight` [O, C, kh, kw] and `conv1.bias`
 /// \[O\]. The file's metadata may hold `conv2.stride` (else 1), `conv2.padding` (else half the kernel) and `conv2.factor`
@@ -55,19 +55,18 @@ fn of_layers(file: &SafeTensors, settings: &HashMap<String, String>) -> Result<F
 
 /// The encoder of a trained autoencoder, which takes the encoding of the step beside the image.
 fn of_checkpoint(checkpoint: &Checkpoint, file: &SafeTensors) -> Result<Features> {
-    let model = &checkpoint.config.model;
-    if model.name != "autoencoder" {
-        let text =
-            format!("a checkpoint of the model {}; features come from the encoder of an autoencoder", model.name);
+    let Model::AutoEncoder(AutoEncoderOptions { step, .. }) = &checkpoint.config.model else {
+        let name = checkpoint.config.model.name();
+        let text = format!("a checkpoint of the model {name}; features come from the encoder of an autoencoder");
         return Err(Error::input(text));
-    }
+    };
     let averaged = checkpoint.tensors.iter().any(|t| t.name.starts_with("ema."));
     let prefix = if averaged { "ema." } else { "" };
     let layers = ["enc1", "enc2"].map(|name| Ok(FeatureLayer { stride: 2, ..layer(file, prefix, name.into())? }));
     let features = Features::new(layers.into_iter().collect::<Result<_>>()?)?;
     let mut g = Graph::seeded(checkpoint.config.seed);
     let t = g.constant([1], vec![0.0])?;
-    let code = StepEncoder::new(&mut g, model)?.forward(&mut g, t)?;
+    let code = StepEncoder::new(&mut g, step)?.forward(&mut g, t)?;
     g.keep(code);
     let mut run = Device::cpu().compile(&g)?;
     for parameter in g.parameters() {
@@ -102,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::data::Dataset;
-    use crate::nn::Model;
+    use crate::nn::{StepEncoderOptions, StepEncoding};
     use crate::train::{Config, Trainer};
     use crate::verify::check_losses;
 
@@ -142,12 +141,10 @@ mod tests {
     fn an_encoder_that_was_trained_here_serves() {
         let value = |i: usize| ((i * 31 % 17) as f32 - 8.0) / 8.0;
         let images = Dataset::new("images", [1, 8, 8], (0..640).map(value).collect()).unwrap();
-        for step_encoding in ["sinusoidal", "fourier", "learned"] {
-            let mut config = Config { batch: 5, ..Config::for_model("autoencoder").unwrap() };
-            config.model = Model { width: 3, encoding: 6, ..config.model };
-            let mut table = toml::Table::try_from(&config.model).unwrap();
-            table.insert("step_encoding".into(), step_encoding.into());
-            config.model = table.try_into().unwrap();
+        for kind in [StepEncoding::Sinusoidal, StepEncoding::Fourier, StepEncoding::Learned] {
+            let step = StepEncoderOptions { kind, width: 6, ..StepEncoderOptions::default() };
+            let model = AutoEncoderOptions { width: 3, step, ..AutoEncoderOptions::default() };
+            let config = Config { batch: 5, ..Config::new(model) };
             let mut trainer = Trainer::new(&Device::cpu(), &config, &images).unwrap();
             trainer.advance(2).unwrap();
             let file = tempfile::NamedTempFile::new().unwrap();

@@ -50,7 +50,7 @@ impl Config {
         let data = g.dataset("data", [kept, shape.iter().product()])?;
         program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
         let mut memory = Memory::default();
-        for buffer in Plan::new(&g)?.buffers {
+        for buffer in Plan::new(&g.fused())?.buffers {
             let name = buffer.label.trim_start_matches("langevin.");
             let part = match name {
                 _ if name == Slab::Params.name() => &mut memory.parameters,
@@ -63,7 +63,7 @@ impl Config {
         }
         if held_out > 0 {
             let (g, _) = validation::program(self, held_out, sample)?;
-            memory.validation = 4 * Plan::new(&g)?.elements();
+            memory.validation = 4 * Plan::new(&g.fused())?.elements();
         }
         Ok(memory)
     }

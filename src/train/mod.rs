@@ -7,6 +7,7 @@ mod features;
 mod folder;
 mod memory;
 mod metrics;
+mod model_table;
 mod objective;
 mod program;
 mod resume;

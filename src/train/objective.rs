@@ -6,7 +6,7 @@ use crate::data::corrupt::{Extent, NoiseKind};
 use crate::diffusion::Objective;
 use crate::error::Result;
 use crate::graph::{Data, Graph, Var};
-use crate::nn::Denoiser;
+use crate::nn::{Denoiser, Inputs};
 use crate::ops::Affine;
 
 /// The data of a run, on the device.
@@ -70,22 +70,17 @@ fn denoising(g: &mut Graph, noise: NoiseKind, network: &dyn Denoiser, data: &Sam
     let wide = |&v: &f32| f64::from(v);
     let apply = scale.iter().map(|s| 1.0 / wide(s)).chain(shift.iter().zip(scale).map(|(b, s)| -wide(b) / wide(s)));
     let apply = g.constant([2, scale.len()], apply.map(|v| v as f32).collect())?;
-    let plain = g.apply(Affine, &[clean, undo])?[0];
+    let plain = g.apply1(Affine, &[clean, undo])?;
     let disturbed = noise.add_to(g, plain, data.shape, data.extent)?;
-    let noisy = g.apply(Affine, &[disturbed, apply])?[0];
+    let noisy = g.apply1(Affine, &[disturbed, apply])?;
     let rows = g.window_rows(batch);
     let t = g.constant([rows], vec![0.0; rows])?;
-    Ok(Example { prediction: network.forward(g, noisy, t)?, target: clean, noisy: None })
+    Ok(Example { prediction: network.forward(g, Inputs::new(noisy, t))?, target: clean, noisy: None })
 }
 
 /// Ho et al. 2020, algorithm 1: noise at a random step, and the network predicts eps, x0 or v.
 fn diffusion(g: &mut Graph, config: &Config, network: &dyn Denoiser, data: &Data, batch: usize) -> Result<Example> {
-    // Terms on x0 need x_t alone.
-    let encoding = network.joined_encoding().filter(|_| !config.loss.on_x0());
-    let noised = g.noisy_batch(data, batch, &config.objective()?, encoding)?;
-    let prediction = match encoding {
-        Some(_) => network.forward_joined(g, noised.x_t)?,
-        None => network.forward(g, noised.x_t, noised.t)?,
-    };
+    let noised = g.noisy_batch(data, batch, &config.objective()?)?;
+    let prediction = network.forward(g, Inputs::new(noised.x_t, noised.t))?;
     Ok(Example { prediction, target: noised.target, noisy: Some([noised.x_t, noised.t]) })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::config::to_table;
 use super::setting::leaves;
 use super::{Checkpoint, Config};
 use crate::error::{Error, Result};
@@ -25,13 +26,16 @@ impl fmt::Display for Difference {
 impl Config {
     /// The settings in which `other` differs, the name of the model and its settings before all others.
     pub(crate) fn differences(&self, other: &Self) -> Vec<Difference> {
-        let table = |config: &Self| toml::Table::try_from(config).expect("settings are a table");
-        let (mine, others) = (leaves(&table(self)), leaves(&table(other)));
+        let (mine, others) = (leaves(&to_table(self)), leaves(&to_table(other)));
         let mut names: Vec<&String> = mine.keys().chain(others.keys()).collect();
         names.sort_by_key(|name| (*name != "model.name", !name.starts_with("model."), *name));
         names.dedup();
         // It follows from the data, which have a checksum; older runs do not state it.
         names.retain(|name| *name != "facts.range");
+        if self.model.name() != other.model.name() {
+            // The settings of two networks have nothing to do with each other.
+            names.retain(|name| *name == "model.name" || !name.starts_with("model."));
+        }
         let text = |value: Option<&toml::Value>| value.map_or("nothing".to_string(), |v| v.to_string());
         let differing = names.into_iter().filter(|name| mine.get(*name) != others.get(*name));
         differing
@@ -91,6 +95,7 @@ impl Checkpoint {
 mod tests {
     use super::*;
     use crate::data::{Kind, Normalisation};
+    use crate::nn::Model;
     use crate::train::Facts;
 
     fn checkpoint(config: Config) -> Checkpoint {
@@ -121,7 +126,8 @@ mod tests {
         let longer = Config { steps: 50, data: "moved".into(), ..wanted.clone() };
         assert_eq!(run.continued(&longer).unwrap(), Config { steps: 50, data: "moved".into(), ..run.config.clone() });
         let mut other = Config { lr: 0.5, ..wanted.clone() };
-        other.model.width = 7;
+        let Model::UNet(options) = &mut other.model else { panic!("{:?}", other.model) };
+        options.width = 7;
         let message = run.continued(&other).unwrap_err().to_string();
         assert!(message.contains("change model.width from 32 to 7, lr from 0.001 to 0.5;"), "{message}");
         let message = run.continued(&Config { steps: 29, ..wanted }).unwrap_err().to_string();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::config::{one_line, to_table};
 use super::{Config, Task};
 use crate::data::corrupt::NoiseKind;
 use crate::error::{Error, Result};
-use crate::nn::Model;
+use crate::nn::{MODELS, Model};
 use crate::ops::Decay;
 
 /// Short names of settings.
@@ -29,24 +30,38 @@ pub(super) fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     found
 }
 
+/// Puts a value into a table by the name that [`leaves`] gives it, in place of what does not lead there.
+pub(super) fn insert(table: &mut toml::Table, name: &str, value: toml::Value) {
+    let Some((first, rest)) = name.split_once('.') else {
+        table.insert(name.into(), value);
+        return;
+    };
+    let mut inner = match table.remove(first) {
+        Some(toml::Value::Table(inner)) => inner,
+        _ => toml::Table::new(),
+    };
+    insert(&mut inner, rest, value);
+    table.insert(first.into(), inner.into());
+}
+
 impl Config {
     /// These settings with another value for one of them, named as in `config.toml`: `lr`, or `model.unet.heads`, or
-    /// by the end of its name, `heads`.
+    /// by the end of its name, `heads`. Another `model.name` comes with that network's usual settings.
     ///
     /// # Errors
     /// With the settings there are, or the values that this one takes.
     pub fn with(&self, key: &str, value: &str) -> Result<Self> {
-        let mut all = toml::Table::try_from(Self { facts: None, ..self.clone() }).expect("settings are a table");
-        let settable = leaves(&toml::Table::try_from(self.filled()).expect("settings are a table"));
+        let mut all = to_table(&Self { facts: None, ..self.clone() });
+        let settable = self.settable();
         let name = self.name_of(key, &settable)?;
         let new = self.value_of(&name, value, leaves(&all).get(&name), &settable[&name])?;
-        let mut path: Vec<&str> = name.split('.').collect();
-        let last = path.pop().expect("a name has an end");
-        let table = path.into_iter().try_fold(&mut all, |table, name| table.get_mut(name)?.as_table_mut());
-        table.expect("the name leads through tables").insert(last.into(), new);
-        let changed: Self = all.try_into().map_err(|e: toml::de::Error| {
-            Error::setting(format!("{name} = {value}: {}", e.to_string().trim().replace('\n', " ")))
-        })?;
+        match new.as_str().filter(|_| name == "model.name") {
+            Some(network) => drop(all.insert("model".into(), to_table(&Model::named(network)?).into())),
+            None => insert(&mut all, &name, new),
+        }
+        let changed: Self = all
+            .try_into()
+            .map_err(|e: toml::de::Error| Error::setting(format!("{name} = {value}: {}", one_line(&e))))?;
         let steps = changed.steps;
         let mut changed = Self { steps: self.steps, ..changed };
         changed.set_steps(steps);
@@ -81,32 +96,27 @@ impl Config {
         measured(self) == measured(other)
     }
 
-    /// With a value for each setting that may be absent, so that all have a name and a kind.
-    fn filled(&self) -> Self {
-        let mut filled = Self { facts: None, ..self.clone() };
+    /// The settings by their names, with a value for each that may be absent, so that all have a name and a kind.
+    fn settable(&self) -> BTreeMap<String, toml::Value> {
+        let model = self.model.clone().for_sample(&[32]);
+        let mut filled = Self { facts: None, model, ..self.clone() };
         if filled.task == Task::Denoise {
             filled.noise.get_or_insert(NoiseKind::Gaussian(0.1));
         }
-        filled.model.unet = filled.model.unet.map(|unet| unet.for_sample(&[32]));
-        filled
+        leaves(&to_table(&filled))
     }
 
     /// The full name of the setting that `key` means: itself, the shortest one that ends so, or what it is short for.
     fn name_of(&self, key: &str, settable: &BTreeMap<String, toml::Value>) -> Result<String> {
-        let end = format!(".{key}");
-        let ends_so = |names: &BTreeMap<String, toml::Value>| {
-            names.keys().filter(|name| name.ends_with(&end)).min_by_key(|name| name.matches('.').count()).cloned()
-        };
-        let itself = settable.contains_key(key).then(|| key.to_string());
         let short = || SHORT.iter().find(|(short, _)| *short == key).map(|(_, name)| name.to_string());
-        if let Some(name) = itself.or_else(|| ends_so(settable)).or_else(short) {
+        if let Some(name) = full_name(key, settable).or_else(short) {
             return Ok(name);
         }
-        let unet = Self { model: Model::named("unet")?, ..Self::default() }.filled();
-        let of_unet = ends_so(&leaves(&toml::Table::try_from(unet).expect("settings are a table")));
-        if let Some(name) = of_unet.filter(|_| self.model.unet.is_none()) {
-            let model = &self.model.name;
-            return Err(Error::setting(format!("{name} belongs to --model unet; the model is {model}")));
+        let of = |name: &str| Some((full_name(key, &Self::for_model(name).ok()?.settable())?, name.to_string()));
+        let (names, owners): (Vec<String>, Vec<String>) = MODELS.iter().filter_map(|name| of(name)).unzip();
+        if let Some(name) = names.first() {
+            let (owners, model) = (owners.join(" or "), self.model.name());
+            return Err(Error::setting(format!("{name} belongs to --model {owners}; the model is {model}")));
         }
         Err(Error::unknown("setting", key, &settable.keys().map(String::as_str).collect::<Vec<_>>()))
     }
@@ -143,21 +153,33 @@ impl Config {
     }
 }
 
+/// `key` itself where it names a setting, else the shortest name that ends so.
+fn full_name(key: &str, settable: &BTreeMap<String, toml::Value>) -> Option<String> {
+    let end = format!(".{key}");
+    let ends_so = settable.keys().filter(|name| name.ends_with(&end)).min_by_key(|name| name.matches('.').count());
+    settable.get_key_value(key).map(|(name, _)| name).or(ends_so).cloned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::{MlpOptions, UNetLevels};
 
     #[test]
     fn one_setting_is_changed_by_its_name() {
         let config = Config::default();
         assert_eq!(config.with("lr", "1").unwrap(), Config { lr: 1.0, ..Config::default() });
-        assert_eq!(config.with("model.width", "32").unwrap().model.width, 32);
-        assert_eq!(config.with("width", "32").unwrap().model.width, 32);
+        let narrow = Model::from(MlpOptions { width: 32, ..MlpOptions::default() });
+        assert_eq!(config.with("model.width", "32").unwrap().model, narrow);
+        assert_eq!(config.with("width", "32").unwrap().model, narrow);
+        assert_eq!(config.with("model.name", "unet").unwrap().model, Model::named("unet").unwrap());
         let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
         assert_eq!(denoiser.with("noise", "0.5").unwrap().noise, "gaussian:0.5".parse().ok());
         let unset = Config { noise: None, ..denoiser };
         assert_eq!(unset.with("noise", "uniform:0.5").unwrap().noise, "uniform:0.5".parse().ok());
-        assert_eq!(config.with("noise", "0.5").unwrap().model.activation_noise, 0.5);
+        let noisy = config.with("noise", "0.5").unwrap();
+        assert_eq!(noisy, config.with("model.activation_noise", "0.5").unwrap());
+        assert_ne!(noisy, config);
         assert_eq!(config.with("schedule", "cosine").unwrap().schedule, "cosine");
         for (key, value, cause) in [
             ("lrr", "1", "model.width"),
@@ -166,7 +188,8 @@ mod tests {
             ("lr", "-1", "-1"),
             ("schedule", "nope", "sigmoid"),
             ("decay", "linear", "inverse_sqrt"),
-            ("heads", "2", "belongs to --model unet"),
+            ("heads", "2", "model.unet.heads belongs to --model unet; the model is mlp"),
+            ("model.name", "nope", "there are: mlp, chapter"),
             ("model", "unet", "model.name"),
         ] {
             let message = config.with(key, value).unwrap_err().to_string();
@@ -177,7 +200,11 @@ mod tests {
     #[test]
     fn a_u_nets_settings_have_names_when_they_are_unset() {
         let config = Config::for_model("unet").unwrap();
-        let options = |key: &str, value: &str| config.with(key, value).unwrap().model.unet.unwrap();
+        let options = |key: &str, value: &str| match config.with(key, value).unwrap().model {
+            Model::UNet(options) => options.levels,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(options("lr", "0.5"), UNetLevels::default());
         assert_eq!(options("heads", "2").heads, 2);
         assert_eq!(options("unet.groups", "2").groups, 2);
         assert_eq!(options("model.unet.time", "9").time, 9);
@@ -185,6 +212,8 @@ mod tests {
         assert_eq!(options("attention", "[]").attention, Some(vec![]));
         let message = config.with("attention", "1").unwrap_err().to_string();
         assert!(message.contains("not set now; it takes a value such as ["), "{message}");
+        let message = Config::for_model("simple").unwrap().with("depth", "2").unwrap_err().to_string();
+        assert!(message.contains("model.depth belongs to --model mlp or unet; the model is simple"), "{message}");
         let message = config.with("nope", "1").unwrap_err().to_string();
         assert!(message.contains("model.unet.heads") && message.contains("model.unet.multipliers"), "{message}");
     }

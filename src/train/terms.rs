@@ -212,7 +212,7 @@ impl Compared<'_> {
                 let rows: Vec<f32> = rows.into_iter().flatten().map(|v| v as f32).collect();
                 let table = g.constant([rows.len() / 2, 2], rows)?;
                 let [x, y] = pair;
-                [g.apply(Combine, &[x_t, x, t, table])?[0], g.apply(Combine, &[x_t, y, t, table])?[0]]
+                [g.apply1(Combine, &[x_t, x, t, table])?, g.apply1(Combine, &[x_t, y, t, table])?]
             }
             _ => pair,
         };

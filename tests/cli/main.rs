@@ -2,6 +2,7 @@
 //!
 //! `LANGEVIN_GPU=require` makes a missing adapter a failure; without it what needs one says so and is not run.
 
+mod former;
 mod jobs;
 #[cfg(unix)]
 mod mishaps;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use langevin::nn::Inputs;
 use langevin::train::RunFolder;
 use langevin::{Device, Graph};
 
@@ -13,7 +14,7 @@ fn the_simple_denoiser_has_two_layers_and_no_step() {
     place.refused(
         "train ok.npy --out run --config small.toml --model simple --steps 20",
         2,
-        &["model.encoding is 8", "simple has no such thing", "mlp, chapter"],
+        &["model.encoding is 8", "simple has no such setting", "mlp, chapter"],
     );
     place.write("simple.toml", "batch = 16\n[model]\nwidth = 16\n");
     place.ok("train ok.npy --out run --config simple.toml --model simple --steps 20");
@@ -40,7 +41,7 @@ fn the_latent_of_an_autoencoder_is_read_by_name() {
         let mut g = Graph::seeded(checkpoint.config.seed);
         let network = checkpoint.config.model.build(&mut g, &[8]).unwrap();
         let (x, t) = (g.state("x", [3, 8]).unwrap(), g.state("t", [3]).unwrap());
-        network.forward(&mut g, x, t).unwrap();
+        network.forward(&mut g, Inputs::new(x, t)).unwrap();
         let latent = g.find("latent").unwrap();
         assert_eq!(g.shape(latent), [3, 32, 2]);
         let mut run = Device::cpu().compile(&g).unwrap();

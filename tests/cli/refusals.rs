@@ -118,7 +118,7 @@ fn bad_settings_files_are_named() {
         ("optimizer = \"sgd_momentum\"\nmomentum = 1.5", &["momentum is 1.5", "such as 0.9"]),
         ("[model]\nencoding = 1", &["width 1", "no frequencies", "width of 4 or more"]),
         ("[model]\nfrequency_shift = nan", &["shift NaN", "0, or 1"]),
-        ("[model]\nname = \"chapter\"\ndepth = 3", &["depth is 3", "chapter has no such thing", "mlp, unet"]),
+        ("[model]\nname = \"chapter\"\ndepth = 3", &["depth is 3", "chapter has no such setting", "mlp, unet"]),
         ("loss = \"ssim\"\nweighting = \"snr\"", &["the weighting snr", "the loss is ssim"]),
         ("weighting = \"p2:1e9\"", &["every step has a weight of 0"]),
         ("[model]\nwidth = 0", &["width is 0"]),

@@ -80,7 +80,7 @@ fn flow_matching(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
 fn combined(g: &mut Graph, [a, b]: [Var; 2], t: Var, table: impl Iterator<Item = [f64; 2]>) -> langevin::Result<Var> {
     let table: Vec<f32> = table.flatten().map(|v| v as f32).collect();
     let table = g.constant([table.len() / 2, 2], table)?;
-    let y = g.apply(Combine, &[a, b, t, table])?[0];
+    let y = g.apply1(Combine, &[a, b, t, table])?;
     Ok(g.keep(y))
 }
 

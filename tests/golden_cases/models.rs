@@ -65,7 +65,7 @@ impl<'a> Net<'a> {
             };
             let (w, b) = (parameter("weight")?, parameter("bias")?);
             let activation = if i == self.layers { Activation::None } else { self.activation };
-            y = g.apply(Dense { activation }, &[y, w, b])?[0];
+            y = g.apply1(Dense { activation }, &[y, w, b])?;
         }
         let target = self.first_rows(g, "target")?;
         Ok(Built { x, y, loss: g.mse(y, target)? })
@@ -82,8 +82,8 @@ impl<'a> Net<'a> {
         let Built { x, y, loss } = self.build(&mut g)?;
         let gradients = g.backward(&[loss], &[x])?;
         let grads = g.slab(Slab::Grads);
-        let partials = g.apply(SquaredNorm, &[grads])?[0];
-        let norm = g.apply(Reduce(Reduction::Clip { max: 1.0 }), &[partials])?[0];
+        let partials = g.apply1(SquaredNorm, &[grads])?;
+        let norm = g.apply1(Reduce(Reduction::Clip { max: 1.0 }), &[partials])?;
         let d_x = gradients.of(x).ok_or(Trouble::Failed("there is no gradient by x".into()))?;
         for var in [y, d_x] {
             g.keep(var);

@@ -1,6 +1,6 @@
 //! Convolutional networks: output, loss, and the gradients by every parameter and by the input.
 
-use langevin::nn::{AutoEncoder, Model, UNet, UNetOptions};
+use langevin::nn::{AutoEncoder, AutoEncoderOptions, StepEncoderOptions, UNet, UNetLevels, UNetOptions};
 use langevin::ops::GroupNorm;
 use langevin::{Device, Graph, Result, Slab, Var};
 
@@ -10,17 +10,18 @@ use crate::golden_support::Case;
 pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     match text(case, "structure")? {
         "autoencoder" => {
-            let width = whole(case, "c")?;
+            let step = StepEncoderOptions { width: case.shape("enc")[1], ..StepEncoderOptions::default() };
+            let options = AutoEncoderOptions { width: whole(case, "c")?, step, ..AutoEncoderOptions::default() };
             check(case, device, got, str::to_string, |g, x, encoding| {
-                let net = AutoEncoder::new(g, &case.shape("x")[1..], width, case.shape("enc")[1])?;
+                let net = AutoEncoder::new(g, &case.shape("x")[1..], &options)?;
                 let latent = net.latent(g, x, encoding)?;
                 net.decode(g, latent)
             })
         }
         "unet" => {
-            let model = small_unet(case)?;
+            let options = small_unet(case)?;
             check(case, device, got, name_in_unet, |g, x, encoding| {
-                UNet::of(g, &case.shape("x")[1..], &model)?.forward_encoded(g, x, encoding)
+                UNet::new(g, &case.shape("x")[1..], &options)?.forward_encoded(g, x, encoding)
             })
         }
         other => unsupported(format!("{case}: a network {other:?}")),
@@ -28,14 +29,15 @@ pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
 }
 
 /// Two levels of one block each, attention on the coarser one.
-fn small_unet(case: &Case) -> Outcome<Model> {
+fn small_unet(case: &Case) -> Outcome<UNetOptions> {
     if number(case, "eps")? != GroupNorm::new(1).epsilon {
         return unsupported(format!("{case}: another epsilon"));
     }
     let [groups, time] = [whole(case, "groups")?, whole(case, "temb")?];
     let (multipliers, attention) = (Some(vec![1, 2]), Some(vec![1]));
-    let unet = Some(UNetOptions { multipliers, attention, heads: 1, groups, time });
-    Ok(Model { width: whole(case, "c")?, depth: 1, encoding: whole(case, "enc")?, unet, ..Model::named("unet")? })
+    let levels = UNetLevels { multipliers, attention, heads: 1, groups, time };
+    let step = StepEncoderOptions { width: whole(case, "enc")?, ..StepEncoderOptions::default() };
+    Ok(UNetOptions { width: whole(case, "c")?, depth: 1, step, levels, ..UNetOptions::default() })
 }
 
 /// The name that the network gives to a parameter of the case.

@@ -44,7 +44,7 @@ fn given_draws(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     let mut results = Vec::new();
     for (name, disturbance, draws) in [("impulse", salt_pepper, u), ("gaussian", gaussian, z)] {
         disturbance.check()?;
-        let y = g.apply(AddNoise { disturbance, stream: 0, given: true }, &[x, draws])?[0];
+        let y = g.apply1(AddNoise { disturbance, stream: 0, given: true }, &[x, draws])?;
         results.push((name, g.keep(y)));
     }
     let mut run = device.compile(&g)?;

@@ -30,7 +30,7 @@ pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
 /// An optimizer by name. Momentum and AdamW's decay are those of the case, else those its generator always uses.
 pub fn named(case: &Case, name: &str, lr: f64) -> Outcome<Optimizer> {
     let [momentum, decay] = [number_or(case, "momentum", 0.9)?, number_or(case, "adamw_weight_decay", 0.01)?];
-    Ok(Optimizer::named(name, lr, momentum, decay)?)
+    Ok(Optimizer::named(name.parse()?, lr, momentum, decay))
 }
 
 /// The slab of a tensor that has PyTorch's name, and its parameter.

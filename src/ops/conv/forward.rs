@@ -86,7 +86,7 @@ impl Op for Conv {
             let (shape, image) = (r.graph.shape(w).to_vec(), r.graph.shape(x).to_vec());
             let kernel = if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
             let sum = PartSum { shape: [[shape[0], image[1]].as_slice(), &shape[2..]].concat(), bias: true };
-            let parts = r.graph.apply(ConvWeight { stride, padding, kernel, bias: true }, &[x, dz])?[0];
+            let parts = r.graph.apply1(ConvWeight { stride, padding, kernel, bias: true }, &[x, dz])?;
             let d = r.graph.apply(sum, &[parts])?;
             r.give(1, d[0]);
             r.give(2, d[1]);

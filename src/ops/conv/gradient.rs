@@ -293,11 +293,11 @@ pub(super) fn give_input(
 ) -> Result<()> {
     match activation_before(r.graph, x).filter(|_| r.sole_use(x)) {
         Some((activation, saved, before)) => {
-            let d = r.graph.apply(gradient(activation), &[dz, w, saved])?[0];
+            let d = r.graph.apply1(gradient(activation), &[dz, w, saved])?;
             r.give_to(before, d);
         }
         None => {
-            let d = r.graph.apply(gradient(Activation::None), &[dz, w])?[0];
+            let d = r.graph.apply1(gradient(Activation::None), &[dz, w])?;
             r.give(0, d);
         }
     }

@@ -89,12 +89,12 @@ impl Op for ConvTranspose {
         if r.wants(1) {
             let shape = r.graph.shape(w).to_vec();
             let kernel = if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
-            let parts = r.graph.apply(ConvWeight { stride, padding, kernel, bias: false }, &[dz, x])?[0];
-            let dw = r.graph.apply(PartSum { shape, bias: false }, &[parts])?[0];
+            let parts = r.graph.apply1(ConvWeight { stride, padding, kernel, bias: false }, &[dz, x])?;
+            let dw = r.graph.apply1(PartSum { shape, bias: false }, &[parts])?;
             r.give(1, dw);
         }
         if r.wants(2) {
-            let db = r.graph.apply(ChannelSum, &[dz])?[0];
+            let db = r.graph.apply1(ChannelSum, &[dz])?;
             r.give(2, db);
         }
         if r.wants(0) {

@@ -23,11 +23,11 @@ fn self_attention(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     check(case, device, got, |g, i| {
         let dense = Dense { activation: Activation::None };
         let x = g.reshape(i["x"], [batch * places, channels])?;
-        let qkv = g.apply(dense, &[x, i["qkv.weight"], i["qkv.bias"]])?[0];
+        let qkv = g.apply1(dense, &[x, i["qkv.weight"], i["qkv.bias"]])?;
         let qkv = g.reshape(qkv, [batch, places, 3 * channels])?;
-        let y = g.apply(Attention { heads, channels: Channels::Last }, &[qkv])?[0];
+        let y = g.apply1(Attention { heads, channels: Channels::Last }, &[qkv])?;
         let y = g.reshape(y, [batch * places, channels])?;
-        let y = g.apply(dense, &[y, i["out.weight"], i["out.bias"]])?[0];
+        let y = g.apply1(dense, &[y, i["out.weight"], i["out.bias"]])?;
         g.reshape(y, [batch, places, channels])
     })
 }

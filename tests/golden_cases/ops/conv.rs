@@ -35,23 +35,23 @@ fn convolution(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     // The settings of both kinds are alike: what says which is meant is the layout of the weight.
     if case.meaning("weight").starts_with("[Cin,Cout") {
         let op = ConvTranspose { stride, padding, output_padding: whole_or_none(case, "output_padding")?, activation };
-        return check(case, device, got, |g, i| Ok(g.apply(op, &[i["x"], i["weight"], i["bias"]])?[0]));
+        return check(case, device, got, |g, i| g.apply1(op, &[i["x"], i["weight"], i["bias"]]));
     }
     let op = Conv { stride, padding, activation };
-    check(case, device, got, |g, i| Ok(g.apply(op, &[i["x"], i["weight"], i["bias"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(op, &[i["x"], i["weight"], i["bias"]]))
 }
 
 fn upsample(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     expect_settings(case, &["scale"])?;
     let op = Upsample::by(whole(case, "scale")?, case.shape("x").len() - 2);
-    check(case, device, got, |g, i| Ok(g.apply(op, &[i["x"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(op, &[i["x"]]))
 }
 
 fn pool(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     expect_settings(case, &["kernel", "stride", "padding"])?;
     let (kernel, stride) = (whole(case, "kernel")?, whole(case, "stride")?);
     let op = Pool { kind: kind_of(case), kernel, stride, padding: whole_or_none(case, "padding")? };
-    check(case, device, got, |g, i| Ok(g.apply(op, &[i["x"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(op, &[i["x"]]))
 }
 
 /// The settings do not say whether the mean or the maximum is meant. A maximum is an element, and all of them are to agree.

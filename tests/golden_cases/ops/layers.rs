@@ -23,7 +23,7 @@ pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Option<Outcom
 fn activation(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     expect_settings(case, &["kind"])?;
     let op = Activate(Activation::named(text(case, "kind")?)?);
-    check(case, device, got, |g, i| Ok(g.apply(op, &[i["x"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(op, &[i["x"]]))
 }
 
 fn softmax(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
@@ -31,7 +31,7 @@ fn softmax(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     if text(case, "axis")? != "last" {
         return unsupported(format!("{case}: softmax over {:?}", text(case, "axis")?));
     }
-    check(case, device, got, |g, i| Ok(g.apply(Softmax, &[i["x"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(Softmax, &[i["x"]]))
 }
 
 fn embedding(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
@@ -40,11 +40,11 @@ fn embedding(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     if case.shape("weight")[0] != rows || index.iter().any(|i| *i as usize >= rows) {
         return unsupported(format!("{case}: rows beyond the table"));
     }
-    check(case, device, got, |g, i| Ok(g.apply(Embedding, &[i["weight"], i["index"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(Embedding, &[i["weight"], i["index"]]))
 }
 
 fn linear(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     expect_settings(case, &[])?;
     let op = Dense { activation: Activation::None };
-    check(case, device, got, |g, i| Ok(g.apply(op, &[i["x"], i["weight"], i["bias"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(op, &[i["x"], i["weight"], i["bias"]]))
 }

@@ -14,7 +14,7 @@ pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Option<Outcom
 fn groups(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     expect_settings(case, &["groups", "eps"])?;
     let op = GroupNorm { groups: whole(case, "groups")?, epsilon: number(case, "eps")?, activation: Activation::None };
-    check(case, device, got, |g, i| Ok(g.apply(op, &[i["x"], i["weight"], i["bias"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(op, &[i["x"], i["weight"], i["bias"]]))
 }
 
 fn rows(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
@@ -23,5 +23,5 @@ fn rows(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
         return unsupported(format!("{case}: normalisation over {:?}", text(case, "axis")?));
     }
     let op = LayerNorm { epsilon: number(case, "eps")?, activation: Activation::None };
-    check(case, device, got, |g, i| Ok(g.apply(op, &[i["x"], i["weight"], i["bias"]])?[0]))
+    check(case, device, got, |g, i| g.apply1(op, &[i["x"], i["weight"], i["bias"]]))
 }

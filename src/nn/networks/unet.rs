@@ -2,16 +2,36 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Conv, Denoiser, GroupNorm, Linear, Model, TimeMlp};
+use super::{MOST_DEPTH, MOST_WIDTH, Options, Recipe};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
+use crate::nn::{Conv, Denoiser, GroupNorm, Inputs, Linear, Regularisation, StepEncoderOptions, TimeMlp, check_size};
 use crate::ops::{Activation, Add, Attention, ChannelBias, Channels};
 
-/// What a [`Model`] says about a U-Net besides width (channels of the finest level) and depth (blocks of a level).
+/// The settings of a [`UNet`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UNetOptions {
+    /// Channels of the finest level.
+    pub width: usize,
+    /// Residual blocks of each level.
+    pub depth: usize,
+    /// The step encoding.
+    #[serde(flatten)]
+    pub step: StepEncoderOptions,
+    /// Dropout and noise on hidden activations.
+    #[serde(flatten)]
+    pub regularisation: Regularisation,
+    /// The levels.
+    #[serde(rename = "unet", default)]
+    pub levels: UNetLevels,
+}
+
+/// The levels of a [`UNet`], with their attention and normalisation: the table `[model.unet]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct UNetOptions {
-    /// Channels of each level, finest first, as multiples of the width; `None` for what [`UNetOptions::for_sample`] takes.
+pub struct UNetLevels {
+    /// Channels of each level, finest first, as multiples of the width; `None` for what [`UNetLevels::for_sample`] takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multipliers: Option<Vec<usize>>,
     /// The levels with attention, the finest being 0; `None` for the coarsest.
@@ -27,24 +47,58 @@ pub struct UNetOptions {
 
 impl Default for UNetOptions {
     fn default() -> Self {
+        Self {
+            width: 32,
+            depth: 1,
+            step: StepEncoderOptions { width: 64, ..StepEncoderOptions::default() },
+            regularisation: Regularisation::default(),
+            levels: UNetLevels::default(),
+        }
+    }
+}
+
+impl Options for UNetOptions {
+    fn build(&self, g: &mut Graph, sample: &[usize]) -> Result<Box<dyn Denoiser>> {
+        Ok(Box::new(UNet::new(g, sample, self)?))
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe { steps: 3_000, batch: 64, lr: 1e-3, ..Recipe::default() }
+    }
+
+    fn step(&self) -> Option<&StepEncoderOptions> {
+        Some(&self.step)
+    }
+
+    fn step_mut(&mut self) -> Option<&mut StepEncoderOptions> {
+        Some(&mut self.step)
+    }
+
+    fn resolve(&mut self, sample: &[usize]) {
+        self.levels = self.levels.clone().for_sample(sample);
+    }
+}
+
+impl Default for UNetLevels {
+    fn default() -> Self {
         Self { multipliers: None, attention: None, heads: 4, groups: 8, time: 0 }
     }
 }
 
-/// Channels of the levels that [`UNetOptions::for_sample`] takes.
+/// Channels of the levels that [`UNetLevels::for_sample`] takes.
 const MULTIPLIERS: [usize; 4] = [1, 2, 4, 4];
 
-impl UNetOptions {
+impl UNetLevels {
     /// With the levels filled in for samples of a shape \[L\], [H, W] or [C, H, W]: two, and one more as long as the
     /// coarsest can be halved and has more than 8 places a side, at most four, with 1, 2, 4 and 4 times the width.
     /// The coarsest then sees the whole sample, and its attention is cheap.
     pub fn for_sample(self, sample: &[usize]) -> Self {
-        let (multipliers, attention) = self.levels(sample);
+        let (multipliers, attention) = self.resolved(sample);
         Self { multipliers: Some(multipliers), attention: Some(attention), ..self }
     }
 
     /// Multipliers, and the levels with attention.
-    fn levels(&self, sample: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    fn resolved(&self, sample: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let axes = if sample.len() == 3 { &sample[1..] } else { sample };
         let halves = |level: &usize| axes.iter().all(|n| (n >> level) > 8 && (n >> level).is_multiple_of(2));
         let levels = 2 + (1..MULTIPLIERS.len() - 1).take_while(halves).count();
@@ -60,7 +114,7 @@ impl UNetOptions {
 /// *Source*: Ronneberger et al. 2015; residual blocks with the step and attention as in Ho et al. 2020.
 #[derive(Clone, Debug)]
 pub struct UNet {
-    model: Model,
+    regularisation: Regularisation,
     /// [C, L] or [C, H, W].
     sample: Vec<usize>,
     time: TimeMlp,
@@ -97,43 +151,47 @@ struct Sizes {
 }
 
 impl UNet {
-    /// Adds the parameters of a model for samples \[L\], [H, W] or [C, H, W].
+    /// Adds its parameters for samples \[L\], [H, W] or [C, H, W].
     ///
     /// # Errors
-    /// When a level's places are odd, or groups or heads do not divide its channels, with numbers and a remedy.
-    pub fn of(g: &mut Graph, sample: &[usize], model: &Model) -> Result<Self> {
-        let options = model.unet.clone().unwrap_or_default();
-        let (multipliers, attention) = options.levels(sample);
+    /// When a size is out of range, a level's places are odd, or groups or heads do not divide its channels, with numbers and
+    /// a remedy.
+    pub fn new(g: &mut Graph, sample: &[usize], options: &UNetOptions) -> Result<Self> {
+        let UNetOptions { width, depth, step, regularisation, ref levels } = *options;
+        check_size("width", width, MOST_WIDTH)?;
+        check_size("depth", depth, MOST_DEPTH)?;
+        let (multipliers, attention) = levels.resolved(sample);
+        let UNetLevels { heads, groups, time, .. } = *levels;
         let sample = if sample.len() == 3 { sample.to_vec() } else { [&[1], sample].concat() };
-        check(&sample, model, &options, &multipliers, &attention)?;
-        let time = if options.time == 0 { 4 * model.width } else { options.time };
-        let channels: Vec<usize> = multipliers.iter().map(|m| m * model.width).collect();
+        check(&sample, options, &multipliers, &attention)?;
+        let time = if time == 0 { 4 * width } else { time };
+        let channels: Vec<usize> = multipliers.iter().map(|m| m * width).collect();
         let axes = sample.len() - 1;
         let sizes = |level: usize| {
-            let heads = attention.contains(&level).then_some(options.heads);
-            Sizes { axes, time, groups: options.groups, heads }
+            let heads = attention.contains(&level).then_some(heads);
+            Sizes { axes, time, groups, heads }
         };
         let conv = |g: &mut Graph, name: &str, i, o| Conv::new(g, name, axes, [i, o], 3);
-        let time = TimeMlp::new(g, model, time)?;
+        let time = TimeMlp::new(g, &step, time)?;
         let conv_in = conv(g, "conv_in", sample[0], channels[0])?;
         let last = channels.len() - 1;
         let mut ways = Vec::new();
         for level in 0..last {
             let (c, below) = (channels[level], channels[level + 1]);
-            let down = blocks(g, &format!("down.{level}"), c, c, model.depth, sizes(level))?;
+            let down = blocks(g, &format!("down.{level}"), c, c, depth, sizes(level))?;
             ways.push((down, conv(g, &format!("down.{level}.downsample"), c, below)?.stride(2)));
         }
-        let middle = blocks(g, "middle", channels[last], channels[last], model.depth, sizes(last))?;
+        let middle = blocks(g, "middle", channels[last], channels[last], depth, sizes(last))?;
         let mut levels = Vec::new();
         for (level, (down, downsample)) in ways.into_iter().enumerate().rev() {
             let (c, below) = (channels[level], channels[level + 1]);
             let upsample = conv(g, &format!("up.{level}.upsample"), below, c)?;
-            let up = blocks(g, &format!("up.{level}"), 2 * c, c, model.depth, sizes(level))?;
+            let up = blocks(g, &format!("up.{level}"), 2 * c, c, depth, sizes(level))?;
             levels.insert(0, Level { down, downsample, upsample, up });
         }
-        let norm_out = GroupNorm::new(g, "norm_out", channels[0], options.groups)?;
+        let norm_out = GroupNorm::new(g, "norm_out", channels[0], groups)?;
         let conv_out = conv(g, "conv_out", channels[0], sample[0])?;
-        Ok(Self { model: model.clone(), sample, time, conv_in, levels, middle, norm_out, conv_out })
+        Ok(Self { regularisation, sample, time, conv_in, levels, middle, norm_out, conv_out })
     }
 
     /// The prediction [B, D] from x_t [B, D] and a step encoding [B, E].
@@ -168,7 +226,7 @@ impl UNet {
 
     fn through(&self, g: &mut Graph, blocks: &[Block], mut h: Var, time: Var) -> Result<Var> {
         for block in blocks {
-            h = block.residual.forward(g, h, time, &self.model)?;
+            h = block.residual.forward(g, h, time, self.regularisation)?;
             if let Some(attention) = &block.attention {
                 h = attention.forward(g, h)?;
             }
@@ -178,23 +236,20 @@ impl UNet {
 }
 
 impl Denoiser for UNet {
-    fn forward(&self, g: &mut Graph, x_t: Var, t: Var) -> Result<Var> {
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
+        let (x_t, t) = inputs.unconditional("unet")?;
         let time = self.time.forward(g, t, Activation::Silu)?;
         self.forward_timed(g, x_t, time)
     }
 }
 
 /// Refuses what cannot be built, before the first parameter.
-fn check(
-    sample: &[usize],
-    model: &Model,
-    options: &UNetOptions,
-    multipliers: &[usize],
-    attention: &[usize],
-) -> Result<()> {
+fn check(sample: &[usize], options: &UNetOptions, multipliers: &[usize], attention: &[usize]) -> Result<()> {
     let refuse = |text: String| Err(Error::setting(text));
     if sample[1..] == [2] {
-        return refuse("a U-Net is for signals and images, and these are points in the plane; use --model mlp".into());
+        return refuse(
+            "a U-Net is for signals and images, and these are points in the plane; use the model mlp".into(),
+        );
     }
     let (levels, axes) = (multipliers.len(), &sample[1..]);
     if levels == 0 || levels > 16 || multipliers.iter().any(|m| *m == 0 || *m > 64) {
@@ -214,8 +269,7 @@ fn check(
             let whole = 1 << (levels - 1);
             return refuse(format!(
                 "a U-Net of {levels} levels halves the size {} times, but samples of size {axes:?} have the odd size \
-                 {halved:?} at level {}; state {} under [model.unet] in the file of --config, bring the data to multiples of \
-                 {whole}, or use --model mlp",
+                 {halved:?} at level {}; state {} under [model.unet], bring the data to multiples of {whole}, or use the model mlp",
                 levels - 1,
                 level - 1,
                 if level == 1 { "multipliers = [1]".into() } else { format!("{level} multipliers") }
@@ -223,9 +277,10 @@ fn check(
         }
     }
     for (level, m) in multipliers.iter().enumerate() {
-        let channels = m * model.width;
+        let channels = m * options.width;
         let attends = attention.contains(&level);
-        for (what, parts, asked) in [("groups", options.groups, true), ("heads", options.heads, attends)] {
+        for (what, parts, asked) in [("groups", options.levels.groups, true), ("heads", options.levels.heads, attends)]
+        {
             if asked && (parts == 0 || !channels.is_multiple_of(parts)) {
                 let fitting: Vec<usize> = (1..=channels.min(64)).filter(|n| channels.is_multiple_of(*n)).collect();
                 return refuse(format!(
@@ -277,20 +332,20 @@ impl Residual {
         })
     }
 
-    fn forward(&self, g: &mut Graph, x: Var, time: Var, model: &Model) -> Result<Var> {
+    fn forward(&self, g: &mut Graph, x: Var, time: Var, regularisation: Regularisation) -> Result<Var> {
         let none = Activation::None;
         let h = self.norm1.forward(g, x, Activation::Silu)?;
         let h = self.conv1.forward(g, h, none)?;
         let bias = self.time.forward(g, time, none)?;
-        let h = g.apply(ChannelBias { activation: none }, &[h, bias])?[0];
+        let h = g.apply1(ChannelBias { activation: none }, &[h, bias])?;
         let h = self.norm2.forward(g, h, Activation::Silu)?;
-        let h = model.disturbed(g, h)?;
+        let h = regularisation.forward(g, h)?;
         let h = self.conv2.forward(g, h, none)?;
         let x = match &self.skip {
             Some(skip) => skip.forward(g, x, none)?,
             None => x,
         };
-        Ok(g.apply(Add, &[x, h])?[0])
+        g.apply1(Add, &[x, h])
     }
 }
 
@@ -319,9 +374,9 @@ impl SelfAttention {
         let h = self.norm.forward(g, x, Activation::None)?;
         let h = g.reshape(h, [shape[0], shape[1], places])?;
         let h = self.qkv.forward(g, h, Activation::None)?;
-        let h = g.apply(Attention { heads: self.heads, channels: Channels::First }, &[h])?[0];
+        let h = g.apply1(Attention { heads: self.heads, channels: Channels::First }, &[h])?;
         let h = self.out.forward(g, h, Activation::None)?;
         let h = g.reshape(h, shape)?;
-        Ok(g.apply(Add, &[x, h])?[0])
+        g.apply1(Add, &[x, h])
     }
 }

@@ -1,0 +1,183 @@
+//! Layers with PyTorch's names, layouts and initial values: each holds its parameters and adds its op to a graph.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::numeric::random::{Draw, Law};
+use crate::ops::{self, Activation, Dense, Widen};
+
+/// `nn.Linear`: y = act(x W^T + b), by the op [`Dense`].
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Var,
+    bias: Var,
+}
+
+impl Linear {
+    /// `name.weight` [outputs, inputs] and `name.bias` \[outputs\], uniform in +-1/sqrt(inputs).
+    pub fn new(g: &mut Graph, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
+        let limit = 1.0 / (inputs as f32).sqrt();
+        let weight = uniform(g, &format!("{name}.weight"), [outputs, inputs], limit)?;
+        Ok(Self { weight, bias: uniform(g, &format!("{name}.bias"), [outputs], limit)? })
+    }
+
+    /// The layer on x [B, inputs].
+    pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
+        g.apply1(Dense { activation }, &[x, self.weight, self.bias])
+    }
+}
+
+/// `nn.LayerNorm`: normalisation over the last dimension, by the op [`ops::LayerNorm`].
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    gamma: Var,
+    beta: Var,
+}
+
+impl LayerNorm {
+    /// `name.weight` of ones and `name.bias` of zeros, both \[width\].
+    pub fn new(g: &mut Graph, name: &str, width: usize) -> Result<Self> {
+        let gamma = g.parameter(&format!("{name}.weight"), [width], vec![1.0; width])?;
+        Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [width], vec![0.0; width])? })
+    }
+
+    /// act of the normalisation over the last dimension of x [..., width].
+    pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
+        g.apply1(ops::LayerNorm { activation, ..ops::LayerNorm::default() }, &[x, self.gamma, self.beta])
+    }
+}
+
+/// `nn.GroupNorm`: normalisation over groups of channels, by the op [`ops::GroupNorm`].
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    gamma: Var,
+    beta: Var,
+    groups: usize,
+}
+
+impl GroupNorm {
+    /// `name.weight` of ones and `name.bias` of zeros, both \[channels\].
+    pub fn new(g: &mut Graph, name: &str, channels: usize, groups: usize) -> Result<Self> {
+        let gamma = g.parameter(&format!("{name}.weight"), [channels], vec![1.0; channels])?;
+        Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [channels], vec![0.0; channels])?, groups })
+    }
+
+    /// act of the normalisation of x [B, channels, ...].
+    pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
+        let op = ops::GroupNorm { activation, ..ops::GroupNorm::new(self.groups) };
+        g.apply1(op, &[x, self.gamma, self.beta])
+    }
+}
+
+/// `nn.Conv1d` or `nn.Conv2d`: y = act(w * x + b), by the op [`ops::Conv`].
+#[derive(Clone, Debug)]
+pub struct Conv {
+    weight: Var,
+    bias: Var,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv {
+    /// `name.weight` [outputs, inputs, kernel...] over `axes` axes (1 for signals, 2 for images) and `name.bias`
+    /// \[outputs\], uniform in +-1/sqrt(inputs kernel^axes). Stride 1, and the padding that keeps the size for an odd kernel.
+    pub fn new(g: &mut Graph, name: &str, axes: usize, [inputs, outputs]: [usize; 2], kernel: usize) -> Result<Self> {
+        let shape = [vec![outputs, inputs], vec![kernel; axes]].concat();
+        let fan = shape[1..].iter().product::<usize>();
+        let (weight, bias) = weights(g, name, shape, outputs, 1.0 / (fan as f32).sqrt())?;
+        Ok(Self { weight, bias, kernel, stride: 1, padding: kernel / 2 })
+    }
+
+    /// The layer with another stride.
+    pub fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// The layer on x [B, inputs, ...].
+    pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
+        let Self { stride, padding, .. } = *self;
+        g.apply1(ops::Conv { stride, padding, activation }, &[x, self.weight, self.bias])
+    }
+
+    /// The layer on x upsampled by `factor` (nearest), as one transposed convolution of x itself.
+    ///
+    /// # Errors
+    /// When the layer has a stride.
+    pub fn forward_upsampled(&self, g: &mut Graph, x: Var, factor: usize, activation: Activation) -> Result<Var> {
+        if self.stride != 1 || self.padding >= self.kernel {
+            let what = format!("stride {}, padding {}, kernel {}", self.stride, self.padding, self.kernel);
+            return Err(Error::setting(format!("an upsampled convolution has stride 1 and less padding; got {what}")));
+        }
+        let weight = g.apply1(Widen { factor }, &[self.weight])?;
+        let padding = self.kernel - 1 - self.padding;
+        let op = ops::ConvTranspose { stride: factor, padding, output_padding: 0, activation };
+        g.apply1(op, &[x, weight, self.bias])
+    }
+}
+
+/// `nn.ConvTranspose1d` or `nn.ConvTranspose2d`, by the op [`ops::ConvTranspose`].
+#[derive(Clone, Debug)]
+pub struct ConvTranspose {
+    weight: Var,
+    bias: Var,
+    stride: usize,
+    padding: usize,
+}
+
+impl ConvTranspose {
+    /// `name.weight` [inputs, outputs, kernel...] over `axes` axes and `name.bias` \[outputs\], uniform in
+    /// +-1/sqrt(outputs kernel^axes) as PyTorch has it. Kernel 4, stride 2 and padding 1 double the size.
+    pub fn new(
+        g: &mut Graph,
+        name: &str,
+        axes: usize,
+        [inputs, outputs]: [usize; 2],
+        [kernel, stride, padding]: [usize; 3],
+    ) -> Result<Self> {
+        let shape = [vec![inputs, outputs], vec![kernel; axes]].concat();
+        let fan = shape[1..].iter().product::<usize>();
+        let (weight, bias) = weights(g, name, shape, outputs, 1.0 / (fan as f32).sqrt())?;
+        Ok(Self { weight, bias, stride, padding })
+    }
+
+    /// The layer on x [B, inputs, ...].
+    pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
+        let Self { stride, padding, .. } = *self;
+        let op = ops::ConvTranspose { stride, padding, output_padding: 0, activation };
+        g.apply1(op, &[x, self.weight, self.bias])
+    }
+}
+
+fn weights(g: &mut Graph, name: &str, shape: Vec<usize>, outputs: usize, limit: f32) -> Result<(Var, Var)> {
+    let weight = uniform(g, &format!("{name}.weight"), shape, limit)?;
+    Ok((weight, uniform(g, &format!("{name}.bias"), [outputs], limit)?))
+}
+
+/// What training does to the activations of hidden layers: dropout, then noise. Neither is there when the network is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Regularisation {
+    /// The probability that an activation is dropped.
+    pub dropout: f32,
+    /// Standard deviation of the noise that is added to the activations.
+    pub activation_noise: f32,
+}
+
+impl Regularisation {
+    /// The activations as the next layer sees them.
+    ///
+    /// # Errors
+    /// When the probability or the deviation is out of range.
+    pub fn forward(self, g: &mut Graph, active: Var) -> Result<Var> {
+        let active = g.dropout(active, self.dropout)?;
+        g.activation_noise(active, self.activation_noise)
+    }
+}
+
+/// Adds a parameter with uniform numbers in +-limit, from the graph's seed.
+fn uniform(g: &mut Graph, name: &str, shape: impl Into<Vec<usize>>, limit: f32) -> Result<Var> {
+    let place = [g.parameters().len() as u32, 2];
+    let draw = Draw { law: Law::Uniform { limit }, seed: g.seed(), place };
+    g.drawn_parameter(name, shape, draw)
+}

@@ -1,0 +1,149 @@
+//! The table `[model]` of a settings file: a network's name, and its settings where they are not the usual ones.
+
+use toml::{Table, Value};
+
+use super::config::{one_line, to_table};
+use super::setting::{insert, leaves};
+use crate::error::{Error, Result};
+use crate::nn::{MODELS, MlpOptions, Model};
+
+/// Settings that files of earlier versions state for every network, with their values where the network does not have them.
+const FORMER: &str = r#"
+depth = 1
+encoding = 128
+step_encoding = "halves"
+flip_sin_to_cos = false
+frequency_shift = 0.0
+learned_steps = 1000
+activation = "silu"
+residual = true
+layer_norm = true
+"#;
+
+/// The network that `stated` describes: what it does not state has the default of `name`, or else of the network that it
+/// names itself, or of an MLP.
+///
+/// # Errors
+/// With the networks there are, or the setting that the network does not have or understand.
+pub(super) fn read(stated: Option<Value>, name: Option<&str>) -> Result<Model> {
+    let mut stated = match stated {
+        None => Table::new(),
+        Some(Value::Table(stated)) => stated,
+        Some(other) => {
+            let text = format!("model is {other}; it is a table: write [model], and name = \"mlp\" below it");
+            return Err(Error::setting(text));
+        }
+    };
+    let usual = match (name, stated.remove("name")) {
+        (Some(name), _) => Model::named(name)?,
+        (None, None) => MlpOptions::default().into(),
+        (None, Some(Value::String(name))) => Model::named(&name)?,
+        (None, Some(other)) => return Err(Error::unknown("model", &other.to_string(), MODELS)),
+    };
+    let own = to_table(&usual);
+    let former: Table = FORMER.parse().expect("it is TOML");
+    stated.retain(|setting, value| own.contains_key(setting) || former.get(setting) != Some(value));
+    let mut all = own.clone();
+    all.extend(stated.clone());
+    all.try_into().map_err(|e| explain(&e, &usual, &own, &stated))
+}
+
+/// What is wrong with the settings that are stated over a network's `own`. A tagged enum does not say in its error which
+/// field is meant, so they are tried one by one.
+fn explain(e: &toml::de::Error, usual: &Model, own: &Table, stated: &Table) -> Error {
+    if let Some((setting, value)) = stated.iter().find(|(setting, _)| !own.contains_key(*setting)) {
+        return not_of_this_network(usual, setting, value);
+    }
+    for (setting, value) in leaves(stated) {
+        let mut one = own.clone();
+        insert(&mut one, &setting, value);
+        if let Err(e) = one.try_into::<Model>() {
+            return Error::setting(format!("{} in `model.{setting}`", one_line(&e)));
+        }
+    }
+    Error::setting(format!("{} in `model`", one_line(e)))
+}
+
+fn not_of_this_network(model: &Model, setting: &str, value: &Value) -> Error {
+    let settings = |name: &str| Model::named(name).map(|model| to_table(&model)).unwrap_or_default();
+    let users: Vec<&str> = MODELS.iter().copied().filter(|name| settings(name).contains_key(setting)).collect();
+    let name = model.name();
+    if users.is_empty() {
+        let known = settings(name);
+        let known: Vec<&str> = known.keys().map(String::as_str).collect();
+        return Error::unknown(&format!("setting of the network {name}"), setting, &known);
+    }
+    Error::setting(format!(
+        "model.{setting} is {value}, but the network {name} has no such setting; leave it out, or take one of: {}",
+        users.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{ChapterOptions, SimpleOptions, UNetLevels, UNetOptions};
+
+    fn parse(text: &str) -> Result<Model> {
+        read(Some(Value::Table(text.parse().unwrap())), None)
+    }
+
+    #[test]
+    fn every_network_reads_back() {
+        for name in MODELS {
+            let model = Model::named(name).unwrap().for_sample(&[32]);
+            assert_eq!(read(Some(Value::Table(to_table(&model))), None).unwrap(), model);
+        }
+    }
+
+    #[test]
+    fn a_network_states_only_settings_that_it_has() {
+        let keys = |name: &str| to_table(&Model::named(name).unwrap()).keys().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(keys("simple"), "activation_noise dropout name width");
+        let step = "encoding flip_sin_to_cos frequency_shift learned_steps";
+        assert_eq!(keys("chapter"), format!("activation_noise dropout {step} name step_encoding width"));
+    }
+
+    #[test]
+    fn what_is_not_stated_is_usual_for_the_network() {
+        assert_eq!(parse("").unwrap(), MlpOptions::default().into());
+        let chapter = ChapterOptions { width: 7, ..ChapterOptions::default() };
+        assert_eq!(parse("name = \"chapter\"\nwidth = 7").unwrap(), chapter.into());
+        let levels = UNetLevels { heads: 2, ..UNetLevels::default() };
+        let unet = UNetOptions { levels, ..UNetOptions::default() };
+        assert_eq!(parse("name = \"unet\"\n[unet]\nheads = 2").unwrap(), unet.into());
+    }
+
+    #[test]
+    fn former_settings_are_dropped_where_they_have_their_former_values() {
+        assert_eq!(parse(&format!("name = \"simple\"\n{FORMER}")).unwrap(), SimpleOptions::default().into());
+        for (setting, users) in [("depth = 2", "mlp, unet"), ("layer_norm = false", "mlp"), ("residual = 1", "mlp")] {
+            let message = parse(&format!("name = \"chapter\"\n{setting}")).unwrap_err().to_string();
+            let value = setting.replace(" = ", " is ");
+            assert!(message.contains(&format!("model.{value}, but the network chapter")), "{message}");
+            assert!(message.ends_with(&format!("take one of: {users}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, cause) in [
+            ("name = \"nope\"", "there are: mlp, chapter"),
+            ("name = 3", "unknown model \"3\""),
+            ("width = -4", "expected usize in `model.width`"),
+            ("width.x = 4", "in `model.width.x`"),
+            ("dropout = \"much\"", "in `model.dropout`"),
+            ("activation = \"nope\"", "there are: none, relu, silu"),
+            ("step_encoding = \"nope\"", "sinusoidal, halves, learned, fourier"),
+            ("widht = 4", "unknown setting of the network mlp \"widht\"; there are: activation"),
+            ("[unet]\nheads = 2", "model.unet is { heads = 2 }, but the network mlp"),
+            ("name = \"unet\"\n[unet]\nheads = \"x\"", "in `model.unet.heads`"),
+            ("name = \"unet\"\n[unet]\nlevels = 2", "unknown field `levels`"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(cause) && !message.contains('\n'), "{text}: {message}");
+        }
+        let message = read(Some(Value::String("unet".into())), None).unwrap_err().to_string();
+        assert!(message.contains("write [model]"), "{message}");
+    }
+}
