@@ -4,6 +4,7 @@ mod choose;
 mod cpu;
 mod gpu;
 mod half;
+mod memory;
 mod profile;
 mod program;
 mod run;
@@ -25,6 +26,7 @@ use choose::{choose, enumerate, kind};
 use cpu::CpuProgram;
 use gpu::Gpu;
 use gpu::program::GpuProgram;
+use memory::{HostMemory, readable};
 use program::Program;
 
 /// Something that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
@@ -43,34 +45,10 @@ enum Engine {
     Reference,
 }
 
-/// Bytes in the largest unit of which there is at least one.
-fn readable(bytes: usize) -> String {
-    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (bytes.max(1).ilog2() as usize / 10).min(units.len() - 1);
-    let digits = if unit == 0 { 0 } else { 1 };
-    format!("{:.digits$} {}", bytes as f64 / 1024f64.powi(unit as i32), units[unit])
-}
-
 impl Engine {
     /// Bytes of an element.
     fn bytes(&self) -> usize {
         if matches!(self, Engine::Reference) { 8 } else { 4 }
-    }
-
-    /// The most bytes for a program. Of a GPU's memory only its driver knows, which refuses a buffer that does not fit;
-    /// an operating system would promise the memory of a program on the CPU, and end the process when it is used.
-    fn memory(&self) -> usize {
-        if matches!(self, Engine::Gpu(_)) {
-            return usize::MAX;
-        }
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        let free = system.cgroup_limits().map_or(u64::MAX, |group| group.free_memory);
-        match system.available_memory().min(free) {
-            0 => usize::MAX,
-            // A quarter is left to scratch memory and to others.
-            bytes => (bytes / 4 * 3) as usize,
-        }
     }
 }
 
@@ -124,18 +102,11 @@ impl Device {
     /// Compiles a graph: places its memory, builds its pipelines and bind groups, uploads its first values.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the adapter is too small for it, [`Error::Shader`] when a kernel does not compile.
+    /// [`Error::Limit`] when the device is too small for it, [`Error::Unsupported`] when it lacks a feature,
+    /// [`Error::Shader`] when a kernel does not compile.
     pub fn compile(&self, graph: &Graph) -> Result<Run> {
         let plan = Plan::new(graph)?;
-        let (bytes, most) =
-            (self.engine.bytes() * plan.elements(), self.memory.unwrap_or_else(|| self.engine.memory()));
-        if bytes > most {
-            let [needs, most] = [bytes, most].map(readable);
-            return Err(Error::Limit(format!(
-                "the program needs {needs} of memory, and {most} are to be had; lower the batch size or the width \
-                 of the model"
-            )));
-        }
+        self.check_memory(&plan)?;
         Run::new(graph.clone(), plan, |plan| {
             Ok(match &self.engine {
                 Engine::Gpu(gpu) => Program::Gpu(GpuProgram::new(gpu.clone(), &plan)?),
@@ -143,6 +114,25 @@ impl Device {
                 Engine::Reference => Program::Reference(CpuProgram::new(plan)),
             })
         })
+    }
+
+    /// Of a GPU's memory only its driver knows, which refuses a buffer that does not fit.
+    fn check_memory(&self, plan: &Plan) -> Result<()> {
+        let host = (!self.is_gpu()).then(HostMemory::now);
+        let bytes = |elements: usize| self.engine.bytes() * elements;
+        let (all, fixed) = (bytes(plan.elements()), bytes(plan.fixed_elements()));
+        let most = self.memory.or(host.map(HostMemory::most)).unwrap_or(usize::MAX);
+        if all > most {
+            let [needs, allowed] = [all, most].map(readable);
+            let message = format!("the program needs {needs} of memory, and may take {allowed} on this device");
+            return Err(match fixed > most {
+                true => {
+                    Error::limit(format!("{message}, whatever the batch size; use less data or a smaller model"), false)
+                }
+                false => Error::limit(format!("{message}; use a smaller batch or a smaller model"), true),
+            });
+        }
+        host.map_or(Ok(()), |host| host.check_free(all))
     }
 
     /// The same device, on which no program may take more than `bytes`: where others use it too.
@@ -160,8 +150,9 @@ impl Device {
         }
         let Engine::Gpu(gpu) = &self.engine else {
             let name = self.name();
-            let text = format!("f16 is for the cooperative matrices of a GPU, and this is the {name}");
-            return Err(Error::setting(text + "; leave --precision f16 out, or choose a GPU by --device"));
+            return Err(Error::setting(format!(
+                "precision f16 needs the cooperative matrices of a GPU, and this is the {name}; use f32, or another device"
+            )));
         };
         self.engine = Engine::Gpu(Arc::new(gpu.reopen(precision)?));
         if precision == Precision::F16 {
@@ -250,6 +241,23 @@ impl fmt::Display for Device {
 mod tests {
     use super::*;
     use crate::ops::{Activation, Dense};
+
+    #[test]
+    fn a_limit_says_whether_a_smaller_batch_helps() {
+        let mut g = Graph::new();
+        let inputs = [("x", vec![1000, 8]), ("b", vec![8])];
+        let [x, b] = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
+        let w = g.parameter("w", [8, 8], vec![0.5; 64]).unwrap();
+        let y = g.apply(Dense { activation: Activation::None }, &[x, w, b]).unwrap()[0];
+        g.keep(y);
+        let helps = |bytes| match Device::cpu().with_memory(bytes).compile(&g) {
+            Err(Error::Limit { smaller_batch_helps, .. }) => Some(smaller_batch_helps),
+            Err(e) => panic!("{e}"),
+            Ok(_) => None,
+        };
+        // The weights alone take 256 bytes, the batch and its result 64,000.
+        assert_eq!([200, 256, 60_000, 65_000].map(helps), [Some(false), Some(true), Some(true), None]);
+    }
 
     #[test]
     fn products_are_timed_once_where_the_rule_is_unsure() {

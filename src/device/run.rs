@@ -157,7 +157,7 @@ impl Run {
     /// Runs `n` steps and gives the time of each dispatch, the mean of them: on a GPU by its timestamps.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the adapter offers no timestamp queries.
+    /// [`Error::Unsupported`] when the adapter offers no timestamp queries.
     pub fn profile(&mut self, n: u32) -> Result<Vec<OpTime>> {
         let times = self.program.profile(self.clock, n)?;
         self.clock.step += n;

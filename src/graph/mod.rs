@@ -141,7 +141,9 @@ impl Graph {
     }
 
     fn tensor(&mut self, name: String, spec: Spec, home: Home, init: Init) -> Var {
-        self.tensors.push(Tensor { name, spec, home, init, kept: false });
+        // A table has its values, and a parameter too.
+        let fixed = home != Home::Step && !matches!(init, Init::Zero);
+        self.tensors.push(Tensor { name, spec, home, init, kept: false, fixed });
         Var(self.tensors.len() - 1)
     }
 
@@ -221,6 +223,7 @@ impl Graph {
                 _ => self.tensor(format!("{name}.{i}"), spec, Home::State, Init::Zero),
             });
         }
+        chunks.iter().for_each(|chunk| self.tensors[chunk.0].fixed = true);
         self.names.insert(name.to_string(), chunks.clone());
         Ok(Data { chunks, shape, rows_per_chunk })
     }
@@ -254,7 +257,7 @@ impl Graph {
         if len > MOST_PARAMETERS - offset.min(MOST_PARAMETERS) {
             return Err(Error::setting(format!(
                 "with {name} {shape:?} the network has more than {MOST_PARAMETERS:.0e} parameters, which take {:.0} GB to \
-                 train; lower the sizes under [model] in the file of --config",
+                 train; make the network smaller",
                 MOST_PARAMETERS as f64 * 16e-9
             )));
         }
@@ -273,6 +276,7 @@ impl Graph {
         }
         let len = self.slabs.get(&Slab::Params).map_or(0, |v| self.tensors[v.0].spec.shape[0]);
         let var = self.tensor(slab.name().to_string(), Spec::f32([len]), Home::State, Init::Zero);
+        self.tensors[var.0].fixed = true;
         self.slabs.insert(slab, var);
         var
     }

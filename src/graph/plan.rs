@@ -20,6 +20,8 @@ pub(crate) struct Buffer {
     pub len: usize,
     pub dtype: DType,
     pub label: String,
+    /// Its size does not follow from the batch.
+    pub fixed: bool,
 }
 
 /// One node with its places.
@@ -72,6 +74,11 @@ impl Plan {
     pub fn elements(&self) -> usize {
         self.buffers.iter().map(|b| b.len).sum()
     }
+
+    /// Elements of memory that no smaller batch saves.
+    pub fn fixed_elements(&self) -> usize {
+        self.buffers.iter().filter(|b| b.fixed).map(|b| b.len).sum()
+    }
 }
 
 /// The initial values of the parameters in another slab.
@@ -118,7 +125,8 @@ impl<'a> Memory<'a> {
         for (i, t) in graph.tensors.iter().enumerate() {
             if t.home == Home::State && t.spec.stored() > 0 {
                 let (len, dtype) = (t.spec.stored(), t.spec.dtype);
-                memory.buffers.push(Buffer { len, dtype, label: format!("langevin.{}", t.name) });
+                let label = format!("langevin.{}", t.name);
+                memory.buffers.push(Buffer { len, dtype, label, fixed: t.fixed });
                 memory.places[i] = Some(Place { buffer: memory.buffers.len() - 1, offset: 0, len });
             }
         }
@@ -170,7 +178,7 @@ impl<'a> Memory<'a> {
             }
             None => {
                 let label = format!("langevin.activation.{}", self.buffers.len());
-                self.buffers.push(Buffer { len, dtype, label });
+                self.buffers.push(Buffer { len, dtype, label, fixed: false });
                 self.buffers.len() - 1
             }
         }

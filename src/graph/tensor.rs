@@ -148,6 +148,8 @@ pub(crate) struct Tensor {
     pub init: Init,
     /// Readable after a step: its memory is not given to others.
     pub kept: bool,
+    /// Its size does not follow from the batch.
+    pub fixed: bool,
 }
 
 /// One of the equally laid out, contiguous tensors over all parameters.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::graph::plan;
 use crate::kernel::Precision;
 use crate::kernel::{self, Binding, Kernel, Target};
 use cache::Cache;
@@ -63,7 +64,9 @@ impl Gpu {
         let (info, mut limits, offered) = (adapter.get_info(), adapter.limits(), adapter.features());
         if !offered.contains(wgpu::Features::IMMEDIATES) || limits.max_immediate_size < IMMEDIATE_BYTES {
             let name = &info.name;
-            return Err(Error::Limit(format!("{name} offers no immediates (push constants); use --device cpu")));
+            return Err(Error::Unsupported(format!(
+                "{name} offers no immediates (push constants); use another device"
+            )));
         }
         limits.max_immediate_size = limits.max_immediate_size.min(128);
         use wgpu::Features as F;
@@ -139,23 +142,21 @@ impl Gpu {
 
     pub(super) fn check(&self) -> Result<()> {
         match &*self.fault.lock().unwrap_or_else(|e| e.into_inner()) {
-            Some(text) => Err(Error::DeviceLost(format!(
-                "{}: {text}. Training can go on from the last checkpoint with --resume",
-                self.info.name
-            ))),
+            Some(text) => Err(Error::DeviceLost(format!("{}: {text}", self.info.name))),
             None => Ok(()),
         }
     }
 
-    pub(super) fn buffer(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
-        let (max, binding) = (self.limits.max_buffer_size, self.limits.max_storage_buffer_binding_size);
-        if bytes > max.min(binding) {
-            return Err(Error::Limit(format!(
-                "{label} needs {bytes} bytes, but {} binds at most {} at a time; lower the batch size or the width of \
-                 the model",
-                self.info.name,
-                max.min(binding)
-            )));
+    pub(super) fn buffer(&self, planned: &plan::Buffer) -> Result<wgpu::Buffer> {
+        let (label, bytes) = (&planned.label, planned.len as u64 * 4);
+        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
+        let limit = |message: String| {
+            let advice = if planned.fixed { "use a smaller model" } else { "use a smaller batch or a smaller model" };
+            Error::limit(format!("{message}; {advice}"), !planned.fixed)
+        };
+        let name = &self.info.name;
+        if bytes > most {
+            return Err(limit(format!("{label} needs {bytes} bytes, but {name} binds at most {most} at a time")));
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -163,10 +164,7 @@ impl Gpu {
         let buffer = self.device.create_buffer(&descriptor);
         match pollster::block_on(scope.pop()) {
             None => Ok(buffer),
-            Some(_) => Err(Error::Limit(format!(
-                "{} has no {bytes} bytes left for {label}; lower the batch size or the width of the model",
-                self.info.name
-            ))),
+            Some(_) => Err(limit(format!("{name} has no {bytes} bytes left for {label}"))),
         }
     }
 
@@ -191,7 +189,8 @@ impl Gpu {
         let most = self.limits.max_storage_buffers_per_shader_stage as usize;
         if bindings.len() > most {
             let (need, name) = (bindings.len(), &self.info.name);
-            return Err(Error::Limit(format!("{label} binds {need} buffers, {name} allows {most}; use less data")));
+            let message = format!("{label} binds {need} buffers, {name} allows {most}; use less data");
+            return Err(Error::limit(message, false));
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = self.module(&label, source);
@@ -243,7 +242,7 @@ impl Gpu {
         self.check()?;
         polled.map(|_| ()).map_err(|e| {
             let (name, seconds) = (&self.info.name, PATIENCE.as_secs());
-            Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); lower the batch size"))
+            Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); use a smaller batch"))
         })
     }
 }
@@ -256,7 +255,7 @@ const COOPERATIVE: wgpu::Features =
 fn cooperative_size(adapter: &wgpu::Adapter, fixed: bool) -> Result<u32> {
     use wgpu::CooperativeScalarType as Scalar;
     let name = adapter.get_info().name;
-    let refuse = |why: &str| Err(Error::setting(format!("{name} {why}; leave --precision f16 out")));
+    let refuse = |why: &str| Err(Error::setting(format!("{name} {why}; use precision f32")));
     if !adapter.features().contains(COOPERATIVE) {
         return refuse("offers no cooperative matrices in f16");
     }

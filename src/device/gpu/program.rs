@@ -82,8 +82,7 @@ pub(crate) struct GpuProgram {
 
 impl GpuProgram {
     pub fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
-        let buffers: Vec<_> =
-            plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.len as u64 * 4)).collect::<Result<_>>()?;
+        let buffers: Vec<_> = plan.buffers.iter().map(|b| gpu.buffer(b)).collect::<Result<_>>()?;
         let kernels = kernels(&gpu, &buffers, plan)?;
         compile(&gpu, &kernels)?;
         if let Some(driver_cache) = &gpu.driver_cache {
@@ -283,7 +282,8 @@ fn dispatch(gpu: &Gpu, buffers: &[wgpu::Buffer], call: &Call, kernel: &Kernel) -
     let most = gpu.limits.max_compute_workgroups_per_dimension;
     if kernel.groups.iter().any(|&g| g > most) {
         let groups = kernel.groups;
-        return Err(Error::Limit(format!("{label} needs {groups:?} workgroups, {most} is the most; lower the batch")));
+        let message = format!("{label} needs {groups:?} workgroups, {most} is the most; use a smaller batch");
+        return Err(Error::limit(message, true));
     }
     let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
