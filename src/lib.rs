@@ -1,5 +1,8 @@
 #![cfg_attr(feature = "files", doc = include_str!("../README.md"))]
-#![cfg_attr(not(feature = "files"), doc = "Trains and samples diffusion models on any GPU: the engine alone, without files and the program.")]
+#![cfg_attr(
+    not(feature = "files"),
+    doc = "Trains and samples diffusion models on any GPU: the engine alone, without files and the program."
+)]
 
 // The modules in the order of their dependencies: a module uses those above it in this list, never those below. The test
 // `imports_point_down` reads the list and checks every import against it.
@@ -14,6 +17,7 @@ mod parallel;
 // The engine: kernels from shaders, graphs of ops over tensors, programs on devices.
 #[macro_use]
 mod kernel;
+#[macro_use]
 mod graph;
 pub mod ops;
 mod device;

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 
-/// The memory of this machine, or of the container that the process runs in; zero bytes where it is unknown.
+/// The memory of this machine, or of the container that the process runs in; zero bytes where it is unknown, as it is
+/// without the feature `files`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HostMemory {
     total: u64,
@@ -11,6 +12,12 @@ pub(super) struct HostMemory {
 }
 
 impl HostMemory {
+    #[cfg(not(feature = "files"))]
+    pub fn now() -> Self {
+        Self { total: 0, free: 0 }
+    }
+
+    #[cfg(feature = "files")]
     pub fn now() -> Self {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
@@ -18,6 +25,7 @@ impl HostMemory {
         Self::of(system.total_memory(), system.available_memory(), container)
     }
 
+    #[cfg_attr(not(feature = "files"), allow(dead_code))]
     /// `container`: its limit, and what its processes hold, without the cache of file contents.
     fn of(total: u64, free: u64, container: Option<[u64; 2]>) -> Self {
         let [limit, held] = container.unwrap_or([u64::MAX, 0]);

@@ -105,7 +105,18 @@ impl Device {
     /// [`Error::Limit`] when the device is too small for it, [`Error::Unsupported`] when it lacks a feature,
     /// [`Error::Shader`] when a kernel does not compile.
     pub fn compile(&self, graph: &Graph) -> Result<Run> {
-        let plan = Plan::new(graph)?;
+        self.compile_plan(graph, Plan::new(graph)?)
+    }
+
+    /// [`Device::compile`] with guards around all memory, see [`Run::check_guards`].
+    pub(crate) fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
+        let (plan, guards) = Plan::new(graph)?.guarded();
+        let mut run = self.compile_plan(graph, plan)?;
+        run.set_guards(guards)?;
+        Ok(run)
+    }
+
+    fn compile_plan(&self, graph: &Graph, plan: Plan) -> Result<Run> {
         self.check_memory(&plan)?;
         Run::new(graph.clone(), plan, |plan| {
             Ok(match &self.engine {
@@ -209,6 +220,16 @@ impl Device {
         self
     }
 
+    /// The same GPU, on which the crate's own shaders are checked as in debug builds, or not, as in release builds; those
+    /// from outside always are.
+    #[doc(hidden)]
+    pub fn with_shader_checks(mut self, check_all: bool) -> Self {
+        if let Engine::Gpu(gpu) = &self.engine {
+            self.engine = Engine::Gpu(Arc::new(gpu.with_shader_checks(check_all)));
+        }
+        self
+    }
+
     pub(crate) fn target(&self) -> Target {
         match &self.engine {
             Engine::Gpu(gpu) => gpu.target,
@@ -238,54 +259,4 @@ impl fmt::Display for Device {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::{Activation, Dense};
-
-    #[test]
-    fn a_limit_says_whether_a_smaller_batch_helps() {
-        let mut g = Graph::new();
-        let inputs = [("x", vec![1000, 8]), ("b", vec![8])];
-        let [x, b] = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
-        let w = g.parameter("w", [8, 8], vec![0.5; 64]).unwrap();
-        let y = g.apply(Dense { activation: Activation::None }, &[x, w, b]).unwrap()[0];
-        g.keep(y);
-        let helps = |bytes| match Device::cpu().with_memory(bytes).compile(&g) {
-            Err(Error::Limit { smaller_batch_helps, .. }) => Some(smaller_batch_helps),
-            Err(e) => panic!("{e}"),
-            Ok(_) => None,
-        };
-        // The weights alone take 256 bytes, the batch and its result 64,000.
-        assert_eq!([200, 256, 60_000, 65_000].map(helps), [Some(false), Some(true), Some(true), None]);
-    }
-
-    #[test]
-    fn products_are_timed_once_where_the_rule_is_unsure() {
-        let gpu = match Device::gpu() {
-            Ok(Device { engine: Engine::Gpu(gpu), .. }) => gpu,
-            other if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => {
-                panic!("a GPU is required: {other:?}")
-            }
-            _ => return println!("ignored, no adapter"),
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let mut gpu = gpu.with_target(Target::default());
-        gpu.cache = gpu::cache::Cache::new(Some(folder.path().into()), "an adapter");
-        gpu.trials = std::time::Duration::from_secs(60);
-        let cache = gpu.cache.clone();
-        let device = Device { engine: Engine::Gpu(Arc::new(gpu)), why: String::new(), memory: None };
-        let mut g = Graph::new();
-        let inputs = [("x", vec![512, 16]), ("w", vec![512, 16]), ("b", vec![512])];
-        let inputs = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
-        let y = g.apply(Dense { activation: Activation::None }, &inputs).unwrap()[0];
-        g.keep(y);
-        device.compile(&g).unwrap();
-        let answers = String::from_utf8(cache.load("products").unwrap()).unwrap();
-        assert!(answers.contains("M=512 N=512 K=16 x1 = Blocked") && answers.lines().count() == 1, "{answers}");
-        // What was answered is taken, whether or not it was the fastest.
-        cache.save("products", answers.replace("= Blocked32", "= Blocked64").as_bytes());
-        let before = cache.load("products");
-        device.compile(&g).unwrap();
-        assert_eq!(cache.load("products"), before);
-    }
-}
+mod tests;
