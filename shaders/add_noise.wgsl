@@ -34,9 +34,10 @@ override GAIN: f32; override BLACK: f32; override UNIT: f32;
 @group(0) @binding(1) var<storage, read> table: array<u32>;
 
 fn count(entry: u32, w: u32) -> u32 {
-  var low = table[entry];
-  var high = low + table[entry + 2u];
-  let first = low;
+  // Within the table whatever it holds.
+  let first = min(table[entry], arrayLength(&table));
+  var low = first;
+  var high = min(first + table[entry + 2u], arrayLength(&table));
   while (low < high) {
     let middle = (low + high) / 2u;
     if (table[middle] <= w) { low = middle + 1u; } else { high = middle; }

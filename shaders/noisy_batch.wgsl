@@ -24,7 +24,9 @@ fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n
   let b = i / LANES;
   if (b >= B) { return; }
   let of_batch = clock.first_row + b;
-  let row = permuted((clock.step % (COUNT / BATCH)) * BATCH + of_batch, COUNT, clock.step / (COUNT / BATCH), ORDER);
+  // Within the epoch whatever the first row is: beyond it the walk of `permuted` may not end.
+  let position = (clock.step % (COUNT / BATCH)) * BATCH + min(of_batch, BATCH - 1u);
+  let row = permuted(position, COUNT, clock.step / (COUNT / BATCH), ORDER);
   let at = below(words(STREAM + 1u, of_batch).x, T);
   let level = level_of(at);
   if (i % LANES == 0u) { t[b] = f32(at); }

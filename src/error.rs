@@ -34,9 +34,17 @@ pub enum Error {
     /// No adapter fits what was asked for.
     #[error("{0}")]
     NoAdapter(String),
-    /// The program needs more than the adapter offers.
+    /// The device cannot do what the program needs, however small it is.
     #[error("{0}")]
-    Limit(String),
+    Unsupported(String),
+    /// The program needs more than the device offers.
+    #[error("{message}")]
+    Limit {
+        /// What is needed, what there is, and what to do.
+        message: String,
+        /// Whether a smaller batch needs less of it.
+        smaller_batch_helps: bool,
+    },
     /// A shader did not compile or does not match its op.
     #[error("{0}")]
     Shader(String),
@@ -65,6 +73,10 @@ impl Error {
 
     pub(crate) fn input(message: impl Into<String>) -> Self {
         Error::Input(message.into())
+    }
+
+    pub(crate) fn limit(message: impl Into<String>, smaller_batch_helps: bool) -> Self {
+        Error::Limit { message: message.into(), smaller_batch_helps }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {

@@ -17,6 +17,7 @@ mod parallel;
 // The engine: kernels from shaders, graphs of ops over tensors, programs on devices.
 #[macro_use]
 mod kernel;
+#[macro_use]
 mod graph;
 pub mod ops;
 mod device;

@@ -91,7 +91,10 @@ impl Common {
             Some(name) => Device::named(name),
             None => Device::auto(),
         }?;
-        let device = device.with_precision(precision)?;
+        let device = device.with_precision(precision).map_err(|e| match e {
+            Error::Setting(text) => Error::Setting(format!("{text}: leave --precision out, or choose by --device")),
+            other => other,
+        })?;
         if !self.json {
             say!("device: {device}");
         }
@@ -140,7 +143,7 @@ fn train_or_sweep(args: &train::TrainArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The error and its causes, each said once, and what to do when the system refused a file.
+/// The error and its causes, each said once, and what to do about it on the command line.
 fn paragraph(e: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in e.chain().map(|cause| cause.to_string()).filter(|cause| !cause.is_empty()) {
@@ -149,6 +152,11 @@ fn paragraph(e: &anyhow::Error) -> String {
             text += &cause;
         }
     }
+    text += match e.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
+        Some(Error::NoAdapter(_) | Error::Unsupported(_)) => "; --device cpu works on every machine",
+        Some(Error::DeviceLost(_)) => "; a training run continues from its last checkpoint with --resume",
+        _ => "",
+    };
     let refused = e.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
     text + match refused {
         Some(ErrorKind::NotFound) => "; check the spelling and the folder the program runs in",

@@ -55,7 +55,7 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
             Ok(Some(summary)) => Ok(summary),
             Ok(None) => return Err(interrupted(args, &name).into()),
             // It is the value that does not work: others may.
-            Err(e) if matches!(e.downcast_ref(), Some(Error::NonFinite(_) | Error::Limit(_))) => Err(e.to_string()),
+            Err(e) if matches!(e.downcast_ref(), Some(Error::NonFinite(_) | Error::Limit { .. })) => Err(e.to_string()),
             Err(e) => return Err(e.context(name)),
         };
         if let (Err(cause), false) = (&result, args.common.json) {

@@ -51,8 +51,7 @@ impl fmt::Display for AdapterKind {
 
 /// Where to get a driver, for messages.
 const DRIVERS: &str = "Install a GPU driver; or, for software Vulkan: apt install mesa-vulkan-drivers (Debian, Ubuntu), \
-    dnf install mesa-vulkan-drivers vulkan-loader (Fedora), pacman -S vulkan-swrast vulkan-icd-loader (Arch). \
-    --device cpu always works";
+    dnf install mesa-vulkan-drivers vulkan-loader (Fedora), pacman -S vulkan-swrast vulkan-icd-loader (Arch)";
 
 /// The adapters of this machine, in the order of their indices.
 pub fn adapters() -> Vec<AdapterSummary> {

@@ -36,7 +36,7 @@ pub(super) fn check(device: &Device) -> Result<()> {
         if !((got - want).abs() <= allowed) {
             let name = device.name();
             return Err(Error::setting(format!(
-                "{name} multiplies wrongly in f16 (element {i} is {got:e}, expected {want:e}); leave --precision f16 out"
+                "{name} multiplies wrongly in f16 (element {i} is {got:e}, expected {want:e}); use precision f32"
             )));
         }
     }

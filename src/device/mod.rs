@@ -4,6 +4,7 @@ mod choose;
 mod cpu;
 mod gpu;
 mod half;
+mod memory;
 mod profile;
 mod program;
 mod run;
@@ -25,6 +26,7 @@ use choose::{choose, enumerate, kind};
 use cpu::CpuProgram;
 use gpu::Gpu;
 use gpu::program::GpuProgram;
+use memory::{HostMemory, readable};
 use program::Program;
 
 /// Something that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
@@ -43,34 +45,10 @@ enum Engine {
     Reference,
 }
 
-/// Bytes in the largest unit of which there is at least one.
-fn readable(bytes: usize) -> String {
-    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (bytes.max(1).ilog2() as usize / 10).min(units.len() - 1);
-    let digits = if unit == 0 { 0 } else { 1 };
-    format!("{:.digits$} {}", bytes as f64 / 1024f64.powi(unit as i32), units[unit])
-}
-
 impl Engine {
     /// Bytes of an element.
     fn bytes(&self) -> usize {
         if matches!(self, Engine::Reference) { 8 } else { 4 }
-    }
-
-    /// The most bytes for a program. Of a GPU's memory only its driver knows, which refuses a buffer that does not fit;
-    /// an operating system would promise the memory of a program on the CPU, and end the process when it is used.
-    fn memory(&self) -> usize {
-        if matches!(self, Engine::Gpu(_)) {
-            return usize::MAX;
-        }
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        let free = system.cgroup_limits().map_or(u64::MAX, |group| group.free_memory);
-        match system.available_memory().min(free) {
-            0 => usize::MAX,
-            // A quarter is left to scratch memory and to others.
-            bytes => (bytes / 4 * 3) as usize,
-        }
     }
 }
 
@@ -124,19 +102,25 @@ impl Device {
     /// Compiles a graph: places its memory, builds its pipelines and bind groups, uploads its first values.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the adapter is too small for it, [`Error::Shader`] when a kernel does not compile.
+    /// [`Error::Limit`] when the device is too small for it, [`Error::Unsupported`] when it lacks a feature,
+    /// [`Error::Shader`] when a kernel does not compile.
     pub fn compile(&self, graph: &Graph) -> Result<Run> {
         let graph = graph.clone().fused();
         let plan = Plan::new(&graph)?;
-        let (bytes, most) =
-            (self.engine.bytes() * plan.elements(), self.memory.unwrap_or_else(|| self.engine.memory()));
-        if bytes > most {
-            let [needs, most] = [bytes, most].map(readable);
-            return Err(Error::Limit(format!(
-                "the program needs {needs} of memory, and {most} are to be had; lower the batch size or the width \
-                 of the model"
-            )));
-        }
+        self.compile_plan(graph, plan)
+    }
+
+    /// [`Device::compile`] with guards around all memory, see [`Run::check_guards`].
+    pub(crate) fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
+        let graph = graph.clone().fused();
+        let (plan, guards) = Plan::new(&graph)?.guarded();
+        let mut run = self.compile_plan(graph, plan)?;
+        run.set_guards(guards)?;
+        Ok(run)
+    }
+
+    fn compile_plan(&self, graph: Graph, plan: Plan) -> Result<Run> {
+        self.check_memory(&plan)?;
         Run::new(graph, plan, |plan| {
             Ok(match &self.engine {
                 Engine::Gpu(gpu) => Program::Gpu(GpuProgram::new(gpu.clone(), &plan)?),
@@ -144,6 +128,25 @@ impl Device {
                 Engine::Reference => Program::Reference(CpuProgram::new(plan)),
             })
         })
+    }
+
+    /// Of a GPU's memory only its driver knows, which refuses a buffer that does not fit.
+    fn check_memory(&self, plan: &Plan) -> Result<()> {
+        let host = (!self.is_gpu()).then(HostMemory::now);
+        let bytes = |elements: usize| self.engine.bytes() * elements;
+        let (all, fixed) = (bytes(plan.elements()), bytes(plan.fixed_elements()));
+        let most = self.memory.or(host.map(HostMemory::most)).unwrap_or(usize::MAX);
+        if all > most {
+            let [needs, allowed] = [all, most].map(readable);
+            let message = format!("the program needs {needs} of memory, and may take {allowed} on this device");
+            return Err(match fixed > most {
+                true => {
+                    Error::limit(format!("{message}, whatever the batch size; use less data or a smaller model"), false)
+                }
+                false => Error::limit(format!("{message}; use a smaller batch or a smaller model"), true),
+            });
+        }
+        host.map_or(Ok(()), |host| host.check_free(all))
     }
 
     /// The same device, on which no program may take more than `bytes`: where others use it too.
@@ -161,8 +164,9 @@ impl Device {
         }
         let Engine::Gpu(gpu) = &self.engine else {
             let name = self.name();
-            let text = format!("f16 is for the cooperative matrices of a GPU, and this is the {name}");
-            return Err(Error::setting(text + "; leave --precision f16 out, or choose a GPU by --device"));
+            return Err(Error::setting(format!(
+                "precision f16 needs the cooperative matrices of a GPU, and this is the {name}; use f32, or another device"
+            )));
         };
         self.engine = Engine::Gpu(Arc::new(gpu.reopen(precision)?));
         if precision == Precision::F16 {
@@ -219,6 +223,16 @@ impl Device {
         self
     }
 
+    /// The same GPU, on which the crate's own shaders are checked as in debug builds, or not, as in release builds; those
+    /// from outside always are.
+    #[doc(hidden)]
+    pub fn with_shader_checks(mut self, check_all: bool) -> Self {
+        if let Engine::Gpu(gpu) = &self.engine {
+            self.engine = Engine::Gpu(Arc::new(gpu.with_shader_checks(check_all)));
+        }
+        self
+    }
+
     pub(crate) fn target(&self) -> Target {
         match &self.engine {
             Engine::Gpu(gpu) => gpu.target,
@@ -248,37 +262,4 @@ impl fmt::Display for Device {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::{Activation, Dense};
-
-    #[test]
-    fn products_are_timed_once_where_the_rule_is_unsure() {
-        let gpu = match Device::gpu() {
-            Ok(Device { engine: Engine::Gpu(gpu), .. }) => gpu,
-            other if std::env::var("LANGEVIN_GPU").as_deref() == Ok("require") => {
-                panic!("a GPU is required: {other:?}")
-            }
-            _ => return println!("ignored, no adapter"),
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let mut gpu = gpu.with_target(Target::default());
-        gpu.cache = gpu::cache::Cache::new(Some(folder.path().into()), "an adapter");
-        gpu.trials = std::time::Duration::from_secs(60);
-        let cache = gpu.cache.clone();
-        let device = Device { engine: Engine::Gpu(Arc::new(gpu)), why: String::new(), memory: None };
-        let mut g = Graph::new();
-        let inputs = [("x", vec![512, 16]), ("w", vec![512, 16]), ("b", vec![512])];
-        let inputs = inputs.map(|(name, shape)| g.state(name, shape).unwrap());
-        let y = g.apply1(Dense { activation: Activation::None }, &inputs).unwrap();
-        g.keep(y);
-        device.compile(&g).unwrap();
-        let answers = String::from_utf8(cache.load("products").unwrap()).unwrap();
-        assert!(answers.contains("M=512 N=512 K=16 x1 = Blocked") && answers.lines().count() == 1, "{answers}");
-        // What was answered is taken, whether or not it was the fastest.
-        cache.save("products", answers.replace("= Blocked32", "= Blocked64").as_bytes());
-        let before = cache.load("products");
-        device.compile(&g).unwrap();
-        assert_eq!(cache.load("products"), before);
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use super::program::Program;
 use super::values::Values;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Place, Plan};
-use crate::graph::{Cost, DType, Form, Graph, HISTORY, Slab, Var};
+use crate::graph::{Cost, DType, FOREIGN, Form, Graph, HISTORY, Slab, Tensor, Var};
 use crate::numeric::random::Clock;
 
 /// A graph compiled for a device.
@@ -15,16 +15,32 @@ pub struct Run {
     places: Vec<Option<Place>>,
     program: Program,
     clock: Clock,
+    /// The step from which on the histories of scalars are this program's.
+    began: u32,
     calls: Vec<OpCost>,
     elements: usize,
+    /// Elements that no kernel should write, in a guarded program.
+    guards: Vec<(Place, DType)>,
 }
+
+/// What guards hold.
+const SENTINEL: f32 = -1.234e-30;
 
 impl Run {
     pub(crate) fn new(graph: Graph, plan: Plan, program: impl FnOnce(Plan) -> Result<Program>) -> Result<Self> {
         let (places, elements) = (plan.places.clone(), plan.elements());
         let calls = plan.calls.iter().map(|c| OpCost::new(&*c.node.op, &c.specs)).collect();
         let program = program(plan)?;
-        Ok(Self { graph, places, program, clock: Clock { seed: 0, step: 0 }, calls, elements })
+        Ok(Self {
+            graph,
+            places,
+            program,
+            clock: Clock { seed: 0, step: 0 },
+            began: 0,
+            calls,
+            elements,
+            guards: Vec::new(),
+        })
     }
 
     /// Chooses the random numbers of the run (0 by default).
@@ -37,9 +53,10 @@ impl Run {
         self.clock.step
     }
 
-    /// Continues at another step: random numbers, data order and learning rate all follow from it.
+    /// Continues at another step: random numbers, data order and learning rate all follow from it. The histories of scalars
+    /// begin anew.
     pub fn set_step(&mut self, step: u32) {
-        self.clock.step = step;
+        (self.clock.step, self.began) = (step, step);
     }
 
     /// Dispatches in one step.
@@ -112,6 +129,47 @@ impl Run {
         }
     }
 
+    /// Fills elements that no kernel should write.
+    pub(crate) fn set_guards(&mut self, guards: Vec<(Place, DType)>) -> Result<()> {
+        self.guards = guards;
+        for &(place, dtype) in &self.guards {
+            match dtype {
+                DType::F32 => self.program.write(place, &vec![SENTINEL; place.len])?,
+                DType::U32 => self.program.write_u32(place, &vec![SENTINEL.to_bits(); place.len])?,
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn guards(&self) -> &[(Place, DType)] {
+        &self.guards
+    }
+
+    #[cfg(test)]
+    pub(super) fn program_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// That nothing was written around the tensors of a guarded program.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] otherwise.
+    pub(crate) fn check_guards(&self) -> Result<()> {
+        for &(place, dtype) in &self.guards {
+            let held = pollster::block_on(self.program.read(place, dtype == DType::U32))?;
+            let intact = match &held {
+                Values::F32(v) => v.iter().all(|v| v.to_bits() == SENTINEL.to_bits()),
+                Values::F64(v) => v.iter().all(|v| *v == f64::from(SENTINEL)),
+                Values::U32(v) => v.iter().all(|v| *v == SENTINEL.to_bits()),
+            };
+            if !intact {
+                return Err(Error::Shader(format!("something was written beside a tensor: {held:?}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Fills a tensor of the reference without rounding.
     pub(crate) fn write_f64(&mut self, var: Var, values: &[f64]) -> Result<()> {
         let place = self.place(var)?;
@@ -139,9 +197,14 @@ impl Run {
     }
 
     fn place(&self, var: Var) -> Result<Place> {
-        let name = &self.graph.tensors[var.0].name;
-        self.places[self.graph.root(var).0]
-            .ok_or_else(|| Error::setting(format!("{name} is not part of the compiled program")))
+        let tensor = self.tensor(var)?;
+        self.places[self.graph.root(var).index()]
+            .ok_or_else(|| Error::setting(format!("{} is not part of the compiled program", tensor.name)))
+    }
+
+    /// What a handle of the compiled graph means.
+    fn tensor(&self, var: Var) -> Result<&Tensor> {
+        self.graph.tensors.get(var).ok_or_else(|| Error::setting(FOREIGN))
     }
 
     /// Runs `n` steps. Nothing is uploaded or read; on a GPU the last of them may still be in flight afterwards.
@@ -157,7 +220,7 @@ impl Run {
     /// Runs `n` steps and gives the time of each dispatch, the mean of them: on a GPU by its timestamps.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the adapter offers no timestamp queries.
+    /// [`Error::Unsupported`] when the adapter offers no timestamp queries.
     pub fn profile(&mut self, n: u32) -> Result<Vec<OpTime>> {
         let times = self.program.profile(self.clock, n)?;
         self.clock.step += n;
@@ -174,7 +237,7 @@ impl Run {
     /// # Errors
     /// When the tensor's memory is shared with others, so that its values are gone.
     pub async fn read_async(&self, var: Var) -> Result<Values> {
-        let t = &self.graph.tensors[var.0];
+        let t = self.tensor(var)?;
         if self.graph.is_transient(var) {
             return Err(Error::setting(format!("{} is not kept: call `graph.keep` before compiling", t.name)));
         }
@@ -213,16 +276,29 @@ impl Run {
     }
 
     /// The value of a scalar at the last step.
+    ///
+    /// # Errors
+    /// When no step ran since the program was compiled or set to another step.
     pub fn scalar(&self, scalar: Var) -> Result<f64> {
         Ok(self.history(scalar, 1)?[0])
     }
 
     /// The values of a scalar at the last `n` steps, oldest first; `n` is at most [`HISTORY`].
+    ///
+    /// # Errors
+    /// When fewer steps ran since the program was compiled or set to another step.
     pub fn history(&self, scalar: Var, n: usize) -> Result<Vec<f64>> {
-        let done = self.clock.step as usize;
-        if self.graph.spec(scalar).form != Form::History || n > HISTORY || n > done {
-            let name = &self.graph.tensors[scalar.0].name;
-            return Err(Error::setting(format!("{name}: {n} values of a scalar asked for after {done} steps")));
+        let Tensor { name, spec, .. } = self.tensor(scalar)?;
+        if spec.form != Form::History {
+            return Err(Error::setting(format!("{name} is no scalar of each step; use `read`")));
+        }
+        let (done, ran) = (self.clock.step as usize, (self.clock.step - self.began) as usize);
+        if n > ran.min(HISTORY) {
+            return Err(Error::setting(format!(
+                "{name}: the last {n} values were asked for, and this program ran {ran} steps since it was compiled or set to \
+                 step {}; {HISTORY} are kept",
+                self.began
+            )));
         }
         let ring = self.read_f64(scalar)?;
         Ok((done - n..done).map(|step| ring[step % HISTORY]).collect())

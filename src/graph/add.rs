@@ -18,6 +18,8 @@ impl Op for Add {
         "add"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("add", inputs, 2)?;
         expect_shape("add", "b", &inputs[1], &inputs[0].shape)?;

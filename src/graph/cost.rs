@@ -34,7 +34,7 @@ impl Cost {
     }
 }
 
-/// Elements that move in a step: one of a history, none of a phantom.
+/// Elements that move in a step: one of a history, none of an unstored tensor.
 fn moved(spec: &Spec) -> u64 {
     spec.stored().min(spec.len()) as u64
 }

@@ -2,9 +2,9 @@
 //!
 //! Gradients that meet at a fan-out are summed here and nowhere else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::{Add, Graph, Home, Init, Slab, Spec, Var};
+use super::{Add, Graph, Init, Node, Slab, Spec, Storage, Var};
 use crate::error::{Error, Result};
 
 /// The gradients that a reverse pass made.
@@ -27,7 +27,7 @@ pub struct Reverse<'a> {
     inputs: Vec<Var>,
     outputs: Vec<Var>,
     d: Vec<Option<Var>>,
-    needed: &'a HashSet<Var>,
+    needed: &'a [bool],
     uses: &'a [usize],
     contributions: Vec<(Var, Var)>,
 }
@@ -50,12 +50,13 @@ impl Reverse<'_> {
 
     /// Whether the gradient of input `i` is asked for.
     pub fn wants(&self, i: usize) -> bool {
-        self.needed.contains(&self.graph.root(self.inputs[i]))
+        self.needed[self.graph.root(self.inputs[i]).index()]
     }
 
-    /// Whether this node alone reads `var`, so that a gradient may skip ahead to what `var` was made from.
+    /// Whether this node alone reads `var` and nobody asked for its gradient, so that a gradient may skip ahead to what
+    /// `var` was made from.
     pub fn sole_use(&self, var: Var) -> bool {
-        self.uses[self.graph.root(var).0] == 1
+        self.uses[self.graph.root(var).index()] == 1
     }
 
     /// Gives `gradient` to input `i`.
@@ -65,7 +66,7 @@ impl Reverse<'_> {
 
     /// Gives `gradient` to any tensor made before this node.
     pub fn give_to(&mut self, var: Var, gradient: Var) {
-        self.contributions.push((self.graph.root(var), gradient));
+        self.contributions.push((var, gradient));
     }
 }
 
@@ -74,11 +75,12 @@ impl Graph {
     /// Parameter gradients land in [`Slab::Grads`].
     ///
     /// # Errors
-    /// When a scalar is not a loss, or an op on the way has no reverse rule.
+    /// When a scalar is not a loss, an op on the way has no reverse rule, or a tensor is another graph's.
     pub fn backward(&mut self, losses: &[Var], also: &[Var]) -> Result<Gradients> {
+        self.check(losses)?;
         let seed = |loss: &Var| {
             self.losses.get(loss).copied().ok_or_else(|| {
-                let name = &self.tensors[loss.0].name;
+                let name = &self.tensors[*loss].name;
                 Error::setting(format!("{name} is not a loss: only scalars made by a loss op can be minimized"))
             })
         };
@@ -88,36 +90,30 @@ impl Graph {
 
     /// [`Graph::backward`] from given gradients: pairs of a tensor and its gradient.
     pub fn backward_from(&mut self, seeds: &[(Var, Var)], also: &[Var]) -> Result<Gradients> {
+        seeds.iter().try_for_each(|&(at, d)| self.check(&[at, d]))?;
+        self.check(also)?;
         let mut meeting: HashMap<Var, Vec<Var>> = HashMap::new();
         for &(at, d) in seeds {
             meeting.entry(self.root(at)).or_default().push(d);
         }
         let needed = self.needing_gradients(also);
-        let mut uses = vec![0; self.tensors.len()];
-        let forward = self.nodes.len();
-        self.nodes.iter().flat_map(|n| &n.inputs).for_each(|v| uses[self.root(*v).0] += 1);
+        let uses = self.uses(also);
         let mut gradients = Gradients::default();
-        for index in (0..forward).rev() {
-            let node = self.nodes[index].clone();
-            let mut d = Vec::new();
-            for &output in &node.outputs {
-                d.push(self.sum_at(output, &mut meeting, &mut gradients)?);
-            }
-            if d.iter().all(Option::is_none) || !node.inputs.iter().any(|v| needed.contains(&self.root(*v))) {
+        for index in (0..self.nodes.len()).rev() {
+            let Node { op, inputs, outputs, .. } = &self.nodes[index];
+            let wanted = inputs.iter().any(|v| needed[self.root(*v).index()]);
+            if !wanted || !outputs.iter().any(|v| meeting.contains_key(v)) {
                 continue;
             }
-            let mut reverse = Reverse {
-                inputs: node.inputs.clone(),
-                outputs: node.outputs.clone(),
-                d,
-                needed: &needed,
-                uses: &uses,
-                contributions: Vec::new(),
-                graph: self,
-            };
-            node.op.reverse(&mut reverse)?;
+            let (op, inputs, outputs) = (op.clone(), inputs.clone(), outputs.clone());
+            let d: Vec<Option<Var>> =
+                outputs.iter().map(|&v| self.sum_at(v, &mut meeting, &mut gradients)).collect::<Result<_>>()?;
+            let (needed, uses, contributions) = (&needed[..], &uses[..], Vec::new());
+            let mut reverse = Reverse { inputs, outputs, d, needed, uses, contributions, graph: self };
+            op.reverse(&mut reverse)?;
             for (var, gradient) in reverse.contributions {
-                meeting.entry(var).or_default().push(gradient);
+                self.check(&[var, gradient])?;
+                meeting.entry(self.root(var)).or_default().push(gradient);
             }
         }
         let leaves: Vec<Var> = self.parameters.iter().map(|p| p.var).chain(also.iter().copied()).collect();
@@ -129,16 +125,25 @@ impl Graph {
         Ok(gradients)
     }
 
-    /// Everything that depends on a parameter or on `also`, these included.
-    fn needing_gradients(&self, also: &[Var]) -> HashSet<Var> {
-        let roots = also.iter().map(|v| self.root(*v));
-        let mut needed: HashSet<Var> = self.parameters.iter().map(|p| p.var).chain(roots).collect();
+    /// By tensor: whether it depends on a parameter or on `also`, these included.
+    fn needing_gradients(&self, also: &[Var]) -> Vec<bool> {
+        let mut needed = vec![false; self.tensors.len()];
+        self.parameters.iter().for_each(|p| needed[p.var.index()] = true);
+        also.iter().for_each(|v| needed[self.root(*v).index()] = true);
         for node in &self.nodes {
-            if node.inputs.iter().any(|v| needed.contains(&self.root(*v))) {
-                needed.extend(&node.outputs);
+            if node.inputs.iter().any(|v| needed[self.root(*v).index()]) {
+                node.outputs.iter().for_each(|v| needed[v.index()] = true);
             }
         }
         needed
+    }
+
+    /// By tensor: how many nodes read it, and one more where its own gradient is asked for.
+    fn uses(&self, also: &[Var]) -> Vec<usize> {
+        let mut uses = vec![0; self.tensors.len()];
+        let read = self.nodes.iter().flat_map(|node| &node.inputs);
+        read.chain(also).for_each(|v| uses[self.root(*v).index()] += 1);
+        uses
     }
 
     /// The one gradient of `var`: the sum of all that were given to it.
@@ -169,14 +174,15 @@ impl Graph {
         let slab = self.slab(Slab::Grads);
         for p in self.parameters.clone() {
             let Some(mut d) = gradients.of(p.var) else { continue };
-            if self.tensors[self.root(d).0].home != Home::Step {
+            if self.tensors[self.root(d)].storage != Storage::Step {
                 // Another parameter's gradient is the very same tensor: this one gets a copy.
-                let zero = self.tensor(format!("{}.zero", p.name), Spec::f32(p.shape.clone()), Home::State, Init::Zero);
+                let zero =
+                    self.tensor(format!("{}.zero", p.name), Spec::f32(p.shape.clone()), Storage::State, Init::Zero);
                 d = self.apply1(Add, &[d, zero])?;
                 gradients.of.insert(p.var, d);
             }
-            let root = self.root(d).0;
-            self.tensors[root].home = Home::Part { of: slab, offset: p.offset };
+            let root = self.root(d);
+            self.tensors[root].storage = Storage::Part { of: slab, offset: p.offset };
             self.tensors[root].name = format!("{}.grad", p.name);
         }
         Ok(())

@@ -3,6 +3,15 @@
 //! A graph is static: shapes, the batch size included, are known when a node is added, and a misfit is refused there.
 //! Nothing here knows of a device.
 
+/// In an `impl Op`: says that the op's shader was reviewed, see [`Trust`](op::Trust).
+macro_rules! trusted {
+    () => {
+        fn trust(&self) -> Option<$crate::graph::Trust> {
+            Some($crate::graph::Trust::of::<Self>())
+        }
+    };
+}
+
 mod add;
 mod cost;
 mod grad;
@@ -13,10 +22,10 @@ mod tensor;
 pub use add::Add;
 pub use cost::Cost;
 pub use grad::{Gradients, Reverse};
-pub use op::{AnyOp, Io, Op, View, ViewMut};
+pub use op::{AnyOp, Io, Op, Trust, View, ViewMut};
 pub(crate) use op::{expect_count, expect_shape};
 pub use tensor::{DType, Form, HISTORY, Parameter, Slab, Spec, Specs, Var};
-pub(crate) use tensor::{Home, Init, Tensor};
+pub(crate) use tensor::{FOREIGN, Init, Storage, Tensor, Tensors};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +43,8 @@ pub struct Node {
     pub(crate) updates: Vec<Var>,
     /// The row of the batch that row 0 of the op's tensors is: random numbers are drawn for rows of the batch.
     pub(crate) first_row: u32,
+    /// Whether its shader may run without checks of its indices.
+    pub(crate) trusted: bool,
 }
 
 /// Parameters start at multiples of 256 bytes, the offset any adapter accepts for a binding.
@@ -51,7 +62,7 @@ const CHUNK_BYTES: usize = 128 << 20;
 /// A program over tensors. See the crate's front page for an example.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) tensors: Tensors,
     pub(crate) nodes: Vec<Node>,
     parameters: Vec<Parameter>,
     slabs: HashMap<Slab, Var>,
@@ -81,6 +92,17 @@ pub struct Data {
     pub(crate) rows_per_chunk: usize,
 }
 
+/// No computer holds more elements than this; sums of sizes do not overflow below it.
+const MOST_ELEMENTS: usize = 1 << 40;
+
+fn check_size(name: &str, spec: &Spec) -> Result<()> {
+    if spec.shape.len() <= 4 && (1..=MOST_ELEMENTS).contains(&spec.len()) {
+        return Ok(());
+    }
+    let text = format!("{spec} is empty, has more than four dimensions, or more than 2^40 elements");
+    Err(Error::shape(name, text))
+}
+
 impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
@@ -100,7 +122,8 @@ impl Graph {
     /// Adds `op` over `inputs`; returns its outputs.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the op does not take tensors of these shapes.
+    /// [`Error::Shape`] when the op does not take tensors of these shapes and element types; [`Error::Setting`] for one of
+    /// another graph.
     pub fn apply(&mut self, op: impl Op, inputs: &[Var]) -> Result<Vec<Var>> {
         self.apply_to(op, inputs, &[])
     }
@@ -121,27 +144,44 @@ impl Graph {
         self.apply_any(Arc::new(op), inputs, updates)
     }
 
+    /// [`Graph::apply_to`] for an op whose shader runs without runtime checks in release builds, as those of the crate do:
+    /// indices are not bounded, loops are not cut off, and workgroup memory does not begin at zero.
+    ///
+    /// # Errors
+    /// As [`Graph::apply`].
+    ///
+    /// # Safety
+    /// For the shapes of these tensors and whatever values they hold, the kernel reads and writes only inside its bindings
+    /// and arrays, its loops end, and it reads no workgroup memory that it did not write.
+    #[allow(unsafe_code)]
+    pub unsafe fn apply_unchecked(&mut self, op: impl Op, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
+        let outputs = self.apply_to(op, inputs, updates)?;
+        self.nodes.last_mut().expect("it was added just now").trusted = true;
+        Ok(outputs)
+    }
+
     pub(crate) fn apply_any(&mut self, op: Arc<dyn AnyOp>, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
         let name = op.name();
-        let specs: Vec<Spec> = inputs.iter().chain(updates).map(|&v| self.spec(v).clone()).collect();
-        if let Some(&bad) = updates.iter().find(|&&v| self.tensors[self.root(v).0].home == Home::Step) {
-            let label = &self.tensors[bad.0].name;
-            return Err(Error::shape(name, format!("{label} is not persistent, so it cannot be updated in place")));
-        }
+        self.check(inputs)?;
+        self.check(updates)?;
+        self.check_updates(&*op, updates)?;
+        let specs = self.inputs_of(&*op, inputs, updates)?;
         let outputs = op.infer(&specs)?;
-        if let Some(bad) = outputs.iter().find(|s| s.shape.len() > 4 || s.is_empty()) {
-            return Err(Error::shape(name, format!("output {bad} is empty or has more than four dimensions")));
-        }
+        outputs.iter().try_for_each(|spec| check_size(name, spec))?;
+        let node = self.nodes.len();
         let outputs: Vec<Var> = outputs
             .into_iter()
             .enumerate()
             .map(|(i, spec)| {
-                let home = if spec.form == Form::History { Home::State } else { Home::Step };
-                self.tensor(format!("{name}.{}.{i}", self.nodes.len()), spec, home, Init::Zero)
+                let storage = if spec.form == Form::History { Storage::State } else { Storage::Step };
+                let var = self.tensor(format!("{name}.{node}.{i}"), spec, storage, Init::Zero);
+                self.tensors[var].maker = Some(node);
+                var
             })
             .collect();
         let first_row = self.window.map_or(0, |w| w.first) as u32;
         self.nodes.push(Node {
+            trusted: op.is_trusted(),
             op,
             inputs: inputs.to_vec(),
             outputs: outputs.clone(),
@@ -151,31 +191,67 @@ impl Graph {
         Ok(outputs)
     }
 
-    fn tensor(&mut self, name: String, spec: Spec, home: Home, init: Init) -> Var {
-        self.tensors.push(Tensor { name, spec, home, init, kept: false });
-        Var(self.tensors.len() - 1)
+    fn check_updates(&self, op: &dyn AnyOp, updates: &[Var]) -> Result<()> {
+        let refuse = |text| Err(Error::shape(op.name(), text));
+        if updates.len() != op.updates() {
+            return refuse(format!("updates {} tensors in place, got {}", op.updates(), updates.len()));
+        }
+        match updates.iter().find(|&&v| self.tensors[self.root(v)].storage == Storage::Step) {
+            Some(&v) => refuse(format!("{} is not persistent, so it cannot be updated in place", self.tensors[v].name)),
+            None => Ok(()),
+        }
     }
 
-    fn named(&mut self, name: &str, spec: Spec, home: Home, init: Init) -> Result<Var> {
+    /// The inputs and then the updated tensors, of the element types that the op takes.
+    fn inputs_of(&self, op: &dyn AnyOp, inputs: &[Var], updates: &[Var]) -> Result<Vec<Spec>> {
+        let spec = |(i, &var): (usize, &Var)| {
+            let Tensor { name, spec, .. } = &self.tensors[var];
+            let refuse = |text| Err(Error::shape(op.name(), format!("tensor {i}, {name}, {text}")));
+            if spec.form == Form::History {
+                return refuse("has one value per step, which only `Run::history` reads".into());
+            }
+            let takes = op.dtypes(i, inputs.len() + updates.len());
+            if takes.contains(&spec.dtype) {
+                return Ok(spec.clone());
+            }
+            let takes: Vec<String> = takes.iter().map(DType::to_string).collect();
+            refuse(format!("holds {spec}, and should hold {}", takes.join(" or ")))
+        };
+        inputs.iter().chain(updates).enumerate().map(spec).collect()
+    }
+
+    /// That all of these are tensors of this graph.
+    fn check(&self, vars: &[Var]) -> Result<()> {
+        match vars.iter().all(|&var| self.tensors.get(var).is_some()) {
+            true => Ok(()),
+            false => Err(Error::setting(FOREIGN)),
+        }
+    }
+
+    fn tensor(&mut self, name: String, spec: Spec, storage: Storage, init: Init) -> Var {
+        // A table has its values, and a parameter too.
+        let fixed = storage != Storage::Step && !matches!(init, Init::Zero);
+        self.tensors.push(Tensor { name, spec, storage, init, kept: false, fixed, maker: None, origin: 0 })
+    }
+
+    fn named(&mut self, name: &str, spec: Spec, storage: Storage, init: Init) -> Result<Var> {
         if self.names.contains_key(name) {
             return Err(Error::setting(format!("the graph already has a tensor named {name:?}; choose another name")));
         }
-        if spec.is_empty() || spec.shape.len() > 4 {
-            return Err(Error::shape(name, format!("{spec} is empty or has more than four dimensions")));
-        }
-        let var = self.tensor(name.to_string(), spec, home, init);
+        check_size(name, &spec)?;
+        let var = self.tensor(name.to_string(), spec, storage, init);
         self.names.insert(name.to_string(), vec![var]);
         Ok(var)
     }
 
     /// A persistent f32 tensor, zero until written: an input, or the state of a loop.
     pub fn state(&mut self, name: &str, shape: impl Into<Vec<usize>>) -> Result<Var> {
-        self.named(name, Spec::f32(shape), Home::State, Init::Zero)
+        self.named(name, Spec::f32(shape), Storage::State, Init::Zero)
     }
 
     /// A persistent u32 tensor, zero until written.
     pub fn state_u32(&mut self, name: &str, shape: impl Into<Vec<usize>>) -> Result<Var> {
-        self.named(name, Spec::u32(shape), Home::State, Init::Zero)
+        self.named(name, Spec::u32(shape), Storage::State, Init::Zero)
     }
 
     /// A table that never changes.
@@ -187,7 +263,7 @@ impl Graph {
         if let Some(found) = self.constant_like(&spec, same) {
             return Ok(found);
         }
-        Ok(self.tensor(format!("{CONSTANT}{}", self.tensors.len()), spec, Home::State, Init::F32(values.into())))
+        Ok(self.tensor(format!("{CONSTANT}{}", self.tensors.len()), spec, Storage::State, Init::F32(values.into())))
     }
 
     /// A table of integers that never changes.
@@ -198,14 +274,14 @@ impl Graph {
         if let Some(found) = self.constant_like(&spec, same) {
             return Ok(found);
         }
-        Ok(self.tensor(format!("{CONSTANT}{}", self.tensors.len()), spec, Home::State, Init::U32(values.into())))
+        Ok(self.tensor(format!("{CONSTANT}{}", self.tensors.len()), spec, Storage::State, Init::U32(values.into())))
     }
 
     /// A table that is there already: the parts of a batch share theirs.
     fn constant_like(&self, spec: &Spec, same: impl Fn(&Init) -> bool) -> Option<Var> {
         let named = |t: &Tensor| self.names.contains_key(&t.name);
         let fits = |t: &Tensor| t.name.starts_with(CONSTANT) && !named(t) && t.spec == *spec && same(&t.init);
-        self.tensors.iter().position(fits).map(Var)
+        self.tensors.iter().position(fits).map(|index| self.tensors.var(index))
     }
 
     fn check_len(&self, what: &str, spec: &Spec, got: usize) -> Result<()> {
@@ -228,10 +304,11 @@ impl Graph {
             let rows = rows_per_chunk.min(n - start);
             let spec = Spec::f32([&[rows], &shape[1..]].concat());
             chunks.push(match i {
-                0 => self.named(name, spec, Home::State, Init::Zero)?,
-                _ => self.tensor(format!("{name}.{i}"), spec, Home::State, Init::Zero),
+                0 => self.named(name, spec, Storage::State, Init::Zero)?,
+                _ => self.tensor(format!("{name}.{i}"), spec, Storage::State, Init::Zero),
             });
         }
+        chunks.iter().for_each(|chunk| self.tensors[*chunk].fixed = true);
         self.names.insert(name.to_string(), chunks.clone());
         Ok(Data { chunks, shape, rows_per_chunk })
     }
@@ -259,20 +336,20 @@ impl Graph {
             return Err(Error::setting(format!("parameter {name:?} must be added before `minimize`")));
         }
         let slab = self.slab(Slab::Params);
-        let offset = self.tensors[slab.0].spec.shape[0].next_multiple_of(ALIGN);
+        let offset = self.tensors[slab].spec.shape[0].next_multiple_of(ALIGN);
         let shape = spec.shape.clone();
         let len = shape.iter().try_fold(1usize, |len, &dim| len.checked_mul(dim)).unwrap_or(usize::MAX);
         if len > MOST_PARAMETERS - offset.min(MOST_PARAMETERS) {
             return Err(Error::setting(format!(
                 "with {name} {shape:?} the network has more than {MOST_PARAMETERS:.0e} parameters, which take {:.0} GB to \
-                 train; lower the sizes under [model] in the file of --config",
+                 train; make the network smaller",
                 MOST_PARAMETERS as f64 * 16e-9
             )));
         }
-        let var = self.named(name, spec, Home::Part { of: slab, offset }, init)?;
+        let var = self.named(name, spec, Storage::Part { of: slab, offset }, init)?;
         self.parameters.push(Parameter { name: name.to_string(), shape, var, offset });
         for &slab in self.slabs.values() {
-            self.tensors[slab.0].spec.shape[0] = (offset + len).next_multiple_of(ALIGN);
+            self.tensors[slab].spec.shape[0] = (offset + len).next_multiple_of(ALIGN);
         }
         Ok(var)
     }
@@ -282,8 +359,9 @@ impl Graph {
         if let Some(&var) = self.slabs.get(&slab) {
             return var;
         }
-        let len = self.slabs.get(&Slab::Params).map_or(0, |v| self.tensors[v.0].spec.shape[0]);
-        let var = self.tensor(slab.name().to_string(), Spec::f32([len]), Home::State, Init::Zero);
+        let len = self.slabs.get(&Slab::Params).map_or(0, |v| self.tensors[*v].spec.shape[0]);
+        let var = self.tensor(slab.name().to_string(), Spec::f32([len]), Storage::State, Init::Zero);
+        self.tensors[var].fixed = true;
         self.slabs.insert(slab, var);
         var
     }
@@ -311,8 +389,9 @@ impl Graph {
     /// Makes a tensor of the step readable after it by a name, as [`Graph::find`] does.
     ///
     /// # Errors
-    /// When the name is taken.
+    /// When the name is taken, or the tensor is another graph's.
     pub fn name(&mut self, name: &str, var: Var) -> Result<Var> {
+        self.check(&[var])?;
         if self.names.contains_key(name) {
             return Err(Error::setting(format!("the graph already has a tensor named {name:?}; choose another name")));
         }
@@ -329,11 +408,17 @@ impl Graph {
     }
 
     /// Shape and type of a tensor.
+    ///
+    /// # Panics
+    /// When it is another graph's.
     pub fn spec(&self, var: Var) -> &Spec {
-        &self.tensors[var.0].spec
+        &self.tensors[var].spec
     }
 
     /// The shape of a tensor.
+    ///
+    /// # Panics
+    /// When it is another graph's.
     pub fn shape(&self, var: Var) -> &[usize] {
         &self.spec(var).shape
     }
@@ -341,39 +426,44 @@ impl Graph {
     /// The same elements in row-major order under another shape: no copy, no dispatch.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the shapes differ in their number of elements.
+    /// [`Error::Shape`] when the shapes differ in their number of elements; [`Error::Setting`] for another graph's tensor.
     pub fn reshape(&mut self, var: Var, shape: impl Into<Vec<usize>>) -> Result<Var> {
+        self.check(&[var])?;
         let (old, shape) = (self.spec(var).clone(), shape.into());
-        if old.form != Form::Dense || shape.len() > 4 || shape.iter().product::<usize>() != old.len() {
+        let new = Spec { shape, ..old.clone() };
+        if old.form != Form::Dense || new.shape.len() > 4 || new.len() != old.len() {
+            let shape = new.shape;
             return Err(Error::shape("reshape", format!("{old} does not fill {shape:?}")));
         }
-        let name = self.tensors[var.0].name.clone();
+        let name = self.tensors[var].name.clone();
         let of = self.root(var);
-        Ok(self.tensor(name, Spec { shape, ..old }, Home::Alias { of }, Init::Zero))
+        Ok(self.tensor(name, new, Storage::Alias { of }, Init::Zero))
     }
 
     /// The tensor whose memory `var` is: itself, unless it is a reshaped one.
     pub(crate) fn root(&self, var: Var) -> Var {
-        if let Home::Alias { of } = self.tensors[var.0].home { of } else { var }
+        if let Storage::Alias { of } = self.tensors[var].storage { of } else { var }
     }
 
     /// The place among the nodes of the one that makes a tensor, reshaped or not.
     pub(crate) fn maker(&self, var: Var) -> Option<usize> {
-        let root = self.root(var);
-        self.nodes.iter().position(|n| n.outputs.contains(&root))
+        self.tensors[self.root(var)].maker
     }
 
     /// Makes a tensor of the step readable after it, at the price of memory of its own.
+    ///
+    /// # Panics
+    /// When it is another graph's.
     pub fn keep(&mut self, var: Var) -> Var {
         let root = self.root(var);
-        self.tensors[root.0].kept = true;
+        self.tensors[root].kept = true;
         var
     }
 
     /// Whether tensor and memory are gone after the step.
     pub(crate) fn is_transient(&self, var: Var) -> bool {
-        let root = &self.tensors[self.root(var).0];
-        root.home == Home::Step && !root.kept
+        let root = &self.tensors[self.root(var)];
+        root.storage == Storage::Step && !root.kept
     }
 
     /// Says that this program trains: what differs between training and use (dropout, noise on activations) is then on.
@@ -414,7 +504,11 @@ impl Graph {
     }
 
     /// States that `d` is the gradient of the scalar `loss` by `prediction`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the shapes are not those of a loss; [`Error::Setting`] for another graph's tensor.
     pub fn define_loss(&mut self, loss: Var, prediction: Var, d: Var) -> Result<()> {
+        self.check(&[loss, prediction, d])?;
         let (a, b) = (self.spec(prediction), self.spec(d));
         if a.shape != b.shape || self.spec(loss).form != Form::History {
             return Err(Error::shape("loss", format!("a loss is a scalar, with a gradient of shape {a}; got {b}")));
@@ -426,7 +520,7 @@ impl Graph {
     /// The slab of the moving average, which starts at the parameters' initial values.
     pub(crate) fn start_ema(&mut self) -> Var {
         let slab = self.slab(Slab::Ema);
-        self.tensors[slab.0].init = Init::Parameters;
+        self.tensors[slab].init = Init::Parameters;
         slab
     }
 
@@ -447,72 +541,4 @@ impl Graph {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_aligned_and_named_once() {
-        let mut g = Graph::new();
-        g.parameter("a", [3], vec![1.0; 3]).unwrap();
-        g.parameter("b", [2, 2], vec![1.0; 4]).unwrap();
-        assert_eq!(g.parameters()[1].offset, 64);
-        assert_eq!(g.parameter_count(), 7);
-        assert!(g.parameter("a", [3], vec![1.0; 3]).unwrap_err().to_string().contains("\"a\""));
-        assert!(g.parameter("c", [3], vec![1.0; 2]).unwrap_err().to_string().contains("got 2"));
-    }
-
-    #[test]
-    fn equal_tables_are_one() {
-        let mut g = Graph::new();
-        let a = g.constant([2], vec![1.0, 2.0]).unwrap();
-        assert_eq!(g.constant([2], vec![1.0, 2.0]).unwrap(), a);
-        assert!(g.constant([1, 2], vec![1.0, 2.0]).unwrap() != a && g.constant([2], vec![1.0, 3.0]).unwrap() != a);
-        let b = g.constant_u32([2], vec![1, 2]).unwrap();
-        assert_eq!(g.constant_u32([2], vec![1, 2]).unwrap(), b);
-    }
-
-    #[test]
-    fn a_reshaped_tensor_is_the_same_memory_with_the_same_gradient() {
-        use crate::ops::{Activation, Dense};
-        let mut g = Graph::new();
-        let x = g.state("x", [2, 6]).unwrap();
-        let (w, b) = (g.parameter("w", [3, 3], vec![0.5; 9]).unwrap(), g.parameter("b", [3], vec![0.1; 3]).unwrap());
-        let rows = g.reshape(x, [4, 3]).unwrap();
-        let y = g.apply1(Dense { activation: Activation::Silu }, &[rows, w, b]).unwrap();
-        let wide = g.reshape(y, [2, 6]).unwrap();
-        let goal = g.state("goal", [2, 6]).unwrap();
-        // The reshaped tensor meets another use of the tensor itself.
-        let again = g.apply1(Dense { activation: Activation::None }, &[y, w, b]).unwrap();
-        let again = g.reshape(again, [2, 6]).unwrap();
-        let sum = g.apply1(crate::ops::Add, &[wide, again]).unwrap();
-        let loss = g.mse(sum, goal).unwrap();
-        let d = g.backward(&[loss], &[x]).unwrap().of(x).unwrap();
-        assert_eq!(g.shape(d), [2, 6]);
-        g.keep(d);
-        g.keep(wide);
-        let mut run = crate::Device::reference().compile(&g).unwrap();
-        let values: Vec<f32> = (0..12).map(|i| i as f32 * 0.3 - 1.5).collect();
-        let mut loss_at = |values: &[f32]| {
-            run.write("x", values).unwrap();
-            run.steps(1).unwrap();
-            (run.scalar(loss).unwrap(), run.read_f64(d).unwrap())
-        };
-        let (_, analytic) = loss_at(&values);
-        for i in 0..12 {
-            let moved = |by: f32| values.iter().enumerate().map(|(j, v)| v + if i == j { by } else { 0.0 }).collect();
-            let (up, down): (Vec<f32>, Vec<f32>) = (moved(1e-3), moved(-1e-3));
-            let numeric = (loss_at(&up).0 - loss_at(&down).0) / (up[i] - down[i]) as f64;
-            assert!((analytic[i] - numeric).abs() < 1e-6, "{i}: {} {numeric}", analytic[i]);
-        }
-        assert!(g.reshape(x, [5]).unwrap_err().to_string().contains("[2, 6]"));
-    }
-
-    #[test]
-    fn large_data_is_split_below_the_binding_limit() {
-        let mut g = Graph::new();
-        let data = g.dataset("mnist", [60_000, 28, 28]).unwrap();
-        assert_eq!(data.chunks.len(), 2);
-        assert!(data.chunks.iter().all(|&c| g.spec(c).len() * 4 <= CHUNK_BYTES));
-        assert_eq!(data.chunks.iter().map(|&c| g.shape(c)[0]).sum::<usize>(), 60_000);
-    }
-}
+mod tests;

@@ -2,16 +2,28 @@
 //!
 //! `ops` has the engine's own; an op from outside implements [`Op`] too (`examples/custom_op.rs`).
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt::Debug;
 
 use super::cost::Cost;
-use super::{Reverse, Spec, Specs};
+use super::{DType, Reverse, Spec, Specs};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::activation::Activation;
 use crate::numeric::random::Clock;
 use crate::numeric::scalar::Scalar;
+
+/// The crate's word that the shader of an op stays inside its bindings for all tensors that [`Op::infer`] accepts, and for
+/// whatever values these hold: release builds then compile it without runtime checks. Only the crate can give it, and it
+/// counts for the op type it was given to.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust(TypeId);
+
+impl Trust {
+    pub(crate) fn of<O: Op>() -> Self {
+        Self(TypeId::of::<O>())
+    }
+}
 
 /// One kind of computation. Implement it outside the crate to add your own (`examples/custom_op.rs`).
 pub trait Op: Debug + Send + Sync + 'static {
@@ -30,6 +42,16 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// memory, in order, then the updated tensors.
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel;
 
+    /// The element types that tensor `i` of `count` may have, inputs and then updated ones: floats by default.
+    fn dtypes(&self, _i: usize, _count: usize) -> &'static [DType] {
+        &[DType::F32]
+    }
+
+    /// How many tensors it updates in place: none by default.
+    fn updates(&self) -> usize {
+        0
+    }
+
     /// The same computation on slices, on one or more cores. In f64 it is the reference.
     fn twin<S: Scalar>(&self, io: &mut Io<S>);
 
@@ -38,10 +60,16 @@ pub trait Op: Debug + Send + Sync + 'static {
         Cost::of(specs)
     }
 
-    /// The activation that output 0 went through last. The value before it is output 1 (a phantom where the derivative
-    /// follows from the output), or input 0 of an op with one output. A product that comes next in the reverse pass then
+    /// The activation that output 0 went through last. The value before it is output 1 (unstored where the
+    /// derivative follows from the output), or input 0 of an op with one output. A product that comes next in the reverse pass then
     /// applies the derivative in its own dispatch.
     fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    /// Whether the shader was reviewed: of the crate's own ops alone.
+    #[doc(hidden)]
+    fn trust(&self) -> Option<Trust> {
         None
     }
 
@@ -70,7 +98,7 @@ pub enum ViewMut<'a, S> {
     Float(&'a mut [S]),
     /// Integers.
     Int(&'a mut [u32]),
-    /// A phantom, or already taken.
+    /// Unstored, or already taken.
     Nothing,
 }
 
@@ -139,6 +167,10 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>>;
     /// See [`Op::kernel`].
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel;
+    /// See [`Op::dtypes`].
+    fn dtypes(&self, i: usize, count: usize) -> &'static [DType];
+    /// See [`Op::updates`].
+    fn updates(&self) -> usize;
     /// See [`Op::cost`].
     fn cost(&self, specs: &Specs) -> Cost;
     /// [`Op::twin`] in f32.
@@ -147,6 +179,8 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn twin_f64(&self, io: &mut Io<f64>);
     /// See [`Op::activation`].
     fn activation(&self) -> Option<Activation>;
+    /// Whether [`Op::trust`] was given to this very op.
+    fn is_trusted(&self) -> bool;
     /// See [`Op::reverse`].
     fn reverse(&self, reverse: &mut Reverse) -> Result<()>;
 }
@@ -161,6 +195,12 @@ impl<O: Op> AnyOp for O {
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         Op::kernel(self, specs, target)
     }
+    fn dtypes(&self, i: usize, count: usize) -> &'static [DType] {
+        Op::dtypes(self, i, count)
+    }
+    fn updates(&self) -> usize {
+        Op::updates(self)
+    }
     fn cost(&self, specs: &Specs) -> Cost {
         Op::cost(self, specs)
     }
@@ -172,6 +212,10 @@ impl<O: Op> AnyOp for O {
     }
     fn activation(&self) -> Option<Activation> {
         Op::activation(self)
+    }
+    fn is_trusted(&self) -> bool {
+        // The word that another op was given says nothing of this one's kernel.
+        self.trust().is_some_and(|trust| trust.0 == TypeId::of::<O>())
     }
     fn reverse(&self, reverse: &mut Reverse) -> Result<()> {
         Op::reverse(self, reverse)

@@ -3,8 +3,11 @@
 //! Pure code, no device: tensors of one step share buffers by lifetime, persistent ones have their own. A tensor is
 //! never placed in a buffer that the same node reads, because a dispatch may not read and write one buffer.
 
-use super::{DType, Form, Graph, Home, Init, Node, Parameter, Specs, Var};
+use super::{DType, Form, Graph, Init, Node, Parameter, Specs, Storage, Var};
 use crate::error::{Error, Result};
+
+/// Elements around the content of a guarded buffer: 256 bytes, the offset any adapter accepts for a binding.
+const GUARD: usize = 64;
 
 /// A place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub(crate) struct Buffer {
     pub len: usize,
     pub dtype: DType,
     pub label: String,
+    /// Its size does not follow from the batch.
+    pub fixed: bool,
 }
 
 /// One node with its places.
@@ -28,7 +33,7 @@ pub(crate) struct Call {
     pub node: Node,
     pub specs: Specs,
     pub inputs: Vec<Place>,
-    /// `None` for a phantom.
+    /// `None` for an unstored tensor.
     pub outputs: Vec<Option<Place>>,
     pub updates: Vec<Place>,
 }
@@ -49,7 +54,7 @@ impl Plan {
         let nodes: Vec<&Node> = graph.nodes.iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n).collect();
         let mut memory = Memory::new(graph, &nodes);
         for (i, node) in nodes.iter().enumerate() {
-            memory.begin(i, node)?;
+            memory.begin(node);
             memory.end(i, node);
         }
         let (places, buffers) = (memory.places, memory.buffers);
@@ -68,9 +73,31 @@ impl Plan {
         Ok(Self { buffers, places, calls, inits })
     }
 
+    /// The same plan with unused elements around the content of each buffer, so that bindings begin and end inside of
+    /// buffers; and where these elements are.
+    pub fn guarded(mut self) -> (Self, Vec<(Place, DType)>) {
+        let mut guards = Vec::new();
+        for (buffer, b) in self.buffers.iter_mut().enumerate() {
+            let guard = |offset| (Place { buffer, offset, len: GUARD }, b.dtype);
+            guards.extend([guard(0), guard(GUARD + b.len)]);
+            b.len += 2 * GUARD;
+        }
+        let calls = self.calls.iter_mut();
+        let of_calls =
+            calls.flat_map(|c| c.inputs.iter_mut().chain(c.outputs.iter_mut().flatten()).chain(&mut c.updates));
+        let all = self.places.iter_mut().flatten().chain(of_calls).chain(self.inits.iter_mut().map(|(place, _)| place));
+        all.for_each(|place| place.offset += GUARD);
+        (self, guards)
+    }
+
     /// Elements of memory in all buffers.
     pub fn elements(&self) -> usize {
         self.buffers.iter().map(|b| b.len).sum()
+    }
+
+    /// Elements of memory that no smaller batch saves.
+    pub fn fixed_elements(&self) -> usize {
+        self.buffers.iter().filter(|b| b.fixed).map(|b| b.len).sum()
     }
 }
 
@@ -78,7 +105,7 @@ impl Plan {
 fn parts(graph: &Graph, slab: Place) -> Vec<(Place, Init)> {
     let part = |p: &Parameter| {
         let place = Place { offset: slab.offset + p.offset, len: p.shape.iter().product(), ..slab };
-        (place, graph.tensors[p.var.0].init.clone())
+        (place, graph.tensors[p.var].init.clone())
     };
     graph.parameters().iter().map(part).collect()
 }
@@ -86,12 +113,12 @@ fn parts(graph: &Graph, slab: Place) -> Vec<(Place, Init)> {
 /// The nodes that matter: those that update something, write a history or a kept tensor, and all they depend on.
 fn live_nodes(graph: &Graph) -> Vec<bool> {
     let mut wanted: Vec<bool> =
-        graph.tensors.iter().map(|t| t.kept || t.spec.form == Form::History || t.home != Home::Step).collect();
+        graph.tensors.iter().map(|t| t.kept || t.spec.form == Form::History || t.storage != Storage::Step).collect();
     let mut live = vec![false; graph.nodes.len()];
     for (i, node) in graph.nodes.iter().enumerate().rev() {
-        live[i] = !node.updates.is_empty() || node.outputs.iter().any(|v| wanted[v.0]);
+        live[i] = !node.updates.is_empty() || node.outputs.iter().any(|v| wanted[v.index()]);
         if live[i] {
-            node.inputs.iter().for_each(|v| wanted[graph.root(*v).0] = true);
+            node.inputs.iter().for_each(|v| wanted[graph.root(*v).index()] = true);
         }
     }
     live
@@ -111,47 +138,47 @@ impl<'a> Memory<'a> {
     fn new(graph: &'a Graph, nodes: &[&Node]) -> Self {
         let mut last = vec![0; graph.tensors.len()];
         for (i, node) in nodes.iter().enumerate() {
-            node.inputs.iter().chain(&node.outputs).for_each(|v| last[graph.root(*v).0] = i);
+            node.inputs.iter().chain(&node.outputs).for_each(|v| last[graph.root(*v).index()] = i);
         }
         let places = vec![None; graph.tensors.len()];
         let mut memory = Self { graph, places, buffers: Vec::new(), free: Vec::new(), last };
         for (i, t) in graph.tensors.iter().enumerate() {
-            if t.home == Home::State && t.spec.stored() > 0 {
+            if t.storage == Storage::State && t.spec.stored() > 0 {
                 let (len, dtype) = (t.spec.stored(), t.spec.dtype);
-                memory.buffers.push(Buffer { len, dtype, label: format!("langevin.{}", t.name) });
+                let label = format!("langevin.{}", t.name);
+                memory.buffers.push(Buffer { len, dtype, label, fixed: t.fixed });
                 memory.places[i] = Some(Place { buffer: memory.buffers.len() - 1, offset: 0, len });
             }
         }
         for (i, t) in graph.tensors.iter().enumerate() {
-            if let Home::Part { of, offset } = t.home {
-                let whole = memory.places[of.0].expect("a part lies in a persistent tensor");
+            if let Storage::Part { of, offset } = t.storage {
+                let whole = memory.places[of.index()].expect("a part lies in a persistent tensor");
                 memory.places[i] = Some(Place { buffer: whole.buffer, offset, len: t.spec.len() });
             }
         }
         memory
     }
 
-    /// Places the outputs of node `i`.
-    fn begin(&mut self, _: usize, node: &Node) -> Result<()> {
+    /// Places the outputs of a node.
+    fn begin(&mut self, node: &Node) {
         for &v in &node.outputs {
-            let spec = &self.graph.tensors[v.0].spec;
-            if self.places[v.0].is_none() && spec.form != Form::Phantom {
+            let spec = &self.graph.tensors[v].spec;
+            if self.places[v.index()].is_none() && spec.form != Form::Unstored {
                 let (len, dtype) = (spec.stored(), spec.dtype);
                 let buffer = self.take(len, dtype);
-                self.places[v.0] = Some(Place { buffer, offset: 0, len });
+                self.places[v.index()] = Some(Place { buffer, offset: 0, len });
             }
         }
-        Ok(())
     }
 
     /// Frees what node `i` was the last to need.
     fn end(&mut self, i: usize, node: &Node) {
         let mut seen: Vec<Var> = Vec::new();
         for v in node.inputs.iter().chain(&node.outputs).map(|v| self.graph.root(*v)) {
-            let t = &self.graph.tensors[v.0];
-            if t.home == Home::Step && !t.kept && self.last[v.0] == i && !seen.contains(&v) {
+            let t = &self.graph.tensors[v];
+            if t.storage == Storage::Step && !t.kept && self.last[v.index()] == i && !seen.contains(&v) {
                 seen.push(v);
-                self.free.extend(self.places[v.0].map(|p| p.buffer));
+                self.free.extend(self.places[v.index()].map(|p| p.buffer));
             }
         }
     }
@@ -170,7 +197,7 @@ impl<'a> Memory<'a> {
             }
             None => {
                 let label = format!("langevin.activation.{}", self.buffers.len());
-                self.buffers.push(Buffer { len, dtype, label });
+                self.buffers.push(Buffer { len, dtype, label, fixed: false });
                 self.buffers.len() - 1
             }
         }
@@ -180,13 +207,13 @@ impl<'a> Memory<'a> {
 fn call(graph: &Graph, node: &Node, places: &[Option<Place>]) -> Result<Call> {
     let specs = |vars: &[Var]| vars.iter().map(|&v| graph.spec(v).clone()).collect::<Vec<_>>();
     let place = |v: &Var| {
-        let name = &graph.tensors[v.0].name;
-        places[graph.root(*v).0].ok_or_else(|| Error::shape(node.op.name(), format!("{name} was never computed")))
+        let name = &graph.tensors[*v].name;
+        places[graph.root(*v).index()].ok_or_else(|| Error::shape(node.op.name(), format!("{name} was never computed")))
     };
     let call = Call {
         specs: Specs { inputs: specs(&node.inputs), outputs: specs(&node.outputs), updates: specs(&node.updates) },
         inputs: node.inputs.iter().map(place).collect::<Result<_>>()?,
-        outputs: node.outputs.iter().map(|v| places[v.0]).collect(),
+        outputs: node.outputs.iter().map(|v| places[v.index()]).collect(),
         updates: node.updates.iter().map(place).collect::<Result<_>>()?,
         node: node.clone(),
     };

@@ -1,13 +1,93 @@
 //! Tensors: shape, type, memory, and the slabs in which parameters lie together.
 
 use std::fmt;
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::numeric::random::Draw;
 
-/// A handle to a tensor of a [`Graph`](super::Graph).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Var(pub(crate) usize);
+/// A handle to a tensor of a [`Graph`](super::Graph). A copy of the graph knows the handles that were made before it was
+/// copied; what either of the two adds afterwards is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Var {
+    index: u32,
+    origin: u32,
+}
+
+impl Var {
+    /// Its place in the list of tensors of any graph that knows it.
+    pub(crate) fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// A number that tells the tensors which one graph adds from those of all others.
+#[derive(Debug)]
+pub(super) struct Origin(u32);
+
+impl Default for Origin {
+    fn default() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Clone for Origin {
+    /// Another number: a copied graph adds other tensors than the one it was copied from.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// All tensors of a graph.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tensors {
+    list: Vec<Tensor>,
+    origin: Origin,
+}
+
+impl Tensors {
+    pub fn push(&mut self, tensor: Tensor) -> Var {
+        self.list.push(Tensor { origin: self.origin.0, ..tensor });
+        self.var(self.list.len() - 1)
+    }
+
+    /// The handle of the tensor at a place in the list.
+    pub fn var(&self, index: usize) -> Var {
+        Var { index: index as u32, origin: self.list[index].origin }
+    }
+
+    pub fn get(&self, var: Var) -> Option<&Tensor> {
+        self.list.get(var.index()).filter(|t| t.origin == var.origin)
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Tensor> {
+        self.list.iter()
+    }
+}
+
+impl Index<Var> for Tensors {
+    type Output = Tensor;
+
+    fn index(&self, var: Var) -> &Tensor {
+        self.get(var).expect(FOREIGN)
+    }
+}
+
+impl IndexMut<Var> for Tensors {
+    fn index_mut(&mut self, var: Var) -> &mut Tensor {
+        assert!(self.get(var).is_some(), "{FOREIGN}");
+        &mut self.list[var.index()]
+    }
+}
+
+/// What is wrong with a handle that a graph does not know.
+pub(crate) const FOREIGN: &str = "a tensor of another graph; take the handles that this graph gave";
 
 /// The element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +98,12 @@ pub enum DType {
     U32,
 }
 
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(if *self == DType::F32 { "f32" } else { "u32" })
+    }
+}
+
 /// How a tensor lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -25,8 +111,8 @@ pub enum Form {
     Dense,
     /// One number per step: a ring of the last [`HISTORY`] values, entry `step % HISTORY`.
     History,
-    /// A name only: it takes no memory and is never bound. Gradients can still be sent to it.
-    Phantom,
+    /// A handle only: it takes no memory and is never bound. Gradients can still be sent to it.
+    Unstored,
 }
 
 /// The number of steps a [`Form::History`] remembers.
@@ -60,13 +146,13 @@ impl Spec {
     }
 
     /// The same shape without memory.
-    pub fn phantom(self) -> Self {
-        Self { form: Form::Phantom, ..self }
+    pub fn unstored(self) -> Self {
+        Self { form: Form::Unstored, ..self }
     }
 
     /// Elements of the value (1 for a scalar).
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |len, &dim| len.saturating_mul(dim))
     }
 
     /// Whether there is no element.
@@ -79,7 +165,7 @@ impl Spec {
         match self.form {
             Form::Dense => self.len(),
             Form::History => HISTORY,
-            Form::Phantom => 0,
+            Form::Unstored => 0,
         }
     }
 
@@ -92,8 +178,7 @@ impl Spec {
 
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let kind = if self.dtype == DType::F32 { "f32" } else { "u32" };
-        write!(f, "{kind} {:?}", self.shape)
+        write!(f, "{} {:?}", self.dtype, self.shape)
     }
 }
 
@@ -115,9 +200,9 @@ impl Specs {
     }
 }
 
-/// Where a tensor lives.
+/// Where a tensor lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Home {
+pub(crate) enum Storage {
     /// In memory shared by lifetime: valid within one step.
     Step,
     /// In a buffer of its own, kept between steps.
@@ -144,10 +229,16 @@ pub(crate) enum Init {
 pub(crate) struct Tensor {
     pub name: String,
     pub spec: Spec,
-    pub home: Home,
+    pub storage: Storage,
     pub init: Init,
     /// Readable after a step: its memory is not given to others.
     pub kept: bool,
+    /// Its size does not follow from the batch.
+    pub fixed: bool,
+    /// The node that makes it.
+    pub maker: Option<usize>,
+    /// The graph that added it, as [`Var`] has it.
+    pub origin: u32,
 }
 
 /// One of the equally laid out, contiguous tensors over all parameters.

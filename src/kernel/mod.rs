@@ -2,17 +2,18 @@
 //!
 //! A shader file is WGSL with some kinds of comment lines that [`Kernel`] obeys:
 //! `//#use NAME` puts a shared part here; `//#if FLAG`, `//#else`, `//#endif` keep or drop lines; the lines from
-//! `//#repeat NAME` to `//#end` stand there as often as [`Kernel::repeat`] says, with the number for `$NAME`, because
-//! drivers do not unroll the loops that naga writes. Repeats may stand in each other.
+//! `//#repeat NAME` to `//#end` are written as often as [`Kernel::repeat`] says, with the number for `$NAME`, because
+//! drivers do not unroll the loops that naga writes. Repeats may be nested.
 
 mod precision;
+mod preprocess;
 mod target;
 
 pub use precision::Precision;
 pub use target::{Family, Target};
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
@@ -77,7 +78,7 @@ pub struct Kernel {
     pub constants: Vec<Constant>,
     /// Workgroups in x, y, z.
     pub groups: [u32; 3],
-    flags: HashSet<&'static str>,
+    flags: BTreeMap<&'static str, bool>,
     parts: Vec<(&'static str, String)>,
     repeats: Vec<(&'static str, usize)>,
     families: Vec<Family>,
@@ -88,7 +89,7 @@ impl Kernel {
     /// A kernel from the text of a shader file; `file` is its name in messages.
     pub fn new(file: &'static str, text: impl Into<Cow<'static, str>>, entry: &'static str) -> Self {
         let (constants, groups) = (Vec::new(), [1; 3]);
-        let (flags, parts, repeats) = (HashSet::new(), Vec::new(), Vec::new());
+        let (flags, parts, repeats) = (BTreeMap::new(), Vec::new(), Vec::new());
         Self {
             file,
             text: text.into(),
@@ -123,12 +124,16 @@ impl Kernel {
         self.constant(name, value as f64, Meaning::Tune)
     }
 
-    /// Keeps the lines between `//#if flag` and its end when `on`.
+    /// Keeps the lines between `//#if flag` and its end when `on`. A kernel states every flag that its text asks for.
     pub fn flag(mut self, flag: &'static str, on: bool) -> Self {
-        if on {
-            self.flags.insert(flag);
-        }
+        self.flags.insert(flag, on);
         self
+    }
+
+    /// Of several flags keeps one.
+    pub fn one_of(self, flags: &[&'static str], on: &str) -> Self {
+        debug_assert!(flags.contains(&on), "{on} is none of {flags:?}");
+        flags.iter().fold(self, |kernel, flag| kernel.flag(flag, *flag == on))
     }
 
     /// Provides generated text for `//#use name`.
@@ -160,7 +165,7 @@ impl Kernel {
     }
 
     /// The families that no rule tells which is the fastest, with its own first; none where a rule is sure.
-    pub(crate) fn rivals(&self) -> &[Family] {
+    pub(crate) fn candidates(&self) -> &[Family] {
         if self.families.len() > 1 { &self.families } else { &[] }
     }
 
@@ -196,8 +201,7 @@ impl Kernel {
 
     /// What it computes, in a line: shader, flags, sizes.
     pub(crate) fn summary(&self) -> String {
-        let mut words: Vec<_> = self.flags.iter().map(|flag| flag.to_string()).collect();
-        words.sort();
+        let mut words: Vec<_> = self.flags.iter().filter(|(_, on)| **on).map(|(flag, _)| flag.to_string()).collect();
         words.extend(self.constants.iter().map(|c| format!("{}={}", c.name, c.value)));
         format!("{} {} x{}", self.label(), words.join(" "), self.groups[2])
     }
@@ -205,77 +209,35 @@ impl Kernel {
     /// The complete WGSL.
     ///
     /// # Errors
-    /// [`Error::Shader`] on an unknown part or unbalanced conditions.
+    /// [`Error::Shader`] with the line of a mistake: an unknown part, flag or directive, or one without its end.
     pub fn source(&self) -> Result<String> {
-        let mut out: String = self.enables.iter().map(|extension| format!("enable {extension};\n")).collect();
-        let mut used = HashSet::new();
-        self.expand(&self.text, &mut used, &mut out)?;
-        Ok(out)
+        preprocess::Expansion::of(self)
     }
 
-    fn expand(&self, text: &str, used: &mut HashSet<String>, out: &mut String) -> Result<()> {
-        let fail = |message: String| Error::Shader(format!("{}: {message}", self.file));
-        let mut keep: Vec<bool> = Vec::new();
-        // What is to be repeated: its lines so far, its name, and how deep in it the current line is.
-        let mut body: Option<(String, &str, usize)> = None;
-        for line in text.lines() {
-            let mut words = line.split_whitespace();
-            let words = (words.next(), words.next());
-            if let Some((lines, name, depth)) = &mut body {
-                match words.0 {
-                    Some("//#repeat") => *depth += 1,
-                    Some("//#end") => *depth -= 1,
-                    _ => {}
-                }
-                if *depth > 0 {
-                    *lines += line;
-                    lines.push('\n');
-                    continue;
-                }
-                let count = self.repeats.iter().find(|(n, _)| n == name).map(|(_, count)| *count);
-                let count = count.ok_or_else(|| fail(format!("no count for #repeat {name}")))?;
-                let variable = format!("${name}");
-                for i in 0..count {
-                    self.expand(&lines.replace(&variable, &i.to_string()), used, out)?;
-                }
-                body = None;
-                continue;
-            }
-            match words {
-                (Some("//#if"), Some(flag)) => keep.push(self.flags.contains(flag)),
-                (Some("//#else"), _) => {
-                    let last = keep.last_mut().ok_or_else(|| fail("#else without #if".into()))?;
-                    *last = !*last;
-                }
-                (Some("//#endif"), _) => {
-                    keep.pop().ok_or_else(|| fail("#endif without #if".into()))?;
-                }
-                _ if keep.contains(&false) => {}
-                (Some("//#repeat"), Some(name)) => body = Some((String::new(), name, 1)),
-                (Some("//#end"), _) => return Err(fail("#end without #repeat".into())),
-                (Some("//#use"), Some(name)) => {
-                    if used.insert(name.to_string()) {
-                        let part = self.find_part(name).ok_or_else(|| fail(format!("no shared part {name:?}")))?;
-                        self.expand(&part, used, out)?;
-                    }
-                }
-                _ => {
-                    out.push_str(line);
-                    out.push('\n');
-                }
-            }
-        }
-        match (keep.is_empty(), body) {
-            (true, None) => Ok(()),
-            (true, Some(_)) => Err(fail("#repeat without #end".into())),
-            (false, _) => Err(fail("#if without #endif".into())),
+    /// What its pipeline is made from: equal for kernels whose text and constants are.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            text: self.text.clone(),
+            entry: self.entry,
+            constants: self.constants.iter().map(|c| (c.name, c.value.to_bits())).collect(),
+            flags: self.flags.clone(),
+            parts: self.parts.clone(),
+            repeats: self.repeats.clone(),
+            enables: self.enables.clone(),
         }
     }
+}
 
-    fn find_part(&self, name: &str) -> Option<String> {
-        let own = self.parts.iter().find(|(n, _)| *n == name).map(|(_, text)| text.clone());
-        own.or_else(|| SHARED.iter().find(|(n, _)| *n == name).map(|(_, text)| text.to_string()))
-    }
+/// See [`Kernel::identity`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    text: Cow<'static, str>,
+    entry: &'static str,
+    constants: Vec<(&'static str, u64)>,
+    flags: BTreeMap<&'static str, bool>,
+    parts: Vec<(&'static str, String)>,
+    repeats: Vec<(&'static str, usize)>,
+    enables: Vec<&'static str>,
 }
 
 /// A storage binding of an entry point.
@@ -336,21 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_lines_carry_their_number() {
-        let text = "//#repeat I\nlet a$I = b[$I];\n//#end\nlast";
-        let source = Kernel::new("t.wgsl", text, "run").repeat("I", 2).source().unwrap();
-        assert_eq!(source, "let a0 = b[0];\nlet a1 = b[1];\nlast\n");
-        let text = "//#repeat I\n//#if ROWS\nrow $I\n//#endif\n//#repeat J\nc$I_$J\n//#end\n//#end";
-        let source = Kernel::new("t.wgsl", text, "run").flag("ROWS", true).repeat("I", 2).repeat("J", 2).source();
-        assert_eq!(source.unwrap(), "row 0\nc0_0\nc0_1\nrow 1\nc1_0\nc1_1\n");
-        assert!(Kernel::new("t.wgsl", text, "run").source().is_err());
-        assert!(Kernel::new("t.wgsl", "//#repeat I\nx", "run").repeat("I", 2).source().is_err());
-    }
-
-    #[test]
     fn mistakes_in_a_shader_are_errors() {
-        assert!(Kernel::new("t.wgsl", "//#use nothing", "run").source().is_err());
-        assert!(Kernel::new("t.wgsl", "//#if A", "run").source().is_err());
         assert!(bindings("t", "fn f() { let x = y; }", "f").is_err());
         assert!(bindings("t", "@compute @workgroup_size(1) fn f() {}", "g").unwrap_err().to_string().contains("\"g\""));
     }

@@ -6,9 +6,16 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-/// f32 or f64. A twin is written once over this trait, so that the fallback and the oracle are the same text.
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// f32 or f64, and no other type. A twin is written once over this trait, so that the fallback and the oracle are the same text.
 pub trait Scalar:
-    Copy
+    sealed::Sealed
+    + Copy
     + Default
     + Debug
     + PartialOrd

@@ -46,6 +46,8 @@ impl Op for Activate {
         "activate"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("activate", inputs, 1)?;
         Ok(vec![Spec::f32(inputs[0].shape.clone())])
@@ -91,6 +93,8 @@ impl Op for Slope {
     fn name(&self) -> &'static str {
         "slope"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("slope", inputs, 2)?;
@@ -149,7 +153,7 @@ pub(crate) fn gradient_before(r: &mut Reverse, activation: Activation) -> Result
 pub(crate) fn activated(y: Spec, activation: Activation) -> Vec<Spec> {
     match activation {
         Activation::None => vec![y],
-        a if a.saves_output() => vec![y.clone(), y.phantom()],
+        a if a.saves_output() => vec![y.clone(), y.unstored()],
         _ => vec![y.clone(), y],
     }
 }

@@ -4,7 +4,7 @@ use super::case::{Case, Tolerance};
 use super::dropout::first_block;
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Reverse, Spec, Var};
+use crate::graph::{DType, Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::{Clock, fill_normals};
 use crate::numeric::scalar::Scalar;
@@ -245,6 +245,8 @@ impl Op for AddNoise {
         "add_noise"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let poisson = matches!(self.disturbance, Disturbance::Poisson { .. });
         expect_count("add_noise", inputs, 1 + (self.given || poisson) as usize)?;
@@ -257,10 +259,15 @@ impl Op for AddNoise {
         Ok(vec![Spec::f32(inputs[0].shape.clone())])
     }
 
+    fn dtypes(&self, i: usize, _: usize) -> &'static [DType] {
+        let poisson = matches!(self.disturbance, Disturbance::Poisson { .. });
+        if i == 1 && poisson { &[DType::U32] } else { &[DType::F32] }
+    }
+
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
         let mut kernel = kernel!("add_noise.wgsl", "add_noise")
-            .flag(self.disturbance.flag(), true)
+            .one_of(&["GAUSSIAN", "UNIFORM", "SPECKLE", "SALT_PEPPER", "POISSON"], self.disturbance.flag())
             .flag("SMOOTH", self.is_smooth())
             .flag("GIVEN", self.given)
             .dim("N", n)
@@ -324,10 +331,12 @@ fn poisson(rate: u32, words: [[u32; 4]; 2], table: &[u32]) -> u32 {
         }
         let entry = 3 * (15 * j + digit as usize - 1);
         let [at, least, len] = [table[entry], table[entry + 1], table[entry + 2]];
-        let bounds = &table[at as usize..][..len as usize];
-        least + bounds.partition_point(|&bound| bound <= words[j / 4][j % 4]) as u32
+        // Within the table whatever it holds.
+        let from = &table[(at as usize).min(table.len())..];
+        let bounds = &from[..(len as usize).min(from.len())];
+        least.wrapping_add(bounds.partition_point(|&bound| bound <= words[j / 4][j % 4]) as u32)
     };
-    (0..DIGITS).map(digit_count).sum()
+    (0..DIGITS).map(digit_count).fold(0, u32::wrapping_add)
 }
 
 /// For each digit d = 1..15 of each place j, the distribution of Poisson(d 16^j / 2^16): (offset, least count, length)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Activation, Family, Io, Op, Specs};
 use crate::error::Result;
-use crate::graph::{AnyOp, Cost, Form, Graph, Reverse, Spec, Var, Window};
+use crate::graph::{AnyOp, Cost, DType, Form, Graph, Reverse, Spec, Var, Window};
 use crate::kernel::{Constant, Kernel, Target};
 
 /// How far a kernel may be from the reference; it follows from the arithmetic, and each op says its constant.
@@ -220,7 +220,7 @@ impl Case {
         let updates = declare("update", &self.updates)?;
         g.set_window(Some(Window { first: self.first_row, rows: 0 }));
         let mut outputs = g.apply_any(self.op.clone(), &inputs, &updates)?;
-        outputs.retain(|&v| g.spec(v).form != Form::Phantom);
+        outputs.retain(|&v| g.spec(v).form != Form::Unstored);
         for &v in &outputs {
             g.keep(v);
         }
@@ -250,6 +250,12 @@ impl AnyOp for Tampered {
         constant.into_iter().for_each(|c| c.value = self.value);
         kernel
     }
+    fn dtypes(&self, i: usize, count: usize) -> &'static [DType] {
+        self.op.dtypes(i, count)
+    }
+    fn updates(&self) -> usize {
+        self.op.updates()
+    }
     fn cost(&self, specs: &Specs) -> Cost {
         self.op.cost(specs)
     }
@@ -261,6 +267,10 @@ impl AnyOp for Tampered {
     }
     fn activation(&self) -> Option<Activation> {
         self.op.activation()
+    }
+    fn is_trusted(&self) -> bool {
+        // Its constants are not what the op made of the shapes.
+        false
     }
     fn reverse(&self, reverse: &mut Reverse) -> Result<()> {
         self.op.reverse(reverse)

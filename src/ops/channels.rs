@@ -25,6 +25,8 @@ impl Op for ChannelBias {
         "channel_bias"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("channel_bias", inputs, 2)?;
         let (b, c, _) = planes("channel_bias", "x", &inputs[0])?;
@@ -106,6 +108,8 @@ impl Op for ChannelSum {
         "channel_sum"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("channel_sum", inputs, 1)?;
         let (_, c, _) = planes("channel_sum", "x", &inputs[0])?;
@@ -116,7 +120,7 @@ impl Op for ChannelSum {
         let (n, (b, _), c) = (specs.inputs[0].len(), specs.inputs[0].rows(), specs.outputs[0].len());
         // A workgroup and its barriers are not worth a short sum.
         let short = n / c <= 256;
-        let kernel = kernel!("channels.wgsl", if short { "sum_short" } else { "sum_planes" });
+        let kernel = kernel!("channels.wgsl", if short { "sum_short" } else { "sum_planes" }).flag("BIAS", false);
         let kernel = kernel.dim("N", n).dim("P", n / b / c).dim("C", c);
         if short { kernel.over(c) } else { kernel.tune("WG", 128).groups(c) }
     }

@@ -21,6 +21,8 @@ impl Op for Combine {
         "combine"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("combine", inputs, 4)?;
         expect_shape("combine", "b", &inputs[1], &inputs[0].shape)?;
@@ -30,7 +32,7 @@ impl Op for Combine {
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
-        kernel("combine", specs).flag("FORWARD", true)
+        kernel("combine", specs)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
@@ -74,6 +76,8 @@ impl Op for CombineTerm {
         "combine_term"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("combine_term", inputs, 3)?;
         expect_shape("combine_term", "t", &inputs[1], &[inputs[0].rows().0])?;
@@ -108,7 +112,7 @@ fn row_of<S: Scalar>(t: S, table: &[S]) -> usize {
 fn kernel(entry: &'static str, specs: &Specs) -> Kernel {
     let (b, d) = specs.inputs[0].rows();
     let t = specs.inputs.last().expect("the table is the last input").rows().0;
-    kernel!("combine.wgsl", entry).dim("B", b).dim("D", d).dim("T", t).over(b * d)
+    kernel!("combine.wgsl", entry).flag("FORWARD", entry == "combine").dim("B", b).dim("D", d).dim("T", t).over(b * d)
 }
 
 pub(super) fn cases() -> Vec<Case> {

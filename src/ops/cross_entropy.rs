@@ -56,10 +56,16 @@ impl Op for CrossEntropy {
         "cross_entropy"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("cross_entropy", inputs, 2)?;
         let (b, _) = expect_logits("cross_entropy", inputs)?;
         Ok(vec![Spec::f32([b]), Spec::f32([b, 2])])
+    }
+
+    fn dtypes(&self, i: usize, _: usize) -> &'static [DType] {
+        if i == 1 { &[DType::F32, DType::U32] } else { &[DType::F32] }
     }
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
@@ -107,12 +113,18 @@ impl Op for CrossEntropyInput {
         "cross_entropy_input"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("cross_entropy_input", inputs, 4)?;
         let (b, c) = expect_logits("cross_entropy_input", inputs)?;
         expect_shape("cross_entropy_input", "dy", &inputs[2], &[b])?;
         expect_shape("cross_entropy_input", "stats", &inputs[3], &[b, 2])?;
         Ok(vec![Spec::f32([b, c])])
+    }
+
+    fn dtypes(&self, i: usize, _: usize) -> &'static [DType] {
+        if i == 1 { &[DType::F32, DType::U32] } else { &[DType::F32] }
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {

@@ -23,10 +23,17 @@ pub struct Dense {
     pub activation: Activation,
 }
 
+/// One of the three products of `dense.wgsl`.
+fn shader(product: &str) -> Kernel {
+    kernel!("dense.wgsl", "gemm").one_of(&["FORWARD", "INPUT", "WEIGHT"], product).flag("INDEXED", false)
+}
+
 impl Op for Dense {
     fn name(&self) -> &'static str {
         "dense"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("dense", inputs, 3)?;
@@ -40,7 +47,7 @@ impl Op for Dense {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, i), (o, _)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        let kernel = kernel!("dense.wgsl", "gemm").flag("FORWARD", true).flag("SAVE", specs.stores(1));
+        let kernel = shader("FORWARD").flag("SAVE", specs.stores(1));
         let kernel = self.activation.choose(kernel);
         let rows = Operand::INNER.rows_of(i);
         gemm(kernel, Product { shape: [b, o, i], slices: 1, a: rows, b: rows }, target)
@@ -116,6 +123,8 @@ impl Op for DenseInput {
         "dense_input"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let count = if self.activation == Activation::None { 2 } else { 3 };
         expect_count("dense_input", inputs, count)?;
@@ -129,8 +138,7 @@ impl Op for DenseInput {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        let kernel =
-            kernel!("dense.wgsl", "gemm").flag("INPUT", true).flag("SLOPE", self.activation != Activation::None);
+        let kernel = shader("INPUT").flag("SLOPE", self.activation != Activation::None);
         let kernel = self.activation.choose(kernel);
         let (a, w) = (Operand::INNER.rows_of(o).gradient(b), Operand::OUTER.rows_of(i));
         gemm(kernel, Product { shape: [b, i, o], slices: 1, a, b: w }, target)
@@ -170,6 +178,8 @@ impl Op for DenseWeight {
         "dense_weight"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("dense_weight", inputs, 2)?;
         let ((b, o), (_, i)) = (inputs[0].rows(), inputs[1].rows());
@@ -179,7 +189,7 @@ impl Op for DenseWeight {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        let kernel = kernel!("dense.wgsl", "gemm").flag("WEIGHT", true);
+        let kernel = shader("WEIGHT");
         let (a, x) = (Operand::OUTER.rows_of(o).gradient(b), Operand::OUTER.rows_of(i));
         gemm(kernel, Product { shape: [o, i + 1, b], slices: 1, a, b: x }, target)
     }

@@ -34,6 +34,8 @@ impl Op for Embedding {
         "embedding"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("embedding", inputs, 2)?;
         let (table, index) = (&inputs[0].shape, &inputs[1].shape);
@@ -48,6 +50,10 @@ impl Op for Embedding {
             return Err(Error::shape("embedding", text));
         }
         Ok(vec![Spec::f32([index[0], table[1]])])
+    }
+
+    fn dtypes(&self, i: usize, _: usize) -> &'static [DType] {
+        if i == 1 { &[DType::F32, DType::U32] } else { &[DType::F32] }
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
@@ -98,11 +104,17 @@ impl Op for EmbeddingTable {
         "embedding_table"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("embedding_table", inputs, 2)?;
         let (n, e) = inputs[0].rows();
         expect_shape("embedding_table", "index", &inputs[1], &[n])?;
         Ok(vec![Spec::f32([self.rows, e])])
+    }
+
+    fn dtypes(&self, i: usize, _: usize) -> &'static [DType] {
+        if i == 1 { &[DType::F32, DType::U32] } else { &[DType::F32] }
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Spec, Var};
+use crate::graph::{DType, Graph, Spec, Var};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
@@ -159,11 +159,17 @@ impl Op for Encode {
         "encode"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("encode", inputs, 2)?;
         expect_shape("encode", "t", &inputs[0], &[inputs[0].rows().0])?;
         expect_shape("encode", "rates", &inputs[1], &[self.frequencies(), 2])?;
         Ok(vec![Spec::f32([inputs[0].rows().0, self.width])])
+    }
+
+    fn dtypes(&self, i: usize, _: usize) -> &'static [DType] {
+        if i == 1 { &[DType::U32] } else { &[DType::F32] }
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {

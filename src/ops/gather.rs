@@ -66,7 +66,7 @@ impl Gather {
     /// The sample of `n` that is row `b` of this step's batch.
     pub(crate) fn row(&self, clock: Clock, n: usize, b: usize) -> usize {
         let per_epoch = (n / self.batch) as u32;
-        let position = (clock.step % per_epoch) as usize * self.batch + b;
+        let position = (clock.step % per_epoch) as usize * self.batch + b.min(self.batch - 1);
         permuted(position as u32, n as u32, clock.step / per_epoch, self.stream, clock.seed) as usize
     }
 }
@@ -76,9 +76,22 @@ impl Op for Gather {
         "gather"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        let first = inputs.first().ok_or_else(|| Error::shape("gather", "needs data"))?;
-        Ok(vec![Spec::f32([&[self.rows], &first.shape[1..]].concat())])
+        let refuse = |text: String| Err(Error::shape("gather", text));
+        let Some((last, parts)) = inputs.split_last() else { return refuse("needs data".into()) };
+        let sample = last.shape.get(1..).unwrap_or_default();
+        let whole = |part: &Spec| part.shape == [&[self.rows_per_part], sample].concat();
+        if last.shape.is_empty() || last.rows().0 > self.rows_per_part || !parts.iter().all(whole) {
+            let shapes: Vec<_> = inputs.iter().map(|part| &part.shape).collect();
+            return refuse(format!("data in parts of {} samples, got {shapes:?}", self.rows_per_part));
+        }
+        let n: usize = inputs.iter().map(|part| part.rows().0).sum();
+        if self.rows == 0 || self.rows > self.batch || self.batch > n {
+            return refuse(format!("{} rows of a batch of {} from {n} samples", self.rows, self.batch));
+        }
+        Ok(vec![Spec::f32([&[self.rows], sample].concat())])
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {

@@ -94,3 +94,56 @@ pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
         conv::forward as "conv", conv::gradient as "conv_gradient", conv::transpose as "conv_transpose"
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::DType;
+    use crate::kernel::Target;
+
+    #[test]
+    fn every_op_is_trusted_and_one_with_another_constant_is_not() {
+        for case in catalog().into_iter().flat_map(|(_, cases)| cases) {
+            let (mut g, inputs, outputs) = case.graph().unwrap();
+            if case.has_gradient() {
+                let d = g.constant(g.shape(outputs[0]).to_vec(), vec![0.5; g.spec(outputs[0]).len()]).unwrap();
+                g.backward_from(&[(outputs[0], d)], &inputs[..case.gradient.min(inputs.len())]).unwrap();
+            }
+            for node in &g.nodes {
+                assert!(node.trusted, "{} in the graph of {}", node.op.name(), case.name());
+            }
+            assert!(!case.with_constant("WG", 1.0).graph().unwrap().0.nodes[0].trusted);
+        }
+    }
+
+    #[test]
+    fn a_tensor_of_another_element_type_is_a_shape_error_in_every_op() {
+        for case in catalog().into_iter().flat_map(|(_, cases)| cases) {
+            let (g, inputs, _) = case.graph().unwrap();
+            let updates = g.nodes[0].updates.clone();
+            for i in 0..inputs.len() + updates.len() {
+                let mut g = g.clone();
+                let [mut inputs, mut updates] = [inputs.clone(), updates.clone()];
+                let old = if i < inputs.len() { &mut inputs[i] } else { &mut updates[i - inputs.len()] };
+                let (shape, float) = (g.shape(*old).to_vec(), g.spec(*old).dtype == DType::F32);
+                let other = if float { g.state_u32("other", shape) } else { g.state("other", shape) };
+                *old = other.unwrap();
+                let result = g.apply_any(g.nodes[0].op.clone(), &inputs, &updates);
+                let either = g.nodes[0].op.dtypes(i, inputs.len() + updates.len()).len() == 2;
+                assert!(if either { result.is_ok() } else { matches!(result, Err(crate::Error::Shape { .. })) });
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_states_the_flags_of_its_shader() {
+        let software = Target { software: true, ..Target::default() };
+        let lanes = Target { subgroup: Some(8), ..software };
+        let forced = Family::ALL.map(|family| Target { family: Some(family), half: Some(16), ..lanes });
+        for case in catalog().into_iter().flat_map(|(_, cases)| cases) {
+            for target in [Target::default(), software, lanes].iter().chain(&forced) {
+                case.kernel(target).unwrap().source().unwrap_or_else(|e| panic!("{}: {e}", case.name()));
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use super::noise::example_table;
 use super::{Encode, Gather, Io, Noise, Op, Specs, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
-use crate::graph::Spec;
+use crate::graph::{DType, Spec};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
@@ -41,6 +41,8 @@ impl Op for NoisyBatch {
         "noisy_batch"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         if inputs.len() <= self.others() {
             return Err(Error::shape("noisy_batch", "needs data, a table and the rates of an encoding"));
@@ -48,9 +50,16 @@ impl Op for NoisyBatch {
         let parts = inputs.len() - self.others();
         let batch = self.gather.infer(&inputs[..parts])?.remove(0);
         expect_shape("noisy_batch", "table", &inputs[parts], &[inputs[parts].rows().0, Noise::ROW])?;
+        if let Some(encode) = self.encode {
+            expect_shape("noisy_batch", "rates", &inputs[parts + 1], &[encode.frequencies(), 2])?;
+        }
         let (rows, d) = batch.rows();
         let input = if self.encode.is_some() { Spec::f32([rows, d + self.width()]) } else { batch.clone() };
         Ok(vec![input, batch, Spec::f32([rows])])
+    }
+
+    fn dtypes(&self, i: usize, count: usize) -> &'static [DType] {
+        if self.encode.is_some() && i + 1 == count { &[DType::U32] } else { &[DType::F32] }
     }
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {

@@ -74,6 +74,7 @@ impl Runs {
 
     fn kernel(self, entry: &'static str) -> Kernel {
         kernel!("norm.wgsl", entry)
+            .flag("ACTIVE", false)
             .dim("ROWS", self.rows)
             .dim("RUN", self.run)
             .dim("SPATIAL", self.spatial)
@@ -172,6 +173,8 @@ impl Op for GroupNorm {
         "group_norm"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("group_norm", inputs, 3)?;
         let x = &inputs[0];
@@ -208,6 +211,8 @@ impl Op for LayerNorm {
     fn name(&self) -> &'static str {
         "layer_norm"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("layer_norm", inputs, 3)?;
@@ -247,6 +252,8 @@ impl Op for NormInput {
     fn name(&self) -> &'static str {
         "norm_input"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let active = self.activation != Activation::None;
@@ -322,6 +329,8 @@ impl Op for NormWeight {
     fn name(&self) -> &'static str {
         "norm_weight"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("norm_weight", inputs, 3)?;

@@ -236,35 +236,43 @@ impl Op for Optimizer {
         "optimizer"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let reads = 1 + self.clip.is_some() as usize;
-        expect_count("optimizer", inputs, reads + 1 + self.moments().len() + self.ema.is_some() as usize)?;
+        expect_count("optimizer", inputs, reads + Op::updates(self))?;
         for slab in &inputs[reads..] {
             expect_shape("optimizer", "a slab", slab, &inputs[0].shape)?;
         }
         Ok(vec![])
     }
 
+    fn updates(&self) -> usize {
+        1 + self.moments().len() + self.ema.is_some() as usize
+    }
+
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        let mut kernel =
-            kernel!("optimizer.wgsl", "update").dim("N", n).hyper("LR", self.lr).flag("CLIP", self.clip.is_some());
-        if let Some(decay) = self.ema {
-            kernel = kernel.flag("EMA", true).hyper("EMA_TAKE", 1.0 - decay).flag("EMA_WARMUP", self.ema_warmup);
-        }
-        kernel = match self.decay {
+        let (adam, decay) = (matches!(self.rule, Rule::Adam { .. }), self.decay);
+        let kernel = kernel!("optimizer.wgsl", "update")
+            .dim("N", n)
+            .hyper("LR", self.lr)
+            .flag("CLIP", self.clip.is_some())
+            .flag("EMA", self.ema.is_some())
+            .flag("EMA_WARMUP", self.ema_warmup)
+            .flag("COSINE", matches!(decay, Decay::Cosine { .. }))
+            .flag("INVERSE_SQRT", matches!(decay, Decay::InverseSqrt { .. }))
+            .flag("ADAM", adam)
+            .flag("MOMENTUM", !adam && self.moments().len() == 1);
+        let kernel = self.ema.iter().fold(kernel, |kernel, keep| kernel.hyper("EMA_TAKE", 1.0 - keep));
+        let kernel = match decay {
             Decay::Constant => kernel,
-            Decay::Cosine { warmup, total } => {
-                kernel.flag("COSINE", true).hyper("WARMUP", warmup as f64).hyper("TOTAL", total as f64)
-            }
-            Decay::InverseSqrt { hold } => kernel.flag("INVERSE_SQRT", true).hyper("HOLD", hold.max(1) as f64),
+            Decay::Cosine { warmup, total } => kernel.hyper("WARMUP", warmup as f64).hyper("TOTAL", total as f64),
+            Decay::InverseSqrt { hold } => kernel.hyper("HOLD", hold.max(1) as f64),
         };
         match self.rule {
-            Rule::Sgd { momentum, nesterov } => {
-                kernel.flag("MOMENTUM", momentum != 0.0).flag("NESTEROV", nesterov).hyper("BETA1", momentum)
-            }
+            Rule::Sgd { momentum, nesterov } => kernel.flag("NESTEROV", nesterov).hyper("BETA1", momentum),
             Rule::Adam { beta1, beta2, epsilon, keras, weight_decay } => kernel
-                .flag("ADAM", true)
                 .flag("KERAS", keras)
                 .hyper("BETA1", beta1)
                 .hyper("TAKE1", 1.0 - beta1)

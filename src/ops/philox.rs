@@ -3,7 +3,7 @@
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
-use crate::graph::Spec;
+use crate::graph::{DType, Spec};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::{normals, philox};
 use crate::numeric::scalar::Scalar;
@@ -19,12 +19,18 @@ impl Op for Philox {
         "philox"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("philox", inputs, 2)?;
         let n = inputs[0].rows().0;
         expect_shape("philox", "counter", &inputs[0], &[n, 4])?;
         expect_shape("philox", "key", &inputs[1], &[n, 2])?;
         Ok(vec![Spec::u32([n, 4]), Spec::f32([n, 4])])
+    }
+
+    fn dtypes(&self, _: usize, _: usize) -> &'static [DType] {
+        &[DType::U32]
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {

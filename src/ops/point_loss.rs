@@ -196,6 +196,8 @@ impl Op for PointLoss {
         }
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let name = self.name();
         expect_count(name, inputs, 2 + 2 * self.by_step as usize + self.mask as usize)?;

@@ -56,13 +56,15 @@ impl Op for SquaredNorm {
         "squared_norm"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("squared_norm", inputs, 1)?;
         Ok(vec![Spec::f32([Split::new(inputs[0].len()).groups])])
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
-        let kernel = kernel!("reduce.wgsl", "squares");
+        let kernel = kernel!("reduce.wgsl", "squares").flag("CLIP", false);
         Split::new(specs.inputs[0].len()).kernel(kernel)
     }
 
@@ -100,6 +102,8 @@ impl Op for Reduce {
         "reduce"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("reduce", inputs, 1)?;
         Ok(match self.0 {
@@ -111,9 +115,10 @@ impl Op for Reduce {
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let kernel = kernel!("reduce.wgsl", "total");
         let kernel = kernel.dim("N", specs.inputs[0].len()).dim("CHUNK", 0);
+        let kernel = kernel.flag("CLIP", matches!(self.0, Reduction::Clip { .. }));
         match self.0 {
             Reduction::Sum { scale } => kernel.hyper("SCALE", scale),
-            Reduction::Clip { max } => kernel.flag("CLIP", true).hyper("SCALE", max),
+            Reduction::Clip { max } => kernel.hyper("SCALE", max),
         }
     }
 

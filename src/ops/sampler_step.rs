@@ -36,6 +36,8 @@ impl Op for SamplerStep {
         "sampler_step"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let read = 2 + self.given as usize;
         expect_count("sampler_step", inputs, read + 1 + self.history as usize)?;
@@ -50,6 +52,10 @@ impl Op for SamplerStep {
             expect_shape("sampler_step", "h", &inputs[read + 1], x)?;
         }
         Ok(vec![])
+    }
+
+    fn updates(&self) -> usize {
+        1 + self.history as usize
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {

@@ -97,7 +97,7 @@ impl Graph {
 }
 
 fn kernel(entry: &'static str, flag: &'static str) -> Kernel {
-    kernel!("ssim.wgsl", entry).flag(flag, true)
+    kernel!("ssim.wgsl", entry).one_of(&["ROWS", "MAP", "SPREAD", "GRADIENT"], flag)
 }
 
 /// Averages of x, y, x^2, y^2 and x y along rows: window \[K\], x and y [N, C, H, W], moments [N C, H, 5, W - K + 1].
@@ -108,6 +108,8 @@ impl Op for Rows {
     fn name(&self) -> &'static str {
         "ssim_rows"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("ssim_rows", inputs, 3)?;
@@ -172,6 +174,8 @@ impl Op for Map {
     fn name(&self) -> &'static str {
         "ssim_map"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("ssim_map", inputs, 2)?;
@@ -271,6 +275,8 @@ impl Op for Spread {
         "ssim_spread"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("ssim_spread", inputs, 2)?;
         match *inputs[1].shape {
@@ -322,6 +328,8 @@ impl Op for Gradient {
     fn name(&self) -> &'static str {
         "ssim_gradient"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("ssim_gradient", inputs, 4)?;

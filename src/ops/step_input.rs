@@ -4,7 +4,7 @@ use super::case::{Case, Tolerance};
 use super::{Encode, Io, Layout, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Cost;
-use crate::graph::Spec;
+use crate::graph::{DType, Spec};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
@@ -24,11 +24,17 @@ impl Op for StepInput {
         "step_input"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("step_input", inputs, 3)?;
         let (b, d) = inputs[0].rows();
         expect_shape("step_input", "rates", &inputs[2], &[self.encode.frequencies(), 2])?;
         Ok(vec![Spec::f32([b, d + self.encode.width])])
+    }
+
+    fn dtypes(&self, i: usize, _: usize) -> &'static [DType] {
+        if i == 2 { &[DType::U32] } else { &[DType::F32] }
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {

@@ -42,6 +42,8 @@ impl Op for Upsample {
         "upsample"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("upsample", inputs, 1)?;
         let (b, c, places) = planes("upsample", "x", &inputs[0])?;
@@ -89,6 +91,8 @@ impl Op for BlockSums {
     fn name(&self) -> &'static str {
         "block_sums"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("block_sums", inputs, 1)?;
@@ -146,7 +150,7 @@ impl Widen {
 
     fn shader(&self, entry: &'static str, w: &Spec, n: usize) -> Kernel {
         let ([o, c, kh, kw], [fy, fx]) = (self.dims(w), factors(w.shape.len() - 2, self.factor));
-        let kernel = kernel!("upsample.wgsl", entry).dim("N", n).dim("O", o).dim("C", c);
+        let kernel = kernel!("upsample.wgsl", entry).flag("NEAREST", false).dim("N", n).dim("O", o).dim("C", c);
         kernel.dim("KH", kh).dim("KW", kw).dim("FY", fy).dim("FX", fx).over(n)
     }
 
@@ -168,6 +172,8 @@ impl Op for Widen {
     fn name(&self) -> &'static str {
         "widen"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("widen", inputs, 1)?;
@@ -218,6 +224,8 @@ impl Op for Narrow {
     fn name(&self) -> &'static str {
         "narrow"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("narrow", inputs, 1)?;

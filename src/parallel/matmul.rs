@@ -1,4 +1,6 @@
-//! One matrix product for all CPU twins, over the `gemm` crate.
+//! One matrix product for all CPU twins: over the `gemm` crate in f32, and three plain loops in f64, which is the reference.
+
+use std::any::TypeId;
 
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
@@ -146,6 +148,9 @@ pub fn matmul_with<S: Scalar>(
 ) {
     assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
     assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
+    if TypeId::of::<S>() == TypeId::of::<f64>() {
+        return plain(out, a, b, start, finish);
+    }
     let (m, n, k) = (a.rows, b.cols, a.cols);
     let pieces = parallel::threads().min(m * n * k / PIECE).max(1);
     if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
@@ -174,6 +179,34 @@ pub fn matmul_with<S: Scalar>(
         );
     }
     with_rows(b, m, |b| by_rows(out, a, b, start, unit(m, TILE[0], pieces), finish));
+}
+
+/// The reference: three loops and nothing to be wrong in.
+fn plain<S: Scalar>(
+    out: &mut [S],
+    a: Matrix<S>,
+    b: Matrix<S>,
+    start: Start<S>,
+    finish: impl Fn(usize, &mut [S]) + Sync,
+) {
+    let n = b.cols;
+    parallel::pieces(
+        parallel::cut(out, n),
+        #[inline(always)]
+        |i, out| {
+            match start {
+                Start::Zero => out.fill(S::ZERO),
+                Start::Out => {}
+                Start::Row(row) => out.copy_from_slice(row),
+            }
+            for k in 0..a.cols {
+                for j in 0..n {
+                    out[j] += a.at(i, k) * b.at(k, j);
+                }
+            }
+            finish(i * n, out);
+        },
+    );
 }
 
 /// The length of a piece, in whole tiles.
@@ -315,8 +348,8 @@ fn product<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: boo
 #[allow(unsafe_code)]
 unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
     // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
-    // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is implemented for f32 and
-    // f64 only, both of which `gemm` supports.
+    // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64, both of
+    // which `gemm` supports.
     unsafe {
         gemm::gemm(
             a.rows,

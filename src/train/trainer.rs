@@ -25,9 +25,9 @@ fn compile(
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
         match device.compile(&g) {
             Ok(run) => return Ok((run, vars, micro)),
-            Err(Error::Limit(_)) if micro > 1 => micro = micro.div_ceil(2),
-            Err(Error::Limit(text)) => {
-                return Err(Error::Limit(format!("even one sample at a time is too much: {text}")));
+            Err(Error::Limit { smaller_batch_helps: true, .. }) if micro > 1 => micro = micro.div_ceil(2),
+            Err(Error::Limit { message, smaller_batch_helps: true }) => {
+                return Err(Error::limit(format!("even one sample at a time is too much: {message}"), false));
             }
             Err(e) => return Err(e),
         }
@@ -217,5 +217,19 @@ impl Trainer {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_too_large_for_the_device_is_not_tried_in_smaller_batches() {
+        let data = Dataset::new("signals", [16], (0..64 * 16).map(|i| (i as f32 * 0.1).sin()).collect()).unwrap();
+        let config = Config { batch: 64, ..Config::for_model("mlp").unwrap() };
+        let e = Trainer::new(&Device::cpu().with_memory(100_000), &config, &data).unwrap_err();
+        assert!(matches!(&e, Error::Limit { smaller_batch_helps: false, .. }), "{e:?}");
+        assert!(e.to_string().contains("may take 97.7 KiB on this device, whatever the batch size"), "{e}");
     }
 }

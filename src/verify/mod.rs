@@ -53,7 +53,7 @@ impl Case {
 
     fn outcome(&self, device: &Device, absolute: bool) -> Result<Vec<Vec<f64>>> {
         let (g, _, outputs) = self.graph()?;
-        let mut run = device.compile(&g)?;
+        let mut run = device.compile_guarded(&g)?;
         run.seed(self.seed);
         run.set_step(self.step);
         for &v in outputs.iter().filter(|v| !self.is_update(&g, **v)) {
@@ -61,6 +61,7 @@ impl Case {
         }
         self.fill(&mut run, absolute)?;
         run.steps(1)?;
+        run.check_guards().map_err(|e| Error::Shader(format!("{}: {e}", self.name())))?;
         outputs
             .iter()
             .map(|&v| {
@@ -72,7 +73,7 @@ impl Case {
     }
 
     fn is_update(&self, g: &Graph, v: Var) -> bool {
-        g.tensors[v.0].name.starts_with("update")
+        g.tensors[v].name.starts_with("update")
     }
 }
 

@@ -74,7 +74,7 @@ fn bad_settings_are_named() {
         ("--weighting min", &["unknown weighting \"min\"", "none, snr", "min_snr[:GAMMA]"]),
         ("--weighting min_snr:0", &["gamma is \"0\"", "min_snr:5"]),
         ("--precision f8", &["unknown precision \"f8\"", "f32, f16"]),
-        ("--precision f16", &["CPU executor", "leave --precision f16 out", "--device"]),
+        ("--precision f16", &["CPU executor", "leave --precision out", "--device"]),
         ("--device tpu", &["unknown device \"tpu\"", "gpu, cpu, reference"]),
         ("--steps 0", &["0 training steps", "1 to 100000000"]),
         ("--steps 99999999999", &["--steps", "too large"]),

@@ -13,13 +13,13 @@ use crate::kernel::Family;
 const NAME: &str = "products";
 /// Answers so far, and the time left for others.
 #[derive(Debug)]
-pub(super) struct Trials {
+pub(super) struct Autotune {
     answers: BTreeMap<String, Family>,
     left: Duration,
     more: bool,
 }
 
-impl Trials {
+impl Autotune {
     /// What earlier runs found on this adapter. All timings together take `left`; questions beyond get the rule's guess, and
     /// are asked again next time.
     pub fn load(cache: &Cache, left: Duration) -> Self {
@@ -33,27 +33,27 @@ impl Trials {
         }
     }
 
-    /// The fastest of `rivals`, the first of which is the rule's guess; `time` runs one and says how long all of it took,
-    /// and how long its kernel takes.
+    /// The fastest of `candidates`, the first of which is the rule's guess; `time` runs one and gives the time of compiling and
+    /// running it, and that of its kernel alone.
     pub fn fastest(
         &mut self,
         question: &str,
-        rivals: &[Family],
+        candidates: &[Family],
         mut time: impl FnMut(Family) -> Result<[Duration; 2]>,
     ) -> Result<Family> {
-        if let Some(known) = self.answers.get(question).filter(|f| rivals.contains(f)) {
+        if let Some(known) = self.answers.get(question).filter(|f| candidates.contains(f)) {
             return Ok(*known);
         }
-        let mut best = (Duration::MAX, rivals[0]);
-        for &family in rivals {
+        let mut best = (Duration::MAX, candidates[0]);
+        for &family in candidates {
             if self.left.is_zero() {
-                return Ok(rivals[0]);
+                return Ok(candidates[0]);
             }
             let [all, kernel] = time(family)?;
             self.left = self.left.saturating_sub(all);
             best = if kernel < best.0 { (kernel, family) } else { best };
         }
-        log::debug!("{question}: {:?} is the fastest of {rivals:?}", best.1);
+        log::debug!("{question}: {:?} is the fastest of {candidates:?}", best.1);
         self.answers.insert(question.to_string(), best.1);
         self.more = true;
         Ok(best.1)
@@ -78,46 +78,46 @@ impl Trials {
 mod tests {
     use super::*;
 
-    const RIVALS: [Family; 2] = [Family::Blocked128, Family::Blocked64];
+    const CANDIDATES: [Family; 2] = [Family::Blocked128, Family::Blocked64];
 
-    fn parsed(text: &str) -> Trials {
-        Trials::parse(text, Duration::from_millis(300))
+    fn parsed(text: &str) -> Autotune {
+        Autotune::parse(text, Duration::from_millis(300))
     }
 
-    /// Milliseconds of the two rivals, each trial taking ten times as long as the kernel.
+    /// Milliseconds of the two candidates, each timing taking ten times as long as the kernel.
     fn timer(asked: &mut usize, ms: [u64; 2]) -> impl FnMut(Family) -> Result<[Duration; 2]> {
         move |family| {
             *asked += 1;
-            let ms = ms[(family != RIVALS[0]) as usize];
+            let ms = ms[(family != CANDIDATES[0]) as usize];
             Ok([10 * ms, ms].map(Duration::from_millis))
         }
     }
 
     #[test]
     fn the_fastest_is_found_once_and_remembered() {
-        let (mut trials, mut asked) = (parsed(""), 0);
-        assert_eq!(trials.fastest("a 1x2", &RIVALS, timer(&mut asked, [5, 4])).unwrap(), Family::Blocked64);
-        assert_eq!(trials.fastest("a 1x2", &RIVALS, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked64);
-        assert_eq!(trials.fastest("b 1x2", &RIVALS, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked128);
-        assert_eq!((asked, trials.more), (4, true));
-        let mut again = parsed(&trials.text());
-        assert_eq!(again.fastest("a 1x2", &RIVALS, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked64);
+        let (mut autotune, mut asked) = (parsed(""), 0);
+        assert_eq!(autotune.fastest("a 1x2", &CANDIDATES, timer(&mut asked, [5, 4])).unwrap(), Family::Blocked64);
+        assert_eq!(autotune.fastest("a 1x2", &CANDIDATES, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked64);
+        assert_eq!(autotune.fastest("b 1x2", &CANDIDATES, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked128);
+        assert_eq!((asked, autotune.more), (4, true));
+        let mut again = parsed(&autotune.text());
+        assert_eq!(again.fastest("a 1x2", &CANDIDATES, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked64);
         assert_eq!((asked, again.more), (4, false));
     }
 
     #[test]
     fn the_rule_guesses_when_the_time_is_over() {
-        let (mut trials, mut asked) = (parsed(""), 0);
-        assert_eq!(trials.fastest("a", &RIVALS, timer(&mut asked, [40, 4])).unwrap(), RIVALS[0]);
-        assert_eq!(trials.fastest("b", &RIVALS, timer(&mut asked, [5, 4])).unwrap(), RIVALS[0]);
-        assert_eq!((asked, trials.text().as_str()), (1, ""));
+        let (mut autotune, mut asked) = (parsed(""), 0);
+        assert_eq!(autotune.fastest("a", &CANDIDATES, timer(&mut asked, [40, 4])).unwrap(), CANDIDATES[0]);
+        assert_eq!(autotune.fastest("b", &CANDIDATES, timer(&mut asked, [5, 4])).unwrap(), CANDIDATES[0]);
+        assert_eq!((asked, autotune.text().as_str()), (1, ""));
     }
 
     #[test]
     fn answers_that_make_no_sense_are_asked_anew() {
-        let (mut trials, mut asked) = (parsed("a = Blocked32\nb = Nothing\n\nc\n"), 0);
-        assert_eq!(trials.fastest("a", &RIVALS, timer(&mut asked, [2, 1])).unwrap(), Family::Blocked64);
-        assert_eq!(trials.fastest("b", &RIVALS, timer(&mut asked, [2, 1])).unwrap(), Family::Blocked64);
+        let (mut autotune, mut asked) = (parsed("a = Blocked32\nb = Nothing\n\nc\n"), 0);
+        assert_eq!(autotune.fastest("a", &CANDIDATES, timer(&mut asked, [2, 1])).unwrap(), Family::Blocked64);
+        assert_eq!(autotune.fastest("b", &CANDIDATES, timer(&mut asked, [2, 1])).unwrap(), Family::Blocked64);
         assert_eq!(asked, 4);
     }
 }

@@ -4,12 +4,13 @@
 //! Files lie in the user's cache folder (`~/.cache/langevin` on Linux). `LANGEVIN_CACHE` names another folder, or says
 //! `off`; a debug build remembers nothing unless it is set, so tests leave the user's files alone. A cache never makes a
 //! run fail: what cannot be written is not written, and a file that is damaged, or of another adapter, driver or version
-//! of the crate, counts as absent.
+//! of the crate, counts as absent. So does a folder that is another user's, or that others may write to.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use etcetera::BaseStrategy;
 use flate2::Crc;
@@ -39,7 +40,7 @@ impl Cache {
 
     /// Whether anything is kept: what costs time to find out is not worth it otherwise.
     pub fn remembers(&self) -> bool {
-        self.folder.is_some()
+        self.private_folder().is_some()
     }
 
     /// In a folder of choice, or nowhere.
@@ -65,8 +66,25 @@ impl Cache {
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
-        let folder = self.folder.as_ref()?;
+        let folder = self.private_folder()?;
         Some(folder.join(format!("{name}-{:08x}", checksum(&[self.key.as_bytes()]))))
+    }
+
+    /// The folder, if no other user can have put files there: a driver is given back what they hold.
+    fn private_folder(&self) -> Option<&Path> {
+        static WARNING: Once = Once::new();
+        let folder = self.folder.as_deref()?;
+        if is_private(folder) {
+            return Some(folder);
+        }
+        WARNING.call_once(|| {
+            log::warn!(
+                "the cache folder {} is another user's, or others may write to it, so it is not used; {VARIABLE} names \
+                 another",
+                folder.display()
+            );
+        });
+        None
     }
 
     /// The content of a whole and undamaged file of this key.
@@ -106,7 +124,20 @@ fn user_folder() -> Option<PathBuf> {
     Some(etcetera::base_strategy::choose_native_strategy().ok()?.cache_dir().join("langevin"))
 }
 
-/// Only the user may write there, since drivers trust what they are given back.
+/// Whether a folder is the user's own, and writable for nobody else; one that does not exist yet will be.
+#[cfg(unix)]
+fn is_private(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let own = |m: fs::Metadata| m.uid() == rustix::process::geteuid().as_raw() && m.mode() & 0o022 == 0;
+    fs::metadata(folder).map_or(true, own)
+}
+
+#[cfg(not(unix))]
+fn is_private(_: &Path) -> bool {
+    true
+}
+
+/// Only the user may write there.
 fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -160,6 +191,36 @@ mod tests {
         let theirs = cache(folder.path(), "other");
         fs::write(theirs.path("tiles").unwrap(), &whole).unwrap();
         assert_eq!(theirs.load("tiles"), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_that_others_may_write_to_is_ignored() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let ours = cache(folder.path(), "adapter");
+        ours.save("tiles", b"64x64");
+        let mode = |mode| fs::set_permissions(folder.path().join("a/b"), fs::Permissions::from_mode(mode)).unwrap();
+        for others in [0o777, 0o770, 0o702] {
+            mode(others);
+            assert!(!ours.remembers() && ours.load("tiles").is_none(), "{others:o}");
+            ours.save("other", b"1");
+        }
+        mode(0o755);
+        assert!(ours.remembers() && ours.load("tiles").is_some() && ours.load("other").is_none());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_folder_of_another_user_is_ignored() {
+        // `/proc/1` and `/` belong to the first process's user and to root: one of them is somebody else's.
+        let theirs = [Path::new("/"), Path::new("/proc/1")];
+        let me = rustix::process::geteuid().as_raw();
+        for folder in theirs {
+            use std::os::unix::fs::MetadataExt;
+            let owner = fs::metadata(folder).unwrap();
+            assert_eq!(is_private(folder), owner.uid() == me && owner.mode() & 0o022 == 0);
+        }
     }
 
     #[test]

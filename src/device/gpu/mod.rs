@@ -7,23 +7,27 @@ mod driver_cache;
 pub(super) mod program;
 mod timestamps;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::graph::plan;
 use crate::kernel::Precision;
 use crate::kernel::{self, Binding, Kernel, Target};
+use crate::parallel;
 use cache::Cache;
 use driver_cache::DriverCache;
 
 /// Step, seed (two words) and the first row of a micro-batch.
 const IMMEDIATE_BYTES: u32 = 16;
+/// Shaders count elements, and double them, in 32 bits.
+const MOST_BYTES: u64 = 1 << 32;
 /// A submission that takes longer than this is reported as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The timings of kernels for a program may take this long together.
-const TRIALS: Duration = Duration::from_millis(300);
+/// The timings of candidate kernels for a program may take this long together.
+const AUTOTUNE: Duration = Duration::from_millis(300);
 
 /// An opened adapter.
 #[derive(Debug)]
@@ -33,8 +37,8 @@ pub(crate) struct Gpu {
     pub target: Target,
     /// What was found out about this adapter and driver before.
     pub cache: Cache,
-    /// What the timings of kernels for a program may take together; nothing where the cache would not remember them.
-    pub trials: Duration,
+    /// What the timings of candidate kernels for a program may take together; nothing where the cache would not keep them.
+    pub autotune: Duration,
     adapter: wgpu::Adapter,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
@@ -42,10 +46,12 @@ pub(crate) struct Gpu {
     fault: Arc<Mutex<Option<String>>>,
     pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
     driver_cache: Option<Arc<DriverCache>>,
+    /// Whether the crate's own shaders are checked too, as debug builds do.
+    check_all: bool,
 }
 
-/// Everything a pipeline is made from.
-pub(super) type Key = (String, &'static str, String);
+/// Everything a pipeline is made from; the last says whether its indices and loops are checked.
+pub(super) type Key = (kernel::Identity, bool);
 
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -63,7 +69,9 @@ impl Gpu {
         let (info, mut limits, offered) = (adapter.get_info(), adapter.limits(), adapter.features());
         if !offered.contains(wgpu::Features::IMMEDIATES) || limits.max_immediate_size < IMMEDIATE_BYTES {
             let name = &info.name;
-            return Err(Error::Limit(format!("{name} offers no immediates (push constants); use --device cpu")));
+            return Err(Error::Unsupported(format!(
+                "{name} offers no immediates (push constants); use another device"
+            )));
         }
         limits.max_immediate_size = limits.max_immediate_size.min(128);
         use wgpu::Features as F;
@@ -109,53 +117,78 @@ impl Gpu {
             family: None,
         };
         let cache = Cache::of_user(&format!("{}\n{}\n{}", info.name, info.driver, info.driver_info));
-        let trials = if cache.remembers() { TRIALS } else { Duration::ZERO };
+        let autotune = if cache.remembers() { AUTOTUNE } else { Duration::ZERO };
         let driver_cache = DriverCache::open(&device, &info, &cache).map(Arc::new);
         let pipelines = Mutex::default();
-        Ok(Self { info, limits, target, cache, trials, adapter, device, queue, fault, pipelines, driver_cache })
+        let check_all = cfg!(debug_assertions);
+        Ok(Self {
+            info,
+            limits,
+            target,
+            cache,
+            autotune,
+            adapter,
+            device,
+            queue,
+            fault,
+            pipelines,
+            driver_cache,
+            check_all,
+        })
     }
 
-    /// The same device, with kernels for another target.
-    pub fn with_target(&self, target: Target) -> Self {
+    /// The same device without the pipelines made so far.
+    fn copy(&self) -> Self {
         Self {
             info: self.info.clone(),
             limits: self.limits.clone(),
-            target,
+            target: self.target,
             cache: self.cache.clone(),
-            trials: self.trials,
+            autotune: self.autotune,
             adapter: self.adapter.clone(),
             device: self.device.clone(),
             queue: self.queue.clone(),
             fault: self.fault.clone(),
             pipelines: Mutex::default(),
             driver_cache: self.driver_cache.clone(),
+            check_all: self.check_all,
         }
+    }
+
+    /// The same device, with kernels for another target; it keeps the sizes of subgroups and matrices that it has.
+    pub fn with_target(&self, target: Target) -> Self {
+        let (subgroup, half) = (target.subgroup.and(self.target.subgroup), target.half.and(self.target.half));
+        Self { target: Target { subgroup, half, ..target }, ..self.copy() }
+    }
+
+    /// The same device, on which the crate's own shaders are checked too, or not.
+    pub fn with_shader_checks(&self, check_all: bool) -> Self {
+        Self { check_all, ..self.copy() }
     }
 
     /// The same adapter, opened for another precision.
     pub fn reopen(&self, precision: Precision) -> Result<Self> {
-        pollster::block_on(Self::open(self.adapter.clone(), precision))
+        let opened = pollster::block_on(Self::open(self.adapter.clone(), precision))?;
+        Ok(Self { check_all: self.check_all, ..opened })
     }
 
     pub(super) fn check(&self) -> Result<()> {
         match &*self.fault.lock().unwrap_or_else(|e| e.into_inner()) {
-            Some(text) => Err(Error::DeviceLost(format!(
-                "{}: {text}. Training can go on from the last checkpoint with --resume",
-                self.info.name
-            ))),
+            Some(text) => Err(Error::DeviceLost(format!("{}: {text}", self.info.name))),
             None => Ok(()),
         }
     }
 
-    pub(super) fn buffer(&self, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
-        let (max, binding) = (self.limits.max_buffer_size, self.limits.max_storage_buffer_binding_size);
-        if bytes > max.min(binding) {
-            return Err(Error::Limit(format!(
-                "{label} needs {bytes} bytes, but {} binds at most {} at a time; lower the batch size or the width of \
-                 the model",
-                self.info.name,
-                max.min(binding)
-            )));
+    pub(super) fn buffer(&self, planned: &plan::Buffer) -> Result<wgpu::Buffer> {
+        let (label, bytes) = (&planned.label, planned.len as u64 * 4);
+        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(MOST_BYTES);
+        let limit = |message: String| {
+            let advice = if planned.fixed { "use a smaller model" } else { "use a smaller batch or a smaller model" };
+            Error::limit(format!("{message}; {advice}"), !planned.fixed)
+        };
+        let name = &self.info.name;
+        if bytes > most {
+            return Err(limit(format!("{label} needs {bytes} bytes, but {name} binds at most {most} at a time")));
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -163,38 +196,40 @@ impl Gpu {
         let buffer = self.device.create_buffer(&descriptor);
         match pollster::block_on(scope.pop()) {
             None => Ok(buffer),
-            Some(_) => Err(Error::Limit(format!(
-                "{} has no {bytes} bytes left for {label}; lower the batch size or the width of the model",
-                self.info.name
-            ))),
+            Some(_) => Err(limit(format!("{name} has no {bytes} bytes left for {label}"))),
         }
     }
 
-    pub(super) fn key(kernel: &Kernel) -> Result<Key> {
-        Ok((kernel.source()?, kernel.entry, format!("{:?}", kernel.constants)))
+    /// The pipelines of some kernels, each with whether its shader is trusted; those that are missing are made
+    /// several at a time.
+    pub(super) fn pipelines(&self, kernels: &[(&Kernel, bool)]) -> Result<Vec<Arc<Pipeline>>> {
+        let made = || self.pipelines.lock().unwrap_or_else(|e| e.into_inner());
+        let keys: Vec<Key> = kernels.iter().map(|(k, trusted)| (k.identity(), self.check_all || !trusted)).collect();
+        let mut seen = HashSet::new();
+        let missing: Vec<usize> =
+            (0..keys.len()).filter(|&i| !made().contains_key(&keys[i]) && seen.insert(&keys[i])).collect();
+        // The error is that of the first kernel, in the order of the plan, whose pipeline cannot be made.
+        let new: Vec<Pipeline> = parallel::map(missing.len(), |i| {
+            let (kernel, checked) = (kernels[missing[i]].0, keys[missing[i]].1);
+            self.make_pipeline(kernel, checked)
+        })
+        .into_iter()
+        .collect::<Result<_>>()?;
+        made().extend(missing.iter().zip(new).map(|(&i, pipeline)| (keys[i].clone(), Arc::new(pipeline))));
+        Ok(keys.iter().map(|key| made()[key].clone()).collect())
     }
 
-    /// The pipeline for a kernel, from the cache if it was made before.
-    pub(super) fn pipeline(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
-        let key = Self::key(kernel)?;
-        if let Some(found) = self.pipelines.lock().unwrap_or_else(|e| e.into_inner()).get(&key) {
-            return Ok(found.clone());
-        }
-        let made = Arc::new(self.make_pipeline(kernel, &key.0)?);
-        self.pipelines.lock().unwrap_or_else(|e| e.into_inner()).insert(key, made.clone());
-        Ok(made)
-    }
-
-    fn make_pipeline(&self, kernel: &Kernel, source: &str) -> Result<Pipeline> {
-        let label = kernel.label();
+    fn make_pipeline(&self, kernel: &Kernel, checked: bool) -> Result<Pipeline> {
+        let (label, source) = (kernel.label(), &kernel.source()?);
         let bindings = kernel::bindings(&label, source, kernel.entry)?;
         let most = self.limits.max_storage_buffers_per_shader_stage as usize;
         if bindings.len() > most {
             let (need, name) = (bindings.len(), &self.info.name);
-            return Err(Error::Limit(format!("{label} binds {need} buffers, {name} allows {most}; use less data")));
+            let message = format!("{label} binds {need} buffers, {name} allows {most}; use less data");
+            return Err(Error::limit(message, false));
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = self.module(&label, source);
+        let module = self.module(&label, source, checked);
         let entries: Vec<_> = bindings.iter().map(layout_entry).collect();
         let layout = self
             .device
@@ -212,7 +247,7 @@ impl Gpu {
             entry_point: Some(kernel.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &constants,
-                zero_initialize_workgroup_memory: cfg!(debug_assertions),
+                zero_initialize_workgroup_memory: checked,
             },
             cache: self.driver_cache.as_ref().map(|c| c.pipelines()),
         });
@@ -222,15 +257,18 @@ impl Gpu {
         }
     }
 
-    /// Debug builds check every index and bound every loop; release builds trust the kernels that the tests checked.
-    fn module(&self, label: &str, source: &str) -> wgpu::ShaderModule {
+    /// With every index checked and every loop bounded, or as the text says.
+    fn module(&self, label: &str, source: &str, checked: bool) -> wgpu::ShaderModule {
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };
-        if cfg!(debug_assertions) {
+        if checked {
             return self.device.create_shader_module(descriptor);
         }
-        // SAFETY: the text was parsed and validated by naga; the parity tests run every kernel with all checks on, and
-        // the plan binds ranges of exactly the sizes that the kernel's constants state.
+        // SAFETY: the kernel is one of a node that is trusted. Either its op is the crate's own: then the text and its
+        // constants come from `Op::kernel` alone, for shapes that `Op::infer` accepted, and the plan binds ranges of exactly
+        // these shapes; every such shader was read with this in mind, so that no index leaves its binding whatever the
+        // tensors hold, no loop goes on for ever, and workgroup memory is written before it is read. Or the node was added by
+        // `Graph::apply_unchecked`, whose caller vouches for the same.
         #[allow(unsafe_code)]
         unsafe {
             self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
@@ -243,7 +281,7 @@ impl Gpu {
         self.check()?;
         polled.map(|_| ()).map_err(|e| {
             let (name, seconds) = (&self.info.name, PATIENCE.as_secs());
-            Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); lower the batch size"))
+            Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); use a smaller batch"))
         })
     }
 }
@@ -256,7 +294,7 @@ const COOPERATIVE: wgpu::Features =
 fn cooperative_size(adapter: &wgpu::Adapter, fixed: bool) -> Result<u32> {
     use wgpu::CooperativeScalarType as Scalar;
     let name = adapter.get_info().name;
-    let refuse = |why: &str| Err(Error::setting(format!("{name} {why}; leave --precision f16 out")));
+    let refuse = |why: &str| Err(Error::setting(format!("{name} {why}; use precision f32")));
     if !adapter.features().contains(COOPERATIVE) {
         return refuse("offers no cooperative matrices in f16");
     }

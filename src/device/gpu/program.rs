@@ -1,12 +1,12 @@
 //! A plan on an adapter: its buffers, and dispatches that are made once and only encoded again in each step.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_intrusive::channel::shared::oneshot_channel;
 
-use super::autotune::Trials;
+use super::autotune::Autotune;
 use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
 use crate::error::{Error, Result};
@@ -14,14 +14,13 @@ use crate::graph::Init;
 use crate::graph::plan::{Call, Place, Plan};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::Clock;
-use crate::parallel;
 
 /// A submission should take about this long: short enough for watchdogs and for a responsive desktop.
 const SUBMISSION: Duration = Duration::from_millis(50);
 /// Submissions that may be unfinished at a time.
 const IN_FLIGHT: usize = 3;
 /// The timing of a kernel takes about this long.
-const TRIAL: Duration = Duration::from_millis(4);
+const TIMING: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]
 struct Dispatch {
@@ -58,7 +57,7 @@ impl Dispatch {
         let mut count = 1;
         loop {
             let time = run(count)?;
-            if time >= TRIAL || count >= 4096 {
+            if time >= TIMING || count >= 4096 {
                 return Ok(time / count);
             }
             count *= 4;
@@ -82,15 +81,19 @@ pub(crate) struct GpuProgram {
 
 impl GpuProgram {
     pub fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
-        let buffers: Vec<_> =
-            plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.len as u64 * 4)).collect::<Result<_>>()?;
+        let buffers: Vec<_> = plan.buffers.iter().map(|b| gpu.buffer(b)).collect::<Result<_>>()?;
         let kernels = kernels(&gpu, &buffers, plan)?;
-        compile(&gpu, &kernels)?;
+        let trusted = plan.calls.iter().map(|call| call.node.trusted);
+        let pipelines = gpu.pipelines(&kernels.iter().zip(trusted).collect::<Vec<_>>())?;
         if let Some(driver_cache) = &gpu.driver_cache {
             driver_cache.keep(&gpu.cache);
         }
-        let dispatches =
-            plan.calls.iter().zip(&kernels).map(|(c, k)| dispatch(&gpu, &buffers, c, k)).collect::<Result<_>>()?;
+        let dispatches = plan
+            .calls
+            .iter()
+            .zip(kernels.iter().zip(pipelines))
+            .map(|(call, (kernel, pipeline))| dispatch(&gpu, &buffers, call, kernel, pipeline))
+            .collect::<Result<_>>()?;
         let mut program = Self {
             gpu,
             buffers,
@@ -226,41 +229,34 @@ impl GpuProgram {
 /// the buffers hold anything.
 fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
     let mut kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &gpu.target)).collect();
-    if gpu.trials.is_zero() || kernels.iter().all(|k| k.rivals().is_empty()) {
+    if gpu.autotune.is_zero() || kernels.iter().all(|k| k.candidates().is_empty()) {
         return Ok(kernels);
     }
-    let mut trials = Trials::load(&gpu.cache, gpu.trials);
-    for (call, kernel) in plan.calls.iter().zip(&mut kernels).filter(|(_, k)| !k.rivals().is_empty()) {
+    let mut autotune = Autotune::load(&gpu.cache, gpu.autotune);
+    for (call, kernel) in plan.calls.iter().zip(&mut kernels).filter(|(_, k)| !k.candidates().is_empty()) {
         let forced = |family| Target { family: Some(family), ..gpu.target };
         let make = |family| call.node.op.kernel(&call.specs, &forced(family));
-        let family = trials.fastest(&kernel.summary(), kernel.rivals(), |family| {
+        let family = autotune.fastest(&kernel.summary(), kernel.candidates(), |family| {
             let started = Instant::now();
-            let time = dispatch(gpu, buffers, call, &make(family))?.time(gpu)?;
+            let kernel = make(family);
+            let pipeline = gpu.pipelines(&[(&kernel, call.node.trusted)])?.remove(0);
+            let time = dispatch(gpu, buffers, call, &kernel, pipeline)?.time(gpu)?;
             Ok([started.elapsed(), time])
         })?;
         *kernel = make(family);
     }
-    trials.save(&gpu.cache);
+    autotune.save(&gpu.cache);
     Ok(kernels)
 }
 
-/// Makes the pipelines of all kernels, several at a time.
-///
-/// # Errors
-/// That of the first kernel, in the order of the plan, whose pipeline cannot be made.
-fn compile(gpu: &Gpu, kernels: &[Kernel]) -> Result<()> {
-    let (mut known, mut distinct) = (HashSet::new(), Vec::new());
-    for kernel in kernels {
-        if known.insert(Gpu::key(kernel)?) {
-            distinct.push(kernel);
-        }
-    }
-    parallel::map(distinct.len(), |i| gpu.pipeline(distinct[i]).map(drop)).into_iter().collect()
-}
-
 /// Binds a call's places to the kernel's bindings: inputs to `read`, outputs and then updates to `read_write`.
-fn dispatch(gpu: &Gpu, buffers: &[wgpu::Buffer], call: &Call, kernel: &Kernel) -> Result<Dispatch> {
-    let pipeline = gpu.pipeline(kernel)?;
+fn dispatch(
+    gpu: &Gpu,
+    buffers: &[wgpu::Buffer],
+    call: &Call,
+    kernel: &Kernel,
+    pipeline: Arc<Pipeline>,
+) -> Result<Dispatch> {
     let mut reads = call.inputs.iter();
     let mut writes = call.outputs.iter().flatten().chain(&call.updates);
     let label = kernel.label();
@@ -283,7 +279,8 @@ fn dispatch(gpu: &Gpu, buffers: &[wgpu::Buffer], call: &Call, kernel: &Kernel) -
     let most = gpu.limits.max_compute_workgroups_per_dimension;
     if kernel.groups.iter().any(|&g| g > most) {
         let groups = kernel.groups;
-        return Err(Error::Limit(format!("{label} needs {groups:?} workgroups, {most} is the most; lower the batch")));
+        let message = format!("{label} needs {groups:?} workgroups, {most} is the most; use a smaller batch");
+        return Err(Error::limit(message, true));
     }
     let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {

@@ -18,15 +18,15 @@ impl Timestamps {
     /// For `passes` passes.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the adapter offers none, or there are too many passes.
+    /// [`Error::Unsupported`] when the adapter offers none; [`Error::Limit`] when there are too many passes.
     pub fn new(gpu: &Gpu, passes: usize) -> Result<Self> {
         let name = &gpu.info.name;
         if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(Error::Limit(format!("{name} offers no timestamp queries; profile with --device cpu")));
+            return Err(Error::Unsupported(format!("{name} offers no timestamp queries; profile on another device")));
         }
         let count = 2 * passes;
         if count > MOST {
-            return Err(Error::Limit(format!("a profile of {passes} dispatches; {} is the most", MOST / 2)));
+            return Err(Error::limit(format!("a profile of {passes} dispatches; {} is the most", MOST / 2), false));
         }
         let buffer = |label, usage| {
             let size = 8 * count as u64;

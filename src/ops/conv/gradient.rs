@@ -4,7 +4,7 @@ use super::super::activation::activation_before;
 use super::super::case::{Case, Tolerance};
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Io, Op, Specs, expect_count, expect_shape};
-use super::products::{Counts, SHAPES, gather, gather_kernel, scatter, scatter_kernel};
+use super::products::{Counts, SHAPES, gather, gather_kernel, product, scatter, scatter_kernel};
 use super::window::{Window, planes};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
@@ -47,6 +47,8 @@ impl Op for ConvInput {
         "conv_input"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let count = if self.activation == Activation::None { 2 } else { 3 };
         expect_count("conv_input", inputs, count)?;
@@ -61,10 +63,10 @@ impl Op for ConvInput {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let (window, counts) = self.geometry(&specs.inputs).expect("inferred before");
-        let mut kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true);
-        if self.activation != Activation::None {
-            kernel = self.activation.choose(kernel.flag("SLOPE", true));
-        }
+        let slope = self.activation != Activation::None;
+        let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", false).flag("SAVE", false);
+        let kernel = kernel.flag("SLOPE", slope);
+        let kernel = if slope { self.activation.choose(kernel) } else { kernel };
         let dz = Operand::OUTER.gradient(counts[0]);
         match self.transposed {
             true => gather_kernel(kernel, &window, counts, dz, target),
@@ -147,6 +149,8 @@ impl Op for ConvWeight {
         "conv_weight"
     }
 
+    trusted!();
+
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("conv_weight", inputs, 2)?;
         let Parts { counts: [_, _, o], parts, cols, .. } = self.geometry(inputs)?;
@@ -156,8 +160,7 @@ impl Op for ConvWeight {
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let Parts { window, counts: [b, c, o], parts, per, cols } =
             self.geometry(&specs.inputs).expect("inferred before");
-        let kernel = kernel!("conv.wgsl", "gemm").flag("WEIGHT", true).flag("WINDOWS", true);
-        let kernel = kernel.flag("INDEXED", true);
+        let kernel = product(kernel!("conv.wgsl", "gemm").flag("EPILOGUE", false), "WEIGHT");
         let kernel = window.constants(kernel).dim("BATCH", b).dim("CHANNELS", c).dim("PER", per);
         let shape = [o, cols, per * window.count()];
         let (x, dz) = (Operand::INNER, Operand::INNER.gradient(b));
@@ -236,6 +239,8 @@ impl Op for PartSum {
     fn name(&self) -> &'static str {
         "part_sum"
     }
+
+    trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("part_sum", inputs, 1)?;

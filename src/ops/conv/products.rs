@@ -13,8 +13,14 @@ pub(super) type Counts = [usize; 3];
 
 /// The kernel whose results get a bias and an activation.
 pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
-    let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", true);
+    let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", true).flag("SLOPE", false);
     activation.choose(kernel.flag("SAVE", specs.stores(1)))
+}
+
+/// Which of the three products of `conv.wgsl` it is; over windows of the image, or over places.
+pub(super) fn product(kernel: Kernel, product: &str) -> Kernel {
+    let kernel = kernel.one_of(&["GATHER", "SCATTER", "WEIGHT"], product);
+    kernel.flag("WINDOWS", product != "SCATTER").flag("INDEXED", true)
 }
 
 /// The kernel of a convolution: image in, places out.
@@ -25,8 +31,7 @@ pub(super) fn gather_kernel(
     image: Operand,
     target: &Target,
 ) -> Kernel {
-    let kernel =
-        window.constants(kernel.flag("GATHER", true).flag("WINDOWS", true).flag("INDEXED", true)).dim("CHANNELS", c);
+    let kernel = window.constants(product(kernel, "GATHER")).dim("CHANNELS", c);
     let shape = [o, b * window.count(), c * window.taps()];
     gemm(kernel, Product { shape, slices: 1, a: Operand::INNER, b: image }, target)
 }
@@ -39,7 +44,7 @@ pub(super) fn scatter_kernel(
     places: Operand,
     target: &Target,
 ) -> Kernel {
-    let kernel = window.constants(kernel.flag("SCATTER", true).flag("INDEXED", true)).dim("O", o);
+    let kernel = window.constants(product(kernel, "SCATTER")).dim("O", o);
     let [h, w] = [0, 1].map(|a| window.image[a].div_ceil(window.stride[a]));
     let (shape, slices) = ([c, b * h * w, o * window.reach()], window.stride[0] * window.stride[1]);
     gemm(kernel, Product { shape, slices, a: Operand::INNER, b: places }, target)

@@ -73,6 +73,7 @@ pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel 
     let families = Family::choose(&product, target);
     let family = families[0];
     let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(families);
+    let kernel = kernel.flag("A_WIDE", false).flag("B_WIDE", false);
     let kernel = match (family, target.subgroup) {
         (Family::Cooperative, Some(lanes)) => {
             let size = target.half.expect("it runs on this target");
@@ -121,7 +122,7 @@ fn broadcast(kernel: Kernel, product: &Product, rows: usize, lanes: usize) -> Ke
 }
 
 fn registers(kernel: Kernel, product: &Product) -> Kernel {
-    in_registers(kernel, product, [8, 4, 8, 4])
+    in_registers(kernel.flag("BROADCAST", false), product, [8, 4, 8, 4])
 }
 
 /// Rows and columns of an invocation, invocations side by side, and the step in k.
