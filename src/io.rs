@@ -21,7 +21,18 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -
     drop(buffer);
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|cause| failed(cause.error))?;
+    sync_folder(path);
     Ok(())
+}
+
+/// Flushes the entry of a file that was moved to `path`, so that it is there after a power cut. Not all systems and file
+/// systems can; the file itself was flushed before.
+pub(crate) fn sync_folder(path: &Path) {
+    if cfg!(unix)
+        && let Err(cause) = File::open(folder(path)).and_then(|folder| folder.sync_all())
+    {
+        log::debug!("{}: the folder is not flushed: {cause}", path.display());
+    }
 }
 
 pub(crate) fn check_place(path: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::metrics::{Record, Summary, curves, mean};
 use super::{Checkpoint, Config, Trainer};
 use crate::error::{Error, Result};
-use crate::io::write_atomically;
+use crate::io::{sync_folder, write_atomically};
 use crate::plot;
 
 /// A folder with `config.toml`, `metrics.csv`, `checkpoint.safetensors` (and the previous one), `loss.svg`, `samples/`.
@@ -243,13 +243,15 @@ impl RunFolder {
                     write_atomically(&previous, copy)?;
                 }
             }
-            fs::rename(&new, &last).map_err(|e| Error::io("cannot replace", &last, e))
+            fs::rename(&new, &last).map_err(|e| Error::io("cannot replace", &last, e))?;
+            sync_folder(&last);
+            Ok(())
         };
         replace().inspect_err(|_| drop(fs::remove_file(&new)))
     }
 
     /// Removes what a killed process left half-written.
-    fn sweep(&self) {
+    fn remove_temporary_files(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(".tmp") {
                 let _ = fs::remove_file(entry.path());
@@ -257,18 +259,16 @@ impl RunFolder {
         }
     }
 
-    /// The lines of `metrics.csv`; none when there is no such file.
-    fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.file(METRICS)).unwrap_or_default();
-        text.lines().map(str::to_string).collect()
+    /// The text of `metrics.csv`; none when there is no such file.
+    fn metrics(&self) -> String {
+        fs::read_to_string(self.file(METRICS)).unwrap_or_default()
     }
 
-    fn write_metrics(&self, record: &Record) -> Result<()> {
-        let rows: Vec<&String> = record.rows().collect();
-        write_atomically(&self.file(METRICS), |f| {
-            writeln!(f, "{}", record.header)?;
-            rows.iter().try_for_each(|row| writeln!(f, "{row}"))
-        })?;
+    fn write_metrics(&self, record: &mut Record) -> Result<()> {
+        let path = self.file(METRICS);
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        file.and_then(|file| record.append(&file)).map_err(|e| Error::io("cannot write", &path, e))?;
+        let rows = record.drawn();
         if rows.len() > 1 { plot::loss_curve(&self.file(LOSS), &curves(&record.header, &rows)) } else { Ok(()) }
     }
 
@@ -284,7 +284,7 @@ impl RunFolder {
 
     /// Why the run with these settings, which has done `step` steps, goes on no more; nothing when it does.
     pub fn ended(&self, config: &Config, step: u32) -> Option<Stop> {
-        let early = Record::after(&self.lines(), config, step).is_at_early_stop(config);
+        let early = Record::after(&self.metrics(), config, step).is_at_early_stop(config);
         if step >= config.steps { Some(Stop::Done) } else { early.then_some(Stop::Early) }
     }
 }
@@ -325,14 +325,15 @@ pub enum Stop {
 /// # Errors
 /// When a loss is not finite or a file cannot be written; the last good checkpoint stays.
 pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
-    folder.sweep();
     run(folder, trainer, observe).map_err(|e| explain(folder, e))
 }
 
 fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
     folder.lock()?;
+    // Under the lock: they are of no process that still runs.
+    folder.remove_temporary_files();
     let config = trainer.config().clone();
-    let mut record = Record::new(&folder.lines(), trainer);
+    let mut record = Record::new(&folder.metrics(), trainer);
     let (start, first) = (Instant::now(), trainer.step());
     let mut chunk = 1;
     let early = |record: &Record| if record.is_at_early_stop(&config) { Stop::Early } else { Stop::Done };
@@ -365,7 +366,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
             }
             // The best state is of no use without a run around it.
             if due || !folder.has_checkpoint() {
-                folder.write_metrics(&record)?;
+                folder.write_metrics(&mut record)?;
                 folder.write_checkpoint(&checkpoint)?;
             }
         }

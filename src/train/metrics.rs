@@ -1,6 +1,8 @@
 //! What a run writes down on its way, and what that says: the rows of `metrics.csv`.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write as _};
 
 use super::watch::Watch;
 use super::{Config, Losses, Trainer};
@@ -19,42 +21,104 @@ impl Config {
     }
 }
 
-/// The rows of a run and what follows from them.
+/// Rows of a run that a picture of its curves is drawn from: all of them, or of many every second, fourth and so on.
+#[derive(Debug, Default, PartialEq)]
+struct Thinned {
+    rows: Vec<String>,
+    /// One row of `stride` is kept, where that is not 0.
+    stride: usize,
+    seen: usize,
+}
+
+impl Thinned {
+    /// More rows than a picture has columns.
+    const MOST: usize = 4096;
+
+    fn push(&mut self, row: &str) {
+        self.stride = self.stride.max(1);
+        if self.seen.is_multiple_of(self.stride) {
+            self.rows.push(row.to_string());
+        }
+        self.seen += 1;
+        if self.rows.len() > Self::MOST {
+            let mut index = 0;
+            self.rows.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+            self.stride *= 2;
+        }
+    }
+}
+
+/// What `metrics.csv` holds of a run, and the rows that are to be written into it. The file grows by appending, so that
+/// neither time nor memory grow with the length of a run.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub header: String,
-    /// The rows that the run has wherever it ends.
+    /// The bytes of the file up to the end of the last row that the run has wherever it ends.
+    written: u64,
+    /// Such rows that are not in the file yet.
     regular: Vec<String>,
     /// The row of the step where it stands, when that is between two of them; it is gone when the run goes on.
     last: Option<String>,
+    drawn: Thinned,
     pub watch: Watch,
 }
 
 impl Record {
-    /// Goes on with the lines that a run has written down.
-    pub fn new(lines: &[String], trainer: &Trainer) -> Self {
+    /// Goes on with the text that a run has written.
+    pub fn new(text: &str, trainer: &Trainer) -> Self {
         let header = header(&trainer.terms(), trainer.config().validation > 0.0);
-        Self { header, ..Self::after(lines, trainer.config(), trainer.step()) }
+        let record = Self::after(text, trainer.config(), trainer.step());
+        // The columns follow from the settings, which a run keeps.
+        if record.header == header { record } else { Self { header, ..Self::after("", trainer.config(), 0) } }
     }
 
-    /// What the lines said at `step`.
-    pub fn after(lines: &[String], config: &Config, step: u32) -> Self {
-        let header = lines.first().cloned().unwrap_or_default();
-        let step_of = |row: &String| row.split(',').next()?.parse::<u32>().ok();
-        let regular = |row: &&String| step_of(row).is_some_and(|s| s <= step && config.has_row(s));
-        let regular: Vec<String> = lines.iter().filter(regular).cloned().collect();
+    /// What the text said at `step`.
+    pub fn after(text: &str, config: &Config, step: u32) -> Self {
+        let step_of = |row: &str| row.split(',').next()?.parse::<u32>().ok();
+        let is_kept = |row: &str| row.ends_with('\n') && step_of(row).is_some_and(|s| s <= step && config.has_row(s));
+        let mut lines = text.split_inclusive('\n');
+        let header = lines.next().unwrap_or_default();
+        let kept: Vec<&str> = lines.take_while(|row| is_kept(row)).collect();
+        let written = if kept.is_empty() { 0 } else { header.len() + kept.iter().map(|row| row.len()).sum::<usize>() };
+        let header = header.trim_end().to_string();
+        let mut drawn = Thinned::default();
+        kept.iter().for_each(|row| drawn.push(row.trim_end()));
         let mut watch = Watch::default();
-        for (step, loss) in column(&header, &regular, VALIDATION) {
+        for (step, loss) in column(&header, &kept, VALIDATION) {
             if step.is_multiple_of(config.validation_every) {
                 watch.see(step, loss);
             }
         }
-        Self { header, regular, last: None, watch }
+        Self { header, written: written as u64, regular: vec![], last: None, drawn, watch }
     }
 
-    /// The rows up to where the run stands.
-    pub fn rows(&self) -> impl Iterator<Item = &String> {
-        self.regular.iter().chain(&self.last)
+    /// Appends what is new to `file`, in place of a row that was between two regular ones.
+    pub fn append(&mut self, mut file: &File) -> io::Result<()> {
+        if file.metadata()?.len() < self.written {
+            // Somebody removed it: what it held is gone.
+            self.written = 0;
+        }
+        file.set_len(self.written)?;
+        file.seek(SeekFrom::End(0))?;
+        let mut text = if self.written == 0 { format!("{}\n", self.header) } else { String::new() };
+        for row in self.regular.drain(..) {
+            text += &row;
+            text.push('\n');
+        }
+        file.write_all(text.as_bytes())?;
+        self.written += text.len() as u64;
+        if let Some(row) = &self.last {
+            file.write_all(format!("{row}\n").as_bytes())?;
+        }
+        file.sync_data()
+    }
+
+    /// The rows that curves are drawn from.
+    pub fn drawn(&self) -> Vec<&String> {
+        self.drawn.rows.iter().chain(&self.last).collect()
     }
 
     /// Whether the validation loss did not get better for as long as `early_stop` says.
@@ -78,7 +142,10 @@ impl Record {
                 row += &validation.map_or(",".to_string(), |loss| format!(",{loss:.6e}"));
             }
             match config.has_row(step) {
-                true => self.regular.push(row),
+                true => {
+                    self.drawn.push(&row);
+                    self.regular.push(row);
+                }
                 false => self.last = Some(row),
             }
             first = end;
@@ -122,7 +189,9 @@ pub(crate) fn curves<'a>(header: &'a str, rows: &[&String]) -> Vec<plot::Curve<'
 /// The numbers in a column of `metrics.csv`, with their steps.
 fn column(header: &str, rows: &[impl AsRef<str>], name: &str) -> Vec<(u32, f64)> {
     let Some(at) = header.split(',').position(|column| column == name) else { return vec![] };
-    let point = |row: &str| Some((row.split(',').next()?.parse().ok()?, row.split(',').nth(at)?.parse().ok()?));
+    let point = |row: &str| {
+        Some((row.trim_end().split(',').next()?.parse().ok()?, row.trim_end().split(',').nth(at)?.parse().ok()?))
+    };
     rows.iter().filter_map(|row| point(row.as_ref())).collect()
 }
 
@@ -180,20 +249,54 @@ mod tests {
         let losses = |steps: std::ops::RangeInclusive<u32>| {
             steps.map(|s| Losses { total: f64::from(s), terms: vec![0.0] }).collect::<Vec<_>>()
         };
-        let mut whole = Record::after(&[], &config, 0);
+        let text = |file: &tempfile::NamedTempFile| std::fs::read_to_string(file.path()).unwrap();
+        let new = || Record { header: format!("{HEADER},{VALIDATION}"), ..Record::after("", &config, 0) };
+        let (file, mut whole) = (tempfile::NamedTempFile::new().unwrap(), new());
         whole.take(&config, 12, losses(1..=12), Some(2.0), 1.0);
+        whole.append(file.as_file()).unwrap();
         whole.take(&config, 24, losses(13..=24), Some(3.0), 1.0);
-        let mut parts = Record::after(&[], &config, 0);
+        whole.append(file.as_file()).unwrap();
+        let (other, mut parts) = (tempfile::NamedTempFile::new().unwrap(), new());
         parts.take(&config, 7, losses(1..=7), None, 1.0);
-        assert!(parts.rows().eq(["7,4.000000e0,2.000000e-3,1.0,"]));
+        parts.append(other.as_file()).unwrap();
+        assert!(text(&other).ends_with("\n7,4.000000e0,2.000000e-3,1.0,\n"), "{}", text(&other));
         parts.take(&config, 12, losses(1..=12), Some(2.0), 1.0);
         parts.take(&config, 15, losses(13..=15), None, 1.0);
-        let header = format!("{HEADER},{VALIDATION}");
-        let lines: Vec<String> = std::iter::once(&header).chain(parts.rows()).cloned().collect();
-        assert!(lines.last().unwrap().starts_with("15,1.4"));
-        let mut parts = Record::after(&lines, &config, 15);
+        parts.append(other.as_file()).unwrap();
+        assert!(text(&other).lines().last().unwrap().starts_with("15,1.4"));
+        // Resumed, after a row was cut short.
+        let cut = format!("{}20,1.4", text(&other));
+        std::fs::write(other.path(), &cut).unwrap();
+        let mut parts = Record::after(&cut, &config, 15);
         parts.take(&config, 24, losses(13..=24), Some(3.0), 1.0);
-        assert!(whole.rows().eq(parts.rows()), "{whole:?} {parts:?}");
-        assert_eq!(whole.rows().map(|row| &row[..3]).collect::<Vec<_>>(), ["10,", "12,", "20,", "24,"]);
+        parts.append(other.as_file()).unwrap();
+        assert_eq!(text(&file), text(&other));
+        assert_eq!(whole.drawn, parts.drawn);
+        let steps: Vec<_> = text(&file).lines().skip(1).map(|row| row[..3].to_string()).collect();
+        assert_eq!(steps, ["10,", "12,", "20,", "24,"]);
+    }
+
+    #[test]
+    fn a_removed_file_begins_anew() {
+        let config = Config::default();
+        let mut record = Record { header: HEADER.into(), ..Record::after("", &config, 0) };
+        let losses = |n| vec![Losses { total: 1.0, terms: vec![1.0] }; n];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        record.take(&config, 10, losses(10), None, 1.0);
+        record.append(file.as_file()).unwrap();
+        file.as_file().set_len(0).unwrap();
+        record.take(&config, 20, losses(10), None, 1.0);
+        record.append(file.as_file()).unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(text.lines().map(|row| row[..3].to_string()).collect::<Vec<_>>(), ["ste", "20,"]);
+    }
+
+    #[test]
+    fn rows_for_a_picture_are_bounded_and_evenly_spaced() {
+        let mut drawn = Thinned::default();
+        (0..100_000).for_each(|step| drawn.push(&step.to_string()));
+        assert!((Thinned::MOST / 2..=Thinned::MOST).contains(&drawn.rows.len()), "{}", drawn.rows.len());
+        let steps: Vec<usize> = drawn.rows.iter().map(|row| row.parse().unwrap()).collect();
+        assert!(steps.windows(2).all(|pair| pair[1] - pair[0] == drawn.stride) && steps[0] == 0);
     }
 }

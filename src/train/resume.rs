@@ -43,9 +43,11 @@ impl Config {
             .collect()
     }
 
-    /// These settings with what a run may change when it goes on: its end, and where its data are.
+    /// These settings with what may change when a run is resumed: its end, and where its data and the features of its loss
+    /// are, which have checksums.
     pub(crate) fn ending_as(&self, other: &Self) -> Self {
-        Self { steps: other.steps, early_stop: other.early_stop, data: other.data.clone(), ..self.clone() }
+        let (data, loss) = (other.data.clone(), self.loss.with_features_of(&other.loss));
+        Self { steps: other.steps, early_stop: other.early_stop, data, loss, ..self.clone() }
     }
 }
 
@@ -55,6 +57,7 @@ impl Checkpoint {
     /// # Errors
     /// With each setting that is another than the run began with, or when it cannot end as wanted.
     pub fn continued(&self, wanted: &Config) -> Result<Config> {
+        let wanted = &Config { loss: wanted.loss.clone().with_full_paths(), ..wanted.clone() };
         let (config, done) = (self.config.ending_as(wanted), self.step);
         let facts =
             config.facts.clone().ok_or_else(|| Error::input("the checkpoint does not say what its data was"))?;
@@ -74,7 +77,7 @@ impl Checkpoint {
             let change = |Difference { name, values: [from, to] }: &Difference| format!("{name} from {from} to {to}");
             return Err(Error::setting(format!(
                 "a run is continued with the settings it began with, and this would change {}; with --resume only --steps, \
-                 --early-stop, --device and the place of the data may be given. Start a new run in another --out for \
+                 --early-stop, --device and the places of the data and of a loss's file may be given. Start a new run in another --out for \
                  other settings",
                 changes.iter().map(change).collect::<Vec<_>>().join(", ")
             )));

@@ -135,6 +135,8 @@ impl Config {
                 let noise = noise.to_string();
                 return text(format!("{}:{value}", noise.split(':').next().unwrap_or_default()));
             }
+            // A list of losses may be written as text.
+            ("loss", _) if plain && !value.starts_with('[') => return text(value.into()),
             _ if like.is_str() && plain => return text(value.into()),
             _ => {}
         }
@@ -147,7 +149,7 @@ impl Config {
         let new = new.ok_or_else(|| Error::setting(format!("{name} = {value} is not understood; {now}")))?;
         match new.as_integer() {
             Some(whole) if like.is_float() => Ok(toml::Value::Float(whole as f64)),
-            _ if name == "decay" || new.same_type(like) => Ok(new),
+            _ if matches!(name, "decay" | "loss") || new.same_type(like) => Ok(new),
             _ => Err(Error::setting(format!("{name} = {value} is of the wrong kind; {now}"))),
         }
     }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::load_features;
 use crate::device::Run;
@@ -13,14 +14,15 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{Average, Combine, Factors, Measure, PointLoss, Ssim};
 
-/// Losses that are minimized together, such as `mse` or `l1:1,ssim:0.1`: NAME, NAME:WEIGHT or NAME:WEIGHT:DETAIL, with
-/// commas between them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+/// Losses that are minimized together. On a command line and in a file for `--config` they may be one text such as `mse` or
+/// `l1:1,ssim:0.1`: NAME, NAME:WEIGHT or NAME:WEIGHT:DETAIL, with commas between them. A run's own `config.toml` lists
+/// them as tables, so that the name of a file may hold any character.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LossMix(Vec<Weighted>);
 
 /// A loss with its weight in the sum.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Stated", try_from = "Stated")]
 pub struct Weighted {
     /// Which loss.
     pub kind: LossKind,
@@ -121,6 +123,23 @@ impl Default for LossMix {
 }
 
 impl LossMix {
+    /// The losses in this order.
+    ///
+    /// # Errors
+    /// When there is none, or one of a kind twice.
+    pub fn of(terms: Vec<Weighted>) -> Result<Self> {
+        if terms.is_empty() {
+            return Err(Error::setting("no loss; name one, such as mse"));
+        }
+        for (i, term) in terms.iter().enumerate() {
+            let name = term.kind.name();
+            if terms[..i].iter().any(|other| other.kind.name() == name) {
+                return Err(Error::setting(format!("{name} is listed twice; give it one weight")));
+            }
+        }
+        Ok(Self(terms))
+    }
+
     /// The losses in their order.
     pub fn terms(&self) -> &[Weighted] {
         &self.0
@@ -146,6 +165,20 @@ impl LossMix {
             }
         }
         self
+    }
+
+    /// The same with the feature file of `other`, where nothing else differs: the file may have moved.
+    pub(crate) fn with_features_of(&self, other: &Self) -> Self {
+        let without = |mix: &Self| {
+            let mut terms = mix.0.clone();
+            for term in &mut terms {
+                if let LossKind::Perceptual { file } = &mut term.kind {
+                    file.clear();
+                }
+            }
+            terms
+        };
+        if without(self) == without(other) { other.clone() } else { self.clone() }
     }
 
     /// The file of the features that a term compares.
@@ -301,18 +334,107 @@ impl fmt::Display for Weighted {
     }
 }
 
+/// A loss as a table of `config.toml`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stated {
+    name: String,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    weight: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(weight: &f64) -> bool {
+    *weight == 1.0
+}
+
+impl From<Weighted> for Stated {
+    fn from(Weighted { kind, weight }: Weighted) -> Self {
+        let mut stated = Self { name: kind.name().into(), weight, delta: None, range: None, file: None };
+        match kind {
+            LossKind::Point { measure: Measure::Huber { delta }, .. } => stated.delta = Some(delta),
+            LossKind::Point { .. } => {}
+            LossKind::Ssim { range } => stated.range = range,
+            LossKind::Perceptual { file } => stated.file = Some(file),
+        }
+        stated
+    }
+}
+
+impl TryFrom<Stated> for Weighted {
+    type Error = Error;
+
+    fn try_from(stated: Stated) -> Result<Self> {
+        let Stated { name, weight, mut delta, mut range, mut file } = stated;
+        for (what, value) in [("weight", Some(weight)), ("delta", delta), ("range", range)] {
+            if let Some(value) = value.filter(|v| !(*v > 0.0 && v.is_finite())) {
+                return Err(Error::setting(format!("loss {name}: {what} is {value}; use a positive number")));
+            }
+        }
+        let kind = match name.as_str() {
+            "mse" => LossKind::mean(Measure::Squared),
+            "mse_document" => LossKind::Point { measure: Measure::Squared, average: Average::Positions },
+            "l1" => LossKind::mean(Measure::Absolute),
+            "huber" => LossKind::mean(Measure::Huber { delta: delta.take().unwrap_or(1.0) }),
+            "ssim" => LossKind::Ssim { range: range.take() },
+            "perceptual" => {
+                let missing = || Error::setting("loss perceptual: its `file` of features is missing; name one");
+                LossKind::Perceptual { file: file.take().filter(|file| !file.is_empty()).ok_or_else(missing)? }
+            }
+            _ => return Err(Error::unknown("loss", &name, &NAMES)),
+        };
+        let left = [("delta", delta.is_some()), ("range", range.is_some()), ("file", file.is_some())];
+        match left.into_iter().find(|(_, left)| *left) {
+            Some((what, _)) => Err(Error::setting(format!("loss {name} has no {what}; leave it out"))),
+            None => Ok(Self { kind, weight }),
+        }
+    }
+}
+
+/// Text, or a list of tables.
+impl<'de> Deserialize<'de> for LossMix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = LossMix;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("losses as a text such as \"l1:1,ssim:0.1\", or as a list of tables with a `name` each")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<LossMix, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<LossMix, A::Error> {
+                let mut terms = Vec::new();
+                while let Some(term) = list.next_element()? {
+                    terms.push(term);
+                }
+                LossMix::of(terms).map_err(serde::de::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
 impl FromStr for LossMix {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let terms: Vec<Weighted> = text.split(',').map(str::parse).collect::<Result<_>>()?;
-        for (i, term) in terms.iter().enumerate() {
-            let name = term.kind.name();
-            if terms[..i].iter().any(|other| other.kind.name() == name) {
-                return Err(Error::setting(format!("loss {text:?}: {name} stands there twice; give it one weight")));
-            }
-        }
-        Ok(Self(terms))
+        let terms = text.split(',').map(str::parse).collect::<Result<_>>()?;
+        Self::of(terms).map_err(|e| Error::setting(format!("loss {text:?}: {e}")))
     }
 }
 
@@ -322,8 +444,6 @@ impl fmt::Display for LossMix {
         f.write_str(&terms.join(","))
     }
 }
-
-stands_as_text!(LossMix);
 
 #[cfg(test)]
 mod tests {
@@ -347,11 +467,27 @@ mod tests {
             ("l1:1:3", "takes a weight only"),
             ("perceptual:0.1", "name a file"),
             ("huber:1:nan", "delta is \"nan\""),
-            ("mse,l1,mse:2", "twice"),
+            ("mse,l1,mse:2", "mse is listed twice"),
         ] {
             let message = text.parse::<LossMix>().unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");
         }
+    }
+
+    #[test]
+    fn a_mix_is_stored_as_structure() {
+        let files = ["/a,b/f.safetensors", "/a'b\"c/d:e f.safetensors", "C:\\f\\g.safetensors", "/\u{e4}/\u{65e5}"];
+        for file in files {
+            let perceptual = Weighted { kind: LossKind::Perceptual { file: file.into() }, weight: 0.1 };
+            let mix = LossMix::of(vec!["huber:1:0.5".parse().unwrap(), "ssim:2".parse().unwrap(), perceptual]).unwrap();
+            let config = crate::train::Config { loss: mix.clone(), ..Default::default() };
+            assert_eq!(crate::train::Config::parse(&config.to_toml(), None).unwrap().loss, mix, "{file}");
+        }
+        let message = |toml: &str| crate::train::Config::parse(toml, None).unwrap_err().to_string();
+        assert!(message("[[loss]]\nname = \"mse\"\ndelta = 2.0").contains("loss mse has no delta"));
+        assert!(message("[[loss]]\nname = \"l1\"\nweight = -1.0").contains("weight is -1"));
+        assert!(message("[[loss]]\nname = \"perceptual\"").contains("`file`"));
+        assert!(message("loss = []").contains("name one, such as mse"));
     }
 
     /// The whole way of a mix: weights of the steps, the estimate of x0, and images.
