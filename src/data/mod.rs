@@ -336,26 +336,6 @@ mod tests {
         assert!(Dataset::new("d", [2, 2], vec![0.0; 4]).unwrap_err().to_string().contains("[2, 2]"));
     }
 
-    /// The folder `data` of the repository, which a published crate does not hold.
-    #[test]
-    fn the_sample_data_are_read() {
-        let Some(root) = option_env!("CARGO_MANIFEST_DIR").filter(|root| Path::new(root).join("data").exists()) else {
-            return;
-        };
-        for (name, shape, len) in [
-            ("digits8x8.npy", &[1, 8, 8][..], 1797),
-            ("pulse.npy", &[128], 1203),
-            ("mnist-1k/train-images-idx3-ubyte", &[1, 28, 28], 1000),
-            ("DatasaurusDozen.tsv:star", &[2], 142),
-            ("dino.csv", &[2], 142),
-        ] {
-            let data = Dataset::load(&format!("{root}/data/{name}"), 0).unwrap();
-            assert_eq!((data.shape.as_slice(), data.len()), (shape, len), "{name}");
-        }
-        let message = refusal(&Path::new(root).join("data/mnist-1k/train-labels-idx1-ubyte"));
-        assert!(message.contains("labels"), "{message}");
-    }
-
     #[test]
     fn samples_are_slices() {
         let data = Dataset::new("d", [1, 2, 2], (0..8).map(|i| i as f32).collect()).unwrap();

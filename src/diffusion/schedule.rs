@@ -281,85 +281,8 @@ fn three_digits(value: f64) -> String {
 }
 
 #[cfg(test)]
-#[path = "../../tests/golden_support/mod.rs"]
-pub(crate) mod golden_support;
-
-#[cfg(test)]
 mod tests {
-    use super::golden_support::{Case, Golden, Tally};
     use super::*;
-    use crate::diffusion::{Objective, Weighting, karras_sigmas, timesteps};
-
-    fn schedule_of(case: &Case) -> Schedule {
-        let number = |key: &str| case.meta[key].as_f64();
-        let (kind, steps) = (case.meta["kind"].as_str().unwrap(), case.meta["T"].as_u64().unwrap() as usize);
-        let ends = (number("beta_start").unwrap_or(1e-4), number("beta_end").unwrap_or(0.02));
-        let schedule = Schedule::with_ends(kind, steps, ends.0, ends.1).unwrap();
-        if case.meta["zero_terminal_snr"] == true { schedule.zero_terminal_snr().unwrap() } else { schedule }
-    }
-
-    fn table(case: &Case, name: &str) -> Option<Vec<f64>> {
-        let schedule = schedule_of(case);
-        let each = |f: &dyn Fn(usize) -> f64| Some((0..schedule.steps()).map(f).collect());
-        match name {
-            "betas" => Some(schedule.betas().to_vec()),
-            "alphas" => each(&|t| 1.0 - schedule.betas()[t]),
-            "alphas_cumprod" => Some(schedule.alpha_bars().to_vec()),
-            "posterior_variance" => each(&|t| schedule.posterior_variance(t)),
-            "posterior_coef_x0" => each(&|t| schedule.posterior_coef_x0(t)),
-            "posterior_coef_xt" => each(&|t| schedule.posterior_coef_xt(t)),
-            "posterior_log_variance_clipped" => each(&|t| schedule.posterior_log_variance_clipped(t)),
-            _ => None,
-        }
-    }
-
-    fn sequence(case: &Case, name: &str) -> Option<Vec<f64>> {
-        let integer = |key: &str| case.meta[key].as_u64().unwrap() as usize;
-        let number = |key: &str| case.meta[key].as_f64().unwrap();
-        match name {
-            "sigmas" => {
-                Some(karras_sigmas(integer("n"), number("sigma_min"), number("sigma_max"), number("rho")).unwrap())
-            }
-            "timesteps" => {
-                let spacing = case.meta["spacing"].as_str().unwrap().parse().unwrap();
-                let ts = timesteps(spacing, integer("T"), integer("N"), integer("steps_offset")).unwrap();
-                Some(ts.iter().map(|&t| t as f64).collect())
-            }
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn all_golden_schedules_pass() {
-        let golden = Golden::open();
-        let mut tally = Tally::new();
-        for case in golden.cases("schedules") {
-            let is_schedule = case.meta.get("kind").is_some();
-            tally.case(case, |name| if is_schedule { table(case, name) } else { sequence(case, name) });
-        }
-        assert_eq!(tally.failures(), [""; 0]);
-        assert_eq!(tally.passed(), golden.cases("schedules").len());
-    }
-
-    #[test]
-    fn golden_snr_and_min_snr_weights_pass() {
-        let golden = Golden::open();
-        let mut checked = 0;
-        for case in golden.cases("forward").iter().filter(|case| case.outputs().contains(&"snr")) {
-            let schedule = schedule_of(case);
-            let ts: Vec<usize> = case.f64s("t").iter().map(|&t| t as usize).collect();
-            let each = |f: &dyn Fn(usize) -> f64| ts.iter().map(|&t| f(t)).collect::<Vec<f64>>();
-            case.check("snr", &each(&|t| schedule.snr(t))).unwrap();
-            for name in case.outputs().into_iter().filter(|name| name.starts_with("min_snr_")) {
-                let (prediction, gamma) = name["min_snr_".len()..].split_once("_g").unwrap();
-                let (prediction, gamma) = (prediction.parse().unwrap(), gamma.parse().unwrap());
-                let weights = Weighting::MinSnr { gamma }.table(&Objective::new(schedule.clone(), prediction)).unwrap();
-                case.check(name, &each(&|t| weights[t])).unwrap();
-                checked += 1;
-            }
-        }
-        assert!(checked >= 12, "only {checked} weights were checked");
-    }
 
     #[test]
     fn bad_settings_say_what_to_do() {

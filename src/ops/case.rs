@@ -176,7 +176,9 @@ impl Case {
         Ok(a.source()? != b.source()? || a.constants != b.constants || a.groups != b.groups)
     }
 
-    pub(crate) fn kernel(&self, target: &Target) -> Result<Kernel> {
+    /// Its kernel on such an adapter: for tests.
+    #[doc(hidden)]
+    pub fn kernel(&self, target: &Target) -> Result<Kernel> {
         let (g, inputs, _) = self.graph()?;
         let specs = |vars: &[Var]| vars.iter().map(|&v| g.spec(v).clone()).collect();
         let node = &g.nodes[0];

@@ -1,0 +1,22 @@
+//! The engine: ops, networks and training on every device, against the f64 reference and the golden values.
+//!
+//! `LANGEVIN_GPU=require` makes a missing adapter a failure; without it the tests that need one are ignored.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod denoise;
+mod golden;
+mod gradients;
+mod harness;
+mod languages;
+mod layout;
+mod parity;
+mod sample_data;
+mod statistics;
+mod training;
+
+fn main() -> std::process::ExitCode {
+    let modules = [parity::tests, gradients::tests, golden::tests, harness::tests, languages::tests, layout::tests];
+    let models = [statistics::tests, sample_data::tests, training::tests, denoise::tests];
+    common::run(modules.into_iter().chain(models).flat_map(|tests| tests()).collect())
+}

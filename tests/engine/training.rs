@@ -1,0 +1,462 @@
+//! Whole models: gradients and losses against the reference, bit-equal repetition and continuation, and samplers on a
+//! distribution whose best predictor is known.
+
+use std::sync::Arc;
+
+use langevin::data::{Dataset, sine_waves, two_moons};
+use langevin::diffusion::{
+    Ddim, Ddpm, Objective, Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance,
+};
+use langevin::generate::reverse_process;
+use langevin::inference::{Sampling, sample};
+use langevin::nn::{Denoiser, Inputs, Model, StepEncoding, UNetLevels};
+use langevin::ops::{Combine, Optimizer, OptimizerKind};
+use langevin::train::{Checkpoint, Config, Trainer};
+use langevin::verify::compare;
+use langevin::{Device, Graph, Run, Slab, Var};
+
+use crate::common::{On, Test, always, named, on};
+
+pub fn tests() -> Vec<Test> {
+    let mut tests = on(
+        &[On::Gpu, On::Cpu],
+        named![
+            first_gradients_of_whole_models_match_the_reference,
+            mixes_of_losses_match_the_reference,
+            ten_losses_match_the_reference,
+            the_same_run_twice_is_equal_to_the_bit,
+            a_continued_run_is_equal_to_the_bit,
+            a_batch_in_parts_is_the_batch,
+            the_predicted_memory_is_what_is_allocated,
+            validation_measures_the_weights_alone,
+            samplers_reproduce_a_gaussian,
+            data_larger_than_one_binding_is_split,
+        ],
+    );
+    tests.extend(always(named![
+        dropout_and_noise_on_activations_are_off_when_the_network_is_used,
+        every_step_encoding_trains_and_survives_in_its_checkpoint,
+        impossible_unets_are_refused_with_numbers,
+        a_unet_has_levels_for_the_size_of_its_samples,
+        parts_of_a_batch_share_their_memory,
+        what_does_not_fit_is_split_or_refused,
+        training_learns_moons,
+        a_diverging_run_names_step_and_tensor,
+        swapped_layers_are_refused_with_both_shapes,
+    ]));
+    tests
+}
+
+/// With other values for some settings.
+fn with(config: Config, settings: &[(&str, &str)]) -> Config {
+    settings.iter().fold(config, |config, (name, value)| config.with(name, value).unwrap())
+}
+
+fn small(model: &str) -> Config {
+    let config = Config { batch: 33, data: "test".into(), ..Config::for_model(model).unwrap() };
+    match model {
+        "mlp" => with(config, &[("width", "24"), ("depth", "2"), ("encoding", "16")]),
+        "simple" => with(config, &[("width", "24")]),
+        "unet" => {
+            let config = with(config, &[("batch", "9"), ("width", "8"), ("encoding", "16")]);
+            with(config, &[("groups", "4"), ("heads", "2")])
+        }
+        _ => with(config, &[("width", "24"), ("encoding", "16")]),
+    }
+}
+
+/// A network that draws random numbers in training.
+fn disturbed(model: &str) -> Config {
+    with(small(model), &[("dropout", "0.2"), ("activation_noise", "0.1")])
+}
+
+/// Signals; some networks halve their length.
+fn data(config: &Config) -> Dataset {
+    let length = if ["unet", "autoencoder"].contains(&config.model.name()) { 16 } else { 17 };
+    Dataset::new("test", [length], sine_waves(100, length, 3)).unwrap()
+}
+
+fn trainer(device: &Device, config: &Config) -> Trainer {
+    Trainer::new(device, config, &data(config)).unwrap()
+}
+
+/// How far a gradient in f32 may be off, as a part of the tensor's largest: n ops in a row, from the data through the
+/// network to the loss and back, each a sum of up to k terms and a few more roundings. Their errors are independent and
+/// add up like a random walk: sqrt(n) (2 + sqrt(k)) eps.
+fn rounding(model: &str) -> f64 {
+    let (n, k): (f64, f64) = match model {
+        "simple" => (6.0, 33.0),
+        "chapter" => (10.0, 33.0),
+        "mlp" => (24.0, 33.0),
+        // A gradient of a weight sums over the batch of 33 and up to 16 places.
+        "autoencoder" => (14.0, 33.0 * 16.0),
+        "unet" => (64.0, 9.0 * 16.0),
+        other => panic!("nothing is known of {other}"),
+    };
+    n.sqrt() * (2.0 + k.sqrt()) * 2f64.powi(-24)
+}
+
+/// Compares the gradients of the last step parameter by parameter, each with what is usual in its own tensor.
+fn compare_gradients((got, got_in): (&Run, Slab), (want, want_in): (&Run, Slab), tolerance: f64) -> Result<(), String> {
+    for name in want.graph().parameters().iter().map(|p| &p.name) {
+        let gradient = |run: &Run, slab| run.read_parameter(slab, name).unwrap();
+        let (got, want) = (gradient(got, got_in), gradient(want, want_in));
+        let scale = want.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+        compare(&got, &want, |_| tolerance * scale)
+            .map_err(|e| format!("{name}, of which the largest is {scale:e}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn first_gradients_of_whole_models_match_the_reference(on: On) {
+    let device = on.open();
+    for model in ["simple", "chapter", "mlp", "autoencoder", "unet"] {
+        let stepped = |device| {
+            let mut t = trainer(device, &small(model));
+            t.advance(1).unwrap();
+            t
+        };
+        let (got, want) = (stepped(&device), stepped(&Device::reference()));
+        compare_gradients((got.run(), Slab::Grads), (want.run(), Slab::Grads), rounding(model))
+            .unwrap_or_else(|e| panic!("{model}: {e}"));
+    }
+}
+
+/// Several terms, steps weighted, and SSIM on the estimate of x0, for whatever the network predicts.
+fn mixes_of_losses_match_the_reference(on: On) {
+    let device = on.open();
+    let wave = |i: usize| ((i % 169) as f32 * 0.21).sin() + ((i / 169) as f32 * 1.3).cos();
+    let images = Dataset::new("test", [1, 13, 13], (0..60 * 169).map(wave).collect()).unwrap();
+    for (model, prediction) in
+        [("mlp", Prediction::V), ("chapter", Prediction::Epsilon), ("mlp", Prediction::X0), ("chapter", Prediction::V)]
+    {
+        let (loss, weighting) = ("l1:0.5,ssim:0.2,mse".parse().unwrap(), "min_snr:5".parse().unwrap());
+        let config = Config { prediction, loss, weighting, ..small(model) };
+        let trainer = |device: &Device| Trainer::new(device, &config, &images).unwrap();
+        let mut reference = trainer(&Device::reference());
+        assert_eq!(reference.terms(), ["l1", "ssim", "mse"]);
+        let want = reference.advance_by_term(10).unwrap();
+        let first = &want[0];
+        let sum = 0.5 * first.terms[0] + 0.2 * first.terms[1] + first.terms[2];
+        assert!((first.total - sum).abs() < 1e-12 && first.terms[1] > 0.0, "{first:?}");
+        let got = trainer(&device).advance_by_term(10).unwrap();
+        for (g, w) in got.iter().zip(&want) {
+            assert!((g.total - w.total).abs() <= 2e-5 * w.total, "{model} {prediction}: {got:?} {want:?}");
+        }
+    }
+}
+
+fn ten_losses_match_the_reference(on: On) {
+    let device = on.open();
+    for model in ["mlp", "chapter", "unet"] {
+        let want = trainer(&Device::reference(), &small(model)).advance(10).unwrap();
+        let got = trainer(&device, &small(model)).advance(10).unwrap();
+        for (g, w) in got.iter().zip(&want) {
+            assert!((g - w).abs() <= 2e-5 * w, "{model}: {got:?} {want:?}");
+        }
+    }
+}
+
+fn the_same_run_twice_is_equal_to_the_bit(on: On) {
+    let device = on.open();
+    for config in [small("mlp"), disturbed("unet")] {
+        let run = || {
+            let mut t = trainer(&device, &config);
+            t.advance(12).unwrap();
+            t.checkpoint().unwrap()
+        };
+        assert!(run() == run(), "{}", config.model.name());
+    }
+}
+
+fn a_continued_run_is_equal_to_the_bit(on: On) {
+    let device = on.open();
+    for config in [small("mlp"), disturbed("mlp"), disturbed("unet")] {
+        let mut whole = trainer(&device, &config);
+        whole.advance(16).unwrap();
+        let mut first = trainer(&device, &config);
+        first.advance(10).unwrap();
+        let saved = first.checkpoint().unwrap();
+        let mut second = trainer(&device, &config);
+        second.restore(&saved).unwrap();
+        second.advance(6).unwrap();
+        assert!(second.checkpoint().unwrap() == whole.checkpoint().unwrap(), "{}", config.model.name());
+    }
+}
+
+fn dropout_and_noise_on_activations_are_off_when_the_network_is_used() {
+    for model in ["mlp", "unet"] {
+        let (plain, config) = (small(model), disturbed(model));
+        let losses = |config| trainer(&Device::cpu(), config).advance(2).unwrap();
+        assert_ne!(losses(&plain), losses(&config), "{model}: training draws");
+        let used = |config: &Config| {
+            let mut g = Graph::seeded(3);
+            let network = config.model.build(&mut g, &[16]).unwrap();
+            let (x, t) = (g.state("x", [4, 16]).unwrap(), g.state("t", [4]).unwrap());
+            let y = network.forward(&mut g, Inputs::new(x, t)).unwrap();
+            g.keep(y);
+            let mut run = Device::cpu().compile(&g).unwrap();
+            run.write("x", &sine_waves(4, 16, 5)).unwrap();
+            run.write("t", &[0.0, 3.0, 500.0, 999.0]).unwrap();
+            run.steps(1).unwrap();
+            (run.dispatches(), run.read(y).unwrap())
+        };
+        assert_eq!(used(&plain), used(&config), "{model}");
+    }
+}
+
+/// The network of a checkpoint that was written and read is the one that was trained, with the same step encoding.
+fn every_step_encoding_trains_and_survives_in_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let cpu = Device::cpu();
+    for &name in StepEncoding::NAMES {
+        let config = with(Config { validation: 0.2, ..small("mlp") }, &[("step_encoding", name)]);
+        let mut trained = trainer(&cpu, &config);
+        assert!(trained.advance(5).unwrap().iter().all(|loss| loss.is_finite()), "{name}");
+        let (path, mut kept) = (folder.path().join(name), trained.checkpoint().unwrap());
+        kept.save(&path).unwrap();
+        kept.tensors.sort_by(|a, b| a.name.cmp(&b.name)); // as a file holds them
+        let read = Checkpoint::load(&path).unwrap();
+        assert!(read == kept, "{name}");
+
+        let mut restored = trainer(&cpu, &read.config);
+        assert_ne!(restored.validate().unwrap(), trained.validate().unwrap(), "{name}: before it is restored");
+        restored.restore(&read).unwrap();
+        assert_eq!(restored.validate().unwrap(), trained.validate().unwrap(), "{name}");
+
+        let draw = |c: &Checkpoint| sample(&cpu, c, &Sampling { steps: 5, ..Sampling::new(3) }).unwrap().values;
+        let samples = draw(&read);
+        assert!(samples.iter().all(|v| v.is_finite()) && samples == draw(&kept), "{name}");
+        // Random frequencies come from the seed of the run, and nothing else of a sample does.
+        let mut other = read.clone();
+        other.config.seed += 1;
+        assert_eq!(draw(&other) == samples, name != "fourier", "{name}");
+    }
+}
+
+fn impossible_unets_are_refused_with_numbers() {
+    let Model::UNet(small) = small("unet").model else { panic!("another model") };
+    let refuse = |sample: &[usize], change: fn(&mut UNetLevels)| {
+        let mut options = small.clone();
+        change(&mut options.levels);
+        Model::from(options).build(&mut Graph::new(), sample).err().expect("refused").to_string()
+    };
+    type Change = fn(&mut UNetLevels);
+    for (sample, change, parts) in [
+        (&[17][..], (|_| {}) as Change, ["[17] at level 0", "multipliers = [1]"]),
+        (&[6, 10], |o| o.multipliers = Some(vec![1, 2, 2]), ["[3, 5] at level 1", "multiples of 4"]),
+        (&[16], |o| o.groups = 3, ["groups is 3", "8 channels of level 0"]),
+        (&[16], |o| o.heads = 5, ["heads is 5", "16 channels of level 1"]),
+        (&[16], |o| o.attention = Some(vec![2]), ["level 2", "the coarsest being 1"]),
+        (&[2], |_| {}, ["points in the plane", "the model mlp"]),
+        (&[16], |o| o.time = 1_000_000_000_000, ["time.0.weight", "1e9 parameters"]),
+        (&[16], |o| o.multipliers = Some(vec![]), ["multipliers is []", "1 to 16"]),
+    ] {
+        let message = refuse(sample, change);
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+}
+
+fn a_unet_has_levels_for_the_size_of_its_samples() {
+    for (sample, multipliers) in
+        [(&[8, 8][..], &[1, 2][..]), (&[28, 28], &[1, 2, 4]), (&[100], &[1, 2, 4]), (&[3, 64, 128], &[1, 2, 4, 4])]
+    {
+        let unet = UNetLevels::default().for_sample(sample);
+        assert_eq!(unet.multipliers.as_deref(), Some(multipliers), "{sample:?}");
+        assert_eq!(unet.attention, Some(vec![multipliers.len() - 1]));
+        assert_eq!(unet.clone().for_sample(&[16]), unet, "what is chosen stays");
+    }
+}
+
+fn a_batch_in_parts_is_the_batch(on: On) {
+    let device = on.open();
+    let data = Dataset::new("test", [17], sine_waves(100, 17, 3)).unwrap();
+    let after = |micro_batch, steps| {
+        let config = Config { batch: 64, micro_batch, clip_norm: 0.0, ..small("mlp") };
+        let mut t = Trainer::new(&device, &config, &data).unwrap();
+        (t.advance(steps).unwrap(), t)
+    };
+    let ((want, _), (_, whole)) = (after(0, 5), after(0, 1));
+    for micro in [8, 24] {
+        let ((got, _), (_, parts)) = (after(micro, 5), after(micro, 1));
+        // The same tolerances as between devices: the sums have the same terms in another order.
+        assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 2e-5 * w), "{micro}: {got:?} {want:?}");
+        compare_gradients((parts.run(), Slab::Sum), (whole.run(), Slab::Grads), rounding("mlp"))
+            .unwrap_or_else(|e| panic!("{micro}: {e}"));
+    }
+}
+
+fn parts_of_a_batch_share_their_memory() {
+    let memory = |micro_batch| {
+        let config = with(Config { batch: 64, micro_batch, ..small("mlp") }, &[("width", "96")]);
+        config.memory(data(&config).len(), &data(&config).shape).unwrap()
+    };
+    let (whole, parts) = (memory(0), memory(8));
+    assert!(4 * parts.activations < whole.activations, "{parts:?} {whole:?}");
+    assert!(parts.total() < whole.total(), "{parts:?} {whole:?}");
+}
+
+fn what_does_not_fit_is_split_or_refused() {
+    let config = Config { batch: 64, ..small("mlp") };
+    let whole = Trainer::new(&Device::cpu(), &config, &data(&config)).unwrap();
+    assert_eq!(whole.split(), None);
+    let tight = Device::cpu().with_memory(whole.run().bytes() - 1_000);
+    let mut t = Trainer::new(&tight, &config, &data(&config)).unwrap();
+    let micro = t.split().unwrap();
+    assert!(micro < 64 && t.config().micro_batch == micro);
+    t.advance(2).unwrap();
+    let e = Trainer::new(&Device::cpu().with_memory(10_000), &config, &data(&config)).unwrap_err().to_string();
+    assert!(e.contains("whatever the batch size") && e.contains("9.8 KiB"), "{e}");
+}
+
+fn the_predicted_memory_is_what_is_allocated(on: On) {
+    let device = on.open();
+    for (model, validation, micro_batch) in [("mlp", 0.0, 0), ("mlp", 0.2, 8), ("chapter", 0.1, 0)] {
+        let config = Config { validation, micro_batch, ..small(model) };
+        let allocated = trainer(&device, &config).allocated();
+        let predicted = config.memory(data(&config).len(), &data(&config).shape).unwrap().total() as u64;
+        assert_eq!(predicted, allocated, "{model}");
+    }
+}
+
+fn validation_measures_the_weights_alone(on: On) {
+    let device = on.open();
+    let mut t = trainer(&device, &Config { validation: 0.2, ..small("mlp") });
+    assert_eq!(t.config().facts.as_ref().unwrap().samples, 100);
+    let before = t.validate().unwrap().unwrap();
+    assert_eq!(t.validate().unwrap(), Some(before));
+    t.advance(200).unwrap();
+    let after = t.validate().unwrap().unwrap();
+    assert!(after < before, "{before} {after}");
+    // Evaluations leave the training alone.
+    let mut plain = trainer(&device, &Config { validation: 0.2, ..small("mlp") });
+    plain.advance(200).unwrap();
+    assert!(plain.checkpoint().unwrap() == t.checkpoint().unwrap());
+    assert_eq!(trainer(&Device::cpu(), &small("mlp")).validate().unwrap(), None);
+}
+
+fn training_learns_moons() {
+    let mut config = small("mlp");
+    config.prediction = Prediction::Epsilon;
+    let moons = Dataset::new("moons", [2], two_moons(1_000, 5)).unwrap();
+    let mut t = Trainer::new(&Device::cpu(), &config, &moons).unwrap();
+    let early = t.advance(20).unwrap().iter().sum::<f64>() / 20.0;
+    t.advance(600).unwrap();
+    let late = t.advance(100).unwrap().iter().sum::<f64>() / 100.0;
+    assert!(late < 0.75 * early, "{early} -> {late}");
+}
+
+fn a_diverging_run_names_step_and_tensor() {
+    let mut config = small("chapter");
+    (config.lr, config.optimizer) = (90.0, OptimizerKind::Sgd);
+    let e = trainer(&Device::cpu(), &config).advance(400).unwrap_err().to_string();
+    assert!(e.contains("step ") && e.contains("fc") && e.contains("--lr"), "{e}");
+}
+
+/// The best predictor of eps for data N(mean, deviation^2): E[eps | x_t] = (x_t - a_t mean) s_t / (a_t^2 dev^2 + s_t^2).
+struct Gaussian {
+    schedule: Schedule,
+    mean: f64,
+    deviation: f64,
+}
+
+impl Denoiser for Gaussian {
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> langevin::Result<Var> {
+        let (x_t, t) = inputs.unconditional("gaussian")?;
+        let rows = self.schedule.noise_table();
+        let table = rows.iter().flat_map(|[a, s]| {
+            let share = s / (a * a * self.deviation * self.deviation + s * s);
+            [share as f32, (-share * a * self.mean) as f32]
+        });
+        let table = g.constant([rows.len(), 2], table.collect())?;
+        let shape = g.shape(x_t).to_vec();
+        let ones = g.constant(shape.clone(), vec![1.0; shape.iter().product()])?;
+        g.apply1(Combine, &[x_t, ones, t, table])
+    }
+}
+
+/// Mean and deviation that the sampler's linear recursion gives for this predictor, exactly.
+fn predicted(table: &SamplerTable, known: &Gaussian) -> (f64, f64) {
+    let rows = known.schedule.noise_table();
+    let (mut mean, mut variance) = (0.0, 1.0);
+    for row in &table.rows {
+        let [a, s] = rows[row.t as usize];
+        let share = s / (a * a * known.deviation * known.deviation + s * s);
+        let shift = -share * a * known.mean;
+        let [c_x, c_m] = row.estimate;
+        let factor = row.next.x0 * (c_x + c_m * share) + row.next.x + row.next.m * share;
+        mean = factor * mean + (row.next.x0 * c_m + row.next.m) * shift;
+        variance = factor * factor * variance + row.k_z * row.k_z;
+    }
+    (mean, variance.sqrt())
+}
+
+fn samplers_reproduce_a_gaussian(on: On) {
+    let device = on.open();
+    let schedule = Schedule::linear(1_000, 1e-4, 0.02).unwrap();
+    let known = Gaussian { schedule: schedule.clone(), mean: 0.7, deviation: 0.5 };
+    let samplers: [(Arc<dyn Sampler>, usize); 4] = [
+        (Arc::new(Ddpm { variance: Variance::FixedSmall }), 1_000),
+        (Arc::new(Ddpm { variance: Variance::FixedLarge }), 1_000),
+        (Arc::new(Ddim { eta: 0.0 }), 250),
+        (Arc::new(Ddim { eta: 1.0 }), 250),
+    ];
+    let objective = Objective::new(schedule.clone(), Prediction::Epsilon);
+    for (sampler, steps) in samplers {
+        let options = SamplerOptions { spacing: Spacing::Trailing, ..SamplerOptions::shared(sampler.clone(), steps) };
+        let table = SamplerTable::new(&objective, &options).unwrap();
+        let (rows, cols) = (64, 64);
+        let mut g = Graph::new();
+        let x = reverse_process(&mut g, &known, &table, [rows, cols]).unwrap();
+        let mut run = device.compile(&g).unwrap();
+        run.seed(11);
+        let clock = langevin::random::Clock { seed: 4, step: 0 };
+        let start = (0..(rows * cols / 4) as u32).flat_map(|b| langevin::random::normals::<f32>(clock.words(0, b)));
+        run.write("x", &start.collect::<Vec<_>>()).unwrap();
+        run.steps(steps as u32).unwrap();
+        let x = run.read_f64(x).unwrap();
+        let n = x.len() as f64;
+        let mean = x.iter().sum::<f64>() / n;
+        let deviation = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+        // Five standard errors around what the recursion gives, which itself is within 2 % of the data.
+        let (want_mean, want_deviation) = predicted(&table, &known);
+        assert!(
+            (want_mean - 0.7).abs() < 0.01 && (want_deviation - 0.5).abs() < 0.015,
+            "{sampler:?}: {want_mean} {want_deviation}"
+        );
+        assert!((mean - want_mean).abs() < 5.0 * want_deviation / n.sqrt(), "{sampler:?}: {mean}");
+        let error = 5.0 * want_deviation / (2.0 * n).sqrt();
+        assert!((deviation - want_deviation).abs() < error, "{sampler:?}: {deviation}");
+    }
+}
+
+fn data_larger_than_one_binding_is_split(on: On) {
+    let device = on.open();
+    // 40 million numbers are 160 MB: more than the 128 MiB that any adapter binds at once.
+    let (n, width) = (40_000usize, 1_000usize);
+    let values: Vec<f32> = (0..n * width).map(|i| (i / width) as f32).collect();
+    let mut g = Graph::new();
+    let data = g.dataset("data", [n, width]).unwrap();
+    let x = data.batch(&mut g, 500).unwrap();
+    g.keep(x);
+    let mut run = device.compile(&g).unwrap();
+    run.write("data", &values).unwrap();
+    run.steps(3).unwrap();
+    let batch = run.read(x).unwrap();
+    let rows: Vec<f32> = batch.chunks(width).map(|row| row[0]).collect();
+    assert!(batch.chunks(width).all(|row| row.iter().all(|v| *v == row[0])));
+    assert!(rows.iter().any(|r| *r > 35_000.0) && rows.iter().any(|r| *r < 5_000.0), "both parts are read");
+}
+
+fn swapped_layers_are_refused_with_both_shapes() {
+    let mut g = Graph::new();
+    let x = g.state("x", [4, 7]).unwrap();
+    let t = g.state("t", [4]).unwrap();
+    let network = Model::named("chapter").unwrap().build(&mut g, &[9]).unwrap();
+    let e = network.forward(&mut g, Inputs::new(x, t)).unwrap_err().to_string();
+    assert!(e.contains("dense") && e.contains("[4, 135]") && e.contains("137"), "{e}");
+    let y = g.state("y", [4, 7]).unwrap();
+    let loss = g.mse(x, y).unwrap();
+    g.minimize(loss, Optimizer::adam(1e-3)).unwrap();
+    assert!(g.minimize(loss, Optimizer::adam(1e-3)).is_err());
+}

@@ -1,0 +1,29 @@
+//! The program driven as a user would: real files, exit codes, and the words of its messages; and the examples.
+//!
+//! `LANGEVIN_GPU=require` makes a missing adapter a failure; without it the tests that need one are ignored.
+
+mod bench;
+#[path = "../common/mod.rs"]
+mod common;
+mod examples;
+mod former;
+mod jobs;
+#[cfg(unix)]
+mod mishaps;
+mod models;
+mod noise;
+mod refusals;
+mod repeats;
+mod support;
+mod sweeps;
+
+fn main() -> std::process::ExitCode {
+    let mut tests =
+        [former::tests, jobs::tests, models::tests, noise::tests, refusals::tests, repeats::tests, sweeps::tests]
+            .to_vec();
+    #[cfg(unix)]
+    tests.push(mishaps::tests);
+    // The examples last: they use all cores, and what else runs waits for them.
+    tests.extend([bench::tests, examples::tests]);
+    common::run(tests.into_iter().flat_map(|tests| tests()).collect())
+}

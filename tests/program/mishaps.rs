@@ -1,0 +1,232 @@
+//! Interrupts, full disks and broken pipes: nothing is lost, and the message says how to go on.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{Test, always, named};
+use crate::support::{Outcome, Place};
+
+pub fn tests() -> Vec<Test> {
+    always(named![
+        a_signal_to_stop_saves_and_says_how_to_resume,
+        signals_that_are_ignored_do_not_stop_a_run,
+        a_killed_run_leaves_no_rubbish_for_the_next,
+        two_do_not_train_in_one_folder,
+        a_best_state_has_a_run_around_it,
+        a_sweep_that_is_stopped_says_how_to_go_on,
+        a_full_disk_keeps_the_last_checkpoint,
+        divergence_stops_and_keeps_the_last_good_checkpoint,
+        a_closed_pipe_is_no_panic,
+    ])
+}
+
+const SIGNALS: [(&str, libc::c_int); 3] = [("-INT", libc::SIGINT), ("-TERM", libc::SIGTERM), ("-HUP", libc::SIGHUP)];
+
+/// Starts a command with every signal in its default state, or with those of [`SIGNALS`] ignored, as `nohup` starts
+/// one; what the shell that runs the tests does with them does not matter.
+fn started(place: &Place, args: &str, ignoring: bool) -> Child {
+    let mut command = place.command(args);
+    let action = if ignoring { libc::SIG_IGN } else { libc::SIG_DFL };
+    let set = move || {
+        for (_, signal) in SIGNALS {
+            // SAFETY: `signal` may be called between fork and exec, and the two actions are no functions.
+            #[allow(unsafe_code)]
+            let before = unsafe { libc::signal(signal, action) };
+            if before == libc::SIG_ERR {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: `set` allocates nothing and takes no lock.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(set);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn send(signal: &str, child: &Child) {
+    let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+}
+
+fn wait_until(ready: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !ready() && started.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Starts a command, sends it `signal` once `ready`, and waits for its end.
+fn interrupted(place: &Place, args: &str, signal: &str, ready: impl Fn() -> bool) -> Outcome {
+    let child = started(place, args, false);
+    wait_until(ready);
+    send(signal, &child);
+    Outcome::of(child.wait_with_output().unwrap())
+}
+
+fn step(place: &Place) -> u64 {
+    let report: serde_json::Value = serde_json::from_str(&place.ok("inspect run --json")).unwrap();
+    report["step"].as_u64().unwrap()
+}
+
+fn a_signal_to_stop_saves_and_says_how_to_resume() {
+    let place = Place::new();
+    let trained = || place.path("run/checkpoint.previous.safetensors").exists();
+    let train = "train ok.npy --out run --config small.toml --steps 100000000";
+    let outcome = interrupted(&place, train, "-INT", trained);
+    assert_eq!(outcome.code, Some(130), "{outcome:?}");
+    let first = step(&place);
+    outcome.says("Ctrl-C", &[&format!("stopped at step {first} of 100000000"), "langevin train --out run --resume"]);
+
+    let mut last = first;
+    for signal in ["-TERM", "-HUP"] {
+        let before = place.read("run/checkpoint.safetensors");
+        let moved = || place.read("run/checkpoint.safetensors") != before;
+        let outcome = interrupted(&place, "train --out run --resume", signal, moved);
+        assert_eq!(outcome.code, Some(130), "{outcome:?}");
+        outcome.says(signal, &["stopped at step", "langevin train --out run --resume"]);
+        let step = step(&place);
+        assert!(step > last, "{signal}: {last} and {step}");
+        last = step;
+    }
+    place.ok(&format!("train --out run --resume --steps {}", last + 5));
+    assert!(place.list("run").iter().all(|name| !name.starts_with('.') && !name.contains("new")));
+}
+
+/// `nohup` ignores the hang-up, and a shell without job control ignores Ctrl-C in what it starts in the background.
+fn signals_that_are_ignored_do_not_stop_a_run() {
+    let place = Place::new();
+    let mut child = started(&place, "train ok.npy --out run --config small.toml --steps 2000", true);
+    wait_until(|| place.path("run/checkpoint.safetensors").exists());
+    for (signal, _) in SIGNALS {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before {signal}");
+        send(signal, &child);
+    }
+    let outcome = Outcome::of(child.wait_with_output().unwrap());
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(step(&place), 2000);
+}
+
+fn a_killed_run_leaves_no_rubbish_for_the_next() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    place.write("run/.tmpAbCdEf", "half a checkpoint");
+    place.ok("train --out run --resume --steps 40");
+    assert!(!place.list("run").contains(&".tmpAbCdEf".to_string()));
+}
+
+/// Starts a training that does not end, and waits for a file of it.
+fn endless(place: &Place, options: &str, file: &str) -> Child {
+    let train = format!("train ok.npy --out run --config rare.toml --steps 100000000 {options}");
+    place
+        .write("rare.toml", "batch = 16\ncheckpoint_every = 100000000\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n");
+    let child = place.command(&train).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until(|| place.path(file).exists());
+    child
+}
+
+fn two_do_not_train_in_one_folder() {
+    let place = Place::new();
+    let mut first = endless(&place, "", "run/config.toml");
+    place.refused(
+        "train ok.npy --out run --steps 10",
+        1,
+        &["run is being trained by another process", "another --out"],
+    );
+    place.refused("sample run --out a.npy", 1, &["is being trained and has no checkpoint.safetensors yet"]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // The lock went with the process.
+    let said = place.ok("train ok.npy --out run --config small.toml --steps 10");
+    assert!(said.contains("ended before its first checkpoint; this one takes its place"), "{said}");
+}
+
+fn a_best_state_has_a_run_around_it() {
+    let place = Place::new();
+    let options = "--validation 0.2 --validation-every 10 --keep-best";
+    let mut killed = endless(&place, options, "run/checkpoint.safetensors");
+    place.refused("train --out run --resume", 1, &["being trained by another process"]);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    place.ok("sample run --best --count 3 --steps 2 --out a.npy");
+    let step = step(&place);
+    place.ok(&format!("train --out run --resume --steps {}", step + 10));
+
+    // Without one, a new run does not take over what an old one left.
+    for file in ["checkpoint.safetensors", "checkpoint.previous.safetensors"] {
+        let _ = std::fs::remove_file(place.path(&format!("run/{file}")));
+    }
+    place.refused("sample run --best --out a.npy", 1, &["ended before the first one", "langevin train DATA --out run"]);
+    place.train("ok.npy", "run");
+    assert!(!place.path("run/best.safetensors").exists());
+    place.refused("sample run --best --out a.npy", 1, &["has no best.safetensors"]);
+}
+
+fn a_sweep_that_is_stopped_says_how_to_go_on() {
+    let place = Place::new();
+    let sweep = "train ok.npy --config small.toml --steps 100000000 --sweep lr=0.001,0.002 --out sweep --device cpu";
+    let trained = || place.path("sweep/lr=0.001/checkpoint.safetensors").exists();
+    let outcome = interrupted(&place, sweep, "-INT", trained);
+    assert_eq!(outcome.code, Some(130), "{outcome:?}");
+    let words = "stopped at lr = 0.001, and everything is saved; go on with: langevin train ok.npy --config small.toml \
+                 --steps 100000000 --sweep 'lr=0.001,0.002' --out sweep --device cpu --resume";
+    outcome.says("Ctrl-C", &[words]);
+    assert_eq!(place.list("sweep"), ["lr=0.001"]);
+}
+
+/// The program where no file may grow beyond a few kilobytes: settings fit, checkpoints do not.
+fn on_a_full_disk(place: &Place, args: &str) -> Outcome {
+    let program = place.command(args);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]).arg(program.get_program());
+    shell.args(program.get_args()).current_dir(place.path("."));
+    shell.env("LANGEVIN_DEVICE", "cpu");
+    Outcome::of(shell.output().unwrap())
+}
+
+fn a_full_disk_keeps_the_last_checkpoint() {
+    let place = Place::new();
+    let outcome = on_a_full_disk(&place, "train ok.npy --out run --config small.toml --steps 30");
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    outcome.says("full", &["cannot write", "checkpoint", "free some space"]);
+    assert!(!place.path("run/checkpoint.safetensors").exists());
+
+    place.train("ok.npy", "run");
+    let before = place.read("run/checkpoint.safetensors");
+    let outcome = on_a_full_disk(&place, "train --out run --resume --steps 60");
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    outcome.says("full", &["The last good checkpoint (step 30) is kept", "langevin train --out run --resume"]);
+    assert!(place.read("run/checkpoint.safetensors") == before);
+    assert!(place.list("run").iter().all(|name| !name.starts_with('.') && !name.contains("new")));
+    place.ok("train --out run --resume --steps 60");
+
+    let outcome = on_a_full_disk(&place, "sample run --count 2000 --steps 2 --out new.npy");
+    outcome.says("full", &["cannot write new.npy"]);
+    assert!(!place.path("new.npy").exists());
+    assert!(place.list(".").iter().all(|name| !name.starts_with('.')));
+}
+
+fn divergence_stops_and_keeps_the_last_good_checkpoint() {
+    let place = Place::new();
+    let settings = "checkpoint_every = 2\nclip_norm = 0.0\ndecay = \"constant\"\noptimizer = \"sgd\"\nlr = 50.0\n";
+    place.write("wild.toml", format!("{settings}[model]\nwidth = 16\ndepth = 1\nencoding = 8\n"));
+    place.refused("train ok.npy --config wild.toml --out run", 1, &["step", "weight", "Lower --lr", "checkpoint"]);
+    place.ok("inspect run");
+    place
+        .write("wilder.toml", format!("{settings}checkpoint_every = 1000\n").replacen("checkpoint_every = 2\n", "", 1));
+    place.refused("train ok.npy --config wilder.toml --out again", 1, &["no checkpoint yet", "can use again again"]);
+    place.train("ok.npy", "again");
+}
+
+fn a_closed_pipe_is_no_panic() {
+    let place = Place::new();
+    for args in ["devices", "train ok.npy --out run --config small.toml --steps 30", "inspect run", "--help"] {
+        let mut child = place.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let outcome = Outcome::of(child.wait_with_output().unwrap());
+        assert_eq!(outcome.code, Some(0), "{args}: {outcome:?}");
+    }
+}
