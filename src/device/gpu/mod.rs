@@ -8,7 +8,7 @@ mod timestamps;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -179,7 +179,9 @@ impl Gpu {
         if let Some(found) = self.pipelines.lock().unwrap_or_else(|e| e.into_inner()).get(&key) {
             return Ok(found.clone());
         }
+        let started = Instant::now();
         let made = Arc::new(self.make_pipeline(kernel, &key.0)?);
+        log::debug!("compiled in {:.0?}: {:?} {}", started.elapsed(), kernel.family(), kernel.summary());
         self.pipelines.lock().unwrap_or_else(|e| e.into_inner()).insert(key, made.clone());
         Ok(made)
     }
