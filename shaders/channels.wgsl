@@ -45,7 +45,7 @@ fn sum_planes(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw
               @builtin(local_invocation_index) lane: u32) {
   let c = group(wid, nwg);
   var sum = 0.0;
-  for (var i = lane; c < C && i < N / C; i += WG) { sum += x[(i / P * C + c) * P + i % P]; }
+  for (var i = lane; (c < C) & (i < N / C); i += WG) { sum += x[(i / P * C + c) * P + i % P]; }
   let all = sum_lanes(lane, sum);
   if (lane == 0u && c < C) { sums[c] = all; }
 }

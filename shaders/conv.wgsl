@@ -46,7 +46,7 @@ fn window_of(sample: u32, place: u32) -> vec3<u32> {
   return vec3(sample * CHANNELS * H * W + y * W + x, y, x);
 }
 fn element(at: vec3<u32>) -> f32 {
-  let inside = at.y < H && at.z < W;
+  let inside = (at.y < H) & (at.z < W);
   return select(0.0, x[select(0u, at.x, inside)], inside);
 }
 //#endif
@@ -78,7 +78,7 @@ fn load_a(row: u32, k: u32) -> f32 {
   let f = phase();
   let ky = (f.x + PH) % SH + SH * (tap / tap_cols());
   let kx = (f.y + PW) % SW + SW * (tap % tap_cols());
-  let inside = ky < KH && kx < KW;
+  let inside = (ky < KH) & (kx < KW);
   return select(0.0, w[select(0u, ((k / taps * M + row) * KH + ky) * KW + kx, inside)], inside);
 }
 fn inner(k: u32) -> vec3<u32> {
@@ -95,7 +95,7 @@ fn outer(col: u32) -> vec3<u32> {
 }
 fn load_b(tap: vec3<u32>, place: vec3<u32>) -> f32 {
   let at = place + tap;
-  let inside = at.y < OH && at.z < OW;
+  let inside = (at.y < OH) & (at.z < OW);
   return select(0.0, x[select(0u, at.x, inside)], inside);
 }
 fn store(row: u32, col: u32, sum: f32) {

@@ -47,6 +47,6 @@ fn jpeg(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
   }
   for (var e = 0u; e < 64u; e++) {
     let at = vec2<u32>(top + e / 8u, left + e % 8u);
-    if (at.x < H && at.y < W) { y[plane + at.x * W + at.y] = LOW + RANGE * clamp((a[e] + 128.0) / 255.0, 0.0, 1.0); }
+    if ((at.x < H) & (at.y < W)) { y[plane + at.x * W + at.y] = LOW + RANGE * clamp((a[e] + 128.0) / 255.0, 0.0, 1.0); }
   }
 }

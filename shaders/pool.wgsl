@@ -13,9 +13,9 @@ fn largest(plane: u32, oy: u32, ox: u32) -> u32 {
   for (var tap = 0u; tap < KH * KW; tap++) {
     let iy = oy * SH + tap / KW - PH;
     let ix = ox * SW + tap % KW - PW;
-    if (iy < H && ix < W) {
+    if ((iy < H) & (ix < W)) {
       let at = iy * W + ix;
-      if (!found || x[plane * H * W + at] > x[plane * H * W + best]) { best = at; }
+      if (!found | (x[plane * H * W + at] > x[plane * H * W + best])) { best = at; }
       found = true;
     }
   }
@@ -40,7 +40,7 @@ fn pool(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
   for (var tap = 0u; tap < KH * KW; tap++) {
     let iy = oy * SH + tap / KW - PH;
     let ix = ox * SW + tap % KW - PW;
-    if (iy < H && ix < W) { sum += x[(plane * H + iy) * W + ix]; }
+    if ((iy < H) & (ix < W)) { sum += x[(plane * H + iy) * W + ix]; }
   }
   y[i] = sum / f32(KH * KW);
 //#endif
@@ -64,7 +64,7 @@ fn pool_input(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw
     let tx = ix + PW - tap % KW;
     let oy = ty / SH;
     let ox = tx / SW;
-    if (ty % SH == 0u && tx % SW == 0u && oy < OH && ox < OW) {
+    if ((ty % SH == 0u) & (tx % SW == 0u) & (oy < OH) & (ox < OW)) {
       let d = dy[(plane * OH + oy) * OW + ox];
 //#if MAX
       if (largest(plane, oy, ox) == iy * W + ix) { sum += d; }

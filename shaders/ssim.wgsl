@@ -95,7 +95,7 @@ fn columns(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
   let height = H - K + 1u;
   var sum = 0.0;
   for (var k = 0u; k < K; k++) {
-    if (row >= k && row - k < height) { sum += window[k] * slopes[(plane * height + row - k) * stride + i % stride]; }
+    if ((row >= k) & (row - k < height)) { sum += window[k] * slopes[(plane * height + row - k) * stride + i % stride]; }
   }
   spread[i] = sum;
 }
@@ -118,7 +118,7 @@ fn gradient(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
   let at = i / W * 3u * width;
   var sum = vec3<f32>();
   for (var k = 0u; k < K; k++) {
-    if (col >= k && col - k < width) {
+    if ((col >= k) & (col - k < width)) {
       let e = at + col - k;
       sum += window[k] * vec3<f32>(spread[e], spread[e + width], spread[e + 2u * width]);
     }

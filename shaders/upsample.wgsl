@@ -45,7 +45,7 @@ fn widen(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
   for (var f = 0u; f < FY * FX; f++) {
     let ky = KH - 1u - my + f / FX;
     let kx = KW - 1u - mx + f % FX;
-    if (ky < KH && kx < KW) { sum += x[at + ky * KW + kx]; }
+    if ((ky < KH) & (kx < KW)) { sum += x[at + ky * KW + kx]; }
   }
   y[i] = sum;
 }

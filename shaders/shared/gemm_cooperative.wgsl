@@ -85,7 +85,7 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   for (var e = member; e < SIZE * SIZE; e += MEMBERS) {
     let row = row0 + r + $Iu * SIZE + e / SIZE;
     let col = col0 + c + $Ju * SIZE + e % SIZE;
-    if (row < M && col < N) { store(row, col, sums[subgroup % 4u * SIZE * SIZE + e] / (SCALE_A * SCALE_B)); }
+    if ((row < M) & (col < N)) { store(row, col, sums[subgroup % 4u * SIZE * SIZE + e] / (SCALE_A * SCALE_B)); }
   }
   workgroupBarrier();
 //#end

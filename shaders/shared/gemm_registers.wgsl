@@ -81,9 +81,15 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
 //#end
   }
 //#endif
+  // In a loop, because compilers take longer for as many copies of an epilogue than for all of the above.
+  var sums: array<f32, ROWS * COLS>;
 //#repeat I
 //#repeat J
-  if (row + $Iu < M && col + $Ju * LANES < N) { store(row + $Iu, col + $Ju * LANES, c$I_$J); }
+  sums[$Iu * COLS + $Ju] = c$I_$J;
 //#end
 //#end
+  for (var e = 0u; e < ROWS * COLS; e++) {
+    let at = vec2(row + e / COLS, col + e % COLS * LANES);
+    if ((at.x < M) & (at.y < N)) { store(at.x, at.y, sums[e]); }
+  }
 }

@@ -4,6 +4,9 @@
 //! `//#use NAME` puts a shared part here; `//#if FLAG`, `//#else`, `//#endif` keep or drop lines; the lines from
 //! `//#repeat NAME` to `//#end` are written as often as [`Kernel::repeat`] says, with the number for `$NAME`, because
 //! drivers do not unroll the loops that naga writes. Repeats may be nested.
+//!
+//! Some drivers compile slowly, so a test bounds the size of what they get (`src/ops/size.rs`): repeated lines are
+//! short, and conditions that hold together are joined by `&`, since each `&&` is a branch in what naga writes.
 
 mod precision;
 mod preprocess;

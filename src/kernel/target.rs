@@ -22,15 +22,18 @@ pub enum Family {
     Blocked64,
     /// Tiles of 128 x 128 in shared memory, 8 x 8 outputs an invocation: for large grids.
     Blocked128,
-    /// A subgroup makes 16 rows in registers and spreads A by broadcast.
+    /// A subgroup makes 16 rows in registers and spreads A by broadcast, once for each lane: for small subgroups.
     Broadcast16,
-    /// The same with 32 rows: up to twice as fast, but software adapters take seconds to compile it.
+    /// The same with 32 rows: up to twice as fast, but software adapters take about a second to compile it.
     Broadcast32,
     /// Registers alone.
     Registers,
     /// Factors in f16 for cooperative matrices ("tensor cores"), sums in f32; where that was asked for.
     Cooperative,
 }
+
+/// The largest subgroup over whose lanes a product is unrolled: that of software adapters with vectors of 512 bits.
+const MOST_LANES: u32 = 16;
 
 impl Family {
     /// All of them.
@@ -47,7 +50,7 @@ impl Family {
     /// Whether an adapter can run it.
     pub fn runs_on(self, target: &Target) -> bool {
         match self {
-            Self::Broadcast16 | Self::Broadcast32 => target.subgroup.is_some(),
+            Self::Broadcast16 | Self::Broadcast32 => target.subgroup.is_some_and(|lanes| lanes <= MOST_LANES),
             Self::Cooperative => target.subgroup.is_some() && target.half.is_some(),
             _ => true,
         }
@@ -56,8 +59,8 @@ impl Family {
     /// Whether some shape gets it on an adapter by itself.
     pub fn suits(self, target: &Target) -> bool {
         match self {
-            Self::Broadcast16 | Self::Broadcast32 => target.software && target.subgroup.is_some(),
-            Self::Registers => target.software && target.subgroup.is_none(),
+            Self::Broadcast16 | Self::Broadcast32 => target.software && self.runs_on(target),
+            Self::Registers => target.software && !Self::Broadcast16.runs_on(target),
             Self::Cooperative => self.runs_on(target),
             _ => !target.software,
         }

@@ -34,6 +34,8 @@ mod point_loss;
 mod pool;
 mod reduce;
 mod sampler_step;
+#[cfg(test)]
+mod size;
 mod softmax;
 mod ssim;
 mod step_input;

@@ -9,7 +9,7 @@ mod timestamps;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::graph::plan;
@@ -211,7 +211,10 @@ impl Gpu {
         // The error is that of the first kernel, in the order of the plan, whose pipeline cannot be made.
         let new: Vec<Pipeline> = parallel::map(missing.len(), |i| {
             let (kernel, checked) = (kernels[missing[i]].0, keys[missing[i]].1);
-            self.make_pipeline(kernel, checked)
+            let started = Instant::now();
+            let made = self.make_pipeline(kernel, checked);
+            log::debug!("compiled in {:.0?}: {:?} {}", started.elapsed(), kernel.family(), kernel.summary());
+            made
         })
         .into_iter()
         .collect::<Result<_>>()?;

@@ -20,11 +20,11 @@ impl Family {
         if m.min(n).min(k) >= LEAST_COOPERATIVE && Self::Cooperative.runs_on(target) {
             return vec![Self::Cooperative];
         }
-        match (target.software, target.subgroup) {
+        match (target.software, Self::Broadcast16.runs_on(target)) {
             // No timing here: it would take the seconds of compilation that the rule is to save.
-            (true, Some(_)) if m * n * k >= LARGE => vec![Self::Broadcast32],
-            (true, Some(_)) => vec![Self::Broadcast16],
-            (true, None) => vec![Self::Registers],
+            (true, true) if m * n * k >= LARGE => vec![Self::Broadcast32],
+            (true, true) => vec![Self::Broadcast16],
+            (true, false) => vec![Self::Registers],
             (false, _) => Self::tiles(product),
         }
     }
@@ -98,6 +98,7 @@ mod tests {
         assert_eq!(family([1024, 1024, 1024], 1, software), Family::Broadcast32);
         let plain = Target { subgroup: None, ..software };
         assert_eq!(family([256, 128, 228], 1, plain), Family::Registers);
+        assert_eq!(family([256, 128, 228], 1, Target { subgroup: Some(32), ..software }), Family::Registers);
         for forced in Family::ALL.into_iter().filter(|f| f.runs_on(&software)) {
             assert_eq!(family([5, 6, 7], 1, Target { family: Some(forced), ..software }), forced);
         }
