@@ -111,7 +111,8 @@ impl Device {
     }
 
     /// [`Device::compile`] with guards around all memory, see [`Run::check_guards`].
-    pub(crate) fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
+    #[doc(hidden)]
+    pub fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
         let graph = graph.clone().fused();
         let (plan, guards) = Plan::new(&graph)?.guarded();
         let mut run = self.compile_plan(graph, plan)?;
@@ -229,6 +230,16 @@ impl Device {
     pub fn with_shader_checks(mut self, check_all: bool) -> Self {
         if let Engine::Gpu(gpu) = &self.engine {
             self.engine = Engine::Gpu(Arc::new(gpu.with_shader_checks(check_all)));
+        }
+        self
+    }
+
+    /// The same GPU that keeps files in `folder` alone, and may take as long as `autotune` to time candidate kernels.
+    #[cfg(feature = "files")]
+    #[doc(hidden)]
+    pub fn with_cache(mut self, folder: &std::path::Path, autotune: std::time::Duration) -> Self {
+        if let Engine::Gpu(gpu) = &self.engine {
+            self.engine = Engine::Gpu(Arc::new(gpu.with_cache(folder, autotune)));
         }
         self
     }

@@ -141,21 +141,27 @@ impl Run {
         Ok(())
     }
 
-    #[cfg(test)]
-    pub(super) fn guards(&self) -> &[(Place, DType)] {
-        &self.guards
+    /// How many runs of elements around the tensors of a guarded program no kernel should write.
+    #[doc(hidden)]
+    pub fn guards(&self) -> usize {
+        self.guards.len()
     }
 
-    #[cfg(test)]
-    pub(super) fn program_mut(&mut self) -> &mut Program {
-        &mut self.program
+    /// Writes the element of guard `i` that is next to a tensor, for tests of [`Run::check_guards`].
+    #[doc(hidden)]
+    pub fn damage_guard(&mut self, i: usize) -> Result<()> {
+        let (mut place, _) = self.guards[i];
+        // The last element before the tensors of a buffer, or the first behind them.
+        (place.offset, place.len) = (if place.offset == 0 { place.len - 1 } else { place.offset }, 1);
+        self.program.write(place, &[7.0])
     }
 
     /// That nothing was written around the tensors of a guarded program.
     ///
     /// # Errors
     /// [`Error::Shader`] otherwise.
-    pub(crate) fn check_guards(&self) -> Result<()> {
+    #[doc(hidden)]
+    pub fn check_guards(&self) -> Result<()> {
         for &(place, dtype) in &self.guards {
             let held = pollster::block_on(self.program.read(place, dtype == DType::U32))?;
             let intact = match &held {

@@ -149,6 +149,11 @@ pub(crate) fn gradient_before(r: &mut Reverse, activation: Activation) -> Result
     }))
 }
 
+/// How many of the outputs that [`activated`] gives are stored.
+pub(crate) fn stored_outputs(activation: Activation) -> usize {
+    if activation == Activation::None || activation.saves_output() { 1 } else { 2 }
+}
+
 /// The outputs of an op with a fused activation: y, and the value before it where the derivative needs that.
 pub(crate) fn activated(y: Spec, activation: Activation) -> Vec<Spec> {
     match activation {

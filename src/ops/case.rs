@@ -78,14 +78,16 @@ pub struct Case {
     pub(crate) first: Option<Tolerance>,
     /// Inputs from the first on by which its reverse rule is checked.
     pub(crate) gradient: usize,
+    /// Outputs from the first on that carry a gradient in that check.
+    pub(crate) carriers: usize,
 }
 
 impl Case {
     /// A case of `op` without inputs yet.
     pub fn new(op: impl Op) -> Self {
         let (inputs, updates) = (Vec::new(), Vec::new());
-        let tolerance = Tolerance::Exact;
-        Self { op: Arc::new(op), inputs, updates, seed: 0, step: 0, first_row: 0, tolerance, first: None, gradient: 0 }
+        let (op, tolerance, first) = (Arc::new(op), Tolerance::Exact, None);
+        Self { op, inputs, updates, seed: 0, step: 0, first_row: 0, tolerance, first, gradient: 0, carriers: 1 }
     }
 
     /// An input of both signs, in (-1, 1) and away from 0, where kinks are.
@@ -152,6 +154,12 @@ impl Case {
     /// [`Case::gradient`], by the first `inputs` only: the others are tables and the like.
     pub fn gradient_by(mut self, inputs: usize) -> Self {
         self.gradient = inputs;
+        self
+    }
+
+    /// Gradients come from the first `outputs` and not from one alone; the others are by-products such as statistics.
+    pub fn gradient_from(mut self, outputs: usize) -> Self {
+        self.carriers = outputs;
         self
     }
 

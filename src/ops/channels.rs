@@ -1,6 +1,6 @@
 //! y = act(x + bias) with a bias per sample and channel: how a step encoding enters an image or a signal.
 
-use super::activation::{activated, gradient_before};
+use super::activation::{activated, gradient_before, stored_outputs};
 use super::case::{Case, Tolerance};
 use super::conv::window::planes;
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
@@ -174,7 +174,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for (_, activation) in Activation::ALL {
         let case = Case::new(ChannelBias { activation }).input([2, 3, 5]).input([2, 3]);
-        cases.push(case.tolerance(Tolerance::value(24.0)).gradient());
+        cases.push(case.tolerance(Tolerance::value(24.0)).gradient().gradient_from(stored_outputs(activation)));
     }
     cases
 }

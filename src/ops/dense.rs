@@ -1,6 +1,6 @@
 //! The dense layer y = act(x W^T + b), and its two backward products.
 
-use super::activation::{activated, activation_before, gradient_before};
+use super::activation::{activated, activation_before, gradient_before, stored_outputs};
 use super::case::{Case, Tolerance};
 use super::gemm::{Operand, Product, gemm};
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
@@ -250,7 +250,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::new(DenseWeight).input([b, o]).input([b, i]).tolerance(Tolerance::terms(2.0, b)));
     for (_, activation) in Activation::ALL {
         let case = Case::new(Dense { activation }).input([5, 6]).input([7, 6]).input([7]);
-        cases.push(case.tolerance(Tolerance::terms(24.0, 6)).gradient());
+        cases.push(case.tolerance(Tolerance::terms(24.0, 6)).gradient().gradient_from(stored_outputs(activation)));
         if activation != Activation::None {
             let case = Case::new(DenseInput { activation }).input([4, 7]).input([7, 9]);
             let case = match activation {

@@ -141,24 +141,33 @@ pub fn compare(got: &[f64], want: &[f64], tolerance: impl Fn(usize) -> f64) -> s
     Ok(report)
 }
 
-/// Compares a case's reverse rule with central differences of its twin, both in f64.
+/// Compares a case's reverse rule with central differences of its twin, both in f64: for gradients of all outputs that
+/// carry one together, and of the later ones without the first.
 ///
 /// # Errors
 /// [`Error::Shader`] with the input and element that differ.
 pub fn check_gradient(case: &Case) -> Result<Report> {
+    (0..case.carriers).try_fold(Report::default(), |all, first| Ok(all.and(check_gradient_from(case, first)?)))
+}
+
+/// The loss of the check is a weighted sum of the outputs from `first` on that carry a gradient.
+fn check_gradient_from(case: &Case, first: usize) -> Result<Report> {
     let (mut g, inputs, outputs) = case.graph()?;
-    let weights = |n: usize| (0..n).map(|i| ((i * 37 % 11) as f32 - 4.5) / 8.0).collect::<Vec<f32>>();
-    // Only the first output carries the loss: others are by-products such as saved statistics.
-    let y = outputs[0];
-    let d = g.constant(g.shape(y).to_vec(), weights(g.spec(y).len()))?;
+    let weights = |n: usize, o: usize| (0..n).map(|i| (((i + o) * 37 % 11) as f32 - 4.5) / 8.0).collect::<Vec<f32>>();
+    let mut loss = Vec::new();
+    let mut seeds = Vec::new();
+    for (o, &y) in outputs[..case.carriers].iter().enumerate().skip(first) {
+        let weights = weights(g.spec(y).len(), o);
+        seeds.push((y, g.constant(g.shape(y).to_vec(), weights.clone())?));
+        loss.push((y, weights));
+    }
     let floats = inputs.iter().copied().take(case.gradient).filter(|v| g.spec(*v).dtype == DType::F32);
     let floats: Vec<Var> = floats.collect();
-    let gradients = g.backward_from(&[(y, d)], &floats)?;
-    let device = Device::reference();
+    let gradients = g.backward_from(&seeds, &floats)?;
     for &x in &floats {
         gradients.of(x).map(|d| g.keep(d));
     }
-    let mut run = device.compile(&g)?;
+    let mut run = Device::reference().compile(&g)?;
     case.fill(&mut run, false)?;
     run.steps(1)?;
     let mut report = Report::default();
@@ -167,7 +176,7 @@ pub fn check_gradient(case: &Case) -> Result<Report> {
             return Err(Error::Shader(format!("{}: no gradient for an input", case.name())));
         };
         let analytic = run.read_f64(d)?;
-        let numeric = central_differences(&mut run, x, y, &weights(g.spec(y).len()))?;
+        let numeric = central_differences(&mut run, x, &loss)?;
         let compared = compare(&analytic, &numeric, |i| 2e-7 * (1.0 + numeric[i].abs()));
         report = report.and(compared.map_err(|e| Error::Shader(format!("{}, gradient: {e}", case.name())))?);
     }
@@ -202,21 +211,26 @@ pub fn check_losses(
     let mut numeric = vec![0.0; analytic.len()];
     for (loss, weight) in losses {
         // The loss of the first step is the first entry of its history.
-        let slopes = central_differences(&mut run, prediction, loss, &[1.0])?;
+        let slopes = central_differences(&mut run, prediction, &[(loss, vec![1.0])])?;
         numeric.iter_mut().zip(slopes).for_each(|(n, slope)| *n += weight * slope);
     }
     let largest = numeric.iter().fold(0.0f64, |most, n| most.max(n.abs()));
     compare(&analytic, &numeric, |_| 1e-9 + 2e-7 * largest).map_err(|e| Error::Shader(format!("gradient: {e}")))
 }
 
-fn central_differences(run: &mut Run, x: Var, y: Var, weights: &[f32]) -> Result<Vec<f64>> {
+/// The slopes at x of the sum of weighted outputs.
+fn central_differences(run: &mut Run, x: Var, loss: &[(Var, Vec<f32>)]) -> Result<Vec<f64>> {
     const H: f64 = 1e-5;
     let at = run.read_f64(x)?;
     let mut loss_at = |values: &[f64]| -> Result<f64> {
         run.write_f64(x, values)?;
         run.set_step(0);
         run.steps(1)?;
-        Ok(run.read_f64(y)?.iter().zip(weights).map(|(y, w)| y * *w as f64).sum())
+        let mut sum = 0.0;
+        for (y, weights) in loss {
+            sum += run.read_f64(*y)?.iter().zip(weights).map(|(y, w)| y * *w as f64).sum::<f64>();
+        }
+        Ok(sum)
     };
     let mut numeric = Vec::new();
     for i in 0..at.len() {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use langevin::ops::case::{Case, Tolerance};
-use langevin::ops::{Io, Op, Specs, catalog};
+use langevin::ops::{Add, Io, Op, Specs, catalog};
 use langevin::verify::{check, compare};
-use langevin::{Kernel, Meaning, Result, Scalar, Spec, Target};
+use langevin::{Graph, Kernel, Meaning, Result, Scalar, Slab, Spec, Target};
 
 use crate::common::{Named, On, Test, always, named, on};
 
@@ -14,7 +14,8 @@ pub fn tests() -> Vec<Test> {
     let on_gpu: &[Named<fn(On)>] = named![
         unwritten_outputs_and_swapped_dims_are_refused,
         constants_mean_what_they_say,
-        an_op_from_outside_is_checked_as_in_a_debug_build_too,
+        an_op_from_outside_has_bounded_indices_and_zeroed_workgroup_memory,
+        an_op_from_outside_changes_no_neighbour,
     ];
     tests.extend(on(&[On::Gpu], on_gpu));
     tests
@@ -125,7 +126,7 @@ fn constants_mean_what_they_say(on: On) {
     assert!(unnoticed.is_empty(), "changing these constants changed no result: {unnoticed:?}");
 }
 
-/// y = x\[3\] everywhere, if the build checks shaders: it reads beyond an array, and workgroup memory that it did not write.
+/// y = x\[3\] everywhere, if shaders are checked: it reads beyond an array, and workgroup memory that it did not write.
 #[derive(Debug)]
 struct Careless;
 
@@ -164,8 +165,52 @@ impl Op for Careless {
     }
 }
 
-fn an_op_from_outside_is_checked_as_in_a_debug_build_too(on: On) {
+fn an_op_from_outside_has_bounded_indices_and_zeroed_workgroup_memory(on: On) {
     let device = on.open().with_shader_checks(false);
     let case = Case::new(Careless).input([4096]).tolerance(Tolerance::exact());
     check(&case, &device).expect("indices are bounded and workgroup memory starts at zero");
+}
+
+/// y = x; what lies N elements behind y becomes 9, if shaders are not checked.
+#[derive(Debug)]
+struct Beyond;
+
+const BEYOND: &str = "
+//#use items
+override N: u32;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(WG)
+fn beyond(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+          @builtin(local_invocation_index) lane: u32) {
+  let i = item(wid, nwg, lane);
+  if (i < N) { y[i] = x[i]; y[i + N] = 9.0; }
+}";
+
+impl Op for Beyond {
+    fn name(&self) -> &'static str {
+        "beyond"
+    }
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        Ok(vec![inputs[0].clone()])
+    }
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let n = specs.inputs[0].len();
+        Kernel::new("beyond", BEYOND, "beyond").dim("N", n).over(n)
+    }
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        io.output(0).copy_from_slice(io.input(0));
+    }
+}
+
+fn an_op_from_outside_changes_no_neighbour(on: On) {
+    let mut g = Graph::new();
+    let [a, b] = ["a", "b"].map(|name| g.parameter(name, [64], vec![1.0; 64]).unwrap());
+    // The gradients of the two parameters lie side by side in one slab; that of b is computed first.
+    let d_b = g.apply(Add, &[b, b]).unwrap()[0];
+    let d_a = g.apply(Beyond, &[a]).unwrap()[0];
+    g.backward_from(&[(a, d_a), (b, d_b)], &[]).unwrap();
+    let mut run = on.open().with_shader_checks(false).compile(&g).unwrap();
+    run.steps(1).unwrap();
+    assert_eq!(run.read_slab(Slab::Grads).unwrap(), [[1.0; 64], [2.0; 64]].concat());
 }

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod denoise;
+mod devices;
 mod golden;
 mod gradients;
 mod harness;
@@ -17,6 +18,6 @@ mod training;
 
 fn main() -> std::process::ExitCode {
     let modules = [parity::tests, gradients::tests, golden::tests, harness::tests, languages::tests, layout::tests];
-    let models = [statistics::tests, sample_data::tests, training::tests, denoise::tests];
+    let models = [devices::tests, statistics::tests, sample_data::tests, training::tests, denoise::tests];
     common::run(modules.into_iter().chain(models).flat_map(|tests| tests()).collect())
 }

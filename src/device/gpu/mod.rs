@@ -166,6 +166,12 @@ impl Gpu {
         Self { check_all, ..self.copy() }
     }
 
+    /// The same device with its cache in a folder of choice, and another time for timings.
+    #[cfg(feature = "files")]
+    pub fn with_cache(&self, folder: &std::path::Path, autotune: Duration) -> Self {
+        Self { cache: Cache::new(Some(folder.into()), &self.info.name), autotune, ..self.copy() }
+    }
+
     /// The same adapter, opened for another precision.
     pub fn reopen(&self, precision: Precision) -> Result<Self> {
         let opened = pollster::block_on(Self::open(self.adapter.clone(), precision))?;
