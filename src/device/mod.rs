@@ -105,9 +105,17 @@ impl Device {
     /// [`Error::Limit`] when the device is too small for it, [`Error::Unsupported`] when it lacks a feature,
     /// [`Error::Shader`] when a kernel does not compile.
     pub fn compile(&self, graph: &Graph) -> Result<Run> {
+        pollster::block_on(self.compile_async(graph))
+    }
+
+    /// [`Device::compile`] without blocking, as a browser requires it.
+    ///
+    /// # Errors
+    /// Those of [`Device::compile`].
+    pub async fn compile_async(&self, graph: &Graph) -> Result<Run> {
         let graph = graph.clone().fused();
         let plan = Plan::new(&graph)?;
-        self.compile_plan(graph, plan)
+        self.compile_plan(graph, plan).await
     }
 
     /// [`Device::compile`] with guards around all memory, see [`Run::check_guards`].
@@ -115,20 +123,19 @@ impl Device {
     pub fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
         let graph = graph.clone().fused();
         let (plan, guards) = Plan::new(&graph)?.guarded();
-        let mut run = self.compile_plan(graph, plan)?;
+        let mut run = pollster::block_on(self.compile_plan(graph, plan))?;
         run.set_guards(guards)?;
         Ok(run)
     }
 
-    fn compile_plan(&self, graph: Graph, plan: Plan) -> Result<Run> {
+    async fn compile_plan(&self, graph: Graph, plan: Plan) -> Result<Run> {
         self.check_memory(&plan)?;
-        Run::new(graph, plan, |plan| {
-            Ok(match &self.engine {
-                Engine::Gpu(gpu) => Program::Gpu(GpuProgram::new(gpu.clone(), &plan)?),
-                Engine::Cpu => Program::Cpu(CpuProgram::new(plan)),
-                Engine::Reference => Program::Reference(CpuProgram::new(plan)),
-            })
-        })
+        let program = match &self.engine {
+            Engine::Gpu(gpu) => Program::Gpu(GpuProgram::new(gpu.clone(), &plan).await?),
+            Engine::Cpu => Program::Cpu(CpuProgram::new(plan.clone())),
+            Engine::Reference => Program::Reference(CpuProgram::new(plan.clone())),
+        };
+        Ok(Run::new(graph, &plan, program))
     }
 
     /// Of a GPU's memory only its driver knows, which refuses a buffer that does not fit.
@@ -159,7 +166,11 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Setting`] when the device cannot, or computes something else.
-    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+    pub fn with_precision(self, precision: Precision) -> Result<Self> {
+        pollster::block_on(self.with_precision_async(precision))
+    }
+
+    async fn with_precision_async(mut self, precision: Precision) -> Result<Self> {
         if precision == self.precision() {
             return Ok(self);
         }
@@ -169,7 +180,7 @@ impl Device {
                 "precision f16 needs the cooperative matrices of a GPU, and this is the {name}; use f32, or another device"
             )));
         };
-        self.engine = Engine::Gpu(Arc::new(gpu.reopen(precision)?));
+        self.engine = Engine::Gpu(Arc::new(gpu.reopen(precision).await?));
         if precision == Precision::F16 {
             half::check(&self)?;
         }

@@ -27,11 +27,10 @@ pub struct Run {
 const SENTINEL: f32 = -1.234e-30;
 
 impl Run {
-    pub(crate) fn new(graph: Graph, plan: Plan, program: impl FnOnce(Plan) -> Result<Program>) -> Result<Self> {
+    pub(crate) fn new(graph: Graph, plan: &Plan, program: Program) -> Self {
         let (places, elements) = (plan.places.clone(), plan.elements());
         let calls = plan.calls.iter().map(|c| OpCost::new(&*c.node.op, &c.specs)).collect();
-        let program = program(plan)?;
-        Ok(Self {
+        Self {
             graph,
             places,
             program,
@@ -40,7 +39,7 @@ impl Run {
             calls,
             elements,
             guards: Vec::new(),
-        })
+        }
     }
 
     /// Chooses the random numbers of the run (0 by default).

@@ -5,11 +5,12 @@ mod autotune;
 pub(super) mod cache;
 mod driver_cache;
 pub(super) mod program;
+mod stopwatch;
 mod timestamps;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::graph::plan;
@@ -18,6 +19,7 @@ use crate::kernel::{self, Binding, Kernel, Target};
 use crate::parallel;
 use cache::Cache;
 use driver_cache::DriverCache;
+use stopwatch::Stopwatch;
 
 /// Step, seed (two words) and the first row of a micro-batch.
 const IMMEDIATE_BYTES: u32 = 16;
@@ -173,8 +175,8 @@ impl Gpu {
     }
 
     /// The same adapter, opened for another precision.
-    pub fn reopen(&self, precision: Precision) -> Result<Self> {
-        let opened = pollster::block_on(Self::open(self.adapter.clone(), precision))?;
+    pub async fn reopen(&self, precision: Precision) -> Result<Self> {
+        let opened = Self::open(self.adapter.clone(), precision).await?;
         Ok(Self { check_all: self.check_all, ..opened })
     }
 
@@ -185,7 +187,7 @@ impl Gpu {
         }
     }
 
-    pub(super) fn buffer(&self, planned: &plan::Buffer) -> Result<wgpu::Buffer> {
+    pub(super) async fn buffer(&self, planned: &plan::Buffer) -> Result<wgpu::Buffer> {
         let (label, bytes) = (&planned.label, planned.len as u64 * 4);
         let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(MOST_BYTES);
         let limit = |message: String| {
@@ -200,7 +202,7 @@ impl Gpu {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&descriptor);
-        match pollster::block_on(scope.pop()) {
+        match scope.pop().await {
             None => Ok(buffer),
             Some(_) => Err(limit(format!("{name} has no {bytes} bytes left for {label}"))),
         }
@@ -208,27 +210,29 @@ impl Gpu {
 
     /// The pipelines of some kernels, each with whether its shader is trusted; those that are missing are made
     /// several at a time.
-    pub(super) fn pipelines(&self, kernels: &[(&Kernel, bool)]) -> Result<Vec<Arc<Pipeline>>> {
+    pub(super) async fn pipelines(&self, kernels: &[(&Kernel, bool)]) -> Result<Vec<Arc<Pipeline>>> {
         let made = || self.pipelines.lock().unwrap_or_else(|e| e.into_inner());
         let keys: Vec<Key> = kernels.iter().map(|(k, trusted)| (k.identity(), self.check_all || !trusted)).collect();
         let mut seen = HashSet::new();
         let missing: Vec<usize> =
             (0..keys.len()).filter(|&i| !made().contains_key(&keys[i]) && seen.insert(&keys[i])).collect();
+        let compiled = parallel::map(missing.len(), |i| self.make_pipeline(kernels[missing[i]].0, keys[missing[i]].1));
         // The error is that of the first kernel, in the order of the plan, whose pipeline cannot be made.
-        let new: Vec<Pipeline> = parallel::map(missing.len(), |i| {
-            let (kernel, checked) = (kernels[missing[i]].0, keys[missing[i]].1);
-            let started = Instant::now();
-            let made = self.make_pipeline(kernel, checked);
-            log::debug!("compiled in {:.0?}: {:?} {}", started.elapsed(), kernel.family(), kernel.summary());
-            made
-        })
-        .into_iter()
-        .collect::<Result<_>>()?;
+        let mut new = Vec::new();
+        for compiled in compiled {
+            let (pipeline, label, fault) = compiled?;
+            match fault.await {
+                None => new.push(pipeline),
+                Some(e) => return Err(Error::Shader(format!("{label}: {e}"))),
+            }
+        }
         made().extend(missing.iter().zip(new).map(|(&i, pipeline)| (keys[i].clone(), Arc::new(pipeline))));
         Ok(keys.iter().map(|key| made()[key].clone()).collect())
     }
 
-    fn make_pipeline(&self, kernel: &Kernel, checked: bool) -> Result<Pipeline> {
+    /// A pipeline, its label, and what the driver will say of it.
+    fn make_pipeline(&self, kernel: &Kernel, checked: bool) -> Result<(Pipeline, String, impl Fault)> {
+        let started = Stopwatch::start();
         let (label, source) = (kernel.label(), &kernel.source()?);
         let bindings = kernel::bindings(&label, source, kernel.entry)?;
         let most = self.limits.max_storage_buffers_per_shader_stage as usize;
@@ -260,10 +264,9 @@ impl Gpu {
             },
             cache: self.driver_cache.as_ref().map(|c| c.pipelines()),
         });
-        match pollster::block_on(scope.pop()) {
-            None => Ok(Pipeline { pipeline, layout, bindings }),
-            Some(e) => Err(Error::Shader(format!("{label}: {e}"))),
-        }
+        let fault = scope.pop();
+        log::debug!("compiled in {started}: {:?} {}", kernel.family(), kernel.summary());
+        Ok((Pipeline { pipeline, layout, bindings }, label, fault))
     }
 
     /// With every index checked and every loop bounded, or as the text says.
@@ -284,7 +287,11 @@ impl Gpu {
         }
     }
 
+    /// Waits for a submission. A browser does not let its page wait: there the callbacks of the submission run later.
     pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        if cfg!(target_arch = "wasm32") {
+            return self.check();
+        }
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(PATIENCE) };
         let polled = self.device.poll(wait);
         self.check()?;
@@ -294,6 +301,10 @@ impl Gpu {
         })
     }
 }
+
+/// The error that a scope caught, if any.
+trait Fault: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend {}
+impl<F: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend> Fault for F {}
 
 /// What products in f16 need of an adapter.
 const COOPERATIVE: wgpu::Features =

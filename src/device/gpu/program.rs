@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::autotune::Autotune;
+use super::stopwatch::Stopwatch;
 use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
 use crate::error::{Error, Result};
@@ -48,7 +49,7 @@ impl Dispatch {
             (0..count).for_each(|_| self.encode(&mut pass, [0; 3]));
             drop(pass);
             let commands = encoder.finish();
-            let started = Instant::now();
+            let started = Stopwatch::start();
             gpu.wait(gpu.queue.submit([commands]))?;
             Ok(started.elapsed())
         };
@@ -75,32 +76,34 @@ pub(crate) struct GpuProgram {
     in_flight: VecDeque<(wgpu::SubmissionIndex, u32)>,
     /// Steps per submission, from the measured time of a step.
     per_submission: u32,
-    last_done: Instant,
+    /// Since the last submission was done.
+    since: Stopwatch,
     staging: Mutex<Option<wgpu::Buffer>>,
 }
 
 impl GpuProgram {
-    pub fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
-        let buffers: Vec<_> = plan.buffers.iter().map(|b| gpu.buffer(b)).collect::<Result<_>>()?;
+    pub async fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
+        let mut buffers = Vec::new();
+        for planned in &plan.buffers {
+            buffers.push(gpu.buffer(planned).await?);
+        }
         let kernels = kernels(&gpu, &buffers, plan)?;
         let trusted = plan.calls.iter().map(|call| call.node.trusted);
-        let pipelines = gpu.pipelines(&kernels.iter().zip(trusted).collect::<Vec<_>>())?;
+        let pipelines = gpu.pipelines(&kernels.iter().zip(trusted).collect::<Vec<_>>()).await?;
         if let Some(driver_cache) = &gpu.driver_cache {
             driver_cache.keep(&gpu.cache);
         }
-        let dispatches = plan
-            .calls
-            .iter()
-            .zip(kernels.iter().zip(pipelines))
-            .map(|(call, (kernel, pipeline))| dispatch(&gpu, &buffers, call, kernel, pipeline))
-            .collect::<Result<_>>()?;
+        let mut dispatches = Vec::new();
+        for (call, (kernel, pipeline)) in plan.calls.iter().zip(kernels.iter().zip(pipelines)) {
+            dispatches.push(dispatch(&gpu, &buffers, call, kernel, pipeline).await?);
+        }
         let mut program = Self {
             gpu,
             buffers,
             dispatches,
             in_flight: VecDeque::new(),
             per_submission: 1,
-            last_done: Instant::now(),
+            since: Stopwatch::start(),
             staging: Mutex::default(),
         };
         for (place, init) in &plan.inits {
@@ -145,7 +148,7 @@ impl GpuProgram {
         let (sender, receiver) = oneshot_channel();
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..bytes, move |r| drop(sender.send(r)));
         let submission = self.gpu.queue.submit([encoder.finish()]);
-        // On native programs the wait runs the callback; in a browser its event loop does.
+        // Outside of a browser the wait runs the callback; there the event loop does.
         self.gpu.wait(submission)?;
         let lost = || Error::DeviceLost(format!("{}: a read did not complete", self.gpu.info.name));
         receiver.receive().await.ok_or_else(lost)?.map_err(|_| lost())?;
@@ -157,7 +160,7 @@ impl GpuProgram {
 
     pub fn steps(&mut self, first: Clock, count: u32) -> Result<()> {
         if self.in_flight.is_empty() {
-            self.last_done = Instant::now();
+            self.since = Stopwatch::start();
         }
         let mut done = 0;
         while done < count {
@@ -190,9 +193,7 @@ impl GpuProgram {
     fn retire(&mut self) -> Result<()> {
         let Some((submission, n)) = self.in_flight.pop_front() else { return Ok(()) };
         self.gpu.wait(submission)?;
-        let now = Instant::now();
-        let per_step = (now - self.last_done).as_secs_f64() / n as f64;
-        self.last_done = now;
+        let per_step = self.since.restart().as_secs_f64() / n as f64;
         let wanted = (SUBMISSION.as_secs_f64() / per_step.max(1e-6)) as u32;
         // At most four times longer at once: one early measurement says little.
         self.per_submission = wanted.clamp(1, self.per_submission * 4).min(1000);
@@ -237,10 +238,14 @@ fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kerne
         let forced = |family| Target { family: Some(family), ..gpu.target };
         let make = |family| call.node.op.kernel(&call.specs, &forced(family));
         let family = autotune.fastest(&kernel.summary(), kernel.candidates(), |family| {
-            let started = Instant::now();
+            let started = Stopwatch::start();
             let kernel = make(family);
-            let pipeline = gpu.pipelines(&[(&kernel, call.node.trusted)])?.remove(0);
-            let time = dispatch(gpu, buffers, call, &kernel, pipeline)?.time(gpu)?;
+            // Only where a cache keeps the answers, which a browser does not have: waiting is allowed.
+            let dispatch = pollster::block_on(async {
+                let pipeline = gpu.pipelines(&[(&kernel, call.node.trusted)]).await?.remove(0);
+                dispatch(gpu, buffers, call, &kernel, pipeline).await
+            })?;
+            let time = dispatch.time(gpu)?;
             Ok([started.elapsed(), time])
         })?;
         *kernel = make(family);
@@ -250,7 +255,7 @@ fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kerne
 }
 
 /// Binds a call's places to the kernel's bindings: inputs to `read`, outputs and then updates to `read_write`.
-fn dispatch(
+async fn dispatch(
     gpu: &Gpu,
     buffers: &[wgpu::Buffer],
     call: &Call,
@@ -288,7 +293,7 @@ fn dispatch(
         layout: &pipeline.layout,
         entries: &entries,
     });
-    if let Some(e) = pollster::block_on(scope.pop()) {
+    if let Some(e) = scope.pop().await {
         return Err(Error::Shader(format!("{label}: {e}")));
     }
     Ok(Dispatch { pipeline, bind_group, groups: kernel.groups, first_row: call.node.first_row })
