@@ -1,6 +1,8 @@
 // y[b] = log of the sum over c of exp(x[b, c] - m), + m - x[b, label[b]], m the largest x[b, c], and what the reverse needs:
-// m and 1 / sum. WG invocations per row. input: dx = dy (softmax(x) - [c = label]), one invocation per element.
+// m, 1 / sum, and the softmax of all other classes together. WG invocations per row.
+// input: dx = dy (softmax(x) - [c = label]), one invocation per element.
 //#use max_lanes
+//#use math
 override B: u32; override C: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, C]
 //#if INTEGERS
@@ -11,7 +13,7 @@ fn class_of(b: u32) -> u32 { return min(label[b], C - 1u); }
 fn class_of(b: u32) -> u32 { return min(u32(max(label[b], 0.0) + 0.5), C - 1u); }
 //#endif
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [B]
-@group(0) @binding(3) var<storage, read_write> stats: array<f32>;  // [B, 2]
+@group(0) @binding(3) var<storage, read_write> stats: array<f32>;  // [B, 3]
 
 @compute @workgroup_size(WG)
 fn cross_entropy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
@@ -21,17 +23,22 @@ fn cross_entropy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups)
   var largest = x[b * C];
   for (var c = lane; c < C; c += WG) { largest = max(largest, x[b * C + c]); }
   largest = max_lanes(lane, largest);
+  let label = class_of(b);
   var sum = 0.0;
-  for (var c = lane; c < C; c += WG) { sum += exp(x[b * C + c] - largest); }
-  sum = sum_lanes(lane, sum);
+  for (var c = lane; c < C; c += WG) { sum += select(exp(x[b * C + c] - largest), 0.0, c == label); }
+  let others = sum_lanes(lane, sum);
   if (row >= B || lane > 0u) { return; }
-  y[b] = log(sum) + (largest - x[b * C + class_of(b)]);
-  stats[2u * b] = largest;
-  stats[2u * b + 1u] = 1.0 / sum;
+  let below = largest - x[b * C + label];
+  let all = others + exp(-below);
+  // Where the label is the largest, 1 is not added, so that a small loss keeps its digits; else the loss is at least ln 2.
+  y[b] = log1p(select(all - 1.0, others, below == 0.0)) + below;
+  stats[3u * b] = largest;
+  stats[3u * b + 1u] = 1.0 / all;
+  stats[3u * b + 2u] = others / all;
 }
 
 @group(0) @binding(4) var<storage, read> dy: array<f32>;  // [B]
-@group(0) @binding(5) var<storage, read> stats_: array<f32>;  // [B, 2]
+@group(0) @binding(5) var<storage, read> stats_: array<f32>;  // [B, 3]
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;  // [B, C]
 
 @compute @workgroup_size(WG)
@@ -40,6 +47,7 @@ fn input(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
   let i = item(wid, nwg, lane);
   if (i >= B * C) { return; }
   let b = i / C;
-  let share = exp(x[i] - stats_[2u * b]) * stats_[2u * b + 1u];
-  dx[i] = dy[b] * (share - select(0.0, 1.0, i % C == class_of(b)));
+  let share = exp(x[i] - stats_[3u * b]) * stats_[3u * b + 1u];
+  // softmax - 1 at the label, where a subtraction would cancel.
+  dx[i] = dy[b] * select(share, -stats_[3u * b + 2u], i % C == class_of(b));
 }

@@ -20,6 +20,7 @@ fn squares(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 
 @group(0) @binding(2) var<storage, read_write> history: array<f32>;
 //#if CLIP
+override EPSILON: f32;
 @group(0) @binding(3) var<storage, read_write> factor: array<f32>;
 //#endif
 
@@ -33,7 +34,7 @@ fn total(@builtin(local_invocation_index) lane: u32) {
 //#if CLIP
   let norm = sqrt(all);
   history[clock.step % HISTORY] = norm;
-  factor[0] = min(1.0, SCALE / (norm + 1e-6));
+  factor[0] = min(1.0, SCALE / (norm + EPSILON));
 //#else
   history[clock.step % HISTORY] = SCALE * all;
 //#endif

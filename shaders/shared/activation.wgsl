@@ -3,28 +3,22 @@
 override ACT: u32 = 0u;
 override LEAK: f32 = 0.01;
 
-fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-clamp(x, -87.0, 87.0))); }
-
-// The error function, to 5e-8: polynomials fitted to erf(x)/x on [0, 1] and to erfc(x) exp(x^2) in 1/(1 + x/2) beyond.
-fn erf(x: f32) -> f32 {
-  let a = min(abs(x), 4.1);
-  let y = a * a;
-  let near = a * (1.12837917 + y * (-0.376126299 + y * (0.112836257 + y * (-0.0268553995
-    + y * (0.00519121838 + y * (-0.000803484666 + y * 7.93349391e-5))))));
-  let t = 1.0 / (1.0 + 0.5 * a);
-  let far = 1.0 - exp(-y) * (0.000652823761 + t * (0.272975475 + t * (0.334482682 + t * (0.0904494508
-    + t * (0.421617487 + t * (-0.0726742774 + t * -0.0481126656))))));
-  return sign(x) * select(far, near, a < 1.0);
+// sigmoid(x) and sigmoid(-x), which 1 - sigmoid(x) would lose the digits of.
+fn sigmoids(x: f32) -> vec2<f32> {
+  let e = exp(-abs(x));
+  let large = 1.0 / (1.0 + e);
+  return select(vec2<f32>(large, e * large), vec2<f32>(e * large, large), x < 0.0);
 }
 
 fn activate(x: f32) -> f32 {
   switch ACT {
     case 1u: { return select(x, 0.0, x <= 0.0); }
-    case 2u: { return x * sigmoid(x); }
-    case 3u: { return 0.5 * x * (1.0 + tanh_(0.7978845608 * (x + 0.044715 * x * x * x))); }
-    case 4u: { return 0.5 * x * (1.0 + erf(x * 0.7071067812)); }
+    case 2u: { return x * sigmoids(x).x; }
+    // (1 + tanh(u / 2)) / 2 = sigmoid(u), without the cancellation.
+    case 3u: { return x * sigmoids(x * (1.5957691216 + 0.0713548163 * (x * x))).x; }
+    case 4u: { return x * normal(x).x; }
     case 5u: { return tanh_(x); }
-    case 6u: { return sigmoid(x); }
+    case 6u: { return sigmoids(x).x; }
     case 7u: { return select(x, LEAK * x, x <= 0.0); }
     default: { return x; }
   }
@@ -34,14 +28,14 @@ fn activate(x: f32) -> f32 {
 fn activation_slope(saved: f32) -> f32 {
   switch ACT {
     case 1u: { return select(1.0, 0.0, saved <= 0.0); }
-    case 2u: { let s = sigmoid(saved); return s * (1.0 + saved * (1.0 - s)); }
+    case 2u: { let s = sigmoids(saved); return s.x * (1.0 + saved * s.y); }
     case 3u: {
       let z2 = saved * saved;
-      let th = tanh_(0.7978845608 * (saved + 0.044715 * saved * z2));
-      return 0.5 * (1.0 + th) + 0.5 * saved * (1.0 - th * th) * 0.7978845608 * (1.0 + 0.134145 * z2);
+      let s = sigmoids(saved * (1.5957691216 + 0.0713548163 * z2));
+      return s.x * (1.0 + saved * (1.5957691216 + 0.2140644488 * z2) * s.y);
     }
-    case 4u: { return 0.5 * (1.0 + erf(saved * 0.7071067812)) + saved * 0.3989422804 * exp(-0.5 * min(saved * saved, 174.0)); }
-    case 5u: { return 1.0 - saved * saved; }
+    case 4u: { let n = normal(saved); return n.x + saved * n.y; }
+    case 5u: { return (1.0 - saved) * (1.0 + saved); }
     case 6u: { return saved * (1.0 - saved); }
     case 7u: { return select(1.0, LEAK, saved <= 0.0); }
     default: { return 1.0; }

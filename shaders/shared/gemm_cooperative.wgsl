@@ -1,5 +1,6 @@
 // C in tiles of SIDE x SIDE by cooperative matrices of SIZE x SIZE: factors in f16, sums in f32. Each of four subgroups has
 // a quarter of the tile. The operands are scaled by powers of two and cut to what f16 holds; the sums are scaled back.
+//#use half
 //#use gemm_sizes
 const PITCH_A = STEP + 8u;  // rows begin on 16 bytes, and not all in the same bank
 const PITCH_B = SIDE + 8u;
@@ -22,7 +23,6 @@ fn b_k(e: u32) -> u32 { return e % STEP; }
 fn b_col(e: u32) -> u32 { return e % SIDE; }
 fn b_k(e: u32) -> u32 { return e / SIDE; }
 //#endif
-fn to_half(v: f32) -> f16 { return f16(clamp(v, -65504.0, 65504.0)); }
 
 @compute @workgroup_size(LANES)
 fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32,

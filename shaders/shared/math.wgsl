@@ -1,4 +1,4 @@
-// Functions whose accuracy WGSL does not promise. Each has the same text in src/scalar.rs.
+// Functions whose accuracy WGSL does not promise.
 
 // (sin, cos) of phase / 2^32 turns, to 2e-7: the quadrant comes off as an integer, then polynomials on +-pi/4.
 fn sin_cos_turns(phase: u32) -> vec2<f32> {
@@ -22,10 +22,37 @@ fn ln_uniform(word: u32) -> f32 {
   let m = bitcast<f32>((shifted & 0x007fffffu) + 0x3f3504f3u);
   let s = select((m - 1.0) / (m + 1.0), -v / (2.0 - v), high);
   let e = select(f32(bitcast<i32>(shifted) >> 23u) - 32.0, 0.0, high);
+  return e * 0.69314718 + atanh_twice(s);
+}
+
+// ln(1 + x) for x >= 0, with all digits near zero, where s is made from x itself; else 1 + x = m 2^e with m in
+// [sqrt(1/2), sqrt(2)), and ln m = 2 atanh(s).
+fn log1p(x: f32) -> f32 {
+  let near = x < 0.41;
+  let shifted = bitcast<u32>(1.0 + x) - 0x3f3504f3u;
+  let e = select(f32(bitcast<i32>(shifted) >> 23u), 0.0, near);
+  let m = bitcast<f32>((shifted & 0x007fffffu) + 0x3f3504f3u);
+  let s = select((m - 1.0) / (m + 1.0), x / (2.0 + x), near);
+  return e * 0.69314718 + atanh_twice(s);
+}
+
+// 2 atanh(s) for |s| <= 0.172.
+fn atanh_twice(s: f32) -> f32 {
   let y = s * s;
-  let series = 1.0 + y * (0.33333333 + y * (0.2 + y * (0.14285714 + y * (0.11111111
-    + y * (9.0909091e-2 + y * (7.6923077e-2 + y * 6.6666667e-2))))));
-  return e * 0.69314718 + 2.0 * s * series;
+  return 2.0 * s * (1.0 + y * (0.33333333 + y * (0.2 + y * (0.14285714 + y * (0.11111111
+    + y * (9.0909091e-2 + y * (7.6923077e-2 + y * 6.6666667e-2)))))));
+}
+
+// Distribution function and density of the standard normal distribution. (1 - Phi(z)) exp(z^2 / 2) / t with t = 3 / (3 + z)
+// is a polynomial to 5e-8 for z in [0, 14.5], beyond which exp(-z^2 / 2) is 0.
+fn normal(x: f32) -> vec2<f32> {
+  let e = exp(-0.5 * x * x);
+  let t = 3.0 / (3.0 + abs(x));
+  let u = t - 0.5;
+  let p = 0.243027890 + u * (0.339554886 + u * (0.306692531 + u * (0.126014093 + u * (-0.0558938281
+    + u * (-0.0738133954 + u * (0.0229275857 + u * (0.0383041407 + u * -0.0224416371)))))));
+  let tail = e * (t * p);
+  return vec2<f32>(select(1.0 - tail, tail, x < 0.0), 0.398942280 * e);
 }
 
 // e^x - 1 without cancellation near zero.
@@ -35,8 +62,8 @@ fn expm1(x: f32) -> f32 {
   return select(exp(x) - 1.0, series, abs(x) < 0.5);
 }
 
-// tanh, clamped where it is 1 so that no driver overflows, a series near zero where drivers lose digits.
+// tanh, with all digits near zero where drivers lose them.
 fn tanh_(x: f32) -> f32 {
-  let e = expm1(-2.0 * min(abs(x), 12.0));
+  let e = expm1(-2.0 * abs(x));
   return sign(x) * (-e / (e + 2.0));
 }

@@ -46,6 +46,7 @@ const SHARED: &[(&str, &str)] = &[
     ("encode_pair", include_str!("../../shaders/shared/encode_pair.wgsl")),
     ("activation", include_str!("../../shaders/shared/activation.wgsl")),
     ("window", include_str!("../../shaders/shared/window.wgsl")),
+    ("half", include_str!("../../shaders/shared/half.wgsl")),
 ];
 
 /// What a constant means to the tests: a `Dim` or `Hyper` must change the result when changed, a `Tune` must not.

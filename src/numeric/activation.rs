@@ -105,13 +105,14 @@ impl Activation {
 
     #[inline(always)]
     pub(crate) fn apply<S: Scalar>(self, x: S) -> S {
-        let half = S::of(0.5);
         match self {
             Activation::None => x,
-            Activation::Relu => x.max(S::ZERO),
+            // Written so that NaN stays.
+            Activation::Relu if x < S::ZERO => S::ZERO,
+            Activation::Relu => x,
             Activation::Silu => x * sigmoid(x),
-            Activation::GeluTanh => half * x * (S::ONE + gelu_inner(x).tanh()),
-            Activation::GeluErf => half * x * (S::ONE + (x * S::of(0.5f64.sqrt())).erf()),
+            Activation::GeluTanh => x * sigmoid(gelu_inner(x)),
+            Activation::GeluErf => x * x.normal().0,
             Activation::Tanh => x.tanh(),
             Activation::Sigmoid => sigmoid(x),
             Activation::LeakyRelu { .. } if x > S::ZERO => x,
@@ -122,25 +123,24 @@ impl Activation {
     /// The derivative, from what [`Activation::saves_output`] says.
     #[inline(always)]
     pub(crate) fn slope<S: Scalar>(self, saved: S) -> S {
-        let half = S::of(0.5);
         match self {
             Activation::None => S::ONE,
             Activation::Relu if saved > S::ZERO => S::ONE,
             Activation::Relu => S::ZERO,
             Activation::Silu => {
-                let s = sigmoid(saved);
-                s * (S::ONE + saved * (S::ONE - s))
+                let (s, rest) = sigmoids(saved);
+                s * (S::ONE + saved * rest)
             }
             Activation::GeluTanh => {
-                let th = gelu_inner(saved).tanh();
-                let inner = S::of(GELU_SCALE) * (S::ONE + S::of(3.0 * GELU_CUBE) * saved * saved);
-                half * (S::ONE + th) + half * saved * (S::ONE - th * th) * inner
+                let (s, rest) = sigmoids(gelu_inner(saved));
+                let inner = S::of(GELU_SCALE) + S::of(3.0 * GELU_SCALE * GELU_CUBE) * (saved * saved);
+                s * (S::ONE + saved * inner * rest)
             }
             Activation::GeluErf => {
-                let density = S::of((0.5 / std::f64::consts::PI).sqrt()) * (-half * saved * saved).exp();
-                half * (S::ONE + (saved * S::of(0.5f64.sqrt())).erf()) + saved * density
+                let (cdf, density) = saved.normal();
+                cdf + saved * density
             }
-            Activation::Tanh => S::ONE - saved * saved,
+            Activation::Tanh => (S::ONE - saved) * (S::ONE + saved),
             Activation::Sigmoid => saved * (S::ONE - saved),
             Activation::LeakyRelu { .. } if saved > S::ZERO => S::ONE,
             Activation::LeakyRelu { slope } => S::of(slope as f64),
@@ -168,17 +168,27 @@ impl FromStr for Activation {
 
 stands_as_text!(Activation);
 
-const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+/// 2 sqrt(2 / pi): the tanh form of GELU is x sigmoid(u) with u = GELU_SCALE (x + GELU_CUBE x^3).
+const GELU_SCALE: f64 = 1.595_769_121_605_730_7;
 const GELU_CUBE: f64 = 0.044_715;
 
 #[inline(always)]
 fn gelu_inner<S: Scalar>(x: S) -> S {
-    S::of(GELU_SCALE) * (x + S::of(GELU_CUBE) * x * x * x)
+    x * (S::of(GELU_SCALE) + S::of(GELU_SCALE * GELU_CUBE) * (x * x))
 }
 
 #[inline(always)]
 fn sigmoid<S: Scalar>(x: S) -> S {
     S::ONE / (S::ONE + (-x).exp())
+}
+
+/// sigmoid(x) and sigmoid(-x), which 1 - sigmoid(x) would lose the digits of.
+#[inline(always)]
+fn sigmoids<S: Scalar>(x: S) -> (S, S) {
+    let e = (-x.abs()).exp();
+    let large = S::ONE / (S::ONE + e);
+    let small = e * large;
+    if x < S::ZERO { (small, large) } else { (large, small) }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use crate::parallel::matmul::{Matrix, matmul};
 /// y [B, N, C] or [B, C, N]; stats [B, H, N, 2] holds each row's largest score and 1 / sum of exp(score - largest).
 /// *Memory*: the scores are summed as they come, on a scale that follows the largest; none is kept. The reverse pass
 /// computes them again. *Gradient*: by rows for q, by columns for k and v, each in the order of N.
+/// *Accuracy*: relative to the sum of p |v|. A weight p has the relative error that the scores have absolutely: their d terms
+/// are rounded, so it grows with their size.
 /// *Source*: Vaswani et al. 2017, section 3.2; the sums: Rabe and Staats 2021, Dao et al. 2022, algorithm 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
@@ -295,6 +297,20 @@ impl Op for AttentionInput {
 pub(super) fn cases() -> Vec<Case> {
     use Channels::{First, Last};
     let mut cases = Vec::new();
+    // With v above zero the terms p v have one sign, and the weights p are the same.
+    let positive_v = |op: Attention, shape: [usize; 3]| {
+        let Sizes { n, c, .. } = op.sizes(&Spec::f32(shape));
+        let step = if op.channels == First { n } else { 1 };
+        move |i: usize, x: f32| if i / step % (3 * c) < 2 * c { x } else { x.abs() }
+    };
+    // The relative error of a weight in units of eps: two exponentials, a division, products, and the error of a score of d
+    // terms: 2 + sqrt d for each, by `sum`, that of their absolute values.
+    let score = |d: usize, sum: f64| (2.0 + (d as f64).sqrt()) * sum;
+    let weight = |d: usize, sum: f64| 24.0 + score(d, sum);
+    // The statistics are a score, with its absolute error, and a sum of weights.
+    let forward = |case: Case, n: usize, d: usize, sum: f64| {
+        case.first_tolerance(Tolerance::terms(weight(d, sum), n)).tolerance(Tolerance::absolute(weight(d, sum)))
+    };
     for (b, n, d, heads, channels) in [
         (1, 1, 1, 1, Last),
         (2, 9, 2, 4, Last),
@@ -305,23 +321,27 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         let (c, op) = (d * heads, Attention { heads, channels });
         let shape = |width| if channels == First { [b, width, n] } else { [b, n, width] };
-        // A mean of values of size 1 with weights from scores of d terms, through exp twice.
-        let weights = 60.0 + 4.0 * (d as f64).sqrt();
-        cases.push(Case::new(op).input(shape(3 * c)).tolerance(Tolerance::absolute(weights)));
+        // The mean of |q k| is 1/4 for each of d channels, over sqrt d; twice that is ample.
+        let sum = 0.5 * (d as f64).sqrt();
+        let case = Case::new(op).input(shape(3 * c)).for_terms(positive_v(op, shape(3 * c)));
+        cases.push(forward(case, n, d, sum));
+        // p (dy v - dy y): with y below zero the difference is a sum. Positive q and k make p somewhat larger.
+        let case = Case::new(AttentionInput(op)).input(shape(c)).input(shape(3 * c));
+        let case = case.input(shape(c)).for_terms(|_, y| -y.abs());
         let stats = (0..b * heads * n).flat_map(|i| [0.5 + 0.1 * (i % 3) as f32, 1.0 / n as f32]).collect();
-        let case = Case::new(AttentionInput(op)).input(shape(c)).input(shape(3 * c)).input(shape(c));
-        // Sums over n of such weights, about 1/n each, times sums of d terms.
-        let sums = Tolerance::absolute((24.0 + weights) * (1.0 + (d as f64).sqrt()));
-        cases.push(case.values([b, heads, n, 2], stats).tolerance(sums));
+        let terms = Tolerance::terms(weight(d, sum) + 2.0 * (d as f64).sqrt(), n);
+        cases.push(case.values([b, heads, n, 2], stats).tolerance(terms));
     }
-    // Scores far apart: the scale follows the largest.
-    let far: Vec<f32> = (0..6 * 12).map(|i| ((i * 29 % 17) as f32 - 8.0) * 3.0).collect();
-    let case = Case::new(Attention { heads: 2, channels: Last }).values([1, 6, 12], far);
-    cases.push(case.tolerance(Tolerance::value(400.0)));
+    // Scores up to 180 apart: the scale follows the largest.
+    let far: Vec<f32> = (0..6 * 12).map(|i| (i * 29 % 17) as f32 - 8.0).collect();
+    let (op, shape) = (Attention { heads: 2, channels: Last }, [1, 6, 12]);
+    let case = Case::new(op).values(shape, far).for_terms(positive_v(op, shape));
+    cases.push(forward(case, 6, 2, 64.0 * 2f64.sqrt()));
     for channels in [First, Last] {
         let shape = if channels == First { [2, 12, 5] } else { [2, 5, 12] };
-        let case = Case::new(Attention { heads: 2, channels }).input(shape);
-        cases.push(case.tolerance(Tolerance::absolute(70.0)).gradient());
+        let op = Attention { heads: 2, channels };
+        let case = Case::new(op).input(shape).for_terms(positive_v(op, shape));
+        cases.push(forward(case, 5, 2, 0.7).gradient());
     }
     cases
 }

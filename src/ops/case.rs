@@ -18,9 +18,16 @@ pub enum Tolerance {
     Absolute(f64),
     /// c eps max(1, |want|).
     Value(f64),
+    /// c eps |want|.
+    Relative(f64),
+    /// c eps (|want| + s), with s the sum of |x dwant/dx| over the inputs: what c rounded arguments would change.
+    Conditioned(f64),
     /// (c + sqrt k) eps s: a sum of k terms, with s the sum of their absolute values.
     Terms(f64, usize),
 }
+
+/// The smallest normal number of f32. Subnormal numbers may count as zero.
+const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
 impl Tolerance {
     /// Equal bits.
@@ -38,17 +45,36 @@ impl Tolerance {
         Tolerance::Value(c)
     }
 
-    /// (c + sqrt k) eps times the sum of absolute terms: the twin's result on the inputs' absolute values.
+    /// c eps |want|, and the smallest normal number, below which a result may be zero.
+    pub fn relative(c: f64) -> Self {
+        Tolerance::Relative(c)
+    }
+
+    /// c eps (|want| + s), s = |x dwant/dx| summed over the inputs: for a function of arguments that were rounded, as the
+    /// exponent in a tail, and near its zeros. Where an exponential may be zero for being below the smallest normal number,
+    /// that number times the condition 1 + s / |want| is allowed too.
+    pub fn conditioned(c: f64) -> Self {
+        Tolerance::Conditioned(c)
+    }
+
+    /// (c + sqrt k) eps times the sum of absolute terms: the twin's result on the inputs' absolute values, or on those of
+    /// [`Case::for_terms`].
     pub fn terms(c: f64, k: usize) -> Self {
         Tolerance::Terms(c, k)
     }
 
-    pub(crate) fn at(self, want: f64, terms: f64, eps: f64) -> f64 {
+    pub(crate) fn at(self, want: f64, scale: f64, eps: f64) -> f64 {
+        let want = want.abs();
         match self {
             Tolerance::Exact => 0.0,
             Tolerance::Absolute(c) => c * eps,
-            Tolerance::Value(c) => c * eps * want.abs().max(1.0),
-            Tolerance::Terms(c, k) => (c + (k as f64).sqrt()) * eps * terms.abs(),
+            Tolerance::Value(c) => c * eps * want.max(1.0),
+            Tolerance::Relative(c) => c * eps * want + SMALLEST,
+            Tolerance::Conditioned(c) => {
+                let condition = if want > 0.0 { 1.0 + scale / want } else { 1.0 };
+                c * eps * (want + scale) + SMALLEST * condition
+            }
+            Tolerance::Terms(c, k) => (c + (k as f64).sqrt()) * eps * scale.abs(),
         }
     }
 }
@@ -63,6 +89,15 @@ pub(crate) enum Content {
 pub(crate) struct Argument {
     pub shape: Vec<usize>,
     pub content: Content,
+    /// Floats in the run that sums absolute terms.
+    pub for_terms: Vec<f32>,
+}
+
+impl Argument {
+    fn floats(shape: Vec<usize>, values: Vec<f32>) -> Self {
+        let for_terms = values.iter().map(|x| x.abs()).collect();
+        Self { shape, content: Content::Floats(values), for_terms }
+    }
 }
 
 /// An op with inputs to try it on.
@@ -106,19 +141,30 @@ impl Case {
 
     /// An input with given values.
     pub fn values(mut self, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
-        self.inputs.push(Argument { shape: shape.into(), content: Content::Floats(values) });
+        self.inputs.push(Argument::floats(shape.into(), values));
+        self
+    }
+
+    /// The last input or update holds `f(i, x)`, not |x|, in the run whose results [`Tolerance::terms`] is relative to: with
+    /// signs of choice a difference becomes a sum of absolute terms.
+    pub fn for_terms(mut self, f: impl Fn(usize, f32) -> f32) -> Self {
+        let last = self.updates.last_mut().or(self.inputs.last_mut());
+        if let Some(Argument { content: Content::Floats(values), for_terms, .. }) = last {
+            *for_terms = values.iter().enumerate().map(|(i, &x)| f(i, x)).collect();
+        }
         self
     }
 
     /// An input of integers.
     pub fn integers(mut self, shape: impl Into<Vec<usize>>, values: Vec<u32>) -> Self {
-        self.inputs.push(Argument { shape: shape.into(), content: Content::Integers(values) });
+        let content = Content::Integers(values);
+        self.inputs.push(Argument { shape: shape.into(), content, for_terms: Vec::new() });
         self
     }
 
     /// A tensor that is read and written.
     pub fn update(mut self, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
-        self.updates.push(Argument { shape: shape.into(), content: Content::Floats(values) });
+        self.updates.push(Argument::floats(shape.into(), values));
         self
     }
 

@@ -14,6 +14,8 @@ use crate::parallel;
 ///
 /// *Shapes*: x, y and z [B, C, L] or [B, C, H, W], bias [B, C]; z is stored only when the derivative needs it.
 /// *Gradient*: dx = dz, dbias = sum of dz over places, in a fixed order.
+/// *Accuracy*: z has one rounding. To the nearest, it is up to half a unit in the last place, 2^-24 |z|, which sums just above
+/// a power of two attain; WGSL leaves open to which neighbour, and so up to a whole unit, 2^-23 |z|, is right.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelBias {
     /// The fused activation.
@@ -168,7 +170,7 @@ pub(super) fn cases() -> Vec<Case> {
     for shape in [vec![1, 1, 1], vec![3, 5, 7], vec![2, 3, 4, 5], vec![9, 33, 5, 13]] {
         let bias = shape[..2].to_vec();
         let case = Case::new(ChannelBias { activation: Activation::None }).input(shape.clone()).input(bias);
-        cases.push(case.tolerance(Tolerance::value(1.0)));
+        cases.push(case.tolerance(Tolerance::relative(2.0)));
         let terms = Tolerance::terms(1.0, shape[0] * shape[2..].iter().product::<usize>());
         cases.push(Case::new(ChannelSum).input(shape).tolerance(terms));
     }

@@ -377,7 +377,6 @@ impl Optimizer {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let positive = |n: usize| (0..n).map(|i| 0.02 + (i % 7) as f32 * 0.1).collect::<Vec<f32>>();
     let decays = [Decay::Constant, Decay::Cosine { warmup: 3, total: 10 }, Decay::InverseSqrt { hold: 3 }];
     let kinds = OptimizerKind::NAMES.iter().map(|name| name.parse().expect("its own name"));
     for (i, kind) in kinds.enumerate() {
@@ -387,19 +386,31 @@ pub(super) fn cases() -> Vec<Case> {
             op.ema = (i % 2 == 0).then_some(0.9);
             op.ema_warmup = step > 0;
             op.clip = (i % 3 == 0).then_some(1.0);
-            let mut case = Case::new(op).input([n]);
-            if op.clip.is_some() {
-                case = case.values([1], vec![0.5]);
-            }
-            case = case.update([n], positive(n));
-            for _ in op.moments() {
-                case = case.update([n], positive(n));
-            }
-            if op.ema.is_some() {
-                case = case.update([n], positive(n));
-            }
-            cases.push(case.clock(1, step).tolerance(Tolerance::value(8.0)));
+            cases.push(case(op, step, n, 1.0));
         }
+        // Gradients of the size of Adam's epsilon, so that it matters how large it is and where it is added.
+        let op = Optimizer::named(kind, 0.01, 0.9, 0.1);
+        cases.extend([3, 20_000].map(|step| case(op, step, 33, 1e-8)));
     }
     cases
+}
+
+/// A step on gradients and moments of a given size. In units of eps an update has four divisions of 5 and two roots of 4, the
+/// moments' own roundings, and that of the learning rate. With gradient and first moment below zero all of it adds up.
+fn case(op: Optimizer, step: u32, n: usize, size: f32) -> Case {
+    let some = |size: f32| (0..n).map(|i| size * (0.02 + (i % 7) as f32 * 0.1)).collect::<Vec<f32>>();
+    let gradients = some(size).into_iter().enumerate().map(|(i, g)| if i % 3 == 0 { g } else { -1.5 * g });
+    let mut case = Case::new(op).values([n], gradients.collect()).for_terms(|_, g| -g.abs());
+    if op.clip.is_some() {
+        case = case.values([1], vec![0.5]);
+    }
+    case = case.update([n], some(1.0));
+    for (moment, size) in op.moments().iter().zip([size, size * size]) {
+        let sign = if *moment == Slab::First { -1.0 } else { 1.0 };
+        case = case.update([n], some(size)).for_terms(|_, m| sign * m.abs());
+    }
+    if op.ema.is_some() {
+        case = case.update([n], some(1.0));
+    }
+    case.clock(1, step).tolerance(Tolerance::terms(32.0, 0))
 }

@@ -44,7 +44,8 @@ pub enum Average {
 /// *Units*: t in steps. The count knows nothing of table and mask: a table of mean 1 keeps the scale, and a mask of zeros
 /// and ones divided by its mean gives the mean over what it keeps.
 /// *Gradient*: d; at e = 0 that of |e| is 0. None for goal, table and mask.
-/// *Accuracy*: a fixed order of summation, the same on every run.
+/// *Accuracy*: relative; f and f' have no cancellation but the difference of prediction and goal. A fixed order of
+/// summation, the same on every run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PointLoss {
     /// f.
@@ -279,13 +280,12 @@ fn sign<S: Scalar>(e: S) -> S {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // The gradient's terms are of size 2 / count, with a rounding for each factor; the terms of a partial sum are at
-    // most 4.1, of both signs only where a mask or a table has both.
+    // d is a product of the rounded error and constants. The terms of a partial sum are largest where prediction and goal
+    // have opposite signs; a mask and a table have both signs here.
     let case = |op: PointLoss, shape: &[usize]| {
-        let n: usize = shape.iter().product();
-        let first = Tolerance::value(12.0 + (Split::new(n).chunk as f64).sqrt());
-        let case = Case::new(op).input(shape).input(shape).first_tolerance(first);
-        case.tolerance(Tolerance::absolute(24.0 / op.count(shape)))
+        let case = Case::new(op).input(shape).input(shape).for_terms(|_, goal| -goal.abs());
+        let chunk = Split::new(shape.iter().product()).chunk;
+        case.first_tolerance(Tolerance::terms(6.0, chunk)).tolerance(Tolerance::relative(8.0))
     };
     let measures = [Measure::Squared, Measure::Absolute, Measure::Huber { delta: 0.4 }];
     for shape in [&[1][..], &[63], &[33, 65], &[70, 1000]] {
@@ -306,6 +306,15 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let op = PointLoss { mask: true, average: Average::Positions, ..PointLoss::new(Measure::Squared) };
     cases.push(case(op, &[2, 3, 9, 11]).input([2, 3, 9, 11]));
+    // Errors from 2^-60 to 2^60, of which the square is a normal number.
+    for measure in measures {
+        for k in (-60..=60).step_by(12) {
+            let errors =
+                (0..32).map(|i| (1.0 + i as f32 / 32.0) * (k as f32).exp2() * if i % 3 == 0 { -1.0 } else { 1.0 });
+            let case = Case::new(PointLoss::new(measure)).values([32], errors.collect()).values([32], vec![0.0; 32]);
+            cases.push(case.first_tolerance(Tolerance::relative(12.0)).tolerance(Tolerance::relative(8.0)));
+        }
+    }
     cases
 }
 

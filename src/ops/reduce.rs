@@ -74,6 +74,9 @@ impl Op for SquaredNorm {
     }
 }
 
+/// Added to the norm that divides, as in PyTorch.
+const CLIP_EPSILON: f64 = 1e-6;
+
 /// What stage two makes of the partial sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduction {
@@ -118,7 +121,7 @@ impl Op for Reduce {
         let kernel = kernel.flag("CLIP", matches!(self.0, Reduction::Clip { .. }));
         match self.0 {
             Reduction::Sum { scale } => kernel.hyper("SCALE", scale),
-            Reduction::Clip { max } => kernel.hyper("SCALE", max),
+            Reduction::Clip { max } => kernel.hyper("SCALE", max).hyper("EPSILON", CLIP_EPSILON),
         }
     }
 
@@ -131,7 +134,7 @@ impl Op for Reduce {
             Reduction::Clip { max } => {
                 let norm = total.sqrt();
                 *history = norm;
-                io.output(1)[0] = S::ONE.min(S::of(max) / (norm + S::of(1e-6)));
+                io.output(1)[0] = S::ONE.min(S::of(max) / (norm + S::of(CLIP_EPSILON)));
             }
         }
     }
@@ -148,5 +151,8 @@ pub(super) fn cases() -> Vec<Case> {
         let tolerance = Tolerance::value(8.0 + (n as f64).sqrt());
         cases.push(Case::new(op).values([n], positive).clock(0, 1030).tolerance(tolerance));
     }
+    // A norm of the size of epsilon.
+    let op = Reduce(Reduction::Clip { max: 1e-6 });
+    cases.push(Case::new(op).values([3], vec![1e-13, 4e-13, 2e-13]).tolerance(Tolerance::relative(12.0)));
     cases
 }

@@ -5,7 +5,7 @@ use crate::device::{Device, Run};
 use crate::error::{Error, Result};
 use crate::graph::{DType, Form, Graph, HISTORY, Var};
 use crate::kernel::{Family, Target};
-use crate::ops::case::{Case, Content};
+use crate::ops::case::{Case, Content, Tolerance};
 
 /// 2^-24: half a unit in the last place of an f32 near 1.
 const EPS: f64 = 5.960_464_477_539_063e-8;
@@ -14,18 +14,33 @@ const EPS: f64 = 5.960_464_477_539_063e-8;
 /// sum itself is made in f32.
 const EPS_HALF: f64 = 4.882_812_5e-4;
 
+/// Which values the inputs of a case hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Values {
+    /// Its own.
+    Own,
+    /// Those on which terms of both signs add up.
+    ForTerms,
+    /// Its own, with one input, or update after the inputs, times 1 + [`MOVE`].
+    Moved(usize),
+}
+
+/// The relative change of an input by which a derivative is measured in f64.
+const MOVE: f64 = 1e-7;
+
 impl Case {
-    fn fill(&self, run: &mut Run, absolute: bool) -> Result<()> {
-        for (prefix, list) in [("input", &self.inputs), ("update", &self.updates)] {
-            for (i, a) in list.iter().enumerate() {
-                let name = format!("{prefix}{i}");
-                match &a.content {
-                    Content::Floats(v) if absolute => {
-                        run.write(&name, &v.iter().map(|x| x.abs()).collect::<Vec<_>>())?;
-                    }
-                    Content::Floats(v) => run.write(&name, v)?,
-                    Content::Integers(v) => run.write_u32(&name, v)?,
+    fn fill(&self, run: &mut Run, which: Values) -> Result<()> {
+        let names = (0..self.inputs.len()).map(|i| format!("input{i}"));
+        let names = names.chain((0..self.updates.len()).map(|i| format!("update{i}")));
+        for (i, (a, name)) in self.inputs.iter().chain(&self.updates).zip(names).enumerate() {
+            match (&a.content, which) {
+                (Content::Integers(v), _) => run.write_u32(&name, v)?,
+                (Content::Floats(_), Values::ForTerms) => run.write(&name, &a.for_terms)?,
+                (Content::Floats(v), Values::Moved(moved)) if i == moved => {
+                    let values: Vec<f64> = v.iter().map(|&x| x as f64 * (1.0 + MOVE)).collect();
+                    run.write_f64(run.graph().vars_named(&name)?[0], &values)?;
                 }
+                (Content::Floats(v), _) => run.write(&name, v)?,
             }
         }
         Ok(())
@@ -36,7 +51,7 @@ impl Case {
     /// # Errors
     /// All of compiling and running.
     pub fn run(&self, device: &Device) -> Result<Vec<Vec<f64>>> {
-        self.outcome(device, false)
+        self.outcome(device, Values::Own)
     }
 
     /// The case on a device, its inputs filled: for benchmarks.
@@ -47,11 +62,11 @@ impl Case {
         let mut run = device.compile(&self.graph()?.0)?;
         run.seed(self.seed);
         run.set_step(self.step);
-        self.fill(&mut run, false)?;
+        self.fill(&mut run, Values::Own)?;
         Ok(run)
     }
 
-    fn outcome(&self, device: &Device, absolute: bool) -> Result<Vec<Vec<f64>>> {
+    fn outcome(&self, device: &Device, which: Values) -> Result<Vec<Vec<f64>>> {
         let (g, _, outputs) = self.graph()?;
         let mut run = device.compile_guarded(&g)?;
         run.seed(self.seed);
@@ -59,7 +74,7 @@ impl Case {
         for &v in outputs.iter().filter(|v| !self.is_update(&g, **v)) {
             run.poison(v)?;
         }
-        self.fill(&mut run, absolute)?;
+        self.fill(&mut run, which)?;
         run.steps(1)?;
         run.check_guards().map_err(|e| Error::Shader(format!("{}: {e}", self.name())))?;
         outputs
@@ -70,6 +85,23 @@ impl Case {
                 Ok(if g.spec(v).form == Form::History { vec![all[entry]] } else { all })
             })
             .collect()
+    }
+
+    /// What a tolerance is relative to besides the wanted values, for each element.
+    fn scale(&self, tolerance: Tolerance, want: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
+        let reference = Device::reference();
+        if let Tolerance::Terms(..) = tolerance {
+            return self.outcome(&reference, Values::ForTerms);
+        }
+        let mut scale: Vec<Vec<f64>> = want.iter().map(|w| vec![0.0; w.len()]).collect();
+        if let Tolerance::Conditioned(_) = tolerance {
+            for i in 0..self.inputs.len() + self.updates.len() {
+                let moved = self.outcome(&reference, Values::Moved(i))?;
+                let changes = moved.iter().flatten().zip(want.iter().flatten());
+                scale.iter_mut().flatten().zip(changes).for_each(|(s, (m, w))| *s += (m - w).abs() / MOVE);
+            }
+        }
+        Ok(scale)
     }
 
     fn is_update(&self, g: &Graph, v: Var) -> bool {
@@ -104,15 +136,16 @@ impl Report {
 /// # Errors
 /// [`Error::Shader`] that names the first element out of tolerance; all other errors of compiling and running.
 pub fn check(case: &Case, device: &Device) -> Result<Report> {
-    let want = case.outcome(&Device::reference(), false)?;
-    let got = case.outcome(device, false)?;
-    let terms = case.outcome(&Device::reference(), true)?;
+    let want = case.outcome(&Device::reference(), Values::Own)?;
+    let got = case.outcome(device, Values::Own)?;
     let half = device.is_gpu() && case.family(&device.target())? == Some(Family::Cooperative);
     let eps = if half { EPS_HALF } else { EPS };
+    let rest = (case.tolerance, case.scale(case.tolerance, &want)?);
+    let first = case.first.map(|tolerance| Ok((tolerance, case.scale(tolerance, &want)?))).transpose()?;
     let mut report = Report::default();
-    for (i, ((got, want), terms)) in got.iter().zip(&want).zip(&terms).enumerate() {
-        let tolerance = case.first.filter(|_| i == 0).unwrap_or(case.tolerance);
-        let compared = compare(got, want, |e| tolerance.at(want[e], terms[e], eps));
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        let (tolerance, scale) = first.as_ref().filter(|_| i == 0).unwrap_or(&rest);
+        let compared = compare(got, want, |e| tolerance.at(want[e], scale[i][e], eps));
         let compared = compared.map_err(|e| Error::Shader(format!("{}, output {i}: {e}", case.name())))?;
         report = report.and(compared);
     }
@@ -168,7 +201,7 @@ fn check_gradient_from(case: &Case, first: usize) -> Result<Report> {
         gradients.of(x).map(|d| g.keep(d));
     }
     let mut run = Device::reference().compile(&g)?;
-    case.fill(&mut run, false)?;
+    case.fill(&mut run, Values::Own)?;
     run.steps(1)?;
     let mut report = Report::default();
     for &x in &floats {

@@ -102,7 +102,8 @@ fn constants_mean_what_they_say(on: On) {
                 Meaning::Dim if constant.value < 2.0 => continue,
                 Meaning::Dim => constant.value - 1.0,
                 Meaning::Hyper if constant.value.fract() == 0.0 => constant.value + 1.0,
-                Meaning::Hyper => constant.value * 1.5 + 0.25,
+                // By a factor, so that a small constant stays small.
+                Meaning::Hyper => constant.value * 1.5,
                 // More lanes than the grid was made for are idle; fewer per row take more items each.
                 Meaning::Tune if name == "WG" => 2.0 * constant.value,
                 Meaning::Tune if constant.value >= 2.0 => constant.value / 2.0,

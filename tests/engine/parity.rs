@@ -1,11 +1,11 @@
 //! Every case of the catalog on a GPU adapter and on the CPU executor, against the f64 reference.
 
 use langevin::ops::case::Case;
-use langevin::ops::{Family, catalog};
+use langevin::ops::{Activation, Dense, Family, Io, Op, Specs, catalog};
 use langevin::verify::{Report, check, forced, targets};
-use langevin::{Device, Target};
+use langevin::{Device, Kernel, Result, Scalar, Spec, Target, adapters};
 
-use crate::common::{On, Test, named, on};
+use crate::common::{On, Test, named, on, unless};
 
 pub fn tests() -> Vec<Test> {
     let mut tests = on(
@@ -16,7 +16,8 @@ pub fn tests() -> Vec<Test> {
             families_of_products_agree_to_the_bit,
         ],
     );
-    tests.extend(on(&[On::F16], named![products_match_the_reference]));
+    tests.extend(on(&[On::F16], named![products_match_the_reference, products_stay_nan_or_infinite]));
+    tests.extend(unless(no_f16(), named![f16_saturates_finite_values_and_keeps_the_others]));
     tests.extend(on(&[On::Cpu], named![twins_match_the_reference]));
     tests
 }
@@ -62,11 +63,80 @@ fn every_family_of_products_matches_the_reference(on: On) {
     }
 }
 
-fn products_match_the_reference(on: On) {
+/// The device of the tests in f16, with every product by cooperative matrices.
+fn cooperative(on: On) -> Device {
     let device = on.open();
-    let cooperative = |target: &Target| target.family == Some(Family::Cooperative);
-    let target = forced(&device).into_iter().find(cooperative).expect("it was asked for");
-    check_all(&device.clone().with_target(target), "f16", is_product);
+    let target = forced(&device).into_iter().find(|target| target.family == Some(Family::Cooperative));
+    device.with_target(target.expect("products in f16 are cooperative"))
+}
+
+fn products_match_the_reference(on: On) {
+    check_all(&cooperative(on), "f16", is_product);
+}
+
+/// A value that is not finite reaches the rows that depend on it, and no other.
+fn products_stay_nan_or_infinite(on: On) {
+    let device = cooperative(on);
+    let (b, i, o) = (40, 24, 33);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = vec![0.5; b * i];
+        x[3 * i + 7] = bad;
+        let dense = Dense { activation: Activation::None };
+        let case = Case::new(dense).values([b, i], x).input([o, i]).input([o]);
+        let y = &case.run(&device).unwrap()[0];
+        for (n, y) in y.iter().enumerate() {
+            assert_eq!(y.is_finite(), n / o != 3, "{bad} in row 3 gives {y} in row {}", n / o);
+        }
+    }
+}
+
+/// y = x, rounded to f16 on the way by the shared part `half`.
+#[derive(Debug)]
+struct ThroughHalf;
+
+const THROUGH_HALF: &str = "
+//#use items
+//#use half
+override N: u32;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(WG)
+fn through_half(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
+                @builtin(local_invocation_index) lane: u32) {
+  let i = item(wid, nwg, lane);
+  if (i < N) { y[i] = f32(to_half(x[i])); }
+}";
+
+impl Op for ThroughHalf {
+    fn name(&self) -> &'static str {
+        "through_half"
+    }
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        Ok(vec![inputs[0].clone()])
+    }
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
+        let n = specs.inputs[0].len();
+        Kernel::new("through_half", THROUGH_HALF, "through_half").enable("f16").dim("N", n).over(n)
+    }
+    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+        io.output(0).copy_from_slice(io.input(0));
+    }
+}
+
+/// Why the conversion to f16 cannot be tried here: it needs f16 in shaders, but no cooperative matrices.
+fn no_f16() -> Option<String> {
+    let Ok(device) = Device::gpu() else { return On::Gpu.missing() };
+    let found = adapters().iter().any(|a| a.f16 && a.name == device.name());
+    (!found).then(|| format!("{} has no f16 in shaders", device.name()))
+}
+
+fn f16_saturates_finite_values_and_keeps_the_others() {
+    let device = On::Gpu.open();
+    let x = [0.5, -2.0, 65504.0, 1e6, -1e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN];
+    let case = Case::new(ThroughHalf).values([x.len()], x.to_vec());
+    let y = &case.run(&device).unwrap()[0];
+    assert_eq!(y[..7], [0.5, -2.0, 65504.0, 65504.0, -65504.0, f64::INFINITY, f64::NEG_INFINITY]);
+    assert!(y[7].is_nan() && y[8].is_nan(), "{y:?}");
 }
 
 /// An element is a sum over k in ascending order by `fma` in each of them.

@@ -77,7 +77,7 @@ impl Gpu {
         }
         limits.max_immediate_size = limits.max_immediate_size.min(128);
         use wgpu::Features as F;
-        let mut wanted = F::IMMEDIATES | F::SUBGROUP | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE;
+        let mut wanted = F::IMMEDIATES | F::SUBGROUP | F::SHADER_F16 | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE;
         let fixed = info.subgroup_min_size == info.subgroup_max_size && offered.contains(F::SUBGROUP);
         let (mut half, mut experimental_features) = (None, wgpu::ExperimentalFeatures::disabled());
         if precision == Precision::F16 {

@@ -45,7 +45,8 @@ impl Operand {
         Self { run: Some(run), ..self }
     }
 
-    /// It is the gradient of a mean over `batch` samples.
+    /// It is the gradient of a mean over `batch` samples, those of its own rows: of a micro-batch too, whose gradient is
+    /// weighted by its share of the batch only after the reverse pass ([`super::Accumulate`]).
     pub fn gradient(self, batch: usize) -> Self {
         Self { scale: (GRADIENT_SCALE * batch).next_power_of_two() as f32, ..self }
     }

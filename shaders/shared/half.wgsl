@@ -1,0 +1,6 @@
+// v as f16, cut to its largest number. What is not finite stays so: a run that diverged must not look as if it went on.
+fn to_half(v: f32) -> f16 {
+  // By bits, because drivers may assume that there is no NaN.
+  let finite = (bitcast<u32>(v) & 0x7f800000u) != 0x7f800000u;
+  return f16(select(v, clamp(v, -65504.0, 65504.0), finite));
+}
