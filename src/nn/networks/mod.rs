@@ -87,6 +87,9 @@ trait Options {
 }
 
 /// Makes the enum of all networks from a list of their names and settings.
+///
+/// Settings that a network does not have are refused by its own options. serde does so for options with flattened parts
+/// too, though it does not promise it: tests of the settings of a run would notice.
 macro_rules! models {
     ($($(#[$doc:meta])* $model:ident($options:ident) = $name:literal,)+) => {
         /// A network by name, with its settings: the table `[model]` of `config.toml`.
