@@ -273,18 +273,24 @@ mod tests {
     #[test]
     fn workers_sleep_while_the_last_task_takes_long() {
         let awake = || POOL.workers.get().into_iter().flatten().filter(|worker| !worker.asleep.load(SeqCst)).count();
-        let slept = AtomicBool::new(false);
-        let long = |i: usize| {
-            // One thread runs this task, so that only it may be awake.
-            let own = usize::from(std::thread::current().name().is_some_and(|name| name.starts_with("langevin.")));
+        let (caller, entered, slept) = (std::thread::current().id(), AtomicBool::new(false), AtomicBool::new(false));
+        let wait_for = |done: &dyn Fn() -> bool| {
             let since = Instant::now();
-            while i == 0 && !slept.load(SeqCst) && since.elapsed() < Duration::from_secs(10) {
-                slept.store(awake() <= own, SeqCst);
+            while !done() && since.elapsed() < Duration::from_secs(10) {
                 std::thread::sleep(AWAKE);
             }
         };
+        // The workers leave a task to the caller, who then waits until they sleep.
+        let long = |_| match std::thread::current().id() == caller {
+            true if !entered.swap(true, SeqCst) => {
+                wait_for(&|| awake() == 0);
+                slept.store(awake() == 0, SeqCst);
+            }
+            true => {}
+            false => wait_for(&|| entered.load(SeqCst)),
+        };
         let mut next = POOL.busy.lock().unwrap_or_else(|e| e.into_inner());
-        POOL.share(&long, 64, &mut next);
+        POOL.share(&long, 4 * threads(), &mut next);
         assert!(slept.load(SeqCst));
     }
 }
