@@ -12,7 +12,7 @@ use langevin::inference::{Sampling, sample};
 use langevin::nn::{UNetOptions, layers};
 use langevin::ops::Decay;
 use langevin::plot::save;
-use langevin::plot::spread;
+use langevin::plot::evenly_spaced;
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Result, plot};
 
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     let report = evaluate(&samples, &digits, 1, if short { 16 } else { 256 })?;
     println!("sliced Wasserstein ratio {:.2}: 1 is as good as more real digits", report.ratio);
 
-    plot::compare(&out.join("image_unet.svg"), digits.kind(), &digits.shape, &spread(&digits, 36), &samples.values)?;
+    plot::compare(&out.join("image_unet.svg"), digits.kind(), &digits.shape, &evenly_spaced(&digits, 36), &samples.values)?;
     println!("picture: {}", out.join("image_unet.svg").display());
     save(&out.join("image_unet.png"), &samples.shape, &samples.values)?;
     println!("picture: {}", out.join("image_unet.png").display());

@@ -95,8 +95,8 @@ impl Bench {
             gflops: Some(cost.flops as f64 / step / 1e9),
             gbytes: Some(cost.bytes as f64 / step / 1e9),
             share: Some(ceilings.share(&job, step)),
-            hand_over_us: if self.device.backend() == "cpu" {
-                parallel::hand_over().map(|t| t.as_secs_f64() * 1e6)
+            dispatch_latency_us: if self.device.backend() == "cpu" {
+                parallel::dispatch_latency().map(|t| t.as_secs_f64() * 1e6)
             } else {
                 None
             },

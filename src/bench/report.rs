@@ -71,7 +71,7 @@ pub struct Figures {
     /// Time at the device's own copy and product rates over the time it took.
     pub share: Option<f64>,
     /// Microseconds to hand work to all threads and back, on the CPU executor: it depends on where the system puts the threads.
-    pub hand_over_us: Option<f64>,
+    pub dispatch_latency_us: Option<f64>,
 }
 
 impl Figures {
@@ -94,7 +94,7 @@ impl Row {
                 "value": f.value, "loss_first": f.loss_first, "loss_last": f.loss_last, "chunks": f.chunks,
                 "memory_bytes": f.memory_bytes, "dispatches": f.dispatches, "flops": f.cost.map(|c| c.flops),
                 "bytes": f.cost.map(|c| c.bytes), "gflops_per_second": f.gflops, "gbytes_per_second": f.gbytes,
-                "share_of_ceilings": f.share, "hand_over_us": f.hand_over_us, "ratio": baseline.and_then(|b| b.ratio(self)),
+                "share_of_ceilings": f.share, "dispatch_latency_us": f.dispatch_latency_us, "ratio": baseline.and_then(|b| b.ratio(self)),
             }),
             Outcome::Unsupported(why) => json!({"unsupported": why}),
             Outcome::Failed(why) => json!({"error": why}),
@@ -126,7 +126,7 @@ pub fn table() -> String {
         "GFLOP/s",
         "GB/s",
         "ceiling",
-        "hand over"
+        "latency"
     )
 }
 
@@ -158,7 +158,7 @@ impl Row {
             show(f.gflops),
             show(f.gbytes),
             f.share.map_or(String::new(), |s| format!("{:.0}%", 100.0 * s)),
-            f.hand_over_us.map_or(String::new(), |us| format!("{us:.2} us")),
+            f.dispatch_latency_us.map_or(String::new(), |us| format!("{us:.2} us")),
         )
     }
 }

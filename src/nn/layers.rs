@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::numeric::random::{Draw, Law};
+use crate::numeric::random::{Draw, Distribution};
 use crate::ops::{self, Activation, Dense, Widen};
 
 /// `nn.Linear`: y = act(x W^T + b), by the op [`Dense`].
@@ -178,6 +178,6 @@ impl Regularisation {
 /// Adds a parameter with uniform numbers in +-limit, from the graph's seed.
 fn uniform(g: &mut Graph, name: &str, shape: impl Into<Vec<usize>>, limit: f32) -> Result<Var> {
     let place = [g.parameters().len() as u32, 2];
-    let draw = Draw { law: Law::Uniform { limit }, seed: g.seed(), place };
+    let draw = Draw { distribution: Distribution::Uniform { limit }, seed: g.seed(), place };
     g.drawn_parameter(name, shape, draw)
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Linear, check_size};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::numeric::random::{Draw, Law};
+use crate::numeric::random::{Draw, Distribution};
 use crate::ops::{Activation, Embedding, Encode, Layout};
 
 /// A step encoding's name.
@@ -94,7 +94,7 @@ impl StepEncoder {
                 Source::Random(encode, g.constant_u32([words.len() / 2, 2], words)?)
             }
             StepEncoding::Learned => {
-                let draw = Draw { law: Law::Normal, seed: g.seed(), place: TABLE };
+                let draw = Draw { distribution: Distribution::Normal, seed: g.seed(), place: TABLE };
                 Source::Table(g.drawn_parameter("time.embedding.weight", [learned_steps, width], draw)?)
             }
         };
@@ -118,7 +118,7 @@ const FREQUENCIES: [u32; 2] = [0, 4];
 /// Rates in 2^-64 turns per step, high and low words: a negative frequency wraps around, as its phase does.
 fn random_rates(seed: u64, n: usize) -> Vec<u32> {
     let turns = |z: f32| (z as f64 * FREQUENCY).rem_euclid(1.0);
-    let draw = Draw { law: Law::Normal, seed, place: FREQUENCIES };
+    let draw = Draw { distribution: Distribution::Normal, seed, place: FREQUENCIES };
     let rates = draw.values(n).into_iter().map(|z| (turns(z) * 2f64.powi(64)) as u64);
     rates.flat_map(|rate| [(rate >> 32) as u32, rate as u32]).collect()
 }
@@ -189,7 +189,7 @@ mod tests {
     fn a_learned_table_gives_its_rows() {
         let y = encoded(StepEncoding::Learned, 1, &[5.0, 0.0, 5.0]);
         assert!(y[..6] == y[12..] && y[..6] != y[6..12]);
-        let draw = Draw { law: Law::Normal, seed: 1, place: TABLE };
+        let draw = Draw { distribution: Distribution::Normal, seed: 1, place: TABLE };
         let mean = draw.values(6_000).iter().sum::<f32>() / 6_000.0;
         assert!(mean.abs() < 5.0 / 6_000f32.sqrt());
     }

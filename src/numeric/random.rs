@@ -58,7 +58,7 @@ pub fn normals<S: Scalar>(w: [u32; 4]) -> [S; 4] {
 /// Numbers that follow from a seed and a place, drawn when they are needed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Draw {
-    pub law: Law,
+    pub distribution: Distribution,
     pub seed: u64,
     /// Two words, so that draws from one seed are independent of each other.
     pub place: [u32; 2],
@@ -66,7 +66,7 @@ pub(crate) struct Draw {
 
 /// A distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Law {
+pub(crate) enum Distribution {
     /// Uniform in +-limit.
     Uniform { limit: f32 },
     /// Standard normal.
@@ -76,12 +76,12 @@ pub(crate) enum Law {
 impl Draw {
     /// The first `n` of them.
     pub fn values(&self, n: usize) -> Vec<f32> {
-        let Self { law, seed, place: [index, kind] } = *self;
+        let Self { distribution, seed, place: [index, kind] } = *self;
         let block = |i: usize| {
             let words = philox([i as u32, index, 0, kind], [seed as u32, (seed >> 32) as u32]);
-            match law {
-                Law::Uniform { limit } => words.map(|word| ((word >> 8) as f32 / 8_388_608.0 - 1.0) * limit),
-                Law::Normal => normals(words),
+            match distribution {
+                Distribution::Uniform { limit } => words.map(|word| ((word >> 8) as f32 / 8_388_608.0 - 1.0) * limit),
+                Distribution::Normal => normals(words),
             }
         };
         (0..n.div_ceil(4)).flat_map(block).take(n).collect()

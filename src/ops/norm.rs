@@ -358,7 +358,7 @@ impl Op for NormWeight {
         if s == 1 {
             dgamma.fill(S::ZERO);
             dbeta.fill(S::ZERO);
-            return parallel::wide(|| {
+            return parallel::with_simd(|| {
                 for (row, (dz, x)) in dz.chunks(runs.run).zip(x.chunks(runs.run)).enumerate() {
                     let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
                     let start = row % runs.groups * n;

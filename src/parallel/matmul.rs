@@ -156,9 +156,9 @@ pub fn matmul_with<S: Scalar>(
     if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
         return by_transpose(out, a, b, start, unit(n, TILE[0], pieces), finish);
     }
-    let wide = n > 2 * m && n >= 2 * pieces * TILE[1];
+    let many_columns = n > 2 * m && n >= 2 * pieces * TILE[1];
     let parts = parts_of_k(m, n, k);
-    if wide || parts.is_some() {
+    if many_columns || parts.is_some() {
         if let Start::Row(row) = start {
             parallel::rows(
                 out,

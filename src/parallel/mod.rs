@@ -1,12 +1,12 @@
 //! Elementwise work of the CPU twins on all cores.
 //!
 //! Closures are marked `#[inline(always)]` where they are given, so that they are compiled for the wide vectors of
-//! [`wide`]; one that is not is still right, and several times slower.
+//! [`with_simd`]; one that is not is still right, and several times slower.
 
 pub mod matmul;
 mod pool;
 
-pub use pool::{hand_over, tasks, threads};
+pub use pool::{dispatch_latency, tasks, threads};
 
 use std::marker::PhantomData;
 
@@ -17,7 +17,7 @@ const CHUNK: usize = 1 << 12;
 
 /// Runs `f` with the widest vector instructions of this machine: what it inlines is compiled for each of them.
 #[inline(always)]
-pub fn wide(f: impl FnOnce()) {
+pub fn with_simd(f: impl FnOnce()) {
     pulp::Arch::new().dispatch(f);
 }
 
@@ -104,7 +104,7 @@ pub fn pieces<P: Pieces>(of: P, f: impl Fn(usize, P::Piece) + Sync) {
         // SAFETY: `tasks` calls this once for each `i`.
         #[allow(unsafe_code)]
         let piece = unsafe { of.piece(i) };
-        wide(
+        with_simd(
             #[inline(always)]
             || f(i, piece),
         );

@@ -95,16 +95,16 @@ pub fn tasks(count: usize, f: impl Fn(usize) + Sync) {
 /// The time until work reaches all threads and its end is seen, in a quiet moment; `None` with one thread. Between cores
 /// that share a cache it is some tenths of a microsecond, several times that where a system spreads the threads out, and
 /// small steps are then little faster on several cores than on one.
-pub fn hand_over() -> Option<Duration> {
+pub fn dispatch_latency() -> Option<Duration> {
     const ROUNDS: usize = 1001;
-    const PATIENCE: Duration = Duration::from_millis(1);
+    const BARRIER_TIMEOUT: Duration = Duration::from_millis(1);
     let threads = threads();
     let round = |_| {
         let (here, start) = (AtomicUsize::new(0), Instant::now());
         tasks(threads, |_| {
             here.fetch_add(1, SeqCst);
             // Each stays until all have come, so that none does the work of another.
-            while here.load(SeqCst) < threads && start.elapsed() < PATIENCE {
+            while here.load(SeqCst) < threads && start.elapsed() < BARRIER_TIMEOUT {
                 std::hint::spin_loop();
             }
         });
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn work_reaches_every_thread() {
-        assert_eq!(hand_over().is_some(), threads() > 1);
+        assert_eq!(dispatch_latency().is_some(), threads() > 1);
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl AutoEncoder {
     /// The latent from x_t [B, D] and the encoding [B, E].
     pub fn latent(&self, g: &mut Graph, x_t: Var, encoding: Var) -> Result<Var> {
         let shape = [&[g.shape(x_t)[0], self.channels], &self.places[..]].concat();
-        let (image, code) = (g.reshape(x_t, shape)?, spread(g, encoding, &self.places)?);
+        let (image, code) = (g.reshape(x_t, shape)?, at_every_place(g, encoding, &self.places)?);
         let joined = g.concat_channels(image, code)?;
         let hidden = self.down[0].forward(g, joined, Activation::Relu)?;
         let hidden = self.regularisation.forward(g, hidden)?;
@@ -114,13 +114,13 @@ impl Denoiser for AutoEncoder {
 }
 
 /// v [B, E] at every place: [B, E, places...].
-fn spread(g: &mut Graph, v: Var, places: &[usize]) -> Result<Var> {
+fn at_every_place(g: &mut Graph, v: Var, places: &[usize]) -> Result<Var> {
     let [batch, width] = [0, 1].map(|i| g.shape(v)[i]);
     let points = g.reshape(v, [vec![batch, width], vec![1; places.len()]].concat())?;
     let factor = match *places {
         [l] => [1, l],
         [h, w] => [h, w],
-        _ => return Err(Error::shape("spread", format!("places along one or two axes, got {places:?}"))),
+        _ => return Err(Error::shape("autoencoder", format!("places along one or two axes, got {places:?}"))),
     };
     g.apply1(Upsample { factor }, &[points])
 }

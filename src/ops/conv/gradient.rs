@@ -88,7 +88,7 @@ impl Op for ConvInput {
         let finish = |sample: usize, dx: &mut [S], _: Option<&mut [S]>| {
             if self.activation != Activation::None {
                 let saved = &saved[sample * dx.len()..][..dx.len()];
-                parallel::wide(
+                parallel::with_simd(
                     #[inline(always)]
                     || self.activation.slope_all(dx, saved),
                 );
@@ -101,12 +101,12 @@ impl Op for ConvInput {
     }
 }
 
-/// parts\[s\] = [dw | db] of some samples: dw\[o, c, k\] = sum of dz\[b, o, p\] x\[b, c, p s + k - padding\] over places and
-/// samples, db\[o\] = sum of dz (absent without bias).
+/// parts\[s\] = [dw | db] of some samples: dw\[o, c, k\] = sum of dz\[b, o, p\] x\[b, c, p s + k - padding\] over
+/// places and samples, db\[o\] = sum of dz (absent without bias).
 ///
-/// *Shapes*: x [B, C, image], dz [B, O, places], parts [S, O C taps (+ O)]. The product is small and its sums are long, so
-/// it is cut into parts, which are independent work; how many depends on the shapes alone, so the order of summation does
-/// not depend on the machine. [`PartSum`] follows.
+/// *Shapes*: x [B, C, image], dz [B, O, places], parts [S, O C taps (+ O)]. The product is small and its sums are long,
+/// so it is cut into parts, which are independent work; how many depends on the shapes alone, so the order of summation
+/// does not depend on the machine. [`PartSum`] follows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvWeight {
     pub stride: usize,
@@ -180,8 +180,8 @@ impl Op for ConvWeight {
         let (x, dz, out) = (io.input(0), io.input(1), io.output(0));
         let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
         let add = |dw: &mut [S], dz: &[S], x: &[S], moved: &mut [S], more: bool| {
-            if window.few([b, c, o]) {
-                window.spread(dz, moved);
+            if window.prefers_scatter([b, c, o]) {
+                window.scatter(dz, moved);
                 let x = Matrix::new(x, c, pixels).t();
                 matmul(dw, Matrix::new(moved, o * window.taps(), pixels), x, more);
             } else {
@@ -189,7 +189,7 @@ impl Op for ConvWeight {
                 matmul(dw, Matrix::new(dz, o, count), Matrix::new(moved, k, count).t(), more);
             }
         };
-        let room = if window.few([b, c, o]) { o * window.taps() * pixels } else { k * count };
+        let room = if window.prefers_scatter([b, c, o]) { o * window.taps() * pixels } else { k * count };
         parallel::blocks(
             out,
             o * cols,
@@ -203,7 +203,7 @@ impl Op for ConvWeight {
                     for sample in part * per..((part + 1) * per).min(b) {
                         let dz = &dz[sample * o * count..][..o * count];
                         add(sum, dz, &x[sample * c * pixels..][..c * pixels], moved, sample > part * per);
-                        parallel::wide(
+                        parallel::with_simd(
                             #[inline(always)]
                             || {
                                 db.iter_mut()
@@ -213,7 +213,7 @@ impl Op for ConvWeight {
                         );
                     }
                     // Rows by tap, with the channels inside, where dz was moved.
-                    let taps = if window.few([b, c, o]) { window.taps() } else { 1 };
+                    let taps = if window.prefers_scatter([b, c, o]) { window.taps() } else { 1 };
                     for (dw, sum) in dw.chunks_exact_mut(c * window.taps()).zip(sum.chunks_exact(c * window.taps())) {
                         match taps {
                             1 => dw.copy_from_slice(sum),

@@ -183,12 +183,12 @@ impl Window {
         }
     }
 
-    /// spread [O taps, pixels] of values [O, places]: each value at the element that the tap takes for its place, else zero.
+    /// scattered [O taps, pixels] of values [O, places]: each value at the element that the tap takes for its place, else zero.
     /// With stride 1 this is [`Window::unfold`] from the other side.
-    pub fn spread<S: Scalar>(&self, values: &[S], spread: &mut [S]) {
+    pub fn scatter<S: Scalar>(&self, values: &[S], scattered: &mut [S]) {
         let (pixels, step) = (self.pixels(), self.stride[1]);
-        spread.fill(S::ZERO);
-        for (plane, rows) in values.chunks_exact(self.count()).zip(spread.chunks_exact_mut(self.taps() * pixels)) {
+        scattered.fill(S::ZERO);
+        for (plane, rows) in values.chunks_exact(self.count()).zip(scattered.chunks_exact_mut(self.taps() * pixels)) {
             self.runs(|tap, place, pixel, n| {
                 let target = rows[tap * pixels + pixel..].iter_mut().step_by(step);
                 target.zip(&plane[place..][..n]).for_each(|(t, v)| *t = *v);
@@ -197,7 +197,7 @@ impl Window {
     }
 
     /// out [O, places] = sum over taps of products [O taps, pixels] at the element that the tap takes for the place.
-    pub fn collect<S: Scalar>(&self, products: &[S], out: &mut [S]) {
+    pub fn gather<S: Scalar>(&self, products: &[S], out: &mut [S]) {
         let (pixels, step) = (self.pixels(), self.stride[1]);
         out.fill(S::ZERO);
         for (plane, rows) in out.chunks_exact_mut(self.count()).zip(products.chunks_exact(self.taps() * pixels)) {
@@ -209,7 +209,7 @@ impl Window {
     }
 
     /// Whether it is less work to move the O channels of the places by each tap than the C channels of the image.
-    pub fn few(&self, [_, c, o]: [usize; 3]) -> bool {
+    pub fn prefers_scatter(&self, [_, c, o]: [usize; 3]) -> bool {
         self.stride == [1, 1] && self.taps() > 1 && 2 * o * self.pixels() <= c * self.count()
     }
 }
@@ -261,14 +261,14 @@ mod tests {
             window.unfold(&x, &mut columns);
             let mut image = vec![0.0; x.len()];
             window.fold(&c, &mut image);
-            let mut spread = vec![f64::NAN; window.taps() * 2 * window.pixels()];
-            let d: Vec<f64> = (0..spread.len()).map(|i| (i as f64 * 0.3).sin()).collect();
+            let mut scattered = vec![f64::NAN; window.taps() * 2 * window.pixels()];
+            let d: Vec<f64> = (0..scattered.len()).map(|i| (i as f64 * 0.3).sin()).collect();
             let z: Vec<f64> = (0..2 * window.count()).map(|i| (i as f64 * 1.1).cos()).collect();
-            window.spread(&z, &mut spread);
+            window.scatter(&z, &mut scattered);
             let mut collected = vec![f64::NAN; z.len()];
-            window.collect(&d, &mut collected);
+            window.gather(&d, &mut collected);
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-            assert!((dot(&spread, &d) - dot(&z, &collected)).abs() < 1e-12, "stride {stride}, padding {padding}");
+            assert!((dot(&scattered, &d) - dot(&z, &collected)).abs() < 1e-12, "stride {stride}, padding {padding}");
             assert!((dot(&columns, &c) - dot(&x, &image)).abs() < 1e-12, "stride {stride}, padding {padding}");
         }
     }

@@ -4,16 +4,16 @@
 //! `M`, `N` and `K` come from here; transposes, implicit matrices and epilogues are therefore the shader's own. Several
 //! products in one dispatch are told apart by `slice`, the workgroup's z ([`Kernel::slices`]).
 //!
-//! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that what is costly to find from k or col
-//! alone (a place in an image) is found once. Under the flags `A_WIDE` and `B_WIDE`, `load_a4` or `load_b4` is called,
-//! which reads four values that lie side by side ([`Operand::rows_of`]).
+//! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that what is costly to find from k or
+//! col alone (a place in an image) is found once. Under the flags `A_VEC4` and `B_VEC4`, `load_a4` or `load_b4` is
+//! called, which reads four values that lie side by side ([`Operand::rows_of`]).
 //!
-//! In every f32 family an element of C is a sum by `fma` over k in ascending order, so that the choice does not change a bit
-//! on an adapter whose `fma` is the same in all kernels.
+//! In every f32 family an element of C is a sum by `fma` over k in ascending order, so that the choice does not change
+//! a bit on an adapter whose `fma` is the same in all kernels.
 //!
-//! In f16 small gradients would vanish. The gradient of a loss that is a mean is about 1/B of the error, so gradients are
-//! scaled by a power of two near [`GRADIENT_SCALE`] B on their way into f16, and the sum is scaled back: a loss scaling that
-//! is static and ends within the product, so that whatever is stored keeps its units.
+//! In f16 small gradients would vanish. The gradient of a loss that is a mean is about 1/B of the error, so gradients
+//! are scaled by a power of two near [`GRADIENT_SCALE`] B on their way into f16, and the sum is scaled back: a loss
+//! scaling that is static and ends within the product, so that whatever is stored keeps its units.
 
 mod family;
 
@@ -51,7 +51,7 @@ impl Operand {
         Self { scale: (GRADIENT_SCALE * batch).next_power_of_two() as f32, ..self }
     }
 
-    fn wide(self) -> bool {
+    fn vec4(self) -> bool {
         self.run.is_some_and(|run| run % 4 == 0)
     }
 }
@@ -65,8 +65,8 @@ pub(crate) struct Product {
     pub b: Operand,
 }
 
-/// What the gradient of a mean over one sample is scaled by in f16: a mean over a thousand elements then keeps errors down
-/// to 1e-3 in all their digits, and the plain sum over a sample may have errors up to 4000.
+/// What the gradient of a mean over one sample is scaled by in f16: a mean over a thousand elements then keeps errors
+/// down to 1e-3 in all their digits, and the plain sum over a sample may have errors up to 4000.
 const GRADIENT_SCALE: usize = 16;
 /// The product by the entry point `gemm`.
 pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel {
@@ -74,7 +74,7 @@ pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel 
     let families = Family::choose(&product, target);
     let family = families[0];
     let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(families);
-    let kernel = kernel.flag("A_WIDE", false).flag("B_WIDE", false);
+    let kernel = kernel.flag("A_VEC4", false).flag("B_VEC4", false);
     let kernel = match (family, target.subgroup) {
         (Family::Cooperative, Some(lanes)) => {
             let size = target.half.expect("it runs on this target");
@@ -111,10 +111,10 @@ fn blocked(kernel: Kernel, product: &Product, Tile { side, step, blocks }: Tile)
         .repeat("Q", step)
         .flag("A_INNER", a.inner)
         .flag("B_INNER", b.inner)
-        .flag("A_WIDE", a.wide())
-        .flag("B_WIDE", b.wide())
-        .flag("A_TURN", a.inner && a.wide())
-        .flag("B_TURN", b.inner && b.wide())
+        .flag("A_VEC4", a.vec4())
+        .flag("B_VEC4", b.vec4())
+        .flag("A_TURN", a.inner && a.vec4())
+        .flag("B_TURN", b.inner && b.vec4())
         .grid(n.div_ceil(side), m.div_ceil(side))
 }
 
