@@ -1,5 +1,5 @@
 // The dense layer as three products over the shared `gemm`, which calls load_a, load_b and store; load_a4 and load_b4
-// where all runs of neighbours are multiples of four.
+// if all contiguous runs are multiples of four.
 override M: u32; override N: u32; override K: u32;
 //#if FORWARD
 // y = act(x W^T + b): M = B, N = O, K = I.

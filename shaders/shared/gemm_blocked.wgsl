@@ -1,9 +1,9 @@
 // C in tiles of SIDE x SIDE through shared memory, k in steps of STEP. An invocation keeps 1 or 2 blocks of 4 rows
-// times as many of 4 columns in registers; two lie half a tile apart, so that neighbours read shared memory side by
-// side. The values of the next step are fetched while those of this one are multiplied.
+// times as many of 4 columns in registers; two blocks are half a tile apart, so that neighbours read contiguous shared
+// memory. The values of the next step are loaded while those of the current one are multiplied.
 //#use gemm_sizes
 const QUADS = SIDE / 4u;
-const PITCH = QUADS + 1u;  // one more than a row has, so that a column does not fall into one bank
+const PITCH = QUADS + 1u;  // padded by one, so that a column does not map to one bank
 var<workgroup> tile_a: array<vec4<f32>, STEP * PITCH>;  // [STEP k][SIDE rows, and 4 unused]
 var<workgroup> tile_b: array<vec4<f32>, STEP * PITCH>;  // [STEP k][SIDE cols, and 4 unused]
 var<private> slice: u32;
@@ -90,7 +90,7 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   var next_b$P = vec4<f32>();
 //#end
   for (var k0 = 0u; k0 < K + STEP; k0 += STEP) {
-    // The first round only fetches, the last one only multiplies.
+    // The first iteration only loads, the last one only multiplies.
     if (k0 > 0u) {
 //#repeat P
       {

@@ -1,5 +1,5 @@
-//! A small classifier trained on labelled data and applied to generated samples: the class distribution of the samples and
-//! the confidence of the classifier.
+//! A small classifier trained on labelled data and applied to generated samples: the class distribution of the samples
+//! and the confidence of the classifier.
 
 use std::fmt;
 
@@ -83,8 +83,8 @@ impl fmt::Display for Classified {
 /// dropout of 0.25 on the last hidden layer, Adam and a cosine learning rate.
 ///
 /// # Errors
-/// [`Error::Input`] when the shapes of the sets differ, the number of labels differs from the number of data, or a class
-/// has too few samples to hold one out.
+/// [`Error::Input`] when the shapes of the sets differ, the number of labels differs from the number of data, or a
+/// class has too few samples to hold one out.
 pub fn classify(device: &Device, samples: &Dataset, data: &Dataset, labels: &Labels, seed: u64) -> Result<Classified> {
     check(samples, data, labels)?;
     let [kept, held_out] = split(labels, seed);
@@ -257,9 +257,9 @@ fn logits(g: &mut Graph, x: Var, shape: &[usize], classes: usize) -> Result<Var>
     Linear::new(g, "classes", width, classes)?.forward(g, hidden, Activation::None)
 }
 
-/// The mean total variation distance between the class shares of `n` samples and the distribution `shares` they are drawn
-/// from: half the sum of the mean deviations of binomials, E|X - n p| = 2 m C(n, m) p^m q^(n - m + 1), m = floor(n p) + 1
-/// (de Moivre 1730).
+/// The mean total variation distance between the class shares of `n` samples and the distribution `shares` they are
+/// drawn from: half the sum of the mean deviations of binomials, E|X - n p| = 2 m C(n, m) p^m q^(n - m + 1), m =
+/// floor(n p) + 1 (de Moivre 1730).
 fn expected_distance(shares: &[f64], n: usize) -> f64 {
     let ln_factorial: Vec<f64> = std::iter::once(0.0)
         .chain((1..=n).scan(0.0, |sum, i| {

@@ -111,8 +111,8 @@ impl fmt::Display for Denoised {
     }
 }
 
-/// Compares `denoised` and filtered `noisy` samples with the `clean` ones. The filter settings are those that are best on
-/// these samples, which favours the filters.
+/// Compares `denoised` and filtered `noisy` samples with the `clean` ones. The filter settings are those that are best
+/// on these samples, which favours the filters.
 ///
 /// # Errors
 /// [`Error::Input`](crate::Error::Input) when the sets differ in shape or number, or all clean values are equal.

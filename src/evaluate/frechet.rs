@@ -80,8 +80,8 @@ fn square_root(matrix: &[f64], dim: usize) -> Vec<f64> {
 /// Maximum number of sweeps over all pairs; eight suffice for most matrices, and convergence is quadratic.
 const SWEEPS: usize = 60;
 
-/// Eigenvalues of a symmetric matrix, and its eigenvectors as rows: cyclic Jacobi rotations until the off-diagonal part is
-/// negligible (Golub and Van Loan, Matrix computations, algorithm 8.5.3).
+/// Eigenvalues of a symmetric matrix, and its eigenvectors as rows: cyclic Jacobi rotations until the off-diagonal part
+/// is negligible (Golub and Van Loan, Matrix computations, algorithm 8.5.3).
 fn eigen(mut a: Vec<f64>, dim: usize) -> (Vec<f64>, Vec<f64>) {
     let mut vectors = vec![0.0; dim * dim];
     (0..dim).for_each(|i| vectors[i * dim + i] = 1.0);

@@ -116,8 +116,8 @@ pub fn range_of(data: &Dataset) -> Result<f64> {
     Err(Error::input(format!("{}: all values are equal, but PSNR needs a range above 0", data.name)))
 }
 
-/// Compares sample i of `samples` with sample i of `data`. The default `range` is that of the data, the difference of the
-/// largest and smallest value. SSIM is computed for images at least as large as its window.
+/// Compares sample i of `samples` with sample i of `data`. The default `range` is that of the data, the difference of
+/// the largest and smallest value. SSIM is computed for images at least as large as its window.
 ///
 /// # Errors
 /// [`Error::Input`] when the sets differ in shape or number, or all values of the data are equal.

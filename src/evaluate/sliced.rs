@@ -18,8 +18,8 @@ pub const SPLITS: usize = 20;
 
 /// The sliced Wasserstein distance of two sets of samples.
 ///
-/// SW2(a, b)^2 = mean over directions theta of W2(theta.a, theta.b)^2, where W2^2 of two sets on a line is the integral of
-/// the squared difference of their quantile functions. Directions are uniform on the unit sphere.
+/// SW2(a, b)^2 = mean over directions theta of W2(theta.a, theta.b)^2, where W2^2 of two sets on a line is the integral
+/// of the squared difference of their quantile functions. Directions are uniform on the unit sphere.
 ///
 /// *Shapes*: `a` is `[n, dim]`, `b` is `[m, dim]`; n and m may differ. *Units*: those of the data.
 /// *Accuracy*: f64; the relative error due to the random directions decreases as 1/sqrt(projections).
@@ -88,11 +88,11 @@ impl std::fmt::Display for Report {
 /// Compares `samples` with `data`.
 ///
 /// The distance of two finite sets is not 0 even when both come from one distribution, and it depends on their sizes.
-/// Every set here therefore has the same size, `min(samples, data / 2)`: each split draws two disjoint random sets A and B
-/// from the data and a set S from the samples; the distance is SW2(S, A), the floor SW2(B, A), both averaged over
-/// [`SPLITS`] splits. Samples as good as the data have a ratio near 1. The standard errors measure the variation over the
-/// splits, not over other samples and data: for samples drawn from the distribution of the data, the ratio itself was
-/// between 0.7 and 1.5 (8192 points of two moons), so only a ratio well above that indicates a difference.
+/// Every set here therefore has the same size, `min(samples, data / 2)`: each split draws two disjoint random sets A
+/// and B from the data and a set S from the samples; the distance is SW2(S, A), the floor SW2(B, A), both averaged over
+/// [`SPLITS`] splits. Samples as good as the data have a ratio near 1. The standard errors measure the variation over
+/// the splits, not over other samples and data: for samples drawn from the distribution of the data, the ratio itself
+/// was between 0.7 and 1.5 (8192 points of two moons), so only a ratio well above that indicates a difference.
 ///
 /// # Errors
 /// [`Error::Input`] when the shapes differ, when there are fewer than 4 data or 2 samples, or when all data are equal.

@@ -1,4 +1,4 @@
-//! Softmax over the last dimension, and its reverse.
+//! Softmax over the last dimension, and its backward pass.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
@@ -8,7 +8,7 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// y_i = exp(x_i - m) / sum_j exp(x_j - m) over the last dimension, m the largest x there, so that nothing overflows.
+/// y_i = exp(x_i - m) / sum_j exp(x_j - m) over the last dimension, m the largest x there, which avoids overflow.
 ///
 /// *Shapes*: x and y [..., D]. *Gradient*: dx = y (dy - sum of dy y). *Accuracy*: relative, however small y is; the
 /// rounding of x - m is |x - m| 2^-24 of y, and WGSL grants exp four times that. Below the smallest normal number y may be 0.
@@ -24,13 +24,13 @@ fn kernel(entry: &'static str, specs: &Specs, target: &Target) -> Kernel {
         .groups(rows)
 }
 
-/// All but the last dimension, and the last.
+/// The product of all but the last dimension, and the last.
 fn rows(x: &Spec) -> (usize, usize) {
     let d = x.shape.last().copied().unwrap_or(1);
     (x.len() / d, d)
 }
 
-/// The softmax of one row in place; gives its largest x and the sum of exp(x - largest).
+/// Computes the softmax of one row in place; returns its largest x and the sum of exp(x - largest).
 #[inline(always)]
 pub(super) fn softmax_row<S: Scalar>(x: &mut [S]) -> (S, S) {
     let largest = x.iter().fold(x[0], |m, v| m.max(*v));
@@ -131,7 +131,7 @@ pub(super) fn cases() -> Vec<Case> {
         let case = Case::new(SoftmaxInput).input(shape.clone()).input(shape).for_terms(|_, y| -y.abs());
         cases.push(case.tolerance(Tolerance::terms(4.0, d)));
     }
-    // Far beyond what exp takes: only differences count.
+    // Beyond the range of exp, where only differences count.
     let far: Vec<f32> = (0..21).map(|i| (i % 5) as f32 - 2.0 + if i < 14 { 1_000.0 } else { -1_000.0 }).collect();
     cases.push(Case::new(Softmax).values([3, 7], far).tolerance(tolerance(4.0, 7)));
     // Scores up to 200 apart: the least are below the smallest normal number.

@@ -1,4 +1,4 @@
-//! Cases of the sizes that training meets, for `cargo bench`: about a million elements, or some hundred million FLOPs.
+//! Cases of the sizes common in training, for `cargo bench`: about a million elements, or some hundred million FLOPs.
 
 use super::case::Case;
 use super::*;

@@ -104,7 +104,8 @@ impl View {
         for ends in points.windows(2) {
             let (from, to) = (ends[0], ends[1]);
             let rise = to.1 - from.1;
-            // Where the line crosses the limits, as fractions of its length; a horizontal line is inside or outside as a whole.
+            // Where the line crosses the limits, as fractions of its length; a horizontal line is inside or outside as
+            // a whole.
             let cross = [self.y.0, self.y.1].map(|y| (y - from.1) / if rise == 0.0 { f64::MIN_POSITIVE } else { rise });
             let (enter, leave) = (cross[0].min(cross[1]).max(0.0), cross[0].max(cross[1]).min(1.0));
             if enter > leave {

@@ -49,9 +49,9 @@ pub fn is_side_by_side(path: &Path) -> bool {
     read.is_ok() && String::from_utf8_lossy(&head).contains(SIDE_BY_SIDE)
 }
 
-/// Draws an SVG with titled sets of samples, of one `kind` and `shape`, from left to right. All share one scale: `scale`,
-/// widened for signals and points until nearly all samples fit. Points beyond it are counted, signals are cut and images
-/// are clipped to black or white. All sets show the same number of signals or images.
+/// Draws an SVG with titled sets of samples, of one `kind` and `shape`, from left to right. All share one scale:
+/// `scale`, widened for signals and points until nearly all samples fit. Points beyond it are counted, signals are cut
+/// and images are clipped to black or white. All sets show the same number of signals or images.
 pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f32])], scale: &Scale) -> Result<()> {
     let scale = scale.covering(shape, &sets.iter().map(|set| set.1).collect::<Vec<_>>());
     let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
@@ -192,7 +192,8 @@ fn most_on_sheet(shape: &[usize]) -> usize {
     (SHEET_PIXELS / (zoom * side + gap)).max(1).pow(2)
 }
 
-/// Up to `most` images side by side, small ones magnified, and their number: 1 channel is grey, otherwise the first 3 are shown.
+/// Up to `most` images side by side, small ones magnified, and their number: 1 channel is grey, otherwise the first 3
+/// are shown.
 fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) -> (RgbImage, usize) {
     let [channels, h, w] = [shape[0], shape[1], shape[2]];
     let (zoom, gap) = zoom_and_gap(h.max(w));

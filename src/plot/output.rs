@@ -11,8 +11,8 @@ use crate::io::{check_place, extension, temporary, write_atomically};
 const EXTENSIONS: [&str; 4] = [".npy", ".csv", ".png", ".svg"];
 
 /// Writes samples of `shape` in the format given by the extension of `path`: `.npy` holds `[n, ...shape]` float32 in C
-/// order, `.csv` one sample per row (images flattened), `.png` a contact sheet or drawing, `.svg` a drawing. Returns how
-/// many of the samples, from the first on, the file holds or shows.
+/// order, `.csv` one sample per row (images flattened), `.png` a contact sheet or drawing, `.svg` a drawing. Returns
+/// how many of the samples, from the first on, the file holds or shows.
 ///
 /// # Errors
 /// [`Error::Setting`] for an unknown extension, [`Error::Input`] when the values are not a whole number of samples,
@@ -41,8 +41,8 @@ pub fn save_scaled(path: &Path, shape: &[usize], values: &[f32], scale: impl FnO
     }
 }
 
-/// Checks before long computations whether [`save`] could write `path`: the extension is known and the folder exists and is
-/// writable.
+/// Checks before long computations whether [`save`] could write `path`: the extension is known and the folder exists
+/// and is writable.
 pub fn check_output(path: &Path) -> Result<()> {
     if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
         return Err(unknown_extension(path));

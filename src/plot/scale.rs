@@ -36,7 +36,8 @@ impl Scale {
         Self { kind, ranges: ranges.into_iter().map(|range| range.unwrap_or((0.0, 1.0))).collect() }
     }
 
-    /// Widened so that nearly all samples of these sets fit, by at most the range itself on each side. Images are unchanged.
+    /// Widened so that nearly all samples of these sets fit, by at most the range itself on each side. Images are
+    /// unchanged.
     pub(super) fn covering(&self, shape: &[usize], sets: &[&[f32]]) -> Self {
         let mut widened = self.clone();
         if self.kind == Kind::Images {
@@ -86,8 +87,8 @@ fn percentiles(values: &[f32]) -> Option<Range> {
     Some(if low < high { (low.into(), high.into()) } else { all })
 }
 
-/// The range of each axis that contains nearly all samples completely: bounded by the outermost samples whose distance from
-/// the central 95% is at most the extent of these.
+/// The range of each axis that contains nearly all samples completely: bounded by the outermost samples whose distance
+/// from the central 95% is at most the extent of these.
 fn fences(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Option<Range>> {
     let len = shape.iter().product::<usize>().max(1);
     let one = |samples: Vec<Range>| {
@@ -121,11 +122,11 @@ fn extremes(values: impl IntoIterator<Item = f64>) -> Option<Range> {
 
 /// Extended by `margin` of its length on both sides, or to a positive length if it is empty.
 fn widened((low, high): Range, margin: f64) -> Range {
-    let widened = match high - low {
+    let extra = match high - low {
         extent if extent > 1e-9 * high.abs().max(1e-30) => margin * extent,
         _ => 0.5 * high.abs().max(0.1),
     };
-    (low - widened, high + widened)
+    (low - extra, high + extra)
 }
 
 /// [`extremes`], [`widened`].

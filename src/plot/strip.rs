@@ -18,9 +18,9 @@ const GAP: f64 = 36.0;
 /// Snapshots of a process: their titles and samples.
 type Snapshots<'a> = [(String, &'a [f32])];
 
-/// Draws one column per snapshot with its title above (in an SVG; a PNG has no text) and one row per sample; points share one
-/// picture. More than 16 snapshots continue below, in blocks of equal length. The snapshots are in the units of the data; images
-/// keep the brightness of the first snapshot. Returns the number of columns.
+/// Draws one column per snapshot with its title above (in an SVG; a PNG has no text) and one row per sample; points
+/// share one picture. More than 16 snapshots continue below, in blocks of equal length. The snapshots are in the units
+/// of the data; images keep the brightness of the first snapshot. Returns the number of columns.
 ///
 /// # Errors
 /// When the extension is not `.png` or `.svg`, or the file cannot be written.
@@ -146,7 +146,8 @@ mod tests {
         let strip = Strip::of(Kind::Points, &[2], &snapshots, 0.0);
         assert_eq!(strip.corner(9), (8.0, 8.0 + CELL + GAP));
         assert_eq!(strip.size(), (16.0 + 9.0 * CELL, 16.0 + 2.0 * CELL + GAP));
-        let refused = film_strip(&dir.path().join("strip.npy"), Kind::Points, &[2], &snapshots).unwrap_err().to_string();
+        let refused =
+            film_strip(&dir.path().join("strip.npy"), Kind::Points, &[2], &snapshots).unwrap_err().to_string();
         assert!(refused.contains(".png or .svg"), "{refused}");
     }
 }

@@ -1,4 +1,4 @@
-//! What convolutions share: the implicit products, forth (gather) and back (scatter), as kernels and on slices.
+//! The implicit matrix products of convolutions, forward (gather) and transposed (scatter), as kernels and on slices.
 
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Specs};
@@ -11,13 +11,13 @@ use crate::parallel::matmul::{Matrix, matmul};
 /// Batch, channels of the image, and channels of the places.
 pub(super) type Counts = [usize; 3];
 
-/// The kernel whose results get a bias and an activation.
+/// The kernel with the epilogue of bias and activation.
 pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
     let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", true).flag("SLOPE", false);
     activation.choose(kernel.flag("SAVE", specs.stores(1)))
 }
 
-/// Which of the three products of `conv.wgsl` it is; over windows of the image, or over places.
+/// Selects one of the three products of `conv.wgsl`, over windows of the image or over places.
 pub(super) fn product(kernel: Kernel, product: &str) -> Kernel {
     let kernel = kernel.one_of(&["GATHER", "SCATTER", "WEIGHT"], product);
     kernel.flag("WINDOWS", product != "SCATTER").flag("INDEXED", true)
@@ -61,7 +61,7 @@ pub(super) fn gather<S: Scalar>(
     finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
 ) {
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
-    // One sample alone is shared out within its product.
+    // A single sample is parallelised within its product.
     let per_tap = window.prefers_scatter([b, c, o]);
     let by_tap = if per_tap { taps_outside(w, c, window.taps()) } else { Vec::new() };
     parallel::blocks(
@@ -153,7 +153,7 @@ pub(super) fn finish<S: Scalar>(y: &mut [S], z: Option<&mut [S]>, bias: &[S], ac
     );
 }
 
-/// Shapes that are ragged, strided, padded, pointwise, long and not square: x, w, stride, padding.
+/// Test shapes: ragged, strided, padded, pointwise, long and not square, as x, w, stride, padding.
 pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 12] = [
     (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 1, 1),
