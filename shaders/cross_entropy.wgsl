@@ -30,8 +30,7 @@ fn cross_entropy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups)
   if (row >= B || lane > 0u) { return; }
   let below = largest - x[b * C + label];
   let all = others + exp(-below);
-  // Where the label is the largest, 1 is not added, so that a small loss keeps its digits; else the loss is at least ln
-  // 2.
+  // If the label is the largest, 1 is not added, so that a small loss is accurate; otherwise the loss is at least ln 2.
   y[b] = log1p(select(all - 1.0, others, below == 0.0)) + below;
   stats[3u * b] = largest;
   stats[3u * b + 1u] = 1.0 / all;

@@ -3,7 +3,7 @@
 override ACT: u32 = 0u;
 override LEAK: f32 = 0.01;
 
-// sigmoid(x) and sigmoid(-x), which 1 - sigmoid(x) would lose the digits of.
+// sigmoid(x) and sigmoid(-x), without the cancellation of 1 - sigmoid(x).
 fn sigmoids(x: f32) -> vec2<f32> {
   let e = exp(-abs(x));
   let large = 1.0 / (1.0 + e);

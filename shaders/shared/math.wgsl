@@ -25,7 +25,7 @@ fn ln_uniform(word: u32) -> f32 {
   return e * 0.69314718 + atanh_twice(s);
 }
 
-// ln(1 + x) for x >= 0, with all digits near zero, where s is made from x itself; else 1 + x = m 2^e with m in
+// ln(1 + x) for x >= 0, accurate near zero, where s is computed from x itself; else 1 + x = m 2^e with m in
 // [sqrt(1/2), sqrt(2)), and ln m = 2 atanh(s).
 fn log1p(x: f32) -> f32 {
   let near = x < 0.41;

@@ -20,10 +20,10 @@ use super::{Common, real, samples, whole};
 
 /// Take noise out of data with a trained model
 ///
-/// A run of `train --task denoise` does it in one pass. A diffusion run starts its reverse process at the step whose
-/// noise has the level of the data's: the one given by --noise-level, else an estimate. Of images that is Immerkaer's
-/// (1996), the mean of |I * L| with L the difference of two Laplacians; of signals the median of the absolute second
-/// differences, scaled to a standard deviation.
+/// A run of `train --task denoise` does it in one pass. A diffusion run starts its reverse process at the step whose noise
+/// has the level of the data's: the one given by --noise-level, else an estimate. Of images that is Immerkaer's (1996),
+/// the mean of |I * L| with L the difference of two Laplacians; of signals the median of the absolute second differences,
+/// scaled to a standard deviation.
 #[derive(Args)]
 pub struct DenoiseArgs {
     /// A run folder

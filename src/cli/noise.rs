@@ -58,8 +58,7 @@ pub struct NoiseArgs {
     /// [default: linear]
     #[arg(long, conflicts_with = "kind")]
     schedule: Option<String>,
-    /// .npy, .csv, .png or .svg. With --kind, clean and noisy samples side by side are drawn beside it, as
-    /// F-compare.svg
+    /// .npy, .csv, .png or .svg. With --kind, clean and noisy samples side by side are drawn beside it, as F-compare.svg
     #[arg(long, value_name = "F")]
     out: PathBuf,
     #[command(flatten)]

@@ -464,8 +464,8 @@ fn show_samples(trainer: &Trainer, folder: &RunFolder, device: &Device, real: &D
     crate::plot::save(&folder.file("samples/samples.npy"), &drawn.shape, &drawn.values)?;
     // Real samples from all over the data, not only its beginning.
     let n = count.min(real.len());
-    let spread: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
-    plot::compare(&folder.file("samples/compare.svg"), real.kind(), &real.shape, &spread, &drawn.values)?;
+    let shown: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
+    plot::compare(&folder.file("samples/compare.svg"), real.kind(), &real.shape, &shown, &drawn.values)?;
     Ok(())
 }
 

@@ -107,7 +107,7 @@ impl Activation {
     pub(crate) fn apply<S: Scalar>(self, x: S) -> S {
         match self {
             Activation::None => x,
-            // Written so that NaN stays.
+            // Written so that NaN propagates.
             Activation::Relu if x < S::ZERO => S::ZERO,
             Activation::Relu => x,
             Activation::Silu => x * sigmoid(x),
@@ -182,7 +182,7 @@ fn sigmoid<S: Scalar>(x: S) -> S {
     S::ONE / (S::ONE + (-x).exp())
 }
 
-/// sigmoid(x) and sigmoid(-x), which 1 - sigmoid(x) would lose the digits of.
+/// sigmoid(x) and sigmoid(-x), without the cancellation of 1 - sigmoid(x).
 #[inline(always)]
 fn sigmoids<S: Scalar>(x: S) -> (S, S) {
     let e = (-x.abs()).exp();

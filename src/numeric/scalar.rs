@@ -45,7 +45,7 @@ pub trait Scalar:
     fn exp(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
-    /// ln(1 + self), with all digits near zero.
+    /// ln(1 + self), accurate near zero.
     fn ln_1p(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
@@ -125,7 +125,7 @@ impl Scalar for f32 {
     /// does not.
     #[inline(always)]
     fn exp(self) -> Self {
-        // The ends round to n = -127 and 128, where the bits below are those of 0 and of infinity.
+        // The limits round to n = -127 and 128, where the bits below are those of 0 and infinity.
         let x = self.clamp(-88.0, 89.0);
         // Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
         let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
@@ -136,7 +136,7 @@ impl Scalar for f32 {
                 + r * (0.499_999_93
                     + r * (0.166_665_19 + r * (0.041_668_407 + r * (0.008_368_915 + r * 0.001_381_420_7)))));
         let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-        p * scale // NaN stays NaN
+        p * scale // NaN propagates
     }
 
     /// (1 - e) / (1 + e) with e = exp(-2|x|), and the odd Taylor series near zero, where that cancels.

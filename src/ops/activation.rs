@@ -167,7 +167,7 @@ pub(crate) fn activated(y: Spec, activation: Activation) -> Vec<Spec> {
     }
 }
 
-/// What an activation is tried on: -30 to 30 in steps of 2^-6, powers of two around zero, and what lies far beyond.
+/// Test inputs of an activation: -30 to 30 in steps of 2^-6, powers of two around zero, and values of large magnitude.
 fn sweep() -> Vec<f32> {
     let even = (-1920..=1920).map(|i| i as f32 / 64.0);
     let small = (1..126).flat_map(|k| [1.0, 1.25, 1.5].map(|m| m * (-k as f32).exp2())).flat_map(|x| [x, -x]);
@@ -188,8 +188,8 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let turned = Activation::LeakyRelu { slope: -0.25 };
     for a in Activation::ALL.map(|(_, a)| a).into_iter().chain([turned]) {
-        |x|, a division 5; products and sums 1.
-        // In tanh the exponential's error grows by e / (1 - e), 1.5 where the series ends. Slopes have the same parts.
+        // In units of eps, half a unit in the last place: WGSL allows exp(x) 6 + 4 |x|, a division 5; products and sums
+        // 1. In tanh the error of exp is amplified by e / (1 - e), 1.5 where the series ends. Slopes are similar.
         let smooth = Tolerance::conditioned(14.0);
         let piecewise = Tolerance::relative(2.0);
         let tolerance = match a {

@@ -297,7 +297,7 @@ impl Op for AttentionInput {
 pub(super) fn cases() -> Vec<Case> {
     use Channels::{First, Last};
     let mut cases = Vec::new();
-    // With v above zero the terms p v have one sign, and the weights p are the same.
+    // With positive v the terms p v have one sign, and the weights p are unchanged.
     let positive_v = |op: Attention, shape: [usize; 3]| {
         let Sizes { n, c, .. } = op.sizes(&Spec::f32(shape));
         let step = if op.channels == First { n } else { 1 };
@@ -325,14 +325,14 @@ pub(super) fn cases() -> Vec<Case> {
         let sum = 0.5 * (d as f64).sqrt();
         let case = Case::new(op).input(shape(3 * c)).for_terms(positive_v(op, shape(3 * c)));
         cases.push(forward(case, n, d, sum));
-        // p (dy v - dy y): with y below zero the difference is a sum. Positive q and k make p somewhat larger.
+        // p (dy v - dy y): with negative y the difference becomes a sum. Positive q and k make p somewhat larger.
         let case = Case::new(AttentionInput(op)).input(shape(c)).input(shape(3 * c));
         let case = case.input(shape(c)).for_terms(|_, y| -y.abs());
         let stats = (0..b * heads * n).flat_map(|i| [0.5 + 0.1 * (i % 3) as f32, 1.0 / n as f32]).collect();
         let terms = Tolerance::terms(weight(d, sum) + 2.0 * (d as f64).sqrt(), n);
         cases.push(case.values([b, heads, n, 2], stats).tolerance(terms));
     }
-    // Scores up to 180 apart: the scale follows the largest.
+    // Scores up to 180 apart: the sums are rescaled.
     let far: Vec<f32> = (0..6 * 12).map(|i| (i * 29 % 17) as f32 - 8.0).collect();
     let (op, shape) = (Attention { heads: 2, channels: Last }, [1, 6, 12]);
     let case = Case::new(op).values(shape, far).for_terms(positive_v(op, shape));

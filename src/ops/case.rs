@@ -20,13 +20,13 @@ pub enum Tolerance {
     Value(f64),
     /// c eps |want|.
     Relative(f64),
-    /// c eps (|want| + s), with s the sum of |x dwant/dx| over the inputs: what c rounded arguments would change.
+    /// c eps (|want| + s), with s the sum of |x dwant/dx| over the inputs: the effect of rounded arguments.
     Conditioned(f64),
     /// (c + sqrt k) eps s: a sum of k terms, with s the sum of their absolute values.
     Terms(f64, usize),
 }
 
-/// The smallest normal number of f32. Subnormal numbers may count as zero.
+/// The smallest normal number of f32. Subnormal numbers may be flushed to zero.
 const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
 impl Tolerance {
@@ -89,7 +89,7 @@ pub(crate) enum Content {
 pub(crate) struct Argument {
     pub shape: Vec<usize>,
     pub content: Content,
-    /// Floats in the run that sums absolute terms.
+    /// The values used in the run that sums absolute terms.
     pub for_terms: Vec<f32>,
 }
 
@@ -145,8 +145,8 @@ impl Case {
         self
     }
 
-    /// The last input or update holds `f(i, x)`, not |x|, in the run whose results [`Tolerance::terms`] is relative to:
-    /// with signs of choice a difference becomes a sum of absolute terms.
+    /// Uses `f(i, x)` instead of |x| for the last input or update in the run that [`Tolerance::terms`] is relative to:
+    /// with suitable signs a difference becomes a sum of absolute terms.
     pub fn for_terms(mut self, f: impl Fn(usize, f32) -> f32) -> Self {
         let last = self.updates.last_mut().or(self.inputs.last_mut());
         if let Some(Argument { content: Content::Floats(values), for_terms, .. }) = last {

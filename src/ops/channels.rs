@@ -14,8 +14,8 @@ use crate::parallel;
 ///
 /// *Shapes*: x, y and z [B, C, L] or [B, C, H, W], bias [B, C]; z is stored only when the derivative needs it.
 /// *Gradient*: dx = dz, dbias = sum of dz over places, in a fixed order.
-/// *Accuracy*: z has one rounding. To the nearest, it is up to half a unit in the last place, 2^-24 |z|, which sums just above
-/// a power of two attain; WGSL leaves open to which neighbour, and so up to a whole unit, 2^-23 |z|, is right.
+/// *Accuracy*: z has one rounding. To nearest, its error is up to half a unit in the last place, 2^-24 |z|, attained by
+/// sums just above a power of two; WGSL allows either neighbour, so an error of up to one unit, 2^-23 |z|, is correct.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelBias {
     /// The fused activation.

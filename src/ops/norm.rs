@@ -425,11 +425,11 @@ pub(super) fn cases() -> Vec<Case> {
     {
         add(&shape, Some(groups));
     }
-    // A variance of the size of epsilon, which then matters.
+    // A variance of the magnitude of epsilon, which then matters.
     let small: Vec<f32> = (0..2 * 6 * 5).map(|i| ((i * 29 % 61) as f32 - 30.0) * 2e-4).collect();
     let layer = Case::new(LayerNorm::default()).values([12, 5], small.clone()).input([5]).input([5]);
     let group = Case::new(GroupNorm::new(2)).values([2, 6, 5], small).input([6]).input([6]);
-    // The mean's rounding is small beside a deviation of 4e-3; rstd is about 200.
+    // The rounding of the mean is small compared with a deviation of 4e-3; rstd is about 200.
     cases.extend([layer, group].map(|case| case.tolerance(Tolerance::value(32.0))));
     for (_, activation) in Activation::ALL {
         let case = Case::new(LayerNorm { activation, ..LayerNorm::default() }).input([4, 6]).input([6]).input([6]);

@@ -389,15 +389,16 @@ pub(super) fn cases() -> Vec<Case> {
             op.clip = (i % 3 == 0).then_some(1.0);
             cases.push(case(op, step, n, 1.0));
         }
-        // Gradients of the size of Adam's epsilon, so that it matters how large it is and where it is added.
+        // Gradients of the magnitude of Adam's epsilon, so that its value and position matter.
         let op = Optimizer::named(kind, 0.01, 0.9, 0.1);
         cases.extend([3, 20_000].map(|step| case(op, step, 33, 1e-8)));
     }
     cases
 }
 
-/// A step on gradients and moments of a given size. In units of eps an update has four divisions of 5 and two roots of 4, the
-/// moments' own roundings, and that of the learning rate. With gradient and first moment below zero all of it adds up.
+/// A step on gradients and moments of a given size. In units of eps an update has four divisions of 5 and two roots of
+/// 4, the moments' own roundings, and that of the learning rate. With negative gradient and first moment all terms have
+/// one sign.
 fn case(op: Optimizer, step: u32, n: usize, size: f32) -> Case {
     let some = |size: f32| (0..n).map(|i| size * (0.02 + (i % 7) as f32 * 0.1)).collect::<Vec<f32>>();
     let gradients = some(size).into_iter().enumerate().map(|(i, g)| if i % 3 == 0 { g } else { -1.5 * g });

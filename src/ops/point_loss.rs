@@ -280,8 +280,8 @@ fn sign<S: Scalar>(e: S) -> S {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // d is a product of the rounded error and constants. The terms of a partial sum are largest where prediction and goal
-    // have opposite signs; a mask and a table have both signs here.
+    // d is a product of the rounded error and constants. The terms of a partial sum are largest where prediction and
+    // goal have opposite signs; a mask and a table have both signs here.
     let case = |op: PointLoss, shape: &[usize]| {
         let case = Case::new(op).input(shape).input(shape).for_terms(|_, goal| -goal.abs());
         let chunk = Split::new(shape.iter().product()).chunk;
@@ -306,7 +306,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let op = PointLoss { mask: true, average: Average::Positions, ..PointLoss::new(Measure::Squared) };
     cases.push(case(op, &[2, 3, 9, 11]).input([2, 3, 9, 11]));
-    // Errors from 2^-60 to 2^60, of which the square is a normal number.
+    // Errors from 2^-60 to 2^60, whose squares are normal numbers.
     for measure in measures {
         for k in (-60..=60).step_by(12) {
             let errors =

@@ -151,7 +151,7 @@ pub(super) fn cases() -> Vec<Case> {
         let tolerance = Tolerance::value(8.0 + (n as f64).sqrt());
         cases.push(Case::new(op).values([n], positive).clock(0, 1030).tolerance(tolerance));
     }
-    // A norm of the size of epsilon.
+    // A norm of the magnitude of epsilon.
     let op = Reduce(Reduction::Clip { max: 1e-6 });
     cases.push(Case::new(op).values([3], vec![1e-13, 4e-13, 2e-13]).tolerance(Tolerance::relative(12.0)));
     cases

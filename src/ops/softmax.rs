@@ -11,7 +11,8 @@ use crate::parallel;
 /// y_i = exp(x_i - m) / sum_j exp(x_j - m) over the last dimension, m the largest x there, which avoids overflow.
 ///
 /// *Shapes*: x and y [..., D]. *Gradient*: dx = y (dy - sum of dy y). *Accuracy*: relative, however small y is; the
-/// rounding of x - m is |x - m| 2^-24 of y, and WGSL grants exp four times that. Below the smallest normal number y may be 0.
+/// rounding of x - m is |x - m| 2^-24 of y, and WGSL allows exp four times that. Below the smallest normal number y may
+/// be flushed to 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax;
 
@@ -120,21 +121,22 @@ impl Op for SoftmaxInput {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // Relative errors in units of eps, half a unit in the last place: of exp(x) WGSL grants 3 + 2 |x| units, 6 eps and 4
-    // `reach`, to which its rounded argument adds `reach`; 6 in the sum, where large terms count, and about the root of D; 5
-    // of the division, and a product.
+    // Relative errors in units of eps, half a unit in the last place: for exp(x) WGSL allows 3 + 2 |x| units, 6 eps and
+    // 4
+    // `reach`, to which its rounded argument adds `reach`; 6 in the sum, where large terms count, and about the root of
+    // D; 5 of the division, and a product.
     let tolerance = |reach: f64, d: usize| Tolerance::relative(18.0 + 5.0 * reach + (d as f64).sqrt());
     for shape in [vec![1, 1], vec![4, 5], vec![3, 2, 257], vec![65, 33], vec![9]] {
         let d = shape[shape.len() - 1];
         cases.push(Case::new(Softmax).input(shape.clone()).tolerance(tolerance(2.0, d)));
-        // y (dy - sum of dy y): with y below zero the difference is a sum.
+        // y (dy - sum of dy y): with negative y the difference becomes a sum.
         let case = Case::new(SoftmaxInput).input(shape.clone()).input(shape).for_terms(|_, y| -y.abs());
         cases.push(case.tolerance(Tolerance::terms(4.0, d)));
     }
     // Beyond the range of exp, where only differences count.
     let far: Vec<f32> = (0..21).map(|i| (i % 5) as f32 - 2.0 + if i < 14 { 1_000.0 } else { -1_000.0 }).collect();
     cases.push(Case::new(Softmax).values([3, 7], far).tolerance(tolerance(4.0, 7)));
-    // Scores up to 200 apart: the least are below the smallest normal number.
+    // Scores up to 200 apart: the smallest results are below the smallest normal number.
     let apart: Vec<f32> = (0..4 * 65).map(|i| ((i * 29 % 65) as f32 - 40.0) * (i / 65 + 1) as f32 * 0.77).collect();
     cases.push(Case::new(Softmax).values([4, 65], apart).tolerance(tolerance(90.0, 65)));
     // More rows than workgroups in one dimension of the grid.

@@ -14,18 +14,18 @@ const EPS: f64 = 5.960_464_477_539_063e-8;
 /// the sum itself is computed in f32.
 const EPS_HALF: f64 = 4.882_812_5e-4;
 
-/// Which values the inputs of a case hold.
+/// The values of a case's inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Values {
-    /// Its own.
+    /// The case's own values.
     Own,
-    /// Those on which terms of both signs add up.
+    /// Values for which terms of both signs add up.
     ForTerms,
-    /// Its own, with one input, or update after the inputs, times 1 + [`MOVE`].
+    /// The case's own, with one input (or update, counted after the inputs) multiplied by 1 + [`MOVE`].
     Moved(usize),
 }
 
-/// The relative change of an input by which a derivative is measured in f64.
+/// The relative change of an input used to measure a derivative in f64.
 const MOVE: f64 = 1e-7;
 
 impl Case {
@@ -87,7 +87,7 @@ impl Case {
             .collect()
     }
 
-    /// What a tolerance is relative to besides the wanted values, for each element.
+    /// The quantity that a tolerance is relative to besides the expected values, per element.
     fn scale(&self, tolerance: Tolerance, want: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
         let reference = Device::reference();
         if let Tolerance::Terms(..) = tolerance {
