@@ -62,7 +62,7 @@ impl fmt::Display for Classified {
         let percent = |x: f64| format!("{:.1}%", 100.0 * x);
         let Self { trained, held_out, distance, floor, .. } = self;
         let accuracy = percent(self.accuracy);
-        writeln!(f, "classifier: trained on {trained} data, accuracy {accuracy} on {held_out} held out")?;
+        writeln!(f, "classifier: trained on {trained} real samples, accuracy {accuracy} on {held_out} held out")?;
         writeln!(f, "{:>6} {:>8} {:>8}", "class", "data", "samples")?;
         for share in &self.mix {
             writeln!(f, "{:>6} {:>8} {:>8}", share.class, percent(share.data), percent(share.samples))?;

@@ -332,7 +332,7 @@ pub(super) fn cases() -> Vec<Case> {
         let terms = Tolerance::terms(weight(d, sum) + 2.0 * (d as f64).sqrt(), n);
         cases.push(case.values([b, heads, n, 2], stats).tolerance(terms));
     }
-    // Scores up to 180 apart: the sums are rescaled.
+    // Scores that differ by up to 180: the sums are rescaled.
     let far: Vec<f32> = (0..6 * 12).map(|i| (i * 29 % 17) as f32 - 8.0).collect();
     let (op, shape) = (Attention { heads: 2, channels: Last }, [1, 6, 12]);
     let case = Case::new(op).values(shape, far).for_terms(positive_v(op, shape));

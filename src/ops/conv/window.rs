@@ -151,8 +151,7 @@ impl Window {
     }
 
     /// Calls `f(row, place, pixel, n)` for each run of `n` neighbouring places and the elements read by tap `row`: the
-    /// first
-    /// `place` and the first `pixel` of their planes; the pixels are one stride apart.
+    /// first `place` and the first `pixel` of their planes; the pixels are one stride apart.
     #[inline(always)]
     fn runs(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
         for tap in 0..self.taps() {
