@@ -1,7 +1,7 @@
-//! One dispatch of each op of the catalog, at the sizes that training meets, on the CPU executor and on a GPU.
+//! One dispatch of each op of the catalog, at the sizes common in training, on the CPU executor and on a GPU.
 //!
-//! `cargo bench --bench kernels` (`-- cpu/dense` for a part). Products count FLOPs, everything else the bytes it moves at
-//! least. On a GPU a row holds a submission and its wait: 0.1 to 0.3 ms on llvmpipe.
+//! `cargo bench --bench kernels` (`-- cpu/dense` for a part). Matrix products report FLOPs, all other ops the minimum
+//! number of bytes moved. On a GPU a row includes submission and wait: 0.1 to 0.3 ms on llvmpipe.
 
 mod control;
 
@@ -9,7 +9,7 @@ use control::{control, devices, group, step};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use langevin::ops::timed_cases;
 
-/// FLOPs per byte from which arithmetic counts.
+/// FLOPs per byte above which a row reports FLOPs.
 const INTENSE: u64 = 16;
 
 fn kernels(c: &mut Criterion) {

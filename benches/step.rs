@@ -1,8 +1,8 @@
 //! Whole training steps: of the models, and of plain MLPs by depth.
 //!
-//! `cargo bench --bench step` (`-- gpu/depth` for a part). From one depth to the next the difference is the cost of the
-//! layers; what a line through them leaves at depth 0 is everything else: batch, noise, encoding, loss. A large addition
-//! is a row of its own, where the cost of the host must not matter.
+//! `cargo bench --bench step` (`-- gpu/depth` for a part). The difference between two depths is the cost of the layers;
+//! a linear fit extrapolated to depth 0 is everything else: batch, noise, encoding, loss. A large addition has its own
+//! row, where the cost of the host is negligible.
 
 mod control;
 

@@ -1,4 +1,5 @@
-//! An op of your own: shapes, kernel, twin and reverse rule in one place, trained through and checked like the others.
+//! A custom op: shapes, kernel, CPU implementation and gradient in one place, trained through and checked like the
+//! others.
 //!
 //! `cargo run --release --example custom_op`
 
@@ -99,7 +100,7 @@ fn main() -> Result<()> {
     println!("kernel against twin: worst error {:.1e}", check(&case, &device)?.error);
     println!("reverse rule against central differences: worst error {:.1e}", check_gradient(&case)?.error);
 
-    // Which numbers have these squares? Gradient descent through the op finds them.
+    // Gradient descent through the op finds the numbers with these squares.
     let mut g = Graph::new();
     let x = g.parameter("x", [3], vec![1.0; 3])?;
     let y = g.apply1(Square, &[x])?;

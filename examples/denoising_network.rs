@@ -1,5 +1,5 @@
-//! A denoising network: the textbook's first one (Flatten, Dense 128 ReLU, Dense) learns clean from noisy sine waves, on
-//! noise that is drawn anew in every step, and is measured on waves and noise that it has not seen.
+//! A denoising network: the first network of the textbook (Flatten, Dense 128 ReLU, Dense) learns clean from noisy sine
+//! waves, with new noise in every step, and is evaluated on unseen waves and noise.
 //!
 //! `cargo run --release --example denoising_network`
 
@@ -12,7 +12,7 @@ use langevin::nn::{Simple, SimpleOptions, layers};
 use langevin::ops::{Decay, Optimizer};
 use langevin::{Device, Graph, Result, Slab, plot};
 
-/// Values of a wave.
+/// Values per wave.
 const LENGTH: usize = 100;
 
 fn main() -> Result<()> {
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Trains the network to give clean from noisy waves.
+/// Trains the network to predict clean from noisy waves.
 fn train(device: &Device, waves: &Dataset, noise: NoiseKind, steps: u32) -> Result<Vec<f32>> {
     let mut g = Graph::new();
     let clean = g.dataset("waves", [waves.len(), LENGTH])?.batch(&mut g, 128)?;
@@ -61,7 +61,7 @@ fn train(device: &Device, waves: &Dataset, noise: NoiseKind, steps: u32) -> Resu
     run.read_slab(Slab::Params)
 }
 
-/// The network on other waves.
+/// The network applied to other waves.
 fn apply(device: &Device, weights: &[f32], noisy: &Dataset) -> Result<Vec<f32>> {
     let mut g = Graph::new();
     let x = g.state("noisy", [noisy.len(), LENGTH])?;

@@ -1,5 +1,5 @@
-//! The full diffusion model of the textbook, trained on sine waves: its loss curve, its samples by DDPM and DDIM beside
-//! real waves, and how far they are from them; then the default model with as many steps.
+//! The full diffusion model of the textbook, trained on sine waves: its loss curve, its DDPM and DDIM samples compared
+//! with real waves, and their distance from the data; then the default model with as many steps.
 //!
 //! `cargo run --release --example full_diffusion_model`
 
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
             losses.iter().enumerate().map(|(i, &loss)| (i as u64 + 1, loss)).collect(),
         ));
 
-        // The chapter's sampler goes all the way, DDIM in a tenth of the steps.
+        // The chapter's sampler visits all steps, DDIM a tenth of them.
         let checkpoint = trainer.checkpoint()?;
         let ways: [(_, Arc<dyn Sampler>, _); 2] =
             [("DDPM", Arc::new(Ddpm::default()), 1_000), ("DDIM", Arc::new(Ddim::default()), 100)];
@@ -62,12 +62,12 @@ fn main() -> Result<()> {
     let columns: Vec<_> = drawn.iter().map(|(title, set)| (title.clone(), &set.values[..6 * 100])).collect();
     plot::film_strip(&out.join("full_diffusion_model.svg"), Kind::Signals, &[100], &columns)?;
     println!("picture: {}", out.join("full_diffusion_model.svg").display());
-    // Losses on different targets cannot be compared, the samples can: the chapter's network is small, and gives poor waves.
+    // Losses on different targets are not comparable, samples are: the chapter's network is small and gives poor waves.
     let curves: Vec<_> =
         curves.iter().map(|(name, losses): &(String, Vec<_>)| (name.as_str(), losses.clone())).collect();
     plot::loss_curve(&out.join("full_diffusion_loss.svg"), &curves)?;
     println!("picture: {}", out.join("full_diffusion_loss.svg").display());
-    println!("a loss on epsilon and one on v say nothing of each other: compare the samples");
-    println!("so few steps leave the waves rough; a U-Net (langevin train sine --model unet) draws smooth ones");
+    println!("losses on epsilon and on v are not comparable: compare the samples");
+    println!("so few steps give rough waves; a U-Net (langevin train sine --model unet) gives smooth ones");
     Ok(())
 }

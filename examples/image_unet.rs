@@ -1,5 +1,5 @@
-//! A U-Net on handwritten digits of 8 x 8: trains for a minute or two on two CPU cores, draws new digits, and puts real
-//! and generated ones side by side.
+//! A U-Net on handwritten digits of 8 x 8: trains for a minute or two on two CPU cores, generates new digits, and shows
+//! real and generated ones side by side.
 //!
 //! `cargo run --release --example image_unet`
 
@@ -11,8 +11,8 @@ use langevin::evaluate::evaluate;
 use langevin::inference::{Sampling, sample};
 use langevin::nn::{UNetOptions, layers};
 use langevin::ops::Decay;
+use langevin::plot::evenly_spaced;
 use langevin::plot::save;
-use langevin::plot::spread;
 use langevin::train::{Config, Trainer};
 use langevin::{Device, Result, plot};
 
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let short = std::env::var_os("LANGEVIN_SHORT").is_some();
     let digits = Dataset::load("data/digits8x8.npy", 0)?;
 
-    // Residual blocks with the step on two levels, 8 x 8 and 4 x 4, attention on the coarser.
+    // Residual blocks with step conditioning on two levels, 8 x 8 and 4 x 4, with attention on the coarser.
     let (steps, width, batch) = if short { (5, 8, 8) } else { (2_000, 16, 64) };
     let model = UNetOptions { width, ..UNetOptions::default() };
     let decay = Decay::Cosine { warmup: steps / 20, total: steps };
@@ -48,7 +48,13 @@ fn main() -> Result<()> {
     let report = evaluate(&samples, &digits, 1, if short { 16 } else { 256 })?;
     println!("sliced Wasserstein ratio {:.2}: 1 is as good as more real digits", report.ratio);
 
-    plot::compare(&out.join("image_unet.svg"), digits.kind(), &digits.shape, &spread(&digits, 36), &samples.values)?;
+    plot::compare(
+        &out.join("image_unet.svg"),
+        digits.kind(),
+        &digits.shape,
+        &evenly_spaced(&digits, 36),
+        &samples.values,
+    )?;
     println!("picture: {}", out.join("image_unet.svg").display());
     save(&out.join("image_unet.png"), &samples.shape, &samples.values)?;
     println!("picture: {}", out.join("image_unet.png").display());

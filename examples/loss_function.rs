@@ -1,5 +1,5 @@
-//! Loss functions: the mean squared error by hand and by the engine, the textbook's normalisation, the other losses and a
-//! mix, each with its gradient, and how they grow with the noise.
+//! Loss functions: the mean squared error computed manually and by the engine, the textbook's normalisation, other
+//! losses and a mix, each with its gradient, and how they grow with the noise.
 //!
 //! `cargo run --release --example loss_function`
 
@@ -10,7 +10,7 @@ use langevin::data::{Dataset, sine_waves};
 use langevin::train::{Compared, LossMix, Term};
 use langevin::{Device, Graph, Result, plot};
 
-/// Images of three channels: in the textbook's normalisation these are not counted.
+/// Images of three channels: the textbook's normalisation does not count the channels.
 const IMAGE: [usize; 3] = [3, 16, 16];
 const LEN: usize = 3 * 16 * 16;
 const LOSSES: [&str; 6] = ["mse", "mse_document", "l1", "huber:1:0.1", "ssim", "mse:1,l1:0.2,ssim:0.1"];
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(out).expect("the target folder can be written");
     let short = std::env::var_os("LANGEVIN_SHORT").is_some();
 
-    // Products of two waves, between 0 and 1, and the same with noise.
+    // Products of two waves, between 0 and 1, clean and with noise.
     let n = if short { 8 } else { 64 };
     let (rows, columns) = (sine_waves(3 * n, 16, 1), sine_waves(3 * n, 16, 2));
     let pairs = rows.chunks(16).zip(columns.chunks(16));
@@ -47,7 +47,7 @@ fn main() -> Result<()> {
         println!("{text:<28} {value:>12.6} {gradient:>12.6}");
     }
 
-    // MSE grows as the square of the noise; SSIM sees little noise already, and then hardly more of it.
+    // MSE grows with the square of the noise; SSIM already reacts to little noise and then saturates.
     let levels: Vec<u64> = (1..=if short { 4 } else { 25 }).map(|i| 20 * i).collect();
     let mut curves: Vec<_> = ["mse", "l1", "ssim"].into_iter().map(|name| (name, Vec::new())).collect();
     for &level in &levels {
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A loss, and the length of its gradient by the prediction.
+/// A loss, and the norm of its gradient with respect to the prediction.
 fn loss(device: &Device, text: &str, prediction: &Dataset, goal: &Dataset) -> Result<(f64, f64)> {
     let mix: LossMix = text.parse()?;
     let mut g = Graph::new();

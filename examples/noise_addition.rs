@@ -1,5 +1,5 @@
-//! Noise addition: sine waves clean and noisy, every kind of noise on images with what it costs in PSNR, and the forward
-//! process step by step, in numbers beside its closed form.
+//! Noise addition: clean and noisy sine waves, every kind of noise on images with its PSNR, and the forward process
+//! step by step compared with its closed form.
 //!
 //! `cargo run --release --example noise_addition`
 
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     forward(&device, out, &waves)
 }
 
-/// Every kind of noise on handwritten digits, which lie between 0 and 1.
+/// Every kind of noise on handwritten digits, whose values are between 0 and 1.
 fn kinds(device: &Device, out: &Path) -> Result<()> {
     let images = Dataset::load("data/mnist-1k/train-images-idx3-ubyte[0:64]", 0)?;
     let mut seen = vec![("clean".to_string(), images.clone())];
@@ -52,7 +52,7 @@ fn kinds(device: &Device, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// x_t = sqrt(1 - beta_t) x_{t-1} + z_t, and at once: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) z.
+/// Stepwise x_t = sqrt(1 - beta_t) x_{t-1} + z_t, and directly x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) z.
 fn forward(device: &Device, out: &Path, waves: &Dataset) -> Result<()> {
     let schedule = Schedule::linear(1_000, 1e-4, 0.02)?;
     let x0 = Normalisation::standard(waves)?.apply(&waves.values);
@@ -80,7 +80,8 @@ fn forward(device: &Device, out: &Path, waves: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// x_t as a part of x_0 and what is left: the factor by least squares, and the deviation of the rest.
+/// Splits x_t into a multiple of x_0 and a remainder: the factor by least squares, and the remainder's standard
+/// deviation.
 fn split(x_t: &[f32], x0: &[f32]) -> (f64, f64) {
     let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
     let factor = product(x_t, x0) / product(x0, x0);

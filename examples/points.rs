@@ -1,4 +1,4 @@
-//! Trains a small network on two moons with the library, draws new points, and makes a picture of both.
+//! Trains a small network on two moons with the library, generates new points, and plots both.
 //!
 //! `cargo run --release --example points`
 
@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let points = two_moons(8_192, 7);
     let steps = if std::env::var_os("LANGEVIN_SHORT").is_some() { 50 } else { 2_000 };
 
-    // The training step: batch, noise, network, loss, reverse pass and optimizer in one program.
+    // The training step: batch, noise, network, loss, backward pass and optimizer in one program.
     let mut g = Graph::new();
     let x0 = g.dataset("points", [8_192, 2])?.batch(&mut g, 256)?;
     let q = g.noise(x0, &objective)?;

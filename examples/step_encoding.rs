@@ -1,5 +1,5 @@
-//! Step encoding: the step t as a row of sines and cosines, how far steps are from each other in it, the other encodings
-//! there are, and how accurate they are at the last step.
+//! Step encoding: the step t as a row of sines and cosines, the distance between steps, the other available encodings,
+//! and their accuracy at the last step.
 //!
 //! `cargo run --release --example step_encoding`
 
@@ -12,7 +12,7 @@ use langevin::{Device, Graph, Result, plot};
 
 const STEPS: usize = 1_000;
 const WIDTH: usize = 128;
-/// Steps in the pictures.
+/// Steps in the plots.
 const SHOWN: usize = 128;
 
 fn main() -> Result<()> {
@@ -21,23 +21,23 @@ fn main() -> Result<()> {
     let out = Path::new("target/examples-out");
     std::fs::create_dir_all(out).expect("the target folder can be written");
 
-    // The chapter's: enc[2i] = sin(t / 10000^(2i / d)), enc[2i + 1] = cos(t / 10000^(2i / d)).
+    // The chapter's encoding: enc[2i] = sin(t / 10000^(2i / d)), enc[2i + 1] = cos(t / 10000^(2i / d)).
     let encoding = encode(&device, "sinusoidal")?;
     let row = |t: usize| &encoding[t * WIDTH..][..WIDTH];
     println!("encoding of {STEPS} steps: shape [{STEPS}, {WIDTH}]; step 10 begins {:.4?}", &row(10)[..6]);
-    println!("distance of t from t + k: it depends on k alone");
+    println!("distance between t and t + k: it depends on k alone");
     println!("{:>6} {:>8} {:>8} {:>8} {:>8} {:>8}", "t", "k = 1", "k = 5", "k = 25", "k = 125", "k = 500");
     for t in [0, 100, 450] {
         let [a, b, c, d, e] = [1, 5, 25, 125, 500].map(|k| distance(row(t), row(t + k)));
         println!("{t:>6} {a:>8.4} {b:>8.4} {c:>8.4} {d:>8.4} {e:>8.4}");
     }
 
-    // Some columns over t, a sine and below it its cosine: each pair turns more slowly than the one before.
+    // Some columns over t, each sine above its cosine; every pair has a lower frequency than the one before.
     let curve = |column: usize| encoding.chunks(WIDTH).take(SHOWN).map(move |row| row[column] as f32);
     let pairs = (0..8).map(|i| (format!("{}, {}", 8 * i, 8 * i + 1), curve(8 * i).chain(curve(8 * i + 1)).collect()));
     strip(&out.join("step_encoding_curves.svg"), Kind::Signals, &[SHOWN], &pairs.collect::<Vec<_>>())?;
 
-    // All encodings as pictures of the first steps: t to the right, columns downwards.
+    // All encodings of the first steps as images: t to the right, columns downwards.
     let mut pictures = Vec::new();
     let last = STEPS - 1;
     println!("{:<12} {:>10} {:>22}", "encoding", "|enc(999)|", "error against f64");
@@ -49,10 +49,10 @@ fn main() -> Result<()> {
         let pixel = |at: usize| values[at % SHOWN * WIDTH + at / SHOWN].clamp(-1.0, 1.0) as f32;
         pictures.push((name.to_string(), (0..WIDTH * SHOWN).map(pixel).collect()));
     }
-    println!("a learned encoding begins as noise, and here nothing has trained it");
+    println!("a learned encoding is initialised with noise and is untrained here");
     strip(&out.join("step_encoding.svg"), Kind::Images, &[1, WIDTH, SHOWN], &pictures)?;
 
-    // The formula itself, in f64 and as f32 arithmetic would have it.
+    // The formula evaluated in f64 and naively in f32.
     let rate = |i: usize| 10_000f64.powf(-((2 * i) as f64) / WIDTH as f64);
     let worst = |of: &dyn Fn(usize) -> f64| {
         let error = |i: usize| (of(i) - (last as f64 * rate(i)).sin()).abs();
@@ -74,7 +74,7 @@ fn strip(path: &Path, kind: Kind, shape: &[usize], columns: &[(String, Vec<f32>)
     Ok(())
 }
 
-/// The encoding of every step, row after row.
+/// The encodings of all steps, one row per step.
 fn encode(device: &Device, name: &str) -> Result<Vec<f64>> {
     let kind = name.parse()?;
     let options = StepEncoderOptions { width: WIDTH, kind, learned_steps: STEPS, ..StepEncoderOptions::default() };

@@ -8,13 +8,13 @@ override N: u32;
 @group(0) @binding(1) var<storage, read> draws: array<f32>;  // [N]
 //#else
 override STREAM: u32; override W: u32;
-// Random words go on where the rows before this micro-batch ended.
+// Random words continue where the rows before this micro-batch end.
 fn first_block() -> u32 { return (clock.first_row * W + 3u) / 4u; }
 //#endif
 //#if SALT_PEPPER
 override SALT: f32; override AMOUNT: f32; override LOW: f32; override HIGH: f32;
 
-// p of all words are below this; p = 1 ends at the largest float below.
+// A share p of all words is below this; p = 1 gives the largest float below 2^32.
 fn threshold(p: f32) -> u32 { return u32(min(p, 0.99999994) * 4294967296.0); }
 
 //#if GIVEN
@@ -34,7 +34,7 @@ override GAIN: f32; override BLACK: f32; override UNIT: f32;
 @group(0) @binding(1) var<storage, read> table: array<u32>;
 
 fn count(entry: u32, w: u32) -> u32 {
-  // Within the table whatever it holds.
+  // Clamped, so that the index is within the table whatever its contents.
   let first = min(table[entry], arrayLength(&table));
   var low = first;
   var high = min(first + table[entry + 2u], arrayLength(&table));
@@ -45,7 +45,7 @@ fn count(entry: u32, w: u32) -> u32 {
   return table[entry + 1u] + low - first;
 }
 
-// A difference and a product, which no driver can round otherwise; then integers only.
+// A difference and a product, rounded identically by every driver; then integers only.
 fn noisy(e: u32) -> f32 {
   let rate = u32(round(clamp((x[e] - BLACK) * (GAIN * 65536.0), 0.0, 4294901760.0)));
   var k = 0u;

@@ -1,6 +1,6 @@
-// y_i = sum_j softmax_j(q_i k_j SCALE) v_j for each head, and its reverse, without the [N, N] matrix.
-// A workgroup looks at one head of one sample, an invocation owns the place i; the lines over a head's channels are
-// written out, so that q_i, its sums and so on stay in registers.
+// y_i = sum_j softmax_j(q_i k_j SCALE) v_j for each head, and its backward pass, without the [N, N] matrix.
+// A workgroup handles one head of one sample, an invocation the place i; loops over a head's channels are unrolled, so
+// that q_i, its sums and so on stay in registers.
 //#use items
 override B: u32; override N: u32; override HEADS: u32; override D: u32; override SCALE: f32;
 
@@ -42,7 +42,7 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 //#repeat E
     score += q$E * qkv[at(o.b, C + c + $Eu, j, 3u * C)];
 //#end
-    // What was summed so far is put on the new scale.
+    // Rescales the previous sums.
     let top = max(largest, score);
     let keep = exp(max(largest - top, -87.0));
     let p = exp(max(score - top, -87.0));

@@ -39,7 +39,7 @@ fn sum_short(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg
   sums[c] = sum;
 }
 
-// The same with one workgroup per channel, a tree over its lanes.
+// The same with one workgroup per channel, reduced as a tree over its lanes.
 @compute @workgroup_size(WG)
 fn sum_planes(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
               @builtin(local_invocation_index) lane: u32) {

@@ -1,4 +1,4 @@
-// y = p_t a + q_t b, or of one of the two terms alone its factor times d. One invocation per element.
+// y = p_t a + q_t b, or the factor of one of the two terms times d. One invocation per element.
 //#use items
 override B: u32; override D: u32; override T: u32;
 fn row_of(time: f32) -> u32 { return min(u32(max(time, 0.0) + 0.5), T - 1u); }

@@ -1,7 +1,7 @@
-// Convolutions as products over the shared `gemm`, which calls load_a, load_b and store: the matrices of all windows are
-// never stored. Values are read one at a time, because neighbours in a window lie side by side but not aligned. An index is
-// (offset, row, column), of a tap or of a place: their sum is where to look, and what lies left of or above the image wraps
-// around and is outside too.
+// Convolutions as products over the shared `gemm`, which calls load_a, load_b and store: the matrices of all windows
+// are never stored. Values are loaded one at a time, because the runs of a window are contiguous but not aligned. An
+// index is (offset, row, column), of a tap or of a place; their sum is the position in the image. Positions left of or
+// above the image wrap around and are therefore outside too.
 //#use window
 override M: u32; override N: u32; override K: u32;
 //#if EPILOGUE
@@ -33,7 +33,7 @@ fn put(at: u32, channel: u32, sum: f32) {
 }
 //#endif
 //#if WINDOWS
-override CHANNELS: u32;  // C, whose letter alone is a role of cooperative matrices
+override CHANNELS: u32;  // C; `C` itself is a role of cooperative matrices in naga
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, C, H, W]
 fn tap_of(i: u32) -> vec3<u32> {
   let ky = i % (KH * KW) / KW;
@@ -62,8 +62,8 @@ fn store(row: u32, col: u32, sum: f32) {
 }
 //#endif
 //#if SCATTER
-// y [B, C, H W] from x [B, O, OH OW], the transpose of the above. A slice makes the elements (i SH + fy, j SW + fx) of y,
-// which one residue of the taps reaches: M = C, N = B ceil(H / SH) ceil(W / SW), K = O ceil(KH / SH) ceil(KW / SW).
+// y [B, C, H W] from x [B, O, OH OW], the transpose of the above. A slice computes the elements (i SH + fy, j SW + fx)
+// of y, reached by one residue of the taps: M = C, N = B ceil(H / SH) ceil(W / SW), K = O ceil(KH / SH) ceil(KW / SW).
 override O: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, O, OH, OW]
 @group(0) @binding(1) var<storage, read> w: array<f32>;  // [O, C, KH, KW]
@@ -117,7 +117,7 @@ fn load_a(row: u32, k: u32) -> f32 {
   return select(0.0, dz[(min(sample, BATCH - 1u) * M + row) * (OH * OW) + k % (OH * OW)], inside);
 }
 fn inner(k: u32) -> vec3<u32> { return window_of(min(slice * PER + k / (OH * OW), BATCH - 1u), k % (OH * OW)); }
-// The column of ones lies outside of every image, and is told by an offset that no tap has.
+// The column of ones is outside of every image, and is marked by an offset that no tap has.
 fn outer(col: u32) -> vec3<u32> { return select(tap_of(col), vec3(~0u), col >= CHANNELS * KH * KW); }
 fn load_b(window: vec3<u32>, tap: vec3<u32>) -> f32 { return select(element(window + tap), 1.0, tap.x == ~0u); }
 fn store(row: u32, col: u32, sum: f32) {

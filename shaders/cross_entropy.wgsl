@@ -1,5 +1,5 @@
-// y[b] = log of the sum over c of exp(x[b, c] - m), + m - x[b, label[b]], m the largest x[b, c], and what the reverse needs:
-// m, 1 / sum, and the softmax of all other classes together. WG invocations per row.
+// y[b] = log of the sum over c of exp(x[b, c] - m), + m - x[b, label[b]], m the largest x[b, c]; saves for the backward
+// pass m, 1 / sum, and the softmax of all other classes together. WG invocations per row.
 // input: dx = dy (softmax(x) - [c = label]), one invocation per element.
 //#use max_lanes
 //#use math
@@ -30,7 +30,7 @@ fn cross_entropy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups)
   if (row >= B || lane > 0u) { return; }
   let below = largest - x[b * C + label];
   let all = others + exp(-below);
-  // Where the label is the largest, 1 is not added, so that a small loss keeps its digits; else the loss is at least ln 2.
+  // If the label is the largest, 1 is not added, so that a small loss is accurate; otherwise the loss is at least ln 2.
   y[b] = log1p(select(all - 1.0, others, below == 0.0)) + below;
   stats[3u * b] = largest;
   stats[3u * b + 1u] = 1.0 / all;

@@ -1,17 +1,17 @@
-// The dense layer as three products over the shared `gemm`, which calls load_a, load_b and store; load_a4 and load_b4 where
-// all runs of neighbours are multiples of four.
+// The dense layer as three products over the shared `gemm`, which calls load_a, load_b and store; load_a4 and load_b4
+// if all contiguous runs are multiples of four.
 override M: u32; override N: u32; override K: u32;
 //#if FORWARD
 // y = act(x W^T + b): M = B, N = O, K = I.
 //#use activation
-//#if A_WIDE
+//#if A_VEC4
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;  // [B, I]
 fn load_a4(row: u32, k: u32) -> vec4<f32> { return x[(row * K + k) / 4u]; }
 //#else
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, I]
 fn load_a(row: u32, k: u32) -> f32 { return x[row * K + k]; }
 //#endif
-//#if B_WIDE
+//#if B_VEC4
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;  // [O, I]
 fn load_b4(k: u32, col: u32) -> vec4<f32> { return w[(col * K + k) / 4u]; }
 //#else
@@ -34,14 +34,14 @@ fn store(row: u32, col: u32, sum: f32) { y[row * N + col] = activate(sum + b[col
 //#if INPUT
 // dx = (dz W) act'(saved): M = B, N = I, K = O.
 //#use activation
-//#if A_WIDE
+//#if A_VEC4
 @group(0) @binding(0) var<storage, read> dz: array<vec4<f32>>;  // [B, O]
 fn load_a4(row: u32, k: u32) -> vec4<f32> { return dz[(row * K + k) / 4u]; }
 //#else
 @group(0) @binding(0) var<storage, read> dz: array<f32>;  // [B, O]
 fn load_a(row: u32, k: u32) -> f32 { return dz[row * K + k]; }
 //#endif
-//#if B_WIDE
+//#if B_VEC4
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;  // [O, I]
 fn load_b4(k: u32, col: u32) -> vec4<f32> { return w[(k * N + col) / 4u]; }
 //#else
@@ -58,14 +58,14 @@ fn store(row: u32, col: u32, sum: f32) { dx[row * N + col] = sum; }
 //#endif
 //#if WEIGHT
 // [dW | db] = dz^T [x | 1]: M = O, N = I + 1, K = B.
-//#if A_WIDE
+//#if A_VEC4
 @group(0) @binding(0) var<storage, read> dz: array<vec4<f32>>;  // [B, O]
 fn load_a4(row: u32, k: u32) -> vec4<f32> { return dz[(k * M + row) / 4u]; }
 //#else
 @group(0) @binding(0) var<storage, read> dz: array<f32>;  // [B, O]
 fn load_a(row: u32, k: u32) -> f32 { return dz[k * M + row]; }
 //#endif
-//#if B_WIDE
+//#if B_VEC4
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;  // [B, I]
 fn load_b4(k: u32, col: u32) -> vec4<f32> {
   let i = N - 1u;

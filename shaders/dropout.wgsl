@@ -1,11 +1,11 @@
-// Dropout, and noise on activations. One invocation for four elements, which share a block of random words.
+// Dropout, and noise on activations. One invocation per four elements, which share a block of random words.
 //#use items
 //#use random
 override N: u32; override W: u32; override STREAM: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [N]
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;  // [N]
 
-// Random words go on where the rows before this micro-batch ended.
+// Random words continue where the rows before this micro-batch end.
 fn first_block() -> u32 { return (clock.first_row * W + 3u) / 4u; }
 
 override P: f32 = 0.0;

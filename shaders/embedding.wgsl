@@ -1,5 +1,5 @@
 // y[n] = table[index[n]], and the gradient of the table. embed: one invocation per element. table_gradient: BLOCKS
-// invocations per row of the table, each with every BLOCKS-th column, which looks through all indices in order.
+// invocations per row of the table, each for every BLOCKS-th column, which scan all indices in order.
 //#use items
 override V: u32; override E: u32; override N: u32;
 //#if INTEGERS

@@ -12,7 +12,7 @@ fn gather(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: v
   let b = i / LANES;
   if (b >= B) { return; }
   let per_epoch = COUNT / BATCH;
-  // Within the epoch whatever the first row is: beyond it the walk of `permuted` may not end.
+  // Clamped to the epoch: beyond it the loop of `permuted` may not terminate.
   let position = (clock.step % per_epoch) * BATCH + min(clock.first_row + b, BATCH - 1u);
   let row = permuted(position, COUNT, clock.step / per_epoch, STREAM);
   for (var d = i % LANES; d < D; d += LANES) { y[b * D + d] = element(row, d); }

@@ -1,5 +1,5 @@
 // Per 8x8 block: P = pixels - 128, K = round(C P C^T / Q), y = C^T (K Q) C, back to [LOW, LOW + RANGE].
-// One invocation per block; a block that hangs over the edge repeats the edge.
+// One invocation per block; a block beyond the edge repeats the edge.
 //#use items
 override N: u32; override H: u32; override W: u32;
 override LOW: f32; override CONTRAST: f32; override RANGE: f32;
@@ -7,7 +7,7 @@ override LOW: f32; override CONTRAST: f32; override RANGE: f32;
 @group(0) @binding(1) var<storage, read> tables: array<f32>;  // [2, 8, 8]: C, Q
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [N, H, W]
 
-// round(255 u) with u in [0, 1], in whole numbers: 255 u is not rounded before.
+// round(255 u) with u in [0, 1], in integer arithmetic, so that 255 u is not rounded first.
 fn pixel(u: f32) -> f32 {
   let bits = bitcast<u32>(u);
   let shift = 149u - min(bits >> 23u, 149u);
@@ -31,7 +31,8 @@ fn jpeg(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let v = x[plane + min(top + e / 8u, H - 1u) * W + min(left + e % 8u, W - 1u)];
     a[e] = pixel(clamp((v - LOW) * CONTRAST, 0.0, 1.0)) - 128.0;
   }
-  // Each pass turns the block, so that two of one kind make a transform: a -> b -> a forth, a -> b -> a back.
+  // Each pass transposes the block, so that two equal passes make a transform: a -> b -> a forward, a -> b -> a
+  // inverse.
   for (var pass_ = 0u; pass_ < 4u; pass_++) {
     let row = select(8u, 1u, pass_ > 1u);
     let column = select(1u, 8u, pass_ > 1u);

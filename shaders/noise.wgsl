@@ -1,4 +1,5 @@
-// x_t = a_t x0 + s_t eps and goal = p_t x0 + q_t eps, with t and eps drawn here. LANES invocations per row, each with every LANES-th block of four.
+// x_t = a_t x0 + s_t eps and goal = p_t x0 + q_t eps, with t and eps drawn here. LANES invocations per row, each for
+// every LANES-th block of four.
 //#use items
 //#use random
 //#use noise_row

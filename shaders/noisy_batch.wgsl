@@ -1,5 +1,5 @@
-// A row of the data, its noise and its step encoding: the text of gather, noise and encode in one dispatch.
-// LANES invocations per row, each with every LANES-th block of four numbers and every LANES-th frequency.
+// A row of the data, its noise and its step encoding: gather, noise and encode in one dispatch.
+// LANES invocations per row, each for every LANES-th block of four numbers and every LANES-th frequency.
 //#use items
 //#use random
 //#use noise_row
@@ -24,7 +24,7 @@ fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n
   let b = i / LANES;
   if (b >= B) { return; }
   let of_batch = clock.first_row + b;
-  // Within the epoch whatever the first row is: beyond it the walk of `permuted` may not end.
+  // Clamped to the epoch: beyond it the loop of `permuted` may not terminate.
   let position = (clock.step % (COUNT / BATCH)) * BATCH + min(of_batch, BATCH - 1u);
   let row = permuted(position, COUNT, clock.step / (COUNT / BATCH), ORDER);
   let at = below(words(STREAM + 1u, of_batch).x, T);

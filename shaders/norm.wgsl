@@ -1,5 +1,5 @@
-// y = act((x - mean) rstd gamma + beta) over runs of RUN elements, and its backward passes. Every SPATIAL elements are a
-// channel; run r begins with channel (r mod GROUPS) RUN / SPATIAL. A layer norm has SPATIAL = GROUPS = 1.
+// y = act((x - mean) rstd gamma + beta) over runs of RUN elements, and its backward passes. Every SPATIAL elements are
+// a channel; run r starts with channel (r mod GROUPS) RUN / SPATIAL. A layer norm has SPATIAL = GROUPS = 1.
 // forward, input: WG invocations per run. channels: WG per channel. columns: one per channel, for SPATIAL = 1.
 //#use sum_lanes
 //#use activation
@@ -83,7 +83,7 @@ fn channels(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
   let c = min(group(wid, nwg), per * GROUPS - 1u);
   var sum_g = 0.0;
   var sum_b = 0.0;
-  // Each lane takes every WG-th place of the channel, over all samples.
+  // Each lane sums every WG-th place of the channel, over all samples.
   for (var e = lane; e < ROWS / GROUPS * SPATIAL; e += WG) {
     let row = (e / SPATIAL) * GROUPS + c / per;
     let at = row * RUN + (c % per) * SPATIAL + e % SPATIAL;

@@ -1,5 +1,5 @@
 // One step of SGD or Adam over the slab of all parameters, with clipping and the moving average. One invocation per
-// parameter. The learning rate and the bias corrections follow from the step.
+// parameter. The learning rate and the bias corrections are computed from the step.
 //#use items
 //#use clock
 //#use math

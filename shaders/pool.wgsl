@@ -1,4 +1,4 @@
-// The mean or the largest element of each window, and its reverse. Planes are [B C]; one invocation per element written.
+// The mean or the maximum of each window, and its backward pass. Planes are [B C]; one invocation per element written.
 //#use window
 //#use items
 override N: u32;
@@ -6,7 +6,7 @@ override N: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [planes, H, W]
 //#endif
 //#if MAX
-// The index within a plane of the first largest element of the window at (oy, ox).
+// The index within a plane of the first maximum of the window at (oy, ox).
 fn largest(plane: u32, oy: u32, ox: u32) -> u32 {
   var best = 0u;
   var found = false;
@@ -49,7 +49,7 @@ fn pool(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
 @group(0) @binding(1) var<storage, read> dy: array<f32>;  // [planes, OH, OW]
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;  // [planes, H, W]
 
-// The sum over the windows that hold the element.
+// The sum over the windows that contain the element.
 @compute @workgroup_size(WG)
 fn pool_input(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
               @builtin(local_invocation_index) lane: u32) {

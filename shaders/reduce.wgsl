@@ -24,7 +24,7 @@ override EPSILON: f32;
 @group(0) @binding(3) var<storage, read_write> factor: array<f32>;
 //#endif
 
-// The sum of all partial sums x, into this step's entry of the history. One workgroup.
+// The sum of all partial sums x, written to this step's entry of the history. One workgroup.
 @compute @workgroup_size(WG)
 fn total(@builtin(local_invocation_index) lane: u32) {
   var sum = 0.0;

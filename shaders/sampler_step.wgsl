@@ -1,5 +1,5 @@
-// x0 = clip(c_x x + c_m m), x' and the history h' are linear in x0, x, m, h, and x' in z: row `step` of the table holds
-// t, c_x, c_m, bound, the weights of x0, x, m, h and z in x', and those of x0, x, m, h in h'.
+// x0 = clip(c_x x + c_m m); x' and the history h' are linear in x0, x, m, h, and x' also in z: row `step` of the table
+// has t, c_x, c_m, bound, the weights of x0, x, m, h and z in x', and those of x0, x, m, h in h'.
 // One invocation per block of four elements.
 //#use items
 //#use random

@@ -1,4 +1,4 @@
-// y = softmax(x) over the rows of [B, D], and its reverse. WG invocations per row.
+// y = softmax(x) over the rows of [B, D], and its backward pass. WG invocations per row.
 //#use max_lanes
 override B: u32; override D: u32;
 

@@ -1,5 +1,5 @@
-// Structural similarity of images x and y and its gradient by x, the Gaussian window of K taken along rows and columns
-// apart. OH = H - K + 1 and OW = W - K + 1 are the valid positions; a plane is one channel of one image.
+// Structural similarity of images x and y and its gradient for x, with a separable Gaussian window of K.
+// OH = H - K + 1 and OW = W - K + 1 are the valid positions; a plane is one channel of one image.
 //#use sum_lanes
 override N: u32; override W: u32; override K: u32;
 @group(0) @binding(0) var<storage, read> window: array<f32>;  // [K]
@@ -79,7 +79,7 @@ fn map(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3
 //#endif
 
 //#if SPREAD
-// spread [planes, H, 3, W]: what each row takes of the slopes of the positions it is part of. W as in `map`.
+// spread [planes, H, 3, W]: each row's weighted sum of the slopes of the positions that read it. W as in `map`.
 override H: u32;
 @group(0) @binding(1) var<storage, read> slopes: array<f32>;  // [planes, OH, 3, W]
 @group(0) @binding(2) var<storage, read_write> spread: array<f32>;
@@ -102,7 +102,8 @@ fn columns(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 //#endif
 
 //#if GRADIENT
-// d [planes, H, W] = the slopes by x, and those by x^2 and x y times 2 x and y, of all positions an element is part of.
+// d [planes, H, W] = the slopes for x, and those for x^2 and x y times 2 x and y, of all positions that read an
+// element.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> y: array<f32>;
 @group(0) @binding(3) var<storage, read> spread: array<f32>;  // [planes, H, 3, OW]

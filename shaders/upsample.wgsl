@@ -1,4 +1,4 @@
-// Nearest upsampling by FY x FX, the kernel that a convolution of its result amounts to, and their reverses.
+// Nearest upsampling by FY x FX, the kernel equivalent to a convolution of its result, and their backward passes.
 // One invocation per element written.
 //#use items
 override N: u32;
@@ -12,7 +12,7 @@ fn upsample(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
             @builtin(local_invocation_index) lane: u32) {
   let i = item(wid, nwg, lane);
   if (i >= N) { return; }
-  // Rows of all planes follow each other, so the plane does not matter.
+  // Rows of all planes are consecutive, so the plane does not matter.
   y[i] = x[i / (W * FX) / FY * W + i % (W * FX) / FX];
 }
 
@@ -29,7 +29,8 @@ fn block_sums(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw
 //#else
 override O: u32; override C: u32; override KH: u32; override KW: u32; override FY: u32; override FX: u32;
 
-// y [C, O, KH + FY - 1, KW + FX - 1] from x [O, C, KH, KW]: y[c, o, m] = sum of x[o, c, k], KH - 1 - m <= k < KH - 1 - m + FY.
+// y [C, O, KH + FY - 1, KW + FX - 1] from x [O, C, KH, KW]: y[c, o, m] = sum of x[o, c, k], KH - 1 - m <= k < KH - 1 -
+// m + FY.
 @compute @workgroup_size(WG)
 fn widen(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {

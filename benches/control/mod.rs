@@ -1,4 +1,4 @@
-//! What both programs of benchmarks share: the devices, the settings, and rows that no change of ours can move.
+//! Shared by both benchmarks: the devices, the settings, and control rows that do not depend on this crate.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use langevin::{Device, Run};
 
-/// The CPU executor, and a GPU where there is one.
+/// The CPU executor, and a GPU if there is one.
 pub fn devices() -> Vec<(&'static str, Device)> {
     let gpu = Device::gpu().map(|d| ("gpu", d)).ok();
     std::iter::once(("cpu", Device::cpu())).chain(gpu).collect()
@@ -21,13 +21,13 @@ pub fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTim
     group
 }
 
-/// A finished step.
+/// Runs one step to completion.
 pub fn step(run: &mut Run) {
     run.steps(1).and_then(|()| run.finish()).expect("the device is there");
 }
 
-/// A copy, and a plain loop on each core. When these moved against the run before, or differ between the start and the
-/// end, the machine was not quiet, and the other rows say as little.
+/// Control rows: a memory copy, and a plain loop on each core. If these differ from the previous run, or between the
+/// start and the end, the machine was not idle and the other rows are unreliable.
 pub fn control(c: &mut Criterion, when: &str) {
     const N: usize = 4 << 20;
     let (from, mut to) = (vec![1f32; N], vec![0f32; N]);

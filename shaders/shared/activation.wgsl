@@ -1,9 +1,9 @@
-// The activations and their derivatives, chosen by the override ACT. Names and numbers: src/ops/activation.rs.
+// The activations and their derivatives, selected by the override ACT. Names and numbers: src/ops/activation.rs.
 //#use math
 override ACT: u32 = 0u;
 override LEAK: f32 = 0.01;
 
-// sigmoid(x) and sigmoid(-x), which 1 - sigmoid(x) would lose the digits of.
+// sigmoid(x) and sigmoid(-x), without the cancellation of 1 - sigmoid(x).
 fn sigmoids(x: f32) -> vec2<f32> {
   let e = exp(-abs(x));
   let large = 1.0 / (1.0 + e);
@@ -24,7 +24,7 @@ fn activate(x: f32) -> f32 {
   }
 }
 
-// The derivative from what is saved: the output y for ReLU, tanh, sigmoid and leaky ReLU, the input z for the others.
+// The derivative from the saved value: the output y for ReLU, tanh, sigmoid and leaky ReLU, the input z for the others.
 fn activation_slope(saved: f32) -> f32 {
   switch ACT {
     case 1u: { return select(1.0, 0.0, saved <= 0.0); }

@@ -1,17 +1,17 @@
-// C in tiles of SIDE x SIDE through shared memory, k in steps of STEP. An invocation keeps 1 or 2 blocks of 4 rows times as
-// many of 4 columns in registers; two lie half a tile apart, so that neighbours read shared memory side by side. The
-// values of the next step are fetched while those of this one are multiplied.
+// C in tiles of SIDE x SIDE through shared memory, k in steps of STEP. An invocation keeps 1 or 2 blocks of 4 rows
+// times as many of 4 columns in registers; two blocks are half a tile apart, so that neighbours read contiguous shared
+// memory. The values of the next step are loaded while those of the current one are multiplied.
 //#use gemm_sizes
 const QUADS = SIDE / 4u;
-const PITCH = QUADS + 1u;  // one more than a row has, so that a column does not fall into one bank
+const PITCH = QUADS + 1u;  // padded by one, so that a column does not map to one bank
 var<workgroup> tile_a: array<vec4<f32>, STEP * PITCH>;  // [STEP k][SIDE rows, and 4 unused]
 var<workgroup> tile_b: array<vec4<f32>, STEP * PITCH>;  // [STEP k][SIDE cols, and 4 unused]
 var<private> slice: u32;
 
-// Four values of A: of rows row.. at k, or with A_WIDE along memory. Rows beyond the edge repeat the last one and are not
-// stored; A is zero beyond K, where B repeats its last values.
+// Four values of A: of rows row.. at k, or with A_VEC4 along memory. Rows beyond the edge repeat the last one and are
+// not stored; A is zero beyond K, where B repeats its last values.
 //#if A_INNER
-//#if A_WIDE
+//#if A_VEC4
 fn a_row(e: u32) -> u32 { return e / (STEP / 4u); }
 fn a_k(e: u32) -> u32 { return e % (STEP / 4u) * 4u; }
 fn get_a(row: u32, k: u32) -> vec4<f32> { return select(vec4<f32>(), load_a4(min(row, M - 1u), min(k, K - 4u)), k < K); }
@@ -22,13 +22,13 @@ fn a_k(e: u32) -> u32 { return e % STEP; }
 //#else
 fn a_row(e: u32) -> u32 { return e % QUADS * 4u; }
 fn a_k(e: u32) -> u32 { return e / QUADS; }
-//#if A_WIDE
+//#if A_VEC4
 fn get_a(row: u32, k: u32) -> vec4<f32> {
   return select(vec4<f32>(), load_a4(min(row, (M - 1u) / 4u * 4u), min(k, K - 1u)), k < K);
 }
 //#endif
 //#endif
-//#if A_WIDE
+//#if A_VEC4
 //#else
 fn get_a(row: u32, k: u32) -> vec4<f32> {
   let at = min(k, K - 1u);
@@ -39,7 +39,7 @@ fn get_a(row: u32, k: u32) -> vec4<f32> {
 //#endif
 
 //#if B_INNER
-//#if B_WIDE
+//#if B_VEC4
 fn b_col(e: u32) -> u32 { return e / (STEP / 4u); }
 fn b_k(e: u32) -> u32 { return e % (STEP / 4u) * 4u; }
 fn get_b(k: u32, col: u32) -> vec4<f32> { return load_b4(min(k, K - 4u), min(col, N - 1u)); }
@@ -50,11 +50,11 @@ fn b_k(e: u32) -> u32 { return e % STEP; }
 //#else
 fn b_col(e: u32) -> u32 { return e % QUADS * 4u; }
 fn b_k(e: u32) -> u32 { return e / QUADS; }
-//#if B_WIDE
+//#if B_VEC4
 fn get_b(k: u32, col: u32) -> vec4<f32> { return load_b4(min(k, K - 1u), min(col, (N - 1u) / 4u * 4u)); }
 //#endif
 //#endif
-//#if B_WIDE
+//#if B_VEC4
 //#else
 //#if INDEXED
 //#else
@@ -90,7 +90,7 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   var next_b$P = vec4<f32>();
 //#end
   for (var k0 = 0u; k0 < K + STEP; k0 += STEP) {
-    // The first round only fetches, the last one only multiplies.
+    // The first iteration only loads, the last one only multiplies.
     if (k0 > 0u) {
 //#repeat P
       {

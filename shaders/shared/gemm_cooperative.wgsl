@@ -1,12 +1,13 @@
-// C in tiles of SIDE x SIDE by cooperative matrices of SIZE x SIZE: factors in f16, sums in f32. Each of four subgroups has
-// a quarter of the tile. The operands are scaled by powers of two and cut to what f16 holds; the sums are scaled back.
+// C in tiles of SIDE x SIDE by cooperative matrices of SIZE x SIZE: factors in f16, sums in f32. Each of four subgroups
+// computes a quarter of the tile. The operands are scaled by powers of two and clamped to the range of f16; the sums
+// are scaled back.
 //#use half
 //#use gemm_sizes
-const PITCH_A = STEP + 8u;  // rows begin on 16 bytes, and not all in the same bank
+const PITCH_A = STEP + 8u;  // rows are aligned to 16 bytes and padded against bank conflicts
 const PITCH_B = SIDE + 8u;
 var<workgroup> tile_a: array<f16, SIDE * PITCH_A>;  // [SIDE rows][STEP k, and 8 unused]
 var<workgroup> tile_b: array<f16, STEP * PITCH_B>;  // [STEP k][SIDE cols, and 8 unused]
-var<workgroup> sums: array<f32, 4u * SIZE * SIZE>;  // a matrix of each subgroup
+var<workgroup> sums: array<f32, 4u * SIZE * SIZE>;  // one matrix per subgroup
 var<private> slice: u32;
 
 //#if A_INNER

@@ -1,6 +1,7 @@
-// C in registers alone, without shared memory: LANES invocations along the columns, ROWS rows and COLS columns an invocation.
-// With BROADCAST these are one subgroup, and A is fetched one value per lane and spread by `subgroupBroadcast`, because
-// repeated loads cost most on software rasterizers; without it k goes in steps of STEP, so that long sums take few rounds.
+// C in registers, without shared memory: LANES invocations along the columns, ROWS rows and COLS columns per
+// invocation. With BROADCAST these are one subgroup, and A is loaded one value per lane and shared by
+// `subgroupBroadcast`, because repeated loads are expensive on software rasterizers; without it k advances in steps of
+// STEP to reduce iterations.
 //#use gemm_sizes
 var<private> slice: u32;
 
@@ -81,7 +82,7 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
 //#end
   }
 //#endif
-  // In a loop, because compilers take longer for as many copies of an epilogue than for all of the above.
+  // In a loop, because unrolled copies of an epilogue take longer to compile than everything above.
   var sums: array<f32, ROWS * COLS>;
 //#repeat I
 //#repeat J

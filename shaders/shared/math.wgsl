@@ -1,6 +1,6 @@
-// Functions whose accuracy WGSL does not promise.
+// Functions whose accuracy WGSL does not guarantee.
 
-// (sin, cos) of phase / 2^32 turns, to 2e-7: the quadrant comes off as an integer, then polynomials on +-pi/4.
+// (sin, cos) of phase / 2^32 turns, to 2e-7: the quadrant is split off as an integer, then polynomials on +-pi/4.
 fn sin_cos_turns(phase: u32) -> vec2<f32> {
   let quadrant = (phase + 0x20000000u) >> 30u;
   let x = f32(bitcast<i32>(phase - (quadrant << 30u))) * 1.4629180792671596e-9;
@@ -25,7 +25,7 @@ fn ln_uniform(word: u32) -> f32 {
   return e * 0.69314718 + atanh_twice(s);
 }
 
-// ln(1 + x) for x >= 0, with all digits near zero, where s is made from x itself; else 1 + x = m 2^e with m in
+// ln(1 + x) for x >= 0, accurate near zero, where s is computed from x itself; else 1 + x = m 2^e with m in
 // [sqrt(1/2), sqrt(2)), and ln m = 2 atanh(s).
 fn log1p(x: f32) -> f32 {
   let near = x < 0.41;
@@ -43,8 +43,8 @@ fn atanh_twice(s: f32) -> f32 {
     + y * (9.0909091e-2 + y * (7.6923077e-2 + y * 6.6666667e-2)))))));
 }
 
-// Distribution function and density of the standard normal distribution. (1 - Phi(z)) exp(z^2 / 2) / t with t = 3 / (3 + z)
-// is a polynomial to 5e-8 for z in [0, 14.5], beyond which exp(-z^2 / 2) is 0.
+// Distribution function and density of the standard normal distribution. (1 - Phi(z)) exp(z^2 / 2) / t with t = 3 / (3
+// + z) is a polynomial to 5e-8 for z in [0, 14.5], beyond which exp(-z^2 / 2) is 0.
 fn normal(x: f32) -> vec2<f32> {
   let e = exp(-0.5 * x * x);
   let t = 3.0 / (3.0 + abs(x));
@@ -62,7 +62,7 @@ fn expm1(x: f32) -> f32 {
   return select(exp(x) - 1.0, series, abs(x) < 0.5);
 }
 
-// tanh, with all digits near zero where drivers lose them.
+// tanh, accurate near zero, where drivers lose digits.
 fn tanh_(x: f32) -> f32 {
   let e = expm1(-2.0 * abs(x));
   return sign(x) * (-e / (e + 2.0));

@@ -1,4 +1,4 @@
-// The largest of one number per invocation of a workgroup; all lanes get it.
+// The maximum of one number per invocation of a workgroup; all lanes get it.
 //#use sum_lanes
 fn max_lanes(lane: u32, v: f32) -> f32 {
   scratch[lane] = v;

@@ -1,4 +1,4 @@
-// What noise and noisy_batch share: B rows of D numbers, one t in 0..T a row, and the table's row (a, s, p, q) of it.
+// Shared by noise and noisy_batch: B rows of D numbers, one t in 0..T per row, and its row (a, s, p, q) of the table.
 override B: u32; override D: u32; override T: u32;
 override STREAM: u32; override LANES: u32;
 fn level_of(at: u32) -> vec4<f32> {

@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon et al. 2011) and Box-Muller; the text is that of src/random.rs.
+// Philox4x32-10 (Salmon et al. 2011) and Box-Muller; the same as src/numeric/random.rs.
 //#use clock
 //#use math
 
@@ -43,7 +43,7 @@ fn mix_bits(v: u32) -> u32 {
 
 fn rotate_left(x: u32, by: u32) -> u32 { return select((x << by) | (x >> (32u - by)), x, by == 0u); }
 
-// The element at `position` of a random permutation of 0..n: a Feistel network, walked until it lands inside.
+// The element at `position` of a random permutation of 0..n: a Feistel network, iterated until the result is below n.
 fn permuted(position: u32, n: u32, epoch: u32, stream: u32) -> u32 {
   let bits = max(32u - countLeadingZeros(n - 1u), 2u);
   let keys = philox(vec4<u32>(epoch, stream, 0u, 1u), vec2<u32>(clock.seed_lo, clock.seed_hi));

@@ -1,4 +1,4 @@
-// The sum of one number per invocation of a workgroup, as a tree in a fixed order; all lanes get it.
+// The sum of one number per invocation of a workgroup, reduced as a tree in a fixed order; all lanes get it.
 //#use items
 var<workgroup> scratch: array<f32, WG>;
 

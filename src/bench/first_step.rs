@@ -1,4 +1,4 @@
-//! From the start of the process to the end of the first training step, with cold and with warm caches.
+//! Time from process start to the end of the first training step, with cold and with warm caches.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use super::workloads::{Job, Kind, Net};
 use crate::device::Device;
 use crate::error::{Error, Result};
 
-/// Starts of each kind.
+/// Process starts measured for each kind.
 const TIMES: usize = 3;
 
-/// How to start a program that calls [`first_step`] and exits.
+/// The command of a program that calls [`first_step`] and exits.
 #[derive(Clone, Debug)]
 pub struct FirstStep {
     /// The executable.
@@ -22,10 +22,10 @@ pub struct FirstStep {
     pub arguments: Vec<String>,
 }
 
-/// The first training step of `seed-256`: its loss.
+/// Runs the first training step of `seed-256` and returns its loss.
 ///
 /// # Errors
-/// Those of compiling and running.
+/// The errors of compiling and running.
 pub fn first_step(device: &Device) -> Result<f64> {
     let job = Job::new(device, Kind::Train { net: Net::Seed, batch: 256 })?;
     let mut job = job.expect("training is one program");
@@ -39,7 +39,8 @@ impl FirstStep {
         let mut cold = Vec::new();
         let mut warm = Vec::new();
         for _ in 0..TIMES {
-            let folder = tempfile::tempdir().map_err(|e| Error::input(format!("no temporary folder: {e}")))?;
+            let folder =
+                tempfile::tempdir().map_err(|e| Error::input(format!("cannot create a temporary folder: {e}")))?;
             cold.push(self.start(&folder)?);
             warm.push(self.start(&folder)?);
         }
@@ -52,7 +53,7 @@ impl FirstStep {
         let started = Instant::now();
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdout(Stdio::piped());
-        // Where this program, Mesa, NVIDIA and programs that follow the XDG rules keep compiled shaders.
+        // Cache locations of this program, Mesa, NVIDIA and programs that follow the XDG rules.
         for name in ["LANGEVIN_CACHE", "MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH", "XDG_CACHE_HOME"] {
             command.env(name, folder.path());
         }
@@ -64,7 +65,7 @@ impl FirstStep {
         let seconds = started.elapsed().as_secs_f64();
         let status = child.wait().map_err(|e| failed(e.to_string()))?;
         if !status.success() || !line.contains("loss") {
-            return Err(failed(format!("it ended with {status} and said {:?}", line.trim())));
+            return Err(failed(format!("it exited with {status} and printed {:?}", line.trim())));
         }
         Ok(seconds)
     }

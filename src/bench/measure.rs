@@ -1,4 +1,4 @@
-//! Timing: warm up, then the median of some chunks of about a second.
+//! Timing: warm-up, then the median of chunks of about a second.
 
 use std::time::Instant;
 
@@ -6,12 +6,12 @@ use super::workloads::{Job, Kind, copying};
 use crate::device::Device;
 use crate::error::Result;
 
-/// How long to measure.
+/// The duration of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effort {
-    /// Seconds of a chunk.
+    /// Seconds per chunk.
     chunk: f64,
-    /// Chunks, unless an iteration is very long.
+    /// Number of chunks, unless an iteration is very long.
     chunks: usize,
 }
 
@@ -23,7 +23,7 @@ impl Effort {
 /// Iterations per second.
 #[derive(Clone, Debug)]
 pub(super) struct Rate {
-    /// Of each chunk, slowest first.
+    /// Rate of each chunk, slowest first.
     pub chunks: Vec<f64>,
 }
 
@@ -33,26 +33,26 @@ impl Rate {
     }
 }
 
-/// The middle of sorted numbers.
+/// The median of sorted numbers.
 pub(super) fn median(sorted: &[f64]) -> f64 {
     let n = sorted.len();
     (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
 }
 
-/// Smallest first.
+/// Sorts in ascending order.
 pub(super) fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values
 }
 
-/// Warms up until an iteration's time is known, then times the chunks.
+/// Warms up until the time of an iteration is known, then times the chunks.
 pub(super) fn rate(job: &mut Job, effort: Effort) -> Result<Rate> {
     let mut n = 1;
     let per_second = loop {
         let start = Instant::now();
         job.advance(n)?;
         let seconds = start.elapsed().as_secs_f64();
-        // The first call also compiles what drivers compile late.
+        // The first call includes lazy compilation by the driver.
         if seconds >= 0.3 * effort.chunk && n > 1 || seconds >= 2.0 * effort.chunk {
             break n as f64 / seconds;
         }
@@ -69,17 +69,17 @@ pub(super) fn rate(job: &mut Job, effort: Effort) -> Result<Rate> {
     Ok(Rate { chunks: sorted(chunks) })
 }
 
-/// What the device reaches on the simplest work of each kind.
+/// Peak rates of the device, measured on simple workloads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ceilings {
     /// Bytes per second of adding two large tensors.
     pub copy: f64,
-    /// FLOP per second of its best large product.
+    /// FLOP per second of a large matrix product.
     pub gemm: f64,
 }
 
 impl Ceilings {
-    /// Measures them, in about a second for each kind.
+    /// Measures both rates, in about a second each.
     pub fn measure(device: &Device, effort: Effort) -> Result<Self> {
         let effort = Effort { chunk: 0.3 * effort.chunk, chunks: 3 };
         let mut job = copying(device)?;
@@ -89,7 +89,7 @@ impl Ceilings {
             let Some(mut job) = Job::new(device, Kind::Gemm { n })? else { break };
             let per_second = rate(&mut job, effort)?.median();
             gemm = gemm.max(per_second * job.amount * 1e9);
-            // Large enough to be at its best.
+            // Large enough to reach the peak rate.
             if per_second < 40.0 {
                 break;
             }
@@ -97,7 +97,7 @@ impl Ceilings {
         Ok(Self { copy, gemm })
     }
 
-    /// The time that the step's dispatches would take at these rates, over the measured `seconds`.
+    /// The time of the step's dispatches at these rates, as a share of the measured `seconds`.
     pub fn share(&self, job: &Job, seconds: f64) -> f64 {
         let at_best = |c: &crate::OpCost| (c.cost.flops as f64 / self.gemm).max(c.cost.bytes as f64 / self.copy);
         job.run.costs().iter().map(at_best).sum::<f64>() / seconds

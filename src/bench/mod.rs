@@ -1,7 +1,7 @@
 //! Throughput of named workloads: `langevin bench`.
 //!
-//! A workload is warmed up, then timed in chunks of about a second; the median counts. Beside it stand what the plan
-//! says the step costs at least, and which share of the device's own copy and product rates that is.
+//! A workload is warmed up, then timed in chunks of about a second; the median is reported, together with the minimum
+//! cost of a step according to the plan, and its share of the device's own copy and matrix product rates.
 
 mod first_step;
 mod measure;
@@ -29,23 +29,23 @@ pub struct Bench {
     device: Device,
     effort: Effort,
     first_step: Option<FirstStep>,
-    /// Measured once, when first needed.
+    /// Measured on first use.
     ceilings: Option<Ceilings>,
     commit: Option<String>,
 }
 
 impl Bench {
-    /// A bench on `device`. `quick` measures for a fraction of a second, which is enough to see that it works;
-    /// `first_step` says how to start this program anew.
+    /// Creates a benchmark on `device`. `quick` measures for a fraction of a second, enough for a smoke test;
+    /// `first_step` is the command that starts this program in a new process.
     pub fn new(device: Device, quick: bool, first_step: Option<FirstStep>) -> Self {
         let effort = if quick { Effort::QUICK } else { Effort::FULL };
         Self { device, effort, first_step, ceilings: None, commit: report::commit() }
     }
 
-    /// Measures one workload. A failure is a row too.
+    /// Measures one workload. A failure is also returned as a row.
     ///
     /// # Errors
-    /// When there is no workload of this name, with those there are.
+    /// When there is no workload of this name; the message lists the available ones.
     pub fn row(&mut self, name: &str) -> Result<Vec<Row>> {
         let workload = find(name)?;
         let rows = match workload.kind {
@@ -79,7 +79,7 @@ impl Bench {
         if let (Some(first), Some(last)) = (loss_first, loss_last) {
             let falls = last < first; // false for NaN
             if !falls {
-                return Ok(Outcome::Failed(format!("the loss does not fall: {first:.4} at first, {last:.4} at last")));
+                return Ok(Outcome::Failed(format!("the loss does not decrease: from {first:.4} to {last:.4}")));
             }
         }
         let step = 1.0 / (rate.median() * job.steps as f64);
@@ -95,8 +95,8 @@ impl Bench {
             gflops: Some(cost.flops as f64 / step / 1e9),
             gbytes: Some(cost.bytes as f64 / step / 1e9),
             share: Some(ceilings.share(&job, step)),
-            hand_over_us: if self.device.backend() == "cpu" {
-                parallel::hand_over().map(|t| t.as_secs_f64() * 1e6)
+            dispatch_latency_us: if self.device.backend() == "cpu" {
+                parallel::dispatch_latency().map(|t| t.as_secs_f64() * 1e6)
             } else {
                 None
             },
@@ -104,7 +104,7 @@ impl Bench {
     }
 
     fn job(&self, kind: Kind) -> Result<Job> {
-        Job::new(&self.device, kind)?.ok_or_else(|| Error::setting("this workload is not one program"))
+        Job::new(&self.device, kind)?.ok_or_else(|| Error::setting("this workload is not a single program"))
     }
 
     fn ceilings(&mut self) -> Result<Ceilings> {
@@ -114,14 +114,14 @@ impl Bench {
         Ok(self.ceilings.expect("just measured"))
     }
 
-    /// The device's copy and product rates in GB/s and GFLOP/s, if they were needed.
+    /// The device's copy and matrix product rates in GB/s and GFLOP/s, if they were measured.
     pub fn rates(&self) -> Option<(f64, f64)> {
         self.ceilings.map(|c| (c.copy / 1e9, c.gemm / 1e9))
     }
 
     fn start_ups(&self) -> Vec<(&'static str, Outcome)> {
         let Some(start) = &self.first_step else {
-            let why = "it is measured by starting the program anew: use `langevin bench`";
+            let why = "it is measured in a new process: use `langevin bench`";
             return vec![("first_step", Outcome::Unsupported(why.into()))];
         };
         match start.measure() {
@@ -133,15 +133,15 @@ impl Bench {
         }
     }
 
-    /// Time of each dispatch of a workload's step, the mean of about a second of steps.
+    /// Time of each dispatch of a workload's step, averaged over about a second of steps.
     ///
     /// # Errors
-    /// When the workload is not one program, or the adapter has no timestamp queries.
+    /// When the workload is not a single program, or the adapter has no timestamp queries.
     pub fn profile(&self, name: &str) -> Result<Vec<OpTime>> {
         let mut job = self.job(find(name)?.kind)?;
         let steps = job.steps;
         let rate = rate(&mut job, Effort::QUICK)?.median() * steps as f64;
-        // A sampling loop is profiled where it stands: each of its steps has the same dispatches.
+        // A sampling loop is profiled at its current step: all steps have the same dispatches.
         job.run.set_step(0);
         job.run.profile((rate.ceil() as u32).clamp(3, 1000))
     }
@@ -152,15 +152,15 @@ fn find(name: &str) -> Result<Workload> {
     found.ok_or_else(|| Error::unknown("workload", name, &names()))
 }
 
-/// The loss of the first step, which is not timed: drivers compile late.
+/// The loss of the first step, which is not timed because drivers compile lazily.
 fn first_loss(job: &mut Job) -> Result<Option<f64>> {
     let Some(loss) = job.loss else { return Ok(None) };
     job.advance(1)?;
     Ok(Some(job.run.scalar(loss)?))
 }
 
-/// The mean loss of the last steps: at most a hundred, at most a quarter of them. A slow device takes some more
-/// before, because a handful of steps moves the loss less than its noise does.
+/// The mean loss of the last steps: at most a hundred, at most a quarter of all. A slow device runs some more steps
+/// first, because over a handful of steps the noise of the loss exceeds its decrease.
 fn last_loss(job: &mut Job) -> Result<Option<f64>> {
     const ENOUGH: u32 = 20;
     let Some(loss) = job.loss else { return Ok(None) };

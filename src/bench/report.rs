@@ -1,4 +1,4 @@
-//! Rows of a report: JSON, a table for people, and ratios against an earlier report.
+//! Rows of a report: as JSON, as a table, and as ratios to an earlier report.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::Cost;
 use crate::kernel::Precision;
 
-/// What came of a workload on a device.
+/// The result of a workload on a device.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The workload's name.
@@ -22,15 +22,15 @@ pub struct Row {
     pub driver: Option<String>,
     /// `vulkan`, `metal`, `dx12`, `cpu` or `reference`.
     pub backend: String,
-    /// In which numbers products are computed.
+    /// The number format of matrix products.
     pub precision: Precision,
-    /// Samples at a time.
+    /// Batch size.
     pub batch: Option<usize>,
-    /// What is counted.
+    /// The measured quantity.
     pub metric: &'static str,
-    /// In which unit.
+    /// Its unit.
     pub unit: &'static str,
-    /// The commit that was measured, if known.
+    /// The measured commit, if known.
     pub commit: Option<String>,
     /// The result.
     pub outcome: Outcome,
@@ -39,18 +39,18 @@ pub struct Row {
 /// The result of a workload.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// Numbers.
+    /// Measurements.
     Measured(Figures),
-    /// The program cannot do it, and why.
+    /// The program does not support the workload, with the reason.
     Unsupported(String),
-    /// It should have worked.
+    /// An unexpected error.
     Failed(String),
 }
 
 /// The numbers of a row.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// The median in the row's unit.
+    /// The median, in the row's unit.
     pub value: f64,
     /// All chunks, sorted.
     pub chunks: Vec<f64>,
@@ -58,24 +58,24 @@ pub struct Figures {
     pub loss_first: Option<f64>,
     /// Mean loss of the last steps.
     pub loss_last: Option<f64>,
-    /// Device memory of the plan.
+    /// Device memory of the plan, in bytes.
     pub memory_bytes: Option<usize>,
-    /// Dispatches in a step.
+    /// Dispatches per step.
     pub dispatches: Option<usize>,
-    /// What a step costs at least.
+    /// The minimum cost of a step.
     pub cost: Option<Cost>,
-    /// The rate of arithmetic that was reached.
+    /// The achieved arithmetic rate, in GFLOP/s.
     pub gflops: Option<f64>,
-    /// The rate of memory traffic that was reached, if each tensor travelled once.
+    /// The achieved memory traffic in GB/s, counting each tensor once.
     pub gbytes: Option<f64>,
-    /// Time at the device's own copy and product rates over the time it took.
+    /// Time at the device's own copy and matrix product rates divided by the measured time.
     pub share: Option<f64>,
-    /// Microseconds to hand work to all threads and back, on the CPU executor: it depends on where the system puts the threads.
-    pub hand_over_us: Option<f64>,
+    /// Dispatch latency of the CPU executor's threads in microseconds; it depends on the placement of threads on cores.
+    pub dispatch_latency_us: Option<f64>,
 }
 
 impl Figures {
-    /// Of sorted times.
+    /// Creates figures from sorted times.
     pub(super) fn of_times(times: Vec<f64>) -> Self {
         Self { value: median(&times), chunks: times, ..Self::default() }
     }
@@ -94,7 +94,7 @@ impl Row {
                 "value": f.value, "loss_first": f.loss_first, "loss_last": f.loss_last, "chunks": f.chunks,
                 "memory_bytes": f.memory_bytes, "dispatches": f.dispatches, "flops": f.cost.map(|c| c.flops),
                 "bytes": f.cost.map(|c| c.bytes), "gflops_per_second": f.gflops, "gbytes_per_second": f.gbytes,
-                "share_of_ceilings": f.share, "hand_over_us": f.hand_over_us, "ratio": baseline.and_then(|b| b.ratio(self)),
+                "share_of_ceilings": f.share, "dispatch_latency_us": f.dispatch_latency_us, "ratio": baseline.and_then(|b| b.ratio(self)),
             }),
             Outcome::Unsupported(why) => json!({"unsupported": why}),
             Outcome::Failed(why) => json!({"error": why}),
@@ -105,13 +105,13 @@ impl Row {
         row
     }
 
-    /// Whether it should have worked and did not.
+    /// Whether the workload failed unexpectedly.
     pub fn failed(&self) -> bool {
         matches!(self.outcome, Outcome::Failed(_))
     }
 }
 
-/// The heading of [`Row`]'s lines in a table.
+/// The header of the table of [`Row::line`].
 pub fn table() -> String {
     format!(
         "{:<10} {:>12} {:<10} {:>15} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7} {:>9}",
@@ -126,12 +126,12 @@ pub fn table() -> String {
         "GFLOP/s",
         "GB/s",
         "ceiling",
-        "hand over"
+        "latency"
     )
 }
 
 impl Row {
-    /// The row as a line under [`table`].
+    /// The row as a line of the [`table`].
     pub fn line(&self, baseline: Option<&Baseline>) -> String {
         let name = match self.metric {
             "first_step_cold" => "first cold",
@@ -158,7 +158,7 @@ impl Row {
             show(f.gflops),
             show(f.gbytes),
             f.share.map_or(String::new(), |s| format!("{:.0}%", 100.0 * s)),
-            f.hand_over_us.map_or(String::new(), |us| format!("{us:.2} us")),
+            f.dispatch_latency_us.map_or(String::new(), |us| format!("{us:.2} us")),
         )
     }
 }
@@ -173,7 +173,7 @@ fn short(v: f64) -> String {
     }
 }
 
-/// An earlier report, to compare with.
+/// An earlier report to compare with.
 #[derive(Clone, Debug, Default)]
 pub struct Baseline {
     /// (workload, metric, backend) -> value.
@@ -181,7 +181,7 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Reads what `langevin bench --json` printed.
+    /// Parses the output of `langevin bench --json`.
     ///
     /// # Errors
     /// When the file cannot be read, a line is not JSON, or no line holds a value.
@@ -202,7 +202,7 @@ impl Baseline {
         if values.is_empty() { Err("holds no row of `langevin bench --json`".into()) } else { Ok(Self { values }) }
     }
 
-    /// How many times faster `row` is than before; above 1 is faster.
+    /// The speed of `row` relative to the baseline; above 1 is faster.
     pub fn ratio(&self, row: &Row) -> Option<f64> {
         let Outcome::Measured(figures) = &row.outcome else { return None };
         let key = [row.workload.to_string(), row.metric.to_string(), row.backend.clone()];
@@ -211,7 +211,7 @@ impl Baseline {
     }
 }
 
-/// The commit: from the environment, when building or now, or from the checkout the program is run in.
+/// The commit: from the environment, at build time or now, or from the checkout in the current directory.
 pub(super) fn commit() -> Option<String> {
     let given = std::env::var("LANGEVIN_COMMIT").ok().or_else(|| option_env!("LANGEVIN_COMMIT").map(Into::into));
     given.or_else(|| {

@@ -1,4 +1,4 @@
-//! The named workloads as compiled programs. Their definitions do not change, so that numbers can be compared.
+//! The named workloads as compiled programs. Their definitions stay fixed, so that results are comparable over time.
 
 use crate::data::sine_waves;
 use crate::device::Device;
@@ -15,10 +15,10 @@ use crate::ops::{Activation, ChannelBias, Concat, DenseInput, Encode, Layout, Op
 const T: usize = 1000;
 /// Width of the step encoding.
 const ENCODING: usize = 128;
-/// Products in a chain: each needs the one before.
+/// Matrix products in a chain: each depends on the previous one.
 const CHAIN: usize = 2;
 
-/// What is measured.
+/// What a workload measures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     /// A whole training step.
@@ -44,14 +44,14 @@ pub(super) enum Net {
     Conv,
 }
 
-/// A name and what it means.
+/// A workload: a name and its definition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Workload {
     pub name: &'static str,
     pub kind: Kind,
 }
 
-/// All workloads, in the order they are run.
+/// All workloads, in the order in which they are run.
 pub(super) const ALL: [Workload; 12] = [
     train("seed-32", Net::Seed, 32),
     train("seed-256", Net::Seed, 256),
@@ -81,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// What is counted and its unit.
+    /// The measured quantity and its unit.
     pub fn metric(self) -> (&'static str, &'static str) {
         match self {
             Kind::Train { .. } => ("training_steps", "steps/s"),
@@ -96,20 +96,20 @@ impl Kind {
 /// A compiled workload. One iteration is a training step, a chain of products, a batch of noise, or a reverse process.
 pub(super) struct Job {
     pub run: Run,
-    /// What an iteration counts in the workload's unit.
+    /// The amount of an iteration, in the workload's unit.
     pub amount: f64,
-    /// Steps of the run in an iteration.
+    /// Steps of the run per iteration.
     pub steps: u32,
     /// The loss, for training.
     pub loss: Option<Var>,
     /// The state and its length, for sampling.
     state: Option<(Var, usize)>,
-    /// Reverse processes done: each starts from other noise.
+    /// Completed reverse processes: each starts from different noise.
     drawn: u64,
 }
 
 impl Job {
-    /// Compiles `kind`; `None` for what is not a single program.
+    /// Compiles `kind`; `None` if it is not a single program.
     pub fn new(device: &Device, kind: Kind) -> Result<Option<Self>> {
         Ok(Some(match kind {
             Kind::Train { net, batch } => training(device, net, batch)?,
@@ -124,7 +124,7 @@ impl Job {
         Self { run, amount, steps: 1, loss: None, state: None, drawn: 0 }
     }
 
-    /// `n` iterations, finished; a loss is read every hundred steps and at the end.
+    /// Runs `n` iterations to completion; the loss is read every hundred steps and at the end.
     pub fn advance(&mut self, n: u32) -> Result<()> {
         if let Some((x, len)) = self.state {
             for _ in 0..n {
@@ -234,7 +234,7 @@ impl Denoiser for Pyramid {
     }
 }
 
-/// Batch from resident data, t and eps, noise, encoding, forward, loss, reverse pass, Adam.
+/// A training step: batch from resident data, t and eps, noise, encoding, forward, loss, backward pass, Adam.
 fn training(device: &Device, net: Net, batch: usize) -> Result<Job> {
     const ROWS: usize = 8192;
     let width = net.data();
@@ -250,7 +250,7 @@ fn training(device: &Device, net: Net, batch: usize) -> Result<Job> {
     Ok(Job { loss: Some(loss), ..Job::of(run, 1.0) })
 }
 
-/// C = A B, then C B: B is scaled so that the numbers keep their size.
+/// C = A B, then C B: B is scaled so that the magnitudes stay constant.
 fn products(device: &Device, n: usize) -> Result<Job> {
     let mut g = Graph::new();
     let (a, b) = (g.state("a", [n, n])?, g.state("b", [n, n])?);
@@ -290,7 +290,7 @@ fn sampling(device: &Device, net: Net, batch: usize, name: &str, steps: usize) -
     Ok(Job { steps: steps as u32, state, ..Job::of(run, batch as f64) })
 }
 
-/// Two large tensors added: 12 bytes per element move, and nothing else takes time.
+/// Adds two large tensors: 12 bytes per element move, and everything else is negligible.
 pub(super) fn copying(device: &Device) -> Result<Job> {
     const N: usize = 16 << 20;
     let mut g = Graph::new();

@@ -8,7 +8,7 @@ use crate::data::{self, Dataset};
 use crate::diffusion::{Sampler, SamplerSettings, sampler};
 use crate::evaluate::{check_pairs, compare_denoised, range_of};
 use crate::inference::{Denoising, Start, denoise};
-use crate::plot::spread;
+use crate::plot::evenly_spaced;
 use crate::plot::{self, Scale};
 use crate::text::{count, short};
 use crate::train::{RunFolder, Task};
@@ -85,7 +85,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     };
     let held = plot::save_scaled(&args.out, &denoised.shape, &denoised.values, || scale.clone())?;
     let sets = [("noisy", Some(&noisy)), ("denoised", Some(&denoised)), ("clean", clean.as_ref())];
-    let sets: Vec<_> = sets.into_iter().filter_map(|(title, set)| Some((title, spread(set?, 36)))).collect();
+    let sets: Vec<_> = sets.into_iter().filter_map(|(title, set)| Some((title, evenly_spaced(set?, 36)))).collect();
     let sets: Vec<_> = sets.iter().map(|(title, values)| (*title, &values[..])).collect();
     plot::side_by_side(&picture, noisy.kind(), &noisy.shape, &sets, &scale)?;
     if args.common.json {

@@ -8,7 +8,7 @@ use crate::data::corrupt::{Extent, NoiseKind, add_noise};
 use crate::data::{self, Dataset, Normalisation};
 use crate::diffusion::Schedule;
 use crate::generate::forward_process;
-use crate::plot::spread;
+use crate::plot::evenly_spaced;
 use crate::plot::{self, Scale};
 use crate::text::{decibels, exact, short};
 use clap::Args;
@@ -98,7 +98,7 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     let noisy = add_noise(&device, &clean, kind, seed)?;
     let scale = Scale::of(clean.kind(), &clean.shape, &clean.values);
     let held = plot::save_scaled(&args.out, &noisy.shape, &noisy.values, || scale.clone())?;
-    let (title, left, right) = (kind.to_string(), spread(&clean, 36), spread(&noisy, 36));
+    let (title, left, right) = (kind.to_string(), evenly_spaced(&clean, 36), evenly_spaced(&noisy, 36));
     plot::side_by_side(&picture, clean.kind(), &clean.shape, &[("clean", &left), (&title, &right)], &scale)?;
     let extent = Extent::of(&clean.values);
     let range = extent.high - extent.low;
@@ -154,7 +154,7 @@ fn strip(args: &NoiseArgs, n: usize) -> anyhow::Result<ExitCode> {
     let data = Dataset::load(&args.data, seed)?;
     let normalisation = Normalisation::standard(&data)?;
     let device = args.common.open()?;
-    let shown = spread(&data, SHOWN);
+    let shown = evenly_spaced(&data, SHOWN);
     let mut frames = forward_process(&device, &normalisation.apply(&shown), &schedule, n, seed)?;
     for frame in &mut frames {
         frame.values = normalisation.undo(&frame.values);

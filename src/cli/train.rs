@@ -14,7 +14,7 @@ use crate::inference::{Denoising, denoise};
 use crate::inference::{Sampling, sample};
 use crate::nn::{MODELS, Model, StepEncoding};
 use crate::ops::{Decay, OptimizerKind};
-use crate::plot::spread;
+use crate::plot::evenly_spaced;
 use crate::plot::{self, Scale};
 use crate::text::{self, grouped};
 use crate::train::{Checkpoint, Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
@@ -464,8 +464,8 @@ fn show_samples(trainer: &Trainer, folder: &RunFolder, device: &Device, real: &D
     crate::plot::save(&folder.file("samples/samples.npy"), &drawn.shape, &drawn.values)?;
     // Real samples from all over the data, not only its beginning.
     let n = count.min(real.len());
-    let spread: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
-    plot::compare(&folder.file("samples/compare.svg"), real.kind(), &real.shape, &spread, &drawn.values)?;
+    let shown: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
+    plot::compare(&folder.file("samples/compare.svg"), real.kind(), &real.shape, &shown, &drawn.values)?;
     Ok(())
 }
 
@@ -484,7 +484,7 @@ fn show_denoised(
     let noisy = add_noise(device, &clean, noise, config.seed + 1)?;
     let (denoised, _) = denoise(device, &trainer.checkpoint()?, &noisy, &Denoising::default())?;
     crate::plot::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
-    let [before, after, shown] = [&noisy, &denoised, &clean].map(|set| spread(set, 36));
+    let [before, after, shown] = [&noisy, &denoised, &clean].map(|set| evenly_spaced(set, 36));
     let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
     let (picture, scale) = (folder.file("samples/compare.svg"), Scale::of(clean.kind(), &clean.shape, &clean.values));
     plot::side_by_side(&picture, clean.kind(), &clean.shape, &sets, &scale)?;

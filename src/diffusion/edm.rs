@@ -21,7 +21,7 @@ pub struct Precondition {
     pub c_out: f64,
     /// Factor of the network's input: `1 / sqrt(sigma^2 + sigma_data^2)`.
     pub c_in: f64,
-    /// What the network is told of the noise: `ln(sigma) / 4`.
+    /// Noise conditioning of the network: `ln(sigma) / 4`.
     pub c_noise: f64,
     /// Weight of the squared error of D: `(sigma^2 + sigma_data^2) / (sigma sigma_data)^2 = 1 / c_out^2`.
     pub loss_weight: f64,
@@ -31,7 +31,7 @@ impl Precondition {
     /// The coefficients at `sigma` for data of standard deviation `sigma_data` (0.5 is usual).
     ///
     /// # Errors
-    /// When one of the two is not above 0.
+    /// When `sigma` or `sigma_data` is not above 0.
     pub fn new(sigma: f64, sigma_data: f64) -> Result<Self> {
         if !(sigma > 0.0 && sigma.is_finite() && sigma_data > 0.0 && sigma_data.is_finite()) {
             return Err(Error::setting(format!(
@@ -50,7 +50,7 @@ impl Precondition {
         })
     }
 
-    /// The same as a level of an objective: the network sees c_in x = a x0 + s eps, and F is trained towards
+    /// The equivalent level of an objective: the network sees c_in x = a x0 + s eps, and F is trained towards
     /// p x0 + q eps = (x0 - c_skip x) / c_out.
     pub fn level(&self, sigma: f64) -> Level {
         let Self { c_skip, c_out, c_in, c_noise, .. } = *self;
@@ -62,7 +62,7 @@ impl Precondition {
 mod tests {
     use super::*;
 
-    /// With data and noise of variance sigma_data^2 and sigma^2, input and target of F have variance 1.
+    /// With data of variance sigma_data^2 and noise of variance sigma^2, the input and the target of F have variance 1.
     #[test]
     fn input_and_target_have_unit_variance() {
         for (sigma, data) in [(0.002, 0.5), (0.5, 0.5), (80.0, 0.5), (3.0, 2.0)] {
@@ -74,12 +74,12 @@ mod tests {
         }
     }
 
-    /// D, the estimate of x0 that the level gives, is c_skip x + c_out F.
+    /// The level's estimate of x0 equals D = c_skip x + c_out F.
     #[test]
     fn preconditioning_is_an_objective() {
         for (sigma, data) in [(0.002, 0.5), (0.5, 0.5), (80.0, 0.5), (3.0, 2.0)] {
             let p = Precondition::new(sigma, data).unwrap();
-            // The network sees c_in x, of which x is 1 / c_in times as large.
+            // The network sees c_in x, so x is the input divided by c_in.
             let [c_x, c_m] = p.level(sigma).x0();
             assert!((c_x * p.c_in / p.c_skip - 1.0).abs() < 1e-12 && (c_m / p.c_out - 1.0).abs() < 1e-12, "{sigma}");
         }

@@ -1,7 +1,7 @@
 //! The mathematics of diffusion: paths, objectives, weightings, and samplers as tables, in f64 on the host.
 //!
-//! A [`Path`] says how much data and noise is in x_t, an [`Objective`] adds what the network predicts, and a
-//! [`SamplerTable`] is the reverse process over it by the rule of a [`Sampler`].
+//! A [`Path`] gives the weights of data and noise in x_t, an [`Objective`] adds the prediction target, and a
+//! [`SamplerTable`] holds the coefficients of the reverse process for one [`Sampler`].
 
 mod edm;
 mod noising;

@@ -1,23 +1,23 @@
-//! Noisy batches in a graph: what the network of an objective is trained on.
+//! Noisy batches in a graph: the training inputs and targets of an objective.
 
 use super::Objective;
 use crate::error::Result;
 use crate::graph::{Data, Graph, Var};
 use crate::ops::{Gather, Noise, NoisyBatch};
 
-/// What the noise addition layer makes.
+/// Outputs of the noise addition layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Noised {
     /// The noisy data.
     pub x_t: Var,
-    /// What the network learns.
+    /// The training target.
     pub target: Var,
-    /// The step of each row.
+    /// The time step of each row.
     pub t: Var,
 }
 
 impl Graph {
-    /// Draws a step and noise for each row of x0 [B, ...].
+    /// Draws a time step and noise for each row of x0 [B, ...].
     pub fn noise(&mut self, x0: Var, objective: &Objective) -> Result<Noised> {
         let (op, table) = noise(self, objective)?;
         let out = self.apply(op, &[x0, table])?;
@@ -38,12 +38,12 @@ impl Graph {
     }
 }
 
-/// The op and its table, with random streams of its own.
+/// The op and its table, with its own random streams.
 fn noise(g: &mut Graph, objective: &Objective) -> Result<(Noise, Var)> {
     let rows: Vec<f32> = objective.table().into_iter().flatten().map(|v| v as f32).collect();
     let table = g.constant([objective.steps(), Noise::ROW], rows)?;
     let stream = g.stream();
-    // The draw of t has a stream of its own.
+    // The draw of t has its own stream.
     g.stream();
     Ok((Noise { stream }, table))
 }

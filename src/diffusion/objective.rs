@@ -4,8 +4,8 @@
 //! x_t = a x0 + s eps        target = p x0 + q eps
 //! x0  = (q x_t - s m) / d   eps = (a m - p x_t) / d        d = a q - s p, m the network's output
 //! ```
-//! Training kernels, the estimates of x0 in losses, the rows of samplers and the weightings all follow from these four
-//! numbers for each time; nothing else depends on what the network predicts.
+//! Training kernels, the estimates of x0 in losses, the rows of samplers and the weightings are all computed from these
+//! four numbers per time step; nothing else depends on the prediction target.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::path::Path;
 use crate::error::{Error, Result};
 
-/// What the network's output stands for: the target's weights (p, q) of x0 and eps.
+/// What the network predicts: the weights (p, q) of x0 and eps in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
@@ -54,7 +54,7 @@ impl Prediction {
 /// One noise level of an objective.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
-    /// The time that the network is told.
+    /// The time passed to the network.
     pub t: f64,
     /// Weight of x0 in x_t.
     pub a: f64,
@@ -75,7 +75,7 @@ impl Level {
         (self.a / self.s).powi(2)
     }
 
-    /// (c_x, c_m) with x0 = c_x x_t + c_m m; not finite where x0 does not follow from the output.
+    /// (c_x, c_m) with x0 = c_x x_t + c_m m; not finite where the output does not determine x0.
     pub fn x0(&self) -> [f64; 2] {
         [if self.q == 0.0 { 0.0 } else { self.q / self.d() }, -self.s_over_d()]
     }
@@ -89,18 +89,18 @@ impl Level {
         self.a * self.q - self.s * self.p
     }
 
-    /// a / d; the limit where the target is noise alone and a is 0.
+    /// a / d; its limit where the target is pure noise and a is 0.
     pub(super) fn a_over_d(&self) -> f64 {
         if self.p == 0.0 { 1.0 / self.q } else { self.a / self.d() }
     }
 
-    /// s / d; the limit where the target is data alone and s is 0.
+    /// s / d; its limit where the target is pure data and s is 0.
     pub(super) fn s_over_d(&self) -> f64 {
         if self.q == 0.0 { -1.0 / self.p } else { self.s / self.d() }
     }
 }
 
-/// What a network is trained on: a path, and what it predicts.
+/// The training objective: a path and a prediction target.
 #[derive(Debug, Clone)]
 pub struct Objective {
     path: Arc<dyn Path>,
@@ -108,7 +108,7 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// The objective of a path and a prediction.
+    /// Creates the objective of a path and a prediction target.
     pub fn new(path: impl Path + 'static, prediction: Prediction) -> Self {
         Self { path: Arc::new(path), prediction }
     }
@@ -118,7 +118,7 @@ impl Objective {
         &*self.path
     }
 
-    /// What the network predicts.
+    /// The prediction target.
     pub fn prediction(&self) -> Prediction {
         self.prediction
     }
@@ -140,7 +140,7 @@ impl Objective {
         (0..self.steps()).map(|t| self.level(t as f64)).collect()
     }
 
-    /// The rows (a, s, p, q) of all training steps: what a training kernel reads.
+    /// The rows (a, s, p, q) of all training steps, as read by the training kernels.
     pub fn table(&self) -> Vec<[f64; 4]> {
         self.levels().into_iter().map(|Level { a, s, p, q, .. }| [a, s, p, q]).collect()
     }
@@ -148,12 +148,12 @@ impl Objective {
     /// Rows (c_x, c_m) with x0 = c_x x_t + c_m m, for each training step.
     ///
     /// # Errors
-    /// When x0 does not follow from the output at a step, as from eps where nothing of x0 is left.
+    /// When the output does not determine x0 at some step, for example when eps is predicted and x_t is pure noise.
     pub fn x0_table(&self) -> Result<Vec<[f64; 2]>> {
         let row = |level: Level| match level.x0() {
             row if row.iter().all(|c| c.is_finite()) => Ok(row),
             _ => Err(Error::setting(format!(
-                "x0 does not follow from {} at step {}, where nothing of x0 is left; predict v or x0",
+                "{} does not determine x0 at step {}, where x_t contains no x0; predict v or x0",
                 self.prediction, level.t
             ))),
         };
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::diffusion::{Flow, Schedule};
 
-    /// x0 and eps come back from x_t and the target, for every path and prediction.
+    /// x0 and eps are recovered from x_t and the target, for every path and prediction.
     #[test]
     fn estimates_invert_the_objective() {
         let (x0, eps) = (0.7, -1.3);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn pure_noise_says_nothing_of_x0_in_epsilon() {
+    fn epsilon_does_not_determine_x0_at_pure_noise() {
         let schedule = Schedule::linear(100, 1e-4, 0.02).unwrap().zero_terminal_snr().unwrap();
         let refused = Objective::new(schedule.clone(), Prediction::Epsilon).x0_table().unwrap_err().to_string();
         assert!(refused.contains("step 99") && refused.contains("predict v or x0"), "{refused}");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_the_field() {
+    fn prediction_names_round_trip() {
         for (name, want) in [("x0", Prediction::X0), ("sample", Prediction::X0), ("v_prediction", Prediction::V)] {
             assert_eq!(name.parse::<Prediction>().unwrap(), want);
             assert_eq!(want.to_string().parse::<Prediction>().unwrap(), want);

@@ -1,4 +1,4 @@
-//! Paths from data to noise: how much of each is in x_t at a time t.
+//! Paths from data to noise: the weights of both in x_t at time t.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use crate::error::Result;
 
 /// The weights of data and noise along the forward process: x_t = a(t) x0 + s(t) eps, eps standard normal.
 ///
-/// Time counts in training steps, from 0, where there is the least noise, to `steps() - 1`; between two of them it is
-/// continuous. Implement it to state another path, for instance that of a paper.
+/// Time is measured in training steps, from 0 (least noise) to `steps() - 1`, and is continuous between them. Implement
+/// this trait to define a path of your own.
 pub trait Path: fmt::Debug + fmt::Display + Send + Sync {
     /// The number T of training steps.
     fn steps(&self) -> usize;
 
-    /// (a, s) at time `t`, which is kept within 0 and T - 1. Of both at least one is above 0.
+    /// (a, s) at time `t`, which is clamped to 0..=T - 1. At least one of the two is above 0.
     fn weights(&self, t: f64) -> [f64; 2];
 }
 
@@ -48,10 +48,10 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The path in `steps` steps.
+    /// Creates the path with `steps` training steps.
     ///
     /// # Errors
-    /// When there are none, or absurdly many.
+    /// When `steps` is 0 or above the limit.
     pub fn new(steps: usize) -> Result<Self> {
         check_steps(steps)?;
         Ok(Self { steps })

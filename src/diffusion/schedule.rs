@@ -1,8 +1,8 @@
-//! Noise schedules: how much of the data is left after t steps of noise.
+//! Noise schedules: the share of the data left after t steps of noise.
 //!
 //! `x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps` (Ho et al. 2020, eq. 4). t counts from 0 to T - 1 and
-//! alpha_bar_t includes beta_t; "before the first step" is `None`, where alpha_bar is 1. All tables are f64 and are
-//! made on the host: in f32 the products drift by up to 6e-5 over 1000 steps.
+//! alpha_bar_t includes beta_t; the state before the first step is `None`, where alpha_bar is 1. All tables are
+//! computed in f64 on the host: in f32 the products drift by up to 6e-5 over 1000 steps.
 
 use std::f64::consts::FRAC_PI_2;
 use std::fmt;
@@ -10,13 +10,13 @@ use std::fmt;
 use crate::text::count;
 use crate::{Error, Result};
 
-/// The names [`Schedule::named`] accepts.
+/// The names accepted by [`Schedule::named`].
 pub const SCHEDULES: &[&str] = &["linear", "scaled_linear", "cosine", "sigmoid", "sigmoid_alphabar", "linear_scaled_T"];
 
 const MAX_STEPS: usize = 100_000;
-/// Below this 1 - beta loses its digits.
+/// Below this value 1 - beta loses digits.
 const MIN_BETA: f64 = 1e-12;
-/// 1 / sqrt(alpha_bar) must stay far inside the range of f32.
+/// Keeps 1 / sqrt(alpha_bar) well inside the range of f32.
 const MIN_ALPHA_BAR: f64 = 1e-60;
 /// Largest beta of the schedules that are defined through alpha_bar (Nichol and Dhariwal 2021, section 3.2).
 const MAX_COSINE_BETA: f64 = 0.999;
@@ -31,7 +31,10 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `beta_t` evenly spaced from `beta_start` to `beta_end`, whatever the number of steps.
+    /// `beta_t` evenly spaced from `beta_start` to `beta_end`, independent of the number of steps.
+    ///
+    /// # Errors
+    /// When `steps` or a beta is out of range, or alpha_bar underflows.
     ///
     /// *Source*: Ho et al. 2020 (DDPM), section 4, with 1e-4 to 0.02 at 1000 steps.
     pub fn linear(steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
@@ -40,6 +43,9 @@ impl Schedule {
     }
 
     /// `sqrt(beta_t)` evenly spaced from `sqrt(beta_start)` to `sqrt(beta_end)`.
+    ///
+    /// # Errors
+    /// As [`Schedule::linear`].
     ///
     /// *Source*: Rombach et al. 2022 (latent diffusion); `scaled_linear` in diffusers.
     pub fn scaled_linear(steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
@@ -50,6 +56,9 @@ impl Schedule {
 
     /// `alpha_bar(u) = cos((u + 0.008) / 1.008 * pi / 2)^2` at u = (t + 1) / T, with every beta at most 0.999.
     ///
+    /// # Errors
+    /// When `steps` is out of range.
+    ///
     /// *Source*: Nichol and Dhariwal 2021 (improved DDPM), eq. 17.
     pub fn cosine(steps: usize) -> Result<Self> {
         let alpha_bar = |u: f64| ((u + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
@@ -57,6 +66,9 @@ impl Schedule {
     }
 
     /// `beta_t = beta_start + (beta_end - beta_start) * sigmoid(v_t)`, v_t evenly spaced from -6 to 6.
+    ///
+    /// # Errors
+    /// As [`Schedule::linear`].
     ///
     /// *Source*: Xu et al. 2022 (GeoDiff); `sigmoid` in diffusers. Not the schedule of Jabri et al., which is
     /// [`Schedule::sigmoid_alphabar`].
@@ -70,6 +82,9 @@ impl Schedule {
     /// `alpha_bar(u) = (sigmoid(3) - sigmoid(6u - 3)) / (sigmoid(3) - sigmoid(-3))` at u = (t + 1) / T, with every
     /// beta at most 0.999.
     ///
+    /// # Errors
+    /// When `steps` is out of range.
+    ///
     /// *Source*: Jabri et al. 2022 (arXiv 2212.11972), sigmoid schedule with start -3, end 3, tau 1.
     pub fn sigmoid_alphabar(steps: usize) -> Result<Self> {
         let (low, high) = (logistic(-3.0), logistic(3.0));
@@ -77,8 +92,11 @@ impl Schedule {
         Self::from_betas("sigmoid_alphabar", betas_from_alpha_bar(steps, alpha_bar)?)
     }
 
-    /// [`Schedule::linear`] with both ends multiplied by `1000 / T`, which keeps the last alpha_bar about the same for
+    /// [`Schedule::linear`] with both ends multiplied by `1000 / T`, so that the last alpha_bar is about the same for
     /// every T.
+    ///
+    /// # Errors
+    /// As [`Schedule::linear`], and when `beta_end` reaches 1 after scaling.
     ///
     /// *Source*: the code of Nichol and Dhariwal 2021 (improved-diffusion).
     pub fn linear_scaled_t(steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
@@ -95,17 +113,26 @@ impl Schedule {
         Self::from_betas("linear_scaled_T", linspace(beta_start * scale, beta_end * scale, steps))
     }
 
-    /// Any betas of your own, each above 0 and below 1; only the last may be 1 (no signal left at the end).
+    /// A schedule of custom betas, each above 0 and below 1; only the last may be 1 (no signal left at the end).
+    ///
+    /// # Errors
+    /// When a beta is out of range, or their number is.
     pub fn custom(betas: Vec<f64>) -> Result<Self> {
         Self::from_betas("custom", betas)
     }
 
-    /// A schedule by name, see [`SCHEDULES`]; those that take ends get 1e-4 and 0.02.
+    /// Creates a schedule by name, see [`SCHEDULES`]; beta runs from 1e-4 to 0.02 where the schedule has these ends.
+    ///
+    /// # Errors
+    /// As [`Schedule::with_ends`].
     pub fn named(kind: &str, steps: usize) -> Result<Self> {
         Self::with_ends(kind, steps, 1e-4, 0.02)
     }
 
-    /// A schedule by name, with its first and last beta; `cosine` and `sigmoid_alphabar` have none and ignore them.
+    /// Creates a schedule by name with its first and last beta; `cosine` and `sigmoid_alphabar` ignore them.
+    ///
+    /// # Errors
+    /// When the name is unknown, and for the reasons of the constructor of that name.
     pub fn with_ends(kind: &str, steps: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
         let wanted = kind.replace('-', "_");
         match SCHEDULES.iter().find(|name| name.eq_ignore_ascii_case(&wanted)) {
@@ -119,9 +146,12 @@ impl Schedule {
         }
     }
 
-    /// The same schedule with `sqrt(alpha_bar)` shifted and scaled so that the last one is exactly 0 and the first
-    /// stays: the model is then trained on pure noise too, as the sampler starts from it. Such a model has to predict
-    /// v or x0, since epsilon says nothing about the data where alpha_bar is 0.
+    /// Shifts and scales `sqrt(alpha_bar)` so that the last value is exactly 0 and the first is unchanged. The model is
+    /// then also trained on pure noise, where the sampler starts. Such a model has to predict v or x0, because epsilon
+    /// carries no information about the data where alpha_bar is 0.
+    ///
+    /// # Errors
+    /// When the schedule has a single step.
     ///
     /// *Source*: Lin et al. 2023 (arXiv 2305.08891), algorithm 1.
     pub fn zero_terminal_snr(self) -> Result<Self> {
@@ -146,12 +176,12 @@ impl Schedule {
         self.kind
     }
 
-    /// beta_t, the share of the variance that step t replaces by noise.
+    /// beta_t, the share of the variance replaced by noise at step t.
     pub fn betas(&self) -> &[f64] {
         &self.betas
     }
 
-    /// alpha_bar_t, the share of the data's variance that is left after step t.
+    /// alpha_bar_t, the share of the data's variance left after step t.
     pub fn alpha_bars(&self) -> &[f64] {
         &self.alpha_bar
     }
@@ -159,7 +189,7 @@ impl Schedule {
     /// alpha_bar_t; `None` is the clean data before step 0, where it is 1.
     ///
     /// # Panics
-    /// When t is not below [`Schedule::steps`], as in all methods that take a t.
+    /// When t is not below [`Schedule::steps`], like all methods that take a t.
     pub fn alpha_bar(&self, t: Option<usize>) -> f64 {
         t.map_or(1.0, |t| self.alpha_bar[t])
     }
@@ -193,7 +223,7 @@ impl Schedule {
         (1.0 - self.alpha_bar(t.checked_sub(1))) * (1.0 - self.betas[t]).sqrt() / (1.0 - self.alpha_bar[t])
     }
 
-    /// `ln` of [`Schedule::posterior_variance`], with t = 0, where that is 0, taking the value of t = 1.
+    /// `ln` of [`Schedule::posterior_variance`]; t = 0, where the variance is 0, uses the value of t = 1.
     ///
     /// *Source*: the code of Ho et al. 2020.
     pub fn posterior_log_variance_clipped(&self, t: usize) -> f64 {
@@ -201,7 +231,7 @@ impl Schedule {
         self.posterior_variance(t).max(1e-20).ln()
     }
 
-    /// Row t is `(sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t))`, the weights of the data and of the noise in x_t.
+    /// Row t is `(sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t))`, the weights of data and noise in x_t.
     pub fn noise_table(&self) -> Vec<[f64; 2]> {
         self.alpha_bar.iter().map(|a| [a.sqrt(), (1.0 - a).sqrt()]).collect()
     }

@@ -1,29 +1,30 @@
-//! Which times a sampler visits.
+//! The time steps visited by a sampler.
 
 use serde::{Deserialize, Serialize};
 
 use super::schedule::{check_steps, linspace};
 use crate::{Error, Result};
 
-/// Which N of the T training steps a sampler visits (names from Lin et al. 2023, table 2).
+/// Selects N of the T training steps (names from Lin et al. 2023, table 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Spacing {
-    /// Multiples of T/N rounded down, from 0: never visits T - 1.
+    /// Multiples of T/N rounded down, from 0; never visits T - 1.
     #[default]
     Leading,
     /// N values from 0 to T - 1, both included.
     Linspace,
-    /// From T - 1 downwards in steps of T/N: never visits 0 unless N = T.
+    /// From T - 1 downwards in steps of T/N; never visits 0 unless N = T.
     Trailing,
 }
 
 named!(Spacing, "spacing", Leading = "leading", Linspace = "linspace", Trailing = "trailing");
 
-/// The `n` of `steps` time steps that DDPM and DDIM visit, largest first. `offset` is added to each with leading
-/// spacing (Stable Diffusion uses 1) and has no meaning for the others.
+/// The `n` of `steps` time steps visited by DDPM and DDIM, largest first. With leading spacing `offset` is added to
+/// each (Stable Diffusion uses 1); the other spacings ignore it.
 ///
-/// *Errors*: n outside 1..=T; an offset that leaves the schedule; n = 1 with leading or linspace spacing, which would
+/// # Errors
+/// When n is outside 1..=T, the offset leaves the schedule, or n = 1 with leading or linspace spacing, which would
 /// start from pure noise at t = 0.
 ///
 /// *Source*: Lin et al. 2023 (arXiv 2305.08891), table 2, as in diffusers; halves round to even.
@@ -60,7 +61,10 @@ pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Res
 }
 
 /// `sigma_i = (max^(1/rho) + i / (n - 1) (min^(1/rho) - max^(1/rho)))^rho` for i = 0..n-1, then 0: n + 1 values,
-/// largest first. One step alone goes from `sigma_max` to 0.
+/// largest first. A single step goes from `sigma_max` to 0.
+///
+/// # Errors
+/// When n is 0, `rho` is not above 0, or not 0 < `sigma_min` < `sigma_max`.
 ///
 /// *Source*: Karras et al. 2022 (EDM), eq. 5; usual values are 0.002, 80 and rho 7.
 pub fn karras_sigmas(n: usize, sigma_min: f64, sigma_max: f64, rho: f64) -> Result<Vec<f64>> {
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn time_steps_fall_and_stay_in_range() {
+    fn time_steps_decrease_and_stay_in_range() {
         for (steps, n) in [(1, 1), (7, 7), (1000, 999), (999, 500), (1999, 1000), (100_000, 3), (123, 50)] {
             for spacing in [Spacing::Leading, Spacing::Linspace, Spacing::Trailing] {
                 let ts = timesteps(spacing, steps, n, 0).unwrap();

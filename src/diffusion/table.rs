@@ -1,4 +1,4 @@
-//! The reverse process as a table of coefficients, so that the device needs one kernel for every sampler.
+//! The reverse process as a table of coefficients, so that one kernel serves every sampler.
 //!
 //! Row k of a table, with x the state, m the network's output at (x, t), z standard normal noise, and h a history that
 //! starts at 0:
@@ -7,10 +7,10 @@
 //! x' = next.x0 x0 + next.x x + next.m m + next.h h + k_z z
 //! h' = history.x0 x0 + history.x x + history.m m + history.h h
 //! ```
-//! The first line turns what the network predicts into an estimate of the clean data, the second steps to a less noisy
-//! time. The history carries what a multistep solver needs of earlier steps (the last estimate of x0), or what the second
-//! evaluation of a two-stage step needs of the first: such a step is two rows. Everything that depends on path,
-//! prediction and sampler is in the numbers, which are computed in f64.
+//! The first line converts the prediction into an estimate of the clean data, the second steps to a less noisy time.
+//! The history carries state between rows: the previous estimate of x0 for a multistep solver, or the first evaluation
+//! of a two-stage step, which takes two rows. Path, prediction and sampler only affect the coefficients, which are
+//! computed in f64.
 
 use std::sync::Arc;
 
@@ -22,65 +22,65 @@ use super::spacing::{Spacing, timesteps};
 use crate::error::{Error, Result};
 use crate::ops::SamplerStep;
 
-/// The time that a step goes to.
+/// The time a step goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum PrevRule {
     /// The next entry of the list of time steps.
     #[default]
     List,
-    /// `t - T/N` (rounded down), as the DDIM of diffusers does: it disagrees with the list for linspace spacing, and for
+    /// `t - T/N` (rounded down), as in the DDIM of diffusers. It differs from the list for linspace spacing, and for
     /// trailing spacing when N does not divide T.
     Stride,
 }
 
 named!(PrevRule, "prev_rule", List = "list", Stride = "stride");
 
-/// What a [`SamplerTable`] is made from, besides the objective.
+/// Options of a [`SamplerTable`].
 #[derive(Debug, Clone)]
 pub struct SamplerOptions {
-    /// The rule of a step.
+    /// The sampler.
     pub sampler: Arc<dyn Sampler>,
-    /// How many of the training steps are visited.
+    /// The number of training steps visited.
     pub steps: usize,
-    /// Which ones.
+    /// The spacing of the visited steps.
     pub spacing: Spacing,
-    /// Keeps the estimate of x0 within +-this (1 for images in [-1, 1]); `None` leaves it alone.
+    /// Clips the estimate of x0 to +- this value (1 for images in [-1, 1]); `None` does not clip.
     pub clip: Option<f64>,
-    /// Whether samplers that use eps take it from the clipped x0, not from the network's output.
+    /// Whether samplers that use eps derive it from the clipped x0 instead of the network's output.
     pub rederive: bool,
-    /// Which time a step goes to; of the samplers here only DDIM can go elsewhere than to the next of the list.
+    /// The time a step goes to; only DDIM supports anything other than the next entry of the list.
     pub prev_rule: PrevRule,
 }
 
 impl SamplerOptions {
-    /// Leading spacing, no clipping.
+    /// Options with leading spacing and no clipping.
     pub fn new(sampler: impl Sampler + 'static, steps: usize) -> Self {
         Self::shared(Arc::new(sampler), steps)
     }
 
-    /// [`SamplerOptions::new`] of a sampler that was made by name.
+    /// [`SamplerOptions::new`] for a sampler created by name.
     pub fn shared(sampler: Arc<dyn Sampler>, steps: usize) -> Self {
         let (spacing, prev_rule) = (Spacing::default(), PrevRule::default());
         Self { sampler, steps, spacing, clip: None, rederive: false, prev_rule }
     }
 }
 
-/// A step of the reverse process as a sampler sees it.
+/// One step of the reverse process, as seen by a sampler.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
-    /// Where the state is.
+    /// The current level.
     pub from: Level,
-    /// Where it goes: for the last step [`Level::CLEAN`].
+    /// The next level; [`Level::CLEAN`] in the last step.
     pub to: Level,
-    /// Whether it is the last one, which adds no noise.
+    /// Whether this is the last step, which adds no noise.
     pub last: bool,
     /// See [`SamplerOptions::rederive`].
     pub rederive: bool,
 }
 
 impl Step {
-    /// eps: from the estimate of x0 as (x - a x0) / s, or from the network's output.
+    /// eps, either (x - a x0) / s from the estimate of x0, or from the network's output.
     pub fn eps(&self) -> Mix {
         let Level { a, s, .. } = self.from;
         if self.rederive {
@@ -105,7 +105,7 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self { x0: 0.0, x: 0.0, m: 0.0, h: 0.0 };
     /// The estimate of x0.
     pub const X0: Self = Self { x0: 1.0, ..Self::ZERO };
@@ -129,14 +129,14 @@ impl std::ops::Add for Mix {
     }
 }
 
-/// One evaluation of the network and what follows, see the top of this file.
+/// One row of the table: one evaluation of the network and the update that follows, see the module documentation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row {
-    /// The time that the network is told, in training steps.
+    /// The time passed to the network, in training steps.
     pub t: f64,
     /// Weights of x and of the network's output in the estimate of x0.
     pub estimate: [f64; 2],
-    /// The next state, without its noise.
+    /// The next state, before noise is added.
     pub next: Mix,
     /// Standard deviation of the added noise; 0 in the last row.
     pub k_z: f64,
@@ -150,7 +150,7 @@ impl Row {
         Self { t: level.t, estimate: level.x0(), next, k_z, history: Mix::ZERO }
     }
 
-    /// In the order that [`SamplerStep`] reads.
+    /// The numbers in the order read by [`SamplerStep`].
     fn narrow(&self, bound: f32) -> [f32; SamplerStep::ROW] {
         let [c_x, c_m] = self.estimate;
         let (n, h) = (self.next, self.history);
@@ -164,24 +164,24 @@ impl Row {
 /// The rows of a sampling run, noisiest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerTable {
-    /// One row for each evaluation of the network.
+    /// The rows, one per evaluation of the network.
     pub rows: Vec<Row>,
-    /// The bound on x0, `None` when it is not clipped.
+    /// The bound on x0, `None` without clipping.
     pub clip: Option<f64>,
 }
 
 impl SamplerTable {
-    /// The table of a sampler on an objective.
+    /// Builds the table of a sampler for an objective.
     ///
     /// # Errors
-    /// More steps than the objective has, a setting of the sampler out of range, a clip bound that is not positive, and a
-    /// start where x0 does not follow from the network's output.
+    /// When there are more steps than the objective has, a setting of the sampler is out of range, the clip bound is
+    /// not positive, or the network's output does not determine x0 at the first step.
     pub fn new(objective: &Objective, options: &SamplerOptions) -> Result<Self> {
         let ts = timesteps(options.spacing, objective.steps(), options.steps, 0)?;
         Self::over(objective, options, &ts)
     }
 
-    /// The table over given time steps, the noisiest first; `options.steps` and `options.spacing` are not read.
+    /// Builds the table over given time steps, noisiest first; `options.steps` and `options.spacing` are ignored.
     ///
     /// # Errors
     /// As [`SamplerTable::new`].
@@ -218,10 +218,10 @@ impl SamplerTable {
         self.rows.iter().any(|row| row.next.h != 0.0 || row.history != Mix::ZERO)
     }
 
-    /// Row k on the host: x becomes the next state, h the next history.
+    /// Evaluates row k on the host: x becomes the next state, h the next history.
     ///
     /// # Panics
-    /// When there is no row k, or h, m or z are not as long as x.
+    /// When there is no row k, or the lengths of x, h, m and z differ.
     pub fn step_f64(&self, k: usize, x: &mut [f64], h: &mut [f64], m: &[f64], z: &[f64]) {
         let n = x.len();
         assert!([h.len(), m.len(), z.len()] == [n; 3], "x, h, m, z: {n}, {}, {}, {}", h.len(), m.len(), z.len());
@@ -234,7 +234,7 @@ impl SamplerTable {
         }
     }
 
-    /// The table as [`SamplerStep`] reads it, the bound being `f32::MAX` when x0 is not clipped.
+    /// The table in the layout of [`SamplerStep`]; the bound is `f32::MAX` without clipping.
     pub fn rows_f32(&self) -> Vec<[f32; SamplerStep::ROW]> {
         let bound = self.clip.map_or(f32::MAX, |bound| bound as f32);
         self.rows.iter().map(|row| row.narrow(bound)).collect()

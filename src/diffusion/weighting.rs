@@ -1,4 +1,4 @@
-//! How much the error at each time step counts.
+//! Loss weights per time step.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use super::objective::{Level, Objective};
 use crate::error::{Error, Result};
 
-/// A weight of the squared error for each time step.
+/// A weight of the squared error per time step.
 ///
-/// All but [`Weighting::None`] are stated as a weight w0 of the error of x0. An error of the network's output is an error
-/// s / d as large of x0, with d = a q - s p (see [`super::objective`]), so the output is trained with w0 (s / d)^2: w0 / SNR
-/// where it is epsilon, w0 / (SNR + 1) where it is v on a variance-preserving path, w0 where it is x0.
+/// All but [`Weighting::None`] are defined as a weight w0 of the error of x0. An error of the network's output causes
+/// an error of x0 that is s / d times as large, with d = a q - s p (see [`super::objective`]), so the loss weight is
+/// w0 (s / d)^2: w0 / SNR for epsilon, w0 / (SNR + 1) for v on a variance-preserving path, w0 for x0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Weighting {
-    /// 1 for whatever the network predicts.
+    /// 1 for every prediction.
     #[default]
     None,
-    /// w0 = SNR: the error of epsilon counts alike at all steps (Ho et al. 2020, eq. 14).
+    /// w0 = SNR: the error of epsilon has equal weight at all steps (Ho et al. 2020, eq. 14).
     Snr,
-    /// w0 = SNR + 1: the error of v counts alike (Salimans and Ho 2022, section 4).
+    /// w0 = SNR + 1: the error of v has equal weight at all steps (Salimans and Ho 2022, section 4).
     SnrPlusOne,
     /// w0 = max(SNR, 1), the larger of the errors of x0 and epsilon (Salimans and Ho 2022, section 4).
     TruncatedSnr,
@@ -41,10 +41,10 @@ pub enum Weighting {
 const NAMES: [&str; 6] = ["none", "snr", "snr_plus_one", "truncated_snr", "min_snr[:GAMMA]", "p2[:GAMMA]"];
 
 impl Weighting {
-    /// The weights of all training steps for what the network predicts.
+    /// The weights of all training steps for an objective.
     ///
     /// # Errors
-    /// When a weight is not finite, with the step, or when all are 0.
+    /// When a weight is not finite (the message names the step), or when all are 0.
     pub fn table(self, objective: &Objective) -> Result<Vec<f64>> {
         let weight = |level: Level| match self.weight(&level) {
             w if w.is_finite() => Ok(w),
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::diffusion::{Prediction, Schedule};
 
-    /// One estimate, seen as x0, epsilon or v, has one weighted error.
+    /// The same estimate, expressed as x0, epsilon or v, has the same weighted error.
     #[test]
     fn a_weighting_means_the_same_for_every_prediction() {
         let schedule = Schedule::cosine(50).unwrap();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn special_cases_are_the_known_ones() {
+    fn special_cases_match_the_papers() {
         let schedule = Schedule::linear(1000, 1e-4, 0.02).unwrap();
         let table = |w: Weighting, p| w.table(&Objective::new(schedule.clone(), p)).unwrap();
         assert!(table(Weighting::Snr, Prediction::Epsilon).iter().all(|w| *w == 1.0));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn pure_noise_has_weights_or_is_refused() {
+    fn pure_noise_has_finite_weights_or_is_refused() {
         let schedule = Schedule::linear(100, 1e-4, 0.02).unwrap().zero_terminal_snr().unwrap();
         let objective = Objective::new(schedule, Prediction::Epsilon);
         for name in ["none", "snr", "min_snr", "p2"] {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn names_go_both_ways_and_mistakes_are_named() {
+    fn names_round_trip_and_errors_name_the_mistake() {
         for name in ["none", "snr", "snr_plus_one", "truncated_snr", "min_snr:5", "p2:0.5"] {
             assert_eq!(name.parse::<Weighting>().unwrap().to_string(), name);
         }

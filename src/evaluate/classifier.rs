@@ -1,5 +1,5 @@
-//! A small classifier that is trained on labelled data and looks at generated samples: which classes they are of, and how
-//! sure it is.
+//! A small classifier trained on labelled data and applied to generated samples: the class distribution of the samples
+//! and the confidence of the classifier.
 
 use std::fmt;
 
@@ -11,49 +11,49 @@ use crate::nn::{Conv, Linear};
 use crate::numeric::random::permuted;
 use crate::ops::{Activation, Decay, Optimizer, Softmax};
 
-/// The part of each class that is held out.
+/// The share of each class that is held out.
 const HELD_OUT: f64 = 0.2;
-/// The stream of the permutation that chooses what is held out.
-const CHOICE: u32 = u32::MAX - 2;
-/// The most samples of a step, and of a pass that classifies.
+/// The random stream of the permutation that selects the held-out samples.
+const SPLIT_STREAM: u32 = u32::MAX - 2;
+/// The largest batch in training, and in inference.
 const BATCH: usize = 64;
-const CHUNK: usize = 256;
-/// How often each sample is seen in training, and the bounds of the number of steps.
+const CLASSIFY_BATCH: usize = 256;
+/// Epochs of training, and the bounds of the number of steps.
 const EPOCHS: usize = 40;
 const STEPS: std::ops::RangeInclusive<usize> = 300..=3_000;
-/// Channels of the two convolutions, and neurons of a hidden layer.
+/// Channels of the two convolutions, and width of the hidden layer.
 const CHANNELS: [usize; 2] = [16, 32];
 const WIDTH: usize = 128;
 
 /// One class: its share of the data and of the samples.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Share {
-    /// The class.
+    /// The class index.
     pub class: usize,
-    /// Its share of the data, by their labels.
+    /// Its share of the data, from the labels.
     pub data: f64,
-    /// Its share of the samples, by the classifier.
+    /// Its share of the samples, as predicted by the classifier.
     pub samples: f64,
 }
 
-/// What [`classify`] found.
+/// The result of [`classify`].
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Classified {
-    /// Data the classifier was trained on.
+    /// Number of training samples.
     pub trained: usize,
-    /// Data that were held out.
+    /// Number of held-out samples.
     pub held_out: usize,
-    /// The part of the held-out data that it classifies as labelled.
+    /// Accuracy on the held-out data.
     pub accuracy: f64,
-    /// The mean probability of the class that it takes, on the held-out data.
+    /// Mean probability of the predicted class on the held-out data.
     pub confidence_data: f64,
-    /// The same on the samples.
+    /// Mean probability of the predicted class on the samples.
     pub confidence_samples: f64,
-    /// The mix of classes.
+    /// The class distribution of data and samples.
     pub mix: Vec<Share>,
-    /// The total variation distance of the two mixes: half the sum of absolute differences.
+    /// Total variation distance of the two distributions: half the sum of absolute differences.
     pub distance: f64,
-    /// The distance that as many samples drawn from the data have on average.
+    /// Mean distance of the same number of samples drawn from the data.
     pub floor: f64,
 }
 
@@ -62,29 +62,29 @@ impl fmt::Display for Classified {
         let percent = |x: f64| format!("{:.1}%", 100.0 * x);
         let Self { trained, held_out, distance, floor, .. } = self;
         let accuracy = percent(self.accuracy);
-        writeln!(f, "classifier: trained on {trained} of the data, right for {accuracy} of the {held_out} held out")?;
+        writeln!(f, "classifier: trained on {trained} real samples, accuracy {accuracy} on {held_out} held out")?;
         writeln!(f, "{:>6} {:>8} {:>8}", "class", "data", "samples")?;
         for share in &self.mix {
             writeln!(f, "{:>6} {:>8} {:>8}", share.class, percent(share.data), percent(share.samples))?;
         }
         writeln!(
             f,
-            "total variation distance of the mixes {distance:.4}; as many real samples have {floor:.4} on average"
+            "total variation distance of the classes {distance:.4}; the same number of real samples has {floor:.4} on average"
         )?;
         let (samples, data) = (percent(self.confidence_samples), percent(self.confidence_data));
         write!(f, "mean confidence: samples {samples}, held-out data {data}")
     }
 }
 
-/// Trains a classifier on `data` but for a held-out part, and applies it to `samples`. Everything random follows from
+/// Trains a classifier on `data`, except a held-out part, and applies it to `samples`. All random numbers follow from
 /// `seed`: the same call on the same device gives the same numbers.
 ///
-/// Images: Conv 3x3 ReLU, Conv 3x3 ReLU with stride 2, Dense. Signals and points: Dense ReLU, Dense. A quarter of the
-/// last hidden layer is dropped in training, with Adam and a cosine rate.
+/// Images: Conv 3x3 ReLU, Conv 3x3 ReLU with stride 2, Dense. Signals and points: Dense ReLU, Dense. Training uses
+/// dropout of 0.25 on the last hidden layer, Adam and a cosine learning rate.
 ///
 /// # Errors
-/// [`Error::Input`] when the sets differ in shape, labels and data in number, or a class has too few samples to hold one
-/// out.
+/// [`Error::Input`] when the shapes of the sets differ, the number of labels differs from the number of data, or a
+/// class has too few samples to hold one out.
 pub fn classify(device: &Device, samples: &Dataset, data: &Dataset, labels: &Labels, seed: u64) -> Result<Classified> {
     check(samples, data, labels)?;
     let [kept, held_out] = split(labels, seed);
@@ -117,7 +117,7 @@ pub fn classify(device: &Device, samples: &Dataset, data: &Dataset, labels: &Lab
 fn check(samples: &Dataset, data: &Dataset, labels: &Labels) -> Result<()> {
     if samples.shape != data.shape {
         return Err(Error::input(format!(
-            "samples of shape {:?} in {}, data of {:?} in {}: a classifier of one cannot look at the other",
+            "samples of shape {:?} in {}, data of {:?} in {}: the classifier needs samples and data of the same shape",
             samples.shape, samples.name, data.shape, data.name
         )));
     }
@@ -140,14 +140,14 @@ fn check(samples: &Dataset, data: &Dataset, labels: &Labels) -> Result<()> {
     }
 }
 
-/// The samples to train on and those held out, a part of each class.
+/// Splits into training and held-out samples, stratified by class.
 fn split(labels: &Labels, seed: u64) -> [Vec<usize>; 2] {
     let mut parts = [Vec::new(), Vec::new()];
     for (class, &count) in labels.counts().iter().enumerate() {
         let of_class: Vec<usize> = (0..labels.of.len()).filter(|&i| labels.of[i] as usize == class).collect();
         let out = ((count as f64 * HELD_OUT).round() as usize).clamp(1, count - 1);
         for position in 0..count {
-            let row = permuted(position as u32, count as u32, class as u32, CHOICE, seed);
+            let row = permuted(position as u32, count as u32, class as u32, SPLIT_STREAM, seed);
             parts[usize::from(position < out)].push(of_class[row as usize]);
         }
     }
@@ -159,7 +159,7 @@ fn picked(labels: &Labels, rows: &[usize]) -> Vec<f32> {
     rows.iter().map(|&i| labels.of[i] as f32).collect()
 }
 
-/// What a classifier says of a sample.
+/// The prediction for one sample.
 struct Found {
     class: usize,
     probability: f64,
@@ -206,9 +206,9 @@ impl Classifier {
         Ok(Self { shape, classes, normalisation, weights: run.read_slab(Slab::Params)? })
     }
 
-    /// The likeliest class of each sample.
+    /// The most likely class of each sample.
     fn apply(&self, device: &Device, data: &Dataset) -> Result<Vec<Found>> {
-        let (batch, width) = (data.len().min(CHUNK), data.sample_len());
+        let (batch, width) = (data.len().min(CLASSIFY_BATCH), data.sample_len());
         let mut g = Graph::new();
         let x = g.state("x", [batch, width])?;
         let logits = logits(&mut g, x, &self.shape, self.classes)?;
@@ -234,7 +234,7 @@ fn likeliest(probabilities: &[f32]) -> Found {
     best.map_or(Found { class: 0, probability: 0.0 }, |(class, &p)| Found { class, probability: f64::from(p) })
 }
 
-/// The network on x [B, D], samples of `shape`: one number for each class.
+/// The network on x [B, D], samples of `shape`: one logit per class.
 fn logits(g: &mut Graph, x: Var, shape: &[usize], classes: usize) -> Result<Var> {
     let rows = g.shape(x)[0];
     let hidden = match (Kind::of(shape), shape) {
@@ -257,8 +257,9 @@ fn logits(g: &mut Graph, x: Var, shape: &[usize], classes: usize) -> Result<Var>
     Linear::new(g, "classes", width, classes)?.forward(g, hidden, Activation::None)
 }
 
-/// The mean total variation distance of the mix of `n` samples from the mix `shares` that they are drawn from: half the sum
-/// of the mean deviations of binomials, E|X - n p| = 2 m C(n, m) p^m q^(n - m + 1), m = floor(n p) + 1 (de Moivre 1730).
+/// The mean total variation distance between the class shares of `n` samples and the distribution `shares` they are
+/// drawn from: half the sum of the mean deviations of binomials, E|X - n p| = 2 m C(n, m) p^m q^(n - m + 1), m =
+/// floor(n p) + 1 (de Moivre 1730).
 fn expected_distance(shares: &[f64], n: usize) -> f64 {
     let ln_factorial: Vec<f64> = std::iter::once(0.0)
         .chain((1..=n).scan(0.0, |sum, i| {
@@ -284,11 +285,11 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_mean_deviation_of_binomials() {
-        // Two coins: heads deviate by 1, 0, 0, 1 of their mean 1, so both shares by 1/4 on average.
+        // Two coins: the number of heads deviates by 1, 0, 0, 1 from its mean 1, so both shares by 1/4 on average.
         assert!((expected_distance(&[0.5, 0.5], 2) - 0.25).abs() < 1e-12);
-        // One sample of ten classes is off by 0.9 always.
+        // One sample of ten classes is always off by 0.9.
         assert!((expected_distance(&[0.1; 10], 1) - 0.9).abs() < 1e-12);
-        // Near a Gaussian's sqrt(2 p q / (pi n)) for many samples.
+        // For many samples close to a Gaussian's sqrt(2 p q / (pi n)).
         let many = expected_distance(&[0.1; 10], 10_000);
         let gaussian = 5.0 * (2.0 * 0.09 / (std::f64::consts::PI * 10_000.0)).sqrt();
         assert!((many / gaussian - 1.0).abs() < 1e-3, "{many} {gaussian}");
@@ -307,9 +308,9 @@ mod tests {
         assert!(all.iter().copied().eq(0..53) && split(&labels, 3)[0] == kept && split(&labels, 4)[0] != kept);
     }
 
-    /// Points in three corners, and samples of two of them.
+    /// Points in three corners, and samples from two of them.
     #[test]
-    fn missing_classes_are_seen() {
+    fn missing_classes_are_detected() {
         let corners = [[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]];
         let near = |class: usize, i: usize| {
             let by = |k: usize| ((i * k) % 17) as f32 / 17.0;

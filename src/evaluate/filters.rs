@@ -1,4 +1,4 @@
-//! Classical filters to compare a denoiser with: Gaussian and median, each tuned to the very data it is judged on.
+//! Classical baselines for a denoiser: Gaussian and median filters, tuned on the evaluated data itself.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::data::{Dataset, Kind};
 use crate::parallel;
 use crate::text::{decibels, short};
 
-/// Planes of a sample that are filtered by themselves: a signal is one row, an image has channels of h x w.
+/// Number and width of the planes that are filtered independently: a signal is one row, an image has channels of h x w.
 fn planes(shape: &[usize]) -> (usize, usize) {
     match shape {
         [_, h, w] => (*h, *w),
@@ -16,14 +16,14 @@ fn planes(shape: &[usize]) -> (usize, usize) {
     }
 }
 
-/// The place `at` of 0..n, continued by reflection at the edges: 2 1 0 | 0 1 2.
+/// The index `at` in 0..n, continued by reflection at the edges: 2 1 0 | 0 1 2.
 fn reflected(at: isize, n: usize) -> usize {
     let period = 2 * n as isize;
     let inside = at.rem_euclid(period) as usize;
     if inside < n { inside } else { period as usize - 1 - inside }
 }
 
-/// Samples of `shape` blurred with a Gaussian of standard deviation `sigma` values, cut at four of them.
+/// Samples of `shape` blurred with a Gaussian of standard deviation `sigma` values, truncated at four sigma.
 pub fn gaussian_filter(values: &[f32], shape: &[usize], sigma: f64) -> Vec<f32> {
     let radius = (4.0 * sigma).ceil().max(1.0) as isize;
     let weights: Vec<f64> = (-radius..=radius).map(|i| (-0.5 * (i as f64 / sigma).powi(2)).exp()).collect();
@@ -44,7 +44,7 @@ pub fn gaussian_filter(values: &[f32], shape: &[usize], sigma: f64) -> Vec<f32> 
     })
 }
 
-/// Samples of `shape`, each value replaced by the median of a window of `size` values (in images `size` x `size`).
+/// Samples of `shape` with each value replaced by the median of a window of `size` values (`size` x `size` in images).
 pub fn median_filter(values: &[f32], shape: &[usize], size: usize) -> Vec<f32> {
     let radius = (size / 2) as isize;
     let (h, w) = planes(shape);
@@ -69,34 +69,34 @@ fn each_plane(values: &[f32], len: usize, filter: impl Fn(&[f32], &mut [f32]) + 
     out
 }
 
-/// The best that a filter can do, with its setting.
+/// The best result of a filter and its setting.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Filtered {
-    /// The Gaussian's standard deviation or the median's window, in values; 0 where nothing is better than no filter.
+    /// The standard deviation of the Gaussian or the window of the median, in values; 0 when no filtering is best.
     pub setting: f64,
-    /// What it reaches, in dB.
+    /// The PSNR, in dB.
     pub psnr: f64,
 }
 
-/// PSNR of noisy and denoised samples, and of the noisy ones after the best Gaussian and the best median filter.
+/// PSNR of noisy and denoised samples, and of the noisy samples after the best Gaussian and the best median filter.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Denoised {
-    /// Of the noisy samples, in dB.
+    /// PSNR of the noisy samples, in dB.
     pub noisy: f64,
-    /// Of the denoised ones.
+    /// PSNR of the denoised samples, in dB.
     pub denoised: f64,
     /// The best Gaussian filter; none for points.
     pub gaussian: Option<Filtered>,
     /// The best median filter; none for points.
     pub median: Option<Filtered>,
-    /// The range of values that PSNR counts with: that of the clean samples.
+    /// The range of values used for PSNR: that of the clean samples.
     pub range: f64,
 }
 
 impl fmt::Display for Denoised {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { noisy, denoised, range, .. } = self;
-        // No number is infinity less infinity.
+        // Infinity minus infinity is not a number.
         let gain = match denoised - noisy {
             gain if gain.is_nan() => String::new(),
             gain if gain.abs() < 0.005 => " (+0.00)".to_string(),
@@ -111,10 +111,11 @@ impl fmt::Display for Denoised {
     }
 }
 
-/// Compares `denoised` and filtered `noisy` samples with the `clean` ones. The filters' settings are those that are best
-/// for these samples, which no filter could know: the comparison favours them.
+/// Compares `denoised` and filtered `noisy` samples with the `clean` ones. The filter settings are those that are best
+/// on these samples, which favours the filters.
 ///
-/// *Errors*: [`Error::Input`](crate::Error::Input) when the sets differ in shape or number, or the clean samples have no range.
+/// # Errors
+/// [`Error::Input`](crate::Error::Input) when the sets differ in shape or number, or all clean values are equal.
 pub fn compare_denoised(noisy: &Dataset, denoised: &Dataset, clean: &Dataset) -> Result<Denoised> {
     check_pairs(noisy, clean)?;
     check_pairs(denoised, clean)?;
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(median_filter(&point, &[1, 7, 7], 3), vec![0.0; 49]);
         let blurred = gaussian_filter(&point, &[1, 7, 7], 0.6);
         assert!((blurred.iter().sum::<f32>() - 1.0).abs() < 1e-5 && blurred[24] < 0.5 && blurred[23] == blurred[17]);
-        // A step of one pixel: exp(-1 / (2 0.36)) of the middle, along both axes alike.
+        // A step of one pixel: exp(-1 / (2 0.36)) of the centre, along both axes.
         assert!((blurred[23] / blurred[24] - (-1.0f32 / 0.72).exp()).abs() < 1e-5);
     }
 

@@ -1,17 +1,20 @@
-//! The Frechet distance of two sets of features, each seen as a Gaussian.
+//! The Frechet distance of two sets of features, each modelled as a Gaussian.
 
 use crate::{Error, Result};
 
-/// The squared 2-Wasserstein distance of the Gaussians fitted to two sets, as the FID computes it from features:
+/// The squared 2-Wasserstein distance of the Gaussians fitted to two sets, as computed by FID from features:
 ///
 /// |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)).
 ///
 /// The covariances divide by n - 1. (C_a C_b)^(1/2) has the trace of (R C_b R)^(1/2) with R = C_a^(1/2), a symmetric
-/// matrix, whose eigenvalues come from Jacobi's method.
+/// matrix, whose eigenvalues are computed by Jacobi's method.
 ///
 /// *Shapes*: `a` is `[n, dim]`, `b` is `[m, dim]`. *Units*: those of the features, squared.
-/// *Accuracy*: f64; time grows as dim^3, a second or so for 256.
-/// *Errors*: [`Error::Input`] for ragged sets and for fewer than two samples.
+/// *Accuracy*: f64; time grows as dim^3, about a second for 256.
+///
+/// # Errors
+/// [`Error::Input`] for ragged sets and for fewer than two samples.
+///
 /// *Source*: Dowson and Landau 1982; Heusel et al. 2017, eq. 6.
 pub fn frechet_distance(a: &[f32], b: &[f32], dim: usize) -> Result<f64> {
     for (name, set) in [("first", a), ("second", b)] {
@@ -61,7 +64,7 @@ fn multiply(a: &[f64], b: &[f64], dim: usize) -> Vec<f64> {
     out
 }
 
-/// The square root of a symmetric matrix without negative eigenvalues (those that rounding made are taken as 0).
+/// The square root of a positive semidefinite matrix (negative eigenvalues caused by rounding are set to 0).
 fn square_root(matrix: &[f64], dim: usize) -> Vec<f64> {
     let (values, vectors) = eigen(matrix.to_vec(), dim);
     let mut out = vec![0.0; dim * dim];
@@ -74,11 +77,11 @@ fn square_root(matrix: &[f64], dim: usize) -> Vec<f64> {
     out
 }
 
-/// Sweeps over all pairs; eight suffice for most matrices, and convergence is quadratic.
+/// Maximum number of sweeps over all pairs; eight suffice for most matrices, and convergence is quadratic.
 const SWEEPS: usize = 60;
 
-/// Eigenvalues of a symmetric matrix, and its eigenvectors as rows: cyclic Jacobi rotations until what is off the
-/// diagonal is nothing beside the whole (Golub and Van Loan, Matrix computations, algorithm 8.5.3).
+/// Eigenvalues of a symmetric matrix, and its eigenvectors as rows: cyclic Jacobi rotations until the off-diagonal part
+/// is negligible (Golub and Van Loan, Matrix computations, algorithm 8.5.3).
 fn eigen(mut a: Vec<f64>, dim: usize) -> (Vec<f64>, Vec<f64>) {
     let mut vectors = vec![0.0; dim * dim];
     (0..dim).for_each(|i| vectors[i * dim + i] = 1.0);
@@ -102,7 +105,7 @@ fn eigen(mut a: Vec<f64>, dim: usize) -> (Vec<f64>, Vec<f64>) {
     ((0..dim).map(|i| a[i * dim + i]).collect(), vectors)
 }
 
-/// (cos, sin) that make the element (p, q) zero.
+/// (cos, sin) of the rotation that makes the element (p, q) zero.
 fn rotation(pp: f64, qq: f64, pq: f64) -> (f64, f64) {
     let tau = (qq - pp) / (2.0 * pq);
     let t = tau.signum() / (tau.abs() + (1.0 + tau * tau).sqrt());

@@ -1,5 +1,5 @@
-//! How good samples are: as a set beside the data (sliced Wasserstein and Frechet distance, the mix of classes), or one by
-//! one beside what they should be (PSNR and SSIM), and beside what classical filters reach.
+//! Quality of samples: as a set compared with data (sliced Wasserstein and Frechet distance, class distribution), or
+//! pairwise against references (PSNR and SSIM) with classical filters as baselines.
 
 mod classifier;
 mod filters;

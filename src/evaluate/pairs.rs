@@ -1,4 +1,4 @@
-//! Samples against what they should be, one by one: PSNR and SSIM.
+//! Pairwise comparison of samples with references: PSNR and SSIM.
 
 use std::fmt;
 
@@ -9,9 +9,10 @@ use crate::{Device, Error, Graph, Result};
 
 /// PSNR = 10 log10(range^2 / mean((a - b)^2)) in dB over all values; infinite when the sets are equal.
 ///
-/// *Units*: `range` is the largest less the smallest value that the data can have, in the units of the data.
-/// *Errors*: [`Error::Input`] for sets of different length or without values, [`Error::Setting`] for a range that is not
-/// positive.
+/// *Units*: `range` is the difference of the largest and smallest possible value, in the units of the data.
+///
+/// # Errors
+/// [`Error::Input`] for empty sets or sets of different length, [`Error::Setting`] when `range` is not positive.
 pub fn psnr(a: &[f32], b: &[f32], range: f64) -> Result<f64> {
     if a.is_empty() || a.len() != b.len() {
         return Err(Error::input(format!("PSNR compares pairs: {} values and {}", a.len(), b.len())));
@@ -26,12 +27,13 @@ pub fn psnr(a: &[f32], b: &[f32], range: f64) -> Result<f64> {
     Ok(10.0 * (range * range * a.len() as f64 / squares).log10())
 }
 
-/// Values that are compared at a time.
-const CHUNK: usize = 1 << 20;
+/// Values compared at a time.
+const CHUNK_VALUES: usize = 1 << 20;
 
-/// The mean SSIM of pairs of images [c, h, w], in f64: the loss [`Graph::ssim_loss`] on the reference.
+/// The mean SSIM of pairs of images [c, h, w], in f64: [`Graph::ssim_loss`] on the reference executor.
 ///
-/// *Errors*: [`Error::Input`] for sets of different length or without whole images; what [`Ssim::check`] refuses.
+/// # Errors
+/// [`Error::Input`] for sets of different length or with incomplete images; the errors of [`Ssim::check`].
 pub fn ssim(a: &[f32], b: &[f32], image: [usize; 3], ssim: &Ssim) -> Result<f64> {
     let [c, h, w] = image;
     let len: usize = c * h * w;
@@ -39,7 +41,7 @@ pub fn ssim(a: &[f32], b: &[f32], image: [usize; 3], ssim: &Ssim) -> Result<f64>
         let (a, b) = (a.len(), b.len());
         return Err(Error::input(format!("SSIM compares pairs of images of {image:?}: {a} values and {b}")));
     }
-    let per_chunk = (CHUNK / len).max(1) * len;
+    let per_chunk = (CHUNK_VALUES / len).max(1) * len;
     let mut sum = 0.0;
     for (a, b) in a.chunks(per_chunk).zip(b.chunks(per_chunk)) {
         let n = a.len() / len;
@@ -55,16 +57,16 @@ pub fn ssim(a: &[f32], b: &[f32], image: [usize; 3], ssim: &Ssim) -> Result<f64>
     Ok(sum * len as f64 / a.len() as f64)
 }
 
-/// What [`compare_pairs`] found.
+/// The result of [`compare_pairs`].
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Pairs {
     /// Peak signal-to-noise ratio in dB over all values; infinite (null in JSON) for equal sets.
     pub psnr: f64,
     /// Mean structural similarity; `None` where it does not apply.
     pub ssim: Option<f64>,
-    /// The range of values that both use.
+    /// The range of values used by both.
     pub range: f64,
-    /// Why there is no SSIM.
+    /// Why SSIM is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
 }
@@ -77,21 +79,22 @@ impl fmt::Display for Pairs {
         }
         write!(f, " (range {})", short(self.range))?;
         if let Some(why) = &self.left_out {
-            write!(f, "; SSIM left out: {why}")?;
+            write!(f, "; SSIM not computed: {why}")?;
         }
         Ok(())
     }
 }
 
-/// Refuses sets that are no pairs of samples, which go by their order.
+/// Checks that two sets consist of pairs, matched by position.
 ///
-/// *Errors*: [`Error::Input`] with the shapes and numbers of both.
+/// # Errors
+/// [`Error::Input`] with the shapes and sizes of both.
 pub fn check_pairs(samples: &Dataset, data: &Dataset) -> Result<()> {
     if samples.shape == data.shape && samples.len() == data.len() {
         return Ok(());
     }
     Err(Error::input(format!(
-        "not pairs: {} of shape {:?} in {}, {} of {:?} in {}; pairs have one shape and number, and go by their order",
+        "not pairs: {} of shape {:?} in {}, {} of {:?} in {}; pairs need equal shapes and the same number in the same order",
         count(samples.len(), "sample"),
         samples.shape,
         samples.name,
@@ -101,21 +104,23 @@ pub fn check_pairs(samples: &Dataset, data: &Dataset) -> Result<()> {
     )))
 }
 
-/// Largest less smallest value, which PSNR counts with.
+/// The difference of the largest and smallest value, used as the range of PSNR.
 ///
-/// *Errors*: [`Error::Input`] when all are equal.
+/// # Errors
+/// [`Error::Input`] when all values are equal.
 pub fn range_of(data: &Dataset) -> Result<f64> {
     let (low, high) = data.values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
     if low < high {
         return Ok(f64::from(high) - f64::from(low));
     }
-    Err(Error::input(format!("{}: all values are equal, so they have no range, which PSNR counts with", data.name)))
+    Err(Error::input(format!("{}: all values are equal, but PSNR needs a range above 0", data.name)))
 }
 
-/// Compares sample i of `samples` with sample i of `data`. Without a `range` it is that of the data, largest less
-/// smallest value. SSIM is for images of at least its window.
+/// Compares sample i of `samples` with sample i of `data`. The default `range` is that of the data, the difference of
+/// the largest and smallest value. SSIM is computed for images at least as large as its window.
 ///
-/// *Errors*: [`Error::Input`] when the sets differ in shape or number, or the data have no range.
+/// # Errors
+/// [`Error::Input`] when the sets differ in shape or number, or all values of the data are equal.
 pub fn compare_pairs(samples: &Dataset, data: &Dataset, range: Option<f64>) -> Result<Pairs> {
     check_pairs(samples, data)?;
     let range = match range {
@@ -128,7 +133,7 @@ pub fn compare_pairs(samples: &Dataset, data: &Dataset, range: Option<f64>) -> R
             Some(format!("images of {h} x {w} are smaller than its window of {0} x {0}", settings.window))
         }
         (Kind::Images, _) => None,
-        (kind, _) => Some(format!("it compares images, these are {}", format!("{kind:?}").to_lowercase())),
+        (kind, _) => Some(format!("it needs images, these are {}", format!("{kind:?}").to_lowercase())),
     };
     let ssim = match (data.shape[..].try_into(), &why) {
         (Ok(image), None) => Some(ssim(&samples.values, &data.values, image, &settings)?),
@@ -167,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_set_is_compared_in_parts() {
+    fn a_large_set_is_compared_in_chunks() {
         let (len, n) = (256 * 256, 20);
         let shape = [1, 256, 256];
         let (clean, noisy) = (images(n, shape, 0.0), images(n, shape, 0.05));
@@ -179,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_apply_is_said() {
+    fn a_missing_ssim_is_explained() {
         let digits = images(3, [1, 8, 8], 0.0);
         let text = compare_pairs(&digits, &digits, None).unwrap().to_string();
         assert!(text.contains("8 x 8") && text.contains("11 x 11"), "{text}");

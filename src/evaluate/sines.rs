@@ -1,4 +1,4 @@
-//! Which generated signals are what the toy `sine` is made of.
+//! Share of generated signals that are sines, as in the toy data set `sine`.
 
 use std::f64::consts::TAU;
 use std::fmt;
@@ -7,20 +7,20 @@ use serde::Serialize;
 
 use crate::data::Dataset;
 
-/// R^2 from which on a signal counts as a sine.
+/// R^2 above which a signal counts as a sine.
 pub const ENOUGH: f64 = 0.98;
 
-/// How many signals are one sine each.
+/// Shares of signals that are a single sine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sines {
     /// Share of the samples with an R^2 above `ENOUGH`.
     pub samples: f64,
-    /// The same of the data.
+    /// Share of the data with an R^2 above `ENOUGH`.
     pub data: f64,
 }
 
 impl Sines {
-    /// Fits every signal of both.
+    /// Fits a sine to every signal of both sets.
     pub fn of(samples: &Dataset, data: &Dataset) -> Self {
         let share = |set: &Dataset| {
             let width = set.values.len() / set.len();
@@ -40,22 +40,22 @@ impl fmt::Display for Sines {
 
 /// R^2 of the best y_i = a sin(2 pi f i / n) + b cos(2 pi f i / n) by least squares: 1 - |y - fit|^2 / |y - mean|^2.
 ///
-/// f lies between half a wave and n / 2 waves in the signal; a grid finds the place, golden sections the rest.
+/// f lies between half a period and n / 2 periods per signal; a grid search is refined by golden-section search.
 pub fn sine_fit(y: &[f32]) -> f64 {
     const GRID: f64 = 0.1;
     let mean = y.iter().map(|&v| v as f64).sum::<f64>() / y.len() as f64;
-    let spread: f64 = y.iter().map(|&v| (v as f64 - mean).powi(2)).sum();
+    let total: f64 = y.iter().map(|&v| (v as f64 - mean).powi(2)).sum();
     let steps = ((y.len() as f64 / 2.0 - 0.5) / GRID).max(0.0) as usize;
     let best =
         (0..=steps).map(|i| 0.5 + GRID * i as f64).map(|f| (residual(y, f), f)).min_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((_, middle)) = best.filter(|_| spread > 0.0) else { return 0.0 };
+    let Some((_, middle)) = best.filter(|_| total > 0.0) else { return 0.0 };
     let (mut low, mut high) = ((middle - GRID).max(0.05), middle + GRID);
     let golden = (5f64.sqrt() - 1.0) / 2.0;
     for _ in 0..20 {
         let (a, b) = (high - golden * (high - low), low + golden * (high - low));
         if residual(y, a) < residual(y, b) { high = b } else { low = a }
     }
-    1.0 - residual(y, (low + high) / 2.0) / spread
+    1.0 - residual(y, (low + high) / 2.0) / total
 }
 
 /// |y - fit|^2 at frequency f, by the normal equations.
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_lowers_the_fit_as_its_power_says() {
+    fn noise_lowers_r_squared_by_its_power() {
         // R^2 = 1 - noise / (signal + noise).
         let y: Vec<f32> =
             sine_waves(1, 1000, 5).iter().enumerate().map(|(i, v)| v + if i % 2 == 0 { 0.1 } else { -0.1 }).collect();

@@ -1,4 +1,4 @@
-//! How far samples are from data: the sliced Wasserstein distance, beside the distance of the data from themselves.
+//! The sliced Wasserstein distance between samples and data, compared with the distance within the data.
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -10,27 +10,30 @@ use crate::parallel;
 use crate::text::count;
 use crate::{Error, Result};
 
-/// Random directions that serve well up to a few hundred dimensions.
+/// Default number of random directions, sufficient up to a few hundred dimensions.
 pub const PROJECTIONS: usize = 512;
 
-/// Random splits of the data the averages are taken over.
+/// Number of random splits of the data to average over.
 pub const SPLITS: usize = 20;
 
 /// The sliced Wasserstein distance of two sets of samples.
 ///
-/// SW2(a, b)^2 = mean over directions theta of W2(theta.a, theta.b)^2, where W2^2 of two sets on a line is the integral of
-/// the squared difference of their quantile functions. Directions are uniform on the unit sphere.
+/// SW2(a, b)^2 = mean over directions theta of W2(theta.a, theta.b)^2, where W2^2 of two sets on a line is the integral
+/// of the squared difference of their quantile functions. Directions are uniform on the unit sphere.
 ///
 /// *Shapes*: `a` is `[n, dim]`, `b` is `[m, dim]`; n and m may differ. *Units*: those of the data.
-/// *Accuracy*: f64; the relative error from the directions falls as 1/sqrt(projections).
-/// *Errors*: [`Error::Input`] for empty or ragged sets, [`Error::Setting`] for no projections.
+/// *Accuracy*: f64; the relative error due to the random directions decreases as 1/sqrt(projections).
+///
+/// # Errors
+/// [`Error::Input`] for empty or ragged sets, [`Error::Setting`] when `projections` is 0.
+///
 /// *Source*: Rabin et al. 2011, Wasserstein barycenter and its application to texture mixing; Bonneel et al. 2015,
 /// Sliced and Radon Wasserstein barycenters of measures, eq. 8.
 pub fn sliced_wasserstein(a: &[f32], b: &[f32], dim: usize, projections: usize, seed: u64) -> Result<f64> {
     for (name, set) in [("first", a), ("second", b)] {
         if dim == 0 || set.is_empty() || !set.len().is_multiple_of(dim) {
             return Err(Error::input(format!(
-                "sliced Wasserstein: the {name} set has {} values, no whole number of samples of {dim}",
+                "sliced Wasserstein: {} values in the {name} set are not a whole number of samples of {dim}",
                 set.len()
             )));
         }
@@ -47,14 +50,14 @@ pub fn sliced_wasserstein(a: &[f32], b: &[f32], dim: usize, projections: usize, 
     Ok((squares.iter().sum::<f64>() / projections as f64).sqrt())
 }
 
-/// What [`evaluate`] found. Each `_se` is the standard error over the splits.
+/// The result of [`evaluate`]. Each `_se` is the standard error over the splits.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Report {
     /// Sliced Wasserstein distance of samples from data, in units of the data.
     pub distance: f64,
     /// Standard error of `distance`.
     pub distance_se: f64,
-    /// The same distance of data from other data: what perfect samples would have.
+    /// The same distance between disjoint subsets of the data: that of perfect samples.
     pub floor: f64,
     /// Standard error of `floor`.
     pub floor_se: f64,
@@ -62,11 +65,11 @@ pub struct Report {
     pub ratio: f64,
     /// Standard error of `ratio`.
     pub ratio_se: f64,
-    /// Random directions.
+    /// Number of random directions.
     pub projections: usize,
-    /// Random splits of the data.
+    /// Number of random splits of the data.
     pub splits: usize,
-    /// Samples in each of the sets that were compared.
+    /// Number of samples in each compared set.
     pub size: usize,
 }
 
@@ -84,15 +87,15 @@ impl std::fmt::Display for Report {
 
 /// Compares `samples` with `data`.
 ///
-/// The distance of two finite sets is not 0 even when both come from one distribution, and it depends on their sizes. So
-/// every set here has the same size, `min(samples, data / 2)`: each split draws two disjoint random sets A and B from the
-/// data and a set S from the samples; the distance is SW2(S, A), the floor SW2(B, A), both averaged over [`SPLITS`] splits.
-/// Samples as good as the data have a ratio near 1. The standard errors tell how far the averages depend on the splits,
-/// not how far they would change with other samples and data: for samples drawn from the very distribution of the data
-/// the ratio itself came out between 0.7 and 1.5 (8192 points of two moons), so only a ratio well above that is a fault.
+/// The distance of two finite sets is not 0 even when both come from one distribution, and it depends on their sizes.
+/// Every set here therefore has the same size, `min(samples, data / 2)`: each split draws two disjoint random sets A
+/// and B from the data and a set S from the samples; the distance is SW2(S, A), the floor SW2(B, A), both averaged over
+/// [`SPLITS`] splits. Samples as good as the data have a ratio near 1. The standard errors measure the variation over
+/// the splits, not over other samples and data: for samples drawn from the distribution of the data, the ratio itself
+/// was between 0.7 and 1.5 (8192 points of two moons), so only a ratio well above that indicates a difference.
 ///
-/// *Errors*: [`Error::Input`] when the shapes differ, when there are fewer than 4 data or 2 samples, or when all data
-/// are equal.
+/// # Errors
+/// [`Error::Input`] when the shapes differ, when there are fewer than 4 data or 2 samples, or when all data are equal.
 pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize) -> Result<Report> {
     if samples.shape != data.shape {
         return Err(Error::input(format!(
@@ -132,7 +135,7 @@ fn summarise(distances: &[f64], floors: &[f64], projections: usize, size: usize)
     let (distance, distance_se) = mean_and_error(distances);
     let (floor, floor_se) = mean_and_error(floors);
     let ratio = distance / floor;
-    // Distance and floor of a split share the set A, so the error of the ratio comes from their differences.
+    // Distance and floor of a split share the set A, so the error of the ratio is computed from their differences.
     let residuals: Vec<f64> = distances.iter().zip(floors).map(|(d, f)| (d - ratio * f) / floor).collect();
     let ratio_se = mean_and_error(&residuals).1;
     let splits = distances.len();
@@ -147,7 +150,7 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
     (mean, (variance / n).sqrt())
 }
 
-/// `[projections, dim]`: uniform on the unit sphere.
+/// Directions `[projections, dim]`, uniform on the unit sphere.
 fn directions(dim: usize, projections: usize, seed: u64) -> Result<Vec<f64>> {
     if projections == 0 {
         return Err(Error::setting("the sliced Wasserstein distance needs at least one projection"));
@@ -170,12 +173,12 @@ fn direction(dim: usize, rng: &mut impl Rng) -> Vec<f64> {
     }
 }
 
-/// theta.x of every sample.
+/// The projection theta.x of every sample.
 fn project(set: &[f32], theta: &[f64]) -> Vec<f64> {
     set.chunks_exact(theta.len()).map(|x| dot(x, theta)).collect()
 }
 
-/// Eight sums side by side, so that the processor can add them at once.
+/// Dot product with eight independent accumulators, so that it vectorizes.
 fn dot(x: &[f32], theta: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let ((x, x_rest), (theta, theta_rest)) = (x.as_chunks::<8>(), theta.as_chunks::<8>());
@@ -188,7 +191,7 @@ fn dot(x: &[f32], theta: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// W2^2 of two sorted sets on a line: the quantile functions are steps at i/n and j/m, walked together in units of
+/// W2^2 of two sorted sets on a line: the quantile functions are steps at i/n and j/m, traversed together in units of
 /// 1/(n m).
 fn wasserstein_squared(a: &[f64], b: &[f64]) -> f64 {
     let (n, m) = (a.len(), b.len());
@@ -206,7 +209,7 @@ fn wasserstein_squared(a: &[f64], b: &[f64]) -> f64 {
     sum / (n as f64 * m as f64)
 }
 
-/// Which samples belong to the sets of one split.
+/// Membership of the samples in the sets of one split.
 struct Split {
     /// Of the data: 1 for A, 2 for B, 0 for neither.
     data: Vec<u8>,
@@ -235,7 +238,7 @@ impl Split {
     }
 }
 
-/// Projected values in ascending order with the sample each belongs to: sorted once, shared by all splits.
+/// Projected values in ascending order with the index of their sample: sorted once, shared by all splits.
 struct Ranked(Vec<(f64, usize)>);
 
 impl Ranked {
@@ -270,7 +273,7 @@ mod tests {
         Dataset::new("gaussian", [mean.len()], gaussian(n, mean, seed)).unwrap()
     }
 
-    /// For one shape of distribution moved by mu, W2 along theta is |theta.mu|, so SW2^2 = |mu|^2 / dim.
+    /// For a distribution shifted by mu, W2 along theta is |theta.mu|, so SW2^2 = |mu|^2 / dim.
     #[test]
     fn shifted_gaussians_have_the_known_distance() {
         let (a, b) = (gaussian(20_000, &[0.0; 3], 1), gaussian(20_000, &[3.0, 0.0, 4.0], 2));
@@ -283,7 +286,7 @@ mod tests {
     fn equal_sets_have_distance_0() {
         let a = gaussian(500, &[0.0; 5], 1);
         assert_eq!(sliced_wasserstein(&a, &a, 5, 64, 3).unwrap(), 0.0);
-        // Every sample twice is the same distribution.
+        // Every sample repeated twice gives the same distribution.
         let twice: Vec<f32> = a.chunks(5).flat_map(|x| [x, x].concat()).collect();
         assert!(sliced_wasserstein(&a, &twice, 5, 64, 3).unwrap() < 1e-12);
     }
@@ -298,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn one_dimension_needs_no_luck() {
+    fn one_dimension_is_exact() {
         let got = sliced_wasserstein(&[0.0, 1.0], &[2.0, 3.0], 1, 3, 0).unwrap();
         assert!((got - 2.0).abs() < 1e-12);
     }
@@ -315,9 +318,9 @@ mod tests {
         assert_eq!(bad, evaluate(&dataset(2000, &[0.5, 0.0], 2), &data, 5, 128).unwrap());
     }
 
-    /// Few samples are compared with sets of data as small, so the ratio stays fair.
+    /// Few samples are compared with equally small sets of data, so the ratio is unbiased.
     #[test]
-    fn few_samples_are_not_punished() {
+    fn few_samples_have_an_unbiased_ratio() {
         let data = dataset(4000, &[0.0, 0.0], 1);
         let reports: Vec<Report> =
             (0..8).map(|seed| evaluate(&dataset(50, &[0.0, 0.0], 100 + seed), &data, seed, 64).unwrap()).collect();

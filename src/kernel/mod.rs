@@ -1,12 +1,12 @@
-//! From shader text to a kernel: shared parts, variants, and the bindings read back from the WGSL itself.
+//! Kernels from shader text: shared parts, variants, and bindings parsed from the WGSL itself.
 //!
-//! A shader file is WGSL with some kinds of comment lines that [`Kernel`] obeys:
-//! `//#use NAME` puts a shared part here; `//#if FLAG`, `//#else`, `//#endif` keep or drop lines; the lines from
-//! `//#repeat NAME` to `//#end` are written as often as [`Kernel::repeat`] says, with the number for `$NAME`, because
-//! drivers do not unroll the loops that naga writes. Repeats may be nested.
+//! A shader file is WGSL with directives in comment lines, processed by [`Kernel`]:
+//! `//#use NAME` inserts a shared part; `//#if FLAG`, `//#else`, `//#endif` keep or drop lines; the lines from
+//! `//#repeat NAME` to `//#end` are repeated [`Kernel::repeat`] times, with the index substituted for `$NAME`, because
+//! drivers do not unroll the loops emitted by naga. Repeats may be nested.
 //!
-//! Some drivers compile slowly, so a test bounds the size of what they get (`src/ops/size.rs`): repeated lines are
-//! short, and conditions that hold together are joined by `&`, since each `&&` is a branch in what naga writes.
+//! Some drivers compile slowly, so a test bounds the size of kernels (`src/ops/size.rs`): repeated lines are
+//! short, and conditions are joined by `&`, since each `&&` is emitted as a branch by naga.
 
 mod precision;
 mod preprocess;
@@ -31,10 +31,10 @@ macro_rules! kernel {
     };
 }
 
-/// The most workgroups that any adapter takes in one dimension.
+/// The maximum number of workgroups in one dimension, supported by every adapter.
 const MAX_GROUPS: u32 = 65_535;
 
-/// The parts that shaders share, in `shaders/shared`.
+/// The parts shared by shaders, in `shaders/shared`.
 const SHARED: &[(&str, &str)] = &[
     ("clock", include_str!("../../shaders/shared/clock.wgsl")),
     ("items", include_str!("../../shaders/shared/items.wgsl")),
@@ -49,12 +49,13 @@ const SHARED: &[(&str, &str)] = &[
     ("half", include_str!("../../shaders/shared/half.wgsl")),
 ];
 
-/// What a constant means to the tests: a `Dim` or `Hyper` must change the result when changed, a `Tune` must not.
+/// The kind of a constant, for the tests: changing a `Dim` or `Hyper` must change the result, changing a `Tune` must
+/// not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// A size.
     Dim,
-    /// A number of the formula.
+    /// A number in the formula.
     Hyper,
     /// A tile or workgroup size.
     Tune,
@@ -63,11 +64,11 @@ pub enum Meaning {
 /// A WGSL `override` and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
-    /// Name in the shader.
+    /// The name in the shader.
     pub name: &'static str,
-    /// Value, rounded by WGSL to the declared type.
+    /// The value, rounded by WGSL to the declared type.
     pub value: f64,
-    /// What it means.
+    /// The kind.
     pub meaning: Meaning,
 }
 
@@ -90,7 +91,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// A kernel from the text of a shader file; `file` is its name in messages.
+    /// Creates a kernel from the text of a shader file; `file` is its name in messages.
     pub fn new(file: &'static str, text: impl Into<Cow<'static, str>>, entry: &'static str) -> Self {
         let (constants, groups) = (Vec::new(), [1; 3]);
         let (flags, parts, repeats) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -118,7 +119,7 @@ impl Kernel {
         self.constant(name, value as f64, Meaning::Dim)
     }
 
-    /// Sets a number of the formula.
+    /// Sets a number in the formula.
     pub fn hyper(self, name: &'static str, value: f64) -> Self {
         self.constant(name, value, Meaning::Hyper)
     }
@@ -128,13 +129,13 @@ impl Kernel {
         self.constant(name, value as f64, Meaning::Tune)
     }
 
-    /// Keeps the lines between `//#if flag` and its end when `on`. A kernel states every flag that its text asks for.
+    /// Keeps the lines between `//#if flag` and its end if `on`. A kernel sets every flag that its text uses.
     pub fn flag(mut self, flag: &'static str, on: bool) -> Self {
         self.flags.insert(flag, on);
         self
     }
 
-    /// Of several flags keeps one.
+    /// Sets one of several flags, and unsets the others.
     pub fn one_of(self, flags: &[&'static str], on: &str) -> Self {
         debug_assert!(flags.contains(&on), "{on} is none of {flags:?}");
         flags.iter().fold(self, |kernel, flag| kernel.flag(flag, *flag == on))
@@ -152,47 +153,48 @@ impl Kernel {
         self
     }
 
-    /// Uses a language extension.
+    /// Enables a language extension.
     pub fn enable(mut self, extension: &'static str) -> Self {
         self.enables.push(extension);
         self
     }
 
-    /// Notes that it computes a product by the first of these families, and that the others may be faster.
+    /// Records that it computes a product with the first of these families, and that the others may be faster.
     pub(crate) fn product(self, families: Vec<Family>) -> Self {
         Self { families, ..self }
     }
 
-    /// How its product is computed, if it is one.
+    /// The family of its product, if it computes one.
     pub fn family(&self) -> Option<Family> {
         self.families.first().copied()
     }
 
-    /// The families that no rule tells which is the fastest, with its own first; none where a rule is sure.
+    /// The candidates for autotuning, with its own family first; empty if the rule is certain.
     pub(crate) fn candidates(&self) -> &[Family] {
         if self.families.len() > 1 { &self.families } else { &[] }
     }
 
-    /// Workgroups in x and y.
+    /// Sets the workgroups in x and y.
     pub fn grid(mut self, x: usize, y: usize) -> Self {
         self.groups = [x as u32, y as u32, 1];
         self
     }
 
-    /// The grid `count` times, along z.
+    /// Repeats the grid `count` times, along z.
     pub fn slices(mut self, count: usize) -> Self {
         self.groups[2] = count as u32;
         self
     }
 
-    /// One invocation per item, numbered by `item()` of the shared part `items`.
+    /// Dispatches one invocation per item, numbered by `item()` of the shared part `items`.
     pub fn over(self, items: usize) -> Self {
         const WG: u32 = 64;
         let groups = items.div_ceil(WG as usize);
         self.tune("WG", WG).groups(groups)
     }
 
-    /// `count` workgroups, numbered by `group()` of the shared part `items`; folded to two dimensions where needed.
+    /// Dispatches `count` workgroups, numbered by `group()` of the shared part `items`; folded to two dimensions if
+    /// needed.
     pub fn groups(self, count: usize) -> Self {
         let x = count.min(MAX_GROUPS as usize).max(1);
         self.grid(x, count.div_ceil(x))
@@ -203,22 +205,22 @@ impl Kernel {
         format!("langevin.{}.{}", self.file.trim_end_matches(".wgsl"), self.entry)
     }
 
-    /// What it computes, in a line: shader, flags, sizes.
+    /// A one-line summary: shader, flags, sizes.
     pub(crate) fn summary(&self) -> String {
         let mut words: Vec<_> = self.flags.iter().filter(|(_, on)| **on).map(|(flag, _)| flag.to_string()).collect();
         words.extend(self.constants.iter().map(|c| format!("{}={}", c.name, c.value)));
         format!("{} {} x{}", self.label(), words.join(" "), self.groups[2])
     }
 
-    /// The complete WGSL.
+    /// The complete WGSL source.
     ///
     /// # Errors
-    /// [`Error::Shader`] with the line of a mistake: an unknown part, flag or directive, or one without its end.
+    /// [`Error::Shader`] with the line of an unknown part, flag or directive, or of an unterminated block.
     pub fn source(&self) -> Result<String> {
         preprocess::Expansion::of(self)
     }
 
-    /// What its pipeline is made from: equal for kernels whose text and constants are.
+    /// Identifies the pipeline: equal for kernels with equal text and constants.
     pub(crate) fn identity(&self) -> Identity {
         Identity {
             text: self.text.clone(),
@@ -255,7 +257,7 @@ pub struct Binding {
     pub writable: bool,
 }
 
-/// The bindings that `entry` of a WGSL text uses, in the order of their slots.
+/// The bindings used by `entry` of a WGSL text, in the order of their slots.
 ///
 /// # Errors
 /// [`Error::Shader`] with the compiler's message, or when the entry does not exist.
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn many_groups_are_folded() {
+    fn large_grids_are_folded() {
         let kernel = Kernel::new("t.wgsl", "", "run").groups(1_000_000);
         assert!(kernel.groups[0] <= MAX_GROUPS && kernel.groups[0] * kernel.groups[1] >= 1_000_000);
     }

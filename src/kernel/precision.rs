@@ -1,8 +1,9 @@
-//! In which numbers products are computed.
+//! The number format of matrix products.
 
 use serde::{Deserialize, Serialize};
 
-/// In which numbers products are computed; all tensors are f32 in memory, and all sums are made in f32.
+/// The number format of the factors of matrix products; all tensors are f32 in memory, and all sums are computed in
+/// f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Precision {

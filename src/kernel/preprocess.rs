@@ -1,7 +1,7 @@
-//! Directives in shader text: comment lines that begin with `//#`.
+//! Directives in shader text: comment lines that start with `//#`.
 //!
-//! The text is parsed into [`Piece`]s, in which a condition holds its branches and a repeat its body, and these are
-//! written for one kernel. A directive that does not exist, and a flag of which the kernel says nothing, are errors.
+//! The text is parsed into [`Piece`]s, in which a condition contains its branches and a repeat its body, and these are
+//! written for one kernel. An unknown directive or a flag that the kernel does not set is an error.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ fn fail<T>(place: &str, line: usize, message: String) -> Result<T> {
     Err(Error::Shader(format!("{place}, line {line}: {message}")))
 }
 
-/// Reads pieces from lines of a text that is called `place` in messages.
+/// Parses lines of a text that is called `place` in messages.
 struct Parser<'a> {
     place: &'a str,
     lines: std::iter::Enumerate<std::str::Lines<'a>>,
@@ -32,8 +32,8 @@ impl<'a> Parser<'a> {
         Ok(parser.pieces(0, &[])?.0)
     }
 
-    /// The pieces up to one of `ends`, and which it was; without `ends` up to the end of the text. `opened`: the line of the
-    /// directive that they belong to.
+    /// The pieces up to one of `ends`, and which it was; with empty `ends`, up to the end of the text. `opened` is the
+    /// line of the enclosing directive.
     fn pieces(&mut self, opened: usize, ends: &[&str]) -> Result<(Vec<Piece<'a>>, &'a str)> {
         let mut pieces = Vec::new();
         while let Some((index, text)) = self.lines.next() {
@@ -51,14 +51,14 @@ impl<'a> Parser<'a> {
                     pieces.push(Piece::Repeat { line, name, body });
                 }
                 ["else" | "endif" | "end"] => {
-                    return fail(self.place, line, format!("{} without its beginning", text.trim()));
+                    return fail(self.place, line, format!("unexpected {}", text.trim()));
                 }
-                _ => return fail(self.place, line, format!("no such directive: {}", text.trim())),
+                _ => return fail(self.place, line, format!("unknown directive {}", text.trim())),
             }
         }
         match ends.last() {
             None => Ok((pieces, "")),
-            Some(end) => fail(self.place, opened, format!("there is no //#{end} for this line")),
+            Some(end) => fail(self.place, opened, format!("missing //#{end} for this line")),
         }
     }
 
@@ -69,12 +69,12 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The text of one kernel, as it grows.
+/// The text of one kernel during expansion.
 pub(super) struct Expansion<'a> {
     kernel: &'a Kernel,
-    /// Shared parts that stand there already.
+    /// Shared parts included so far.
     used: HashSet<String>,
-    /// The numbers of the repeats around the current line.
+    /// The indices of the repeats around the current line.
     numbers: Vec<(String, usize)>,
     out: String,
 }
@@ -90,7 +90,7 @@ impl<'a> Expansion<'a> {
 
     fn text(&mut self, place: &str, text: &str) -> Result<()> {
         let pieces = Parser::parse(place, text)?;
-        // A part knows nothing of the repeats around its use.
+        // A part cannot see the repeats around its use.
         let numbers = std::mem::take(&mut self.numbers);
         self.write(place, &pieces)?;
         self.numbers = numbers;
@@ -105,7 +105,7 @@ impl<'a> Expansion<'a> {
                 Piece::If { line, flag, then, otherwise } => match self.kernel.flags.get(flag) {
                     Some(true) => self.write(place, then)?,
                     Some(false) => self.write(place, otherwise)?,
-                    None => return fail(place, *line, format!("the kernel states no flag {flag}")),
+                    None => return fail(place, *line, format!("the kernel does not set the flag {flag}")),
                 },
                 Piece::Repeat { line, name, body } => self.repeat(place, *line, name, body)?,
             }
@@ -113,7 +113,7 @@ impl<'a> Expansion<'a> {
         Ok(())
     }
 
-    /// A line, with the numbers of the repeats around it.
+    /// Writes a line with the indices of the repeats around it.
     fn line(&mut self, text: &str) {
         let number = |text: String, (variable, number): &(String, usize)| text.replace(variable, &number.to_string());
         match text.contains('$') {
@@ -123,7 +123,7 @@ impl<'a> Expansion<'a> {
         self.out.push('\n');
     }
 
-    /// A shared part, or one that the kernel made, where it is used first.
+    /// Writes a shared part, or one provided by the kernel, where it is first used.
     fn part(&mut self, place: &str, line: usize, name: &str) -> Result<()> {
         if !self.used.insert(name.to_string()) {
             return Ok(());
@@ -131,13 +131,13 @@ impl<'a> Expansion<'a> {
         let own = self.kernel.parts.iter().find(|(n, _)| *n == name).map(|(_, text)| text.as_str());
         match own.or_else(|| SHARED.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)) {
             Some(text) => self.text(&format!("{}, part {name}", self.kernel.file), text),
-            None => fail(place, line, format!("there is no shared part {name}")),
+            None => fail(place, line, format!("unknown shared part {name}")),
         }
     }
 
     fn repeat(&mut self, place: &str, line: usize, name: &str, body: &[Piece]) -> Result<()> {
         let Some((_, count)) = self.kernel.repeats.iter().find(|(n, _)| *n == name) else {
-            return fail(place, line, format!("the kernel states no count of {name}"));
+            return fail(place, line, format!("the kernel does not set the repeat count of {name}"));
         };
         for i in 0..*count {
             self.numbers.push((format!("${name}"), i));
@@ -166,12 +166,12 @@ mod tests {
         );
         let nested = "//#repeat I\n//#if ROWS\nrow $I\n//#endif\n//#repeat J\nc$I_$J\n//#end\n//#end";
         assert_eq!(expanded(nested).unwrap(), "row 0\nc0_0\nc0_1\nrow 1\nc1_0\nc1_1\n");
-        // What is dropped may ask for what the kernel does not state.
+        // Dropped lines may refer to unknown names.
         assert_eq!(expanded("//#if OFF\n//#use nothing\n//#if NONE\n//#endif\n//#endif\nx").unwrap(), "x\n");
     }
 
     #[test]
-    fn parts_stand_there_once() {
+    fn parts_are_included_once() {
         let items = expanded("//#use items\n//#use items\n").unwrap();
         assert_eq!(items.matches("fn item(").count(), 1);
         let kernel = Kernel::new("t.wgsl", "//#repeat I\n//#use own\n//#end", "run").repeat("I", 2);
@@ -179,19 +179,19 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_line() {
+    fn errors_name_the_line() {
         for (text, want) in [
-            ("a\n//#if ROWSS\n//#endif", "t.wgsl, line 2: the kernel states no flag ROWSS"),
-            ("//#iff ROWS\n", "line 1: no such directive: //#iff ROWS"),
-            ("//#if\n", "line 1: no such directive: //#if"),
-            ("//#use\n", "no such directive"),
-            ("a\nb\n//#use nothing", "line 3: there is no shared part nothing"),
-            ("a\n//#if ROWS\nb", "line 2: there is no //#endif for this line"),
-            ("//#if ROWS\n//#else\n//#else\n//#endif", "line 3: //#else without its beginning"),
-            ("//#repeat I\n//#if ROWS\n//#end\n//#endif", "line 3: //#end without its beginning"),
-            ("a\n//#endif", "line 2: //#endif without its beginning"),
-            ("//#repeat I\nx", "line 1: there is no //#end for this line"),
-            ("//#repeat K\nx\n//#end", "line 1: the kernel states no count of K"),
+            ("a\n//#if ROWSS\n//#endif", "t.wgsl, line 2: the kernel does not set the flag ROWSS"),
+            ("//#iff ROWS\n", "line 1: unknown directive //#iff ROWS"),
+            ("//#if\n", "line 1: unknown directive //#if"),
+            ("//#use\n", "unknown directive"),
+            ("a\nb\n//#use nothing", "line 3: unknown shared part nothing"),
+            ("a\n//#if ROWS\nb", "line 2: missing //#endif for this line"),
+            ("//#if ROWS\n//#else\n//#else\n//#endif", "line 3: unexpected //#else"),
+            ("//#repeat I\n//#if ROWS\n//#end\n//#endif", "line 3: unexpected //#end"),
+            ("a\n//#endif", "line 2: unexpected //#endif"),
+            ("//#repeat I\nx", "line 1: missing //#end for this line"),
+            ("//#repeat K\nx\n//#end", "line 1: the kernel does not set the repeat count of K"),
         ] {
             let got = expanded(text).unwrap_err();
             assert!(got.contains(want), "{text:?}: {got}");

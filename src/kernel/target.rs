@@ -1,19 +1,19 @@
-//! What kernels are chosen for: properties of an adapter, and the families of matrix products.
+//! Properties of an adapter that kernels depend on, and the families of matrix products.
 
 /// What a kernel may depend on: properties of the adapter it will run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// Lanes of a subgroup, when subgroup operations are available and the size is known.
+    /// Lanes per subgroup, if subgroup operations are available and the size is known.
     pub subgroup: Option<u32>,
-    /// A software rasterizer, which likes registers and dislikes shared memory.
+    /// Whether it is a software rasterizer, on which registers are fast and shared memory is slow.
     pub software: bool,
-    /// Rows and columns of the cooperative matrices that multiply in f16, where that was asked for.
+    /// Rows and columns of the cooperative matrices that multiply in f16, if f16 was requested.
     pub half: Option<u32>,
-    /// How products are to be computed, where the adapter can: for tests.
+    /// Forces a family of products, if the adapter supports it: for tests.
     pub family: Option<Family>,
 }
 
-/// How a product is computed.
+/// The kernel used for a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// Tiles of 32 x 32 in shared memory, 4 x 4 outputs an invocation: for small grids.
@@ -22,17 +22,17 @@ pub enum Family {
     Blocked64,
     /// Tiles of 128 x 128 in shared memory, 8 x 8 outputs an invocation: for large grids.
     Blocked128,
-    /// A subgroup makes 16 rows in registers and spreads A by broadcast, once for each lane: for small subgroups.
+    /// A subgroup computes 16 rows in registers and broadcasts A from one lane at a time: for small subgroups.
     Broadcast16,
     /// The same with 32 rows: up to twice as fast, but software adapters take about a second to compile it.
     Broadcast32,
-    /// Registers alone.
+    /// Registers only.
     Registers,
-    /// Factors in f16 for cooperative matrices ("tensor cores"), sums in f32; where that was asked for.
+    /// Factors in f16 for cooperative matrices ("tensor cores"), sums in f32; used on request.
     Cooperative,
 }
 
-/// The largest subgroup over whose lanes a product is unrolled: that of software adapters with vectors of 512 bits.
+/// The largest subgroup over which a product is unrolled: that of software adapters with 512-bit vectors.
 const MOST_LANES: u32 = 16;
 
 impl Family {
@@ -47,7 +47,7 @@ impl Family {
         Self::Cooperative,
     ];
 
-    /// Whether an adapter can run it.
+    /// Whether an adapter supports it.
     pub fn runs_on(self, target: &Target) -> bool {
         match self {
             Self::Broadcast16 | Self::Broadcast32 => target.subgroup.is_some_and(|lanes| lanes <= MOST_LANES),
@@ -56,7 +56,7 @@ impl Family {
         }
     }
 
-    /// Whether some shape gets it on an adapter by itself.
+    /// Whether the rule selects it on an adapter for some shape.
     pub fn suits(self, target: &Target) -> bool {
         match self {
             Self::Broadcast16 | Self::Broadcast32 => target.software && self.runs_on(target),

@@ -1,16 +1,16 @@
-//! A fixed network whose features say how alike two images are: the perceptual loss.
+//! A fixed feature network that measures the similarity of two images: the perceptual loss.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::{Activation, Conv, Factors, Measure, PointLoss};
 
-/// Convolutions with ReLU one after the other, none of which is trained.
+/// A chain of convolutions with ReLU, with fixed weights.
 ///
 /// *Source*: Johnson et al. 2016, Perceptual losses for real-time style transfer and super-resolution, section 3.2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
     layers: Vec<FeatureLayer>,
-    /// What the first layer takes at every place beside the image.
+    /// Constant input channels of the first layer, in addition to the image.
     code: Vec<f32>,
 }
 
@@ -19,7 +19,7 @@ pub struct Features {
 pub struct FeatureLayer {
     /// Its name in messages, such as `conv1`.
     pub name: String,
-    /// The weight's shape [O, C, kh, kw].
+    /// The shape of the weight, [O, C, kh, kw].
     pub shape: Vec<usize>,
     /// The weight.
     pub weight: Vec<f32>,
@@ -29,15 +29,15 @@ pub struct FeatureLayer {
     pub stride: usize,
     /// The padding.
     pub padding: usize,
-    /// Its factor in the loss.
+    /// The factor of its features in the loss.
     pub factor: f64,
 }
 
 impl Features {
-    /// A network of layers that fit each other.
+    /// Creates a network from layers.
     ///
     /// # Errors
-    /// [`Error::Input`] with the layer and both shapes when one does not.
+    /// [`Error::Input`] with the layer and both shapes when consecutive layers do not fit each other.
     pub fn new(layers: Vec<FeatureLayer>) -> Result<Self> {
         let mut channels = None;
         for layer in &layers {
@@ -51,7 +51,7 @@ impl Features {
             }
             if let Some(before) = channels.filter(|before| *before != c) {
                 return Err(Error::input(format!(
-                    "{name}.weight takes {c} channels, but the layer before it makes {before}"
+                    "{name}.weight expects {c} input channels, but the previous layer has {before} output channels"
                 )));
             }
             channels = Some(o);
@@ -62,17 +62,17 @@ impl Features {
         Ok(Self { layers, code: Vec::new() })
     }
 
-    /// With values that the first layer takes at every place beside the image, a channel each.
+    /// Adds constant input channels to the first layer, one per value.
     pub fn with_code(self, code: Vec<f32>) -> Self {
         Self { code, ..self }
     }
 
-    /// Adds the loss: for each layer its factor and the mean squared difference of the features of prediction and goal,
-    /// both [B, C, H, W], as scalars with their factors. `weight` is that among other losses. The gradient flows to the
-    /// prediction only.
+    /// Adds the loss: for each layer its factor times the mean squared difference of the features of prediction and
+    /// goal, both [B, C, H, W], as scalars with their factors. `weight` is the weight of this loss in a sum of losses.
+    /// The gradient flows to the prediction only.
     ///
     /// # Errors
-    /// When the first layer takes another number of channels than the images have, or they are smaller than a window.
+    /// When the number of channels differs from that of the first layer, or the images are smaller than a window.
     pub fn loss(&self, g: &mut Graph, prediction: Var, goal: Var, weight: f64) -> Result<Vec<(Var, f64)>> {
         let &[b, channels, h, w] = g.shape(prediction) else {
             let text = format!("compares images [B, C, H, W], got {:?}", g.shape(prediction));

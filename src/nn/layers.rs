@@ -1,10 +1,10 @@
-//! Layers with PyTorch's names, layouts and initial values: each holds its parameters and adds its op to a graph.
+//! Layers with PyTorch's names, layouts and initialisation: each holds its parameters and adds its op to a graph.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::numeric::random::{Draw, Law};
+use crate::numeric::random::{Distribution, Draw};
 use crate::ops::{self, Activation, Dense, Widen};
 
 /// `nn.Linear`: y = act(x W^T + b), by the op [`Dense`].
@@ -22,7 +22,7 @@ impl Linear {
         Ok(Self { weight, bias: uniform(g, &format!("{name}.bias"), [outputs], limit)? })
     }
 
-    /// The layer on x [B, inputs].
+    /// Applies the layer to x [B, inputs].
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         g.apply1(Dense { activation }, &[x, self.weight, self.bias])
     }
@@ -42,7 +42,7 @@ impl LayerNorm {
         Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [width], vec![0.0; width])? })
     }
 
-    /// act of the normalisation over the last dimension of x [..., width].
+    /// Applies the normalisation over the last dimension of x [..., width], then the activation.
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         g.apply1(ops::LayerNorm { activation, ..ops::LayerNorm::default() }, &[x, self.gamma, self.beta])
     }
@@ -63,7 +63,7 @@ impl GroupNorm {
         Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [channels], vec![0.0; channels])?, groups })
     }
 
-    /// act of the normalisation of x [B, channels, ...].
+    /// Applies the normalisation to x [B, channels, ...], then the activation.
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let op = ops::GroupNorm { activation, ..ops::GroupNorm::new(self.groups) };
         g.apply1(op, &[x, self.gamma, self.beta])
@@ -82,7 +82,8 @@ pub struct Conv {
 
 impl Conv {
     /// `name.weight` [outputs, inputs, kernel...] over `axes` axes (1 for signals, 2 for images) and `name.bias`
-    /// \[outputs\], uniform in +-1/sqrt(inputs kernel^axes). Stride 1, and the padding that keeps the size for an odd kernel.
+    /// \[outputs\], uniform in +-1/sqrt(inputs kernel^axes). Stride 1, with the padding that preserves the size for odd
+    /// kernels.
     pub fn new(g: &mut Graph, name: &str, axes: usize, [inputs, outputs]: [usize; 2], kernel: usize) -> Result<Self> {
         let shape = [vec![outputs, inputs], vec![kernel; axes]].concat();
         let fan = shape[1..].iter().product::<usize>();
@@ -90,25 +91,27 @@ impl Conv {
         Ok(Self { weight, bias, kernel, stride: 1, padding: kernel / 2 })
     }
 
-    /// The layer with another stride.
+    /// Sets the stride.
     pub fn stride(self, stride: usize) -> Self {
         Self { stride, ..self }
     }
 
-    /// The layer on x [B, inputs, ...].
+    /// Applies the layer to x [B, inputs, ...].
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let Self { stride, padding, .. } = *self;
         g.apply1(ops::Conv { stride, padding, activation }, &[x, self.weight, self.bias])
     }
 
-    /// The layer on x upsampled by `factor` (nearest), as one transposed convolution of x itself.
+    /// Applies the layer to x upsampled by `factor` (nearest), as a single transposed convolution of x.
     ///
     /// # Errors
-    /// When the layer has a stride.
+    /// When the stride is not 1, or the padding is not smaller than the kernel.
     pub fn forward_upsampled(&self, g: &mut Graph, x: Var, factor: usize, activation: Activation) -> Result<Var> {
         if self.stride != 1 || self.padding >= self.kernel {
             let what = format!("stride {}, padding {}, kernel {}", self.stride, self.padding, self.kernel);
-            return Err(Error::setting(format!("an upsampled convolution has stride 1 and less padding; got {what}")));
+            return Err(Error::setting(format!(
+                "an upsampled convolution needs stride 1 and padding < kernel; got {what}"
+            )));
         }
         let weight = g.apply1(Widen { factor }, &[self.weight])?;
         let padding = self.kernel - 1 - self.padding;
@@ -128,7 +131,7 @@ pub struct ConvTranspose {
 
 impl ConvTranspose {
     /// `name.weight` [inputs, outputs, kernel...] over `axes` axes and `name.bias` \[outputs\], uniform in
-    /// +-1/sqrt(outputs kernel^axes) as PyTorch has it. Kernel 4, stride 2 and padding 1 double the size.
+    /// +-1/sqrt(outputs kernel^axes) as in PyTorch. Kernel 4, stride 2 and padding 1 double the size.
     pub fn new(
         g: &mut Graph,
         name: &str,
@@ -142,7 +145,7 @@ impl ConvTranspose {
         Ok(Self { weight, bias, stride, padding })
     }
 
-    /// The layer on x [B, inputs, ...].
+    /// Applies the layer to x [B, inputs, ...].
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let Self { stride, padding, .. } = *self;
         let op = ops::ConvTranspose { stride, padding, output_padding: 0, activation };
@@ -155,17 +158,17 @@ fn weights(g: &mut Graph, name: &str, shape: Vec<usize>, outputs: usize, limit: 
     Ok((weight, uniform(g, &format!("{name}.bias"), [outputs], limit)?))
 }
 
-/// What training does to the activations of hidden layers: dropout, then noise. Neither is there when the network is used.
+/// Regularisation of hidden activations in training: dropout, then noise. Both are disabled at inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Regularisation {
     /// The probability that an activation is dropped.
     pub dropout: f32,
-    /// Standard deviation of the noise that is added to the activations.
+    /// Standard deviation of the noise added to the activations.
     pub activation_noise: f32,
 }
 
 impl Regularisation {
-    /// The activations as the next layer sees them.
+    /// The activations with dropout and noise applied.
     ///
     /// # Errors
     /// When the probability or the deviation is out of range.
@@ -175,9 +178,9 @@ impl Regularisation {
     }
 }
 
-/// Adds a parameter with uniform numbers in +-limit, from the graph's seed.
+/// Adds a parameter initialised uniformly in +-limit from the graph's seed.
 fn uniform(g: &mut Graph, name: &str, shape: impl Into<Vec<usize>>, limit: f32) -> Result<Var> {
     let place = [g.parameters().len() as u32, 2];
-    let draw = Draw { law: Law::Uniform { limit }, seed: g.seed(), place };
+    let draw = Draw { distribution: Distribution::Uniform { limit }, seed: g.seed(), place };
     g.drawn_parameter(name, shape, draw)
 }

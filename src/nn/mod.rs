@@ -1,4 +1,4 @@
-//! Networks: a layer is a function over the graph, its parameters carry PyTorch's names and layouts.
+//! Networks: a layer is a function over the graph; parameters have PyTorch's names and layouts.
 
 mod features;
 mod layers;
@@ -20,12 +20,12 @@ pub trait Denoiser {
     /// The prediction [B, D].
     ///
     /// # Errors
-    /// [`Error::Shape`] when an input has another shape than the network was made for, and [`Error::Setting`] when there is
-    /// a condition that it does not take.
+    /// [`Error::Shape`] when the shape of an input differs from the network's, and [`Error::Setting`] when a condition
+    /// is given that the network does not take.
     fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var>;
 }
 
-/// What a network is given: noisy data, the step of each sample, and conditions.
+/// Inputs of a network: noisy data, the step of each sample, and conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inputs {
@@ -35,7 +35,7 @@ pub struct Inputs {
     pub t: Var,
     /// A condition: the class of each sample \[B\], u32. The networks of this crate do not take one.
     pub class: Option<Var>,
-    /// A condition: what is known of each sample [B, G]. The networks of this crate do not take one.
+    /// A condition: known values for each sample [B, G]. The networks of this crate do not take one.
     pub given: Option<Var>,
 }
 
@@ -45,12 +45,12 @@ impl Inputs {
         Self { x_t, t, class: None, given: None }
     }
 
-    /// With the class of each sample.
+    /// Adds the class of each sample.
     pub fn with_class(self, class: Var) -> Self {
         Self { class: Some(class), ..self }
     }
 
-    /// With what is known of each sample.
+    /// Adds the known values of each sample.
     pub fn with_given(self, given: Var) -> Self {
         Self { given: Some(given), ..self }
     }
@@ -58,9 +58,9 @@ impl Inputs {
     /// x_t and t, for a network that takes no condition.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the condition that there is.
+    /// [`Error::Setting`] with the name of the condition if there is one.
     pub fn unconditional(self, network: &str) -> Result<(Var, Var)> {
-        // Without `..`, so that a condition that is added later cannot be forgotten here.
+        // Destructured without `..`, so that a condition added later cannot be forgotten here.
         let Self { x_t, t, class, given } = self;
         match [("class", class), ("given", given)].into_iter().find(|(_, condition)| condition.is_some()) {
             None => Ok((x_t, t)),
@@ -72,7 +72,7 @@ impl Inputs {
     }
 }
 
-/// Refuses a size of zero, or one above `most`.
+/// Checks that a size is between 1 and `most`.
 fn check_size(what: &str, size: usize, most: usize) -> Result<()> {
     if size == 0 || size > most {
         return Err(Error::setting(format!("the model's {what} is {size}; use 1 to {most}")));
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_that_a_network_does_not_take_is_refused() {
+    fn unsupported_conditions_are_refused() {
         for name in MODELS {
             let mut g = Graph::new();
             let network = Model::named(name).unwrap().build(&mut g, &[1, 8, 8]).unwrap();

@@ -1,29 +1,29 @@
-//! The step t as numbers that a network can use: an encoding by name, and the small network that follows it.
+//! Encodings of the step t for a network: an encoding selected by name, and the small network that follows it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Linear, check_size};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::numeric::random::{Draw, Law};
+use crate::numeric::random::{Distribution, Draw};
 use crate::ops::{Activation, Embedding, Encode, Layout};
 
-/// A step encoding's name.
+/// The name of a step encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum StepEncoding {
-    /// Sines and cosines in turn: [`Layout::Interleaved`].
+    /// Interleaved sines and cosines: [`Layout::Interleaved`].
     Sinusoidal,
     /// Sines, then cosines: [`Layout::Halves`], with the flip and shift of the options.
     Halves,
-    /// A row of a table for each step, trained.
+    /// A trained table with one row per step.
     Learned,
-    /// Sines, then cosines, of random frequencies: N(0, 16^2) turns in a thousand steps, drawn from the seed.
+    /// Sines, then cosines, of random frequencies: N(0, 16^2) turns per thousand steps, from the seed.
     /// Tancik et al. 2020, "Fourier features let networks learn high frequency functions in low dimensional domains".
     Fourier,
 }
 
-/// The deviation of a random frequency, in turns per step.
+/// Standard deviation of a random frequency, in turns per step.
 const FREQUENCY: f64 = 16.0 / 1_000.0;
 
 named!(
@@ -35,20 +35,20 @@ named!(
     Fourier = "fourier",
 );
 
-/// The settings of a step encoding; in `config.toml` they stand among the network's own.
+/// The settings of a step encoding; in `config.toml` they are part of the network's table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepEncoderOptions {
-    /// How many numbers a step becomes.
+    /// Width of the encoding.
     #[serde(rename = "encoding")]
     pub width: usize,
-    /// How the step becomes numbers.
+    /// The kind of encoding.
     #[serde(rename = "step_encoding")]
     pub kind: StepEncoding,
     /// `halves` only: cosines before sines.
     pub flip_sin_to_cos: bool,
     /// `halves` only: 0, or 1 as in DDPM's code.
     pub frequency_shift: f64,
-    /// `learned` only: rows of the table, at least the diffusion steps.
+    /// `learned` only: rows of the table, at least the number of diffusion steps.
     pub learned_steps: usize,
 }
 
@@ -67,9 +67,9 @@ pub struct StepEncoder {
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// Waves at the layout's own rates.
+    /// Sines and cosines at the layout's own rates.
     Waves(Encode),
-    /// Waves at other rates.
+    /// Sines and cosines at given rates.
     Random(Encode, Var),
     /// Rows of a table.
     Table(Var),
@@ -94,14 +94,14 @@ impl StepEncoder {
                 Source::Random(encode, g.constant_u32([words.len() / 2, 2], words)?)
             }
             StepEncoding::Learned => {
-                let draw = Draw { law: Law::Normal, seed: g.seed(), place: TABLE };
+                let draw = Draw { distribution: Distribution::Normal, seed: g.seed(), place: TABLE };
                 Source::Table(g.drawn_parameter("time.embedding.weight", [learned_steps, width], draw)?)
             }
         };
         Ok(Self { source })
     }
 
-    /// The encoding of t \[B\].
+    /// Encodes t \[B\].
     pub fn forward(&self, g: &mut Graph, t: Var) -> Result<Var> {
         match self.source {
             Source::Waves(encode) => encode.add_to(g, t),
@@ -111,19 +111,19 @@ impl StepEncoder {
     }
 }
 
-/// The places of these numbers among all that come from the seed.
+/// The positions of these draws in the stream of the seed.
 const TABLE: [u32; 2] = [0, 3];
 const FREQUENCIES: [u32; 2] = [0, 4];
 
 /// Rates in 2^-64 turns per step, high and low words: a negative frequency wraps around, as its phase does.
 fn random_rates(seed: u64, n: usize) -> Vec<u32> {
     let turns = |z: f32| (z as f64 * FREQUENCY).rem_euclid(1.0);
-    let draw = Draw { law: Law::Normal, seed, place: FREQUENCIES };
+    let draw = Draw { distribution: Distribution::Normal, seed, place: FREQUENCIES };
     let rates = draw.values(n).into_iter().map(|z| (turns(z) * 2f64.powi(64)) as u64);
     rates.flat_map(|rate| [(rate >> 32) as u32, rate as u32]).collect()
 }
 
-/// The encoding and two dense layers with a SiLU between them: `time.0` and `time.2`.
+/// A step encoding followed by two dense layers with a SiLU between them: `time.0` and `time.2`.
 #[derive(Clone, Debug)]
 pub struct TimeMlp {
     encoder: StepEncoder,
@@ -131,7 +131,7 @@ pub struct TimeMlp {
 }
 
 impl TimeMlp {
-    /// Adds its parameters, with `width` outputs.
+    /// Adds the parameters, with `width` outputs.
     pub fn new(g: &mut Graph, options: &StepEncoderOptions, width: usize) -> Result<Self> {
         let encoder = StepEncoder::new(g, options)?;
         let layers = [Linear::new(g, "time.0", options.width, width)?, Linear::new(g, "time.2", width, width)?];
@@ -179,7 +179,7 @@ mod tests {
         for row in y.chunks(6) {
             (0..3).for_each(|i| assert!((row[i] * row[i] + row[3 + i] * row[3 + i] - 1.0).abs() < 1e-6));
         }
-        // A step twice as long turns twice as far.
+        // Twice the step gives twice the phase.
         for i in 6..9 {
             assert!((y[6 + i] - 2.0 * y[i] * y[3 + i]).abs() < 1e-6);
         }
@@ -189,13 +189,13 @@ mod tests {
     fn a_learned_table_gives_its_rows() {
         let y = encoded(StepEncoding::Learned, 1, &[5.0, 0.0, 5.0]);
         assert!(y[..6] == y[12..] && y[..6] != y[6..12]);
-        let draw = Draw { law: Law::Normal, seed: 1, place: TABLE };
+        let draw = Draw { distribution: Distribution::Normal, seed: 1, place: TABLE };
         let mean = draw.values(6_000).iter().sum::<f32>() / 6_000.0;
         assert!(mean.abs() < 5.0 / 6_000f32.sqrt());
     }
 
     #[test]
-    fn names_go_there_and_back() {
+    fn names_round_trip() {
         for &name in StepEncoding::NAMES {
             assert_eq!(name.parse::<StepEncoding>().unwrap().to_string(), name);
         }

@@ -11,22 +11,22 @@ use crate::text::grouped;
 /// One layer with parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// The common name of its parameters, such as `fc1`.
+    /// The common prefix of its parameters, such as `fc1`.
     pub name: String,
     /// The op.
     pub op: &'static str,
     /// The shape of its output for one sample.
     pub output: Vec<usize>,
-    /// Its trainable numbers.
+    /// Its number of trainable parameters.
     pub parameters: usize,
 }
 
-/// The layers of a network; shown as a table, in which `B` is a batch of any size.
+/// The layers of a network; displayed as a table in which `B` is any batch size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layers(Vec<Layer>);
 
 impl Layers {
-    /// The trainable numbers of all.
+    /// The total number of trainable parameters.
     pub fn parameters(&self) -> usize {
         self.0.iter().map(|layer| layer.parameters).sum()
     }
@@ -74,7 +74,7 @@ pub fn layers(model: &Model, sample: &[usize]) -> Result<Layers> {
         let parameters = own.iter().map(|p| p.shape.iter().product::<usize>()).sum();
         let (op, output) = (node.op.name(), g.shape(*output)[1..].to_vec());
         match layers.iter_mut().find(|layer| layer.name == name) {
-            // A layer of several ops, such as an upsampled convolution, gives what its last one gives.
+            // The output of a layer of several ops, such as an upsampled convolution, is that of its last op.
             Some(layer) => (layer.op, layer.output, layer.parameters) = (op, output, layer.parameters + parameters),
             None => layers.push(Layer { name: name.to_string(), op, output, parameters }),
         }

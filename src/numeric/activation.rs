@@ -1,4 +1,4 @@
-//! Nonlinearities: names, values and derivatives.
+//! Activation functions: names, values and derivatives.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::scalar::Scalar;
 use crate::error::{Error, Result};
 
-/// A nonlinearity.
+/// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Activation {
@@ -24,14 +24,14 @@ pub enum Activation {
     Tanh,
     /// 1 / (1 + exp(-x))
     Sigmoid,
-    /// x where it is positive, else slope x
+    /// x if positive, else slope x
     LeakyRelu {
         /// 0.01 by default, as in PyTorch.
         slope: f32,
     },
 }
 
-/// The body once per activation, each with a constant `$a`: its loop then has no branch and vectorizes.
+/// Expands the body once per activation, each with a constant `$a`, so that the loop has no branch and vectorizes.
 macro_rules! specialise {
     ($activation:expr, $a:ident => $body:expr) => {
         specialise!(@ $activation, $a => $body; None Relu Silu GeluTanh GeluErf Tanh Sigmoid)
@@ -64,10 +64,10 @@ impl Activation {
         ("leaky_relu", Activation::LeakyRelu { slope: 0.01 }),
     ];
 
-    /// By name; a leaky ReLU of another slope is `leaky_relu:0.2`.
+    /// Parses a name; a leaky ReLU with a custom slope is `leaky_relu:0.2`.
     ///
     /// # Errors
-    /// With the names there are.
+    /// When the name is unknown; the message lists the available names.
     pub fn named(name: &str) -> Result<Self> {
         let slope = |text: &str| text.parse().ok().filter(|slope: &f32| slope.is_finite());
         if let Some(slope) = name.strip_prefix("leaky_relu:").and_then(slope) {
@@ -97,7 +97,7 @@ impl Activation {
     pub(crate) fn saves_output(self) -> bool {
         match self {
             Activation::None | Activation::Relu | Activation::Tanh | Activation::Sigmoid => true,
-            // A negative slope turns the sign around.
+            // A negative slope flips the sign.
             Activation::LeakyRelu { slope } => slope >= 0.0,
             Activation::Silu | Activation::GeluTanh | Activation::GeluErf => false,
         }
@@ -107,7 +107,7 @@ impl Activation {
     pub(crate) fn apply<S: Scalar>(self, x: S) -> S {
         match self {
             Activation::None => x,
-            // Written so that NaN stays.
+            // Written so that NaN propagates.
             Activation::Relu if x < S::ZERO => S::ZERO,
             Activation::Relu => x,
             Activation::Silu => x * sigmoid(x),
@@ -120,7 +120,7 @@ impl Activation {
         }
     }
 
-    /// The derivative, from what [`Activation::saves_output`] says.
+    /// The derivative, from the value selected by [`Activation::saves_output`].
     #[inline(always)]
     pub(crate) fn slope<S: Scalar>(self, saved: S) -> S {
         match self {
@@ -182,7 +182,7 @@ fn sigmoid<S: Scalar>(x: S) -> S {
     S::ONE / (S::ONE + (-x).exp())
 }
 
-/// sigmoid(x) and sigmoid(-x), which 1 - sigmoid(x) would lose the digits of.
+/// sigmoid(x) and sigmoid(-x), without the cancellation of 1 - sigmoid(x).
 #[inline(always)]
 fn sigmoids<S: Scalar>(x: S) -> (S, S) {
     let e = (-x.abs()).exp();
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_go_there_and_back() {
+    fn names_round_trip() {
         for (name, activation) in Activation::ALL {
             assert_eq!((activation.to_string().as_str(), Activation::named(name).unwrap()), (name, activation));
         }

@@ -1,4 +1,4 @@
-//! Numbers: the scalar that computations are generic over, activations, and counter-based random numbers.
+//! Numbers: the scalar trait of generic computations, activations, and counter-based random numbers.
 
 pub mod activation;
 pub mod random;

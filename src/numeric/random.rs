@@ -1,7 +1,7 @@
-//! Counter-based random numbers: the same integers on every device, whatever the dispatch shape.
+//! Counter-based random numbers: the same integers on every device, independent of the dispatch shape.
 //!
 //! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). The counter is
-//! (block, stream, step, 0), the key is the seed; nothing has to be saved but the step.
+//! (block, stream, step, 0), the key is the seed; only the step has to be saved.
 
 use crate::numeric::scalar::Scalar;
 
@@ -19,7 +19,7 @@ pub fn philox(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
     c
 }
 
-/// Where a run is in its random stream.
+/// The position of a run in its random streams.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     /// The seed of the run.
@@ -29,7 +29,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Four words for block `block` of `stream` in this step.
+    /// Returns four words for block `block` of `stream` in this step.
     #[inline(always)]
     pub fn words(self, stream: u32, block: u32) -> [u32; 4] {
         philox([block, stream, self.step, 0], [self.seed as u32, (self.seed >> 32) as u32])
@@ -55,18 +55,18 @@ pub fn normals<S: Scalar>(w: [u32; 4]) -> [S; 4] {
     [a, b, c, d]
 }
 
-/// Numbers that follow from a seed and a place, drawn when they are needed.
+/// Numbers determined by a seed and a position, generated on demand.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Draw {
-    pub law: Law,
+    pub distribution: Distribution,
     pub seed: u64,
-    /// Two words, so that draws from one seed are independent of each other.
+    /// Two words that make draws with the same seed independent of each other.
     pub place: [u32; 2],
 }
 
 /// A distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Law {
+pub(crate) enum Distribution {
     /// Uniform in +-limit.
     Uniform { limit: f32 },
     /// Standard normal.
@@ -74,24 +74,24 @@ pub(crate) enum Law {
 }
 
 impl Draw {
-    /// The first `n` of them.
+    /// The first `n` numbers.
     pub fn values(&self, n: usize) -> Vec<f32> {
-        let Self { law, seed, place: [index, kind] } = *self;
+        let Self { distribution, seed, place: [index, kind] } = *self;
         let block = |i: usize| {
             let words = philox([i as u32, index, 0, kind], [seed as u32, (seed >> 32) as u32]);
-            match law {
-                Law::Uniform { limit } => words.map(|word| ((word >> 8) as f32 / 8_388_608.0 - 1.0) * limit),
-                Law::Normal => normals(words),
+            match distribution {
+                Distribution::Uniform { limit } => words.map(|word| ((word >> 8) as f32 / 8_388_608.0 - 1.0) * limit),
+                Distribution::Normal => normals(words),
             }
         };
         (0..n.div_ceil(4)).flat_map(block).take(n).collect()
     }
 }
 
-/// Blocks that are drawn together, so that the work vectorizes.
+/// Blocks generated together, so that the work vectorizes.
 const TOGETHER: usize = 32;
 
-/// out = the normals of blocks `first`, `first + 1`, ... of a stream; the last block may be cut short.
+/// out = the normals of blocks `first`, `first + 1`, ... of a stream; the last block may be truncated.
 #[inline(always)]
 pub fn fill_normals<S: Scalar>(clock: Clock, stream: u32, first: usize, out: &mut [S]) {
     for (i, part) in out.chunks_mut(4 * TOGETHER).enumerate() {
@@ -138,8 +138,8 @@ fn normals_together<S: Scalar>(clock: Clock, stream: u32, first: u32) -> [[S; TO
 
 /// The element at `position` of a random permutation of 0..n, one permutation per (seed, epoch).
 ///
-/// A Feistel network on the smallest power of two that holds n, walked until it lands inside (Black and Rogaway 2002,
-/// "Ciphers with arbitrary finite domains"): no table, so the device draws without replacement from a counter.
+/// A Feistel network on the smallest power of two that holds n, iterated until the result is below n (Black and Rogaway
+/// 2002, "Ciphers with arbitrary finite domains"): no table, so the device draws without replacement from a counter.
 pub fn permuted(position: u32, n: u32, epoch: u32, stream: u32, seed: u64) -> u32 {
     let bits = (32 - (n - 1).leading_zeros()).max(2);
     let keys = philox([epoch, stream, 0, 1], [seed as u32, (seed >> 32) as u32]);
@@ -160,7 +160,7 @@ fn feistel(x: u32, bits: u32, keys: [u32; 4]) -> u32 {
         let low = x & ((1 << low_bits) - 1);
         let high = x >> low_bits;
         let mixed = high ^ (mix(low ^ keys[round & 3].rotate_left(round as u32 * 5)) & ((1 << high_bits) - 1));
-        // The half that was used as the input moves up, so that the next round changes it.
+        // The half used as the input moves up, so that the next round changes it.
         x = (low << high_bits) | mixed;
         std::mem::swap(&mut low_bits, &mut high_bits);
     }
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn philox_gives_the_published_answers() {
+    fn philox_matches_the_published_test_vectors() {
         assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
         let key = [0xa409_3822, 0x299f_31d0];
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn normals_drawn_together_are_those_drawn_alone() {
+    fn normals_in_bulk_equal_those_drawn_one_by_one() {
         let clock = Clock { seed: 5 << 33 | 1, step: 3 };
         let mut together = vec![0f32; 203];
         fill_normals(clock, 7, 100, &mut together);

@@ -1,4 +1,4 @@
-//! The number a CPU twin computes with: f32 for the fallback executor, f64 for the reference.
+//! The scalar type of the CPU implementations: f32 for the fallback executor, f64 for the reference.
 
 use std::cell::RefCell;
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
@@ -12,7 +12,8 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
-/// f32 or f64, and no other type. A twin is written once over this trait, so that the fallback and the oracle are the same text.
+/// f32 or f64, and no other type. CPU implementations are generic over it, so that the executor and the reference share
+/// code.
 pub trait Scalar:
     sealed::Sealed
     + Copy
@@ -44,18 +45,18 @@ pub trait Scalar:
     fn exp(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
-    /// ln(1 + self), with all digits near zero.
+    /// ln(1 + self), accurate near zero.
     fn ln_1p(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
-    /// Distribution function and density of the standard normal distribution: Phi(x) and exp(-x^2 / 2) / sqrt(2 pi), both
-    /// with a small relative error, far below the mean too.
+    /// Distribution function and density of the standard normal distribution: Phi(x) and exp(-x^2 / 2) / sqrt(2 pi),
+    /// both with a small relative error, also in the lower tail.
     fn normal(self) -> (Self, Self);
-    /// The larger of two.
+    /// The maximum of two.
     fn max(self, other: Self) -> Self;
-    /// The smaller of two.
+    /// The minimum of two.
     fn min(self, other: Self) -> Self;
     /// Absolute value.
     fn abs(self) -> Self;
@@ -63,7 +64,7 @@ pub trait Scalar:
     fn sin_cos_turns(phase: u32) -> (Self, Self);
     /// ln((word + 1/2) / 2^32): the logarithm of a uniform number drawn as an integer.
     fn ln_uniform(word: u32) -> Self;
-    /// Lends memory of `len` numbers of any value; it stays with the thread for the next time.
+    /// Provides scratch memory of `len` numbers with arbitrary contents; each thread reuses its own.
     fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
@@ -82,7 +83,7 @@ macro_rules! common {
         fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
             thread_local!(static SCRATCH: RefCell<Vec<Vec<$t>>> = const { RefCell::new(Vec::new()) });
             const LINE: usize = 64;
-            // Taken out meanwhile, so that work within work gets memory of its own.
+            // Taken out meanwhile, so that nested calls get their own memory.
             let mut memory = SCRATCH.with_borrow_mut(|kept| kept.pop()).unwrap_or_default();
             if memory.len() < len + LINE {
                 memory.resize(len + LINE, 0.0);
@@ -120,10 +121,11 @@ macro_rules! common {
 impl Scalar for f32 {
     common!(f32);
 
-    /// e^x = 2^n e^r with |r| <= ln 2 / 2 and a polynomial fitted to 4e-9: to 1.2e-7, and it vectorizes, which libm does not.
+    /// e^x = 2^n e^r with |r| <= ln 2 / 2 and a polynomial fitted to 4e-9: to 1.2e-7, and it vectorizes, which libm
+    /// does not.
     #[inline(always)]
     fn exp(self) -> Self {
-        // The ends round to n = -127 and 128, where the bits below are those of 0 and of infinity.
+        // The limits round to n = -127 and 128, where the bits below are those of 0 and infinity.
         let x = self.clamp(-88.0, 89.0);
         // Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
         let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
@@ -134,7 +136,7 @@ impl Scalar for f32 {
                 + r * (0.499_999_93
                     + r * (0.166_665_19 + r * (0.041_668_407 + r * (0.008_368_915 + r * 0.001_381_420_7)))));
         let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-        p * scale // NaN stays NaN
+        p * scale // NaN propagates
     }
 
     /// (1 - e) / (1 + e) with e = exp(-2|x|), and the odd Taylor series near zero, where that cancels.
@@ -148,8 +150,8 @@ impl Scalar for f32 {
         (if a < 0.25 { near } else { far }).copysign(self)
     }
 
-    /// As `shaders/shared/math.wgsl`: (1 - Phi(z)) exp(z^2 / 2) / t with t = 3 / (3 + z) is a polynomial to 5e-8 for z in
-    /// [0, 14.5], beyond which exp(-z^2 / 2) is 0.
+    /// As `shaders/shared/math.wgsl`: (1 - Phi(z)) exp(z^2 / 2) / t with t = 3 / (3 + z) is a polynomial to 5e-8 for z
+    /// in [0, 14.5], beyond which exp(-z^2 / 2) is 0.
     #[inline(always)]
     fn normal(self) -> (Self, Self) {
         let e = Scalar::exp(-0.5 * self * self);

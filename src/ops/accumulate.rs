@@ -1,4 +1,4 @@
-//! total += share x: how the gradients of micro-batches become that of the batch.
+//! total += share x: accumulates the gradients of micro-batches.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
@@ -8,15 +8,15 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// total = share x when it is the first, else total + share x.
+/// total = share x in the first micro-batch, else total + share x.
 ///
-/// *Shapes*: x and total alike; total is updated in place. *Gradient*: none; it comes after the reverse pass.
-/// *Accuracy*: one rounding of the product and one of the sum, in the order of the dispatches.
+/// *Shapes*: x and total alike; total is updated in place. *Gradient*: none; it runs after the backward pass.
+/// *Accuracy*: one rounding each for the product and the sum, in the order of the dispatches.
 #[derive(Clone, Copy, Debug)]
 pub struct Accumulate {
-    /// The factor of x: the part of the batch that it is the mean of.
+    /// The factor of x: the share of the micro-batch in the batch.
     pub share: f64,
-    /// Whether what `total` held before does not count.
+    /// Whether the previous contents of `total` are discarded.
     pub first: bool,
 }
 

@@ -26,7 +26,7 @@ impl Activation {
 }
 
 impl Graph {
-    /// act(x), elementwise; x itself for no activation.
+    /// act(x), elementwise; x itself without activation.
     pub fn activate(&mut self, x: Var, activation: Activation) -> Result<Var> {
         if activation == Activation::None { Ok(x) } else { self.apply1(Activate(activation), &[x]) }
     }
@@ -35,13 +35,13 @@ impl Graph {
 /// y = act(x).
 ///
 /// *Shapes*: x and y alike. *Gradient*: dx = dy act'(x).
-/// *Accuracy*: some units of 2^-24 relative to |f| + |x f'|, in the tails too: an exponential has the relative error that its
-/// argument has absolutely, and a derivative with zeros is a sum. Exponentials below the smallest normal number (1.2e-38)
-/// count as zero. The derivatives of tanh and sigmoid are accurate functions of the output y, which is itself rounded:
-/// where y is within 2^-24 of its limit they are 0.
+/// *Accuracy*: a few units of 2^-24 relative to |f| + |x f'|, also in the tails: the relative error of an exponential
+/// is the absolute error of its argument, and a derivative with zeros is a sum. Exponentials below the smallest normal
+/// number (1.2e-38) may be flushed to zero. The derivatives of tanh and sigmoid are accurate functions of the output y,
+/// which is itself rounded: where y is within 2^-24 of its limit they are 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Activate(
-    /// Which.
+    /// The activation.
     pub Activation,
 );
 
@@ -89,7 +89,7 @@ impl Op for Activate {
     }
 }
 
-/// dx = dy act'(saved): the reverse of an activation.
+/// dx = dy act'(saved): the backward pass of an activation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slope(pub Activation);
 
@@ -125,8 +125,8 @@ impl Op for Slope {
     }
 }
 
-/// The activation that made `var`: which, what its derivative is computed from, and the tensor before it.
-/// The second has the shape of `var`.
+/// The activation that produced `var`, the tensor from which its derivative is computed, and the tensor before it,
+/// which has the shape of `var`.
 pub(crate) fn activation_before(graph: &mut Graph, var: Var) -> Option<(Activation, Var, Var)> {
     let node = &graph.nodes[graph.maker(var)?];
     let activation = node.op.activation().filter(|a| *a != Activation::None)?;
@@ -138,8 +138,8 @@ pub(crate) fn activation_before(graph: &mut Graph, var: Var) -> Option<(Activati
     Some((activation, saved, before))
 }
 
-/// The gradient of the value before an op's fused activation, for ops whose outputs are that of the activation and, where
-/// there is one, the value before it.
+/// The gradient of the value before an op's fused activation, for ops that output the activation and, if its derivative
+/// needs it, the value before it.
 pub(crate) fn gradient_before(r: &mut Reverse, activation: Activation) -> Result<Option<Var>> {
     let Some(dy) = r.d(0) else { return Ok(if activation == Activation::None { None } else { r.d(1) }) };
     if activation == Activation::None {
@@ -153,12 +153,12 @@ pub(crate) fn gradient_before(r: &mut Reverse, activation: Activation) -> Result
     }))
 }
 
-/// How many of the outputs that [`activated`] gives are stored.
+/// How many of the outputs of [`activated`] are stored.
 pub(crate) fn stored_outputs(activation: Activation) -> usize {
     if activation == Activation::None || activation.saves_output() { 1 } else { 2 }
 }
 
-/// The outputs of an op with a fused activation: y, and the value before it where the derivative needs that.
+/// The outputs of an op with a fused activation: y, and the value before it if the derivative needs it.
 pub(crate) fn activated(y: Spec, activation: Activation) -> Vec<Spec> {
     match activation {
         Activation::None => vec![y],
@@ -167,7 +167,7 @@ pub(crate) fn activated(y: Spec, activation: Activation) -> Vec<Spec> {
     }
 }
 
-/// What an activation is tried on: -30 to 30 in steps of 2^-6, powers of two around zero, and what lies far beyond.
+/// Test inputs of an activation: -30 to 30 in steps of 2^-6, powers of two around zero, and values of large magnitude.
 fn sweep() -> Vec<f32> {
     let even = (-1920..=1920).map(|i| i as f32 / 64.0);
     let small = (1..126).flat_map(|k| [1.0, 1.25, 1.5].map(|m| m * (-k as f32).exp2())).flat_map(|x| [x, -x]);
@@ -188,8 +188,8 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let turned = Activation::LeakyRelu { slope: -0.25 };
     for a in Activation::ALL.map(|(_, a)| a).into_iter().chain([turned]) {
-        // In units of eps, half a unit in the last place: WGSL grants exp(x) 6 + 4 |x|, a division 5; products and sums 1.
-        // In tanh the exponential's error grows by e / (1 - e), 1.5 where the series ends. Slopes have the same parts.
+        // In units of eps, half a unit in the last place: WGSL allows exp(x) 6 + 4 |x|, a division 5; products and sums
+        // 1. In tanh the error of exp is amplified by e / (1 - e), 1.5 where the series ends. Slopes are similar.
         let smooth = Tolerance::conditioned(14.0);
         let piecewise = Tolerance::relative(2.0);
         let tolerance = match a {

@@ -1,4 +1,4 @@
-//! Cases of the sum, which lives with the reverse pass: y = a + b, elementwise.
+//! Cases of the sum y = a + b, elementwise; the op itself is part of the graph, which uses it in the backward pass.
 
 use super::Add;
 use super::case::{Case, Tolerance};

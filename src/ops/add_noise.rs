@@ -1,4 +1,4 @@
-//! Noise on data or activations, in their own units: Gaussian, uniform, speckle, salt-and-pepper, shot noise.
+//! Noise on data or activations, in their units: Gaussian, uniform, speckle, salt-and-pepper, shot noise.
 
 use super::case::{Case, Tolerance};
 use super::dropout::first_block;
@@ -11,7 +11,7 @@ use crate::numeric::scalar::Scalar;
 use crate::parallel;
 use crate::text::{exact, short};
 
-/// What is done to each value; numbers are in the units of the data unless it is said otherwise.
+/// A kind of noise; numbers are in the units of the data unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Disturbance {
     /// y = x + scale z, z standard normal.
@@ -21,7 +21,7 @@ pub enum Disturbance {
     },
     /// y = x + width v, v uniform in (-1, 1).
     Uniform {
-        /// The largest change.
+        /// The largest absolute change.
         width: f64,
     },
     /// y = x + scale x z, z standard normal.
@@ -31,52 +31,54 @@ pub enum Disturbance {
     },
     /// y = high with probability amount ratio, low with probability amount (1 - ratio), else x.
     SaltPepper {
-        /// The part of the values that is replaced, 0 to 1.
+        /// The share of the values that is replaced, 0 to 1.
         amount: f64,
-        /// The part of these that becomes `high`, 0 to 1.
+        /// The share of these that becomes `high`, 0 to 1.
         ratio: f64,
         /// Pepper.
         low: f64,
         /// Salt.
         high: f64,
     },
-    /// y = black + (white - black) / peak Poisson(peak (x - black) / (white - black)): counts of quanta; below black none.
+    /// y = black + (white - black) / peak Poisson(peak (x - black) / (white - black)): counts of quanta; values below
+    /// black give 0 counts.
     Poisson {
         /// Mean count at `white`; at most [`LARGEST_RATE`].
         peak: f64,
-        /// The value that makes no counts: 0 in data that are intensities.
+        /// The value with a mean count of 0, such as 0 for intensities.
         black: f64,
-        /// The value that makes `peak` counts.
+        /// The value with a mean count of `peak`.
         white: f64,
     },
 }
 
-/// Rates above are cut to it.
+/// Higher rates are clamped to this.
 pub const LARGEST_RATE: f64 = 65_535.0;
 
-/// y = [`Disturbance`] of x, with draws from the run's counter, or given ones.
+/// y = [`Disturbance`] of x, with draws from the run's random stream, or given ones.
 ///
 /// *Shapes*: x and y alike; given draws like x: z, v in (-1, 1), or for salt-and-pepper u in [0, 1). Shot noise takes
-/// the table of [`poisson_table`] instead. *Gradient*: that of Gaussian and uniform noise passes through unchanged, the
-/// others have none. *Accuracy*: the draws are integers that every device shares. Salt-and-pepper compares integers, and
-/// so does shot noise: its rate is one difference and one product, rounded to 16 binary places, and counts are found in tables of integers;
-/// so its counts are equal to the bit. Normals are right to 1e-6 of their radius. *Source*: the textbook's `add_noise`;
-/// Poisson by additivity over the digits of the rate and inversion of tables (Devroye 1986, sections III.2 and X.3).
+/// the table of [`poisson_table`] instead. *Gradient*: Gaussian and uniform noise pass it through unchanged, the others
+/// have none. *Accuracy*: the draws are integers that are identical on every device. Salt-and-pepper and shot noise
+/// compare integers; the rate of shot noise is one difference and one product, rounded to 16 binary places, and counts
+/// are looked up in tables of integers, so its counts are bit-identical. Normals are accurate to 1e-6 of their radius.
+/// *Source*: the textbook's `add_noise`; Poisson by additivity over the digits of the rate and inversion of tables
+/// (Devroye 1986, sections III.2 and X.3).
 #[derive(Clone, Copy, Debug)]
 pub struct AddNoise {
-    /// Which noise.
+    /// The kind of noise.
     pub disturbance: Disturbance,
     /// The random stream.
     pub stream: u32,
-    /// Whether the draws are the second input.
+    /// Whether the draws are given as the second input.
     pub given: bool,
 }
 
 impl Graph {
-    /// x with noise drawn anew in each step.
+    /// Adds noise to x, drawn anew in each step.
     ///
     /// # Errors
-    /// When a strength is out of range.
+    /// When a parameter of the noise is out of range.
     pub fn add_noise(&mut self, x: Var, disturbance: Disturbance) -> Result<Var> {
         disturbance.check()?;
         let mut inputs = vec![x];
@@ -90,10 +92,10 @@ impl Graph {
 }
 
 impl Disturbance {
-    /// Refuses numbers that mean nothing.
+    /// Checks that the parameters are in range.
     ///
     /// # Errors
-    /// With the number and what it may be.
+    /// When a parameter is out of range; the message names it and its range.
     pub fn check(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::setting(text));
         let finite = |value: f64| value.is_finite() && value.abs() <= f32::MAX as f64;
@@ -130,9 +132,9 @@ impl Disturbance {
                 let gain = peak / (white - black);
                 match white > black && finite(black) && finite(gain * 65_536.0) && finite(1.0 / gain) {
                     true => Ok(()),
-                    false => {
-                        refuse(format!("shot noise between black at {black} and white at {white}; white is the larger"))
-                    }
+                    false => refuse(format!(
+                        "shot noise between black at {black} and white at {white}; white must be larger"
+                    )),
                 }
             }
         }
@@ -148,7 +150,7 @@ impl Disturbance {
         }
     }
 
-    /// The formula's numbers as the shader names them.
+    /// The formula's numbers under the names used by the shader.
     fn constants(&self) -> Vec<(&'static str, f64)> {
         match *self {
             Disturbance::Gaussian { scale }
@@ -166,19 +168,19 @@ impl Disturbance {
     }
 }
 
-/// `p` of all words are below this; p = 1 ends at the largest f32 below.
+/// A share p of all words is below this; p = 1 gives the largest f32 below 2^32.
 fn threshold(p: f64) -> u32 {
     ((p as f32).min(1.0 - f32::EPSILON / 2.0) as f64 * 4_294_967_296.0) as u32
 }
 
-/// A number in (-1, 1) from the upper 24 bits of a word, exact in f32 and as often positive as negative.
+/// A number in (-1, 1) from the upper 24 bits of a word, exact in f32 and symmetric about 0.
 #[inline(always)]
 fn symmetric<S: Scalar>(word: u32) -> S {
     S::of((2 * ((word >> 8) as i32 - 0x80_0000) + 1) as f64 / 16_777_216.0)
 }
 
 impl AddNoise {
-    /// Whether a number is drawn for each value and enters a formula.
+    /// Whether a real number is drawn for each value.
     fn is_smooth(&self) -> bool {
         !matches!(self.disturbance, Disturbance::SaltPepper { .. } | Disturbance::Poisson { .. })
     }
@@ -228,7 +230,7 @@ impl AddNoise {
     fn counts<S: Scalar>(&self, io: &Io<S>, start: usize, x: &[S], y: &mut [S]) {
         let (clock, table, first) = (io.clock, io.input_u32(1), 4 * self.first_block(io));
         let Disturbance::Poisson { peak, black, white } = self.disturbance else { return };
-        // In f32 whatever S is, so that every device finds the same rate.
+        // Computed in f32 for every S, so that every device gets the same rate.
         let (gain, zero) = ((peak / (white - black)) as f32 * 65_536.0, black as f32);
         let (unit, black) = (S::of((white - black) / peak), S::of(black));
         for (i, y) in y.iter_mut().enumerate() {
@@ -307,7 +309,9 @@ impl Op for AddNoise {
             (Disturbance::Gaussian { .. } | Disturbance::Uniform { .. }, Some(d)) => r.give(0, d),
             (_, None) => {}
             (other, _) => {
-                return Err(Error::setting(format!("{other:?} has no gradient, so nothing before it can be trained")));
+                return Err(Error::setting(format!(
+                    "{other:?} has no gradient, so layers before it cannot be trained"
+                )));
             }
         }
         Ok(())
@@ -316,12 +320,12 @@ impl Op for AddNoise {
 
 /// Binary places of a rate.
 const PLACES: i32 = 16;
-/// Hexadecimal digits of a rate, of which four are fractional.
+/// Hexadecimal digits of a rate, four of which are fractional.
 const DIGITS: usize = 8;
 /// [`LARGEST_RATE`] in units of 2^-16.
 const LARGEST_FIXED: u32 = 0xffff_0000;
 
-/// A Poisson count with the rate `rate` / 2^16: the sum of one count per hexadecimal digit of the rate, each by
+/// A Poisson count with the rate `rate` / 2^16: the sum of one count per hexadecimal digit of the rate, each drawn by
 /// inversion of its table with one word.
 fn poisson(rate: u32, words: [[u32; 4]; 2], table: &[u32]) -> u32 {
     let digit_count = |j: usize| {
@@ -331,7 +335,7 @@ fn poisson(rate: u32, words: [[u32; 4]; 2], table: &[u32]) -> u32 {
         }
         let entry = 3 * (15 * j + digit as usize - 1);
         let [at, least, len] = [table[entry], table[entry + 1], table[entry + 2]];
-        // Within the table whatever it holds.
+        // Clamped, so that the index is within the table whatever its contents.
         let from = &table[(at as usize).min(table.len())..];
         let bounds = &from[..(len as usize).min(from.len())];
         least.wrapping_add(bounds.partition_point(|&bound| bound <= words[j / 4][j % 4]) as u32)
@@ -340,7 +344,7 @@ fn poisson(rate: u32, words: [[u32; 4]; 2], table: &[u32]) -> u32 {
 }
 
 /// For each digit d = 1..15 of each place j, the distribution of Poisson(d 16^j / 2^16): (offset, least count, length)
-/// and, at the offset, 2^32 P(count <= least + i) in whole numbers. Tails below 2^-33 are cut.
+/// and, at the offset, 2^32 P(count <= least + i) as integers. Tails below 2^-33 are cut.
 pub fn poisson_table() -> Vec<u32> {
     let mut table = vec![0; 3 * 15 * DIGITS];
     for j in 0..DIGITS {
@@ -358,7 +362,7 @@ pub fn poisson_table() -> Vec<u32> {
 
 /// The least count, and 2^32 P(count <= least + i) where that is between 0 and 2^32.
 fn cumulative(rate: f64) -> (u32, Vec<u32>) {
-    // Relative to the mode, by p_{k+1} = p_k rate / (k + 1); beyond 1e-17 of it nothing changes the sums.
+    // Relative to the mode, by p_{k+1} = p_k rate / (k + 1); terms below 1e-17 of it do not change the sums.
     let mode = rate.floor();
     let down =
         std::iter::successors(Some((mode, 1.0)), |&(k, p): &(f64, f64)| (k > 0.0).then(|| (k - 1.0, p * k / rate)));
@@ -400,16 +404,16 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(case.clock(77, 3).first_row(if shape.len() > 3 { 8 } else { 0 }));
         }
     }
-    // The radius is at most 6.7, as in `noise`; what is given or compared is exact up to two roundings.
+    // The radius is at most 6.7, as in `noise`; given draws and comparisons are exact up to two roundings.
     let mut cases: Vec<Case> = cases.into_iter().map(|c| c.tolerance(Tolerance::absolute(40.0))).collect();
     let table = poisson_table();
     for (peak, black, white, n) in
         [(30.0, 0.0, 1.0, 1000), (0.4, 0.0, 1.0, 501), (255.0, -2.0, 16.0, 300), (40_000.0, 0.0, 0.5, 120)]
     {
-        // From below black to 1.2 of white.
+        // From below black to 1.2 white.
         let x = (0..n).map(|i| (black + (white - black) * (1.3 * i as f64 / n as f64 - 0.1)) as f32).collect();
         let case = Case::new(op(Disturbance::Poisson { peak, black, white })).values([n], x).clock(5, 2).first_row(8);
-        // A count more or less is 1 / peak of white; the same count differs by the roundings of its constants.
+        // A count more or less is 1 / peak of white; for equal counts only the roundings of the constants differ.
         let tolerance = Tolerance::value(4.0 + (white - black));
         cases.push(case.integers([table.len()], table.clone()).tolerance(tolerance));
     }
@@ -420,7 +424,7 @@ pub(super) fn cases() -> Vec<Case> {
 mod tests {
     use super::*;
 
-    /// The greatest distance of drawn from true cumulative frequencies, times sqrt n.
+    /// The Kolmogorov-Smirnov statistic: the largest distance of the cumulative frequencies, times sqrt n.
     fn kolmogorov(rate: u32, n: u32) -> f64 {
         let (table, clock) = (poisson_table(), Clock { seed: 11, step: rate });
         let lambda = rate as f64 / 65_536.0;
@@ -441,7 +445,7 @@ mod tests {
     #[test]
     fn counts_have_the_poisson_distribution() {
         for rate in [1, 700, 65_535, 65_536, 3 * 65_536 + 12_345, 47 * 65_536 + 999, 900 * 65_536 + 4_321] {
-            // Below 1.95 with probability 0.999 for continuous distributions, and more often for discrete ones.
+            // Below 1.95 with probability 0.999 for continuous distributions, and with a higher one for discrete ones.
             let distance = kolmogorov(rate, 100_000);
             assert!(distance < 1.95, "rate {rate}: {distance}");
         }

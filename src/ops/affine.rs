@@ -1,4 +1,4 @@
-//! Multiplies and shifts: between the units of the data and those of the network.
+//! Scale and shift: converts between the units of the data and those of the network.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};

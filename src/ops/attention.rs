@@ -1,4 +1,4 @@
-//! The core of multi-head self-attention, and its reverse, without a matrix of all pairs.
+//! The core of multi-head self-attention and its backward pass, without storing the score matrix.
 
 use super::case::{Case, Tolerance};
 use super::softmax::softmax_row;
@@ -13,35 +13,35 @@ use crate::parallel::matmul::{Matrix, matmul};
 
 /// y_i = sum_j softmax_j(q_i k_j / sqrt d) v_j in each of H heads of d = C / H channels.
 ///
-/// *Shapes*: qkv [B, N, 3 C] or [B, 3 C, N], q before k before v, head h owns the channels h d and following of each;
+/// *Shapes*: qkv [B, N, 3 C] or [B, 3 C, N], q before k before v, head h has the d channels from h d on in each;
 /// y [B, N, C] or [B, C, N]; stats [B, H, N, 2] holds each row's largest score and 1 / sum of exp(score - largest).
-/// *Memory*: the scores are summed as they come, on a scale that follows the largest; none is kept. The reverse pass
-/// computes them again. *Gradient*: by rows for q, by columns for k and v, each in the order of N.
-/// *Accuracy*: relative to the sum of p |v|. A weight p has the relative error that the scores have absolutely: their d terms
-/// are rounded, so it grows with their size.
-/// *Source*: Vaswani et al. 2017, section 3.2; the sums: Rabe and Staats 2021, Dao et al. 2022, algorithm 1.
+/// *Memory*: softmax is computed online, rescaling the sums when the largest score changes; scores are not stored. The
+/// backward pass recomputes them. *Gradient*: by rows for q, by columns for k and v, each in the order of N.
+/// *Accuracy*: relative to the sum of p |v|. The relative error of a weight p is the absolute error of its score, a
+/// rounded sum of d terms, so it grows with the size of the scores.
+/// *Source*: Vaswani et al. 2017, section 3.2; online softmax: Rabe and Staats 2021, Dao et al. 2022, algorithm 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
-    /// H, which divides C.
+    /// The number of heads H, which divides C.
     pub heads: usize,
-    /// Where the channels are.
+    /// The position of the channels.
     pub channels: Channels,
 }
 
-/// The place of the channels among the dimensions.
+/// The position of the channels among the dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channels {
-    /// [B, C, N], as images are.
+    /// [B, C, N], the layout of images.
     First,
-    /// [B, N, C], as text is.
+    /// [B, N, C], the layout of text.
     Last,
 }
 
-/// A head's channels are written out in the kernel, each with some registers.
+/// The kernel unrolls over a head's channels, each of which takes registers.
 const WIDEST: usize = 128;
-/// The reverse pass makes two trips per place in one invocation.
+/// The backward pass loops twice over the places in one invocation.
 const LONGEST: usize = 15_000;
-/// Rows of scores that a twin holds at a time.
+/// Rows of scores computed at a time on the CPU.
 const BLOCK: usize = 64;
 
 /// The sizes: B samples, N places, C channels, H heads of D channels.
@@ -108,7 +108,7 @@ impl Attention {
 }
 
 impl Sizes {
-    /// The first element of a head in one sample of a tensor of `width` channels, and the steps by place and channel.
+    /// The offset of a head in one sample of a tensor of `width` channels, and the strides of place and channel.
     fn strides(self, width: usize, channel: usize) -> (usize, [usize; 2]) {
         match self.channels {
             Channels::First => (channel * self.n, [1, self.n]),
@@ -127,7 +127,7 @@ impl Sizes {
         Matrix::strided(&sample[start..], [self.n, self.d], strides)
     }
 
-    /// Writes the rows [.., D] of a head from place `first` on.
+    /// Writes the rows [.., D] of a head starting at place `first`.
     fn put<S: Copy>(self, sample: &mut [S], width: usize, channel: usize, first: usize, rows: &[S]) {
         let (start, [by_place, by_channel]) = self.strides(width, channel);
         for (i, row) in rows.chunks(self.d).enumerate() {
@@ -297,14 +297,14 @@ impl Op for AttentionInput {
 pub(super) fn cases() -> Vec<Case> {
     use Channels::{First, Last};
     let mut cases = Vec::new();
-    // With v above zero the terms p v have one sign, and the weights p are the same.
+    // With positive v the terms p v have one sign, and the weights p are unchanged.
     let positive_v = |op: Attention, shape: [usize; 3]| {
         let Sizes { n, c, .. } = op.sizes(&Spec::f32(shape));
         let step = if op.channels == First { n } else { 1 };
         move |i: usize, x: f32| if i / step % (3 * c) < 2 * c { x } else { x.abs() }
     };
-    // The relative error of a weight in units of eps: two exponentials, a division, products, and the error of a score of d
-    // terms: 2 + sqrt d for each, by `sum`, that of their absolute values.
+    // The relative error of a weight in units of eps: two exponentials, a division, products, and the error of a score
+    // of d terms: 2 + sqrt d for each, by `sum`, that of their absolute values.
     let score = |d: usize, sum: f64| (2.0 + (d as f64).sqrt()) * sum;
     let weight = |d: usize, sum: f64| 24.0 + score(d, sum);
     // The statistics are a score, with its absolute error, and a sum of weights.
@@ -325,14 +325,14 @@ pub(super) fn cases() -> Vec<Case> {
         let sum = 0.5 * (d as f64).sqrt();
         let case = Case::new(op).input(shape(3 * c)).for_terms(positive_v(op, shape(3 * c)));
         cases.push(forward(case, n, d, sum));
-        // p (dy v - dy y): with y below zero the difference is a sum. Positive q and k make p somewhat larger.
+        // p (dy v - dy y): with negative y the difference becomes a sum. Positive q and k make p somewhat larger.
         let case = Case::new(AttentionInput(op)).input(shape(c)).input(shape(3 * c));
         let case = case.input(shape(c)).for_terms(|_, y| -y.abs());
         let stats = (0..b * heads * n).flat_map(|i| [0.5 + 0.1 * (i % 3) as f32, 1.0 / n as f32]).collect();
         let terms = Tolerance::terms(weight(d, sum) + 2.0 * (d as f64).sqrt(), n);
         cases.push(case.values([b, heads, n, 2], stats).tolerance(terms));
     }
-    // Scores up to 180 apart: the scale follows the largest.
+    // Scores that differ by up to 180: the sums are rescaled.
     let far: Vec<f32> = (0..6 * 12).map(|i| (i * 29 % 17) as f32 - 8.0).collect();
     let (op, shape) = (Attention { heads: 2, channels: Last }, [1, 6, 12]);
     let case = Case::new(op).values(shape, far).for_terms(positive_v(op, shape));

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::graph::{AnyOp, Cost, DType, Form, Graph, Reverse, Spec, Var, Window};
 use crate::kernel::{Constant, Kernel, Target};
 
-/// How far a kernel may be from the reference; it follows from the arithmetic, and each op says its constant.
+/// The tolerance of a kernel against the reference, derived from its arithmetic; each op sets its constant c.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tolerance {
     /// Equal bits.
@@ -20,13 +20,13 @@ pub enum Tolerance {
     Value(f64),
     /// c eps |want|.
     Relative(f64),
-    /// c eps (|want| + s), with s the sum of |x dwant/dx| over the inputs: what c rounded arguments would change.
+    /// c eps (|want| + s), with s the sum of |x dwant/dx| over the inputs: the effect of rounded arguments.
     Conditioned(f64),
     /// (c + sqrt k) eps s: a sum of k terms, with s the sum of their absolute values.
     Terms(f64, usize),
 }
 
-/// The smallest normal number of f32. Subnormal numbers may count as zero.
+/// The smallest normal number of f32. Subnormal numbers may be flushed to zero.
 const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
 impl Tolerance {
@@ -50,15 +50,15 @@ impl Tolerance {
         Tolerance::Relative(c)
     }
 
-    /// c eps (|want| + s), s = |x dwant/dx| summed over the inputs: for a function of arguments that were rounded, as the
-    /// exponent in a tail, and near its zeros. Where an exponential may be zero for being below the smallest normal number,
-    /// that number times the condition 1 + s / |want| is allowed too.
+    /// c eps (|want| + s), s = |x dwant/dx| summed over the inputs: for functions of rounded arguments, such as an
+    /// exponent in a tail, and near zeros. Where an exponential below the smallest normal number may be flushed to
+    /// zero, that number times the condition number 1 + s / |want| is also allowed.
     pub fn conditioned(c: f64) -> Self {
         Tolerance::Conditioned(c)
     }
 
-    /// (c + sqrt k) eps times the sum of absolute terms: the twin's result on the inputs' absolute values, or on those of
-    /// [`Case::for_terms`].
+    /// (c + sqrt k) eps times the sum of absolute terms, computed as the CPU result on the inputs' absolute values, or
+    /// on those of [`Case::for_terms`].
     pub fn terms(c: f64, k: usize) -> Self {
         Tolerance::Terms(c, k)
     }
@@ -89,7 +89,7 @@ pub(crate) enum Content {
 pub(crate) struct Argument {
     pub shape: Vec<usize>,
     pub content: Content,
-    /// Floats in the run that sums absolute terms.
+    /// The values used in the run that sums absolute terms.
     pub for_terms: Vec<f32>,
 }
 
@@ -100,7 +100,7 @@ impl Argument {
     }
 }
 
-/// An op with inputs to try it on.
+/// An op with test inputs.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub(crate) op: Arc<dyn AnyOp>,
@@ -111,9 +111,9 @@ pub struct Case {
     pub(crate) first_row: usize,
     pub(crate) tolerance: Tolerance,
     pub(crate) first: Option<Tolerance>,
-    /// Inputs from the first on by which its reverse rule is checked.
+    /// The number of leading inputs whose gradient is checked.
     pub(crate) gradient: usize,
-    /// Outputs from the first on that carry a gradient in that check.
+    /// The number of leading outputs that carry a gradient in that check.
     pub(crate) carriers: usize,
 }
 
@@ -125,7 +125,7 @@ impl Case {
         Self { op, inputs, updates, seed: 0, step: 0, first_row: 0, tolerance, first, gradient: 0, carriers: 1 }
     }
 
-    /// An input of both signs, in (-1, 1) and away from 0, where kinks are.
+    /// Adds an input of both signs, in (-1, 1) and away from 0, where some functions have a kink.
     pub fn input(self, shape: impl Into<Vec<usize>>) -> Self {
         let shape = shape.into();
         let salt = self.inputs.len() as u32 + 1;
@@ -139,14 +139,14 @@ impl Case {
         self.values(shape, values)
     }
 
-    /// An input with given values.
+    /// Adds an input with given values.
     pub fn values(mut self, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
         self.inputs.push(Argument::floats(shape.into(), values));
         self
     }
 
-    /// The last input or update holds `f(i, x)`, not |x|, in the run whose results [`Tolerance::terms`] is relative to: with
-    /// signs of choice a difference becomes a sum of absolute terms.
+    /// Uses `f(i, x)` instead of |x| for the last input or update in the run that [`Tolerance::terms`] is relative to:
+    /// with suitable signs a difference becomes a sum of absolute terms.
     pub fn for_terms(mut self, f: impl Fn(usize, f32) -> f32) -> Self {
         let last = self.updates.last_mut().or(self.inputs.last_mut());
         if let Some(Argument { content: Content::Floats(values), for_terms, .. }) = last {
@@ -155,55 +155,55 @@ impl Case {
         self
     }
 
-    /// An input of integers.
+    /// Adds an input of integers.
     pub fn integers(mut self, shape: impl Into<Vec<usize>>, values: Vec<u32>) -> Self {
         let content = Content::Integers(values);
         self.inputs.push(Argument { shape: shape.into(), content, for_terms: Vec::new() });
         self
     }
 
-    /// A tensor that is read and written.
+    /// Adds a tensor that is updated in place.
     pub fn update(mut self, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
         self.updates.push(Argument::floats(shape.into(), values));
         self
     }
 
-    /// Seed and step.
+    /// Sets seed and step.
     pub fn clock(mut self, seed: u64, step: u32) -> Self {
         (self.seed, self.step) = (seed, step);
         self
     }
 
-    /// The row of the batch that row 0 is.
+    /// Sets the index in the batch of row 0.
     pub fn first_row(mut self, first_row: usize) -> Self {
         self.first_row = first_row;
         self
     }
 
-    /// The tolerance of all outputs.
+    /// Sets the tolerance of all outputs.
     pub fn tolerance(mut self, tolerance: Tolerance) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// Another tolerance for the first output.
+    /// Sets another tolerance for the first output.
     pub fn first_tolerance(mut self, tolerance: Tolerance) -> Self {
         self.first = Some(tolerance);
         self
     }
 
-    /// Its reverse rule is checked by central differences too.
+    /// Also checks the gradient by central differences.
     pub fn gradient(self) -> Self {
         self.gradient_by(usize::MAX)
     }
 
-    /// [`Case::gradient`], by the first `inputs` only: the others are tables and the like.
+    /// [`Case::gradient`] for the first `inputs` only: the others are tables and the like.
     pub fn gradient_by(mut self, inputs: usize) -> Self {
         self.gradient = inputs;
         self
     }
 
-    /// Gradients come from the first `outputs` and not from one alone; the others are by-products such as statistics.
+    /// Only the first `outputs` carry gradients together; the others are by-products such as statistics.
     pub fn gradient_from(mut self, outputs: usize) -> Self {
         self.carriers = outputs;
         self
@@ -214,12 +214,12 @@ impl Case {
         Ok(self.kernel(target)?.constants)
     }
 
-    /// How its product is computed, if it is one.
+    /// The product family of the kernel, if it computes a matrix product.
     pub fn family(&self, target: &Target) -> Result<Option<Family>> {
         Ok(self.kernel(target)?.family())
     }
 
-    /// Whether a target is worth trying: one that forces a family, on products alone.
+    /// Whether a target is worth testing: one that forces a family is, for products only.
     pub fn concerns(&self, target: &Target) -> Result<bool> {
         Ok(target.family.is_none() || self.family(target)?.is_some())
     }
@@ -230,7 +230,7 @@ impl Case {
         Ok(a.source()? != b.source()? || a.constants != b.constants || a.groups != b.groups)
     }
 
-    /// Its kernel on such an adapter: for tests.
+    /// The kernel for an adapter: for tests.
     #[doc(hidden)]
     pub fn kernel(&self, target: &Target) -> Result<Kernel> {
         let (g, inputs, _) = self.graph()?;
@@ -240,7 +240,7 @@ impl Case {
         Ok(self.op.kernel(&specs, target))
     }
 
-    /// The case with another value in one constant of its kernel; the twin stays. For tests of the checker.
+    /// The case with one constant of its kernel changed and the CPU implementation unchanged: to test the checker.
     pub fn with_constant(&self, name: &'static str, value: f64) -> Case {
         Case { op: Arc::new(Tampered { op: self.op.clone(), name, value }), ..self.clone() }
     }
@@ -250,7 +250,7 @@ impl Case {
         self.op.name()
     }
 
-    /// Op and shapes.
+    /// The op's name and the shapes.
     pub fn name(&self) -> String {
         let shapes: Vec<_> = self.inputs.iter().chain(&self.updates).map(|a| format!("{:?}", a.shape)).collect();
         format!("{:?} {}", self.op, shapes.join(" "))
@@ -285,7 +285,7 @@ impl Case {
     }
 }
 
-/// An op whose kernel got another constant.
+/// An op whose kernel has a modified constant.
 #[derive(Debug)]
 struct Tampered {
     op: Arc<dyn AnyOp>,
@@ -325,7 +325,7 @@ impl AnyOp for Tampered {
         self.op.activation()
     }
     fn is_trusted(&self) -> bool {
-        // Its constants are not what the op made of the shapes.
+        // Its constants differ from those that the op derives from the shapes.
         false
     }
     fn reverse(&self, reverse: &mut Reverse) -> Result<()> {

@@ -1,4 +1,4 @@
-//! y = act(x + bias) with a bias per sample and channel: how a step encoding enters an image or a signal.
+//! y = act(x + bias) with a bias per sample and channel: conditions images and signals on a step encoding.
 
 use super::activation::{activated, gradient_before, stored_outputs};
 use super::case::{Case, Tolerance};
@@ -14,8 +14,8 @@ use crate::parallel;
 ///
 /// *Shapes*: x, y and z [B, C, L] or [B, C, H, W], bias [B, C]; z is stored only when the derivative needs it.
 /// *Gradient*: dx = dz, dbias = sum of dz over places, in a fixed order.
-/// *Accuracy*: z has one rounding. To the nearest, it is up to half a unit in the last place, 2^-24 |z|, which sums just above
-/// a power of two attain; WGSL leaves open to which neighbour, and so up to a whole unit, 2^-23 |z|, is right.
+/// *Accuracy*: z has one rounding. To nearest, its error is up to half a unit in the last place, 2^-24 |z|, attained by
+/// sums just above a power of two; WGSL allows either neighbour, so an error of up to one unit, 2^-23 |z|, is correct.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelBias {
     /// The fused activation.
@@ -120,7 +120,7 @@ impl Op for ChannelSum {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (n, (b, _), c) = (specs.inputs[0].len(), specs.inputs[0].rows(), specs.outputs[0].len());
-        // A workgroup and its barriers are not worth a short sum.
+        // Short sums are not worth a workgroup with barriers.
         let short = n / c <= 256;
         let kernel = kernel!("channels.wgsl", if short { "sum_short" } else { "sum_planes" }).flag("BIAS", false);
         let kernel = kernel.dim("N", n).dim("P", n / b / c).dim("C", c);
@@ -146,16 +146,16 @@ impl Op for ChannelSum {
 }
 
 impl Graph {
-    /// [a | b] along the channels: a [B, P, ...], b [B, Q, ...] with the same places give [B, P + Q, ...].
+    /// [a | b] along the channels: a [B, P, ...] and b [B, Q, ...] with equal places give [B, P + Q, ...].
     ///
     /// # Errors
-    /// When batch or places differ.
+    /// When batch size or places differ.
     pub fn concat_channels(&mut self, a: Var, b: Var) -> Result<Var> {
         let (left, right) = (self.spec(a).clone(), self.spec(b).clone());
         let (batch, p, places) = planes("concat_channels", "a", &left)?;
         let (other, q, same) = planes("concat_channels", "b", &right)?;
         if batch != other || places != same {
-            let text = format!("batch and places should agree; got a {:?}, b {:?}", left.shape, right.shape);
+            let text = format!("batch size and places should be equal; got a {:?}, b {:?}", left.shape, right.shape);
             return Err(Error::shape("concat_channels", text));
         }
         let size: usize = places.iter().product();

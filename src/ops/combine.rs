@@ -1,4 +1,4 @@
-//! y = p_t a + q_t b: noising with given t and eps, and the conversions between eps, x0 and v.
+//! y = p_t a + q_t b: adds noise with given t and eps, and converts between eps, x0 and v.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
@@ -10,7 +10,7 @@ use crate::parallel;
 
 /// y = p_t a + q_t b, with one t per row and (p, q) from a table.
 ///
-/// *Shapes*: a, b and y [B, ...], t \[B\], table [T, 2]. *Units*: t in steps; the nearest row of the table is taken.
+/// *Shapes*: a, b and y [B, ...], t \[B\], table [T, 2]. *Units*: t in steps, rounded to the nearest row of the table.
 /// With (sqrt(alpha_bar), sqrt(1 - alpha_bar)) it is x_t from x0 and eps (Ho et al. 2020, eq. 4).
 /// *Gradient*: da = p_t dy, db = q_t dy; none for t and table.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,7 @@ impl Op for CombineTerm {
     }
 }
 
-/// The row of the table that is nearest to t.
+/// The row of the table nearest to t.
 fn row_of<S: Scalar>(t: S, table: &[S]) -> usize {
     (t.f64().round().max(0.0) as usize).min(table.len() / 2 - 1)
 }

@@ -1,4 +1,4 @@
-//! y = [a | b] along the last dimension, and its reverse.
+//! y = [a | b] along the last dimension, and its backward pass.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count};
@@ -63,7 +63,7 @@ impl Op for Concat {
     }
 }
 
-/// y = the columns start .. start + len of x: x [B, D], y [B, len].
+/// y = columns start .. start + len of x: x [B, D], y [B, len].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Columns {
     pub start: usize,

@@ -1,4 +1,4 @@
-//! The cross entropy of logits with integer labels, and its reverse.
+//! The cross entropy of logits with integer labels, and its backward pass.
 
 use super::case::{Case, Tolerance};
 use super::embedding::row_of;
@@ -10,14 +10,15 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// y\[b\] = -ln softmax(x)\[b, label\[b\]\] = ln(sum of exp(x\[b, c\] - m)) + m - x\[b, label\[b\]\], m the largest x of the
-/// row: log-softmax and negative log likelihood in one, so that nothing overflows and nothing small is lost to a large m.
+/// y\[b\] = -ln softmax(x)\[b, label\[b\]\] = ln(sum of exp(x\[b, c\] - m)) + m - x\[b, label\[b\]\], m the largest x
+/// of the row: log-softmax and negative log likelihood in one op, which avoids overflow and cancellation for a large m.
 ///
-/// *Shapes*: x [B, C], label \[B\] as integers or as whole numbers in f32, y \[B\], stats [B, 3]: m, 1 / sum, and the softmax
-/// of all other classes together, for the reverse. A label beyond the classes counts as the last.
-/// *Gradient*: dx = dy (softmax(x) - \[c = label\]); none by the label.
-/// *Accuracy*: relative, for y and dx alike, also where the softmax at the label is near 1: all terms have one sign. An
-/// argument x - m of an exponential is rounded, which is |x - m| 2^-24 of its value, and WGSL grants exp four times that.
+/// *Shapes*: x [B, C], label \[B\] as integers or as whole numbers in f32, y \[B\], stats [B, 3]: m, 1 / sum, and the
+/// softmax of all other classes together, for the backward pass. A label beyond the classes is clamped to the last.
+/// *Gradient*: dx = dy (softmax(x) - \[c = label\]); none for the label.
+/// *Accuracy*: relative, for y and dx alike, also where the softmax at the label is near 1: all terms have one sign.
+/// The argument x - m of an exponential is rounded, a relative error of |x - m| 2^-24, and WGSL allows exp four times
+/// that.
 /// *Source*: PyTorch's `cross_entropy` with `reduction='none'`; [`Graph::cross_entropy`] is the mean.
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy;
@@ -26,7 +27,7 @@ impl Graph {
     /// The loss mean of -ln softmax(logits)\[label\]: logits [B, C], label \[B\] or [B, 1].
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn cross_entropy(&mut self, logits: Var, label: Var) -> Result<Var> {
         let rows = self.spec(logits).rows().0;
         let label = if self.shape(label) == [rows, 1] { self.reshape(label, [rows])? } else { label };
@@ -93,7 +94,7 @@ impl Op for CrossEntropy {
                 let label = row_of(label, b, c);
                 let (others, below) = (sum(&x[..label]) + sum(&x[label + 1..]), largest - x[label]);
                 let all = others + (-below).exp();
-                // Where the label is the largest, 1 is not added, so that a small loss keeps its digits.
+                // If the label is the largest, 1 is not added, so that a small loss is accurate.
                 y[0] = (if below > S::ZERO { all - S::ONE } else { others }).ln_1p() + below;
                 stats.copy_from_slice(&[largest, S::ONE / all, others / all]);
             },
@@ -110,8 +111,8 @@ impl Op for CrossEntropy {
     }
 }
 
-/// dx = dy\[b\] (exp(x - m) / sum - \[c = label\]): x and dx [B, C], label and dy \[B\], stats [B, 3], whose last is taken at
-/// the label.
+/// dx = dy\[b\] (exp(x - m) / sum - \[c = label\]): x and dx [B, C], label and dy \[B\], stats [B, 3], of which the
+/// last is used at the label.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CrossEntropyInput;
 
@@ -163,8 +164,8 @@ impl Op for CrossEntropyInput {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let labels = |b: usize, c: usize| (0..b as u32).map(|i| i * i * 7 % c as u32).collect::<Vec<u32>>();
-    // Relative errors in units of eps, as of a softmax: 6 + 4 `reach` of exp and `reach` of its rounded argument, 6 and about
-    // the root of C of the sum, 5 of a division, for a share or within the logarithm; then a product.
+    // Relative errors in units of eps, as for softmax: 6 + 4 `reach` of exp and `reach` of its rounded argument, 6 and
+    // about the root of C of the sum, 5 of a division, for a share or within the logarithm; then a product.
     let tolerance = |reach: f64, c: usize| Tolerance::relative(18.0 + 5.0 * reach + (c as f64).sqrt());
     for (b, c) in [(1, 1), (5, 4), (65, 33), (7, 257), (130, 10)] {
         let (label, tolerance) = (labels(b, c), tolerance(2.0, c));
@@ -176,11 +177,11 @@ pub(super) fn cases() -> Vec<Case> {
         let case = if c % 2 == 0 { case.integers([b], label) } else { case.values([b], floats) };
         cases.push(case.input([b]).values([b, 3], stats).tolerance(tolerance));
     }
-    // Far beyond what exp takes: only differences count. And classes that are not there.
+    // Beyond the range of exp, where only differences count; and labels out of range.
     let far: Vec<f32> = (0..21).map(|i| (i % 5) as f32 - 2.0 + if i < 14 { 1_000.0 } else { -1_000.0 }).collect();
     let case = Case::new(CrossEntropy).values([3, 7], far).integers([3], vec![2, 0, 9]);
     cases.push(case.tolerance(tolerance(4.0, 7)));
-    // Sure of the label, by up to 30: a loss of exp(-30). And sure of another class.
+    // The label's logit is up to 30 above the others, a loss of exp(-30); then that of another class.
     let sure: Vec<f32> = (0..31 * 3).map(|i| if i % 3 == 1 { (i / 3) as f32 } else { (i % 3) as f32 * 0.1 }).collect();
     for label in [1, 2] {
         let case = Case::new(CrossEntropy).values([31, 3], sure.clone()).integers([31], vec![label; 31]);
@@ -214,9 +215,10 @@ mod tests {
         }
     }
 
-    /// Of the logits 20 and 0 the loss is ln(1 + e^-20) = 2.06e-9 and its gradient -+2.06e-9, which 1 + e^-20 would lose.
+    /// For the logits 20 and 0 the loss is ln(1 + e^-20) = 2.06e-9 and its gradient -+2.06e-9, which 1 + e^-20 would
+    /// round away.
     #[test]
-    fn a_small_loss_and_its_gradient_keep_their_digits() {
+    fn a_small_loss_and_its_gradient_are_accurate() {
         let mut g = Graph::new();
         let x = g.parameter("x", [1, 2], vec![20.0, 0.0]).unwrap();
         let y = g.constant([1], vec![0.0]).unwrap();

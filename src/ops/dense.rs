@@ -15,8 +15,8 @@ use crate::parallel::matmul::{Matrix, Start, matmul, matmul_with};
 /// y = act(z), z = x W^T + b.
 ///
 /// *Shapes*: x [B, I], w [O, I], b \[O\], y and z [B, O]; z is stored only when the derivative needs it.
-/// *Gradient*: dW = dz^T x, db = sum over B of dz, dx = dz W. When x is the output of an activation that nothing else
-/// reads, that activation's derivative is applied in the same product.
+/// *Gradient*: dW = dz^T x, db = sum over B of dz, dx = dz W. When x is the output of an activation without other
+/// consumers, its derivative is fused into the product for dx.
 #[derive(Clone, Copy, Debug)]
 pub struct Dense {
     /// The fused activation.
@@ -240,7 +240,7 @@ pub(super) fn cases() -> Vec<Case> {
         );
         cases.push(Case::new(DenseWeight).input([b, o]).input([b, i]).tolerance(Tolerance::terms(2.0, b)));
     }
-    // A product that is large enough for the widest tiles, ragged in every direction.
+    // A product large enough for the largest tiles, ragged in every direction.
     let (b, i, o) = (331, 322, 317);
     assert!(b * i * o >= super::gemm::LARGE);
     let case = Case::new(Dense { activation: Activation::None }).input([b, i]).input([o, i]).input([o]);
@@ -254,7 +254,7 @@ pub(super) fn cases() -> Vec<Case> {
         if activation != Activation::None {
             let case = Case::new(DenseInput { activation }).input([4, 7]).input([7, 9]);
             let case = match activation {
-                // What a sigmoid saves is its output.
+                // A sigmoid saves its output.
                 Activation::Sigmoid => case.values([4, 9], (1..=36).map(|i| i as f32 / 37.0).collect()),
                 _ => case.input([4, 9]),
             };

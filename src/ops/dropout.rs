@@ -1,4 +1,4 @@
-//! What is added to a network in training only: dropout, and noise on activations. Both draw from the counter, so a
+//! Regularisation in training: dropout, and noise on activations. Both use the counter-based random numbers, so a
 //! resumed run draws the same.
 
 use super::case::{Case, Tolerance};
@@ -12,7 +12,7 @@ use crate::parallel;
 
 /// y = x / (1 - p) with probability 1 - p, else 0.
 ///
-/// *Shapes*: x and y alike. *Gradient*: dx is dropout of dy with the same mask, which is drawn again.
+/// *Shapes*: x and y alike. *Gradient*: dx is dropout of dy with the same mask, which is regenerated.
 /// *Source*: Srivastava et al. 2014, scaled in training as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
@@ -34,10 +34,10 @@ pub struct ActivationNoise {
 }
 
 impl Graph {
-    /// [`Dropout`] with probability `p` when the graph trains; else, and for p = 0, x itself.
+    /// [`Dropout`] with probability `p` if the graph is in training mode and p is not 0; otherwise x itself.
     ///
     /// # Errors
-    /// When p is not a probability below 1.
+    /// When p is not in [0, 1).
     pub fn dropout(&mut self, x: Var, p: f32) -> Result<Var> {
         if !(0.0..1.0).contains(&p) {
             return Err(Error::setting(format!("a dropout of {p}; use a probability from 0 to below 1, such as 0.1")));
@@ -49,10 +49,11 @@ impl Graph {
         self.apply1(Dropout { p, stream }, &[x])
     }
 
-    /// [`ActivationNoise`] of a standard deviation when the graph trains; else, and for scale 0, x itself.
+    /// [`ActivationNoise`] of standard deviation `scale` if the graph is in training mode and it is not 0; otherwise x
+    /// itself.
     ///
     /// # Errors
-    /// When the scale is negative or not a number.
+    /// When the scale is negative or not finite.
     pub fn activation_noise(&mut self, x: Var, scale: f32) -> Result<Var> {
         if !(scale >= 0.0 && scale.is_finite()) {
             return Err(Error::setting(format!("noise of scale {scale} on activations; use 0 or more, such as 0.1")));
@@ -65,7 +66,7 @@ impl Graph {
     }
 }
 
-/// One invocation for four elements, which share a block of random words.
+/// One invocation per four elements, which share a block of random words.
 fn kernel(entry: &'static str, specs: &Specs, stream: u32) -> Kernel {
     let n = specs.inputs[0].len();
     kernel!("dropout.wgsl", entry)
@@ -75,13 +76,13 @@ fn kernel(entry: &'static str, specs: &Specs, stream: u32) -> Kernel {
         .over(n.div_ceil(4))
 }
 
-/// The first block of random words of a micro-batch that begins at `first_row`. It draws what the whole batch draws for
-/// these rows when the rows before it fill whole blocks, as they do when their number is a multiple of four.
+/// The first block of random words of a micro-batch that starts at `first_row`. The draws equal those of the whole
+/// batch when the rows before it fill whole blocks, which they do when their number is a multiple of four.
 pub(super) fn first_block(first_row: usize, width: usize) -> usize {
     (first_row * width).div_ceil(4)
 }
 
-/// Elements that a twin draws for together: a multiple of four.
+/// Elements processed at a time on the CPU: a multiple of four.
 const PART: usize = 1 << 10;
 
 impl Op for Dropout {
@@ -103,7 +104,7 @@ impl Op for Dropout {
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let first = first_block(io.first_row, io.specs.inputs[0].rows().1);
-        // A word below it drops the element; exact in f64 and in f32.
+        // A word below the threshold drops the element; exact in f64 and in f32.
         let threshold = (self.p as f64 * 4_294_967_296.0) as u32;
         let scale = S::of((1.0 / (1.0 - self.p)) as f64);
         parallel::chunks(
@@ -203,7 +204,7 @@ mod tests {
         run.steps(1).unwrap();
         let first = run.read(y).unwrap();
         let kept = first.iter().filter(|v| **v > 0.0).count() as f64 / n as f64;
-        // Five standard deviations of a binomial share.
+        // Five standard deviations of a binomial.
         assert!((kept - 0.75).abs() < 5.0 * (0.25f64 * 0.75 / n as f64).sqrt(), "{kept}");
         assert!(first.iter().all(|v| *v == 0.0 || *v == 1.0 / 0.75));
         run.steps(1).unwrap();

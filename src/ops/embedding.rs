@@ -1,4 +1,4 @@
-//! Rows of a table by their index, and the gradient of the table.
+//! Table lookup by index, and the gradient of the table.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, View, expect_count, expect_shape};
@@ -12,15 +12,15 @@ use crate::parallel;
 /// y\[n\] = table[index\[n\]].
 ///
 /// *Shapes*: table [V, E], index \[N\] as integers or as whole numbers in f32 such as steps t; y [N, E]. A fraction is
-/// rounded to the nearest row, an index beyond the table takes its last row. *Gradient*: each row of the table sums the
-/// rows of dy that took it, in the order of N; none by the index.
+/// rounded to the nearest row, an index beyond the table is clamped to its last row. *Gradient*: each row of the table
+/// sums the rows of dy with its index, in the order of N; none for the index.
 #[derive(Clone, Copy, Debug)]
 pub struct Embedding;
 
-/// The most trips that all loops of an invocation make together.
+/// Maximum total number of loop iterations of an invocation.
 const TRIPS: usize = 24_000;
 
-/// The row that index `i` takes in a table of `v` rows.
+/// The row of index `i` in a table of `v` rows.
 pub(super) fn row_of<S: Scalar>(index: View<S>, i: usize, v: usize) -> usize {
     let row = match index {
         View::Int(values) => values[i] as usize,
@@ -119,7 +119,7 @@ impl Op for EmbeddingTable {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (n, e) = specs.inputs[0].rows();
-        // Few invocations for a row search the indices less often; but all of dy may belong to one row.
+        // Fewer invocations per row search the indices less often; but all of dy may belong to one row.
         let share = (TRIPS / n).saturating_sub(1).clamp(1, 32);
         let blocks = e.div_ceil(share).next_power_of_two();
         kernel!("embedding.wgsl", "table_gradient")
@@ -155,7 +155,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(op).input([n, e]).integers([n], index).tolerance(terms));
         cases.push(Case::new(op).input([n, e]).values([n], steps).tolerance(terms));
     }
-    // Fractions, and rows that are not there.
+    // Fractions, and indices out of range.
     let case = Case::new(Embedding).input([10, 3]).values([4], vec![2.4, 2.5, 9.0, 30.0]);
     cases.push(case.tolerance(Tolerance::exact()));
     // All rows of dy in one row of the table.

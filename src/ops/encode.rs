@@ -1,4 +1,4 @@
-//! The sinusoidal step encoding, accurate whatever the driver does with large arguments.
+//! The sinusoidal step encoding, accurate for large arguments on every driver.
 
 use std::f64::consts::TAU;
 
@@ -10,12 +10,13 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// How sines and cosines are arranged, and at which rates.
+/// The arrangement and the rates of sines and cosines.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layout {
     /// enc\[2i\] = sin(t r_i), enc[2i+1] = cos(t r_i), r_i = 10000^(-2i/d): Vaswani et al. 2017, section 3.5.
     Interleaved,
-    /// [sin | cos], or [cos | sin] when flipped, r_i = 10000^(-i/(d/2 - shift)); an odd d ends on a zero: DDPM's code.
+    /// [sin | cos], or [cos | sin] when flipped, r_i = 10000^(-i/(d/2 - shift)); for odd d the last value is 0: DDPM's
+    /// code.
     Halves {
         /// Cosines first.
         flip: bool,
@@ -26,11 +27,11 @@ pub enum Layout {
 
 /// enc(t) of width d, from t \[B\] and a table of rates.
 ///
-/// A rate is a 64-bit fixed-point number of turns per step (r / 2 pi, made in f64), so that the phase is an integer
+/// A rate is a 64-bit fixed-point number of turns per step (r / 2 pi, computed in f64), so that the phase is an integer
 /// product whose wrap-around is the range reduction. t may be fractional.
 ///
 /// *Shapes*: t \[B\], rates [F, 2] u32 (high, low), enc [B, d]. *Units*: t in steps, 0 <= t < 2^24.
-/// *Accuracy*: within 4e-7 of the f64 value at t = 999. *Gradient*: none by t.
+/// *Accuracy*: within 4e-7 of the f64 value at t = 999. *Gradient*: none for t.
 #[derive(Clone, Copy, Debug)]
 pub struct Encode {
     /// Width of the encoding.
@@ -40,10 +41,10 @@ pub struct Encode {
 }
 
 impl Encode {
-    /// An encoding.
+    /// Creates an encoding.
     ///
     /// # Errors
-    /// When the width is 0, or the shift leaves no frequency range (d = 2 with shift 1 is 0/0).
+    /// When the width is out of range, or the shift leaves no frequency range (d = 2 with shift 1 is 0/0).
     pub fn new(width: usize, layout: Layout) -> Result<Self> {
         if width == 0 || width > 1 << 16 {
             return Err(Error::setting(format!("a step encoding of width {width}; use 1 to 65536")));
@@ -94,7 +95,7 @@ impl Encode {
         }
     }
 
-    /// The number of the layout in the shaders.
+    /// The index of the layout in the shaders.
     pub(crate) fn layout_number(self) -> f64 {
         match self.layout {
             Layout::Interleaved => 0.0,
@@ -103,10 +104,10 @@ impl Encode {
         }
     }
 
-    /// enc(t) into one row.
+    /// Writes enc(t) to one row.
     #[inline(always)]
     pub(crate) fn row<S: Scalar>(self, t: f64, rates: &[u32], enc: &mut [S]) {
-        // Frequencies that are computed together, so that the work vectorizes.
+        // Frequencies computed together, so that the work vectorizes.
         const TOGETHER: usize = 64;
         let (whole, fraction) = (t.floor() as u32, ((t - t.floor()) * 4_294_967_296.0) as u32);
         if let (Layout::Halves { .. }, 1) = (self.layout, self.width % 2) {
@@ -129,7 +130,7 @@ impl Encode {
         }
     }
 
-    /// Puts the waves of frequencies first, first + 1, ... into their columns.
+    /// Writes the waves of frequencies first, first + 1, ... to their columns.
     #[inline(always)]
     fn arrange<S: Scalar>(self, first: usize, sines: &[S], cosines: &[S], enc: &mut [S]) {
         let (n, half) = (sines.len(), self.width / 2);
@@ -140,7 +141,7 @@ impl Encode {
                     pair[0] = sines[i];
                     pair[1] = cosines[i];
                 }
-                // An odd width ends on a sine.
+                // An odd width ends with a sine.
                 if let [last] = pairs.into_remainder() {
                     *last = sines[n - 1];
                 }
@@ -207,7 +208,7 @@ pub(super) fn cases() -> Vec<Case> {
     .map(|(width, layout)| {
         let op = Encode { width, layout };
         let (shape, words) = op.rate_words();
-        // 4e-7, as the design promises.
+        // 4e-7, the documented accuracy.
         Case::new(op).values([7], t.clone()).integers(shape, words).tolerance(Tolerance::absolute(3.3))
     })
     .collect()

@@ -1,4 +1,4 @@
-//! t [B] = one number of a table, chosen by the step: how a sampling loop knows the time.
+//! t [B] = one entry of a table, selected by the step: provides the time in a sampling loop.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count};
@@ -48,7 +48,7 @@ impl Op for FillRow {
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new(FillRow { batch: 70 }).input([5, 3]).clock(1, 3).tolerance(Tolerance::exact()),
-        // More items than 65,535 workgroups have, in one dimension of the grid.
+        // More items than 65,535 workgroups hold, in one dimension of the grid.
         Case::new(FillRow { batch: 65_535 * 64 + 77 }).input([2, 2]).clock(1, 1).tolerance(Tolerance::exact()),
         Case::new(FillRow { batch: 1 }).input([5, 8]).clock(1, 9).tolerance(Tolerance::exact()),
     ]

@@ -1,4 +1,4 @@
-//! Fusions: where one op does the work of several, it takes their place when a graph is compiled.
+//! Fusions: patterns of several ops that are replaced by one op when a graph is compiled.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Concat, Encode, FillRow, NoisyBatch, Op, StepInput};
 use crate::graph::{Graph, Node, Spec, Var};
 
-/// [x | enc(t)], as a network makes it that takes both in one input.
+/// Builds [x | enc(t)], the input of networks that take both in one tensor.
 struct Joined {
     x: Var,
     encode: Encode,
@@ -15,10 +15,10 @@ struct Joined {
 }
 
 impl Graph {
-    /// The same program with fewer dispatches: [x | enc(t)] is written by the op that draws or knows t, where it is a
-    /// [`NoisyBatch`] or a [`FillRow`]. Values are the same to the bit; what nothing else reads is not computed any more.
+    /// Reduces dispatches: [x | enc(t)] is written by the op that produces t, if that is a [`NoisyBatch`] or a
+    /// [`FillRow`]. Values are bit-identical; outputs without other consumers are no longer computed.
     pub(crate) fn fused(mut self) -> Self {
-        // From the last to the first, so that removing one does not move those that are still to come.
+        // From last to first, so that a removal does not move the remaining nodes.
         for at in (0..self.nodes.len()).rev() {
             let Some(joined) = self.joined(at) else { continue };
             if let Some(node) = self.step_input(at, &joined) {
@@ -51,7 +51,7 @@ impl Graph {
         self.is_sound(&node).then_some(node)
     }
 
-    /// The [`NoisyBatch`] that made x and t, with the encoding, and where it stands.
+    /// The [`NoisyBatch`] that produced x and t, with the encoding, and its index.
     fn encoded_batch(&self, at: usize, joined: &Joined) -> Option<(usize, Node)> {
         let maker = self.maker(joined.t)?;
         let node = &self.nodes[maker];
@@ -76,14 +76,14 @@ impl Graph {
         node.op.infer(&specs(&node.inputs)).is_ok_and(|outputs| outputs == specs(&node.outputs))
     }
 
-    /// How many inputs of nodes `var` is, reshaped or not.
+    /// The number of nodes that read `var`, directly or reshaped.
     fn readers(&self, var: Var) -> usize {
         let root = self.root(var);
         self.nodes.iter().flat_map(|node| &node.inputs).filter(|v| self.root(**v) == root).count()
     }
 }
 
-/// The op of a node, if it is of this kind.
+/// The op of a node, if it is of type `T`.
 fn as_op<T: Op>(node: &Node) -> Option<&T> {
     let op: &dyn Any = &*node.op;
     op.downcast_ref()
@@ -143,7 +143,7 @@ mod tests {
                 let (mut g, noised, y) = build();
                 let (fused, dispatches) = result(&device, &mut g, "data", &[y, noised.target, noised.t]);
                 assert_eq!(dispatches, 2);
-                // When x_t is read after the step, it has to be there alone.
+                // If x_t is read after the step, it has to be stored separately.
                 let (mut g, noised, y) = build();
                 let (plain, dispatches) = result(&device, &mut g, "data", &[y, noised.target, noised.t, noised.x_t]);
                 assert_eq!(dispatches, 4);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn noisy_data_that_something_else_reads_are_left_alone() {
+    fn noisy_data_with_other_consumers_are_not_fused() {
         let mut g = Graph::new();
         let data = g.dataset("data", [ROWS, D]).unwrap();
         let noised = g.noisy_batch(&data, B, &objective()).unwrap();
@@ -176,7 +176,7 @@ mod tests {
             let (mut g, _, y) = build();
             let (fused, dispatches) = result(&device, &mut g, "x", &[y]);
             assert_eq!(dispatches, 2);
-            // t is computed only where it is read.
+            // t is computed only if it is read.
             let (mut g, t, y) = build();
             let (with_t, dispatches) = result(&device, &mut g, "x", &[y, t]);
             assert_eq!((&fused[0], dispatches), (&with_t[0], 3));

@@ -1,4 +1,4 @@
-//! The rows of this step's batch, from data that stays on the device.
+//! The rows of the current batch, from data resident on the device.
 
 use std::fmt::Write;
 
@@ -12,15 +12,16 @@ use crate::numeric::random::{Clock, permuted};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// y\[b\] = data[p(b)], p a permutation of the n samples that changes with each epoch.
+/// y\[b\] = data[p(b)], where p is a permutation of the n samples that changes with each epoch.
 ///
-/// Without replacement: an epoch is floor(n / B) steps, and the n mod B samples left over are others each time.
+/// Sampling is without replacement: an epoch is floor(n / B) steps, and the n mod B unused samples differ between
+/// epochs.
 /// *Shapes*: data in one or more parts, together [n, ...]; y [B, ...].
 #[derive(Clone, Copy, Debug)]
 pub struct Gather {
-    /// B of the whole batch.
+    /// The batch size B.
     pub batch: usize,
-    /// B here: fewer in a micro-batch.
+    /// The rows of this op: fewer than B in a micro-batch.
     pub rows: usize,
     /// Samples in every part but the last.
     pub rows_per_part: usize,
@@ -29,7 +30,7 @@ pub struct Gather {
 }
 
 impl Data {
-    /// This step's batch of `batch` samples, shuffled without replacement.
+    /// The batch of `batch` samples of the current step, shuffled without replacement.
     ///
     /// # Errors
     /// When the batch is empty or larger than the data.
@@ -38,14 +39,14 @@ impl Data {
         g.apply1(op, &self.chunks)
     }
 
-    /// [`Data::batch`], and what `other` holds for the same samples, such as their labels.
+    /// [`Data::batch`], and the rows of `other` for the same samples, such as their labels.
     ///
     /// # Errors
-    /// As [`Data::batch`], and when the two differ in their number of samples.
+    /// As [`Data::batch`], and when the numbers of samples differ.
     pub fn batch_with(&self, g: &mut Graph, other: &Data, batch: usize) -> Result<[Var; 2]> {
         let (n, m) = (self.shape[0], other.shape[0]);
         if n != m {
-            return Err(Error::setting(format!("{m} entries that go with {n} samples; there should be one for each")));
+            return Err(Error::setting(format!("{m} entries for {n} samples; there should be one per sample")));
         }
         let op = Gather::new(g, self, batch)?;
         let of_other = Gather { rows_per_part: other.rows_per_chunk, ..op };
@@ -54,7 +55,7 @@ impl Data {
 }
 
 impl Gather {
-    /// The op for batches of `data`, with a random stream of its own.
+    /// The op for batches of `data`, with its own random stream.
     pub(crate) fn new(g: &mut Graph, data: &Data, batch: usize) -> Result<Self> {
         let n = data.shape[0];
         if batch == 0 || batch > n {
@@ -63,7 +64,7 @@ impl Gather {
         Ok(Gather { batch, rows: g.window_rows(batch), rows_per_part: data.rows_per_chunk, stream: g.stream() })
     }
 
-    /// The sample of `n` that is row `b` of this step's batch.
+    /// The index among `n` samples of row `b` of the current batch.
     pub(crate) fn row(&self, clock: Clock, n: usize, b: usize) -> usize {
         let per_epoch = (n / self.batch) as u32;
         let position = (clock.step % per_epoch) as usize * self.batch + b.min(self.batch - 1);
@@ -111,7 +112,7 @@ impl Op for Gather {
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
-        // Only the rows of the batch are read, whichever part they lie in.
+        // Only the rows of the batch are read, whichever part contains them.
         Cost { flops: 0, bytes: 2 * 4 * specs.outputs[0].len() as u64 }
     }
 

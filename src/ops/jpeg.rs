@@ -1,4 +1,4 @@
-//! Compression artefacts: the cosine transform of 8x8 blocks, quantised as JPEG does it.
+//! Compression artefacts: the cosine transform of 8x8 blocks, quantised as in JPEG.
 
 use std::f64::consts::PI;
 
@@ -11,17 +11,19 @@ use crate::numeric::random::philox;
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// Per 8x8 block: P = round(255 (x - low) / (high - low)) - 128, K = round(C P C^T / Q), y = C^T (K Q) C, back to [low, high].
+/// Per 8x8 block: P = round(255 (x - low) / (high - low)) - 128, K = round(C P C^T / Q), y = C^T (K Q) C, back to [low,
+/// high].
 ///
-/// *Shapes*: x and y [..., H, W], each plane by itself; sides that are no multiple of 8 are continued by their edge.
-/// Tables [2, 8, 8]: the orthonormal DCT-II C, and Q of [`quantisation`]. *Gradient*: none. *Accuracy*: pixels are
-/// integers that every device shares; a coefficient is right to 1e-4, so one that is nearer than that to halfway between
-/// two multiples of Q may go either way. *Source*: ITU-T T.81, annex A.3.3 and table K.1, without its entropy coding.
+/// *Shapes*: x and y [..., H, W], planes independent; sides that are not a multiple of 8 are padded by repeating the
+/// edge. Tables [2, 8, 8]: the orthonormal DCT-II C, and Q of [`quantisation`]. *Gradient*: none. *Accuracy*: pixels
+/// are integers that are identical on every device; a coefficient is accurate to 1e-4, so one that is closer than that
+/// to the midpoint of two multiples of Q may be rounded either way. *Source*: ITU-T T.81, annex A.3.3 and table K.1,
+/// without its entropy coding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jpeg {
-    /// The value that is black.
+    /// The value of black.
     pub low: f64,
-    /// The value that is white.
+    /// The value of white.
     pub high: f64,
 }
 
@@ -32,7 +34,7 @@ const LUMINANCE: [u32; 64] = [
     72, 92, 95, 98, 112, 100, 103, 99,
 ];
 
-/// The quantisation table of a quality from 1 to 100, scaled as libjpeg does.
+/// The quantisation table of a quality from 1 to 100, scaled as in libjpeg.
 ///
 /// # Errors
 /// When the quality is out of range.
@@ -51,22 +53,22 @@ fn cosine(u: usize, i: usize) -> f64 {
     norm.sqrt() * (PI * (2 * i + 1) as f64 * u as f64 / 16.0).cos()
 }
 
-/// C, then Q, as the op's second input.
+/// C and Q, the op's second input.
 pub(super) fn tables(quality: u32) -> Result<Vec<f32>> {
     let transform = (0..64).map(|at| cosine(at / 8, at % 8) as f32);
     Ok(transform.chain(quantisation(quality)?.map(|q| q as f32)).collect())
 }
 
 impl Graph {
-    /// Images [..., H, W] as JPEG of a quality from 1 to 100 would leave them; `low` is black, `high` white.
+    /// Applies JPEG compression of a quality from 1 to 100 to images [..., H, W]; `low` is black, `high` white.
     ///
     /// # Errors
-    /// When the quality is out of range, there is no range between low and high, or x has fewer than two dimensions.
+    /// When the quality is out of range, `high` is not above `low`, or x has fewer than two dimensions.
     pub fn jpeg(&mut self, x: Var, quality: u32, low: f64, high: f64) -> Result<Var> {
         let contrast = ((high - low) as f32).recip();
         if !(high > low && contrast.is_finite() && contrast > 0.0) {
             return Err(Error::setting(format!(
-                "JPEG between black at {low} and white at {high}; white is the larger"
+                "JPEG between black at {low} and white at {high}; white must be larger"
             )));
         }
         let tables = self.constant([2, 8, 8], tables(quality)?)?;
@@ -74,7 +76,7 @@ impl Graph {
     }
 }
 
-/// round(255 u) with u in [0, 1], in whole numbers: 255 u is not rounded before.
+/// round(255 u) with u in [0, 1], in integer arithmetic, so that 255 u is not rounded first.
 fn pixel(u: f32) -> i32 {
     let bits = u.to_bits();
     let shift = 149u32.saturating_sub(bits >> 23);
@@ -87,7 +89,7 @@ fn pixel(u: f32) -> i32 {
 fn transform<S: Scalar>(m: &[S], transposed: bool, x: &[S; 64]) -> [S; 64] {
     let at = |u: usize, i: usize| if transposed { m[8 * i + u] } else { m[8 * u + i] };
     let along = |x: &[S; 64]| -> [S; 64] {
-        // The result is turned, so that the second pass is the first again.
+        // The result is transposed, so that the second pass equals the first.
         std::array::from_fn(|e| (0..8).map(|i| at(e % 8, i) * x[8 * i + e / 8]).sum())
     };
     along(&along(x))
@@ -170,7 +172,7 @@ fn planes(spec: &Spec) -> [usize; 3] {
     [spec.len() / (h * w), h, w]
 }
 
-/// Planes between low and high whose coefficients all keep away from where rounding decides.
+/// Planes between low and high whose coefficients are all far from rounding boundaries.
 fn image(op: Jpeg, shape: &[usize], tables: &[f32]) -> Vec<f32> {
     let [n, h, w] = planes(&Spec::f32(shape));
     let value = |seed: u32, e: usize| {

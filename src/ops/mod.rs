@@ -1,8 +1,9 @@
 //! The ops: one file each here, beside one shader each in `shaders/`.
 //!
-//! An op answers: the shapes of its outputs, its kernel, its twin (the same computation on slices, generic over the
-//! scalar), and its reverse rule. Its test cases stand below it. To add one: `shaders/x.wgsl`, `src/ops/x.rs`, and one
-//! word in [`catalog`]; parity, gradient, shader checks and benchmark rows come from there.
+//! An op defines the shapes of its outputs, its kernel, its CPU implementation (the same computation on slices, generic
+//! over the scalar), and its gradient. Its test cases follow it in the file. To add one: `shaders/x.wgsl`,
+//! `src/ops/x.rs`, and one word in [`catalog`], from which parity tests, gradient tests, shader checks and benchmark
+//! rows are derived.
 
 mod accumulate;
 mod activation;

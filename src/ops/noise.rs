@@ -1,4 +1,4 @@
-//! The noise addition layer: draws t and eps, and makes x_t and the target that the network learns.
+//! The noise addition layer: draws t and eps, and computes x_t and the training target.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
@@ -11,21 +11,21 @@ use crate::parallel;
 
 /// x_t = a_t x0 + s_t eps, with t uniform in 0..T and eps standard normal, one t per row.
 ///
-/// *Shapes*: x0 [B, ...], table [T, 4] with rows (a_t, s_t, p_t, q_t); outputs x_t and target = p_t x0 + q_t eps like x0,
-/// t \[B\]. *Units*: t in steps, from 0.
-/// *Gradient*: none; the data is not trained. *Accuracy*: the transform of Box and Muller to 1e-6 of its radius.
+/// *Shapes*: x0 [B, ...], table [T, 4] with rows (a_t, s_t, p_t, q_t); outputs x_t and target = p_t x0 + q_t eps like
+/// x0, t \[B\]. *Units*: t in steps, from 0.
+/// *Gradient*: none; the data is not trained. *Accuracy*: the Box-Muller transform to 1e-6 of its radius.
 /// *Source*: Ho et al. 2020, eq. 4; the rows: `diffusion::Objective`.
 #[derive(Clone, Copy, Debug)]
 pub struct Noise {
-    /// The random stream of eps; that of t is the next.
+    /// The random stream of eps; that of t is the next one.
     pub stream: u32,
 }
 
 impl Noise {
-    /// Numbers in a row of the table.
+    /// Columns of the table.
     pub const ROW: usize = 4;
 
-    /// Invocations that share a row and its t: a GPU has lanes to spare, a software rasterizer has not.
+    /// Invocations that share a row and its t: many on a GPU, few on a software rasterizer.
     pub(crate) fn lanes(cols: usize, target: &Target) -> usize {
         let share = if target.software { 8 } else { 1 };
         cols.div_ceil(4 * share).next_power_of_two().min(64)
@@ -37,7 +37,7 @@ impl Noise {
         below(clock.words(self.stream + 1, row as u32)[0], (table.len() / Self::ROW) as u32) as usize
     }
 
-    /// One row of x_t and target; gives its step.
+    /// Computes one row of x_t and target; returns its step.
     #[inline(always)]
     pub(crate) fn row<S: Scalar>(
         &self,
@@ -126,7 +126,7 @@ pub(super) fn cases() -> Vec<Case> {
             .values([50, Noise::ROW], example_table(50))
             .clock(77, 3)
             .first_row(first_row)
-            // The radius is at most 6.7; polynomials and the square root add some ulp to it.
+            // The radius is at most 6.7; polynomials and the square root add some ulp.
             .tolerance(Tolerance::absolute(40.0))
     };
     [(vec![1, 1], 0), (vec![9, 7], 6), (vec![33, 100], 0), (vec![5, 1, 28, 28], 0), (vec![3, 2, 129], 6)]

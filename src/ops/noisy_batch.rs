@@ -1,4 +1,4 @@
-//! Batch, noise and step encoding in one pass over the data: what feeds a training step.
+//! Batch, noise and step encoding in one pass over the data: the inputs of a training step.
 
 use super::case::{Case, Tolerance};
 use super::gather::parts;
@@ -11,22 +11,22 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// [`Gather`], then [`Noise`], then optionally [`Encode`] beside the noisy data: the same numbers as the three ops.
+/// [`Gather`], then [`Noise`], then optionally [`Encode`] concatenated to x_t: the same numbers as the three ops.
 ///
 /// *Shapes*: data in parts, together [n, ...], table [T, 4], and with an encoding of width E its rates; outputs the
 /// network's input [B, ...] or [B, D + E], the target [B, ...], and t \[B\].
 #[derive(Clone, Copy, Debug)]
 pub struct NoisyBatch {
-    /// Which rows.
+    /// Selects the rows.
     pub gather: Gather,
-    /// Which noise.
+    /// The noise.
     pub noise: Noise,
-    /// The encoding that follows x_t in each row: compiling a graph puts it here, where a network joins both.
+    /// The encoding that follows x_t in each row; set by a fusion if the network concatenates both.
     pub encode: Option<Encode>,
 }
 
 impl NoisyBatch {
-    /// The inputs that are not parts of the data.
+    /// The number of inputs that are not parts of the data.
     fn others(&self) -> usize {
         1 + self.encode.is_some() as usize
     }

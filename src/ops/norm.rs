@@ -14,11 +14,11 @@ use crate::parallel;
 /// y = act((x - mean) rstd gamma + beta) over each group of channels, rstd = 1 / sqrt(variance + epsilon).
 ///
 /// *Shapes*: x and y [B, C, ...], gamma and beta \[C\]; stats [B G, 2] holds (mean, rstd) for the reverse pass.
-/// *Gradient*: below, in two dispatches that recompute what is not saved. *Accuracy*: sums over a group as trees.
+/// *Gradient*: below, in two dispatches that recompute what is not saved. *Accuracy*: group sums are reduced as trees.
 /// *Source*: Wu and He 2018, eq. 7; epsilon 1e-5 and the population variance as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupNorm {
-    /// G, which divides the channels.
+    /// The number of groups G, which divides the channels.
     pub groups: usize,
     /// Added to the variance.
     pub epsilon: f64,
@@ -36,7 +36,8 @@ impl GroupNorm {
 /// y = act((x - mean) rstd gamma + beta) over the last dimension, rstd = 1 / sqrt(variance + epsilon).
 ///
 /// *Shapes*: x and y [..., D], gamma and beta \[D\]; stats [rows, 2] holds (mean, rstd) for the reverse pass.
-/// *Gradient*: as [`GroupNorm`]. *Source*: Ba et al. 2016, eq. 4; epsilon 1e-5 and the population variance as in PyTorch.
+/// *Gradient*: as for [`GroupNorm`]. *Source*: Ba et al. 2016, eq. 4; epsilon 1e-5 and population variance as in
+/// PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNorm {
     /// Added to the variance.
@@ -51,8 +52,8 @@ impl Default for LayerNorm {
     }
 }
 
-/// How x falls into runs: `rows` of `run` elements, in each of which every `spatial` elements share gamma and beta.
-/// Run r holds the channels (r mod groups) run / spatial and following.
+/// The division of x into runs: `rows` of `run` elements, in each of which every `spatial` elements share gamma and
+/// beta. Run r holds the channels (r mod groups) run / spatial and following.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Runs {
     rows: usize,
@@ -66,7 +67,7 @@ impl Runs {
         self.run / self.spatial
     }
 
-    /// The run's part of a tensor over the channels.
+    /// The run's part of a per-channel tensor.
     fn of<S>(self, row: usize, channels: &[S]) -> &[S] {
         let n = self.channels();
         &channels[row % self.groups * n..][..n]
@@ -81,19 +82,19 @@ impl Runs {
             .dim("GROUPS", self.groups)
     }
 
-    /// A kernel with some lanes for each run. A software rasterizer pays for every barrier, so it gets few.
+    /// A kernel with several lanes per run: few on a software rasterizer, where barriers are expensive.
     fn by_run(self, entry: &'static str, target: &Target) -> Kernel {
         self.kernel(entry).tune("WG", lanes(self.run, target)).groups(self.rows)
     }
 }
 
-/// Lanes that share `work` elements: few on a software rasterizer, but no lane with a very long loop.
+/// Lanes that share `work` elements: few on a software rasterizer, but enough to keep every lane's loop short.
 fn lanes(work: usize, target: &Target) -> u32 {
     let least = if target.software { 8 } else { 64 };
     (work / 8_192).next_power_of_two().clamp(least, 256) as u32
 }
 
-/// Calls `f` with each element and what belongs to its channel.
+/// Calls `f` with each element and the parameters of its channel.
 #[inline(always)]
 fn by_channel<T, P>(run: &mut [T], channels: impl ExactSizeIterator<Item = P>, f: impl Fn(&mut T, &P)) {
     let spatial = run.len() / channels.len();
@@ -133,7 +134,7 @@ fn affine<S: Scalar>(runs: Runs, row: usize, y: &mut [S], gamma: &[S], beta: &[S
     by_channel(y, channels, |y, (gamma, beta)| *y = *y * **gamma + **beta);
 }
 
-/// The reverse rule of both: the gradient by x, and by gamma and beta when they are asked for.
+/// The backward pass of both: the gradient of x, and of gamma and beta if requested.
 fn reverse(r: &mut Reverse, op: NormInput, weight: NormWeight) -> Result<()> {
     let Some(dy) = r.d(0) else { return Ok(()) };
     let (x, gamma, beta, stats) = (r.input(0), r.input(1), r.input(2), r.output(1));
@@ -153,7 +154,7 @@ fn reverse(r: &mut Reverse, op: NormInput, weight: NormWeight) -> Result<()> {
     Ok(())
 }
 
-/// The runs of x for a number of groups, or of its last dimension.
+/// The runs of x for a number of groups, or over its last dimension.
 fn runs_of(x: &Spec, groups: Option<usize>) -> Runs {
     match groups {
         Some(groups) => {
@@ -301,7 +302,7 @@ impl Op for NormInput {
             #[inline(always)]
             |row, dx, dz| {
                 let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
-                // dx holds z for a moment.
+                // dx temporarily holds z.
                 dx.iter_mut().zip(&x[part(row)]).for_each(|(z, x)| *z = (*x - mean) * rstd);
                 affine(runs, row, dx, gamma, beta);
                 if self.activation.saves_output() {
@@ -358,7 +359,7 @@ impl Op for NormWeight {
         if s == 1 {
             dgamma.fill(S::ZERO);
             dbeta.fill(S::ZERO);
-            return parallel::wide(|| {
+            return parallel::with_simd(|| {
                 for (row, (dz, x)) in dz.chunks(runs.run).zip(x.chunks(runs.run)).enumerate() {
                     let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
                     let start = row % runs.groups * n;
@@ -424,11 +425,11 @@ pub(super) fn cases() -> Vec<Case> {
     {
         add(&shape, Some(groups));
     }
-    // A variance of the size of epsilon, which then matters.
+    // A variance of the magnitude of epsilon, which then matters.
     let small: Vec<f32> = (0..2 * 6 * 5).map(|i| ((i * 29 % 61) as f32 - 30.0) * 2e-4).collect();
     let layer = Case::new(LayerNorm::default()).values([12, 5], small.clone()).input([5]).input([5]);
     let group = Case::new(GroupNorm::new(2)).values([2, 6, 5], small).input([6]).input([6]);
-    // The mean's rounding is small beside a deviation of 4e-3; rstd is about 200.
+    // The rounding of the mean is small compared with a deviation of 4e-3; rstd is about 200.
     cases.extend([layer, group].map(|case| case.tolerance(Tolerance::value(32.0))));
     for (_, activation) in Activation::ALL {
         let case = Case::new(LayerNorm { activation, ..LayerNorm::default() }).input([4, 6]).input([6]).input([6]);

@@ -1,4 +1,4 @@
-//! The optimizers: one dispatch over the slabs does clipping, the step, and the moving average.
+//! The optimizers: one dispatch over the slabs performs clipping, the step, and the moving average.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,14 +10,14 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// The step rule.
+/// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// b = momentum b + g, p -= lr b; with Nesterov p -= lr (g + momentum b). PyTorch's convention.
     Sgd {
         /// 0 for plain gradient descent.
         momentum: f64,
-        /// Look ahead.
+        /// Nesterov momentum.
         nesterov: bool,
     },
     /// m = b1 m + (1-b1) g, v = b2 v + (1-b2) g^2, p -= lr m' / (sqrt(v') + eps), m' and v' bias-corrected.
@@ -36,20 +36,20 @@ pub enum Rule {
     },
 }
 
-/// The learning rate over the steps k = 0, 1, ...
+/// The learning rate schedule over the steps k = 0, 1, ...
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
-    /// Always the same.
+    /// Constant.
     Constant,
     /// k / warmup, then half a cosine down to 0 at `total`: Loshchilov and Hutter 2017 (SGDR), eq. 5.
     Cosine {
-        /// Steps of linear growth from 0.
+        /// Steps of linear warm-up from 0.
         warmup: u32,
         /// The step at which 0 is reached.
         total: u32,
     },
-    /// 1 for `hold` steps, then sqrt(hold / k): it does not depend on how long the training will be.
+    /// 1 for `hold` steps, then sqrt(hold / k); independent of the length of the training.
     /// Karras et al. 2024 (EDM2), eq. 67.
     InverseSqrt {
         /// Steps at the full rate.
@@ -72,7 +72,7 @@ impl Decay {
     }
 }
 
-/// An optimizer's name, for [`Optimizer::named`].
+/// The name of an optimizer, for [`Optimizer::named`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
@@ -105,22 +105,22 @@ named!(
 /// An optimizer and its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Optimizer {
-    /// The step rule.
+    /// The update rule.
     pub rule: Rule,
     /// The learning rate.
     pub lr: f64,
-    /// Its course over the steps.
+    /// The learning rate schedule.
     pub decay: Decay,
-    /// Clips the gradient's global norm to this.
+    /// Clips the gradient's global norm to this value.
     pub clip: Option<f64>,
-    /// Keeps a moving average of the weights: average = d average + (1 - d) p.
+    /// Keeps an exponential moving average of the weights: average = d average + (1 - d) p.
     pub ema: Option<f64>,
-    /// The average forgets faster at first: d is at most (1 + k) / (10 + k) at step k.
+    /// Warm-up of the average: d is at most (1 + k) / (10 + k) at step k.
     pub ema_warmup: bool,
 }
 
 impl Optimizer {
-    /// Adam with the usual moments 0.9 and 0.999, epsilon 1e-8.
+    /// Adam with the usual decays 0.9 and 0.999, epsilon 1e-8.
     pub fn adam(lr: f64) -> Self {
         Self::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, keras: false, weight_decay: 0.0 }, lr)
     }
@@ -140,12 +140,12 @@ impl Optimizer {
         Self::new(Rule::Sgd { momentum, nesterov }, lr)
     }
 
-    /// A rule at a constant learning rate, without clipping and average.
+    /// A rule with a constant learning rate, without clipping and moving average.
     pub fn new(rule: Rule, lr: f64) -> Self {
         Self { rule, lr, decay: Decay::Constant, clip: None, ema: None, ema_warmup: false }
     }
 
-    /// By name, with the settings that golden values and papers use.
+    /// Creates an optimizer by name, with the settings used by golden values and papers.
     pub fn named(kind: OptimizerKind, lr: f64, momentum: f64, weight_decay: f64) -> Self {
         match kind {
             OptimizerKind::Sgd => Self::sgd(lr, 0.0, false),
@@ -157,7 +157,7 @@ impl Optimizer {
         }
     }
 
-    /// Refuses settings out of range.
+    /// Checks that the settings are in range.
     pub(crate) fn check(&self) -> Result<()> {
         let o = self;
         let unit = |x: f64| (0.0..1.0).contains(&x);
@@ -165,10 +165,10 @@ impl Optimizer {
             return Err(Error::setting(format!("a learning rate of {}; use a positive number such as 0.001", o.lr)));
         }
         if o.clip.is_some_and(|c| !(c.is_finite() && c > 0.0)) {
-            return Err(Error::setting("the gradient norm is clipped to a positive number, such as 1"));
+            return Err(Error::setting("the clip norm of the gradient must be a positive number, such as 1"));
         }
         if o.ema.is_some_and(|d| !unit(d)) {
-            return Err(Error::setting("the decay of the moving average lies in [0, 1), such as 0.999"));
+            return Err(Error::setting("the decay of the moving average must be in [0, 1), such as 0.999"));
         }
         let part = |name, value: f64, usual| (name, value, unit(value), "a number from 0 to below 1", usual);
         let numbers = match o.rule {
@@ -188,7 +188,7 @@ impl Optimizer {
         }
     }
 
-    /// The moments it keeps.
+    /// The moments of the rule.
     pub fn moments(&self) -> &'static [Slab] {
         match self.rule {
             Rule::Sgd { momentum: 0.0, .. } => &[],
@@ -199,16 +199,17 @@ impl Optimizer {
 }
 
 impl Graph {
-    /// Adds the reverse pass of `loss` and the optimizer's step.
+    /// Adds the backward pass of `loss` and the optimizer's step.
     ///
     /// # Errors
-    /// When `loss` is not a loss, an op has no reverse rule, or a setting is out of range.
+    /// When `loss` is not a loss, an op has no gradient, or a setting is out of range.
     pub fn minimize(&mut self, loss: Var, optimizer: Optimizer) -> Result<Option<Var>> {
         self.backward(&[loss], &[])?;
         self.optimize(optimizer)
     }
 
-    /// Adds the optimizer's step for gradients that are in their slab, or summed up in [`Slab::Sum`]; returns the gradient norm when clipping.
+    /// Adds the optimizer's step for gradients in their slab, or accumulated in [`Slab::Sum`]; returns the gradient
+    /// norm if clipped.
     pub fn optimize(&mut self, optimizer: Optimizer) -> Result<Option<Var>> {
         optimizer.check()?;
         self.mark_optimized()?;
@@ -301,7 +302,7 @@ impl Op for Optimizer {
             Rule::Adam { .. } => self.adam_step(params, io.update(1), io.update(2), grads, factor, lr, io.clock.step),
         }
         if let Some(decay) = self.ema {
-            // The part taken from the new weights: 1 - d.
+            // The weight of the new parameters: 1 - d.
             let k = io.clock.step as f64;
             let take = S::of(if self.ema_warmup { (1.0 - decay).max(9.0 / (10.0 + k)) } else { 1.0 - decay });
             let params = &*params;
@@ -354,7 +355,7 @@ impl Optimizer {
         let shrink = S::of(1.0 - lr * weight_decay);
         let rate = S::of(lr / correct1);
         let root = S::of(1.0 / correct2.sqrt());
-        // Keras adds epsilon to sqrt(v) before the correction: the same as a larger epsilon after it.
+        // Keras adds epsilon to sqrt(v) before the correction, equivalent to a larger epsilon after it.
         let epsilon = S::of(if keras { epsilon / correct2.sqrt() } else { epsilon });
         parallel::chunks3(
             p,
@@ -388,15 +389,16 @@ pub(super) fn cases() -> Vec<Case> {
             op.clip = (i % 3 == 0).then_some(1.0);
             cases.push(case(op, step, n, 1.0));
         }
-        // Gradients of the size of Adam's epsilon, so that it matters how large it is and where it is added.
+        // Gradients of the magnitude of Adam's epsilon, so that its value and position matter.
         let op = Optimizer::named(kind, 0.01, 0.9, 0.1);
         cases.extend([3, 20_000].map(|step| case(op, step, 33, 1e-8)));
     }
     cases
 }
 
-/// A step on gradients and moments of a given size. In units of eps an update has four divisions of 5 and two roots of 4, the
-/// moments' own roundings, and that of the learning rate. With gradient and first moment below zero all of it adds up.
+/// A step on gradients and moments of a given size. In units of eps an update has four divisions of 5 and two roots of
+/// 4, the moments' own roundings, and that of the learning rate. With negative gradient and first moment all terms have
+/// one sign.
 fn case(op: Optimizer, step: u32, n: usize, size: f32) -> Case {
     let some = |size: f32| (0..n).map(|i| size * (0.02 + (i % 7) as f32 * 0.1)).collect::<Vec<f32>>();
     let gradients = some(size).into_iter().enumerate().map(|(i, g)| if i % 3 == 0 { g } else { -1.5 * g });

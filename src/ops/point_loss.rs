@@ -1,4 +1,4 @@
-//! Losses that compare element by element: partial sums and gradient in one pass.
+//! Elementwise losses: partial sums and gradient in one pass.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// What an error e costs.
+/// The loss f of an error e.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Measure {
     /// e^2.
@@ -21,12 +21,12 @@ pub enum Measure {
     Absolute,
     /// e^2 / 2 up to |e| = delta, delta (|e| - delta / 2) beyond (Huber 1964; PyTorch's `huber_loss`).
     Huber {
-        /// Where the parabola becomes a line, in the units of the data.
+        /// The transition from quadratic to linear, in the units of the data.
         delta: f64,
     },
 }
 
-/// What the sum over all elements is divided by.
+/// The divisor of the sum over all elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Average {
     /// The number of elements.
@@ -38,21 +38,21 @@ pub enum Average {
 /// Partial sums of w f(e) and d = weight w f'(e) / count, with e = prediction - goal: d is the gradient of
 /// weight / count times the sum.
 ///
-/// *Shapes*: prediction, goal and d alike, [B, ...] with N elements; with `by_step` t \[B\] and a table \[T\], whose row
-/// nearest to t is the factor of a sample; with `mask` a factor for each element, shaped as the prediction. w is the
-/// product of both. partials \[G\], G fixed by N.
-/// *Units*: t in steps. The count knows nothing of table and mask: a table of mean 1 keeps the scale, and a mask of zeros
-/// and ones divided by its mean gives the mean over what it keeps.
-/// *Gradient*: d; at e = 0 that of |e| is 0. None for goal, table and mask.
-/// *Accuracy*: relative; f and f' have no cancellation but the difference of prediction and goal. A fixed order of
+/// *Shapes*: prediction, goal and d alike, [B, ...] with N elements; with `by_step` t \[B\] and a table \[T\], whose
+/// row nearest to t is the factor of a sample; with `mask` a factor per element, shaped as the prediction. w is the
+/// product of both. partials \[G\], G determined by N.
+/// *Units*: t in steps. The count ignores table and mask: a table of mean 1 preserves the scale, and a mask of zeros
+/// and ones divided by its mean gives the mean over the unmasked elements.
+/// *Gradient*: d; that of |e| is 0 at e = 0. None for goal, table and mask.
+/// *Accuracy*: relative; the only cancellation in f and f' is the difference of prediction and goal. A fixed order of
 /// summation, the same on every run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PointLoss {
-    /// f.
+    /// The function f.
     pub measure: Measure,
-    /// Weight of this loss in the sum of losses.
+    /// Weight of this loss in a sum of losses.
     pub weight: f64,
-    /// The count.
+    /// The divisor.
     pub average: Average,
     /// Whether each sample has a factor by its step.
     pub by_step: bool,
@@ -78,8 +78,8 @@ impl Graph {
         self.point_loss(PointLoss::new(Measure::Squared), prediction, goal, Factors::default())
     }
 
-    /// The loss of every element, weighted by `factors` and averaged. The value that is remembered leaves out the weight
-    /// among other losses.
+    /// Adds the loss of every element, weighted by `factors` and averaged. The recorded value excludes the weight in a
+    /// sum of losses.
     ///
     /// # Errors
     /// When shapes differ, or a setting is out of range.
@@ -102,12 +102,12 @@ impl PointLoss {
         Self { measure, weight: 1.0, average: Average::Elements, by_step: false, mask: false }
     }
 
-    /// With a weight among other losses.
+    /// Sets the weight in a sum of losses.
     pub fn weighted(self, weight: f64) -> Self {
         Self { weight, ..self }
     }
 
-    /// What the sum is divided by.
+    /// Sets the divisor of the sum.
     fn count(&self, shape: &[usize]) -> f64 {
         let n: usize = shape.iter().product();
         match (self.average, shape) {
@@ -129,7 +129,7 @@ impl PointLoss {
         }
     }
 
-    /// The twin for one f, as (f(e), f'(e)).
+    /// The CPU implementation for one f, given as (f(e), f'(e)).
     #[inline(always)]
     fn pass<S: Scalar>(&self, io: &mut Io<S>, f: impl Fn(S) -> (S, S) + Sync) {
         let mask = self.mask.then(|| io.input(if self.by_step { 4 } else { 2 }));
@@ -165,7 +165,7 @@ impl PointLoss {
         });
     }
 
-    /// Elements of a row, and each row's factor; without `by_step` all elements are one row.
+    /// The number of elements per row, and each row's factor; without `by_step` all elements are one row.
     fn row_weights<S: Scalar>(&self, io: &Io<S>) -> (usize, Vec<S>) {
         let spec = &io.specs.inputs[0];
         if !self.by_step {
@@ -177,7 +177,7 @@ impl PointLoss {
     }
 }
 
-/// `range` cut at multiples of `width`, with the number of each row.
+/// `range` split at multiples of `width`, with the index of each row.
 fn spans(range: Range<usize>, width: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
     let mut at = range.start;
     std::iter::from_fn(move || {
@@ -221,7 +221,7 @@ impl Op for PointLoss {
             _ => {}
         }
         if self.average == Average::Positions && shape.len() < 3 {
-            let text = format!("the average over positions is one of images [N, C, H, W], got {shape:?}");
+            let text = format!("averaging over positions needs images [N, C, H, W], got {shape:?}");
             return Err(Error::shape(name, text));
         }
         Ok(vec![Spec::f32([Split::new(inputs[0].len()).groups]), Spec::f32(shape.clone())])
@@ -280,8 +280,8 @@ fn sign<S: Scalar>(e: S) -> S {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // d is a product of the rounded error and constants. The terms of a partial sum are largest where prediction and goal
-    // have opposite signs; a mask and a table have both signs here.
+    // d is a product of the rounded error and constants. The terms of a partial sum are largest where prediction and
+    // goal have opposite signs; a mask and a table have both signs here.
     let case = |op: PointLoss, shape: &[usize]| {
         let case = Case::new(op).input(shape).input(shape).for_terms(|_, goal| -goal.abs());
         let chunk = Split::new(shape.iter().product()).chunk;
@@ -306,7 +306,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     let op = PointLoss { mask: true, average: Average::Positions, ..PointLoss::new(Measure::Squared) };
     cases.push(case(op, &[2, 3, 9, 11]).input([2, 3, 9, 11]));
-    // Errors from 2^-60 to 2^60, of which the square is a normal number.
+    // Errors from 2^-60 to 2^60, whose squares are normal numbers.
     for measure in measures {
         for k in (-60..=60).step_by(12) {
             let errors =
@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_cut_at_their_ends() {
+    fn ranges_are_split_at_row_ends() {
         let cut: Vec<_> = spans(3..9, 4).collect();
         assert_eq!(cut, [(0, 3..4), (1, 4..8), (2, 8..9)]);
         assert_eq!(spans(5..5, 4).count(), 0);

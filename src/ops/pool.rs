@@ -1,4 +1,4 @@
-//! Pooling: the mean or the largest element of each window.
+//! Pooling: the mean or the maximum of each window.
 
 use super::case::{Case, Tolerance};
 use super::conv::window::{Window, planes};
@@ -10,28 +10,28 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// What becomes of a window.
+/// The reduction of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
     /// The mean of kernel^2 elements, padding included as zeros (PyTorch's default).
     Average,
-    /// The largest element; padding never is.
+    /// The maximum; padding is ignored.
     Max,
 }
 
 /// y\[b, c, p\] = mean or maximum over the taps k of x\[b, c, p s + k - padding\].
 ///
-/// *Shapes*: x [B, C, L] or [B, C, H, W], y with the number of windows along each axis. *Gradient*: dy shared out evenly,
-/// or to the first largest element of the window. *Source*: PyTorch's `avg_pool` and `max_pool`.
+/// *Shapes*: x [B, C, L] or [B, C, H, W], y with the number of windows along each axis. *Gradient*: dy distributed
+/// evenly, or to the first maximum of the window. *Source*: PyTorch's `avg_pool` and `max_pool`.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool {
-    /// What becomes of a window.
+    /// The reduction of a window.
     pub kind: Pooling,
     /// Elements of a window along each axis.
     pub kernel: usize,
-    /// Elements from one window to the next.
+    /// Stride: elements between neighbouring windows.
     pub stride: usize,
-    /// Elements before and after each axis, at most half a kernel.
+    /// Padding before and after each axis, at most half a kernel.
     pub padding: usize,
 }
 
@@ -102,7 +102,7 @@ impl Op for Pool {
         if let Some(dy) = r.d(0) {
             let x = r.input(0);
             let op = PoolInput { of: *self, shape: r.graph.shape(x).to_vec() };
-            // Only the maximum's place depends on x.
+            // Only the position of the maximum depends on x.
             let inputs = if self.kind == Pooling::Max { vec![x, dy] } else { vec![dy] };
             let dx = r.graph.apply1(op, &inputs)?;
             r.give(0, dx);
@@ -111,7 +111,7 @@ impl Op for Pool {
     }
 }
 
-/// The elements of a window that lie in the image, as indices of the plane.
+/// The elements of a window inside the image, as indices into the plane.
 fn elements(window: &Window, place: usize) -> impl Iterator<Item = usize> {
     let Window { image: [h, w], places, kernel, stride, padding } = *window;
     let (oy, ox) = (place / places[1], place % places[1]);
@@ -121,13 +121,13 @@ fn elements(window: &Window, place: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The first largest element of a window.
+/// The first maximum of a window.
 fn largest<S: Scalar>(window: &Window, x: &[S], place: usize) -> usize {
     let first = elements(window, place).next().expect("padding is at most half of a window");
     elements(window, place).fold(first, |best, i| if x[i] > x[best] { i } else { best })
 }
 
-/// The gradient of [`Pool`]: x as there (absent for the mean), dy as y, dx as x.
+/// The gradient of [`Pool`]: x as its input (absent for the mean), dy as y, dx as x.
 #[derive(Clone, Debug)]
 pub(crate) struct PoolInput {
     of: Pool,
@@ -207,7 +207,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::new(op).input(shape).tolerance(terms).gradient());
             let case = Case::new(PoolInput { of: op, shape: shape.to_vec() });
             cases.push(match kind {
-                // On absolute values the maximum lies elsewhere, so these say nothing of the terms.
+                // On absolute values the maximum is elsewhere, so these do not bound the terms.
                 Pooling::Max => case.input(shape).input(dy).tolerance(Tolerance::value(4.0)),
                 Pooling::Average => case.input(dy).tolerance(terms),
             });

@@ -1,4 +1,4 @@
-//! Sums in a fixed order: stage one makes partial sums, stage two one number.
+//! Sums in a fixed order: stage one computes partial sums, stage two a single number.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// How stage one cuts n elements: `groups` chunks of `chunk`, one partial sum each.
+/// The division of n elements in stage one: `groups` chunks of `chunk`, one partial sum each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
     pub groups: usize,
@@ -74,10 +74,10 @@ impl Op for SquaredNorm {
     }
 }
 
-/// Added to the norm that divides, as in PyTorch.
+/// Added to the norm in the denominator, as in PyTorch.
 const CLIP_EPSILON: f64 = 1e-6;
 
-/// What stage two makes of the partial sums.
+/// The result computed by stage two from the partial sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduction {
     /// history = scale * sum.
@@ -88,7 +88,7 @@ pub enum Reduction {
     /// history = sqrt(sum), and factor \[1\] = min(1, max / (norm + 1e-6)): global-norm clipping as in PyTorch's
     /// `clip_grad_norm_` (Pascanu et al. 2013, algorithm 1).
     Clip {
-        /// The largest norm that passes unchanged.
+        /// The largest norm that is not clipped.
         max: f64,
     },
 }
@@ -96,7 +96,7 @@ pub enum Reduction {
 /// Stage two: partials \[G\] to one number per step, in a fixed order.
 #[derive(Clone, Copy, Debug)]
 pub struct Reduce(
-    /// What to make of the sum.
+    /// The result to compute.
     pub Reduction,
 );
 
@@ -151,7 +151,7 @@ pub(super) fn cases() -> Vec<Case> {
         let tolerance = Tolerance::value(8.0 + (n as f64).sqrt());
         cases.push(Case::new(op).values([n], positive).clock(0, 1030).tolerance(tolerance));
     }
-    // A norm of the size of epsilon.
+    // A norm of the magnitude of epsilon.
     let op = Reduce(Reduction::Clip { max: 1e-6 });
     cases.push(Case::new(op).values([3], vec![1e-13, 4e-13, 2e-13]).tolerance(Tolerance::relative(12.0)));
     cases

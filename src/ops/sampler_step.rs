@@ -1,4 +1,4 @@
-//! One evaluation's step of a sampler, from a table of coefficients.
+//! One row of a sampler: the update after an evaluation of the network, from a table of coefficients.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
@@ -9,25 +9,25 @@ use crate::numeric::random::fill_normals;
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// x0 = clip(c_x x + c_m m); then x and the history h become linear combinations of x0, x, m and h, and x gets noise z:
-/// row `step` of the table says which.
+/// x0 = clip(c_x x + c_m m); then x and the history h become linear combinations of x0, x, m and h, and noise z is
+/// added to x. Row `step` of the table holds the coefficients.
 ///
-/// *Shapes*: m [B, ...] the network's output, table [K, 13] with rows (t, c_x, c_m, bound, then the weights of x0, x, m, h
-/// and z in the next x, then those of x0, x, m and h in the next h), and when `given` z [K, B, ...]; updates x [B, ...],
-/// and with `history` h like x. Without `given`, z is drawn from the stream.
+/// *Shapes*: m [B, ...] the network's output, table [K, 13] with rows (t, c_x, c_m, bound, then the weights of x0, x,
+/// m, h and z in the next x, then those of x0, x, m and h in the next h), and when `given` z [K, B, ...]; updates x [B,
+/// ...], and with `history` h like x. Without `given`, z is drawn from the stream.
 /// *Source*: `diffusion::SamplerTable`.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplerStep {
     /// The random stream of z.
     pub stream: u32,
-    /// z is an input.
+    /// Whether z is an input.
     pub given: bool,
-    /// There is a history.
+    /// Whether there is a history.
     pub history: bool,
 }
 
 impl SamplerStep {
-    /// Numbers in a row of the table.
+    /// Columns of the table.
     pub const ROW: usize = 13;
 }
 
@@ -106,7 +106,7 @@ impl Op for SamplerStep {
     }
 }
 
-/// The step on the elements from `start` on: chunks are multiples of the block of four that shares a draw.
+/// Applies the step to the elements from `start` on: chunks are multiples of the block of four that shares a draw.
 #[inline(always)]
 fn step<S: Scalar>(
     row: &[S],

@@ -1,5 +1,5 @@
-//! How much of each kernel a driver's compiler has to work through. Slow compilers exist, and a kernel that is too large
-//! for one of them keeps every program that uses it from its first step.
+//! Bounds the size of each kernel. Some drivers have slow shader compilers, and a kernel that is too large for one of
+//! them delays the first step of every program that uses it.
 
 use std::collections::HashSet;
 
@@ -8,21 +8,22 @@ use naga::{Block, Expression, Function, Statement};
 use super::{Family, case::Case, catalog};
 use crate::kernel::Target;
 
-/// The most paths through the body of a loop: ten conditions one after the other. SwiftShader follows each path; twenty
-/// conditions take it seconds, thirty take minutes and gigabytes.
+/// The maximum number of paths through the body of a loop: ten conditions in sequence. SwiftShader follows each path;
+/// twenty conditions take it seconds, thirty take minutes and gigabytes.
 const PATHS: f64 = 1024.0;
 
-/// The most instructions, with every call and repeat written out: software adapters take about a second for them.
+/// The maximum number of instructions, after inlining and unrolling: software adapters take about a second to compile
+/// them.
 const INSTRUCTIONS: usize = 16_384;
 
-/// What becomes of a block or a function with all its calls written out.
+/// The size of a block or a function after inlining.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Size {
     /// Expressions and statements.
     instructions: usize,
-    /// Paths from the beginning to the end.
+    /// Paths from start to end.
     paths: f64,
-    /// The most paths through the body of one of its loops.
+    /// The maximum number of paths through the body of one of its loops.
     in_loop: f64,
 }
 
@@ -42,7 +43,7 @@ impl Size {
         Self { paths: self.paths + other.paths, ..self.then(other) }
     }
 
-    /// One of both, known to the compiler.
+    /// One of both branches, selected at compile time.
     fn either(self, other: Self) -> Self {
         Self { paths: self.paths.max(other.paths), ..self.then(other) }
     }
@@ -51,7 +52,7 @@ impl Size {
         Self { in_loop: self.in_loop.max(self.paths), ..Self::NOTHING.or(self) }
     }
 
-    /// `called`: the sizes of the functions that it may call.
+    /// `called`: the sizes of the functions it may call.
     fn of(function: &Function, called: &[Size]) -> Self {
         Self::of_block(&function.body, function, called)
     }
@@ -82,7 +83,7 @@ impl Size {
 /// The size of an entry point.
 fn size(source: &str, entry: &str) -> Size {
     let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));
-    // A function stands after those that it calls.
+    // Functions are declared before their callers.
     let called = module.functions.iter().fold(Vec::new(), |mut called, (_, function)| {
         called.push(Size::of(function, &called));
         called

@@ -1,4 +1,4 @@
-//! Softmax over the last dimension, and its reverse.
+//! Softmax over the last dimension, and its backward pass.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
@@ -8,10 +8,11 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// y_i = exp(x_i - m) / sum_j exp(x_j - m) over the last dimension, m the largest x there, so that nothing overflows.
+/// y_i = exp(x_i - m) / sum_j exp(x_j - m) over the last dimension, m the largest x there, which avoids overflow.
 ///
 /// *Shapes*: x and y [..., D]. *Gradient*: dx = y (dy - sum of dy y). *Accuracy*: relative, however small y is; the
-/// rounding of x - m is |x - m| 2^-24 of y, and WGSL grants exp four times that. Below the smallest normal number y may be 0.
+/// rounding of x - m is |x - m| 2^-24 of y, and WGSL allows exp four times that. Below the smallest normal number y may
+/// be flushed to 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax;
 
@@ -24,13 +25,13 @@ fn kernel(entry: &'static str, specs: &Specs, target: &Target) -> Kernel {
         .groups(rows)
 }
 
-/// All but the last dimension, and the last.
+/// The product of all but the last dimension, and the last.
 fn rows(x: &Spec) -> (usize, usize) {
     let d = x.shape.last().copied().unwrap_or(1);
     (x.len() / d, d)
 }
 
-/// The softmax of one row in place; gives its largest x and the sum of exp(x - largest).
+/// Computes the softmax of one row in place; returns its largest x and the sum of exp(x - largest).
 #[inline(always)]
 pub(super) fn softmax_row<S: Scalar>(x: &mut [S]) -> (S, S) {
     let largest = x.iter().fold(x[0], |m, v| m.max(*v));
@@ -120,21 +121,21 @@ impl Op for SoftmaxInput {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // Relative errors in units of eps, half a unit in the last place: of exp(x) WGSL grants 3 + 2 |x| units, 6 eps and 4
-    // `reach`, to which its rounded argument adds `reach`; 6 in the sum, where large terms count, and about the root of D; 5
-    // of the division, and a product.
+    // Relative errors in units of eps, half a unit in the last place: for exp(x) WGSL allows 3 + 2 |x| units, 6 eps and
+    // 4 `reach`, to which its rounded argument adds `reach`; 6 in the sum, where large terms count, and about the root of
+    // D; 5 of the division, and a product.
     let tolerance = |reach: f64, d: usize| Tolerance::relative(18.0 + 5.0 * reach + (d as f64).sqrt());
     for shape in [vec![1, 1], vec![4, 5], vec![3, 2, 257], vec![65, 33], vec![9]] {
         let d = shape[shape.len() - 1];
         cases.push(Case::new(Softmax).input(shape.clone()).tolerance(tolerance(2.0, d)));
-        // y (dy - sum of dy y): with y below zero the difference is a sum.
+        // y (dy - sum of dy y): with negative y the difference becomes a sum.
         let case = Case::new(SoftmaxInput).input(shape.clone()).input(shape).for_terms(|_, y| -y.abs());
         cases.push(case.tolerance(Tolerance::terms(4.0, d)));
     }
-    // Far beyond what exp takes: only differences count.
+    // Beyond the range of exp, where only differences count.
     let far: Vec<f32> = (0..21).map(|i| (i % 5) as f32 - 2.0 + if i < 14 { 1_000.0 } else { -1_000.0 }).collect();
     cases.push(Case::new(Softmax).values([3, 7], far).tolerance(tolerance(4.0, 7)));
-    // Scores up to 200 apart: the least are below the smallest normal number.
+    // Scores up to 200 apart: the smallest results are below the smallest normal number.
     let apart: Vec<f32> = (0..4 * 65).map(|i| ((i * 29 % 65) as f32 - 40.0) * (i / 65 + 1) as f32 * 0.77).collect();
     cases.push(Case::new(Softmax).values([4, 65], apart).tolerance(tolerance(90.0, 65)));
     // More rows than workgroups in one dimension of the grid.

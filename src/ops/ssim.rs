@@ -1,4 +1,4 @@
-//! Structural similarity as a loss, with its gradient: four dispatches, the window separable.
+//! Structural similarity as a loss, with its gradient: four dispatches with a separable window.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
@@ -14,17 +14,17 @@ use crate::parallel;
 /// SSIM = (2 mu_x mu_y + c1) (2 s_xy + c2) / ((mu_x^2 + mu_y^2 + c1) (s_x + s_y + c2)), c1 = (k1 range)^2,
 /// c2 = (k2 range)^2, with means mu and (population) variances and covariance s under the window.
 ///
-/// *Units*: `range` is the largest less the smallest value that the data can have, in the units of the images.
+/// *Units*: `range` is the difference of the largest and smallest possible value, in the units of the images.
 /// *Source*: Wang et al. 2004, Image quality assessment: from error visibility to structural similarity, eq. 13.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ssim {
-    /// Elements of the window along a side.
+    /// Side length of the window, in elements.
     pub window: usize,
     /// Standard deviation of the window, in elements.
     pub sigma: f64,
-    /// The constant of the means.
+    /// The constant k1 of the means.
     pub k1: f64,
-    /// The constant of the variances.
+    /// The constant k2 of the variances.
     pub k2: f64,
     /// The range of the data.
     pub range: f64,
@@ -36,11 +36,11 @@ impl Ssim {
         Self { window: 11, sigma: 1.5, k1: 0.01, k2: 0.03, range }
     }
 
-    /// Whether images of [N, C, H, W] can be compared.
+    /// Checks that images of shape [N, C, H, W] can be compared.
     ///
     /// # Errors
-    /// [`Error::Setting`] when a setting is out of range, [`Error::Shape`] for other tensors than images and for images
-    /// that are smaller than the window, with both sizes.
+    /// [`Error::Setting`] when a setting is out of range, [`Error::Shape`] for tensors that are not images and for
+    /// images smaller than the window.
     pub fn check(&self, shape: &[usize]) -> Result<()> {
         let Self { window, sigma, k1, k2, range } = *self;
         for (what, value) in [("range", range), ("sigma", sigma), ("k1", k1), ("k2", k2)] {
@@ -71,11 +71,11 @@ impl Ssim {
 }
 
 impl Graph {
-    /// The loss 1 - SSIM of images [N, C, H, W], the mean over windows, channels and images; `weight` is that among other
-    /// losses, and the value that is remembered leaves it out.
+    /// Adds the loss 1 - SSIM of images [N, C, H, W], the mean over windows, channels and images. `weight` is its
+    /// weight in a sum of losses, which the recorded value excludes.
     ///
     /// # Errors
-    /// When the shapes differ or [`Ssim::check`] refuses them.
+    /// When the shapes differ or [`Ssim::check`] fails.
     pub fn ssim_loss(&mut self, ssim: &Ssim, prediction: Var, goal: Var, weight: f64) -> Result<Var> {
         let shape = self.shape(prediction).to_vec();
         ssim.check(&shape)?;
@@ -155,8 +155,9 @@ impl Op for Rows {
     }
 }
 
-/// Partial sums of 1 - SSIM, and `scale` times the derivatives of SSIM by the averages of x, x^2 and x y under the window:
-/// window \[K\], moments [P, H, 5, W], partials \[G\], slopes [P, H - K + 1, 3, W]. G is fixed by the shape.
+/// Partial sums of 1 - SSIM, and `scale` times the derivatives of SSIM by the averages of x, x^2 and x y under the
+/// window: window \[K\], moments [P, H, 5, W], partials \[G\], slopes [P, H - K + 1, 3, W]. G is determined by the
+/// shape.
 #[derive(Clone, Copy, Debug)]
 struct Map {
     c1: f64,
@@ -164,7 +165,7 @@ struct Map {
     scale: f64,
 }
 
-/// Rows of positions that one partial sum takes.
+/// Rows of positions per partial sum.
 fn rows_per_group(slopes: &Spec) -> usize {
     let rows = slopes.shape[0] * slopes.shape[1];
     rows.div_ceil((rows * slopes.shape[3]).div_ceil(1024).clamp(1, 4096))
@@ -240,7 +241,7 @@ impl Op for Map {
 }
 
 impl Map {
-    /// One row of positions: writes the slopes, gives the sum of 1 - SSIM.
+    /// Computes one row of positions: writes the slopes, returns the sum of 1 - SSIM.
     #[inline(always)]
     fn row<S: Scalar>(&self, averages: &[S], slopes: &mut [S], w: usize) -> S {
         let (c1, c2, scale, two) = (S::of(self.c1), S::of(self.c2), S::of(self.scale), S::of(2.0));
@@ -394,8 +395,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(with_window(Case::new(Spread)).input([planes, height, 3, width]).tolerance(sums));
         let case = with_window(Case::new(Gradient)).input(shape).input(shape).input([planes, h, 3, width]);
         cases.push(case.tolerance(Tolerance::terms(6.0, 3 * k)));
-        // Moments that belong to some x and y: means of 0.4 to 1, variances of 0.3 to 0.5, so that no quotient is large
-        // and every term is known to some ten roundings.
+        // Moments of actual x and y: means of 0.4 to 1, variances of 0.3 to 0.5, so that no quotient is large and every
+        // term is accurate to some ten roundings.
         let op = Map { c1: 0.02, c2: 0.05, scale: -0.25 };
         let moments = moments([planes, h, width]);
         let case = with_window(Case::new(op)).values([planes, h, 5, width], moments);

@@ -1,4 +1,4 @@
-//! What a sampling step gives a network that takes x_t and the step encoding in one input.
+//! The input of a sampling step for a network that takes x_t and the step encoding in one tensor.
 
 use super::case::{Case, Tolerance};
 use super::{Encode, Io, Layout, Op, Specs, expect_count, expect_shape};
@@ -9,7 +9,7 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// [x | enc(t)] with t = table[min(step, K - 1), 0]: the numbers of [`FillRow`](super::FillRow), [`Encode`] and
+/// [x | enc(t)] with t = table[min(step, K - 1), 0]: equals [`FillRow`](super::FillRow), [`Encode`] and
 /// [`Concat`](super::Concat) in one pass.
 ///
 /// *Shapes*: x [B, D], table [K, C], rates [F, 2] u32, output [B, D + E].
@@ -77,7 +77,7 @@ impl Op for StepInput {
 pub(super) fn cases() -> Vec<Case> {
     let halves = |flip, shift| Layout::Halves { flip, shift };
     let table = |columns: usize| (0..5 * columns).map(|i| ((i * 131) % 1000) as f32).collect::<Vec<f32>>();
-    // Step 9 is beyond the table, which then gives its last row.
+    // Step 9 is beyond the table, so its last row is used.
     [(9, Layout::Interleaved, 33, 1, 3), (128, halves(false, 0.0), 2, 8, 9), (7, halves(true, 1.0), 100, 3, 0)]
         .into_iter()
         .map(|(width, layout, d, columns, step)| {

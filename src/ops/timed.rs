@@ -1,4 +1,4 @@
-//! Cases of the sizes that training meets, for `cargo bench`: about a million elements, or some hundred million FLOPs.
+//! Cases of the sizes common in training, for `cargo bench`: about a million elements, or some hundred million FLOPs.
 
 use super::case::Case;
 use super::*;
@@ -116,11 +116,11 @@ fn rows() -> Vec<(&'static str, Case)> {
     let reverse = norm::NormInput { groups: Some(8), activation: Activation::None };
     let reverse = Case::new(reverse).input([32, 64, 14, 14]).input([32, 64, 14, 14]);
     let quality = jpeg::tables(50).expect("a quality in range");
-    let spread = embedding::EmbeddingTable { rows: T };
+    let table_gradient = embedding::EmbeddingTable { rows: T };
     vec![
         ("cross_entropy", indices(Case::new(CrossEntropy).input([ROWS, 10]), ROWS, 10)),
         ("embedding", indices(embedding, 4096, T)),
-        ("embedding", indices(Case::new(spread).input([4096, 128]), 4096, T)),
+        ("embedding", indices(Case::new(table_gradient).input([4096, 128]), 4096, T)),
         ("jpeg", Case::new(Jpeg { low: 0.0, high: 1.0 }).input([64, 1, 32, 32]).values([2, 8, 8], quality)),
         ("norm", group.input([64]).input([64])),
         ("norm", table(reverse, [256, 2]).input([64])),

@@ -1,4 +1,4 @@
-//! Nearest upsampling, and the kernel by which upsampling and convolution become one transposed convolution.
+//! Nearest upsampling, and the kernel that fuses upsampling and convolution into one transposed convolution.
 
 use super::case::{Case, Tolerance};
 use super::conv::window::planes;
@@ -12,7 +12,8 @@ use crate::parallel;
 
 /// y\[b, c, i, j\] = x\[b, c, i / fy, j / fx\].
 ///
-/// *Shapes*: x [B, C, L] or [B, C, H, W], y with axes fy and fx times as long. *Gradient*: the sums of dy over the copies.
+/// *Shapes*: x [B, C, L] or [B, C, H, W], y with axes fy and fx times as long. *Gradient*: the sums of dy over the
+/// copies.
 #[derive(Clone, Copy, Debug)]
 pub struct Upsample {
     /// Copies along height and width; a signal has height 1 and takes one copy.
@@ -25,7 +26,7 @@ fn factors(axes: usize, factor: usize) -> [usize; 2] {
 }
 
 impl Upsample {
-    /// As many copies along each of one or two axes.
+    /// The same number of copies along each of one or two axes.
     pub fn by(factor: usize, axes: usize) -> Self {
         Self { factor: factors(axes, factor) }
     }
@@ -129,12 +130,12 @@ impl Op for BlockSums {
     }
 }
 
-/// v\[c, o, m\] = sum of w\[o, c, k\] over the k from K - 1 - m to K - 1 - m + factor - 1 that there are, along each axis.
+/// v\[c, o, m\] = sum of w\[o, c, k\] over the valid k from K - 1 - m to K - 1 - m + factor - 1, along each axis.
 ///
-/// *Shapes*: w [O, C, k] or [O, C, kh, kw], v [C, O, ...] with `factor` - 1 taps more along each axis. *Gradient*: the
+/// *Shapes*: w [O, C, k] or [O, C, kh, kw], v [C, O, ...] with `factor` - 1 more taps along each axis. *Gradient*: the
 /// transpose. A convolution by w with stride 1 and padding p of an image upsampled by `factor` is the transposed
-/// convolution of the image itself by v with stride `factor` and padding K - 1 - p: several of w's taps meet the same
-/// element, so that they can be added before, which saves 5/9 of the products for K = 3 and a factor of 2.
+/// convolution of the image itself by v with stride `factor` and padding K - 1 - p: several taps of w read the same
+/// element, so they can be added beforehand, which saves 5/9 of the products for K = 3 and a factor of 2.
 #[derive(Clone, Copy, Debug)]
 pub struct Widen {
     /// The factor of the upsampling.
@@ -287,7 +288,7 @@ mod tests {
     use crate::{Device, Graph};
 
     #[test]
-    fn upsampling_and_convolution_are_one_transposed_convolution() {
+    fn upsampling_and_convolution_equal_one_transposed_convolution() {
         for (kernel, factor, padding) in [(3, 2, 1), (5, 2, 2), (3, 3, 0), (4, 2, 1)] {
             let mut g = Graph::new();
             let [x, w, b] = [vec![2, 3, 5, 4], vec![4, 3, kernel, kernel], vec![4]].map(|shape| {

@@ -1,11 +1,11 @@
-//! One matrix product for all CPU twins: over the `gemm` crate in f32, and three plain loops in f64, which is the reference.
+//! Matrix products on the CPU: the `gemm` crate in f32, and three plain loops in f64, the reference.
 
 use std::any::TypeId;
 
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// A matrix as a slice with strides, so that a transpose costs nothing.
+/// A matrix as a slice with strides, so that a transpose is free.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a, S> {
     data: &'a [S],
@@ -22,14 +22,14 @@ impl<'a, S> Matrix<'a, S> {
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
-    /// A matrix [rows, cols] inside `data`, with the steps from row to row and from column to column.
+    /// A matrix [rows, cols] inside `data`, with row and column strides.
     pub fn strided(data: &'a [S], [rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> Self {
         let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
         assert!(last < data.len(), "a [{rows}, {cols}] matrix up to element {last} of {}", data.len());
         Self { data, rows, cols, row_stride, col_stride }
     }
 
-    /// Some of its rows.
+    /// A range of its rows.
     pub fn rows(self, start: usize, count: usize) -> Self {
         assert!(start + count <= self.rows && count > 0, "rows {start} and {count} more of {}", self.rows);
         Self { data: &self.data[start * self.row_stride..], rows: count, ..self }
@@ -56,7 +56,7 @@ impl<'a, S> Matrix<'a, S> {
         Self { data: &self.data[(first * self.row_stride).min(self.data.len())..], rows: count, ..self }
     }
 
-    /// Whether its columns are contiguous, not its rows.
+    /// Whether its columns are contiguous, and not its rows.
     fn is_transposed(&self) -> bool {
         self.row_stride == 1 && self.col_stride > 1
     }
@@ -109,12 +109,12 @@ impl<'a, S> Matrix<'a, S> {
     }
 }
 
-/// A square of one cache line a side.
+/// A square with sides of one cache line.
 const SIDE: usize = 16;
 
-/// Multiply-adds of a piece that is worth handing to another thread.
+/// Multiply-adds above which a piece is worth a separate task.
 const PIECE: usize = 1 << 17;
-/// What the kernels of `gemm` compute at a time: pieces end on multiples of it.
+/// The tile of the kernels of `gemm`: pieces end on multiples of it.
 const TILE: [usize; 2] = [6, 64];
 
 /// out = a b (+ out when `accumulate`), row-major [a.rows, b.cols], on all cores.
@@ -123,12 +123,12 @@ pub fn matmul<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: 
     matmul_with(out, a, b, start, |_, _| {});
 }
 
-/// What a product is added to.
+/// The initial value of a product's output.
 #[derive(Clone, Copy)]
 pub enum Start<'a, S> {
-    /// Nothing.
+    /// Zero.
     Zero,
-    /// What is in the output.
+    /// The current output.
     Out,
     /// This row, in each row.
     Row(&'a [S]),
@@ -136,8 +136,8 @@ pub enum Start<'a, S> {
 
 /// out = a b + start, then `finish(offset, part)` on parts that cover the output.
 ///
-/// `gemm` reads 64 contiguous columns of b side by side. When those lie a power of two apart, they fall into the same
-/// few sets of the cache, and every line is fetched many times; a copy with contiguous rows costs less even when not.
+/// `gemm` reads 64 contiguous columns of b side by side. If their strides are powers of two, they map to the same few
+/// cache sets, and every line is fetched many times; a copy with contiguous rows is cheaper, even for other strides.
 /// With few rows, out^T = b^T a^T is cheaper still: a and out are smaller than b.
 pub fn matmul_with<S: Scalar>(
     out: &mut [S],
@@ -156,9 +156,9 @@ pub fn matmul_with<S: Scalar>(
     if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
         return by_transpose(out, a, b, start, unit(n, TILE[0], pieces), finish);
     }
-    let wide = n > 2 * m && n >= 2 * pieces * TILE[1];
+    let many_columns = n > 2 * m && n >= 2 * pieces * TILE[1];
     let parts = parts_of_k(m, n, k);
-    if wide || parts.is_some() {
+    if many_columns || parts.is_some() {
         if let Start::Row(row) = start {
             parallel::rows(
                 out,
@@ -181,7 +181,7 @@ pub fn matmul_with<S: Scalar>(
     with_rows(b, m, |b| by_rows(out, a, b, start, unit(m, TILE[0], pieces), finish));
 }
 
-/// The reference: three loops and nothing to be wrong in.
+/// The reference: three plain loops.
 fn plain<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
@@ -214,7 +214,7 @@ fn unit(len: usize, tile: usize, pieces: usize) -> usize {
     len.div_ceil(tile).div_ceil(pieces) * tile
 }
 
-/// Gives `f` the matrix, copied if its columns are contiguous and a product with `m` rows is worth it.
+/// Calls `f` with the matrix, copied if its columns are contiguous and the copy pays off for `m` rows.
 fn with_rows<S: Scalar>(b: Matrix<S>, m: usize, f: impl FnOnce(Matrix<S>)) {
     if !b.is_transposed() || m < SIDE {
         return f(b);
@@ -250,7 +250,7 @@ fn by_rows<S: Scalar>(
     );
 }
 
-/// out^T = b^T a^T, and back.
+/// Computes out^T = b^T a^T, and transposes it.
 fn by_transpose<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
@@ -277,11 +277,11 @@ fn by_transpose<S: Scalar>(
     });
 }
 
-/// Elements of the output that stay in a core's cache beside what makes them.
+/// Elements of the output that fit in a core's cache together with the operands.
 const HOT: usize = 1 << 15;
 
-/// Into how many parts a long sum is cut when the result is too small to be shared out. It follows from the shape
-/// alone, so that the order of summation does not depend on the machine's cores.
+/// The number of parts into which a long sum is split (split-K) when the output is too small to be divided. It depends
+/// on the shape only, so that the order of summation does not depend on the number of cores.
 fn parts_of_k(m: usize, n: usize, k: usize) -> Option<usize> {
     let parts = (k / 512).min(8);
     (m * n <= 1 << 16 && parts > 1 && m * n * k >= 4 * PIECE).then_some(parts)
@@ -312,10 +312,10 @@ fn sum_of_products<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumul
     });
 }
 
-/// Pieces of columns; the columns of b that a piece needs are copied by it, so that it finds them in its own cache.
+/// Pieces of columns; each piece copies the columns of b that it needs, so that they are in its core's cache.
 fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, each: usize) {
     struct Shared<S>(*mut S);
-    // SAFETY: every task writes columns of its own.
+    // SAFETY: every task writes its own columns.
     #[allow(unsafe_code)]
     unsafe impl<S> Sync for Shared<S> {}
     let (n, start) = (b.cols, Shared(out.as_mut_ptr()));
@@ -344,12 +344,12 @@ fn product<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: boo
 }
 
 /// # Safety
-/// Rows of b.cols elements, `stride` apart, a.rows of them from `out`, may be written.
+/// `out` must be valid for writes of a.rows rows of b.cols elements, `stride` apart.
 #[allow(unsafe_code)]
 unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
     // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
-    // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64, both of
-    // which `gemm` supports.
+    // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64, both
+    // of which `gemm` supports.
     unsafe {
         gemm::gemm(
             a.rows,

@@ -1,27 +1,28 @@
-//! Elementwise work of the CPU twins on all cores.
+//! Data-parallel loops of the CPU executor.
 //!
-//! Closures are marked `#[inline(always)]` where they are given, so that they are compiled for the wide vectors of
-//! [`wide`]; one that is not is still right, and several times slower.
+//! Closures passed to these functions are marked `#[inline(always)]`, so that they are compiled for the vector
+//! instructions of [`with_simd`]; one that is not is still correct, but several times slower.
 
 pub mod matmul;
 mod pool;
 
-pub use pool::{hand_over, tasks, threads};
+pub use pool::{dispatch_latency, tasks, threads};
 
 use std::marker::PhantomData;
 
 use crate::numeric::scalar::Scalar;
 
-/// Elements in a piece of elementwise work: some microseconds, many times the cost of handing it over.
+/// Elements in a piece of elementwise work: some microseconds, many times the dispatch latency.
 const CHUNK: usize = 1 << 12;
 
-/// Runs `f` with the widest vector instructions of this machine: what it inlines is compiled for each of them.
+/// Runs `f` with the widest vector instructions of this machine; everything inlined into `f` is compiled for each of
+/// them.
 #[inline(always)]
-pub fn wide(f: impl FnOnce()) {
+pub fn with_simd(f: impl FnOnce()) {
     pulp::Arch::new().dispatch(f);
 }
 
-/// A slice that is cut into pieces of one length, the last may be shorter.
+/// A slice split into pieces of equal length, of which the last may be shorter.
 pub struct Cut<'a, T> {
     start: *mut T,
     len: usize,
@@ -38,18 +39,18 @@ pub fn cut<T>(slice: &mut [T], size: usize) -> Cut<'_, T> {
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for Cut<'_, T> {}
 
-/// One or several slices that are cut alike.
+/// One or several slices that are split alike.
 pub trait Pieces: Sync {
     /// A piece of each.
     type Piece;
 
-    /// How many pieces there are.
+    /// The number of pieces.
     fn count(&self) -> usize;
 
     /// Piece `i` of each.
     ///
     /// # Safety
-    /// Each `i < count` is taken at most once.
+    /// Each `i < count` must be taken at most once.
     #[allow(unsafe_code)]
     unsafe fn piece(&self, i: usize) -> Self::Piece;
 }
@@ -98,13 +99,13 @@ macro_rules! tuple_of_pieces {
 tuple_of_pieces!(A B);
 tuple_of_pieces!(A B C);
 
-/// Calls `f(i, pieces)` for each piece, on all cores and with the widest vectors.
+/// Calls `f(i, pieces)` for each piece, on all cores and with the widest vector instructions.
 pub fn pieces<P: Pieces>(of: P, f: impl Fn(usize, P::Piece) + Sync) {
     tasks(of.count(), |i| {
         // SAFETY: `tasks` calls this once for each `i`.
         #[allow(unsafe_code)]
         let piece = unsafe { of.piece(i) };
-        wide(
+        with_simd(
             #[inline(always)]
             || f(i, piece),
         );
@@ -120,7 +121,7 @@ pub fn chunks<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
     );
 }
 
-/// [`chunks`] for two slices of one length.
+/// [`chunks`] for two slices of equal length.
 pub fn chunks2<T: Send, U: Send>(a: &mut [T], b: &mut [U], f: impl Fn(usize, &mut [T], &mut [U]) + Sync) {
     assert_eq!(a.len(), b.len());
     pieces(
@@ -130,7 +131,7 @@ pub fn chunks2<T: Send, U: Send>(a: &mut [T], b: &mut [U], f: impl Fn(usize, &mu
     );
 }
 
-/// [`chunks`] for three slices of one length.
+/// [`chunks`] for three slices of equal length.
 pub fn chunks3<T: Send>(a: &mut [T], b: &mut [T], c: &mut [T], f: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync) {
     assert!(a.len() == b.len() && a.len() == c.len());
     pieces(
@@ -147,7 +148,7 @@ pub fn rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T]) + S
         cut(out, per * cols),
         #[inline(always)]
         |i, part| {
-            // A loop, because an iterator's `for_each` would not be compiled for the wide vectors.
+            // A loop, because an iterator's `for_each` would not be compiled with SIMD instructions.
             for (r, row) in part.chunks_mut(cols).enumerate() {
                 f(i * per + r, row);
             }
@@ -155,7 +156,7 @@ pub fn rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T]) + S
     );
 }
 
-/// Like [`rows`], for two outputs with `cols` and `cols2` elements a row.
+/// Like [`rows`], for two outputs with `cols` and `cols2` elements per row.
 pub fn rows2<T: Send, U: Send>(
     out: &mut [T],
     cols: usize,
@@ -175,7 +176,7 @@ pub fn rows2<T: Send, U: Send>(
     );
 }
 
-/// Calls `f(i, part, part2)` for parts of `size` elements of one or two outputs: each is much work.
+/// Calls `f(i, part, part2)` for parts of `size` elements of one or two outputs, each of which is expensive.
 pub fn blocks<T: Send>(
     out: &mut [T],
     size: usize,
@@ -196,7 +197,7 @@ pub fn blocks<T: Send>(
     }
 }
 
-/// out[i] = f(i), where all of them together touch `work` elements.
+/// out[i] = f(i), where all calls together touch `work` elements.
 pub fn each<T: Send>(out: &mut [T], work: usize, f: impl Fn(usize) -> T + Sync) {
     let per = (CHUNK * out.len()).div_ceil(work.max(1)).max(1);
     pieces(
@@ -210,14 +211,14 @@ pub fn each<T: Send>(out: &mut [T], work: usize, f: impl Fn(usize) -> T + Sync) 
     );
 }
 
-/// `f(0)`, ..., `f(count - 1)`, in this order; each is much work.
+/// Returns `f(0)`, ..., `f(count - 1)` in this order; each call is expensive.
 pub fn map<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let mut out: Vec<Option<T>> = (0..count).map(|_| None).collect();
     each(&mut out, usize::MAX, |i| Some(f(i)));
     out.into_iter().flatten().collect()
 }
 
-/// The sum of `term(i)` over 0..n in sixteen interleaved parts: it vectorizes, and its error grows more slowly.
+/// The sum of `term(i)` over 0..n in sixteen interleaved partial sums: it vectorizes, and its error grows more slowly.
 #[inline(always)]
 pub fn sum<S: Scalar>(n: usize, term: impl Fn(usize) -> S) -> S {
     let mut parts = [S::ZERO; 16];
@@ -237,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_map_keeps_the_order_and_every_error() {
+    fn map_keeps_the_order_and_returns_errors() {
         assert_eq!(map(1000, |i| i.to_string()), (0..1000).map(|i| i.to_string()).collect::<Vec<_>>());
         assert!(map(0, |i| i).is_empty());
         let odd = map(9, |i| if i % 2 == 0 { Ok(i) } else { Err(i) });

@@ -1,9 +1,9 @@
-//! Threads that wait for the next piece of a step without sleeping.
+//! A thread pool whose workers spin briefly before they sleep.
 //!
-//! A step of a small model is a dozen pieces of some microseconds each. Waking a sleeping thread for each of them costs
-//! more than the piece, so threads look at a shared word for a while before they sleep, both those that wait for work
-//! and the one that waits for the end of it. Which thread takes which piece changes from run to run; what a piece
-//! computes does not.
+//! A step of a small model consists of a dozen tasks of some microseconds each. Waking a sleeping thread for each of
+//! them costs more than the task, so both the workers that wait for tasks and the caller that waits for their
+//! completion spin on an atomic before they sleep. The assignment of tasks to threads changes from run to run; the
+//! result of a task does not.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,27 +12,27 @@ use std::sync::{Mutex, OnceLock, TryLockError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long a thread that waits spins before it sleeps.
+/// How long a waiting thread spins before it sleeps.
 const AWAKE: Duration = Duration::from_micros(200);
 
-/// Work that any number of threads may enter.
+/// A job that any number of threads may join.
 struct Job<'a> {
     f: &'a (dyn Fn(usize) + Sync),
     count: usize,
     /// Per thread the next index of its share.
     next: &'a [Next],
-    /// The first panic of a worker, to go on in the thread that asked.
+    /// The first panic of a worker, to be resumed in the calling thread.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// A counter with a cache line of its own.
+/// A counter on its own cache line.
 #[derive(Default)]
 #[repr(align(64))]
 struct Next(AtomicUsize);
 
 impl Job<'_> {
-    /// Claims indices until none is left, first of the thread's own share, so that it finds in its cache what it wrote
-    /// in the piece of work before. Tells whether there was one.
+    /// Claims indices until none is left, first from the thread's own share, whose data are in its cache from the
+    /// previous job. Returns whether there was one.
     fn run(&self, thread: usize) -> bool {
         let (threads, mut worked) = (self.next.len(), false);
         for share in (0..threads).map(|i| (thread + i) % threads) {
@@ -56,11 +56,11 @@ struct Worker {
 }
 
 struct Pool {
-    /// The job that may be entered, or null.
+    /// The job that may be joined, or null.
     open: AtomicPtr<Job<'static>>,
     /// Workers that may hold the pointer of `open`.
     inside: AtomicUsize,
-    /// The counters of the one job at a time; who finds them taken works alone.
+    /// The counters of the one job at a time; a caller that finds them taken runs its tasks alone.
     busy: Mutex<Vec<Next>>,
     workers: OnceLock<Vec<Worker>>,
 }
@@ -72,39 +72,39 @@ static POOL: Pool = Pool {
     workers: OnceLock::new(),
 };
 
-/// The threads that work together: one per core this process may use.
+/// The number of threads that work together: one per core available to this process.
 pub fn threads() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
 }
 
-/// Calls `f(0)`, ..., `f(count - 1)`, each once, on all cores; returns when all are done. Within another such call it
-/// works on the calling thread alone.
+/// Calls `f(0)`, ..., `f(count - 1)`, each once, on all cores; returns when all are done. A nested call runs on the
+/// calling thread alone.
 pub fn tasks(count: usize, f: impl Fn(usize) + Sync) {
     if count < 2 || threads() < 2 {
         return (0..count).for_each(f);
     }
     match POOL.busy.try_lock() {
         Ok(mut next) => POOL.share(&f, count, &mut next),
-        // A task has panicked before; the counters are set anew for each job.
+        // A task has panicked before; the counters are reset for each job.
         Err(TryLockError::Poisoned(next)) => POOL.share(&f, count, &mut next.into_inner()),
         Err(TryLockError::WouldBlock) => (0..count).for_each(f),
     }
 }
 
-/// The time until work reaches all threads and its end is seen, in a quiet moment; `None` with one thread. Between cores
-/// that share a cache it is some tenths of a microsecond, several times that where a system spreads the threads out, and
-/// small steps are then little faster on several cores than on one.
-pub fn hand_over() -> Option<Duration> {
+/// The latency of a dispatch to all threads and back, on an idle machine; `None` with one thread. Between cores that
+/// share a cache it is some tenths of a microsecond. It is several times that if the system places the threads on
+/// distant cores, and then small steps are hardly faster on several cores than on one.
+pub fn dispatch_latency() -> Option<Duration> {
     const ROUNDS: usize = 1001;
-    const PATIENCE: Duration = Duration::from_millis(1);
+    const BARRIER_TIMEOUT: Duration = Duration::from_millis(1);
     let threads = threads();
     let round = |_| {
         let (here, start) = (AtomicUsize::new(0), Instant::now());
         tasks(threads, |_| {
             here.fetch_add(1, SeqCst);
-            // Each stays until all have come, so that none does the work of another.
-            while here.load(SeqCst) < threads && start.elapsed() < PATIENCE {
+            // A barrier, so that no thread runs the task of another.
+            while here.load(SeqCst) < threads && start.elapsed() < BARRIER_TIMEOUT {
                 std::hint::spin_loop();
             }
         });
@@ -131,7 +131,8 @@ impl Pool {
             }
         }
         let own = catch_unwind(AssertUnwindSafe(|| job.run(0)));
-        // From here nobody enters any more. Who entered before has raised `inside` first, so that it is seen below.
+        // From here on no thread joins. Threads that joined before have incremented `inside` first, so that it is seen
+        // below.
         self.open.store(std::ptr::null_mut(), SeqCst);
         self.wait_for_workers();
         let theirs = job.panic.lock().unwrap_or_else(|e| e.into_inner()).take();
@@ -140,7 +141,8 @@ impl Pool {
         }
     }
 
-    /// Waits until no worker is inside. The last piece of a job may take long, so that this thread does not spin until then.
+    /// Waits until no worker is inside. The last task of a job may take long, so this thread stops spinning after a
+    /// while.
     fn wait_for_workers(&self) {
         let mut since = None;
         while self.inside.load(SeqCst) > 0 {
@@ -152,7 +154,7 @@ impl Pool {
         }
     }
 
-    /// A worker, or none where the system gives no thread.
+    /// Starts a worker, if the system can create a thread.
     fn start(&'static self, i: usize) -> Option<Worker> {
         let spawned = std::thread::Builder::new().name(format!("langevin.{i}")).spawn(move || self.serve(i - 1));
         Some(Worker { thread: spawned.ok()?.thread().clone(), asleep: AtomicBool::new(false) })
@@ -172,7 +174,7 @@ impl Pool {
         }
     }
 
-    /// Takes part in the open job; false when there is none, or nothing left of it.
+    /// Joins the open job; returns false if there is none, or nothing left of it.
     fn enter(&self, thread: usize) -> bool {
         let mut worked = false;
         if self.open.load(SeqCst).is_null() {
@@ -247,18 +249,18 @@ mod tests {
 
     #[test]
     fn work_reaches_every_thread() {
-        assert_eq!(hand_over().is_some(), threads() > 1);
+        assert_eq!(dispatch_latency().is_some(), threads() > 1);
     }
 
     #[test]
     fn a_panic_reaches_the_caller_and_leaves_the_pool_usable() {
-        // More than one panic: the thread that asked, or a worker, may have met the first.
+        // With several panics, the first may be that of the caller or of a worker.
         for _ in 0..20 {
             let failed = catch_unwind(|| tasks(64, |i| assert!(i != 40, "forty")));
             assert!(failed.is_err());
         }
         every_task_runs_once();
-        // Where another test has the pool, the work is not shared.
+        // If another test holds the pool, the work is not shared.
         let shared = (0..1000).any(|_| {
             let seen = Mutex::new(HashSet::new());
             tasks(64, |_| {

@@ -1,4 +1,4 @@
-//! The axes of a picture, and the round values that are written at them.
+//! The axes of a plot, with ticks at round values.
 
 use super::canvas::{Across, Canvas, Down, Frame, RULE, View};
 use crate::text::short;
@@ -18,7 +18,7 @@ pub(super) fn axes(canvas: &mut dyn Canvas, view: &View, y: &[Tick], x: &[Tick])
     }
 }
 
-/// Where a tick stands and what is written there.
+/// Position and label of a tick.
 pub(super) type Tick = (f64, String);
 
 /// Four to eight ticks at round values.
@@ -34,7 +34,7 @@ pub(super) fn linear_ticks(range: (f64, f64)) -> Vec<Tick> {
     round_values(range).into_iter().map(|value| (value, short(value))).collect()
 }
 
-/// Whole numbers, in thousands or millions where they are long.
+/// Integers, in thousands or millions when they are long.
 pub(super) fn count_ticks(range: (f64, f64)) -> Vec<Tick> {
     let whole = round_values(range).into_iter().filter(|value| value.fract() == 0.0);
     whole
@@ -46,7 +46,7 @@ pub(super) fn count_ticks(range: (f64, f64)) -> Vec<Tick> {
         .collect()
 }
 
-/// Ticks of a logarithmic axis at the powers of ten, or more densely where there are few of them. `range` is in log10.
+/// Ticks of a logarithmic axis at the powers of ten, or more densely if there are few of them. `range` is in log10.
 pub(super) fn log_ticks(range: (f64, f64)) -> Vec<Tick> {
     let decades = range.0.floor() as i32..=range.1.ceil() as i32;
     let every = ((range.1 - range.0) / 8.0).ceil().max(1.0) as i32;

@@ -1,4 +1,4 @@
-//! What is drawn on: frames in pixels, lines, dots, text and pictures, as SVG or as a bitmap.
+//! Drawing surfaces: frames in pixels, lines, dots, text and pictures, as SVG or bitmap.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -14,7 +14,7 @@ use tiny_skia::{FillRule, FilterQuality, LineJoin, Paint, PathBuilder, Pixmap, P
 use crate::io::write_atomically;
 use crate::{Error, Result};
 
-/// A colour, as opaque as 1 or as transparent as 0.
+/// A colour with an opacity from 0 (transparent) to 1.
 #[derive(Clone, Copy)]
 pub(super) struct Colour {
     pub(super) rgb: [u8; 3],
@@ -30,7 +30,7 @@ impl Colour {
         Self { opacity, ..self }
     }
 
-    /// As SVG writes it; the opacity is an attribute of its own.
+    /// The SVG notation; the opacity is a separate attribute.
     fn hex(self) -> String {
         let [r, g, b] = self.rgb;
         format!("#{r:02x}{g:02x}{b:02x}")
@@ -44,7 +44,7 @@ pub(super) const PAPER: Colour = Colour::new(246, 247, 249);
 pub(super) const REAL: Colour = Colour::new(58, 98, 146);
 pub(super) const GENERATED: Colour = Colour::new(196, 106, 58);
 
-/// A place in pixels, right of and below the upper left corner.
+/// A position in pixels from the upper left corner, to the right and down.
 pub(super) type Point = (f64, f64);
 
 /// A rectangle of the picture, in pixels.
@@ -75,7 +75,7 @@ impl Frame {
     }
 }
 
-/// A frame with the ranges its sides stand for.
+/// A frame with the data ranges of its sides.
 pub(super) struct View {
     pub(super) frame: Frame,
     pub(super) x: (f64, f64),
@@ -83,19 +83,19 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The pixel of (x, y); what lies beyond the ranges is moved to the edge.
+    /// The pixel of (x, y); values outside the ranges are clamped to the edge.
     pub(super) fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
         let part = |value: f64, (low, high): (f64, f64)| ((value - low) / (high - low)).clamp(0.0, 1.0);
         let Frame { left, top, width, height } = self.frame;
         (left + width * part(x, self.x), top + height * (1.0 - part(y, self.y)))
     }
 
-    /// Whether (x, y) is in the ranges.
+    /// Whether (x, y) lies within the ranges.
     pub(super) fn holds(&self, (x, y): (f64, f64)) -> bool {
         (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
     }
 
-    /// The parts of a curve that are in the range of y, cut where it crosses the ends; a curve of one point is a part.
+    /// The segments of a curve within the range of y, cut at the limits; a curve of a single point is a segment.
     pub(super) fn visible(&self, points: &[(f64, f64)]) -> Vec<Vec<(f64, f64)>> {
         let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
         if let [only] = points {
@@ -104,7 +104,8 @@ impl View {
         for ends in points.windows(2) {
             let (from, to) = (ends[0], ends[1]);
             let rise = to.1 - from.1;
-            // Where the line crosses the ends of the range, in parts of its length; a level one is in or out as a whole.
+            // Where the line crosses the limits, as fractions of its length; a horizontal line is inside or outside as
+            // a whole.
             let cross = [self.y.0, self.y.1].map(|y| (y - from.1) / if rise == 0.0 { f64::MIN_POSITIVE } else { rise });
             let (enter, leave) = (cross[0].min(cross[1]).max(0.0), cross[0].max(cross[1]).min(1.0));
             if enter > leave {
@@ -123,7 +124,7 @@ impl View {
     }
 }
 
-/// The part of a text that lies at its place, from left to right.
+/// Horizontal alignment of a text at its position.
 #[derive(Clone, Copy)]
 pub(super) enum Across {
     Start,
@@ -131,7 +132,7 @@ pub(super) enum Across {
     End,
 }
 
-/// The part of a text that lies at its place, from top to bottom.
+/// Vertical alignment of a text at its position.
 #[derive(Clone, Copy)]
 pub(super) enum Down {
     Top,
@@ -139,7 +140,7 @@ pub(super) enum Down {
     Bottom,
 }
 
-/// What is drawn on, in pixels.
+/// A drawing surface, in pixels.
 pub(super) trait Canvas {
     fn line(&mut self, points: &[Point], colour: Colour, width: f64);
 
@@ -149,18 +150,18 @@ pub(super) trait Canvas {
 
     fn text(&mut self, text: &str, at: Point, size: f64, anchor: (Across, Down));
 
-    /// Draws `picture` in the middle of the upper end of `frame`, as large as fits.
+    /// Draws `picture` at the top centre of `frame`, as large as fits.
     fn picture(&mut self, frame: &Frame, picture: &RgbImage) -> Result<()>;
 }
 
-/// The place of a picture of `size` in `frame`, and the factor of its size.
+/// Position of a picture of `size` in `frame`, and its scale.
 fn placed(frame: &Frame, size: (u32, u32)) -> (Point, f64) {
     let (w, h) = (f64::from(size.0), f64::from(size.1));
     let zoom = (frame.width / w).min(frame.height / h);
     ((frame.left + (frame.width - zoom * w) / 2.0, frame.top), zoom)
 }
 
-/// A drawing that the viewer scales, with text in the viewer's font.
+/// A vector drawing, with text in the viewer's font.
 pub(super) struct Svg(Document);
 
 impl Svg {
@@ -172,7 +173,7 @@ impl Svg {
         svg
     }
 
-    /// Says what the picture is, to programs and to those who cannot see it.
+    /// Describes the picture, for programs and for screen readers.
     pub(super) fn describe(&mut self, what: &str) {
         self.0.append(Description::new().add(svg::node::Text::new(what)));
     }
@@ -182,7 +183,7 @@ impl Svg {
     }
 }
 
-/// To a tenth of a pixel.
+/// Rounds to a tenth of a pixel.
 fn rounded(value: f64) -> f64 {
     (10.0 * value).round() / 10.0
 }
@@ -212,7 +213,7 @@ impl Canvas for Svg {
             Across::Middle => "middle",
             Across::End => "end",
         };
-        // Not `dominant-baseline`, which few programs know.
+        // `dominant-baseline` is supported by few programs.
         let shift = match down {
             Down::Top => "0.76em",
             Down::Middle => "0.5ex",
@@ -233,7 +234,7 @@ impl Canvas for Svg {
     }
 }
 
-/// A drawing in pixels, with smooth edges and without text: no font is shipped.
+/// A bitmap, antialiased and without text: no font is bundled.
 pub(super) struct Bitmap(Pixmap);
 
 impl Bitmap {
@@ -245,10 +246,10 @@ impl Bitmap {
         Ok(Self(pixels))
     }
 
-    /// What was drawn.
+    /// The finished picture.
     pub(super) fn picture(&self) -> RgbImage {
         let (width, height) = (self.0.width(), self.0.height());
-        // The paper is opaque, and so is all that was drawn on it.
+        // The background is opaque, and so is everything drawn on it.
         let rgb = self.0.pixels().iter().flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
         RgbImage::from_raw(width, height, rgb).expect("three bytes a pixel")
     }
@@ -323,14 +324,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn curves_are_cut_where_they_leave() {
+    fn curves_are_cut_at_the_limits() {
         let view = View { frame: Frame::new(0.0, 0.0, 1.0, 1.0), x: (0.0, 9.0), y: (-1.0, 1.0) };
         let parts = |points: &[(f64, f64)]| view.visible(points);
         assert_eq!(
             parts(&[(0.0, 0.0), (1.0, 2.0), (2.0, 0.0), (3.0, 0.5)]),
             [vec![(0.0, 0.0), (0.5, 1.0)], vec![(1.5, 1.0), (2.0, 0.0), (3.0, 0.5)]]
         );
-        // From below to above, and level inside and outside.
+        // From below to above, and horizontal inside and outside.
         assert_eq!(parts(&[(0.0, -2.0), (4.0, 2.0)]), [[(1.0, -1.0), (3.0, 1.0)]]);
         assert_eq!(parts(&[(0.0, 0.5), (1.0, 0.5)]), [[(0.0, 0.5), (1.0, 0.5)]]);
         assert_eq!(parts(&[(0.0, 1.5), (1.0, 1.5), (2.0, 3.0)]), Vec::<Vec<(f64, f64)>>::new());

@@ -1,4 +1,4 @@
-//! Curves over the steps of a training, on a logarithmic axis.
+//! Curves over training steps, on a logarithmic axis.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::canvas::{Across, Canvas, Colour, Down, Frame, GENERATED, Point, REAL,
 use super::scale::span;
 use crate::Result;
 
-/// Colours of curves, the first for the total.
+/// Colours of curves; the first is that of the total.
 pub(super) const CURVES: [Colour; 6] = [
     REAL,
     GENERATED,
@@ -17,16 +17,16 @@ pub(super) const CURVES: [Colour; 6] = [
     Colour::new(70, 150, 160),
 ];
 
-/// A named quantity over the steps: (step, value) in their order.
+/// A named quantity over the steps: (step, value) in order.
 pub type Curve<'a> = (&'a str, Vec<(u64, f64)>);
 
-/// Draws `loss.svg`: each curve as its values came, faint, and their moving mean, over the step on a logarithmic axis;
-/// several curves get a legend. Values that are not finite and positive are left out.
+/// Draws `loss.svg`: each curve with its raw values, faint, and their moving mean, over the step on a logarithmic axis;
+/// several curves get a legend. Values that are not finite and positive are skipped.
 pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
     self::curves(path, ["step", "loss"], curves)
 }
 
-/// Draws [`loss_curve`] over something else than steps, under other names of the axes.
+/// Like [`loss_curve`] with other axis labels.
 pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Result<()> {
     let kept = |points: &[(u64, f64)]| -> Vec<(f64, f64)> {
         let drawn = points.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0);
@@ -42,12 +42,12 @@ pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Re
     axes(&mut canvas, &view, &log_ticks(y), &count_ticks(view.x));
     canvas.text(upwards, (20.0, 10.0), 13.0, (Across::Start, Down::Top));
     canvas.text(across, (404.0, 386.0), 13.0, (Across::Middle, Down::Top));
-    // The legend is at the right, away from where the curves end.
+    // The legend is at the right, away from the ends of the curves.
     let ends = || curves.iter().filter_map(|(_, points)| points.last());
     let high = ends().map(|end| end.1 - (y.0 + y.1) / 2.0).sum::<f64>() > 0.0;
     let legend = if high { 350.0 - 17.0 * curves.len() as f64 } else { 50.0 };
     let pixels = |points: &[Point]| -> Vec<Point> { envelope(points, 700).into_iter().map(|p| view.at(p)).collect() };
-    // The first curve lies above the others.
+    // The first curve is drawn on top.
     for (i, (name, points)) in curves.iter().enumerate().rev() {
         let colour = CURVES[i % CURVES.len()];
         canvas.line(&pixels(points), colour.with_opacity(0.3), 1.0);
@@ -64,7 +64,7 @@ pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Re
     canvas.save(path)
 }
 
-/// The curve with no more than about 2 `bins` points: of more, the lowest and the highest in each bin.
+/// The curve reduced to about 2 `bins` points: the minimum and maximum of each bin.
 pub(super) fn envelope(points: &[(f64, f64)], bins: usize) -> Vec<(f64, f64)> {
     if points.len() <= 2 * bins {
         return points.to_vec();
@@ -84,7 +84,7 @@ pub(super) fn envelope(points: &[(f64, f64)], bins: usize) -> Vec<(f64, f64)> {
     kept
 }
 
-/// The mean over a fortieth of the curve around each point, over what there is of it at the ends.
+/// The mean over a window of a fortieth of the curve around each point, truncated at the ends.
 fn moving_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let n = points.len();
     let mut sums = vec![0.0; n + 1];

@@ -1,6 +1,6 @@
-//! Pictures: the loss curve, real beside generated samples, sheets of samples.
+//! Plots: the loss curve, comparisons of real and generated samples, sheets of samples.
 //!
-//! SVG pictures carry text, which the viewer sets in its own font; PNG pictures carry none, since no font is shipped.
+//! SVG files contain text, which the viewer renders in its own font; PNG files contain none, since no font is bundled.
 
 mod axes;
 mod canvas;
@@ -26,8 +26,8 @@ use self::curves::{CURVES, envelope};
 use crate::Result;
 use crate::data::{Dataset, Kind};
 
-/// Points in one scatter, signals in one grid, images in one SVG and in one of several side by side, and pixels along a
-/// side of one contact sheet: more would hide each other.
+/// Limits: points in one scatter, signals in one grid, images in one SVG, images in one of several side by side, and
+/// pixels along a side of a contact sheet. More would overlap.
 const MOST_POINTS: usize = 5000;
 const MOST_SIGNALS: usize = 16;
 const MOST_IMAGES: usize = 144;
@@ -39,7 +39,7 @@ pub fn compare(path: &Path, kind: Kind, shape: &[usize], real: &[f32], generated
     side_by_side(path, kind, shape, &[("real", real), ("generated", generated)], &Scale::of(kind, shape, real))
 }
 
-/// What an SVG of [`side_by_side`] says about itself.
+/// The description in an SVG of [`side_by_side`].
 const SIDE_BY_SIDE: &str = "langevin: samples side by side";
 
 /// Whether a file was drawn by [`side_by_side`].
@@ -49,9 +49,9 @@ pub fn is_side_by_side(path: &Path) -> bool {
     read.is_ok() && String::from_utf8_lossy(&head).contains(SIDE_BY_SIDE)
 }
 
-/// Draws an SVG with titled sets of samples, of one `kind` and `shape`, from left to right. All share one scale: `scale`,
-/// which is widened for signals and points until nearly all have their place. Points beyond are counted, signals are
-/// cut there, images are black or white there. Of signals and images all sets show equally many.
+/// Draws an SVG with titled sets of samples, of one `kind` and `shape`, from left to right. All share one scale:
+/// `scale`, widened for signals and points until nearly all samples fit. Points beyond it are counted, signals are cut
+/// and images are clipped to black or white. All sets show the same number of signals or images.
 pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f32])], scale: &Scale) -> Result<()> {
     let scale = scale.covering(shape, &sets.iter().map(|set| set.1).collect::<Vec<_>>());
     let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
@@ -72,7 +72,7 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
 }
 
 /// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, in the `scale`
-/// as [`side_by_side`] widens it. Gives how many of the samples, the first ones, it shows.
+/// widened as in [`side_by_side`]. Returns how many of the samples, from the first on, are shown.
 pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let set = Set { kind, shape, values };
@@ -82,7 +82,7 @@ pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: 
     Ok(set.shown())
 }
 
-/// Draws samples as one PNG, as [`drawing`] does.
+/// Draws samples as one PNG, like [`drawing`].
 pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let (picture, shown) = match kind {
@@ -97,7 +97,7 @@ pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &S
     Ok(shown)
 }
 
-/// What is drawn.
+/// The samples to draw.
 struct Set<'a> {
     kind: Kind,
     shape: &'a [usize],
@@ -116,7 +116,7 @@ impl Set<'_> {
     }
 }
 
-/// Draws a set into `frame`, and with `labels` the axes of points.
+/// Draws a set into `frame`; with `labels`, points get axes.
 fn samples(
     canvas: &mut dyn Canvas,
     frame: &Frame,
@@ -133,7 +133,7 @@ fn samples(
     Ok(())
 }
 
-/// A scatter. Points out of sight are left out, and counted where there are labels.
+/// A scatter plot. Points outside the axes are skipped, and counted if there are labels.
 fn points(canvas: &mut dyn Canvas, view: &View, set: &Set, colour: Colour, labels: bool) {
     let points = set.values.chunks_exact(set.shape[0]).take(MOST_POINTS).map(|p| (p[0].into(), p[1].into()));
     let (inside, outside): (Vec<_>, Vec<_>) = points.partition(|&point| view.holds(point));
@@ -179,20 +179,21 @@ fn ceil_sqrt(n: usize) -> usize {
     (1..).find(|root| root * root >= n).unwrap_or(1)
 }
 
-/// How an image lies on a contact sheet: the factor by which it is enlarged, and the gap between images.
+/// Layout of an image on a contact sheet: the magnification, and the gap between images.
 fn zoom_and_gap(side: usize) -> (usize, usize) {
     let zoom = 64usize.div_ceil(side).max(1);
     (zoom, 4.max(zoom * side / 24))
 }
 
-/// Images of this shape that have their place on a contact sheet.
+/// The number of images of this shape that fit on a contact sheet.
 fn most_on_sheet(shape: &[usize]) -> usize {
     let side = shape[1].max(shape[2]);
     let (zoom, gap) = zoom_and_gap(side);
     (SHEET_PIXELS / (zoom * side + gap)).max(1).pow(2)
 }
 
-/// Up to `most` images side by side, small ones enlarged, and how many: 1 channel is grey, of others the first 3 are shown.
+/// Up to `most` images side by side, small ones magnified, and their number: 1 channel is grey, otherwise the first 3
+/// are shown.
 fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) -> (RgbImage, usize) {
     let [channels, h, w] = [shape[0], shape[1], shape[2]];
     let (zoom, gap) = zoom_and_gap(h.max(w));
@@ -218,8 +219,8 @@ fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) ->
     (sheet, shown)
 }
 
-/// The samples that are shown of a data set: for points all of them, else `count` from all over the data.
-pub fn spread(data: &Dataset, count: usize) -> Vec<f32> {
+/// The samples of a data set to show: all points, or `count` others evenly spaced over the data.
+pub fn evenly_spaced(data: &Dataset, count: usize) -> Vec<f32> {
     let n = if data.kind() == Kind::Points { data.len() } else { count.min(data.len()) };
     (0..n).flat_map(|i| data.sample(i * data.len() / n).iter().copied()).collect()
 }
@@ -230,7 +231,7 @@ mod tests {
     use crate::data;
     use std::fs;
 
-    /// Where the pictures go: a folder to look at them when `LANGEVIN_PICTURES` names one.
+    /// The folder of the test's plots, `LANGEVIN_PICTURES` if set.
     fn drawn(name: &str, draw: impl FnOnce(&Path) -> Result<()>) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = std::env::var_os("LANGEVIN_PICTURES").map_or(dir.path().to_path_buf(), Into::into).join(name);
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_finite_do_no_harm() {
+    fn non_finite_values_are_skipped() {
         let values = [f32::NAN, f32::INFINITY, -f32::INFINITY, 1.0, f32::NAN, 2.0, 3.0, 4.0];
         for (shape, values) in
             [(vec![2], &values[..]), (vec![4], &values), (vec![1, 2, 2], &values), (vec![2], &[f32::NAN; 4])]
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drawing_says_how_many_it_shows() {
+    fn a_drawing_returns_how_many_it_shows() {
         let dir = tempfile::tempdir().unwrap();
         for (shape, n, svg, png) in
             [(vec![2], 9000, 5000, 5000), (vec![30], 70, 16, 16), (vec![30], 9, 9, 9), (vec![1, 4, 4], 200, 144, 200)]
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_sets_stands_side_by_side() {
+    fn any_number_of_sets_is_drawn_side_by_side() {
         let (clean, shape) = (blobs(9, 8, 8, 1), [1, 8, 8]);
         let noisy: Vec<f32> = clean.iter().enumerate().map(|(i, v)| v + 0.4 * (i as f32 * 1.7).sin()).collect();
         let sets = [("noisy", &noisy[..]), ("denoised", &clean), ("clean", &clean)];
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn points_out_of_sight_are_left_out_and_counted() {
+    fn points_outside_the_axes_are_counted() {
         let (near, mut far) = (data::two_moons(100, 1), data::two_moons(100, 2));
         let dots = |svg: &str| svg.matches("<circle").count();
         assert_eq!(dots(&text(drawn("near.svg", |path| compare(path, Kind::Points, &[2], &near, &far)))), 200);

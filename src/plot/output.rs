@@ -1,4 +1,4 @@
-//! Samples to files, by the extension: arrays, tables, pictures.
+//! Writes samples to files in the format given by the extension: arrays, tables, pictures.
 
 use std::path::Path;
 
@@ -7,20 +7,21 @@ use crate::data::{Kind, write_csv, write_npy};
 use crate::error::{Error, Result};
 use crate::io::{check_place, extension, temporary, write_atomically};
 
-/// The formats [`save`] writes.
+/// The formats written by [`save`].
 const EXTENSIONS: [&str; 4] = [".npy", ".csv", ".png", ".svg"];
 
-/// Writes samples of `shape` by the extension of `path`: `.npy` holds `[n, ...shape]` float32 in C order, `.csv` one
-/// sample a row (images flattened), `.png` a contact sheet or drawing, `.svg` a drawing. Gives how many of the samples,
-/// the first ones, the file holds or shows.
+/// Writes samples of `shape` in the format given by the extension of `path`: `.npy` holds `[n, ...shape]` float32 in C
+/// order, `.csv` one sample per row (images flattened), `.png` a contact sheet or drawing, `.svg` a drawing. Returns
+/// how many of the samples, from the first on, the file holds or shows.
 ///
-/// *Errors*: [`Error::Setting`] for an unknown extension, [`Error::Input`] when the values are no whole samples,
-/// [`Error::Io`] when the file cannot be written; what stood at `path` before is then still there.
+/// # Errors
+/// [`Error::Setting`] for an unknown extension, [`Error::Input`] when the values are not a whole number of samples,
+/// [`Error::Io`] when the file cannot be written; an existing file at `path` is then unchanged.
 pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
     save_scaled(path, shape, values, || Scale::of(Kind::of(shape), shape, values))
 }
 
-/// [`save`], with the scale that pictures have: of the data that the samples should look like.
+/// [`save`] with a scale for pictures, that of the reference data.
 pub fn save_scaled(path: &Path, shape: &[usize], values: &[f32], scale: impl FnOnce() -> Scale) -> Result<usize> {
     let len = shape.iter().product::<usize>();
     if len == 0 || !values.len().is_multiple_of(len) {
@@ -40,8 +41,8 @@ pub fn save_scaled(path: &Path, shape: &[usize], values: &[f32], scale: impl FnO
     }
 }
 
-/// Says before long work starts whether [`save`] could write `path`: a known extension, a folder that exists and can be
-/// written to.
+/// Checks before long computations whether [`save`] could write `path`: the extension is known and the folder exists
+/// and is writable.
 pub fn check_output(path: &Path) -> Result<()> {
     if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
         return Err(unknown_extension(path));
@@ -52,7 +53,7 @@ pub fn check_output(path: &Path) -> Result<()> {
 
 fn unknown_extension(path: &Path) -> Error {
     Error::setting(format!(
-        "{}: what to write is told by the extension, and this is none of: {}",
+        "{}: the extension selects the format and must be one of: {}",
         path.display(),
         EXTENSIONS.join(", ")
     ))
@@ -69,7 +70,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let message = |name: &str| check_output(&dir.path().join(name)).unwrap_err().to_string();
         assert!(message("a.bin").contains(".npy, .csv, .png, .svg"));
-        assert!(message("a").contains("none of"));
+        assert!(message("a").contains("must be one of"));
         assert!(message("missing/a.npy").contains("there is no folder"));
         fs::create_dir(dir.path().join("folder.npy")).unwrap();
         assert!(message("folder.npy").contains("is a folder"));

@@ -1,12 +1,12 @@
-//! The ranges of values that pictures show.
+//! The ranges of values shown in plots.
 
 use crate::data::Kind;
 
 /// Smallest and largest value.
 pub(super) type Range = (f64, f64);
 
-/// The values that a picture shows: from black to white for images, from bottom to top for signals, and a range a
-/// coordinate for points. Pictures that are to be compared share one.
+/// The range of values shown: from black to white for images, from bottom to top for signals, and one range per
+/// coordinate for points. Plots to be compared share one scale.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
     kind: Kind,
@@ -14,14 +14,12 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// For samples of data whose smallest and largest value are known: one pair for signals and images, one a coordinate
-    /// for points.
+    /// The scale for data of known minimum and maximum: one pair for signals and images, one per coordinate for points.
     pub fn known(kind: Kind, ranges: &[[f32; 2]]) -> Self {
         Self { kind, ranges: ranges.iter().map(|&[low, high]| (low.into(), high.into())).collect() }
     }
 
-    /// What pictures of samples show: the `range` of the data they should look like, or where that is not known one that
-    /// is right for `samples`.
+    /// The scale for samples: the `range` of the reference data, or one computed from `samples` if it is unknown.
     pub fn of_data(kind: Kind, shape: &[usize], range: &[[f32; 2]], samples: &[f32]) -> Self {
         match range {
             [] => Self::of(kind, shape, samples),
@@ -29,7 +27,7 @@ impl Scale {
         }
     }
 
-    /// For samples of which nothing else is known: a range of nearly all of them, which a few odd ones do not set.
+    /// The scale for samples without a known range: covers nearly all of them, ignoring outliers.
     pub fn of(kind: Kind, shape: &[usize], values: &[f32]) -> Self {
         let ranges = match kind {
             Kind::Images => vec![percentiles(values)],
@@ -38,23 +36,23 @@ impl Scale {
         Self { kind, ranges: ranges.into_iter().map(|range| range.unwrap_or((0.0, 1.0))).collect() }
     }
 
-    /// Widened so that nearly all samples of these sets have their place, by no more than the range itself on each side.
-    /// Images keep their black and white.
+    /// Widened so that nearly all samples of these sets fit, by at most the range itself on each side. Images are
+    /// unchanged.
     pub(super) fn covering(&self, shape: &[usize], sets: &[&[f32]]) -> Self {
-        let mut wide = self.clone();
+        let mut widened = self.clone();
         if self.kind == Kind::Images {
-            return wide;
+            return widened;
         }
         for set in sets {
-            for ((wide, &(low, high)), set) in
-                wide.ranges.iter_mut().zip(&self.ranges).zip(fences(self.kind, shape, set))
+            for ((widened, &(low, high)), set) in
+                widened.ranges.iter_mut().zip(&self.ranges).zip(fences(self.kind, shape, set))
             {
                 let (from, to) = set.unwrap_or((low, high));
                 let most = if high > low { high - low } else { f64::MAX };
-                *wide = (wide.0.min(from.max(low - most)), wide.1.max(to.min(high + most)));
+                *widened = (widened.0.min(from.max(low - most)), widened.1.max(to.min(high + most)));
             }
         }
-        wide
+        widened
     }
 
     /// The ranges of the axes.
@@ -72,7 +70,7 @@ impl Scale {
     }
 }
 
-/// Images in 0 to 1 keep their brightness.
+/// Images in 0 to 1 are shown with their original brightness.
 fn black_and_white((low, high): Range) -> Range {
     match low >= -0.1 && high <= 1.1 {
         true => (0.0, 1.0),
@@ -80,7 +78,7 @@ fn black_and_white((low, high): Range) -> Range {
     }
 }
 
-/// The range of 98% of all values, or of all where these do not vary.
+/// The range of 98% of all values, or of all values if these are constant.
 fn percentiles(values: &[f32]) -> Option<Range> {
     let mut values: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
     let (all, n) = (extremes(values.iter().map(|&value| value.into()))?, values.len());
@@ -89,8 +87,8 @@ fn percentiles(values: &[f32]) -> Option<Range> {
     Some(if low < high { (low.into(), high.into()) } else { all })
 }
 
-/// The range of each axis in which nearly all samples lie whole: from the first to the last one that is no farther from
-/// where 95% of them begin or end than these are apart.
+/// The range of each axis that contains nearly all samples completely: bounded by the outermost samples whose distance
+/// from the central 95% is at most the extent of these.
 fn fences(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Option<Range>> {
     let len = shape.iter().product::<usize>().max(1);
     let one = |samples: Vec<Range>| {
@@ -122,13 +120,13 @@ fn extremes(values: impl IntoIterator<Item = f64>) -> Option<Range> {
     (low <= high).then_some((low, high))
 }
 
-/// With `margin` of their distance added on both sides, or room where there is no distance.
+/// Extended by `margin` of its length on both sides, or to a positive length if it is empty.
 fn widened((low, high): Range, margin: f64) -> Range {
-    let wide = match high - low {
+    let extra = match high - low {
         extent if extent > 1e-9 * high.abs().max(1e-30) => margin * extent,
         _ => 0.5 * high.abs().max(0.1),
     };
-    (low - wide, high + wide)
+    (low - extra, high + extra)
 }
 
 /// [`extremes`], [`widened`].
@@ -154,20 +152,20 @@ mod tests {
     }
 
     #[test]
-    fn odd_ones_do_not_set_the_scale() {
+    fn outliers_do_not_set_the_scale() {
         let mut values: Vec<f32> = (0..6400).map(|i| (i % 16) as f32).collect();
         values[77] = 1e6;
         assert_eq!(of(Kind::Images, &[1, 8, 8], &values), [(0.0, 15.0)]);
         let (low, high) = of(Kind::Signals, &[64], &values)[0];
         assert_eq!((low, high), (-1.5, 16.5));
-        // What is rare in every signal belongs to it.
+        // A value that is rare but present in every signal is not an outlier.
         let peaks: Vec<f32> = (0..6400).map(|i| if i % 64 == 7 { 50.0 } else { (i % 3) as f32 }).collect();
         assert!(of(Kind::Signals, &[64], &peaks)[0].1 >= 50.0);
         assert!(of(Kind::Points, &[2], &values)[0].1 < 50.0);
     }
 
     #[test]
-    fn a_scale_covers_other_sets_within_reason() {
+    fn a_scale_covers_other_sets_within_limits() {
         let scale = Scale::known(Kind::Signals, &[[-1.0, 1.0]]);
         assert_eq!(scale.covering(&[2], &[&[-1.5, 1.25, -1.0, 0.0]]).ranges, [(-1.5, 1.25)]);
         assert_eq!(scale.covering(&[2], &[&[-1e9, 0.0], &[0.5, 1e9]]).ranges, [(-3.0, 3.0)]);

@@ -1,4 +1,4 @@
-//! A process as a film strip: a column per moment, a row per sample.
+//! A process as a film strip: one column per snapshot, one row per sample.
 
 use std::path::Path;
 
@@ -7,25 +7,25 @@ use super::{Scale, Set, samples};
 use crate::data::Kind;
 use crate::{Error, Result};
 
-/// The side of a picture, and the space above for its title.
+/// The side length of a picture, and the space above it for the title.
 const CELL: f64 = 96.0;
 const TITLE: f64 = 24.0;
 
-/// Columns of a strip; more moments go on in a block below, behind a gap.
+/// Columns of a strip; further snapshots continue in a block below, after a gap.
 const COLUMNS: usize = 16;
 const GAP: f64 = 36.0;
 
-/// Moments of a process: titles, and the samples then.
-type Moments<'a> = [(String, &'a [f32])];
+/// Snapshots of a process: their titles and samples.
+type Snapshots<'a> = [(String, &'a [f32])];
 
-/// Draws one column a moment with its title above (in an SVG; a PNG has no text), and one row a sample; points share one
-/// picture. More than 16 moments go on below, in blocks of equal length. The moments are in the units of the data; images
-/// keep the brightness of the first moment. Gives how many columns there are.
+/// Draws one column per snapshot with its title above (in an SVG; a PNG has no text) and one row per sample; points
+/// share one picture. More than 16 snapshots continue below, in blocks of equal length. The snapshots are in the units
+/// of the data; images keep the brightness of the first snapshot. Returns the number of columns.
 ///
 /// # Errors
-/// For another extension than `.png` and `.svg`, and when the file cannot be written.
-pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], moments: &Moments) -> Result<usize> {
-    let strip = |title| Strip::of(kind, shape, moments, title);
+/// When the extension is not `.png` or `.svg`, or the file cannot be written.
+pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], snapshots: &Snapshots) -> Result<usize> {
+    let strip = |title| Strip::of(kind, shape, snapshots, title);
     match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
         Some("svg") => strip(TITLE).save_svg(path)?,
         Some("png") => strip(0.0).save_png(path)?,
@@ -37,51 +37,51 @@ pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], moments: &Moments) -
 struct Strip<'a> {
     kind: Kind,
     shape: &'a [usize],
-    moments: &'a Moments<'a>,
+    snapshots: &'a Snapshots<'a>,
     scale: Scale,
-    /// Pictures of a moment, one above the other.
+    /// Pictures of a snapshot, one above the other.
     tall: usize,
     /// The space above them.
     title: f64,
 }
 
 impl<'a> Strip<'a> {
-    fn of(kind: Kind, shape: &'a [usize], moments: &'a Moments<'a>, title: f64) -> Self {
+    fn of(kind: Kind, shape: &'a [usize], snapshots: &'a Snapshots<'a>, title: f64) -> Self {
         let all: Vec<f32> = match kind {
-            Kind::Images => moments.iter().take(1).flat_map(|m| m.1).copied().collect(),
-            _ => moments.iter().flat_map(|m| m.1).copied().collect(),
+            Kind::Images => snapshots.iter().take(1).flat_map(|m| m.1).copied().collect(),
+            _ => snapshots.iter().flat_map(|m| m.1).copied().collect(),
         };
         let len: usize = shape.iter().product();
-        let tall = if kind == Kind::Points { 1 } else { moments.first().map_or(0, |m| m.1.len() / len) };
-        Self { kind, shape, moments, scale: Scale::of(kind, shape, &all), tall, title }
+        let tall = if kind == Kind::Points { 1 } else { snapshots.first().map_or(0, |m| m.1.len() / len) };
+        Self { kind, shape, snapshots, scale: Scale::of(kind, shape, &all), tall, title }
     }
 
     fn blocks(&self) -> usize {
-        self.moments.len().div_ceil(COLUMNS).max(1)
+        self.snapshots.len().div_ceil(COLUMNS).max(1)
     }
 
     fn columns(&self) -> usize {
-        self.moments.len().div_ceil(self.blocks())
+        self.snapshots.len().div_ceil(self.blocks())
     }
 
     fn size(&self) -> (f64, f64) {
         (16.0 + CELL * self.columns() as f64, self.top(self.blocks()) - GAP + 8.0)
     }
 
-    /// Where a block begins.
+    /// Position of a block.
     fn top(&self, block: usize) -> f64 {
         8.0 + block as f64 * (self.title + CELL * self.tall as f64 + GAP)
     }
 
-    /// Where a moment is.
-    fn corner(&self, moment: usize) -> (f64, f64) {
-        (8.0 + CELL * (moment % self.columns()) as f64, self.top(moment / self.columns()))
+    /// Position of a snapshot.
+    fn corner(&self, snapshot: usize) -> (f64, f64) {
+        (8.0 + CELL * (snapshot % self.columns()) as f64, self.top(snapshot / self.columns()))
     }
 
-    /// Every picture's place and values.
+    /// Position and values of every picture.
     fn pictures(&self) -> impl Iterator<Item = (Frame, &'a [f32])> {
         let len: usize = self.shape.iter().product();
-        self.moments.iter().enumerate().flat_map(move |(i, (_, values))| {
+        self.snapshots.iter().enumerate().flat_map(move |(i, (_, values))| {
             let (left, top) = self.corner(i);
             let per = if self.kind == Kind::Points { values.len().max(1) } else { len };
             values.chunks(per).enumerate().map(move |(row, values)| {
@@ -95,7 +95,7 @@ impl<'a> Strip<'a> {
             let (y, right) = (self.top(block) - GAP / 2.0, self.size().0 - 8.0);
             canvas.line(&[(8.0, y), (right, y)], RULE, 1.5);
         }
-        for (i, (title, _)) in self.moments.iter().enumerate() {
+        for (i, (title, _)) in self.snapshots.iter().enumerate() {
             let (left, top) = self.corner(i);
             canvas.text(title, (left + CELL / 2.0, top + 4.0), 11.0, (Across::Middle, Down::Top));
         }
@@ -130,23 +130,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = std::env::var_os("LANGEVIN_PICTURES").map_or(dir.path().to_path_buf(), Into::into);
         let values: Vec<f32> = (0..192).map(|i| (i as f32 * 0.3).sin()).collect();
-        let moments: Vec<_> = (0..18).map(|i| (format!("t = {i}"), &values[..])).collect();
+        let snapshots: Vec<_> = (0..18).map(|i| (format!("t = {i}"), &values[..])).collect();
         for (name, shape) in
             [("points", vec![2]), ("signals", vec![64]), ("images", vec![1, 8, 8]), ("wide", vec![3, 4, 8])]
         {
             let (svg, png) = (folder.join(format!("strip-{name}.svg")), folder.join(format!("strip-{name}.png")));
-            assert_eq!(film_strip(&svg, Kind::of(&shape), &shape, &moments).unwrap(), 9);
-            film_strip(&png, Kind::of(&shape), &shape, &moments).unwrap();
+            assert_eq!(film_strip(&svg, Kind::of(&shape), &shape, &snapshots).unwrap(), 9);
+            film_strip(&png, Kind::of(&shape), &shape, &snapshots).unwrap();
             assert!(std::fs::read_to_string(svg).unwrap().contains("t = 17"));
             let picture = image::open(png).unwrap().to_rgb8();
             let first = *picture.get_pixel(0, 0);
             assert!(picture.pixels().any(|pixel| *pixel != first), "{name} is empty");
         }
-        // Two blocks of points: between them a gap wider than that between pictures.
-        let strip = Strip::of(Kind::Points, &[2], &moments, 0.0);
+        // Two blocks of points: the gap between them is wider than that between pictures.
+        let strip = Strip::of(Kind::Points, &[2], &snapshots, 0.0);
         assert_eq!(strip.corner(9), (8.0, 8.0 + CELL + GAP));
         assert_eq!(strip.size(), (16.0 + 9.0 * CELL, 16.0 + 2.0 * CELL + GAP));
-        let refused = film_strip(&dir.path().join("strip.npy"), Kind::Points, &[2], &moments).unwrap_err().to_string();
+        let refused =
+            film_strip(&dir.path().join("strip.npy"), Kind::Points, &[2], &snapshots).unwrap_err().to_string();
         assert!(refused.contains(".png or .svg"), "{refused}");
     }
 }

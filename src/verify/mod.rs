@@ -1,5 +1,5 @@
-//! Checks of kernels and reverse rules: the cases of the ops on a device, against the f64 reference and central
-//! differences.
+//! Checks of kernels and gradients: runs the cases of the ops on a device, and compares with the f64 reference and with
+//! central differences.
 
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
@@ -10,22 +10,22 @@ use crate::ops::case::{Case, Content, Tolerance};
 /// 2^-24: half a unit in the last place of an f32 near 1.
 const EPS: f64 = 5.960_464_477_539_063e-8;
 
-/// 2^-11: the same of an f16. Both factors of a term are rounded to it, which c covers, being 2 or more for products; the
-/// sum itself is made in f32.
+/// 2^-11: the same for an f16. Both factors of a term are rounded to it, which c covers, being 2 or more for products;
+/// the sum itself is computed in f32.
 const EPS_HALF: f64 = 4.882_812_5e-4;
 
-/// Which values the inputs of a case hold.
+/// The values of a case's inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Values {
-    /// Its own.
+    /// The case's own values.
     Own,
-    /// Those on which terms of both signs add up.
+    /// Values for which terms of both signs add up.
     ForTerms,
-    /// Its own, with one input, or update after the inputs, times 1 + [`MOVE`].
+    /// The case's own, with one input (or update, counted after the inputs) multiplied by 1 + [`MOVE`].
     Moved(usize),
 }
 
-/// The relative change of an input by which a derivative is measured in f64.
+/// The relative change of an input used to measure a derivative in f64.
 const MOVE: f64 = 1e-7;
 
 impl Case {
@@ -49,15 +49,15 @@ impl Case {
     /// The written elements of every output and updated tensor after one step on a device.
     ///
     /// # Errors
-    /// All of compiling and running.
+    /// The errors of compiling and running.
     pub fn run(&self, device: &Device) -> Result<Vec<Vec<f64>>> {
         self.outcome(device, Values::Own)
     }
 
-    /// The case on a device, its inputs filled: for benchmarks.
+    /// Compiles the case for a device and fills its inputs: for benchmarks.
     ///
     /// # Errors
-    /// Those of compiling.
+    /// The errors of compiling.
     pub fn compile(&self, device: &Device) -> Result<Run> {
         let mut run = device.compile(&self.graph()?.0)?;
         run.seed(self.seed);
@@ -87,7 +87,7 @@ impl Case {
             .collect()
     }
 
-    /// What a tolerance is relative to besides the wanted values, for each element.
+    /// The quantity that a tolerance is relative to besides the expected values, per element.
     fn scale(&self, tolerance: Tolerance, want: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
         let reference = Device::reference();
         if let Tolerance::Terms(..) = tolerance {
@@ -109,14 +109,14 @@ impl Case {
     }
 }
 
-/// What a passed comparison saw.
+/// The result of a successful comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Report {
     /// The largest error as a share of its tolerance.
     pub worst: f64,
     /// The largest absolute error.
     pub error: f64,
-    /// Elements compared.
+    /// The number of elements compared.
     pub elements: usize,
 }
 
@@ -134,7 +134,7 @@ impl Report {
 /// Runs a case on `device` and on the reference, and compares every element of every output.
 ///
 /// # Errors
-/// [`Error::Shader`] that names the first element out of tolerance; all other errors of compiling and running.
+/// [`Error::Shader`] with the first element out of tolerance; the errors of compiling and running.
 pub fn check(case: &Case, device: &Device) -> Result<Report> {
     let want = case.outcome(&Device::reference(), Values::Own)?;
     let got = case.outcome(device, Values::Own)?;
@@ -174,8 +174,8 @@ pub fn compare(got: &[f64], want: &[f64], tolerance: impl Fn(usize) -> f64) -> s
     Ok(report)
 }
 
-/// Compares a case's reverse rule with central differences of its twin, both in f64: for gradients of all outputs that
-/// carry one together, and of the later ones without the first.
+/// Compares a case's gradient with central differences of its CPU implementation, both in f64: for all outputs that
+/// carry one together, and for the later ones without the first.
 ///
 /// # Errors
 /// [`Error::Shader`] with the input and element that differ.
@@ -216,11 +216,11 @@ fn check_gradient_from(case: &Case, first: usize) -> Result<Report> {
     Ok(report)
 }
 
-/// Compares the gradient of a weighted sum of losses with central differences of their values, both in f64. `build` adds
-/// them for a prediction and a goal of `shape`, and gives each with the weight that its gradient has.
+/// Compares the gradient of a weighted sum of losses with central differences of their values, both in f64. `build`
+/// adds them for a prediction and a goal of `shape`, and returns each with the weight of its gradient.
 ///
 /// # Errors
-/// [`Error::Shader`] with the element that differs; what `build` refuses.
+/// [`Error::Shader`] with the element that differs; the errors of `build`.
 pub fn check_losses(
     shape: &[usize],
     build: impl FnOnce(&mut Graph, Var, Var) -> Result<Vec<(Var, f64)>>,
@@ -251,7 +251,7 @@ pub fn check_losses(
     compare(&analytic, &numeric, |_| 1e-9 + 2e-7 * largest).map_err(|e| Error::Shader(format!("gradient: {e}")))
 }
 
-/// The slopes at x of the sum of weighted outputs.
+/// The gradient with respect to x of the sum of weighted outputs.
 fn central_differences(run: &mut Run, x: Var, loss: &[(Var, Vec<f32>)]) -> Result<Vec<f64>> {
     const H: f64 = 1e-5;
     let at = run.read_f64(x)?;
@@ -277,7 +277,7 @@ fn central_differences(run: &mut Run, x: Var, loss: &[(Var, Vec<f32>)]) -> Resul
     Ok(numeric)
 }
 
-/// What to try on an adapter: its own kernels, and those that hardware without subgroups would get.
+/// Targets to test on an adapter: its own, and that of hardware without subgroups.
 pub fn targets(device: &Device) -> Vec<Target> {
     let own = device.target();
     let mut all = vec![own, Target::default()];
@@ -285,14 +285,14 @@ pub fn targets(device: &Device) -> Vec<Target> {
     all
 }
 
-/// An adapter's own kernels, and for the cases with a product each family that it chooses for some shape.
+/// An adapter's own target, and for the cases with a product each family that the rule selects for some shape.
 pub fn own_targets(device: &Device) -> Vec<Target> {
     let own = device.target();
     let families = forced(device).into_iter().filter(|t| t.family.is_some_and(|f| f.suits(&own)));
     [own].into_iter().chain(families).collect()
 }
 
-/// Each family of products that an adapter can run, forced: for the cases with a product.
+/// Each family of products that an adapter supports, forced: for the cases with a product.
 pub fn forced(device: &Device) -> Vec<Target> {
     let own = device.target();
     let families = Family::ALL.into_iter().filter(|f| f.runs_on(&own));

@@ -104,7 +104,7 @@ fn the_classes_of_samples_are_counted() {
     let (digits, labels) = (sample_data("digits8x8.npy"), sample_data("digits8x8_labels.npy"));
     let real = format!("{digits}[0:400] --labels {labels}[0:400] --projections 8");
     let said = place.ok(&format!("evaluate {digits}[400:900] {real}"));
-    for words in ["trained on 320 of the data", "of the 80 held out", " class     data  samples", "mean confidence"] {
+    for words in ["trained on 320 real samples", "on 80 held out", " class     data  samples", "mean confidence"] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     let report = json(&place.ok(&format!("evaluate {digits}[400:900] {real} --json")));

@@ -8,7 +8,7 @@ use super::{Sampler, SamplerSettings};
 use crate::diffusion::table::{Mix, Row, Step};
 use crate::error::{Error, Result};
 
-/// `x = a_to x0 + sqrt(s_to^2 - sd^2) eps + sd z`, with sd = eta times the deviation of q(x_to | x_from, x0).
+/// `x = a_to x0 + sqrt(s_to^2 - sd^2) eps + sd z`, with sd = eta times the standard deviation of q(x_to | x_from, x0).
 ///
 /// *Source*: Song et al. 2021 (DDIM), eq. 12 and 16.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -17,7 +17,7 @@ pub struct Ddim {
     pub eta: f64,
 }
 
-/// Steps where nothing else is said: more hardly improve deterministic samples.
+/// Default number of steps: more hardly improve deterministic samples.
 const DEFAULT_STEPS: usize = 100;
 
 pub(super) fn make(settings: &mut SamplerSettings) -> Arc<dyn Sampler> {

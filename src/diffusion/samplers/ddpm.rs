@@ -11,25 +11,26 @@ use crate::diffusion::table::{Mix, Row, Step};
 /// The mean of q(x_to | x_from, x0), plus noise of a fixed variance:
 ///
 /// `x = (a_to b / s_from^2) x0 + (a_from s_to^2 / (a_to s_from^2)) x + sd z`, with
-/// `b = s_from^2 - (a_from / a_to)^2 s_to^2`, the variance that one step of the forward process adds; for a
+/// `b = s_from^2 - (a_from / a_to)^2 s_to^2`, the variance added by one step of the forward process; on a
 /// variance-preserving path it is beta.
 ///
-/// *Source*: Ho et al. 2020, eq. 7 and algorithm 2; for fewer than T steps with beta as in Nichol and Dhariwal 2021,
-/// eq. 19; for any path Kingma et al. 2021, appendix A.
+/// *Source*: Ho et al. 2020, eq. 7 and algorithm 2; for fewer than T steps, beta is that of Nichol and Dhariwal 2021,
+/// eq. 19; for other paths, see Kingma et al. 2021, appendix A.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Ddpm {
     /// The variance sd^2.
     pub variance: Variance,
 }
 
-/// The variance of the noise DDPM adds (Ho et al. 2020, section 3.2).
+/// The variance of the noise added by DDPM (Ho et al. 2020, section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Variance {
-    /// That of q(x_to | x_from, x0), the smallest there can be: best when the data are a single point.
+    /// The variance of q(x_to | x_from, x0), the lower bound: optimal when the data are a single point.
     #[default]
     FixedSmall,
-    /// That which a step of the forward process adds, beta: best when the data are unit normal.
+    /// The variance added by a step of the forward process, beta, the upper bound: optimal when the data are unit
+    /// normal.
     FixedLarge,
 }
 
@@ -66,7 +67,7 @@ impl Ddpm {
     }
 }
 
-/// The variance that the forward process adds from `to` to `from`.
+/// The variance added by the forward process from `to` to `from`.
 fn added_variance(Step { from, to, .. }: &Step) -> f64 {
     from.s.powi(2) - (from.a / to.a).powi(2) * to.s.powi(2)
 }

@@ -1,6 +1,6 @@
-//! Samplers of the reverse process, one file for each paper.
+//! Samplers of the reverse process, one file per paper.
 //!
-//! To add one: a file that implements [`Sampler`], and a line in [`SAMPLERS`].
+//! To add a sampler, implement [`Sampler`] in a new file and add a line to [`SAMPLERS`].
 
 mod ddim;
 mod ddpm;
@@ -14,53 +14,53 @@ use std::sync::Arc;
 use super::table::{Row, Step};
 use crate::error::{Error, Result};
 
-/// The rule by which the reverse process goes from one noise level to the next.
+/// The rule for one step of the reverse process, from one noise level to the next.
 pub trait Sampler: fmt::Debug + fmt::Display + Send + Sync {
-    /// The rows of all steps, noisiest first: one for each evaluation of the network.
+    /// The rows of all steps, noisiest first, one per evaluation of the network.
     fn rows(&self, steps: &[Step]) -> Vec<Row>;
 
-    /// How many of `steps` training steps it visits where nothing else is said.
+    /// The default number of sampling steps for a model trained with `steps` steps.
     fn default_steps(&self, steps: usize) -> usize;
 
-    /// Refuses settings that are out of range.
+    /// Checks the sampler's settings.
     ///
     /// # Errors
-    /// With the setting and its range.
+    /// When a setting is out of range; the message names the setting and its range.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Whether a step may go to another time than the next one visited.
+    /// Whether a step may go to a time other than the next one visited.
     fn goes_anywhere(&self) -> bool {
         false
     }
 }
 
-/// Settings by which a sampler is made by its name; what it does not have is refused.
+/// Settings for creating a sampler by name; a setting that the sampler does not have is an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct SamplerSettings {
-    /// How much fresh noise a step adds: 0 for none, 1 for as much as DDPM.
+    /// Amount of noise added per step: 0 for none, 1 for as much as DDPM.
     pub eta: Option<f64>,
     /// The variance of the noise.
     pub variance: Option<Variance>,
 }
 
-/// Takes the settings it has, and leaves the others.
+/// Takes the settings that this sampler has and leaves the others in place.
 type Make = fn(&mut SamplerSettings) -> Arc<dyn Sampler>;
 
-/// The samplers by name.
+/// The available samplers by name.
 const SAMPLERS: [(&str, Make); 2] = [("ddpm", ddpm::make), ("ddim", ddim::make)];
 
-/// The names of [`sampler`].
+/// The names accepted by [`sampler`].
 pub fn sampler_names() -> [&'static str; SAMPLERS.len()] {
     SAMPLERS.map(|(name, _)| name)
 }
 
-/// A sampler by name.
+/// Creates a sampler by name.
 ///
 /// # Errors
-/// With the names there are, the setting that this sampler does not have, or the one that is out of range.
+/// When the name is unknown, the sampler does not have one of the given settings, or a setting is out of range.
 pub fn sampler(name: &str, mut settings: SamplerSettings) -> Result<Arc<dyn Sampler>> {
     let make = SAMPLERS.iter().find(|(known, _)| *known == name);
     let (_, make) = make.ok_or_else(|| Error::unknown("sampler", name, &sampler_names()))?;
@@ -100,8 +100,8 @@ mod tests {
         Schedule::named("linear", 1000).unwrap()
     }
 
-    /// If x = a x0 + s eps and the network is perfect, the next state is a_to x0 + noise of variance s_to^2: exact for
-    /// DDPM with the small variance and for DDIM with any eta, on every path and for every prediction.
+    /// If x = a x0 + s eps and the network is perfect, the next state is a_to x0 + noise of variance s_to^2. This is
+    /// exact for DDPM with the small variance and for DDIM with any eta, on every path and for every prediction.
     #[test]
     fn every_step_keeps_the_marginals() {
         let curved = |prediction| Objective::new(Schedule::named("cosine", 200).unwrap(), prediction);
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Mean and variance at the end for data N(mu, deviation^2) and the best epsilon there is, which is linear in x:
+    /// Final mean and variance for data N(mu, deviation^2) and the optimal epsilon, which is linear in x:
     /// eps = s (x - a mu) / (a^2 deviation^2 + s^2). The start is N(0, 1), so no random number is needed.
     fn gaussian(sampler: &Arc<dyn Sampler>, steps: usize, mu: f64, deviation: f64) -> (f64, f64) {
         let (schedule, table) = (linear(), table(linear(), sampler, steps));
@@ -160,9 +160,10 @@ mod tests {
         (mean, variance)
     }
 
-    /// The variance is short by O(1/N) unless the noise makes up for it; the mean lacks what alpha_bar leaves at the end.
+    /// The variance is too small by O(1/N) unless the added noise compensates; the mean lacks the alpha_bar left at the
+    /// end.
     #[test]
-    fn gaussian_data_is_reproduced() {
+    fn samples_match_gaussian_data() {
         let (mu, deviation) = (0.7, 0.5);
         // sampler, steps, bound on |mean - mu|, bounds on variance / deviation^2
         let cases = [
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_the_steps_halve_the_error() {
+    fn doubling_the_steps_halves_the_error() {
         for sampler in [ddpm(SMALL), ddim(0.0), ddim(0.5), ddim(1.0)] {
             let error = |steps| 0.25 - gaussian(&sampler, steps, 0.7, 0.5).1;
             for (few, many) in [(50, 100), (100, 200), (500, 1000)] {
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn pure_noise_needs_another_prediction_than_epsilon() {
+    fn epsilon_is_refused_at_pure_noise() {
         let schedule = Schedule::linear(100, 1e-4, 0.02).unwrap().zero_terminal_snr().unwrap();
         let table = |prediction, sampler: &Arc<dyn Sampler>| {
             let options = SamplerOptions::shared(sampler.clone(), 10);
@@ -257,8 +258,8 @@ mod tests {
         }
     }
 
-    /// A second-order multistep solver and a two-stage step are rows with a history: both are exact where the estimate of
-    /// x0 changes linearly, in the noise level or in time.
+    /// A second-order multistep solver and a two-stage step can be written as rows with a history: both are exact when
+    /// the estimate of x0 changes linearly in the noise level or in time.
     #[derive(Debug)]
     enum SecondOrder {
         Multistep,
@@ -275,13 +276,13 @@ mod tests {
         fn rows(&self, steps: &[super::Step]) -> Vec<Row> {
             let estimate = |level: &Level| Row::new(level, Mix::ZERO, 0.0);
             let sigma = |level: &Level| level.s / level.a;
-            // On the path x / a, whose slope by sigma is (x / a - x0) / sigma; for these rows a is 1.
+            // On the path x / a, the slope with respect to sigma is (x / a - x0) / sigma; for these rows a is 1.
             let slope = |level: &Level| Mix { x0: -1.0 / sigma(level), x: 1.0 / sigma(level), ..Mix::ZERO };
             let row = |k: usize| {
                 let (from, to) = (steps[k].from, steps[k].to);
                 let h = sigma(&to) - sigma(&from);
                 match self {
-                    // Adams and Bashforth's rule with steps of any length; the history is the last slope.
+                    // Adams-Bashforth with variable steps; the history is the last slope.
                     Self::Multistep => {
                         let ratio = if k == 0 { 0.0 } else { h / (sigma(&from) - sigma(&steps[k - 1].from)) };
                         let slope = slope(&from);
@@ -289,7 +290,7 @@ mod tests {
                         let next = Mix { x: 1.0, ..Mix::ZERO } + (h * (1.0 + 0.5 * ratio)) * slope + last;
                         vec![Row { next, history: slope, ..estimate(&from) }]
                     }
-                    // Heun's rule; the history is the state with half of the first slope.
+                    // Heun's rule; the history is the state plus half of the first slope.
                     Self::TwoStage if to.s > 0.0 => {
                         let (first, second) = (slope(&from), slope(&to));
                         let x = Mix { x: 1.0, ..Mix::ZERO };
@@ -312,7 +313,7 @@ mod tests {
         }
     }
 
-    /// The path of which x is data plus noise: a = 1, s from 0.1 to 10.
+    /// The path x = data + noise: a = 1, s from 0.1 to 10.
     #[derive(Debug)]
     struct Exploding;
 
@@ -331,9 +332,9 @@ mod tests {
         }
     }
 
-    /// The deviation of x at the end is that of the data times what the exact flow of the probability gives.
+    /// The final standard deviation of x is that of the data times the factor of the exact probability flow.
     #[test]
-    fn second_order_solvers_are_rows() {
+    fn second_order_solvers_are_rows_with_a_history() {
         let error = |sampler: &Arc<dyn Sampler>, steps: usize| {
             let objective = Objective::new(Exploding, Prediction::Epsilon);
             let options =
@@ -342,7 +343,7 @@ mod tests {
             let (mut x, mut h) = ([1.0], [0.0]);
             for (k, row) in table.rows.iter().enumerate().filter(|(_, row)| row.t > 0.0) {
                 let s = Exploding.weights(row.t)[1];
-                let m = [s * x[0] / (0.25 + s * s)]; // the best epsilon for data N(0, 0.5^2)
+                let m = [s * x[0] / (0.25 + s * s)]; // the optimal epsilon for data N(0, 0.5^2)
                 table.step_f64(k, &mut x, &mut h, &m, &[0.0]);
             }
             (x[0] - ((0.25 + 0.01f64) / (0.25 + 100.0)).sqrt()).abs()

@@ -46,9 +46,10 @@ impl Options for AutoEncoderOptions {
     }
 }
 
-/// [x_t | enc(t) at every place] -> `enc1`, `enc2` (stride 2, ReLU) -> latent -> `dec1` (ReLU), `dec2` (twice the size each).
+/// [x_t | enc(t) at every place] -> `enc1`, `enc2` (stride 2, ReLU) -> latent -> `dec1` (ReLU), `dec2` (twice the size
+/// each).
 ///
-/// The latent [B, 2 width, sizes / 4] can be read as `latent` after a step; of a batch in parts, that of the first part.
+/// The latent [B, 2 width, sizes / 4] can be read as `latent` after a step; with micro-batches, that of the first one.
 #[derive(Clone, Debug)]
 pub struct AutoEncoder {
     regularisation: Regularisation,
@@ -60,7 +61,7 @@ pub struct AutoEncoder {
 }
 
 impl AutoEncoder {
-    /// Adds its parameters for samples \[L\], [C, L] or [C, H, W].
+    /// Adds the parameters for samples \[L\], [C, L] or [C, H, W].
     ///
     /// # Errors
     /// When a size of the sample is not a multiple of four, or the width is out of range.
@@ -84,7 +85,7 @@ impl AutoEncoder {
     /// The latent from x_t [B, D] and the encoding [B, E].
     pub fn latent(&self, g: &mut Graph, x_t: Var, encoding: Var) -> Result<Var> {
         let shape = [&[g.shape(x_t)[0], self.channels], &self.places[..]].concat();
-        let (image, code) = (g.reshape(x_t, shape)?, spread(g, encoding, &self.places)?);
+        let (image, code) = (g.reshape(x_t, shape)?, at_every_place(g, encoding, &self.places)?);
         let joined = g.concat_channels(image, code)?;
         let hidden = self.down[0].forward(g, joined, Activation::Relu)?;
         let hidden = self.regularisation.forward(g, hidden)?;
@@ -113,22 +114,22 @@ impl Denoiser for AutoEncoder {
     }
 }
 
-/// v [B, E] at every place: [B, E, places...].
-fn spread(g: &mut Graph, v: Var, places: &[usize]) -> Result<Var> {
+/// Broadcasts v [B, E] to every place: [B, E, places...].
+fn at_every_place(g: &mut Graph, v: Var, places: &[usize]) -> Result<Var> {
     let [batch, width] = [0, 1].map(|i| g.shape(v)[i]);
     let points = g.reshape(v, [vec![batch, width], vec![1; places.len()]].concat())?;
     let factor = match *places {
         [l] => [1, l],
         [h, w] => [h, w],
-        _ => return Err(Error::shape("spread", format!("places along one or two axes, got {places:?}"))),
+        _ => return Err(Error::shape("autoencoder", format!("places along one or two axes, got {places:?}"))),
     };
     g.apply1(Upsample { factor }, &[points])
 }
 
-/// Channels and places of a sample: \[L\] has one channel.
+/// Channels and spatial sizes of a sample: \[L\] has one channel.
 ///
 /// # Errors
-/// When a size cannot be halved twice.
+/// When a size is not divisible by 4.
 fn channels_and_places(sample: &[usize]) -> Result<(usize, Vec<usize>)> {
     let (channels, places) = match sample {
         [l] => (1, vec![*l]),
@@ -137,7 +138,7 @@ fn channels_and_places(sample: &[usize]) -> Result<(usize, Vec<usize>)> {
     };
     if places.iter().any(|&n| n == 0 || n % 4 != 0) {
         return Err(Error::setting(format!(
-            "autoencoder halves its input twice, so sizes are multiples of 4; the data has {places:?}: crop or resample it, \
+            "autoencoder halves its input twice, so sizes must be multiples of 4, got {places:?}: crop or resample it, \
              or use the model mlp"
         )));
     }

@@ -59,7 +59,7 @@ pub struct Chapter {
 }
 
 impl Chapter {
-    /// Adds its parameters for `data` values a sample.
+    /// Adds the parameters for `data` values per sample.
     ///
     /// # Errors
     /// When a size is out of range.

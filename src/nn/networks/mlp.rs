@@ -12,16 +12,16 @@ use crate::ops::{Activation, Add};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MlpOptions {
-    /// Neurons of a hidden layer.
+    /// Width of a hidden layer.
     pub width: usize,
-    /// Blocks.
+    /// Number of residual blocks.
     pub depth: usize,
     /// The step encoding.
     #[serde(flatten)]
     pub step: StepEncoderOptions,
     /// The hidden layers' activation.
     pub activation: Activation,
-    /// Whether a block adds to its input.
+    /// Whether a block adds its input to its output.
     pub residual: bool,
     /// Whether a block normalises its input.
     pub layer_norm: bool,
@@ -60,8 +60,8 @@ impl Options for MlpOptions {
 
 /// h = input(x_t); per block h += dense(act(norm(h + time))); output(act(norm(h))).
 ///
-/// `time` is a two-layer network on the step encoding. The activation, the sum over blocks, the normalisation, and
-/// dropout and noise after each block's activation are the options' choice.
+/// `time` is a two-layer network on the step encoding. The options select the activation, the residual sum, the
+/// normalisation, and dropout and noise after each block's activation.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     options: MlpOptions,
@@ -73,7 +73,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Adds its parameters for `data` values a sample.
+    /// Adds the parameters for `data` values per sample.
     ///
     /// # Errors
     /// When a size is out of range.
@@ -94,7 +94,7 @@ impl Mlp {
         Ok(Self { options: *options, time, input, blocks, norm, output: Linear::new(g, "output", width, data)? })
     }
 
-    /// act(norm(h)), with what training adds.
+    /// act(norm(h)), with dropout and noise in training.
     fn active(&self, g: &mut Graph, norm: &Option<LayerNorm>, h: Var) -> Result<Var> {
         let active = match norm {
             Some(norm) => norm.forward(g, h, self.options.activation)?,

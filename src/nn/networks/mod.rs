@@ -20,23 +20,23 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::Decay;
 
-/// How a network is trained where nothing else is said.
+/// The default training settings of a network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Recipe {
     /// Training steps.
     pub steps: u32,
-    /// Samples in a step.
+    /// Batch size.
     pub batch: usize,
-    /// What the network predicts.
+    /// The prediction target.
     pub prediction: Prediction,
     /// Learning rate.
     pub lr: f64,
-    /// The course of the learning rate.
+    /// The learning rate schedule.
     pub decay: Decay,
-    /// The norm that gradients are clipped to; 0 for none.
+    /// The norm to which gradients are clipped; 0 for none.
     pub clip_norm: f64,
-    /// Decay of the weights' moving average; 0 for none.
+    /// Decay of the exponential moving average of the weights; 0 for none.
     pub ema: f64,
 }
 
@@ -55,44 +55,44 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// As the textbook chapter trains its networks.
+    /// The training settings of the textbook chapter.
     fn of_the_chapter() -> Self {
         let prediction = Prediction::Epsilon;
         Self { prediction, lr: 1e-3, decay: Decay::Constant, clip_norm: 0.0, ema: 0.0, ..Self::default() }
     }
 }
 
-/// What the settings of every network can do.
+/// The interface of every network's settings.
 trait Options {
     /// Adds the network's parameters for samples of a shape: \[L\], [H, W] or [C, H, W].
     fn build(&self, g: &mut Graph, sample: &[usize]) -> Result<Box<dyn Denoiser>>;
 
-    /// How the network is trained where nothing else is said.
+    /// The default training settings.
     fn recipe(&self) -> Recipe {
         Recipe::default()
     }
 
-    /// The settings of its step encoding, if it is told the step.
+    /// The settings of the step encoding, if the network is conditioned on the step.
     fn step(&self) -> Option<&StepEncoderOptions> {
         None
     }
 
-    /// The same, to be changed.
+    /// Mutable access to the step encoding's settings.
     fn step_mut(&mut self) -> Option<&mut StepEncoderOptions> {
         None
     }
 
-    /// Fills in what follows from the shape of a sample.
+    /// Fills in the settings that follow from the shape of a sample.
     fn resolve(&mut self, _sample: &[usize]) {}
 }
 
-/// Makes the enum of all networks from a list of their names and settings.
+/// Defines the enum of all networks from a list of their names and settings.
 ///
 /// Settings that a network does not have are refused by its own options. serde does so for options with flattened parts
 /// too, though it does not promise it: tests of the settings of a run would notice.
 macro_rules! models {
     ($($(#[$doc:meta])* $model:ident($options:ident) = $name:literal,)+) => {
-        /// A network by name, with its settings: the table `[model]` of `config.toml`.
+        /// A network selected by name, with its settings: the table `[model]` of `config.toml`.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "name")]
         #[non_exhaustive]
@@ -100,14 +100,14 @@ macro_rules! models {
             $($(#[$doc])* #[serde(rename = $name)] $model($options),)+
         }
 
-        /// The names of [`Model::named`].
+        /// The names accepted by [`Model::named`].
         pub const MODELS: &[&str] = &[$($name),+];
 
         impl Model {
-            /// A network with its usual settings.
+            /// Creates a network with its default settings.
             ///
             /// # Errors
-            /// With the names there are.
+            /// When the name is unknown; the message lists the available names.
             pub fn named(name: &str) -> Result<Self> {
                 match name {
                     $($name => Ok(Self::$model($options::default())),)+
@@ -160,33 +160,33 @@ impl Model {
     /// Adds the network's parameters for samples of a shape: \[L\], [H, W] or [C, H, W].
     ///
     /// # Errors
-    /// [`Error::Setting`] when a size is out of range or does not fit the sample, with what does.
+    /// [`Error::Setting`] when a size is out of range or does not fit the sample; the message names a size that does.
     pub fn build(&self, g: &mut Graph, sample: &[usize]) -> Result<Box<dyn Denoiser>> {
         self.options().build(g, sample)
     }
 
-    /// How the network is trained where nothing else is said.
+    /// The default training settings of the network.
     pub fn recipe(&self) -> Recipe {
         self.options().recipe()
     }
 
-    /// The settings of the step encoding; `None` for a network that is not told the step.
+    /// The settings of the step encoding; `None` for a network that is not conditioned on the step.
     pub fn step_encoder(&self) -> Option<&StepEncoderOptions> {
         self.options().step()
     }
 
-    /// [`Model::step_encoder`], to be changed.
+    /// Mutable access to [`Model::step_encoder`].
     pub fn step_encoder_mut(&mut self) -> Option<&mut StepEncoderOptions> {
         self.options_mut().step_mut()
     }
 
-    /// With the settings filled in that follow from the shape of a sample.
+    /// Fills in the settings that follow from the shape of a sample.
     pub fn for_sample(mut self, sample: &[usize]) -> Self {
         self.options_mut().resolve(sample);
         self
     }
 }
 
-/// The largest width of a layer, and the most blocks.
+/// The maximum width of a layer, and the maximum number of blocks.
 const MOST_WIDTH: usize = 1 << 15;
 const MOST_DEPTH: usize = 256;

@@ -35,7 +35,7 @@ impl Options for SimpleOptions {
     }
 }
 
-/// Flatten -> Dense ReLU -> Dense: `fc1` and `fc2`. It does not look at the step, so it learns one average amount of noise.
+/// Flatten -> Dense ReLU -> Dense: `fc1` and `fc2`. It ignores the step, so it learns one average noise level.
 #[derive(Clone, Debug)]
 pub struct Simple {
     regularisation: Regularisation,
@@ -44,7 +44,7 @@ pub struct Simple {
 }
 
 impl Simple {
-    /// Adds its parameters for `data` values a sample.
+    /// Adds the parameters for `data` values per sample.
     ///
     /// # Errors
     /// When a size is out of range.
@@ -55,10 +55,10 @@ impl Simple {
         Ok(Self { regularisation, fc1, fc2 })
     }
 
-    /// The network on x [B, D].
+    /// Applies the network to x [B, D].
     ///
     /// # Errors
-    /// When x has another width than the network was made for.
+    /// When the width of x differs from the network's.
     pub fn denoise(&self, g: &mut Graph, x: Var) -> Result<Var> {
         let hidden = self.fc1.forward(g, x, Activation::Relu)?;
         let hidden = self.regularisation.forward(g, hidden)?;

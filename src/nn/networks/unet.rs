@@ -1,4 +1,4 @@
-//! The U-Net for signals and images: down to coarse levels and up again, with what each level knew on the way down.
+//! The U-Net for signals and images: an encoder to coarse levels and a decoder with skip connections.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::ops::{Activation, Add, Attention, ChannelBias, Channels};
 pub struct UNetOptions {
     /// Channels of the finest level.
     pub width: usize,
-    /// Residual blocks of each level.
+    /// Residual blocks per level.
     pub depth: usize,
     /// The step encoding.
     #[serde(flatten)]
@@ -31,17 +31,18 @@ pub struct UNetOptions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UNetLevels {
-    /// Channels of each level, finest first, as multiples of the width; `None` for what [`UNetLevels::for_sample`] takes.
+    /// Channels of each level, finest first, as multiples of the width; `None` for the defaults of
+    /// [`UNetLevels::for_sample`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multipliers: Option<Vec<usize>>,
-    /// The levels with attention, the finest being 0; `None` for the coarsest.
+    /// The levels with attention, 0 being the finest; `None` for the coarsest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention: Option<Vec<usize>>,
-    /// Heads of the attention.
+    /// Attention heads.
     pub heads: usize,
-    /// Groups of the normalisation.
+    /// Groups of the group normalisation.
     pub groups: usize,
-    /// Neurons of the network on the step encoding; 0 for four times the width.
+    /// Width of the network on the step encoding; 0 for four times the width.
     pub time: usize,
 }
 
@@ -85,13 +86,13 @@ impl Default for UNetLevels {
     }
 }
 
-/// Channels of the levels that [`UNetLevels::for_sample`] takes.
+/// The default multipliers of [`UNetLevels::for_sample`].
 const MULTIPLIERS: [usize; 4] = [1, 2, 4, 4];
 
 impl UNetLevels {
-    /// With the levels filled in for samples of a shape \[L\], [H, W] or [C, H, W]: two, and one more as long as the
-    /// coarsest can be halved and has more than 8 places a side, at most four, with 1, 2, 4 and 4 times the width.
-    /// The coarsest then sees the whole sample, and its attention is cheap.
+    /// Fills in the levels for samples of a shape \[L\], [H, W] or [C, H, W]: two, plus one as long as the coarsest can
+    /// be halved and has more than 8 places per side, at most four, with 1, 2, 4 and 4 times the width. The coarsest
+    /// level then covers the whole sample, and its attention is cheap.
     pub fn for_sample(self, sample: &[usize]) -> Self {
         let (multipliers, attention) = self.resolved(sample);
         Self { multipliers: Some(multipliers), attention: Some(attention), ..self }
@@ -108,10 +109,10 @@ impl UNetLevels {
     }
 }
 
-/// conv_in; on each level blocks, then half the places; blocks on the coarsest; on each level twice the places, the
-/// level's own channels beside them, and blocks again; act(norm_out), conv_out.
+/// conv_in; per level blocks, then downsampling by 2; blocks on the coarsest; per level upsampling by 2, concatenation
+/// with the skip connections, and blocks again; act(norm_out), conv_out.
 ///
-/// *Source*: Ronneberger et al. 2015; residual blocks with the step and attention as in Ho et al. 2020.
+/// *Source*: Ronneberger et al. 2015; residual blocks with step conditioning and attention as in Ho et al. 2020.
 #[derive(Clone, Debug)]
 pub struct UNet {
     regularisation: Regularisation,
@@ -125,7 +126,7 @@ pub struct UNet {
     conv_out: Conv,
 }
 
-/// A level that has a coarser one below it.
+/// A level that has a coarser level below it.
 #[derive(Clone, Debug)]
 struct Level {
     down: Vec<Block>,
@@ -134,14 +135,14 @@ struct Level {
     up: Vec<Block>,
 }
 
-/// A residual block, and attention where the level has it.
+/// A residual block, followed by attention if the level has it.
 #[derive(Clone, Debug)]
 struct Block {
     residual: Residual,
     attention: Option<SelfAttention>,
 }
 
-/// What the layers of one level have in common.
+/// The settings shared by the layers of a level.
 #[derive(Clone, Copy)]
 struct Sizes {
     axes: usize,
@@ -151,11 +152,11 @@ struct Sizes {
 }
 
 impl UNet {
-    /// Adds its parameters for samples \[L\], [H, W] or [C, H, W].
+    /// Adds the parameters for samples \[L\], [H, W] or [C, H, W].
     ///
     /// # Errors
-    /// When a size is out of range, a level's places are odd, or groups or heads do not divide its channels, with numbers and
-    /// a remedy.
+    /// When a size is out of range, the size of a level is odd, or groups or heads do not divide its channels; the
+    /// message suggests a setting that works.
     pub fn new(g: &mut Graph, sample: &[usize], options: &UNetOptions) -> Result<Self> {
         let UNetOptions { width, depth, step, regularisation, ref levels } = *options;
         check_size("width", width, MOST_WIDTH)?;
@@ -197,7 +198,7 @@ impl UNet {
     /// The prediction [B, D] from x_t [B, D] and a step encoding [B, E].
     ///
     /// # Errors
-    /// When one of them has another width.
+    /// When the width of an input differs from the network's.
     pub fn forward_encoded(&self, g: &mut Graph, x_t: Var, encoding: Var) -> Result<Var> {
         let time = self.time.forward_encoded(g, encoding, Activation::Silu)?;
         self.forward_timed(g, x_t, time)
@@ -243,13 +244,11 @@ impl Denoiser for UNet {
     }
 }
 
-/// Refuses what cannot be built, before the first parameter.
+/// Checks the settings before the first parameter is added.
 fn check(sample: &[usize], options: &UNetOptions, multipliers: &[usize], attention: &[usize]) -> Result<()> {
     let refuse = |text: String| Err(Error::setting(text));
     if sample[1..] == [2] {
-        return refuse(
-            "a U-Net is for signals and images, and these are points in the plane; use the model mlp".into(),
-        );
+        return refuse("a U-Net needs signals or images, and these are points in the plane; use the model mlp".into());
     }
     let (levels, axes) = (multipliers.len(), &sample[1..]);
     if levels == 0 || levels > 16 || multipliers.iter().any(|m| *m == 0 || *m > 64) {
@@ -304,7 +303,7 @@ fn blocks(g: &mut Graph, name: &str, inputs: usize, outputs: usize, count: usize
     (0..count).map(block).collect()
 }
 
-/// x + conv2(act(norm2(conv1(act(norm1(x))) + time))), x through a convolution of one tap where the channels change.
+/// x + conv2(act(norm2(conv1(act(norm1(x))) + time))), with x through a pointwise convolution if the channels change.
 #[derive(Clone, Debug)]
 struct Residual {
     norm1: GroupNorm,
@@ -349,7 +348,7 @@ impl Residual {
     }
 }
 
-/// x + out(attention(qkv(norm(x)))) over all places, the projections as convolutions of one tap.
+/// x + out(attention(qkv(norm(x)))) over all places, with pointwise convolutions as projections.
 #[derive(Clone, Debug)]
 struct SelfAttention {
     norm: GroupNorm,

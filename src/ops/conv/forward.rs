@@ -18,7 +18,7 @@ use crate::numeric::scalar::Scalar;
 /// *Shapes*: x [B, C, L] or [B, C, H, W], w [O, C, k] or [O, C, kh, kw], b \[O\], y and z [B, O, ...]; z is stored only
 /// when the derivative needs it. Cross-correlation with symmetric zero padding, as in PyTorch's `conv1d` and `conv2d`.
 /// *Gradient*: dx by the transposed convolution of dz, dw and db by products over all places, summed in a fixed order.
-/// When x is the output of an activation that nothing else reads, its derivative is applied in the product for dx.
+/// When x is the output of an activation without other consumers, its derivative is fused into the product for dx.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv {
     /// Elements from one window to the next, along each axis.

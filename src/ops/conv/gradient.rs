@@ -1,4 +1,4 @@
-//! The two backward products of convolutions: by the input, and by weight and bias.
+//! The two backward products of convolutions: for the input, and for weight and bias.
 
 use super::super::activation::activation_before;
 use super::super::case::{Case, Tolerance};
@@ -22,7 +22,7 @@ use crate::parallel::matmul::{Matrix, matmul};
 pub(crate) struct ConvInput {
     pub stride: usize,
     pub padding: usize,
-    /// Whether the layer was a transposed convolution, so that its gradient is a convolution.
+    /// Whether the layer was a transposed convolution, whose input gradient is a convolution.
     pub transposed: bool,
     /// [L] or [H, W] of the image.
     pub image: Vec<usize>,
@@ -88,7 +88,7 @@ impl Op for ConvInput {
         let finish = |sample: usize, dx: &mut [S], _: Option<&mut [S]>| {
             if self.activation != Activation::None {
                 let saved = &saved[sample * dx.len()..][..dx.len()];
-                parallel::wide(
+                parallel::with_simd(
                     #[inline(always)]
                     || self.activation.slope_all(dx, saved),
                 );
@@ -101,12 +101,12 @@ impl Op for ConvInput {
     }
 }
 
-/// parts\[s\] = [dw | db] of some samples: dw\[o, c, k\] = sum of dz\[b, o, p\] x\[b, c, p s + k - padding\] over places and
-/// samples, db\[o\] = sum of dz (absent without bias).
+/// parts\[s\] = [dw | db] of some samples: dw\[o, c, k\] = sum of dz\[b, o, p\] x\[b, c, p s + k - padding\] over
+/// places and samples, db\[o\] = sum of dz (absent without bias).
 ///
-/// *Shapes*: x [B, C, image], dz [B, O, places], parts [S, O C taps (+ O)]. The product is small and its sums are long, so
-/// it is cut into parts, which are independent work; how many depends on the shapes alone, so the order of summation does
-/// not depend on the machine. [`PartSum`] follows.
+/// *Shapes*: x [B, C, image], dz [B, O, places], parts [S, O C taps (+ O)]. The product is small and its sums are long,
+/// so it is split into independent parts (split-K); their number depends on the shapes only, so the order of summation
+/// does not depend on the machine. [`PartSum`] follows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvWeight {
     pub stride: usize,
@@ -115,11 +115,11 @@ pub(crate) struct ConvWeight {
     pub bias: bool,
 }
 
-/// What [`ConvWeight`] derives from its shapes.
+/// Sizes that [`ConvWeight`] derives from its shapes.
 struct Parts {
     window: Window,
     counts: Counts,
-    /// Parts, and samples in each but the last, which may have less.
+    /// The number of parts, and samples in each but the last, which may have fewer.
     parts: usize,
     per: usize,
     /// Columns of the product: taps of all channels, and the bias.
@@ -137,7 +137,7 @@ impl ConvWeight {
             return Err(Error::shape("conv_weight", text));
         }
         let cols = c * window.taps() + self.bias as usize;
-        // Enough workgroups for a large adapter together with the tiles of one product, and some parts for each core.
+        // Enough workgroups for a large adapter, and several parts per core.
         let parts = (128 / (o.div_ceil(64) * cols.div_ceil(64))).clamp(4, 64).min(b);
         let per = b.div_ceil(parts);
         Ok(Parts { window, counts: [b, c, o], parts: b.div_ceil(per), per, cols })
@@ -164,7 +164,7 @@ impl Op for ConvWeight {
         let kernel = window.constants(kernel).dim("BATCH", b).dim("CHANNELS", c).dim("PER", per);
         let shape = [o, cols, per * window.count()];
         let (x, dz) = (Operand::INNER, Operand::INNER.gradient(b));
-        // In a transposed convolution, which has its bias apart, the image is the gradient.
+        // In a transposed convolution, whose bias is separate, the image is the gradient.
         let (a, b) = if self.bias { (dz, x) } else { (x, dz) };
         gemm(kernel, Product { shape, slices: parts, a, b }, target)
     }
@@ -180,8 +180,8 @@ impl Op for ConvWeight {
         let (x, dz, out) = (io.input(0), io.input(1), io.output(0));
         let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
         let add = |dw: &mut [S], dz: &[S], x: &[S], moved: &mut [S], more: bool| {
-            if window.few([b, c, o]) {
-                window.spread(dz, moved);
+            if window.prefers_scatter([b, c, o]) {
+                window.scatter(dz, moved);
                 let x = Matrix::new(x, c, pixels).t();
                 matmul(dw, Matrix::new(moved, o * window.taps(), pixels), x, more);
             } else {
@@ -189,7 +189,7 @@ impl Op for ConvWeight {
                 matmul(dw, Matrix::new(dz, o, count), Matrix::new(moved, k, count).t(), more);
             }
         };
-        let room = if window.few([b, c, o]) { o * window.taps() * pixels } else { k * count };
+        let room = if window.prefers_scatter([b, c, o]) { o * window.taps() * pixels } else { k * count };
         parallel::blocks(
             out,
             o * cols,
@@ -203,7 +203,7 @@ impl Op for ConvWeight {
                     for sample in part * per..((part + 1) * per).min(b) {
                         let dz = &dz[sample * o * count..][..o * count];
                         add(sum, dz, &x[sample * c * pixels..][..c * pixels], moved, sample > part * per);
-                        parallel::wide(
+                        parallel::with_simd(
                             #[inline(always)]
                             || {
                                 db.iter_mut()
@@ -212,8 +212,8 @@ impl Op for ConvWeight {
                             },
                         );
                     }
-                    // Rows by tap, with the channels inside, where dz was moved.
-                    let taps = if window.few([b, c, o]) { window.taps() } else { 1 };
+                    // Rows by tap, with the channels inside, if dz was scattered.
+                    let taps = if window.prefers_scatter([b, c, o]) { window.taps() } else { 1 };
                     for (dw, sum) in dw.chunks_exact_mut(c * window.taps()).zip(sum.chunks_exact(c * window.taps())) {
                         match taps {
                             1 => dw.copy_from_slice(sum),
@@ -226,7 +226,7 @@ impl Op for ConvWeight {
     }
 }
 
-/// [first | second] = sum over s of parts\[s\], in the order of s; without bias there is no second.
+/// [first | second] = sum over s of parts\[s\], in the order of s; without bias there is no second output.
 ///
 /// *Shapes*: parts [S, N], first as given, second the rest.
 #[derive(Clone, Debug)]
@@ -289,8 +289,8 @@ impl Op for PartSum {
     }
 }
 
-/// Gives x its gradient from dz and w; where x is an activation's output that nothing else reads, the product applies
-/// the derivative and the gradient goes to what the activation was made from.
+/// Sets the gradient of x from dz and w. If x is the output of an activation without other consumers, the derivative is
+/// fused into the product and the gradient is that of the activation's input.
 pub(super) fn give_input(
     r: &mut Reverse,
     [x, dz, w]: [Var; 3],
@@ -333,7 +333,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         let base = ConvInput { stride: 2, padding: 1, transposed: false, image: vec![5, 4], activation };
         let case = Case::new(base).input([2, 3, 3, 2]).input([3, 2, 3, 3]);
         let case = match activation {
-            // What a sigmoid saves is its output.
+            // A sigmoid saves its output.
             Activation::Sigmoid => case.values([2, 2, 5, 4], (1..=80).map(|i| i as f32 / 81.0).collect()),
             _ => case.input([2, 2, 5, 4]),
         };

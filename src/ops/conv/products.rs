@@ -1,4 +1,4 @@
-//! What convolutions share: the implicit products, forth (gather) and back (scatter), as kernels and on slices.
+//! The implicit matrix products of convolutions, forward (gather) and transposed (scatter), as kernels and on slices.
 
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Specs};
@@ -11,13 +11,13 @@ use crate::parallel::matmul::{Matrix, matmul};
 /// Batch, channels of the image, and channels of the places.
 pub(super) type Counts = [usize; 3];
 
-/// The kernel whose results get a bias and an activation.
+/// The kernel with the epilogue of bias and activation.
 pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
     let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", true).flag("SLOPE", false);
     activation.choose(kernel.flag("SAVE", specs.stores(1)))
 }
 
-/// Which of the three products of `conv.wgsl` it is; over windows of the image, or over places.
+/// Selects one of the three products of `conv.wgsl`, over windows of the image or over places.
 pub(super) fn product(kernel: Kernel, product: &str) -> Kernel {
     let kernel = kernel.one_of(&["GATHER", "SCATTER", "WEIGHT"], product);
     kernel.flag("WINDOWS", product != "SCATTER").flag("INDEXED", true)
@@ -61,9 +61,9 @@ pub(super) fn gather<S: Scalar>(
     finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
 ) {
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
-    // One sample alone is shared out within its product.
-    let few = window.few([b, c, o]);
-    let by_tap = if few { taps_outside(w, c, window.taps()) } else { Vec::new() };
+    // A single sample is parallelised within its product.
+    let per_tap = window.prefers_scatter([b, c, o]);
+    let by_tap = if per_tap { taps_outside(w, c, window.taps()) } else { Vec::new() };
     parallel::blocks(
         y,
         o * count,
@@ -73,11 +73,11 @@ pub(super) fn gather<S: Scalar>(
             let x = &x[sample * c * pixels..][..c * pixels];
             if window.is_identity() {
                 matmul(y, Matrix::new(w, o, k), Matrix::new(x, k, count), false);
-            } else if few {
+            } else if per_tap {
                 let rows = o * window.taps();
                 S::with_scratch(rows * pixels, |products| {
                     matmul(products, Matrix::new(&by_tap, rows, c), Matrix::new(x, c, pixels), false);
-                    window.collect(products, y);
+                    window.gather(products, y);
                 });
             } else {
                 S::with_scratch(k * count, |columns| {
@@ -101,8 +101,8 @@ pub(super) fn scatter<S: Scalar>(
     finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
 ) {
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
-    let few = window.few([b, c, o]);
-    let by_tap = if few { taps_outside(w, c, window.taps()) } else { Vec::new() };
+    let per_tap = window.prefers_scatter([b, c, o]);
+    let by_tap = if per_tap { taps_outside(w, c, window.taps()) } else { Vec::new() };
     parallel::blocks(
         y,
         c * pixels,
@@ -112,11 +112,11 @@ pub(super) fn scatter<S: Scalar>(
             let x = &x[sample * o * count..][..o * count];
             if window.is_identity() {
                 matmul(y, Matrix::new(w, o, k).t(), Matrix::new(x, o, count), false);
-            } else if few {
+            } else if per_tap {
                 let rows = o * window.taps();
-                S::with_scratch(rows * pixels, |spread| {
-                    window.spread(x, spread);
-                    matmul(y, Matrix::new(&by_tap, rows, c).t(), Matrix::new(spread, rows, pixels), false);
+                S::with_scratch(rows * pixels, |scattered| {
+                    window.scatter(x, scattered);
+                    matmul(y, Matrix::new(&by_tap, rows, c).t(), Matrix::new(scattered, rows, pixels), false);
                 });
             } else {
                 S::with_scratch(k * count, |columns| {
@@ -139,7 +139,7 @@ fn taps_outside<S: Scalar>(w: &[S], c: usize, taps: usize) -> Vec<S> {
 /// z = y + bias by channel, y = act(z), on one sample.
 pub(super) fn finish<S: Scalar>(y: &mut [S], z: Option<&mut [S]>, bias: &[S], activation: Activation) {
     let places = y.len() / bias.len();
-    parallel::wide(
+    parallel::with_simd(
         #[inline(always)]
         || {
             for (plane, bias) in y.chunks_exact_mut(places).zip(bias) {
@@ -153,7 +153,7 @@ pub(super) fn finish<S: Scalar>(y: &mut [S], z: Option<&mut [S]>, bias: &[S], ac
     );
 }
 
-/// Shapes that are ragged, strided, padded, pointwise, long and not square: x, w, stride, padding.
+/// Test shapes: ragged, strided, padded, pointwise, long and not square, as x, w, stride, padding.
 pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 12] = [
     (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 1, 1),

@@ -1,4 +1,4 @@
-//! Transposed convolution: the gradient of a convolution by its input, as a layer with bias and activation.
+//! Transposed convolution as a layer with bias and activation.
 
 use super::super::activation::{activated, gradient_before, stored_outputs};
 use super::super::case::{Case, Tolerance};
@@ -14,18 +14,19 @@ use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 
-/// y = act(z), z\[b, o, i\] = sum over c and places p, taps k with p s + k - padding = i of w\[c, o, k\] x\[b, c, p\] + b\[o\].
+/// y = act(z), z\[b, o, i\] = sum over c and places p, taps k with p s + k - padding = i of w\[c, o, k\] x\[b, c, p\] +
+/// b\[o\].
 ///
 /// *Shapes*: x [B, C, L] or [B, C, H, W], w [C, O, k] or [C, O, kh, kw], b \[O\], y and z [B, O, ...] with
 /// (L - 1) s - 2 padding + k + output padding elements along each axis, as in PyTorch's `conv_transpose1d` and `2d`.
 /// *Gradient*: dx by the convolution of dz, dw by products over all places, db by sums of dz, in a fixed order.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvTranspose {
-    /// Elements of the result from one place of x to the next, along each axis.
+    /// Stride: elements of the result between neighbouring places of x.
     pub stride: usize,
-    /// Elements left out before and after each axis.
+    /// Elements removed before and after each axis.
     pub padding: usize,
-    /// Elements more at the end of each axis, less than the stride.
+    /// Elements added at the end of each axis, fewer than the stride.
     pub output_padding: usize,
     /// The fused activation.
     pub activation: Activation,
@@ -41,7 +42,7 @@ impl ConvTranspose {
             return Err(Error::shape("conv_transpose", text));
         }
         let Self { stride, padding, output_padding, .. } = *self;
-        // What is x here are the places of the convolution that this is the transpose of.
+        // x holds the places of the convolution of which this is the transpose.
         let window = Window::onto("conv_transpose", places, kernel, stride, padding, output_padding)?;
         Ok((window, [b, o, c]))
     }

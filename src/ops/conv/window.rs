@@ -1,11 +1,11 @@
-//! A window that slides over an image: the geometry that convolutions and pooling share, and the matrix of all windows.
+//! Sliding windows over an image: the geometry shared by convolutions and pooling, and the matrix of all windows.
 
 use crate::error::{Error, Result};
 use crate::graph::Spec;
 use crate::kernel::Kernel;
 use crate::numeric::scalar::Scalar;
 
-/// Where the windows of [kh, kw] taps lie on an image [H, W]: place (y, x) of [OH, OW] begins at (y s - p, x s - p).
+/// Windows of [kh, kw] taps over an image [H, W]: place (y, x) of [OH, OW] starts at (y s - p, x s - p).
 /// A signal is an image of height 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -16,7 +16,7 @@ pub(crate) struct Window {
     pub padding: [usize; 2],
 }
 
-/// [L] as [1, L], [H, W] as it is, and `along` on each axis that there is, `without` on a missing one.
+/// [L] as [1, L], [H, W] unchanged, with `along` for each axis of the input and `without` for a missing one.
 fn axes(dims: &[usize], along: usize, without: usize) -> ([usize; 2], [usize; 2]) {
     match dims {
         [w] => ([1, *w], [without, along]),
@@ -26,10 +26,10 @@ fn axes(dims: &[usize], along: usize, without: usize) -> ([usize; 2], [usize; 2]
 }
 
 impl Window {
-    /// Over an image of the given size, [L] or [H, W].
+    /// Windows over an image of the given size, [L] or [H, W].
     ///
     /// # Errors
-    /// When no window fits, or stride or padding make no sense.
+    /// When no window fits, or stride or padding is out of range.
     pub fn over(op: &str, image: &[usize], kernel: &[usize], stride: usize, padding: usize) -> Result<Self> {
         let ((image, strides), (kernel, paddings)) = (axes(image, stride, 1), axes(kernel, padding, 0));
         let fits = |a: usize| image[a] + 2 * paddings[a] >= kernel[a] && kernel[a] > 0;
@@ -41,10 +41,10 @@ impl Window {
         Ok(Self { image, places: [place(0), place(1)], kernel, stride: strides, padding: paddings })
     }
 
-    /// The window whose places are given and whose image is the result: PyTorch's size of a transposed convolution.
+    /// The window of a transposed convolution, given its places: the image is the result, with PyTorch's size.
     ///
     /// # Errors
-    /// When the padding leaves nothing, or the extra size is not below the stride.
+    /// When the padding leaves no output, or the output padding is not below the stride.
     pub fn onto(
         op: &str,
         places: &[usize],
@@ -89,7 +89,7 @@ impl Window {
         self.taps() == 1 && self.stride == [1, 1]
     }
 
-    /// Taps that can reach one element: those of one residue by the stride.
+    /// Taps that can reach one element: those of one residue modulo the stride.
     pub fn reach(&self) -> usize {
         self.kernel[0].div_ceil(self.stride[0]) * self.kernel[1].div_ceil(self.stride[1])
     }
@@ -119,7 +119,7 @@ impl Window {
         start.min(end)..end
     }
 
-    /// columns [C kh kw, OH OW] of image [C, H, W]: each window is a column, zero where it leaves the image.
+    /// columns [C kh kw, OH OW] of image [C, H, W]: each window is a column, with zeros outside the image.
     pub fn unfold<S: Scalar>(&self, image: &[S], columns: &mut [S]) {
         let ([_, w], [oh, ow]) = (self.image, self.places);
         let [sh, sw] = self.stride;
@@ -150,8 +150,8 @@ impl Window {
         }
     }
 
-    /// Calls `f(row, place, pixel, n)` for each run of `n` neighbouring places and the elements that tap `row` takes for
-    /// them: the first `place` of its plane, and the first `pixel` of its plane, from where on they are a stride apart.
+    /// Calls `f(row, place, pixel, n)` for each run of `n` neighbouring places and the elements read by tap `row`: the
+    /// first `place` and the first `pixel` of their planes; the pixels are one stride apart.
     #[inline(always)]
     fn runs(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
         for tap in 0..self.taps() {
@@ -168,7 +168,7 @@ impl Window {
         }
     }
 
-    /// image [C, H, W] += the columns [C taps, places], each element to where [`Window::unfold`] takes it from.
+    /// image [C, H, W] += the columns [C taps, places], each element where [`Window::unfold`] reads it.
     pub fn fold<S: Scalar>(&self, columns: &[S], image: &mut [S]) {
         let (count, step) = (self.count(), self.stride[1]);
         for (plane, rows) in image.chunks_exact_mut(self.pixels()).zip(columns.chunks_exact(self.taps() * count)) {
@@ -183,12 +183,12 @@ impl Window {
         }
     }
 
-    /// spread [O taps, pixels] of values [O, places]: each value at the element that the tap takes for its place, else zero.
-    /// With stride 1 this is [`Window::unfold`] from the other side.
-    pub fn spread<S: Scalar>(&self, values: &[S], spread: &mut [S]) {
+    /// scattered [O taps, pixels] of values [O, places]: each value at the pixel that the tap reads for its place, zero
+    /// elsewhere. With stride 1 this is [`Window::unfold`] of the mirrored window.
+    pub fn scatter<S: Scalar>(&self, values: &[S], scattered: &mut [S]) {
         let (pixels, step) = (self.pixels(), self.stride[1]);
-        spread.fill(S::ZERO);
-        for (plane, rows) in values.chunks_exact(self.count()).zip(spread.chunks_exact_mut(self.taps() * pixels)) {
+        scattered.fill(S::ZERO);
+        for (plane, rows) in values.chunks_exact(self.count()).zip(scattered.chunks_exact_mut(self.taps() * pixels)) {
             self.runs(|tap, place, pixel, n| {
                 let target = rows[tap * pixels + pixel..].iter_mut().step_by(step);
                 target.zip(&plane[place..][..n]).for_each(|(t, v)| *t = *v);
@@ -196,8 +196,8 @@ impl Window {
         }
     }
 
-    /// out [O, places] = sum over taps of products [O taps, pixels] at the element that the tap takes for the place.
-    pub fn collect<S: Scalar>(&self, products: &[S], out: &mut [S]) {
+    /// out [O, places] = sum over taps of products [O taps, pixels] at the pixel that the tap reads for the place.
+    pub fn gather<S: Scalar>(&self, products: &[S], out: &mut [S]) {
         let (pixels, step) = (self.pixels(), self.stride[1]);
         out.fill(S::ZERO);
         for (plane, rows) in out.chunks_exact_mut(self.count()).zip(products.chunks_exact(self.taps() * pixels)) {
@@ -208,16 +208,17 @@ impl Window {
         }
     }
 
-    /// Whether it is less work to move the O channels of the places by each tap than the C channels of the image.
-    pub fn few(&self, [_, c, o]: [usize; 3]) -> bool {
+    /// Whether it is less work to scatter the O channels of the places by tap than to unfold the C channels of the
+    /// image.
+    pub fn prefers_scatter(&self, [_, c, o]: [usize; 3]) -> bool {
         self.stride == [1, 1] && self.taps() > 1 && 2 * o * self.pixels() <= c * self.count()
     }
 }
 
-/// Batch, channels, and the one or two axes of places of a tensor [B, C, L] or [B, C, H, W].
+/// Batch size, channels, and the one or two spatial axes of a tensor [B, C, L] or [B, C, H, W].
 ///
 /// # Errors
-/// When it has another number of dimensions.
+/// When the number of dimensions differs.
 pub(crate) fn planes<'a>(op: &str, argument: &str, spec: &'a Spec) -> Result<(usize, usize, &'a [usize])> {
     match spec.shape.as_slice() {
         [b, c, places @ ..] if matches!(places.len(), 1 | 2) => Ok((*b, *c, places)),
@@ -261,14 +262,14 @@ mod tests {
             window.unfold(&x, &mut columns);
             let mut image = vec![0.0; x.len()];
             window.fold(&c, &mut image);
-            let mut spread = vec![f64::NAN; window.taps() * 2 * window.pixels()];
-            let d: Vec<f64> = (0..spread.len()).map(|i| (i as f64 * 0.3).sin()).collect();
+            let mut scattered = vec![f64::NAN; window.taps() * 2 * window.pixels()];
+            let d: Vec<f64> = (0..scattered.len()).map(|i| (i as f64 * 0.3).sin()).collect();
             let z: Vec<f64> = (0..2 * window.count()).map(|i| (i as f64 * 1.1).cos()).collect();
-            window.spread(&z, &mut spread);
+            window.scatter(&z, &mut scattered);
             let mut collected = vec![f64::NAN; z.len()];
-            window.collect(&d, &mut collected);
+            window.gather(&d, &mut collected);
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-            assert!((dot(&spread, &d) - dot(&z, &collected)).abs() < 1e-12, "stride {stride}, padding {padding}");
+            assert!((dot(&scattered, &d) - dot(&z, &collected)).abs() < 1e-12, "stride {stride}, padding {padding}");
             assert!((dot(&columns, &c) - dot(&x, &image)).abs() < 1e-12, "stride {stride}, padding {padding}");
         }
     }

@@ -1,17 +1,17 @@
-//! The families of products, and the rule that chooses one.
+//! The families of matrix product kernels, and the rule that selects one.
 
 use super::Product;
 use crate::kernel::{Family, Target};
 
-/// Multiply-adds from which on a product earns back the seconds that software adapters take to compile the widest kernel.
+/// Multiply-adds above which a product is worth the seconds that software adapters need to compile the largest kernel.
 pub(crate) const LARGE: usize = 1 << 25;
-/// Least m, n and k for which tiles of cooperative matrices are worth filling.
+/// Smallest m, n and k for which tiles of cooperative matrices are efficient.
 const LEAST_COOPERATIVE: usize = 16;
-/// Workgroups from which on a grid keeps an adapter busy.
+/// Workgroups needed to occupy an adapter.
 const BUSY: usize = 64;
 
 impl Family {
-    /// The family for a product on an adapter; with others after it where these may be faster.
+    /// The family for a product on an adapter, followed by other candidates that may be faster.
     pub(super) fn choose(product: &Product, target: &Target) -> Vec<Self> {
         if let Some(forced) = target.family.filter(|f| f.runs_on(target)) {
             return vec![forced];
@@ -21,7 +21,7 @@ impl Family {
             return vec![Self::Cooperative];
         }
         match (target.software, Self::Broadcast16.runs_on(target)) {
-            // No timing here: it would take the seconds of compilation that the rule is to save.
+            // No autotuning here: it would cost the compilation time that the rule saves.
             (true, true) if m * n * k >= LARGE => vec![Self::Broadcast32],
             (true, true) => vec![Self::Broadcast16],
             (true, false) => vec![Self::Registers],
@@ -29,8 +29,8 @@ impl Family {
         }
     }
 
-    /// The largest tiles whose grid keeps the adapter busy and does not compute much beyond the edges. How many workgroups
-    /// keep it busy differs, so near the least number smaller tiles may be faster.
+    /// The largest tiles whose grid occupies the adapter and wastes little work beyond the edges. The number of
+    /// workgroups needed differs between adapters, so close to the minimum smaller tiles may be faster.
     fn tiles(product: &Product) -> Vec<Self> {
         let [m, n, _] = product.shape;
         let tiles = |side: usize| m.div_ceil(side) * n.div_ceil(side);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_is_unsure_of_middling_grids_on_hardware_only() {
+    fn candidates_are_tried_for_medium_grids_on_hardware_only() {
         let hardware = Target { subgroup: Some(32), ..Target::default() };
         let unsure = |shape, target| families(shape, 1, target).len() > 1;
         assert_eq!(families([1024, 1024, 64], 1, hardware), [Family::Blocked128, Family::Blocked64]);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn cooperative_matrices_are_taken_where_they_were_asked_for_and_can_be_filled() {
+    fn cooperative_matrices_are_used_where_enabled_and_efficient() {
         let half = Target { subgroup: Some(32), half: Some(16), ..Target::default() };
         assert_eq!(families([256, 128, 228], 1, half), [Family::Cooperative]);
         assert_eq!(family([256, 128, 9], 1, half), Family::Blocked32);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn software_gets_registers_and_what_is_forced_is_taken() {
+    fn software_uses_registers_and_a_forced_family_is_used() {
         let software = Target { subgroup: Some(8), software: true, ..Target::default() };
         assert_eq!(family([256, 128, 228], 1, software), Family::Broadcast16);
         assert_eq!(family([1024, 1024, 1024], 1, software), Family::Broadcast32);

@@ -1,19 +1,19 @@
-//! The matrix product of the GPU kernels: C = A B in one of several families, chosen by the adapter and the shape.
+//! The matrix product of the GPU kernels: C = A B in one of several families, selected by adapter and shape.
 //!
-//! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`, and the overrides
-//! `M`, `N` and `K` come from here; transposes, implicit matrices and epilogues are therefore the shader's own. Several
-//! products in one dispatch are told apart by `slice`, the workgroup's z ([`Kernel::slices`]).
+//! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`; the overrides `M`,
+//! `N` and `K` are set here. Transposes, implicit matrices and epilogues are therefore up to the shader. Several products in
+//! one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]).
 //!
-//! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that what is costly to find from k or col
-//! alone (a place in an image) is found once. Under the flags `A_WIDE` and `B_WIDE`, `load_a4` or `load_b4` is called,
-//! which reads four values that lie side by side ([`Operand::rows_of`]).
+//! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that expensive computations on k or
+//! col alone (a position in an image) run once. With the flags `A_VEC4` and `B_VEC4`, `load_a4` or `load_b4` is called,
+//! which loads four contiguous values ([`Operand::rows_of`]).
 //!
-//! In every f32 family an element of C is a sum by `fma` over k in ascending order, so that the choice does not change a bit
-//! on an adapter whose `fma` is the same in all kernels.
+//! In every f32 family an element of C is a sum by `fma` over k in ascending order, so the choice does not change the
+//! result on an adapter whose `fma` is the same in all kernels.
 //!
-//! In f16 small gradients would vanish. The gradient of a loss that is a mean is about 1/B of the error, so gradients are
-//! scaled by a power of two near [`GRADIENT_SCALE`] B on their way into f16, and the sum is scaled back: a loss scaling that
-//! is static and ends within the product, so that whatever is stored keeps its units.
+//! In f16 small gradients would underflow. The gradient of a mean loss is about 1/B of the error, so gradients are
+//! scaled by a power of two near [`GRADIENT_SCALE`] B when converted to f16, and the sum is scaled back: a static loss
+//! scaling within the product, so that stored tensors keep their units.
 
 mod family;
 
@@ -23,14 +23,14 @@ use std::fmt::Write;
 
 use crate::kernel::{Family, Kernel, Target};
 
-/// How an operand lies in memory, so that neighbouring invocations read neighbouring addresses.
+/// Memory layout of an operand, so that neighbouring invocations read neighbouring addresses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Operand {
-    /// Along k, or else along the rows of A, or the columns of B.
+    /// Whether it is contiguous along k, and not along the rows of A or the columns of B.
     inner: bool,
-    /// Elements from one run of neighbours to the next, where the shader can load four at a time.
+    /// Length of a contiguous run, if the shader can load four values at a time.
     run: Option<usize>,
-    /// A power of two that brings it into the range of f16.
+    /// Power of two that scales it to the range of f16.
     scale: f32,
 }
 
@@ -40,18 +40,18 @@ impl Operand {
     /// Contiguous along the rows of A, or the columns of B.
     pub const OUTER: Self = Self { inner: false, run: None, scale: 1.0 };
 
-    /// The shader also has the loads of four, for a matrix with rows of `run` elements in memory.
+    /// Allows loads of four values, for a matrix with rows of `run` elements in memory.
     pub fn rows_of(self, run: usize) -> Self {
         Self { run: Some(run), ..self }
     }
 
-    /// It is the gradient of a mean over `batch` samples, those of its own rows: of a micro-batch too, whose gradient is
-    /// weighted by its share of the batch only after the reverse pass ([`super::Accumulate`]).
+    /// Marks it as the gradient of a mean over `batch` samples, its own rows: in a micro-batch too, whose gradient is
+    /// weighted by its share of the batch only after the backward pass ([`super::Accumulate`]).
     pub fn gradient(self, batch: usize) -> Self {
         Self { scale: (GRADIENT_SCALE * batch).next_power_of_two() as f32, ..self }
     }
 
-    fn wide(self) -> bool {
+    fn vec4(self) -> bool {
         self.run.is_some_and(|run| run % 4 == 0)
     }
 }
@@ -65,16 +65,16 @@ pub(crate) struct Product {
     pub b: Operand,
 }
 
-/// What the gradient of a mean over one sample is scaled by in f16: a mean over a thousand elements then keeps errors down
-/// to 1e-3 in all their digits, and the plain sum over a sample may have errors up to 4000.
+/// Scale in f16 of the gradient of a mean over one sample: a mean over a thousand elements then keeps full precision
+/// for errors down to 1e-3, and the plain sum over a sample allows errors up to 4000.
 const GRADIENT_SCALE: usize = 16;
-/// The product by the entry point `gemm`.
+/// The product with the entry point `gemm`.
 pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel {
     let [m, n, k] = product.shape;
     let families = Family::choose(&product, target);
     let family = families[0];
     let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(families);
-    let kernel = kernel.flag("A_WIDE", false).flag("B_WIDE", false);
+    let kernel = kernel.flag("A_VEC4", false).flag("B_VEC4", false);
     let kernel = match (family, target.subgroup) {
         (Family::Cooperative, Some(lanes)) => {
             let size = target.half.expect("it runs on this target");
@@ -90,7 +90,7 @@ pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel 
     kernel.slices(product.slices)
 }
 
-/// A square tile, its step in k, and the blocks of four rows and of four columns that an invocation computes.
+/// A square tile, its step in k, and the blocks of four rows and of four columns computed by an invocation.
 struct Tile {
     side: usize,
     step: usize,
@@ -111,10 +111,10 @@ fn blocked(kernel: Kernel, product: &Product, Tile { side, step, blocks }: Tile)
         .repeat("Q", step)
         .flag("A_INNER", a.inner)
         .flag("B_INNER", b.inner)
-        .flag("A_WIDE", a.wide())
-        .flag("B_WIDE", b.wide())
-        .flag("A_TURN", a.inner && a.wide())
-        .flag("B_TURN", b.inner && b.wide())
+        .flag("A_VEC4", a.vec4())
+        .flag("B_VEC4", b.vec4())
+        .flag("A_TURN", a.inner && a.vec4())
+        .flag("B_TURN", b.inner && b.vec4())
         .grid(n.div_ceil(side), m.div_ceil(side))
 }
 
@@ -126,7 +126,7 @@ fn registers(kernel: Kernel, product: &Product) -> Kernel {
     in_registers(kernel.flag("BROADCAST", false), product, [8, 4, 8, 4])
 }
 
-/// Rows and columns of an invocation, invocations side by side, and the step in k.
+/// Rows and columns per invocation, invocations side by side, and the step in k.
 fn in_registers(kernel: Kernel, product: &Product, [rows, cols, lanes, step]: [usize; 4]) -> Kernel {
     let [m, n, _] = product.shape;
     kernel
