@@ -4,7 +4,7 @@ use super::profile::{OpCost, OpTime};
 use super::program::Program;
 use super::values::Values;
 use crate::error::{Error, Result};
-use crate::graph::plan::{Place, Plan};
+use crate::graph::plan::{Call, Place, Plan};
 use crate::graph::{Cost, DType, FOREIGN, Form, Graph, HISTORY, Slab, Tensor, Var};
 use crate::numeric::random::Clock;
 
@@ -29,7 +29,10 @@ const SENTINEL: f32 = -1.234e-30;
 impl Run {
     pub(crate) fn new(graph: Graph, plan: Plan, program: impl FnOnce(Plan) -> Result<Program>) -> Result<Self> {
         let (places, elements) = (plan.places.clone(), plan.elements());
-        let calls = plan.calls.iter().map(|c| OpCost::new(&*c.node.op, &c.specs)).collect();
+        let mut times = vec![0; plan.calls.len()];
+        plan.passes.iter().flat_map(|pass| pass.calls.clone()).for_each(|call| times[call] += 1);
+        let cost = |(call, &times): (&Call, &u64)| OpCost::new(&*call.node.op, &call.specs, times);
+        let calls = plan.calls.iter().zip(&times).map(cost).collect();
         let program = program(plan)?;
         Ok(Self {
             graph,
@@ -61,10 +64,10 @@ impl Run {
 
     /// Dispatches in one step.
     pub fn dispatches(&self) -> usize {
-        self.calls.len()
+        self.calls.iter().map(|call| call.times as usize).sum()
     }
 
-    /// What each dispatch of a step costs at least.
+    /// What the dispatches of a step cost at least: one entry for those that repeat for the parts of a batch.
     pub fn costs(&self) -> &[OpCost] {
         &self.calls
     }
@@ -217,7 +220,7 @@ impl Run {
         Ok(())
     }
 
-    /// Runs `n` steps and gives the time of each dispatch, the mean of them: on a GPU by its timestamps.
+    /// Runs `n` steps and gives the time that each entry of [`Run::costs`] takes in a step, the mean of them: on a GPU by its timestamps.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the adapter offers no timestamp queries.

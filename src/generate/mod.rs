@@ -1,5 +1,6 @@
 //! Networks at work: the reverse process that draws samples, and the forward process.
 
+pub(crate) mod batches;
 mod forward;
 mod reverse;
 

@@ -77,7 +77,7 @@ impl Op for SquaredNorm {
 /// What stage two makes of the partial sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduction {
-    /// history = scale * sum.
+    /// history = scale * sum, added up over the parts of the batch that it runs for.
     Sum {
         /// 1/N for a mean.
         scale: f64,
@@ -127,7 +127,8 @@ impl Op for Reduce {
         let total = parallel::sum(partials.len(), |i| partials[i]);
         let history = &mut io.output(0)[io.clock.step as usize % HISTORY];
         match self.0 {
-            Reduction::Sum { scale } => *history = S::of(scale) * total,
+            Reduction::Sum { scale } if io.part == 0 => *history = S::of(scale) * total,
+            Reduction::Sum { scale } => *history += S::of(scale) * total,
             Reduction::Clip { max } => {
                 let norm = total.sqrt();
                 *history = norm;

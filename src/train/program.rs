@@ -8,14 +8,14 @@ use crate::data::Normalisation;
 use crate::data::corrupt::Extent;
 use crate::device::Run;
 use crate::error::Result;
-use crate::graph::{Data, Graph, HISTORY, Slab, Var, Window};
+use crate::generate::batches;
+use crate::graph::{Data, Graph, HISTORY, Var};
 use crate::nn::Denoiser;
-use crate::ops::Accumulate;
 
 /// The readable results of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepVars {
-    /// For each micro-batch its part of the batch, and the loss terms.
+    /// The share of a part in the batch, and the loss terms, which add up over the parts of this size.
     parts: Vec<(f64, Vec<Term>)>,
     /// The norm of the gradient, where it is clipped.
     norm: Option<Var>,
@@ -72,33 +72,19 @@ pub(crate) fn forward(
 
 /// Adds a training step on batches of `data`.
 ///
-/// A batch in parts draws the same numbers as a whole one. Each part runs forward and backward in the memory of the part
-/// before, and its gradients, weighted by its share of the batch, are added to a second slab in the order of the parts.
+/// A batch in parts takes the samples, steps and random numbers of a whole one; the parts run forward and backward one after
+/// the other, and the optimizer takes the sum of their gradients.
 ///
 /// # Errors
 /// When a setting does not fit the data.
 pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: Sample, batch: Batch) -> Result<StepVars> {
     g.train();
     let network = config.model.build(g, sample.shape)?;
-    let streams = g.streams();
-    let mut parts = Vec::new();
-    for first in (0..batch.rows).step_by(batch.micro) {
-        let rows = batch.micro.min(batch.rows - first);
-        let share = rows as f64 / batch.rows as f64;
-        let is_part = rows < batch.rows;
-        if is_part {
-            g.set_window(Some(Window { first, rows }));
-            g.rewind_streams(streams);
-        }
+    let parts = batches::in_parts(g, batch.rows, batch.micro, |g, share| {
         let terms = forward(g, config, network.as_ref(), data, sample, batch.rows)?;
-        g.backward(&Term::scalars(&terms), &[])?;
-        if is_part {
-            let (gradient, sum) = (g.slab(Slab::Grads), g.slab(Slab::Sum));
-            g.apply_to(Accumulate { share, first: first == 0 }, &[gradient], &[sum])?;
-        }
-        parts.push((share, terms));
-    }
-    g.set_window(None);
+        batches::backward(g, &Term::scalars(&terms), share)?;
+        Ok(terms)
+    })?;
     let norm = g.optimize(config.optimizer()?)?;
     Ok(StepVars { parts, norm })
 }

@@ -8,6 +8,7 @@ use crate::data::corrupt::Extent;
 use crate::device::Device;
 use crate::device::Run;
 use crate::error::{Error, Result};
+use crate::generate::batches::largest;
 use crate::graph::{Graph, HISTORY, Slab};
 
 /// Compiles the step, with micro-batches halved until it fits the device; gives their size too.
@@ -18,20 +19,14 @@ fn compile(
     sample: Sample,
     rows: usize,
 ) -> Result<(Run, StepVars, usize)> {
-    let mut micro = if config.micro_batch == 0 { rows } else { config.micro_batch.min(rows) };
-    loop {
+    let most = if config.micro_batch == 0 { rows } else { config.micro_batch.min(rows) };
+    let ((run, vars), micro) = largest(most, |micro| {
         let mut g = Graph::seeded(config.seed);
         let table = g.dataset("data", [samples, sample.shape.iter().product()])?;
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
-        match device.compile(&g) {
-            Ok(run) => return Ok((run, vars, micro)),
-            Err(Error::Limit { smaller_batch_helps: true, .. }) if micro > 1 => micro = micro.div_ceil(2),
-            Err(Error::Limit { message, smaller_batch_helps: true }) => {
-                return Err(Error::limit(format!("even one sample at a time is too much: {message}"), false));
-            }
-            Err(e) => return Err(e),
-        }
-    }
+        Ok((device.compile(&g)?, vars))
+    })?;
+    Ok((run, vars, micro))
 }
 
 /// A training step on a device: batch, noise, network, loss, reverse pass and optimizer.

@@ -38,6 +38,7 @@ pub fn tests() -> Vec<Test> {
         every_step_encoding_trains_and_survives_in_its_checkpoint,
         impossible_unets_are_refused_with_numbers,
         a_unet_has_levels_for_the_size_of_its_samples,
+        a_program_does_not_grow_with_the_number_of_parts,
         parts_of_a_batch_share_their_memory,
         what_does_not_fit_is_split_or_refused,
         training_learns_moons,
@@ -268,21 +269,46 @@ fn a_unet_has_levels_for_the_size_of_its_samples() {
     }
 }
 
+/// The parts take the samples, steps and random numbers of the whole batch; rows of 23 and of 17 numbers begin and end within
+/// blocks of four that are drawn together.
 fn a_batch_in_parts_is_the_batch(on: On) {
     let device = on.open();
-    let data = Dataset::new("test", [17], sine_waves(100, 17, 3)).unwrap();
-    let after = |micro_batch, steps| {
-        let config = Config { batch: 64, micro_batch, clip_norm: 0.0, ..small("mlp") };
-        let mut t = Trainer::new(&device, &config, &data).unwrap();
-        (t.advance(steps).unwrap(), t)
-    };
-    let ((want, _), (_, whole)) = (after(0, 5), after(0, 1));
-    for micro in [8, 24] {
-        let ((got, _), (_, parts)) = (after(micro, 5), after(micro, 1));
-        // The same tolerances as between devices: the sums have the same terms in another order.
-        assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 2e-5 * w), "{micro}: {got:?} {want:?}");
-        compare_gradients((parts.run(), Slab::Sum), (whole.run(), Slab::Grads), rounding("mlp"))
-            .unwrap_or_else(|e| panic!("{micro}: {e}"));
+    let odd = |config| with(config, &[("batch", "33"), ("width", "23")]);
+    for (config, sizes) in
+        [(odd(small("mlp")), &[8, 9, 1][..]), (odd(disturbed("mlp")), &[8, 9, 1]), (disturbed("unet"), &[4])]
+    {
+        let after = |micro_batch, steps| {
+            let mut t = trainer(&device, &Config { micro_batch, clip_norm: 0.0, ..config.clone() });
+            (t.advance(steps).unwrap(), t)
+        };
+        let ((want, _), (_, whole)) = (after(0, 5), after(0, 1));
+        for &micro in sizes {
+            let ((got, _), (_, parts)) = (after(micro, 5), after(micro, 1));
+            let what = format!("{} in parts of {micro}", config.model.name());
+            // The same tolerances as between devices: the sums have the same terms in another order.
+            assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 2e-5 * w), "{what}: {got:?} {want:?}");
+            let tolerance = rounding(config.model.name());
+            compare_gradients((parts.run(), Slab::Sum), (whole.run(), Slab::Grads), tolerance)
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
+        }
+    }
+}
+
+fn a_program_does_not_grow_with_the_number_of_parts() {
+    for model in ["mlp", "unet"] {
+        let counts = |micro_batch| {
+            let t = trainer(&Device::cpu(), &Config { batch: 32, micro_batch, ..small(model) });
+            (t.run().costs().len(), t.run().dispatches(), t.run().cost().flops)
+        };
+        let (whole, dispatches, flops) = counts(0);
+        assert_eq!(whole, dispatches);
+        // One op more, which adds up the gradients. The optimizer and the norm of the gradient come once.
+        let (parts, dispatches, in_parts) = counts(1);
+        let once = 3;
+        assert_eq!((parts, dispatches), (whole + 1, 32 * (whole + 1 - once) + once), "{model}");
+        assert!(in_parts as f64 > 0.9 * flops as f64, "{model}: all parts are counted");
+        // A smaller last part is a second version of the ops.
+        assert_eq!(counts(5).0, 2 * (whole + 1 - once) + once, "{model}");
     }
 }
 

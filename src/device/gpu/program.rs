@@ -1,6 +1,7 @@
 //! A plan on an adapter: its buffers, and dispatches that are made once and only encoded again in each step.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::Init;
-use crate::graph::plan::{Call, Place, Plan};
+use crate::graph::plan::{Call, Pass, Place, Plan};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::Clock;
 
@@ -27,16 +28,15 @@ struct Dispatch {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
-    first_row: u32,
 }
 
 impl Dispatch {
-    /// `words`: step and seed.
-    fn encode(&self, pass: &mut wgpu::ComputePass, words: [u32; 3]) {
+    /// `words`: those of `Clock` in `clock.wgsl`.
+    fn encode(&self, pass: &mut wgpu::ComputePass, words: [u32; 5]) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         // Each time, because wgpu zeroes them when a pipeline of another layout is set.
-        pass.set_immediates(0, bytemuck::cast_slice(&[words[0], words[1], words[2], self.first_row]));
+        pass.set_immediates(0, bytemuck::cast_slice(&words));
         pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
     }
 
@@ -45,7 +45,7 @@ impl Dispatch {
         let run = |count: u32| -> Result<Duration> {
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            (0..count).for_each(|_| self.encode(&mut pass, [0; 3]));
+            (0..count).for_each(|_| self.encode(&mut pass, [0; 5]));
             drop(pass);
             let commands = encoder.finish();
             let started = Instant::now();
@@ -71,10 +71,12 @@ pub(crate) struct GpuProgram {
     gpu: Arc<Gpu>,
     buffers: Vec<wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
-    /// Unfinished submissions with their number of steps.
-    in_flight: VecDeque<(wgpu::SubmissionIndex, u32)>,
-    /// Steps per submission, from the measured time of a step.
-    per_submission: u32,
+    /// A step.
+    passes: Vec<Pass>,
+    /// Unfinished submissions with their number of passes.
+    in_flight: VecDeque<(wgpu::SubmissionIndex, usize)>,
+    /// Passes per submission, from the measured time of a pass.
+    per_submission: usize,
     last_done: Instant,
     staging: Mutex<Option<wgpu::Buffer>>,
 }
@@ -98,6 +100,7 @@ impl GpuProgram {
             gpu,
             buffers,
             dispatches,
+            passes: plan.passes.clone(),
             in_flight: VecDeque::new(),
             per_submission: 1,
             last_done: Instant::now(),
@@ -159,10 +162,10 @@ impl GpuProgram {
         if self.in_flight.is_empty() {
             self.last_done = Instant::now();
         }
-        let mut done = 0;
-        while done < count {
-            let n = self.per_submission.min(count - done);
-            self.submit(Clock { step: first.step + done, ..first }, n);
+        let (mut done, all) = (0, count as usize * self.passes.len());
+        while done < all {
+            let n = self.per_submission.min(all - done);
+            self.submit(first, done..done + n);
             done += n;
             if self.in_flight.len() >= IN_FLIGHT {
                 self.retire()?;
@@ -171,17 +174,19 @@ impl GpuProgram {
         self.gpu.check()
     }
 
-    /// One pass with `n` steps.
-    fn submit(&mut self, first: Clock, n: u32) {
+    /// Submits some of the passes of the steps from `first` on.
+    fn submit(&mut self, first: Clock, passes: Range<usize>) {
+        let (n, per_step) = (passes.len(), self.passes.len());
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for step in first.step..first.step + n {
-            let words = [step, first.seed as u32, (first.seed >> 32) as u32];
-            for d in &self.dispatches {
-                d.encode(&mut pass, words);
+        let mut encoding = encoder.begin_compute_pass(&Default::default());
+        for i in passes {
+            let pass = &self.passes[i % per_step];
+            let words = words(Clock { step: first.step + (i / per_step) as u32, ..first }, pass);
+            for d in &self.dispatches[pass.calls.clone()] {
+                d.encode(&mut encoding, words);
             }
         }
-        drop(pass);
+        drop(encoding);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         self.in_flight.push_back((submission, n));
     }
@@ -191,28 +196,30 @@ impl GpuProgram {
         let Some((submission, n)) = self.in_flight.pop_front() else { return Ok(()) };
         self.gpu.wait(submission)?;
         let now = Instant::now();
-        let per_step = (now - self.last_done).as_secs_f64() / n as f64;
+        let per_pass = (now - self.last_done).as_secs_f64() / n as f64;
         self.last_done = now;
-        let wanted = (SUBMISSION.as_secs_f64() / per_step.max(1e-6)) as u32;
+        let wanted = (SUBMISSION.as_secs_f64() / per_pass.max(1e-6)) as usize;
         // At most four times longer at once: one early measurement says little.
         self.per_submission = wanted.clamp(1, self.per_submission * 4).min(1000);
         Ok(())
     }
 
-    /// The device's time of each dispatch, the mean of `n` steps: a pass per dispatch, timestamps around it.
+    /// The device's time of each dispatch in a step, the mean of `n` steps: timestamps around each.
     pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
         self.finish()?;
         let clock = Timestamps::new(&self.gpu, self.dispatches.len())?;
         let mut total = vec![0.0; self.dispatches.len()];
         for step in first.step..first.step + n {
-            let words = [step, first.seed as u32, (first.seed >> 32) as u32];
-            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            for (i, d) in self.dispatches.iter().enumerate() {
-                let timestamp_writes = Some(clock.around(i));
-                let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-                d.encode(&mut encoder.begin_compute_pass(&descriptor), words);
+            for pass in &self.passes {
+                let words = words(Clock { step, ..first }, pass);
+                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                for (i, d) in self.dispatches[pass.calls.clone()].iter().enumerate() {
+                    let timestamp_writes = Some(clock.around(i));
+                    let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                    d.encode(&mut encoder.begin_compute_pass(&descriptor), words);
+                }
+                clock.read(&self.gpu, encoder, &mut total[pass.calls.clone()])?;
             }
-            clock.read(&self.gpu, encoder, &mut total)?;
         }
         Ok(total.iter().map(|t| Duration::from_secs_f64(t / n.max(1) as f64)).collect())
     }
@@ -223,6 +230,11 @@ impl GpuProgram {
         }
         self.gpu.check()
     }
+}
+
+/// What a kernel is told of where the run is.
+fn words(clock: Clock, pass: &Pass) -> [u32; 5] {
+    [clock.step, clock.seed as u32, (clock.seed >> 32) as u32, pass.first_row as u32, pass.part as u32]
 }
 
 /// The kernels of a plan's calls; where no rule tells the fastest, the one that a short timing finds, which happens before
@@ -291,5 +303,5 @@ fn dispatch(
     if let Some(e) = pollster::block_on(scope.pop()) {
         return Err(Error::Shader(format!("{label}: {e}")));
     }
-    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups, first_row: call.node.first_row })
+    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups })
 }
