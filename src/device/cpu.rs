@@ -146,11 +146,11 @@ impl<S: RunTwin> CpuProgram<S> {
         }
     }
 
-    pub fn step(&mut self, clock: Clock) -> Result<()> {
+    pub fn step(&mut self, clock: Clock, row: usize) -> Result<()> {
         let Self { plan, banks } = self;
         for pass in &plan.passes {
             for call in &plan.calls[pass.calls.clone()] {
-                run_call(call, clock, pass, banks);
+                run_call(call, clock, row, pass, banks);
             }
         }
         Ok(())
@@ -163,7 +163,7 @@ impl<S: RunTwin> CpuProgram<S> {
             for pass in &self.plan.passes {
                 for i in pass.calls.clone() {
                     let start = Instant::now();
-                    run_call(&self.plan.calls[i], Clock { step, ..first }, pass, &mut self.banks);
+                    run_call(&self.plan.calls[i], Clock { step, ..first }, 0, pass, &mut self.banks);
                     times[i] += start.elapsed();
                 }
             }
@@ -173,7 +173,7 @@ impl<S: RunTwin> CpuProgram<S> {
 }
 
 /// Lends the call its tensors: written buffers are taken out of the list while the others are shared.
-fn run_call<S: RunTwin>(call: &Call, clock: Clock, pass: &Pass, banks: &mut [Bank<S>]) {
+fn run_call<S: RunTwin>(call: &Call, clock: Clock, row: usize, pass: &Pass, banks: &mut [Bank<S>]) {
     let mut written: Vec<(usize, Place)> = call
         .outputs
         .iter()
@@ -201,7 +201,7 @@ fn run_call<S: RunTwin>(call: &Call, clock: Clock, pass: &Pass, banks: &mut [Ban
     }
     let updates = views.split_off(call.outputs.len());
     let inputs = call.inputs.iter().map(|p| banks[p.buffer].view(*p)).collect();
-    let Pass { first_row, part, .. } = *pass;
+    let (first_row, part) = (row + pass.first_row, pass.part);
     S::run(call, &mut Io { specs: &call.specs, clock, first_row, part, inputs, outputs: views, updates });
     for (buffer, bank) in taken {
         banks[buffer] = bank;

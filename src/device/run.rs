@@ -17,6 +17,7 @@ pub struct Run {
     clock: Clock,
     /// The step from which on the histories of scalars are this program's.
     began: u32,
+    first_row: usize,
     calls: Vec<OpCost>,
     elements: usize,
     /// Elements that no kernel should write, in a guarded program.
@@ -40,6 +41,7 @@ impl Run {
             program,
             clock: Clock { seed: 0, step: 0 },
             began: 0,
+            first_row: 0,
             calls,
             elements,
             guards: Vec::new(),
@@ -60,6 +62,12 @@ impl Run {
     /// begin anew.
     pub fn set_step(&mut self, step: u32) {
         (self.clock.step, self.began) = (step, step);
+    }
+
+    /// The sample of a larger set that row 0 of the program's batches is: random numbers are drawn for the samples of the
+    /// set, so that they do not depend on how it is cut into batches.
+    pub fn set_first_row(&mut self, row: usize) {
+        self.first_row = row;
     }
 
     /// Dispatches in one step.
@@ -100,11 +108,27 @@ impl Run {
         let vars = self.graph.vars_named(name)?.to_vec();
         let total: usize = vars.iter().map(|&v| self.graph.spec(v).len()).sum();
         self.expect(name, &vars, DType::F32, total, values.len())?;
-        let mut rest = values;
+        self.write_from(name, 0, values)
+    }
+
+    /// Fills a part of a named f32 tensor: its elements from `first` on.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or the values go beyond its end.
+    pub fn write_from(&mut self, name: &str, first: usize, values: &[f32]) -> Result<()> {
+        let vars = self.graph.vars_named(name)?.to_vec();
+        let total: usize = vars.iter().map(|&v| self.graph.spec(v).len()).sum();
+        let end = first.saturating_add(values.len());
+        self.expect(name, &vars, DType::F32, total, end.max(total))?;
+        let mut start = 0;
         for var in vars {
-            let (part, tail) = rest.split_at(self.graph.spec(var).len());
-            self.program.write(self.place(var)?, part)?;
-            rest = tail;
+            let place = self.place(var)?;
+            let (from, to) = (first.max(start), end.min(start + place.len));
+            if from < to {
+                let part = Place { offset: place.offset + from - start, len: to - from, ..place };
+                self.program.write(part, &values[from - first..to - first])?;
+            }
+            start += place.len;
         }
         Ok(())
     }
@@ -215,7 +239,7 @@ impl Run {
     /// # Errors
     /// [`Error::DeviceLost`] only.
     pub fn steps(&mut self, n: u32) -> Result<()> {
-        self.program.steps(self.clock, n)?;
+        self.program.steps(self.clock, self.first_row, n)?;
         self.clock.step += n;
         Ok(())
     }

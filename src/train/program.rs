@@ -16,9 +16,9 @@ use crate::nn::Denoiser;
 #[derive(Clone, Debug)]
 pub(crate) struct StepVars {
     /// The share of a part in the batch, and the loss terms, which add up over the parts of this size.
-    parts: Vec<(f64, Vec<Term>)>,
+    pub parts: Vec<(f64, Vec<Term>)>,
     /// The norm of the gradient, where it is clipped.
-    norm: Option<Var>,
+    pub norm: Option<Var>,
 }
 
 /// The loss of one step.
@@ -90,11 +90,6 @@ pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: Sample, 
 }
 
 impl StepVars {
-    /// The terms over the whole batch.
-    pub fn whole(terms: Vec<Term>) -> Self {
-        Self { parts: vec![(1.0, terms)], norm: None }
-    }
-
     /// The terms' names.
     pub fn names(&self) -> Vec<&'static str> {
         self.parts[0].1.iter().map(|term| term.name).collect()
@@ -123,7 +118,7 @@ impl StepVars {
     ///
     /// # Errors
     /// When there were fewer steps.
-    pub fn endless_gradient(&self, run: &Run, n: usize) -> Result<Option<(usize, f64)>> {
+    pub fn first_non_finite_norm(&self, run: &Run, n: usize) -> Result<Option<(usize, f64)>> {
         let Some(norm) = self.norm else { return Ok(None) };
         Ok(run.history(norm, n)?.into_iter().enumerate().find(|(_, norm)| !norm.is_finite()))
     }

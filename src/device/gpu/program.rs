@@ -20,6 +20,9 @@ use crate::numeric::random::Clock;
 const SUBMISSION: Duration = Duration::from_millis(50);
 /// Submissions that may be unfinished at a time.
 const IN_FLIGHT: usize = 3;
+/// Bytes that are uploaded at a time, and after which the copies of the driver are waited for.
+const PIECE: usize = 16 << 20;
+const STAGED: usize = 64 << 20;
 /// The timing of a kernel takes about this long.
 const TIMING: Duration = Duration::from_millis(4);
 
@@ -79,6 +82,8 @@ pub(crate) struct GpuProgram {
     per_submission: usize,
     last_done: Instant,
     staging: Mutex<Option<wgpu::Buffer>>,
+    /// Bytes that were written since the last submission for writes alone.
+    staged: usize,
 }
 
 impl GpuProgram {
@@ -105,6 +110,7 @@ impl GpuProgram {
             per_submission: 1,
             last_done: Instant::now(),
             staging: Mutex::default(),
+            staged: 0,
         };
         for (place, init) in &plan.inits {
             match init {
@@ -123,10 +129,15 @@ impl GpuProgram {
     }
 
     pub fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
-        // In pieces, because each write takes a staging buffer of its size.
-        for (i, piece) in bytes.chunks(16 << 20).enumerate() {
-            let offset = place.offset as u64 * 4 + (i as u64) * (16 << 20);
+        // In pieces, because each write takes a staging buffer of its size, which only a submission frees.
+        for (i, piece) in bytes.chunks(PIECE).enumerate() {
+            let offset = place.offset as u64 * 4 + (i * PIECE) as u64;
             self.gpu.queue.write_buffer(&self.buffers[place.buffer], offset, piece);
+            self.staged += piece.len();
+            if self.staged >= STAGED {
+                self.gpu.wait(self.gpu.queue.submit([]))?;
+                self.staged = 0;
+            }
         }
         self.gpu.check()
     }
@@ -158,14 +169,14 @@ impl GpuProgram {
         Ok(data)
     }
 
-    pub fn steps(&mut self, first: Clock, count: u32) -> Result<()> {
+    pub fn steps(&mut self, first: Clock, row: usize, count: u32) -> Result<()> {
         if self.in_flight.is_empty() {
             self.last_done = Instant::now();
         }
         let (mut done, all) = (0, count as usize * self.passes.len());
         while done < all {
             let n = self.per_submission.min(all - done);
-            self.submit(first, done..done + n);
+            self.submit(first, row, done..done + n);
             done += n;
             if self.in_flight.len() >= IN_FLIGHT {
                 self.retire()?;
@@ -175,13 +186,13 @@ impl GpuProgram {
     }
 
     /// Submits some of the passes of the steps from `first` on.
-    fn submit(&mut self, first: Clock, passes: Range<usize>) {
+    fn submit(&mut self, first: Clock, row: usize, passes: Range<usize>) {
         let (n, per_step) = (passes.len(), self.passes.len());
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let mut encoding = encoder.begin_compute_pass(&Default::default());
         for i in passes {
             let pass = &self.passes[i % per_step];
-            let words = words(Clock { step: first.step + (i / per_step) as u32, ..first }, pass);
+            let words = words(Clock { step: first.step + (i / per_step) as u32, ..first }, row, pass);
             for d in &self.dispatches[pass.calls.clone()] {
                 d.encode(&mut encoding, words);
             }
@@ -211,7 +222,7 @@ impl GpuProgram {
         let mut total = vec![0.0; self.dispatches.len()];
         for step in first.step..first.step + n {
             for pass in &self.passes {
-                let words = words(Clock { step, ..first }, pass);
+                let words = words(Clock { step, ..first }, 0, pass);
                 let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
                 for (i, d) in self.dispatches[pass.calls.clone()].iter().enumerate() {
                     let timestamp_writes = Some(clock.around(i));
@@ -233,8 +244,9 @@ impl GpuProgram {
 }
 
 /// What a kernel is told of where the run is.
-fn words(clock: Clock, pass: &Pass) -> [u32; 5] {
-    [clock.step, clock.seed as u32, (clock.seed >> 32) as u32, pass.first_row as u32, pass.part as u32]
+fn words(clock: Clock, row: usize, pass: &Pass) -> [u32; 5] {
+    let first_row = (row + pass.first_row) as u32;
+    [clock.step, clock.seed as u32, (clock.seed >> 32) as u32, first_row, pass.part as u32]
 }
 
 /// The kernels of a plan's calls; where no rule tells the fastest, the one that a short timing finds, which happens before
