@@ -2,10 +2,9 @@
 //!
 //! `cargo run --release --example points`
 
-use langevin::data::corrupt::{NoiseKind, add_noise};
-use langevin::data::{Dataset, Kind, two_moons};
+use langevin::data::{Kind, two_moons};
 use langevin::diffusion::{Ddim, Objective, Prediction, SamplerOptions, SamplerTable, Schedule};
-use langevin::generate::reverse_process;
+use langevin::generate::{reverse_process, starting_noise};
 use langevin::nn::{Denoiser, Inputs, Mlp, MlpOptions};
 use langevin::ops::{Decay, Optimizer};
 use langevin::{Device, Graph, Result, Slab, plot};
@@ -42,8 +41,9 @@ fn main() -> Result<()> {
     let x = reverse_process(&mut g, &net, &table, [2_000, 2])?;
     let mut reverse = device.compile(&g)?;
     reverse.write_slab(Slab::Params, &run.read_slab(Slab::Ema)?)?;
-    let nothing = Dataset::new("nothing", [2], vec![0.0; 4_000])?;
-    reverse.write("x", &add_noise(&device, &nothing, NoiseKind::Gaussian(1.0), 1)?.values)?;
+    let mut noise = vec![0.0; 4_000];
+    starting_noise(1, 0, &mut noise);
+    reverse.write("x", &noise)?;
     reverse.steps(100)?;
 
     let out = std::path::Path::new("target/examples-out");

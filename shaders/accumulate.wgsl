@@ -1,5 +1,6 @@
-// total += SHARE x. One invocation per element.
+// total += SHARE x; for the first rows of the batch, total = SHARE x. One invocation per element.
 //#use items
+//#use clock
 override N: u32; override SHARE: f32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> total: array<f32>;
@@ -9,9 +10,5 @@ fn accumulate(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw
               @builtin(local_invocation_index) lane: u32) {
   let i = item(wid, nwg, lane);
   if (i >= N) { return; }
-//#if FIRST
-  total[i] = SHARE * x[i];
-//#else
-  total[i] += SHARE * x[i];
-//#endif
+  if (clock.first_row == 0u) { total[i] = SHARE * x[i]; } else { total[i] += SHARE * x[i]; }
 }

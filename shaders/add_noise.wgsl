@@ -1,15 +1,15 @@
 // y = x with noise. One invocation per block of four elements, which is one block of random words.
 //#use items
-//#use random
+//#use math
 override N: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [N]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [N]
 //#if GIVEN
 @group(0) @binding(1) var<storage, read> draws: array<f32>;  // [N]
+fn first_word() -> u32 { return 0u; }
 //#else
-override STREAM: u32; override W: u32;
-// Random words continue where the rows before this micro-batch end.
-fn first_block() -> u32 { return (clock.first_row * W + 3u) / 4u; }
+//#use blocks
+override STREAM: u32;
 //#endif
 //#if SALT_PEPPER
 override SALT: f32; override AMOUNT: f32; override LOW: f32; override HIGH: f32;
@@ -18,13 +18,13 @@ override SALT: f32; override AMOUNT: f32; override LOW: f32; override HIGH: f32;
 fn threshold(p: f32) -> u32 { return u32(min(p, 0.99999994) * 4294967296.0); }
 
 //#if GIVEN
-fn word(e: u32) -> u32 { return threshold(draws[e]); }
+fn word(e: u32, block: u32, j: u32) -> u32 { return threshold(draws[e]); }
 //#else
-fn word(e: u32) -> u32 { return words(STREAM, first_block() + e / 4u)[e % 4u]; }
+fn word(e: u32, block: u32, j: u32) -> u32 { return words(STREAM, first_block() + block)[j]; }
 //#endif
 
-fn noisy(e: u32) -> f32 {
-  let w = word(e);
+fn noisy(e: u32, block: u32, j: u32) -> f32 {
+  let w = word(e, block, j);
   return select(select(x[e], LOW, w < threshold(AMOUNT)), HIGH, w < threshold(SALT));
 }
 //#endif
@@ -45,13 +45,14 @@ fn count(entry: u32, w: u32) -> u32 {
   return table[entry + 1u] + low - first;
 }
 
-// A difference and a product, rounded identically by every driver; then integers only.
-fn noisy(e: u32) -> f32 {
+// A difference and a product, which no driver can round otherwise; then integers only.
+fn noisy(e: u32, block: u32, lane: u32) -> f32 {
+  let of_batch = 4u * (first_block() + block) + lane;
   let rate = u32(round(clamp((x[e] - BLACK) * (GAIN * 65536.0), 0.0, 4294901760.0)));
   var k = 0u;
-  var w = words(STREAM, 2u * (4u * first_block() + e));
+  var w = words(STREAM, 2u * of_batch);
   for (var j = 0u; j < 8u; j++) {
-    if (j == 4u) { w = words(STREAM, 2u * (4u * first_block() + e) + 1u); }
+    if (j == 4u) { w = words(STREAM, 2u * of_batch + 1u); }
     let digit = (rate >> (4u * j)) & 15u;
     if (digit > 0u) { k += count(3u * (15u * j + digit - 1u), w[j & 3u]); }
   }
@@ -84,19 +85,21 @@ fn four(block: u32) -> vec4<f32> {
 fn add_noise(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
              @builtin(local_invocation_index) lane: u32) {
   let block = item(wid, nwg, lane);
-  if (4u * block >= N) { return; }
+  if (4u * block >= N + first_word()) { return; }
 //#if SMOOTH
   let z = four(block);
 //#endif
-  for (var e = 4u * block; e < min(4u * block + 4u, N); e++) {
+  for (var j = 0u; j < 4u; j++) {
+    let e = 4u * block + j - first_word();
+    if (e >= N) { continue; }
 //#if SMOOTH
 //#if SPECKLE
-    y[e] = x[e] + SCALE * x[e] * z[e % 4u];
+    y[e] = x[e] + SCALE * x[e] * z[j];
 //#else
-    y[e] = x[e] + SCALE * z[e % 4u];
+    y[e] = x[e] + SCALE * z[j];
 //#endif
 //#else
-    y[e] = noisy(e);
+    y[e] = noisy(e, block, j);
 //#endif
   }
 }

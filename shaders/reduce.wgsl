@@ -24,7 +24,7 @@ override EPSILON: f32;
 @group(0) @binding(3) var<storage, read_write> factor: array<f32>;
 //#endif
 
-// The sum of all partial sums x, written to this step's entry of the history. One workgroup.
+// The sum of all partial sums x, into this step's entry of the history, where the parts of a batch add up. One workgroup.
 @compute @workgroup_size(WG)
 fn total(@builtin(local_invocation_index) lane: u32) {
   var sum = 0.0;
@@ -36,6 +36,7 @@ fn total(@builtin(local_invocation_index) lane: u32) {
   history[clock.step % HISTORY] = norm;
   factor[0] = min(1.0, SCALE / (norm + EPSILON));
 //#else
-  history[clock.step % HISTORY] = SCALE * all;
+  let entry = clock.step % HISTORY;
+  if (clock.part == 0u) { history[entry] = SCALE * all; } else { history[entry] += SCALE * all; }
 //#endif
 }

@@ -2,7 +2,7 @@
 // has t, c_x, c_m, bound, the weights of x0, x, m, h and z in x', and those of x0, x, m, h in h'.
 // One invocation per block of four elements.
 //#use items
-//#use random
+//#use blocks
 override N: u32; override STEPS: u32; override STREAM: u32;
 @group(0) @binding(0) var<storage, read> m: array<f32>;  // [N]
 @group(0) @binding(1) var<storage, read> table: array<f32>;  // [STEPS, 13]
@@ -18,7 +18,7 @@ override N: u32; override STEPS: u32; override STREAM: u32;
 fn sampler_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
                 @builtin(local_invocation_index) lane: u32) {
   let block = item(wid, nwg, lane);
-  if (block * 4u >= N) { return; }
+  if (block * 4u >= N + first_word()) { return; }
   let step = min(clock.step, STEPS - 1u);
   let row = step * 13u;
   let bound = table[row + 3u];
@@ -26,10 +26,10 @@ fn sampler_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) 
   var z = vec4<f32>();
 //#if GIVEN
 //#else
-  if (k_z != 0.0) { z = normals(words(STREAM, block)); }
+  if (k_z != 0.0) { z = normals(words(STREAM, first_block() + block)); }
 //#endif
   for (var j = 0u; j < 4u; j++) {
-    let i = block * 4u + j;
+    let i = block * 4u + j - first_word();
     if (i < N) {
 //#if GIVEN
       let zi = given[step * N + i];

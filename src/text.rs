@@ -106,6 +106,14 @@ macro_rules! named {
     };
 }
 
+/// Bytes in the largest unit of which there is at least one.
+pub fn readable(bytes: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.max(1).ilog2() as usize / 10).min(units.len() - 1);
+    let digits = if unit == 0 { 0 } else { 1 };
+    format!("{:.digits$} {}", bytes as f64 / 1024f64.powi(unit as i32), units[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

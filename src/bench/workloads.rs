@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::device::Run;
 use crate::diffusion::{Objective, Prediction, SamplerOptions, SamplerSettings, SamplerTable, Schedule, sampler};
 use crate::error::Result;
-use crate::generate::{draw, reverse_process};
+use crate::generate::{reverse_process, starting_noise};
 use crate::graph::{Graph, Var};
 use crate::nn::{Chapter, ChapterOptions, Conv, Denoiser, Inputs, Linear, StepEncoderOptions, StepEncoding};
 use crate::numeric::random::{Clock, fill_normals};
@@ -129,7 +129,13 @@ impl Job {
         if let Some((x, len)) = self.state {
             for _ in 0..n {
                 self.drawn += 1;
-                draw(&mut self.run, x, len, self.steps as usize, self.drawn)?;
+                let mut start = vec![0.0; len];
+                starting_noise(self.drawn, 0, &mut start);
+                self.run.seed(self.drawn);
+                self.run.set_step(0);
+                self.run.write("x", &start)?;
+                self.run.steps(self.steps)?;
+                self.run.read(x)?;
             }
             return Ok(());
         }

@@ -2,20 +2,22 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use crate::Error;
 use crate::data::{self, Dataset};
 use crate::diffusion::{Sampler, SamplerSettings, sampler};
 use crate::evaluate::{check_pairs, compare_denoised, range_of};
-use crate::inference::{Denoising, Start, denoise};
-use crate::plot::evenly_spaced;
-use crate::plot::{self, Scale};
+use crate::inference::{Denoising, Start, denoise_in_parts};
+use crate::plot::{self, EvenlySpaced, Output, Scale, evenly_spaced};
 use crate::text::{count, short};
 use crate::train::{RunFolder, Task};
 use clap::Args;
 use serde_json::json;
 
+use super::interrupt::stop_flag;
 use super::noise::beside;
+use super::progress::Meter;
 use super::{Common, real, samples, whole};
 
 /// Take noise out of data with a trained model
@@ -52,6 +54,9 @@ pub struct DenoiseArgs {
     pub common: Common,
 }
 
+/// Samples in the picture.
+const SHOWN: usize = 36;
+
 pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     plot::check_output(&args.out)?;
     let picture = beside(&args.out)?;
@@ -70,26 +75,44 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     let seed = args.common.seed.unwrap_or(0);
     let noisy = Dataset::load(&args.noisy, seed)?;
     let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, seed)).transpose()?;
+    let mut out = Output::create(&args.out, &noisy.shape, noisy.len())?;
     let device = args.common.open()?;
     let default = Denoising::default();
     let steps = args.steps.unwrap_or(default.steps);
     let how = Denoising { level: args.noise_level, steps, sampler: chosen.unwrap_or(default.sampler), seed };
-    let (denoised, start) = denoise(&device, &checkpoint, &noisy, &how)?;
-    let report = clean.as_ref().map(|clean| compare_denoised(&noisy, &denoised, clean)).transpose()?;
-    let scale = match (&clean, &checkpoint.config.facts) {
-        (None, Some(facts)) => Scale::of_data(facts.kind, &facts.shape, &facts.range, &denoised.values),
-        (clean, _) => {
-            let like = clean.as_ref().unwrap_or(&denoised);
-            Scale::of(like.kind(), &like.shape, &like.values)
-        }
+    let (facts, stopped) = (checkpoint.facts(), stop_flag()?);
+    let mut meter = Meter::new("denoising", args.common.json);
+    let mut observe = |progress| {
+        meter.show(progress);
+        !stopped.load(Ordering::Relaxed)
     };
-    let held = plot::save_scaled(&args.out, &denoised.shape, &denoised.values, || scale.clone())?;
-    let sets = [("noisy", Some(&noisy)), ("denoised", Some(&denoised)), ("clean", clean.as_ref())];
-    let sets: Vec<_> = sets.into_iter().filter_map(|(title, set)| Some((title, evenly_spaced(set?, 36)))).collect();
-    let sets: Vec<_> = sets.iter().map(|(title, values)| (*title, &values[..])).collect();
+    // A comparison looks at all samples, the picture at some.
+    let (mut all, mut shown) = (Vec::new(), EvenlySpaced::of(&noisy, SHOWN));
+    let mut take = |part: &[f32]| {
+        if clean.is_some() {
+            all.extend_from_slice(part);
+        }
+        shown.take(part);
+        out.write(part)
+    };
+    let start = denoise_in_parts(&device, &checkpoint, &noisy, &how, &mut observe, &mut take)?;
+    drop(meter);
+    let report = match &clean {
+        Some(clean) => Some(compare_denoised(&noisy, &Dataset::new("denoised", noisy.shape.clone(), all)?, clean)?),
+        None => None,
+    };
+    let shown = shown.values();
+    let scale = match &clean {
+        Some(clean) => Scale::of(clean.kind(), &clean.shape, &clean.values),
+        None => Scale::of_data(facts.kind, &facts.shape, &facts.range, &shown),
+    };
+    let held = out.finish(|_| scale.clone())?;
+    let [noisy_shown, clean_shown] = [Some(&noisy), clean.as_ref()].map(|set| set.map(|set| evenly_spaced(set, SHOWN)));
+    let sets = [("noisy", noisy_shown), ("denoised", Some(shown)), ("clean", clean_shown)];
+    let sets: Vec<_> = sets.iter().filter_map(|(title, values)| Some((*title, &values.as_ref()?[..]))).collect();
     plot::side_by_side(&picture, noisy.kind(), &noisy.shape, &sets, &scale)?;
     if args.common.json {
-        let shape: Vec<usize> = std::iter::once(denoised.len()).chain(denoised.shape.iter().copied()).collect();
+        let shape = [&[noisy.len()], &noisy.shape[..]].concat();
         say!(
             "{}",
             json!({"out": args.out, "held": held, "picture": picture, "shape": shape, "start": start,
@@ -100,7 +123,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     if let Some(start) = start {
         say!("{}", describe(start, steps, &*how.sampler));
     }
-    say!("{}: {}", samples(held, denoised.len(), &denoised.shape), args.out.display());
+    say!("{}: {}", samples(held, noisy.len(), &noisy.shape), args.out.display());
     if let Some(report) = report {
         say!("{report}");
     }

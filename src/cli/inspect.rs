@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::Graph;
-use crate::nn::{Layers, layers};
+use crate::nn::layers;
 use crate::text::{count, grouped};
 use crate::train::{Checkpoint, RunFolder, TensorData};
 use anyhow::Context;
@@ -35,9 +35,9 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         checkpoint.tensors.iter().filter(|t| t.name.starts_with(prefix)).map(|t| 4 * t.values.len()).sum()
     };
     let (average, optimizer) = (bytes("ema."), bytes("optimizer."));
-    let facts = config.facts.as_ref();
-    let layers = facts.map_or(Ok(Layers::default()), |facts| layers(&config.model, &facts.shape))?;
-    let memory = facts.map(|facts| config.memory(facts.samples, &facts.shape)).transpose()?.unwrap_or_default();
+    let facts = checkpoint.facts();
+    let layers = layers(&config.model, &facts.shape)?;
+    let memory = config.memory(facts.samples, &facts.shape)?;
     if args.common.json {
         let list: Vec<_> = weights.iter().map(|t| json!({"name": t.name, "shape": t.shape})).collect();
         let summary: Vec<_> = layers
@@ -55,10 +55,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     }
     let steps = count(config.steps as usize, "step");
     say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
-    if let Some(facts) = &config.facts {
-        let kind = format!("{:?}", facts.kind).to_lowercase();
-        say!("data: {} {kind} of shape {:?}", facts.samples, facts.shape);
-    }
+    let kind = format!("{:?}", facts.kind).to_lowercase();
+    say!("data: {} {kind} of shape {:?}", facts.samples, facts.shape);
     say!(
         "settings: {}, lr {}, schedule {}, predicts {}, seed {}",
         config.optimizer,
@@ -87,9 +85,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 /// The weights in the order of the model's layers.
 fn weights(checkpoint: &Checkpoint) -> crate::Result<Vec<&TensorData>> {
     let mut model = Graph::new();
-    if let Some(facts) = &checkpoint.config.facts {
-        checkpoint.config.model.build(&mut model, &facts.shape)?;
-    }
+    checkpoint.config.model.build(&mut model, &checkpoint.facts().shape)?;
     let is_weight = |name: &str| !name.starts_with("ema.") && !name.starts_with("optimizer.");
     let mut weights: Vec<_> = checkpoint.tensors.iter().filter(|t| is_weight(&t.name)).collect();
     weights.sort_by_key(|t| model.parameters().iter().position(|p| p.name == t.name));

@@ -12,6 +12,7 @@ mod evaluate;
 mod inspect;
 mod interrupt;
 mod noise;
+mod progress;
 mod sample;
 mod selftest;
 mod sweep;

@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use crate::Precision;
 use crate::data;
 use crate::diffusion::{SamplerSettings, Spacing, sampler};
-use crate::inference::{Sampling, sample};
-use crate::plot::{self, Scale};
+use crate::inference::{Sampling, sample_in_parts};
+use crate::plot::{self, Output, Scale};
 use crate::train::RunFolder;
 use clap::Args;
 use serde_json::json;
 
+use super::interrupt::stop_flag;
+use super::progress::Meter;
 use super::{Common, real, samples, whole};
 
 #[derive(Args)]
@@ -58,6 +61,8 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
     data::check_apart(&args.out, &checkpoint.config.data)?;
+    let facts = checkpoint.facts();
+    let mut out = Output::create(&args.out, &facts.shape, args.count)?;
     let device = args.common.open_for(args.precision)?;
     let sampling = Sampling {
         count: args.count,
@@ -67,19 +72,21 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         clip: !args.no_clip,
         seed: args.common.seed.unwrap_or(0),
     };
-    let started = std::time::Instant::now();
-    let drawn = sample(&device, &checkpoint, &sampling)?;
-    let facts = checkpoint.config.facts.as_ref();
-    let held = plot::save_scaled(&args.out, &drawn.shape, &drawn.values, || match facts {
-        Some(facts) => Scale::of_data(facts.kind, &facts.shape, &facts.range, &drawn.values),
-        None => Scale::of(drawn.kind(), &drawn.shape, &drawn.values),
-    })?;
+    let (started, stopped) = (std::time::Instant::now(), stop_flag()?);
+    let mut meter = Meter::new("drawing samples", args.common.json);
+    let mut observe = |progress| {
+        meter.show(progress);
+        !stopped.load(Ordering::Relaxed)
+    };
+    sample_in_parts(&device, &checkpoint, &sampling, &mut observe, &mut |part| out.write(part))?;
+    drop(meter);
+    let held = out.finish(|drawn| Scale::of_data(facts.kind, &facts.shape, &facts.range, drawn))?;
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
-        let shape: Vec<usize> = std::iter::once(drawn.len()).chain(drawn.shape.iter().copied()).collect();
+        let shape = [&[args.count], &facts.shape[..]].concat();
         say!("{}", json!({"out": args.out, "held": held, "shape": shape, "seconds": seconds, "device": device.name()}));
     } else {
-        let what = samples(held, drawn.len(), &drawn.shape);
+        let what = samples(held, args.count, &facts.shape);
         say!("{what} in {seconds:.1} s: {}", args.out.display());
     }
     Ok(ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::interrupt::stop_flag;
 use super::quoted;
-use super::train::{TrainArgs, resume_run, settings, start_run, watched};
+use super::train::{TrainArgs, data_of, resume_run, settings, start_run, watched};
 
 /// One value of the setting, and its run.
 struct Trial {
@@ -147,7 +147,7 @@ fn train(args: &TrainArgs, trial: &Trial, device: &Device, stopped: &AtomicBool)
         State::Ended => return Ok(Some(folder.summary()?)),
         _ if stopped.load(Ordering::Relaxed) => return Ok(None),
         State::New => start_run(args, folder, device, config, &Dataset::load(&config.data, config.seed)?)?,
-        State::Begun => resume_run(folder, device, config, &folder.checkpoint()?)?,
+        State::Begun => resume_run(folder, device, config, &folder.checkpoint()?, &data_of(config)?)?,
     };
     let stop = watched(folder, &mut trainer, stopped, args.common.json)?;
     Ok(if stop == Stop::Asked { None } else { Some(folder.summary()?) })

@@ -7,15 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::data::corrupt::{NoiseKind, add_noise};
-use crate::data::{Dataset, Kind};
+use crate::data::{Dataset, Kind, Subset};
 use crate::diffusion::{Prediction, Weighting};
 use crate::evaluate::{Denoised, compare_denoised};
-use crate::inference::{Denoising, denoise};
-use crate::inference::{Sampling, sample};
+use crate::inference::{Denoising, Observer, Sampling, denoise_in_parts, sample_in_parts};
 use crate::nn::{MODELS, Model, StepEncoding};
 use crate::ops::{Decay, OptimizerKind};
-use crate::plot::evenly_spaced;
-use crate::plot::{self, Scale};
+use crate::plot::{self, Scale, evenly_spaced};
 use crate::text::{self, grouped};
 use crate::train::{Checkpoint, Config, LossMix, Progress, RunFolder, Stop, Task, Trainer, train};
 use crate::{Device, Error, Precision};
@@ -25,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::interrupt::stop_flag;
+use super::progress::Meter;
 use super::{Common, quoted, real, whole};
 
 #[derive(Args)]
@@ -108,7 +107,7 @@ pub struct TrainArgs {
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
-    let (mut trainer, folder, device) = if args.resume { resume(args)? } else { start(args)? };
+    let Session { mut trainer, folder, device, shown } = if args.resume { resume(args)? } else { start(args)? };
     describe(&trainer, args.common.json);
     if trainer.step() == trainer.config().steps && !args.common.json {
         let more = match trainer.config().decay {
@@ -131,8 +130,41 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     if stop == Stop::Early && !args.common.json {
         say!("{}", stopped_early(trainer.step(), trainer.config().early_stop));
     }
-    finish(args, &trainer, &folder, &device, started)?;
+    let session = Session { trainer, folder, device, shown };
+    finish(args, &session, &stopped, started)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A run that is trained.
+struct Session {
+    trainer: Trainer,
+    folder: RunFolder,
+    device: Device,
+    shown: Shown,
+}
+
+/// Samples for the picture at the end, so that the data need not be there until then.
+struct Shown {
+    samples: Dataset,
+    /// What they are, for people.
+    what: String,
+    held_out: bool,
+}
+
+impl Shown {
+    fn of(config: &Config, data: &Dataset) -> crate::Result<Self> {
+        let held_out = if config.noise.is_some() { config.held_out(data)? } else { None };
+        let (is_held_out, all) = (held_out.is_some(), held_out.unwrap_or(Subset::all(data)));
+        let most = match (config.noise, data.kind()) {
+            (Some(_), _) => 1_024,
+            (None, Kind::Points) => 2_000,
+            (None, _) => 64,
+        };
+        let samples = all.evenly_spaced(most)?;
+        let some = if samples.len() < all.len() { format!("{} of ", samples.len()) } else { String::new() };
+        let what = format!("{some}the {}", if is_held_out { "held-out samples" } else { "training data" });
+        Ok(Self { samples, what, held_out: is_held_out })
+    }
 }
 
 /// Why an early stop, and how to go on all the same.
@@ -162,15 +194,15 @@ pub(super) fn watched(
 }
 
 /// A new run.
-fn start(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
+fn start(args: &TrainArgs) -> anyhow::Result<Session> {
     let config = settings(args)?;
     config.check()?;
     let folder = RunFolder::vacant(&args.out)?;
     let data = Dataset::load(&config.data, config.seed)?;
     config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
     let device = args.common.open_for(config.precision)?;
-    let trainer = start_run(args, &folder, &device, &config, &data)?;
-    Ok((trainer, folder, device))
+    let (trainer, shown) = (start_run(args, &folder, &device, &config, &data)?, Shown::of(&config, &data)?);
+    Ok(Session { trainer, folder, device, shown })
 }
 
 /// Begins a run in a folder that is vacant.
@@ -276,7 +308,7 @@ fn set<T: Clone>(setting: &mut T, option: &Option<T>) {
 }
 
 /// A run that goes on: its settings are those it began with, only its end and the place of its data may be others.
-fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
+fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
     let folder = RunFolder::open(&args.out)?;
     folder.lock()?;
     let checkpoint = folder.checkpoint()?;
@@ -295,20 +327,27 @@ fn resume(args: &TrainArgs) -> anyhow::Result<(Trainer, RunFolder, Device)> {
         return Err(Error::Setting(stopped_early(checkpoint.step, config.early_stop)).into());
     }
     let device = args.common.open_for(config.precision)?;
-    let trainer = resume_run(&folder, &device, &config, &checkpoint)?;
-    Ok((trainer, folder, device))
+    let data = data_of(&config)?;
+    let trainer = resume_run(&folder, &device, &config, &checkpoint, &data)?;
+    let shown = Shown::of(&config, &data)?;
+    Ok(Session { trainer, folder, device, shown })
 }
 
-/// Goes on with a run, with settings that [`Checkpoint::continued`] gave.
+/// The data of a run that is continued.
+pub(super) fn data_of(config: &Config) -> anyhow::Result<Dataset> {
+    let moved = "the data of the run cannot be read again (if they moved: langevin train DATA --out RUN --resume)";
+    Dataset::load(&config.data, config.seed).context(moved)
+}
+
+/// Continues a run, with settings that [`Checkpoint::continued`] gave.
 pub(super) fn resume_run(
     folder: &RunFolder,
     device: &Device,
     config: &Config,
     checkpoint: &Checkpoint,
+    data: &Dataset,
 ) -> anyhow::Result<Trainer> {
-    let moved = "the data of the run cannot be read again (if they moved: langevin train DATA --out RUN --resume)";
-    let data = Dataset::load(&config.data, config.seed).context(moved)?;
-    let mut trainer = Trainer::new(device, config, &data)?;
+    let mut trainer = Trainer::new(device, config, data)?;
     trainer.restore(checkpoint)?;
     folder.write_config(trainer.config())?;
     Ok(trainer)
@@ -398,32 +437,36 @@ impl Display {
 }
 
 /// Shows what the network can do, and says how the run went and where everything is.
-fn finish(
-    args: &TrainArgs,
-    trainer: &Trainer,
-    folder: &RunFolder,
-    device: &Device,
-    started: Instant,
-) -> anyhow::Result<()> {
+fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, started: Instant) -> anyhow::Result<()> {
+    let Session { trainer, folder, device, shown } = session;
     let config = trainer.config();
-    let real = Dataset::load(&config.data, config.seed)?;
     std::fs::create_dir_all(folder.file("samples")).context("cannot make the folder samples")?;
-    let denoised = match config.noise {
-        Some(noise) => Some(show_denoised(trainer, folder, device, real, noise)?),
-        None => {
-            show_samples(trainer, folder, device, &real)?;
-            None
-        }
+    let mut meter = Meter::new("drawing samples", args.common.json);
+    let mut observe = |progress| {
+        meter.show(progress);
+        !stopped.load(Ordering::Relaxed)
     };
+    let drawn = match config.noise {
+        Some(noise) => show_denoised(session, noise, &mut observe).map(Some),
+        None => show_samples(session, &mut observe).map(|()| None),
+    };
+    drop(meter);
+    let denoised = drawn.map_err(|e| match e {
+        Error::Interrupted(_) => Error::Interrupted(format!(
+            "stopped while samples were drawn for {}; the training is done and saved",
+            folder.file("samples/compare.svg").display()
+        )),
+        other => other,
+    })?;
     let (picture, summary) = (folder.file("samples/compare.svg"), folder.summary()?);
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
         let mut report = json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
                    "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
                    "seconds": seconds, "device": device.name(), "picture": picture});
-        if let Some((pairs, held_out)) = denoised {
+        if let Some(pairs) = denoised {
             report["compare"] = json!(pairs);
-            report["held_out"] = json!(held_out);
+            report["held_out"] = json!(shown.held_out);
         }
         say!("{report}");
         return Ok(());
@@ -439,9 +482,8 @@ fn finish(
     let out = quoted(&args.out.to_string_lossy());
     say!("run folder: {out} ({})", folder.files().join(", "));
     match denoised {
-        Some((pairs, held_out)) => {
-            let on = if held_out { "held-out samples" } else { "training data" };
-            say!("on the {on} with new noise: {pairs}");
+        Some(pairs) => {
+            say!("on {} with new noise: {pairs}", shown.what);
             say!("noisy, denoised and clean side by side: {}", picture.display());
             say!("denoise with: langevin denoise {out} NOISY --out F.npy, and judge with --compare CLEAN");
         }
@@ -454,39 +496,35 @@ fn finish(
 }
 
 /// Draws samples beside real ones.
-fn show_samples(trainer: &Trainer, folder: &RunFolder, device: &Device, real: &Dataset) -> anyhow::Result<()> {
+fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> {
+    let Session { trainer, folder, device, shown: Shown { samples: real, .. } } = session;
     let seed = trainer.config().seed;
-    let count = match real.kind() {
-        Kind::Points => 2_000.min(real.len().max(256)),
-        _ => 64.min(real.len()),
+    let count = if real.kind() == Kind::Points { real.len().max(256) } else { real.len() };
+    let mut drawn = Vec::new();
+    let mut take = |part: &[f32]| {
+        drawn.extend_from_slice(part);
+        Ok(())
     };
-    let drawn = sample(device, &trainer.checkpoint()?, &Sampling { seed, ..Sampling::new(count) })?;
-    crate::plot::save(&folder.file("samples/samples.npy"), &drawn.shape, &drawn.values)?;
-    // Real samples from all over the data, not only its beginning.
-    let n = count.min(real.len());
-    let shown: Vec<f32> = (0..n).flat_map(|i| real.sample(i * real.len() / n).iter().copied()).collect();
-    plot::compare(&folder.file("samples/compare.svg"), real.kind(), &real.shape, &shown, &drawn.values)?;
-    Ok(())
+    sample_in_parts(device, &trainer.checkpoint()?, &Sampling { seed, ..Sampling::new(count) }, observe, &mut take)?;
+    plot::save(&folder.file("samples/samples.npy"), &real.shape, &drawn)?;
+    plot::compare(&folder.file("samples/compare.svg"), real.kind(), &real.shape, &real.values, &drawn)
 }
 
-/// Adds noise anew to the samples that were held out, or to all when none were, takes it out, and shows both; whether
-/// they were held out.
-fn show_denoised(
-    trainer: &Trainer,
-    folder: &RunFolder,
-    device: &Device,
-    real: Dataset,
-    noise: NoiseKind,
-) -> anyhow::Result<(Denoised, bool)> {
-    let config = trainer.config();
-    let held_out = config.held_out(&real)?;
-    let (is_held_out, clean) = (held_out.is_some(), held_out.unwrap_or(real));
-    let noisy = add_noise(device, &clean, noise, config.seed + 1)?;
-    let (denoised, _) = denoise(device, &trainer.checkpoint()?, &noisy, &Denoising::default())?;
-    crate::plot::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
-    let [before, after, shown] = [&noisy, &denoised, &clean].map(|set| evenly_spaced(set, 36));
+/// Adds noise anew to the shown samples, takes it out, and shows both.
+fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) -> crate::Result<Denoised> {
+    let Session { trainer, folder, device, shown: Shown { samples: clean, .. } } = session;
+    let noisy = add_noise(device, clean, noise, trainer.config().seed + 1)?;
+    let mut values = Vec::new();
+    let mut take = |part: &[f32]| {
+        values.extend_from_slice(part);
+        Ok(())
+    };
+    denoise_in_parts(device, &trainer.checkpoint()?, &noisy, &Denoising::default(), observe, &mut take)?;
+    let denoised = Dataset::new("denoised", clean.shape.clone(), values)?;
+    plot::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
+    let [before, after, shown] = [&noisy, &denoised, clean].map(|set| evenly_spaced(set, 36));
     let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
     let (picture, scale) = (folder.file("samples/compare.svg"), Scale::of(clean.kind(), &clean.shape, &clean.values));
     plot::side_by_side(&picture, clean.kind(), &clean.shape, &sets, &scale)?;
-    Ok((compare_denoised(&noisy, &denoised, &clean)?, is_held_out))
+    compare_denoised(&noisy, &denoised, clean)
 }

@@ -68,6 +68,12 @@ impl Extent {
         Self { low: low.into(), high: high.into() }
     }
 
+    /// From the smallest and the largest value of each coordinate.
+    pub(crate) fn of_ranges(ranges: &[[f32; 2]]) -> Self {
+        let (low, high) = ranges.iter().fold((f32::MAX, f32::MIN), |(low, high), r| (low.min(r[0]), high.max(r[1])));
+        Self { low: low.into(), high: high.into() }
+    }
+
     /// Black and white: 0 and 1 for data in [0, 1], 0 and the largest value for other data without negative values, else
     /// the smallest and the largest value.
     pub fn black_and_white(self) -> [f64; 2] {

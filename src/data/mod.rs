@@ -12,6 +12,7 @@ mod labels;
 mod normalise;
 mod npy;
 mod output;
+mod subset;
 mod table;
 mod toys;
 
@@ -25,7 +26,8 @@ use crate::{Error, Result};
 
 pub use labels::{Labels, MOST_CLASSES};
 pub use normalise::Normalisation;
-pub(crate) use output::{check_apart, write_csv, write_npy};
+pub(crate) use output::{SampleFile, check_apart};
+pub(crate) use subset::Subset;
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
 
 /// What one sample is, as its shape tells.
@@ -273,10 +275,9 @@ mod tests {
 
     /// Writes samples as `plot::save` does, which stands above the readers.
     pub(super) fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
-        crate::io::write_atomically(path, |file| match extension(path).as_str() {
-            "npy" => write_npy(file, shape, values),
-            _ => write_csv(file, shape.iter().product(), values),
-        })
+        let mut file = SampleFile::create(path, shape, values.len() / shape.iter().product::<usize>())?.unwrap();
+        file.write(values)?;
+        file.finish()
     }
 
     /// The message of a load that has to fail.

@@ -1,6 +1,7 @@
 //! The map between the units of the data and those a model sees.
 
-use super::{Dataset, Kind};
+use super::Dataset;
+use super::subset::{Coordinate, Subset};
 use crate::text::short;
 use crate::{Error, Result};
 
@@ -22,11 +23,16 @@ impl Normalisation {
     ///
     /// *Errors*: [`Error::Input`] when the values (of a coordinate) do not vary, or by less than float32 can tell.
     pub fn standard(data: &Dataset) -> Result<Self> {
+        Self::standard_of(&Subset::all(data))
+    }
+
+    pub(crate) fn standard_of(data: &Subset) -> Result<Self> {
         Self::fit(data, |values| {
-            let n = values.clone().count() as f64;
-            let mean = values.clone().sum::<f64>() / n;
-            let variance = values.map(|x| (x - mean).powi(2)).sum::<f64>() / n;
-            (mean, variance.sqrt())
+            let (n, mut sum, mut squares) = (values.count() as f64, 0.0, 0.0);
+            values.each(|x| sum += x);
+            let mean = sum / n;
+            values.each(|x| squares += (x - mean).powi(2));
+            (mean, (squares / n).sqrt())
         })
     }
 
@@ -34,36 +40,48 @@ impl Normalisation {
     ///
     /// *Errors*: as [`Normalisation::standard`].
     pub fn range(data: &Dataset) -> Result<Self> {
+        Self::range_of(&Subset::all(data))
+    }
+
+    pub(crate) fn range_of(data: &Subset) -> Result<Self> {
         Self::fit(data, |values| {
-            let (low, high) = values.ends();
+            let [low, high] = values.ends().map(f64::from);
             ((low + high) / 2.0, (high - low) / 2.0)
         })
     }
 
     /// One (shift, scale) from the values of each coordinate.
-    fn fit(data: &Dataset, rule: impl Fn(Values) -> (f64, f64)) -> Result<Self> {
+    fn fit(data: &Subset, rule: impl Fn(&Coordinate) -> (f64, f64)) -> Result<Self> {
         let coordinates = data.coordinates();
         let mut fitted = Normalisation { shift: Vec::new(), scale: Vec::new(), bound: 0.0 };
         for coordinate in 0..coordinates {
-            let (shift, scale) = rule(data.coordinate(coordinate));
+            let values = data.coordinate(coordinate);
+            let (shift, scale) = rule(&values);
             // A spread below the spacing of float32 at this place is the rounding of a constant.
             if !(scale > 1e-7 * shift.abs() && scale as f32 >= f32::MIN_POSITIVE) {
                 let what = match coordinates {
                     1 => "every value".to_string(),
                     _ => format!("coordinate {coordinate} of every point"),
                 };
-                return Err(no_spread(&data.name, &what, data.coordinate(coordinate).ends()));
+                return Err(no_spread(data.name(), &what, values.ends().map(f64::from)));
             }
             fitted.shift.push(shift as f32);
             fitted.scale.push(scale as f32);
         }
-        fitted.bound = fitted.apply(&data.values).iter().fold(0.0, |bound, x| x.abs().max(bound));
+        let ends = fitted.apply_to_ranges(&data.ranges());
+        fitted.bound = ends.as_flattened().iter().fold(0.0, |bound, x| x.abs().max(bound));
         Ok(fitted)
     }
 
     /// Data to the units of the model. `values` are whole samples.
     pub fn apply(&self, values: &[f32]) -> Vec<f32> {
         self.map(values, |x, shift, scale| (x - shift) / scale)
+    }
+
+    /// The smallest and the largest values, of each coordinate for points, in the units of the model: the map keeps the order.
+    pub(crate) fn apply_to_ranges(&self, ranges: &[[f32; 2]]) -> Vec<[f32; 2]> {
+        let end = |i: usize| self.apply(&ranges.iter().map(|range| range[i]).collect::<Vec<_>>());
+        end(0).into_iter().zip(end(1)).map(|(low, high)| [low, high]).collect()
     }
 
     /// The units of the model back to those of the data.
@@ -83,7 +101,7 @@ impl Normalisation {
 }
 
 /// Why values between these two have no scale.
-fn no_spread(name: &str, what: &str, (low, high): (f64, f64)) -> Error {
+fn no_spread(name: &str, what: &str, [low, high]: [f64; 2]) -> Error {
     Error::input(match low == high {
         true => format!(
             "{name}: {what} is {}, so there is no scale to divide by; check the file, or leave out what is constant",
@@ -100,42 +118,7 @@ fn no_spread(name: &str, what: &str, (low, high): (f64, f64)) -> Error {
 impl Dataset {
     /// The smallest and the largest value, of each coordinate for points.
     pub fn ranges(&self) -> Vec<[f32; 2]> {
-        let ends = (0..self.coordinates()).map(|c| self.coordinate(c).ends());
-        ends.map(|(low, high)| [low as f32, high as f32]).collect()
-    }
-
-    /// What has a scale of its own: each coordinate of points.
-    fn coordinates(&self) -> usize {
-        if self.kind() == Kind::Points { self.sample_len() } else { 1 }
-    }
-
-    fn coordinate(&self, coordinate: usize) -> Values<'_> {
-        Values { values: &self.values[coordinate..], step: self.coordinates(), at: 0 }
-    }
-}
-
-/// Every `step`-th value.
-#[derive(Clone)]
-struct Values<'a> {
-    values: &'a [f32],
-    step: usize,
-    at: usize,
-}
-
-impl Values<'_> {
-    /// The smallest and the largest.
-    fn ends(self) -> (f64, f64) {
-        self.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
-    }
-}
-
-impl Iterator for Values<'_> {
-    type Item = f64;
-
-    fn next(&mut self) -> Option<f64> {
-        let value = self.values.get(self.at).map(|&value| f64::from(value));
-        self.at += self.step;
-        value
+        Subset::all(self).ranges()
     }
 }
 

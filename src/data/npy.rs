@@ -65,15 +65,20 @@ pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
     layout.read(&name, &mut entry, available)
 }
 
-/// Writes `values` as one float32 array in C order.
-pub(super) fn write(out: &mut dyn Write, shape: &[usize], values: &[f32]) -> io::Result<()> {
-    out.write_all(&header(shape))?;
-    values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
+/// Writes values of a float32 array, which follow its [`header`].
+pub(super) fn write_values(out: &mut dyn Write, values: &[f32]) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(1 << 16);
+    for part in values.chunks(1 << 14) {
+        bytes.clear();
+        bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
+        out.write_all(&bytes)?;
+    }
+    Ok(())
 }
 
 /// What precedes the values of a float32 array in C order: version 1.0 of the format, padded so that they begin at a
 /// multiple of 64 bytes.
-fn header(shape: &[usize]) -> Vec<u8> {
+pub(super) fn header(shape: &[usize]) -> Vec<u8> {
     const START: usize = 10;
     let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
     let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}");
@@ -218,6 +223,11 @@ pub(super) mod tests {
 
     pub fn sample_file() -> Vec<u8> {
         file("'<f4'", "False", "(3, 4)", &[0; 48])
+    }
+
+    fn write(out: &mut dyn Write, shape: &[usize], values: &[f32]) -> io::Result<()> {
+        out.write_all(&header(shape))?;
+        write_values(out, values)
     }
 
     pub fn sample_archive(dir: &Path) -> Vec<u8> {

@@ -1,12 +1,12 @@
 //! Writing samples as tables and arrays, and keeping outputs apart from the data that are read.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use super::npy;
 use crate::error::{Error, Result};
-use crate::io::{extension, folder};
+use crate::io::{AtomicFile, check_space, extension, folder};
 
 /// Refuses an output that would replace the data `spec`, which are read: the same file, or a picture in their folder.
 ///
@@ -32,23 +32,94 @@ pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
     }
 }
 
-pub(crate) fn write_npy(file: &mut BufWriter<&File>, shape: &[usize], values: &[f32]) -> io::Result<()> {
-    let n = values.len() / shape.iter().product::<usize>();
-    npy::write(file, &[&[n], shape].concat(), values)
+/// Samples in a `.npy` or `.csv` file, written part by part; the file appears when all of it is there.
+#[derive(Debug)]
+pub(crate) struct SampleFile {
+    path: PathBuf,
+    table: bool,
+    shape: Vec<usize>,
+    count: usize,
+    /// Values to come.
+    left: usize,
+    /// Made for the first values, so that nothing is left of work that does not get so far.
+    file: Option<AtomicFile>,
 }
 
-/// A header of column names, then one sample a row in the shortest form that reads back to the same bits.
-pub(crate) fn write_csv(file: &mut BufWriter<&File>, len: usize, values: &[f32]) -> io::Result<()> {
+impl SampleFile {
+    /// A file for `count` samples of `shape`: of `.npy`, `[count, ...shape]` float32 in C order; of `.csv`, a header of column
+    /// names, then one sample a row. None for another extension.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the disk has no room for it.
+    pub fn create(path: &Path, shape: &[usize], count: usize) -> Result<Option<Self>> {
+        let table = match extension(path).as_str() {
+            "npy" => false,
+            "csv" => true,
+            _ => return Ok(None),
+        };
+        let left = count.saturating_mul(shape.iter().product());
+        // A value takes four bytes, and as text with what follows it no less.
+        check_space(path, (left as u64).saturating_mul(4))?;
+        Ok(Some(Self { path: path.into(), table, shape: shape.into(), count, left, file: None }))
+    }
+
+    fn begin(&self) -> Result<AtomicFile> {
+        let Self { path, table, shape, count, .. } = self;
+        let mut file = AtomicFile::create(path)?;
+        file.write(|out| match table {
+            true => table_header(out, self.sample_len()),
+            false => out.write_all(&npy::header(&[&[*count], &shape[..]].concat())),
+        })?;
+        Ok(file)
+    }
+
+    fn sample_len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Writes the next samples.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system refuses; [`Error::Input`] when they are no whole samples, or more than were announced.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        let (n, left, len) = (values.len(), self.left, self.sample_len());
+        if !n.is_multiple_of(len) || n > left {
+            return Err(Error::input(format!("{n} values for a file with room for {left}, in samples of {len}")));
+        }
+        self.left -= n;
+        let mut file = self.file.take().map_or_else(|| self.begin(), Ok)?;
+        file.write(|out| if self.table { table_rows(out, len, values) } else { npy::write_values(out, values) })?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Moves the file to its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system refuses, [`Error::Input`] when samples are missing.
+    pub fn finish(self) -> Result<()> {
+        match (self.left, self.file) {
+            (0, Some(file)) => file.commit(),
+            (left, _) => Err(Error::input(format!("{left} values are missing at the end of a file of samples"))),
+        }
+    }
+}
+
+fn table_header(out: &mut dyn Write, len: usize) -> io::Result<()> {
     let header: Vec<String> = match len {
         2 => vec!["x".into(), "y".into()],
         _ => (0..len).map(|i| format!("x{i}")).collect(),
     };
-    writeln!(file, "{}", header.join(","))?;
+    writeln!(out, "{}", header.join(","))
+}
+
+/// One sample a row in the shortest form that reads back to the same bits.
+fn table_rows(out: &mut dyn Write, len: usize, values: &[f32]) -> io::Result<()> {
     for sample in values.chunks_exact(len) {
         for (i, value) in sample.iter().enumerate() {
-            write!(file, "{}{value:?}", if i > 0 { "," } else { "" })?;
+            write!(out, "{}{value:?}", if i > 0 { "," } else { "" })?;
         }
-        writeln!(file)?;
+        writeln!(out)?;
     }
     Ok(())
 }
@@ -56,6 +127,34 @@ pub(crate) fn write_csv(file: &mut BufWriter<&File>, len: usize, values: &[f32])
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_parts_are_those_of_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let values: Vec<f32> = (0..42).map(|i| i as f32 * 0.7 - 3.0).collect();
+        for name in ["a.npy", "a.csv"] {
+            let path = dir.path().join(name);
+            let file = |parts: &[&[f32]]| {
+                let mut file = SampleFile::create(&path, &[1, 2, 3], 7).unwrap().unwrap();
+                parts.iter().for_each(|part| file.write(part).unwrap());
+                assert!(!path.exists(), "it is not there before it is complete");
+                file.finish().unwrap();
+                let bytes = fs::read(&path).unwrap();
+                fs::remove_file(&path).unwrap();
+                bytes
+            };
+            assert_eq!(file(&[&values]), file(&[&values[..12], &values[12..18], &values[18..]]), "{name}");
+            let mut half = SampleFile::create(&path, &[1, 2, 3], 7).unwrap().unwrap();
+            assert!(half.write(&values[..5]).is_err(), "half a sample");
+            half.write(&values[..36]).unwrap();
+            assert!(half.write(&values[..12]).unwrap_err().to_string().contains("room for 6"));
+            assert!(half.finish().unwrap_err().to_string().contains("6 values are missing"));
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+        }
+        let message = SampleFile::create(&dir.path().join("a.npy"), &[1_000], 1 << 50).unwrap_err().to_string();
+        assert!(message.contains("would take") && message.contains("TiB"), "{message}");
+        assert!(SampleFile::create(&dir.path().join("a.png"), &[2], 7).unwrap().is_none());
+    }
 
     #[test]
     fn data_that_are_read_are_not_replaced() {

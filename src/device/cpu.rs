@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::values::Values;
 use crate::error::Result;
-use crate::graph::plan::{Call, Place, Plan};
+use crate::graph::plan::{Call, Pass, Place, Plan};
 use crate::graph::{DType, Init, Io, View, ViewMut};
 use crate::numeric::random::Clock;
 use crate::numeric::scalar::Scalar;
@@ -146,10 +146,12 @@ impl<S: RunTwin> CpuProgram<S> {
         }
     }
 
-    pub fn step(&mut self, clock: Clock) -> Result<()> {
+    pub fn step(&mut self, clock: Clock, row: usize) -> Result<()> {
         let Self { plan, banks } = self;
-        for call in &plan.calls {
-            run_call(call, clock, banks);
+        for pass in &plan.passes {
+            for call in &plan.calls[pass.calls.clone()] {
+                run_call(call, clock, row, pass, banks);
+            }
         }
         Ok(())
     }
@@ -158,10 +160,12 @@ impl<S: RunTwin> CpuProgram<S> {
     pub fn profile(&mut self, first: Clock, n: u32) -> Vec<Duration> {
         let mut times = vec![Duration::ZERO; self.plan.calls.len()];
         for step in first.step..first.step + n {
-            for (call, time) in self.plan.calls.iter().zip(&mut times) {
-                let start = Instant::now();
-                run_call(call, Clock { step, ..first }, &mut self.banks);
-                *time += start.elapsed();
+            for pass in &self.plan.passes {
+                for i in pass.calls.clone() {
+                    let start = Instant::now();
+                    run_call(&self.plan.calls[i], Clock { step, ..first }, 0, pass, &mut self.banks);
+                    times[i] += start.elapsed();
+                }
             }
         }
         times.iter().map(|t| *t / n.max(1)).collect()
@@ -169,7 +173,7 @@ impl<S: RunTwin> CpuProgram<S> {
 }
 
 /// Lends the call its tensors: written buffers are taken out of the list while the others are shared.
-fn run_call<S: RunTwin>(call: &Call, clock: Clock, banks: &mut [Bank<S>]) {
+fn run_call<S: RunTwin>(call: &Call, clock: Clock, row: usize, pass: &Pass, banks: &mut [Bank<S>]) {
     let mut written: Vec<(usize, Place)> = call
         .outputs
         .iter()
@@ -197,10 +201,8 @@ fn run_call<S: RunTwin>(call: &Call, clock: Clock, banks: &mut [Bank<S>]) {
     }
     let updates = views.split_off(call.outputs.len());
     let inputs = call.inputs.iter().map(|p| banks[p.buffer].view(*p)).collect();
-    S::run(
-        call,
-        &mut Io { specs: &call.specs, clock, first_row: call.node.first_row as usize, inputs, outputs: views, updates },
-    );
+    let (first_row, part) = (row + pass.first_row, pass.part);
+    S::run(call, &mut Io { specs: &call.specs, clock, first_row, part, inputs, outputs: views, updates });
     for (buffer, bank) in taken {
         banks[buffer] = bank;
     }

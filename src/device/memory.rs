@@ -1,12 +1,13 @@
-//! How much memory the programs of a CPU device may take.
+//! The memory of this machine, and how much of it the programs of a CPU device may take.
 
 use crate::error::{Error, Result};
+use crate::text::readable;
 
 /// The memory of this machine, or of the container that the process runs in; zero bytes where it is unknown, as it is
 /// without the feature `files`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HostMemory {
-    total: u64,
+pub(crate) struct HostMemory {
+    pub total: u64,
     /// What no process holds now. The cache of file contents counts as free: the system gives it up.
     free: u64,
 }
@@ -46,21 +47,13 @@ impl HostMemory {
         if self.total == 0 || bytes as u64 <= self.free {
             return Ok(());
         }
-        let [needs, free, total] = [bytes, self.free as usize, self.total as usize].map(readable);
+        let [needs, free, total] = [bytes as u64, self.free, self.total].map(readable);
         let message = format!(
             "the program needs {needs} of memory, and of the {total} here {free} are free now; end other programs, or \
              state a smaller batch or model"
         );
         Err(Error::limit(message, false))
     }
-}
-
-/// Bytes in the largest unit of which there is at least one.
-pub(super) fn readable(bytes: usize) -> String {
-    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (bytes.max(1).ilog2() as usize / 10).min(units.len() - 1);
-    let digits = if unit == 0 { 0 } else { 1 };
-    format!("{:.digits$} {}", bytes as f64 / 1024f64.powi(unit as i32), units[unit])
 }
 
 #[cfg(test)]

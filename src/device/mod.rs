@@ -22,11 +22,12 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::plan::Plan;
 use crate::kernel::{Precision, Target};
+use crate::text::readable;
 use choose::{choose, enumerate, kind};
 use cpu::CpuProgram;
 use gpu::Gpu;
 use gpu::program::GpuProgram;
-use memory::{HostMemory, readable};
+pub(crate) use memory::HostMemory;
 use program::Program;
 
 /// Something that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
@@ -145,7 +146,7 @@ impl Device {
         let (all, fixed) = (bytes(plan.elements()), bytes(plan.fixed_elements()));
         let most = self.memory.or(host.map(HostMemory::most)).unwrap_or(usize::MAX);
         if all > most {
-            let [needs, allowed] = [all, most].map(readable);
+            let [needs, allowed] = [all, most].map(|bytes| readable(bytes as u64));
             let message = format!("the program needs {needs} of memory, and may take {allowed} on this device");
             return Err(match fixed > most {
                 true => {

@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use crate::graph::{AnyOp, Cost, Spec, Specs};
 
-/// One dispatch of a compiled step.
+/// One dispatch of a compiled step, or one that repeats for the parts of the batch.
 #[derive(Clone, Debug)]
 pub struct OpCost {
     /// The op's name.
     pub op: &'static str,
     /// Shapes of inputs, updates and outputs.
     pub shapes: String,
-    /// What it costs at least.
+    /// How often it is dispatched in a step.
+    pub times: u64,
+    /// What that costs at least.
     pub cost: Cost,
 }
 
 impl OpCost {
-    pub(crate) fn new(op: &dyn AnyOp, specs: &Specs) -> Self {
+    pub(crate) fn new(op: &dyn AnyOp, specs: &Specs, times: u64) -> Self {
         let list = |specs: &[Spec]| {
             let shapes = specs.iter().filter(|s| s.stored() > 0).map(|s| {
                 let dims: Vec<String> = s.shape.iter().map(usize::to_string).collect();
@@ -25,7 +27,9 @@ impl OpCost {
             shapes.collect::<Vec<_>>().join(" ")
         };
         let written = [list(&specs.updates), list(&specs.outputs)].join(" ");
-        Self { op: op.name(), shapes: format!("{} -> {}", list(&specs.inputs), written.trim()), cost: op.cost(specs) }
+        let shapes = format!("{} -> {}", list(&specs.inputs), written.trim());
+        let Cost { flops, bytes } = op.cost(specs);
+        Self { op: op.name(), shapes, times, cost: Cost { flops: times * flops, bytes: times * bytes } }
     }
 }
 

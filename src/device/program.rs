@@ -59,12 +59,12 @@ impl Program {
         }
     }
 
-    /// Runs steps `first .. first + count`; on a GPU some may still be in flight afterwards.
-    pub fn steps(&mut self, first: Clock, count: u32) -> Result<()> {
+    /// Runs steps `first .. first + count` on the rows from `row` on; on a GPU some may still be in flight afterwards.
+    pub fn steps(&mut self, first: Clock, row: usize, count: u32) -> Result<()> {
         match self {
-            Program::Gpu(p) => p.steps(first, count),
-            Program::Cpu(p) => each(first, count, |clock| p.step(clock)),
-            Program::Reference(p) => each(first, count, |clock| p.step(clock)),
+            Program::Gpu(p) => p.steps(first, row, count),
+            Program::Cpu(p) => each(first, count, |clock| p.step(clock, row)),
+            Program::Reference(p) => each(first, count, |clock| p.step(clock, row)),
         }
     }
 

@@ -4,7 +4,7 @@ use super::profile::{OpCost, OpTime};
 use super::program::Program;
 use super::values::Values;
 use crate::error::{Error, Result};
-use crate::graph::plan::{Place, Plan};
+use crate::graph::plan::{Call, Place, Plan};
 use crate::graph::{Cost, DType, FOREIGN, Form, Graph, HISTORY, Slab, Tensor, Var};
 use crate::numeric::random::Clock;
 
@@ -17,6 +17,7 @@ pub struct Run {
     clock: Clock,
     /// The step from which on the histories of scalars are this program's.
     began: u32,
+    first_row: usize,
     calls: Vec<OpCost>,
     elements: usize,
     /// Elements that no kernel should write, in a guarded program.
@@ -29,13 +30,17 @@ const SENTINEL: f32 = -1.234e-30;
 impl Run {
     pub(crate) fn new(graph: Graph, plan: &Plan, program: Program) -> Self {
         let (places, elements) = (plan.places.clone(), plan.elements());
-        let calls = plan.calls.iter().map(|c| OpCost::new(&*c.node.op, &c.specs)).collect();
+        let mut times = vec![0; plan.calls.len()];
+        plan.passes.iter().flat_map(|pass| pass.calls.clone()).for_each(|call| times[call] += 1);
+        let cost = |(call, &times): (&Call, &u64)| OpCost::new(&*call.node.op, &call.specs, times);
+        let calls = plan.calls.iter().zip(&times).map(cost).collect();
         Self {
             graph,
             places,
             program,
             clock: Clock { seed: 0, step: 0 },
             began: 0,
+            first_row: 0,
             calls,
             elements,
             guards: Vec::new(),
@@ -58,12 +63,18 @@ impl Run {
         (self.clock.step, self.began) = (step, step);
     }
 
-    /// Dispatches in one step.
-    pub fn dispatches(&self) -> usize {
-        self.calls.len()
+    /// The sample of a larger set that row 0 of the program's batches is: random numbers are drawn for the samples of the
+    /// set, so that they do not depend on how it is cut into batches.
+    pub fn set_first_row(&mut self, row: usize) {
+        self.first_row = row;
     }
 
-    /// What each dispatch of a step costs at least.
+    /// Dispatches in one step.
+    pub fn dispatches(&self) -> usize {
+        self.calls.iter().map(|call| call.times as usize).sum()
+    }
+
+    /// What the dispatches of a step cost at least: one entry for those that repeat for the parts of a batch.
     pub fn costs(&self) -> &[OpCost] {
         &self.calls
     }
@@ -96,11 +107,27 @@ impl Run {
         let vars = self.graph.vars_named(name)?.to_vec();
         let total: usize = vars.iter().map(|&v| self.graph.spec(v).len()).sum();
         self.expect(name, &vars, DType::F32, total, values.len())?;
-        let mut rest = values;
+        self.write_from(name, 0, values)
+    }
+
+    /// Fills a part of a named f32 tensor: its elements from `first` on.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or the values go beyond its end.
+    pub fn write_from(&mut self, name: &str, first: usize, values: &[f32]) -> Result<()> {
+        let vars = self.graph.vars_named(name)?.to_vec();
+        let total: usize = vars.iter().map(|&v| self.graph.spec(v).len()).sum();
+        let end = first.saturating_add(values.len());
+        self.expect(name, &vars, DType::F32, total, end.max(total))?;
+        let mut start = 0;
         for var in vars {
-            let (part, tail) = rest.split_at(self.graph.spec(var).len());
-            self.program.write(self.place(var)?, part)?;
-            rest = tail;
+            let place = self.place(var)?;
+            let (from, to) = (first.max(start), end.min(start + place.len));
+            if from < to {
+                let part = Place { offset: place.offset + from - start, len: to - from, ..place };
+                self.program.write(part, &values[from - first..to - first])?;
+            }
+            start += place.len;
         }
         Ok(())
     }
@@ -217,12 +244,12 @@ impl Run {
     /// # Errors
     /// [`Error::DeviceLost`] only.
     pub fn steps(&mut self, n: u32) -> Result<()> {
-        self.program.steps(self.clock, n)?;
+        self.program.steps(self.clock, self.first_row, n)?;
         self.clock.step += n;
         Ok(())
     }
 
-    /// Runs `n` steps and gives the time of each dispatch, the mean of them: on a GPU by its timestamps.
+    /// Runs `n` steps and gives the time that each entry of [`Run::costs`] takes in a step, the mean of them: on a GPU by its timestamps.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the adapter offers no timestamp queries.

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::data::{Dataset, Kind, Labels, Normalisation};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::generate::batches::{backward, in_parts, largest};
 use crate::graph::{Graph, HISTORY, Slab, Var};
 use crate::nn::{Conv, Linear};
 use crate::numeric::random::permuted;
@@ -182,23 +183,30 @@ impl Classifier {
         let normalisation = Normalisation::standard(data)?;
         let (n, shape, batch) = (data.len(), data.shape.clone(), data.len().min(BATCH));
         let steps = (EPOCHS * n / batch).clamp(*STEPS.start(), *STEPS.end()) as u32;
-        let mut g = Graph::seeded(seed);
-        g.train();
-        let table = g.dataset("data", [n, data.sample_len()])?;
-        let classes_of = g.dataset("labels", [n, 1])?;
-        let [x, y] = table.batch_with(&mut g, &classes_of, batch)?;
-        let logits = logits(&mut g, x, &shape, classes)?;
-        let loss = g.cross_entropy(logits, y)?;
-        let decay = Decay::Cosine { warmup: steps / 20, total: steps };
-        g.minimize(loss, Optimizer { decay, clip: Some(1.0), ..Optimizer::adam(2e-3) })?;
-        let mut run = device.compile(&g)?;
+        let ((mut run, losses), _) = largest(batch, |rows| {
+            let mut g = Graph::seeded(seed);
+            g.train();
+            let table = g.dataset("data", [n, data.sample_len()])?;
+            let classes_of = g.dataset("labels", [n, 1])?;
+            let network = Network::new(&mut g, &shape, classes)?;
+            let losses = in_parts(&mut g, batch, rows, |g, share| {
+                let [x, y] = table.batch_with(g, &classes_of, batch)?;
+                let logits = network.forward(g, x)?;
+                let loss = g.cross_entropy(logits, y)?;
+                backward(g, &[loss], share)?;
+                Ok(loss)
+            })?;
+            let decay = Decay::Cosine { warmup: steps / 20, total: steps };
+            g.optimize(Optimizer { decay, clip: Some(1.0), ..Optimizer::adam(2e-3) })?;
+            Ok((device.compile(&g)?, losses))
+        })?;
         run.seed(seed);
         run.write("data", &normalisation.apply(&data.values))?;
         run.write("labels", labels)?;
         while run.step() < steps {
             run.steps((steps - run.step()).min(HISTORY as u32))?;
         }
-        let last = run.scalar(loss)?;
+        let last = losses.iter().map(|(share, loss)| Ok(share * run.scalar(*loss)?)).sum::<Result<f64>>()?;
         if !last.is_finite() {
             let text = format!("the classifier's loss became {last}; look for extreme values in {}", data.name);
             return Err(Error::NonFinite(text));
@@ -208,18 +216,20 @@ impl Classifier {
 
     /// The most likely class of each sample.
     fn apply(&self, device: &Device, data: &Dataset) -> Result<Vec<Found>> {
-        let (batch, width) = (data.len().min(CLASSIFY_BATCH), data.sample_len());
-        let mut g = Graph::new();
-        let x = g.state("x", [batch, width])?;
-        let logits = logits(&mut g, x, &self.shape, self.classes)?;
-        let probabilities = g.apply1(Softmax, &[logits])?;
-        g.keep(probabilities);
-        let mut run = device.compile(&g)?;
+        let width = data.sample_len();
+        let ((mut run, probabilities), rows) = largest(data.len().min(CLASSIFY_BATCH), |rows| {
+            let mut g = Graph::new();
+            let x = g.state("x", [rows, width])?;
+            let logits = Network::new(&mut g, &self.shape, self.classes)?.forward(&mut g, x)?;
+            let probabilities = g.apply1(Softmax, &[logits])?;
+            g.keep(probabilities);
+            Ok((device.compile(&g)?, probabilities))
+        })?;
         run.write_slab(Slab::Params, &self.weights)?;
         let mut found = Vec::with_capacity(data.len());
-        for part in self.normalisation.apply(&data.values).chunks(batch * width) {
-            let mut full = part.to_vec();
-            full.resize(batch * width, 0.0);
+        for part in data.values.chunks(rows * width) {
+            let mut full = self.normalisation.apply(part);
+            full.resize(rows * width, 0.0);
             run.write("x", &full)?;
             run.steps(1)?;
             let rows = run.read(probabilities)?;
@@ -234,27 +244,43 @@ fn likeliest(probabilities: &[f32]) -> Found {
     best.map_or(Found { class: 0, probability: 0.0 }, |(class, &p)| Found { class, probability: f64::from(p) })
 }
 
-/// The network on x [B, D], samples of `shape`: one logit per class.
-fn logits(g: &mut Graph, x: Var, shape: &[usize], classes: usize) -> Result<Var> {
-    let rows = g.shape(x)[0];
-    let hidden = match (Kind::of(shape), shape) {
-        (Kind::Images, &[c, h, w]) => {
-            let image = g.reshape(x, [rows, c, h, w])?;
-            let first = Conv::new(g, "conv1", 2, [c, CHANNELS[0]], 3)?;
-            let second = Conv::new(g, "conv2", 2, CHANNELS, 3)?.stride(2);
+/// The layers for samples of a shape.
+struct Network {
+    image: Option<([usize; 3], [Conv; 2])>,
+    hidden: Option<Linear>,
+    classes: Linear,
+}
+
+impl Network {
+    fn new(g: &mut Graph, shape: &[usize], classes: usize) -> Result<Self> {
+        let (image, hidden, width) = match (Kind::of(shape), shape) {
+            (Kind::Images, &[c, h, w]) => {
+                let first = Conv::new(g, "conv1", 2, [c, CHANNELS[0]], 3)?;
+                let second = Conv::new(g, "conv2", 2, CHANNELS, 3)?.stride(2);
+                (Some(([c, h, w], [first, second])), None, CHANNELS[1] * h.div_ceil(2) * w.div_ceil(2))
+            }
+            _ => (None, Some(Linear::new(g, "fc1", shape.iter().product(), WIDTH)?), WIDTH),
+        };
+        Ok(Self { image, hidden, classes: Linear::new(g, "classes", width, classes)? })
+    }
+
+    /// x [B, D] to one number for each class.
+    fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
+        let mut hidden = x;
+        if let Some(([c, h, w], [first, second])) = &self.image {
+            let rows = g.shape(x)[0];
+            let image = g.reshape(x, [rows, *c, *h, *w])?;
             let full = first.forward(g, image, Activation::Relu)?;
             let half = second.forward(g, full, Activation::Relu)?;
             let width = g.spec(half).rows().1;
-            g.reshape(half, [rows, width])?
+            hidden = g.reshape(half, [rows, width])?;
         }
-        _ => {
-            let first = Linear::new(g, "fc1", shape.iter().product(), WIDTH)?;
-            first.forward(g, x, Activation::Relu)?
+        if let Some(layer) = &self.hidden {
+            hidden = layer.forward(g, hidden, Activation::Relu)?;
         }
-    };
-    let hidden = g.dropout(hidden, 0.25)?;
-    let width = g.shape(hidden)[1];
-    Linear::new(g, "classes", width, classes)?.forward(g, hidden, Activation::None)
+        let hidden = g.dropout(hidden, 0.25)?;
+        self.classes.forward(g, hidden, Activation::None)
+    }
 }
 
 /// The mean total variation distance between the class shares of `n` samples and the distribution `shares` they are

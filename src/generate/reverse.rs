@@ -1,11 +1,10 @@
 //! The reverse process: a network and a table of coefficients as one program.
 
-use crate::device::Run;
 use crate::diffusion::SamplerTable;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::{Denoiser, Inputs};
-use crate::numeric::random::{Clock, fill_normals};
+use crate::numeric::random::{Clock, fill_normals_from};
 use crate::ops::{FillRow, SamplerStep};
 
 /// The stream of the starting noise.
@@ -31,19 +30,8 @@ pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTab
     Ok(x)
 }
 
-/// Each chunk has random numbers of its own.
-pub(crate) fn chunk_seed(seed: u64, chunk: usize) -> u64 {
-    seed ^ ((chunk as u64) << 40)
-}
-
-/// One chunk: starting noise up, the whole process, the samples down.
-pub(crate) fn draw(run: &mut Run, x: Var, len: usize, steps: usize, seed: u64) -> Result<Vec<f32>> {
-    let clock = Clock { seed, step: 0 };
-    let mut start = vec![0f32; len];
-    fill_normals(clock, START, 0, &mut start);
-    run.seed(seed);
-    run.set_step(0);
-    run.write("x", &start)?;
-    run.steps(steps as u32)?;
-    run.read(x)
+/// x = standard normal noise, which a reverse process starts from: that of the values from number `first` of a set of samples
+/// on, so that it does not depend on how the set is cut into batches.
+pub fn starting_noise(seed: u64, first: usize, x: &mut [f32]) {
+    fill_normals_from(Clock { seed, step: 0 }, START, first, x);
 }

@@ -41,8 +41,8 @@ pub struct Node {
     pub(crate) outputs: Vec<Var>,
     /// Persistent tensors that the op reads and writes.
     pub(crate) updates: Vec<Var>,
-    /// The row of the batch that row 0 of the op's tensors is: random numbers are drawn for rows of the batch.
-    pub(crate) first_row: u32,
+    /// The rows of the batch that it works on; all of them when nothing is said.
+    pub(crate) parts: Option<Parts>,
     /// Whether its shader may run without checks of its indices.
     pub(crate) trusted: bool,
 }
@@ -73,15 +73,17 @@ pub struct Graph {
     streams: u32,
     optimized: bool,
     training: bool,
-    window: Option<Window>,
+    parts: Option<Parts>,
     seed: u64,
 }
 
-/// The rows of a batch that nodes are added for: a micro-batch.
+/// Micro-batches that nodes are added for: `count` parts of `rows` rows each, from row `first` of the batch on. In each step
+/// the nodes run once for every part, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub(crate) struct Parts {
     pub first: usize,
     pub rows: usize,
+    pub count: usize,
 }
 
 /// Data resident on the device: n samples of one shape.
@@ -179,14 +181,13 @@ impl Graph {
                 var
             })
             .collect();
-        let first_row = self.window.map_or(0, |w| w.first) as u32;
         self.nodes.push(Node {
             trusted: op.is_trusted(),
             op,
             inputs: inputs.to_vec(),
             outputs: outputs.clone(),
             updates: updates.to_vec(),
-            first_row,
+            parts: self.parts,
         });
         Ok(outputs)
     }
@@ -477,14 +478,14 @@ impl Graph {
         self.training
     }
 
-    /// Adds what follows for some rows of the batch, or again for all of them.
-    pub(crate) fn set_window(&mut self, window: Option<Window>) {
-        self.window = window;
+    /// The nodes that are added from here on run for each of these parts of the batch, or once for all of it.
+    pub(crate) fn set_parts(&mut self, parts: Option<Parts>) {
+        self.parts = parts;
     }
 
-    /// The rows of a batch of `batch` that nodes are added for.
-    pub(crate) fn window_rows(&self, batch: usize) -> usize {
-        self.window.map_or(batch, |w| w.rows)
+    /// The rows of a batch of `batch` that a node works on at a time.
+    pub(crate) fn rows_of(&self, batch: usize) -> usize {
+        self.parts.map_or(batch, |parts| parts.rows)
     }
 
     /// How many random streams were given out.

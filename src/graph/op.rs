@@ -111,6 +111,8 @@ pub struct Io<'a, S> {
     pub clock: Clock,
     /// The row of the batch that row 0 of these tensors is: an op that draws numbers for rows counts from there.
     pub first_row: usize,
+    /// Which of the parts of the batch that the op runs for in this step: 0 for the first.
+    pub part: usize,
     pub(crate) inputs: Vec<View<'a, S>>,
     pub(crate) outputs: Vec<ViewMut<'a, S>>,
     pub(crate) updates: Vec<ViewMut<'a, S>>,

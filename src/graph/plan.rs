@@ -3,7 +3,9 @@
 //! Pure code, no device: tensors of one step share buffers by lifetime, persistent ones have their own. A tensor is
 //! never placed in a buffer that the same node reads, because a dispatch may not read and write one buffer.
 
-use super::{DType, Form, Graph, Init, Node, Parameter, Specs, Storage, Var};
+use std::ops::Range;
+
+use super::{DType, Form, Graph, Init, Node, Parameter, Parts, Specs, Storage, Var};
 use crate::error::{Error, Result};
 
 /// Elements around the content of a guarded buffer: 256 bytes, the offset any adapter accepts for a binding.
@@ -38,12 +40,24 @@ pub(crate) struct Call {
     pub updates: Vec<Place>,
 }
 
+/// Calls that run one after the other on the same rows of the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pass {
+    pub calls: Range<usize>,
+    /// The row of the batch that row 0 of the calls' tensors is: random numbers are drawn for rows of the batch.
+    pub first_row: usize,
+    /// Which of the parts that the calls run for.
+    pub part: usize,
+}
+
 /// The program that an executor runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub buffers: Vec<Buffer>,
     pub places: Vec<Option<Place>>,
     pub calls: Vec<Call>,
+    /// A step: each call is in as many passes as there are parts of the batch that it works on.
+    pub passes: Vec<Pass>,
     /// First contents of persistent tensors.
     pub inits: Vec<(Place, Init)>,
 }
@@ -70,7 +84,8 @@ impl Plan {
                 _ => vec![(place, init.clone())],
             })
             .collect();
-        Ok(Self { buffers, places, calls, inits })
+        let passes = passes(&nodes);
+        Ok(Self { buffers, places, calls, passes, inits })
     }
 
     /// The same plan with unused elements around the content of each buffer, so that bindings begin and end inside of
@@ -110,6 +125,19 @@ fn parts(graph: &Graph, slab: Place) -> Vec<(Place, Init)> {
     graph.parameters().iter().map(part).collect()
 }
 
+/// Neighbours that work on the same rows, which run for one part after the other.
+fn passes(nodes: &[&Node]) -> Vec<Pass> {
+    let (mut passes, mut start) = (Vec::new(), 0);
+    for group in nodes.chunk_by(|a, b| a.parts == b.parts) {
+        let calls = start..start + group.len();
+        start = calls.end;
+        let parts = group[0].parts.unwrap_or(Parts { first: 0, rows: 0, count: 1 });
+        let pass = |part| Pass { calls: calls.clone(), first_row: parts.first + part * parts.rows, part };
+        passes.extend((0..parts.count).map(pass));
+    }
+    passes
+}
+
 /// The nodes that matter: those that update something, write a history or a kept tensor, and all they depend on.
 fn live_nodes(graph: &Graph) -> Vec<bool> {
     let mut wanted: Vec<bool> =
@@ -140,6 +168,7 @@ impl<'a> Memory<'a> {
         for (i, node) in nodes.iter().enumerate() {
             node.inputs.iter().chain(&node.outputs).for_each(|v| last[graph.root(*v).index()] = i);
         }
+        keep_for_repetitions(graph, nodes, &mut last);
         let places = vec![None; graph.tensors.len()];
         let mut memory = Self { graph, places, buffers: Vec::new(), free: Vec::new(), last };
         for (i, t) in graph.tensors.iter().enumerate() {
@@ -201,6 +230,19 @@ impl<'a> Memory<'a> {
                 self.buffers.len() - 1
             }
         }
+    }
+}
+
+/// What is made before nodes that repeat and read by them is there for the last repetition too: it keeps its memory.
+fn keep_for_repetitions(graph: &Graph, nodes: &[&Node], last: &mut [usize]) {
+    let mut made_for: Vec<Option<Parts>> = vec![None; graph.tensors.len()];
+    for node in nodes {
+        for v in node.inputs.iter().map(|v| graph.root(*v)) {
+            if node.parts.is_some() && made_for[v.index()] != node.parts {
+                last[v.index()] = usize::MAX;
+            }
+        }
+        node.outputs.iter().for_each(|v| made_for[v.index()] = node.parts);
     }
 }
 

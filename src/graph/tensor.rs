@@ -109,7 +109,8 @@ impl fmt::Display for DType {
 pub enum Form {
     /// Dense and row-major.
     Dense,
-    /// One number per step: a ring of the last [`HISTORY`] values, entry `step % HISTORY`.
+    /// One number per step, which the parts of a batch add up to: a ring of the last [`HISTORY`] values, entry
+    /// `step % HISTORY`.
     History,
     /// A handle only: it takes no memory and is never bound. Gradients can still be sent to it.
     Unstored,

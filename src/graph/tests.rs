@@ -160,7 +160,7 @@ fn a_tensor_of_another_graph_is_refused() {
     for y in foreign {
         let refused = |e: Error| assert_eq!(e.to_string(), FOREIGN);
         refused(g.apply(Add, &[x, y]).unwrap_err());
-        refused(g.apply_to(crate::ops::Accumulate { share: 1.0, first: true }, &[x], &[y]).unwrap_err());
+        refused(g.apply_to(crate::ops::Accumulate { share: 1.0 }, &[x], &[y]).unwrap_err());
         refused(g.reshape(y, [2, 2]).unwrap_err());
         refused(g.name("y", y).unwrap_err());
         refused(g.define_loss(y, x, x).unwrap_err());

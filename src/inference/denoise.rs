@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
+use super::program::{Observer, Program};
 use crate::data::Dataset;
 use crate::data::corrupt::estimate_level;
 use crate::device::Device;
-use crate::device::Run;
 use crate::diffusion::{Ddim, Level, Objective, Sampler, SamplerOptions, SamplerTable};
 use crate::error::{Error, Result};
-use crate::generate::{chunk_seed, reverse_process};
-use crate::graph::{Graph, Var};
-use crate::nn::Inputs;
+use crate::generate::reverse_process;
+use crate::graph::Graph;
+use crate::nn::{Denoiser, Inputs};
 use crate::text::{exact, short};
 use crate::train::{Checkpoint, Facts, Task};
 
@@ -47,92 +47,85 @@ pub struct Start {
     pub steps: usize,
 }
 
-/// Samples that are denoised at a time.
-const CHUNK: usize = 1024;
-
 /// Denoised samples in the units of the data, and where a diffusion model began.
 ///
 /// # Errors
-/// When the data have another shape than the model, or a setting is out of range.
+/// As [`denoise_in_parts`].
 pub fn denoise(
     device: &Device,
     checkpoint: &Checkpoint,
     noisy: &Dataset,
     how: &Denoising,
 ) -> Result<(Dataset, Option<Start>)> {
-    let facts = checkpoint.config.facts.as_ref();
-    let facts = facts.ok_or_else(|| Error::input("the checkpoint does not say what its data was"))?;
+    let mut values = Vec::with_capacity(noisy.values.len());
+    let mut take = |part: &[f32]| {
+        values.extend_from_slice(part);
+        Ok(())
+    };
+    let start = denoise_in_parts(device, checkpoint, noisy, how, &mut |_| true, &mut take)?;
+    Ok((Dataset::new(format!("{} denoised", noisy.name), noisy.shape.clone(), values)?, start))
+}
+
+/// [`denoise`], which gives `take` the samples in order, as many at a time as fit the device.
+///
+/// # Errors
+/// When the data have another shape than the model, a setting is out of range, or the device has no room for one sample;
+/// [`Error::Interrupted`] when `observe` says so; what `take` gives.
+pub fn denoise_in_parts(
+    device: &Device,
+    checkpoint: &Checkpoint,
+    noisy: &Dataset,
+    how: &Denoising,
+    observe: &mut Observer,
+    take: &mut dyn FnMut(&[f32]) -> Result<()>,
+) -> Result<Option<Start>> {
+    let facts = checkpoint.facts();
     if noisy.shape != facts.shape {
         return Err(Error::input(format!(
             "{}: samples of shape {:?}, but the model was trained on {:?}; give data of that shape",
             noisy.name, noisy.shape, facts.shape
         )));
     }
-    let values = match checkpoint.config.task {
-        Task::Denoise => (one_pass(device, checkpoint, noisy, facts)?, None),
+    let count = noisy.len();
+    let (mut program, factor, start) = match checkpoint.config.task {
+        Task::Denoise => (one_pass(device, checkpoint, count)?, 1.0, None),
         Task::Diffusion => {
-            let (values, start) = by_reverse_process(device, checkpoint, noisy, facts, how)?;
-            (values, Some(start))
+            let (table, a, start) = reverse_from(checkpoint, noisy, how)?;
+            let build = |g: &mut Graph, network: &dyn Denoiser, shape| reverse_process(g, network, &table, shape);
+            (Program::new(device, checkpoint, count, table.rows.len() as u32, build)?, a, Some(start))
         }
     };
-    let (values, start) = values;
-    if values.iter().any(|v| !v.is_finite()) {
-        return Err(Error::NonFinite(
-            "the denoised samples are not finite: the training diverged; train again with a \
-                                     lower --lr"
-                .into(),
-        ));
-    }
-    let name = format!("{} denoised", noisy.name);
-    Ok((Dataset::new(name, facts.shape.clone(), facts.normalisation.undo(&values))?, start))
+    let normalisation = &facts.normalisation;
+    let begin = |first: usize, x: &mut [f32]| {
+        let noisy = &noisy.values[first * noisy.sample_len()..][..x.len()];
+        x.iter_mut().zip(normalisation.apply(noisy)).for_each(|(x, value)| *x = factor * value);
+    };
+    program.each(count, how.seed, begin, observe, |x| take(&normalisation.undo(x)))?;
+    Ok(start)
 }
 
 /// The network that was trained to give clean samples from noisy ones.
-fn one_pass(device: &Device, checkpoint: &Checkpoint, noisy: &Dataset, facts: &Facts) -> Result<Vec<f32>> {
-    let (batch, width) = (noisy.len().min(CHUNK), noisy.sample_len());
-    // Random frequencies of the step encoding come from the seed of the run.
-    let mut g = Graph::seeded(checkpoint.config.seed);
-    let network = checkpoint.config.model.build(&mut g, &facts.shape)?;
-    let x = g.state("x", [batch, width])?;
-    let t = g.constant([batch], vec![0.0; batch])?;
-    let y = network.forward(&mut g, Inputs::new(x, t))?;
-    g.keep(y);
-    let mut run = device.compile(&g)?;
-    checkpoint.write_weights(&mut run)?;
-    in_batches(&facts.normalisation.apply(&noisy.values), batch * width, |x, _| {
-        run.write("x", x)?;
-        run.steps(1)?;
-        run.read(y)
+fn one_pass(device: &Device, checkpoint: &Checkpoint, count: usize) -> Result<Program> {
+    Program::new(device, checkpoint, count, 1, |g, network, [rows, width]| {
+        let x = g.state("x", [rows, width])?;
+        let t = g.constant([rows], vec![0.0; rows])?;
+        let y = network.forward(g, Inputs::new(x, t))?;
+        Ok(g.keep(y))
     })
 }
 
-/// The reverse process from the step whose noise is that of the data.
-fn by_reverse_process(
-    device: &Device,
-    checkpoint: &Checkpoint,
-    noisy: &Dataset,
-    facts: &Facts,
-    how: &Denoising,
-) -> Result<(Vec<f32>, Start)> {
-    let objective = checkpoint.config.objective()?;
-    let normalisation = &facts.normalisation;
+/// The reverse process from the step whose noise is that of the data: its table, the factor of the data there, and where it
+/// starts.
+fn reverse_from(checkpoint: &Checkpoint, noisy: &Dataset, how: &Denoising) -> Result<(SamplerTable, f32, Start)> {
+    let (objective, facts) = (checkpoint.config.objective()?, checkpoint.facts());
     // Coordinates of points have a scale each: the level is taken by their mean.
-    let scale = normalisation.scale.iter().map(|&s| f64::from(s)).sum::<f64>() / normalisation.scale.len() as f64;
+    let scales = &facts.normalisation.scale;
+    let scale = scales.iter().map(|&s| f64::from(s)).sum::<f64>() / scales.len() as f64;
     let level = level(how, noisy, &objective, scale)?;
     let t = step_of(&objective, level / scale);
     let table = table(&objective, facts, t, how)?;
-    let a = objective.level(t as f64).a as f32;
-    let x_t: Vec<f32> = normalisation.apply(&noisy.values).iter().map(|x| a * x).collect();
-    let (batch, width) = (noisy.len().min(CHUNK), noisy.sample_len());
-    // Random frequencies of the step encoding come from the seed of the run.
-    let mut g = Graph::seeded(checkpoint.config.seed);
-    let network = checkpoint.config.model.build(&mut g, &facts.shape)?;
-    let x = reverse_process(&mut g, network.as_ref(), &table, [batch, width])?;
-    let mut run = device.compile(&g)?;
-    checkpoint.write_weights(&mut run)?;
-    let steps = table.rows.len() as u32;
-    let values = in_batches(&x_t, batch * width, |part, chunk| reverse(&mut run, x, part, steps, how.seed, chunk))?;
-    Ok((values, Start { level, estimated: how.level.is_none(), t, steps: table.rows.len() }))
+    let start = Start { level, estimated: how.level.is_none(), t, steps: table.rows.len() };
+    Ok((table, objective.level(t as f64).a as f32, start))
 }
 
 /// The given or estimated standard deviation of the noise, which has to be one that the process goes through: `scale` is
@@ -162,14 +155,6 @@ fn level(how: &Denoising, noisy: &Dataset, objective: &Objective, scale: f64) ->
     }
 }
 
-fn reverse(run: &mut Run, x: Var, start: &[f32], steps: u32, seed: u64, chunk: usize) -> Result<Vec<f32>> {
-    run.seed(chunk_seed(seed, chunk));
-    run.set_step(0);
-    run.write("x", start)?;
-    run.steps(steps)?;
-    run.read(x)
-}
-
 /// The step whose ratio of noise to data, s / a, is nearest to `level` by factor.
 fn step_of(objective: &Objective, level: f64) -> usize {
     let distance = |at: &Level| ((at.s / at.a).ln() - level.max(1e-12).ln()).abs();
@@ -192,17 +177,6 @@ fn table(objective: &Objective, facts: &Facts, t: usize, how: &Denoising) -> Res
     SamplerTable::over(objective, &options, &ts)
 }
 
-/// `values` in parts of `len`, the last one filled up, and what `work` makes of each.
-fn in_batches(values: &[f32], len: usize, mut work: impl FnMut(&[f32], usize) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
-    let mut out = Vec::with_capacity(values.len());
-    for (chunk, part) in values.chunks(len).enumerate() {
-        let mut full = part.to_vec();
-        full.resize(len, 0.0);
-        out.extend(&work(&full, chunk)?[..part.len()]);
-    }
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,11 +190,5 @@ mod tests {
             assert_eq!(step_of(&objective, s / a), t);
         }
         assert_eq!((step_of(&objective, 0.0), step_of(&objective, 1e9)), (0, 999));
-    }
-
-    #[test]
-    fn parts_are_filled_and_cut() {
-        let out = in_batches(&[1.0, 2.0, 3.0], 2, |x, chunk| Ok(x.iter().map(|x| x + 10.0 * chunk as f32).collect()));
-        assert_eq!(out.unwrap(), [1.0, 2.0, 13.0]);
     }
 }

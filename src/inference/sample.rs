@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::program::{Observer, Program};
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::diffusion::{Ddim, Sampler, SamplerOptions, SamplerTable, Spacing};
 use crate::error::{Error, Result};
-use crate::generate::{chunk_seed, draw, reverse_process};
+use crate::generate::{reverse_process, starting_noise};
 use crate::graph::Graph;
+use crate::nn::Denoiser;
 use crate::train::{Checkpoint, Facts, Task};
 
 /// What to draw and how.
@@ -27,8 +29,8 @@ pub struct Sampling {
     pub seed: u64,
 }
 
-/// Samples that are drawn at a time.
-const CHUNK: usize = 1024;
+/// The most values of a set of samples: beyond, their random numbers would repeat.
+const MOST_VALUES: u64 = 1 << 34;
 
 impl Sampling {
     /// `count` samples with the default settings.
@@ -41,36 +43,49 @@ impl Sampling {
 /// Draws samples with a trained model, in the units of its data.
 ///
 /// # Errors
-/// When a setting is out of range, or the checkpoint does not fit its own configuration.
+/// As [`sample_in_parts`].
 pub fn sample(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> Result<Dataset> {
-    if sampling.count == 0 || sampling.count > 10_000_000 {
-        return Err(Error::setting(format!("{} samples; use --count 1 to 10000000", sampling.count)));
+    let mut values = Vec::new();
+    let mut take = |part: &[f32]| {
+        values.extend_from_slice(part);
+        Ok(())
+    };
+    sample_in_parts(device, checkpoint, sampling, &mut |_| true, &mut take)?;
+    Dataset::new("samples", checkpoint.facts().shape.clone(), values)
+}
+
+/// [`sample`], which gives `take` the samples in order, as many at a time as fit the device. A sample follows from its number
+/// and the seed, and not from how many are drawn, up to the rounding of sums.
+///
+/// # Errors
+/// When a setting is out of range, the device has no room for one sample, or the checkpoint does not fit its own settings;
+/// [`Error::Interrupted`] when `observe` says so; what `take` gives.
+pub fn sample_in_parts(
+    device: &Device,
+    checkpoint: &Checkpoint,
+    sampling: &Sampling,
+    observe: &mut Observer,
+    take: &mut dyn FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
+    let (facts, count) = (checkpoint.facts(), sampling.count);
+    let width: usize = facts.shape.iter().product();
+    let most = MOST_VALUES / width as u64;
+    if count == 0 || count as u64 > most.min(u32::MAX.into()) {
+        return Err(Error::setting(format!(
+            "{count} samples of shape {:?}; use a count of 1 to {}, and draw more with another seed",
+            facts.shape,
+            most.min(u32::MAX.into())
+        )));
     }
-    let config = &checkpoint.config;
-    let facts = config.facts.as_ref().ok_or_else(|| Error::input("the checkpoint does not say what its data was"))?;
-    if config.task == Task::Denoise {
+    if checkpoint.config.task == Task::Denoise {
         let text = "the run learned to denoise, not to generate; use it with: langevin denoise RUN NOISY --out F";
         return Err(Error::setting(text));
     }
     let table = table(checkpoint, facts, sampling)?;
-    let (batch, width) = (sampling.count.min(CHUNK), facts.shape.iter().product::<usize>());
-    // Random frequencies of the step encoding come from the seed of the run.
-    let mut g = Graph::seeded(config.seed);
-    let network = config.model.build(&mut g, &facts.shape)?;
-    let x = reverse_process(&mut g, network.as_ref(), &table, [batch, width])?;
-    let mut run = device.compile(&g)?;
-    checkpoint.write_weights(&mut run)?;
-    let mut values = Vec::with_capacity(sampling.count * width);
-    for chunk in 0..sampling.count.div_ceil(batch) {
-        values.extend(draw(&mut run, x, batch * width, table.rows.len(), chunk_seed(sampling.seed, chunk))?);
-    }
-    values.truncate(sampling.count * width);
-    if values.iter().any(|v| !v.is_finite()) {
-        return Err(Error::NonFinite(
-            "the samples are not finite: the training diverged; train again with a lower --lr".into(),
-        ));
-    }
-    Dataset::new("samples", facts.shape.clone(), facts.normalisation.undo(&values))
+    let build = |g: &mut Graph, network: &dyn Denoiser, shape| reverse_process(g, network, &table, shape);
+    let mut program = Program::new(device, checkpoint, count, table.rows.len() as u32, build)?;
+    let start = |first, x: &mut [f32]| starting_noise(sampling.seed, first * width, x);
+    program.each(count, sampling.seed, start, observe, |x| take(&facts.normalisation.undo(x)))
 }
 
 fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<SamplerTable> {

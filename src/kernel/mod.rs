@@ -42,6 +42,7 @@ const SHARED: &[(&str, &str)] = &[
     ("max_lanes", include_str!("../../shaders/shared/max_lanes.wgsl")),
     ("math", include_str!("../../shaders/shared/math.wgsl")),
     ("random", include_str!("../../shaders/shared/random.wgsl")),
+    ("blocks", include_str!("../../shaders/shared/blocks.wgsl")),
     ("noise_row", include_str!("../../shaders/shared/noise_row.wgsl")),
     ("encode_pair", include_str!("../../shaders/shared/encode_pair.wgsl")),
     ("activation", include_str!("../../shaders/shared/activation.wgsl")),

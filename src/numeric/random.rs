@@ -106,6 +106,32 @@ pub fn fill_normals<S: Scalar>(clock: Clock, stream: u32, first: usize, out: &mu
     }
 }
 
+/// out = the normals of elements `first`, `first + 1`, ... of a stream: element e has number e % 4 of block e / 4.
+#[inline(always)]
+pub fn fill_normals_from<S: Scalar>(clock: Clock, stream: u32, first: usize, out: &mut [S]) {
+    let (block, lane) = (first / 4, first % 4);
+    if lane == 0 {
+        return fill_normals(clock, stream, block, out);
+    }
+    let (head, rest) = out.split_at_mut(out.len().min(4 - lane));
+    head.copy_from_slice(&normals(clock.words(stream, block as u32))[lane..lane + head.len()]);
+    fill_normals(clock, stream, block + 1, rest);
+}
+
+/// Calls `f(i, word)` for the words of elements `first + i` of a stream, i < n: element e has word e % 4 of block e / 4.
+#[inline(always)]
+pub fn each_word(clock: Clock, stream: u32, first: usize, n: usize, mut f: impl FnMut(usize, u32)) {
+    let mut i = 0;
+    while i < n {
+        let (block, lane) = ((first + i) / 4, (first + i) % 4);
+        let words = clock.words(stream, block as u32);
+        for &word in &words[lane..4.min(lane + n - i)] {
+            f(i, word);
+            i += 1;
+        }
+    }
+}
+
 /// The four normals of each of [`TOGETHER`] blocks, by lane.
 #[inline(always)]
 fn normals_together<S: Scalar>(clock: Clock, stream: u32, first: u32) -> [[S; TOGETHER]; 4] {
@@ -222,6 +248,22 @@ mod tests {
         fill_normals(clock, 7, 100, &mut together);
         let alone: Vec<f32> = (100..151).flat_map(|b| normals::<f32>(clock.words(7, b))).collect();
         assert_eq!(together, alone[..203]);
+    }
+
+    #[test]
+    fn elements_draw_the_same_wherever_a_part_begins() {
+        let clock = Clock { seed: 9, step: 2 };
+        let mut all = vec![0f32; 300];
+        fill_normals(clock, 7, 0, &mut all);
+        for (first, n) in [(0, 5), (1, 1), (3, 1), (5, 140), (6, 2), (7, 293), (8, 8)] {
+            let mut part = vec![0f32; n];
+            fill_normals_from(clock, 7, first, &mut part);
+            assert_eq!(part, all[first..first + n], "{first} {n}");
+            let mut words = Vec::new();
+            each_word(clock, 7, first, n, |i, word| words.push((i, word)));
+            let word = |e: usize| clock.words(7, e as u32 / 4)[e % 4];
+            assert!(words.into_iter().eq((0..n).map(|i| (i, word(first + i)))), "{first} {n}");
+        }
     }
 
     #[test]

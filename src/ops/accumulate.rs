@@ -8,7 +8,7 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// total = share x in the first micro-batch, else total + share x.
+/// total = share x for the first rows of the batch, total + share x for those after.
 ///
 /// *Shapes*: x and total alike; total is updated in place. *Gradient*: none; it runs after the backward pass.
 /// *Accuracy*: one rounding each for the product and the sum, in the order of the dispatches.
@@ -16,8 +16,6 @@ use crate::parallel;
 pub struct Accumulate {
     /// The factor of x: the share of the micro-batch in the batch.
     pub share: f64,
-    /// Whether the previous contents of `total` are discarded.
-    pub first: bool,
 }
 
 impl Op for Accumulate {
@@ -39,16 +37,13 @@ impl Op for Accumulate {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        kernel!("accumulate.wgsl", "accumulate")
-            .flag("FIRST", self.first)
-            .dim("N", n)
-            .hyper("SHARE", self.share)
-            .over(n)
+        kernel!("accumulate.wgsl", "accumulate").dim("N", n).hyper("SHARE", self.share).over(n)
     }
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, total, share) = (io.input(0), io.update(0), S::of(self.share));
-        if self.first {
+        // What the step before left does not count.
+        if io.first_row == 0 {
             total.fill(S::ZERO);
         }
         parallel::chunks(
@@ -65,9 +60,9 @@ impl Op for Accumulate {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (n, first) in [(1, true), (7, false), (300, true), (513, false)] {
+    for (n, first_row) in [(1, 0), (7, 8), (300, 0), (513, 24)] {
         let values = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
-        let case = Case::new(Accumulate { share: 0.125, first }).input([n]).update([n], values);
+        let case = Case::new(Accumulate { share: 0.125 }).input([n]).update([n], values).first_row(first_row);
         cases.push(case.tolerance(Tolerance::value(2.0)));
     }
     cases

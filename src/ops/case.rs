@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Activation, Family, Io, Op, Specs};
 use crate::error::Result;
-use crate::graph::{AnyOp, Cost, DType, Form, Graph, Reverse, Spec, Var, Window};
+use crate::graph::{AnyOp, Cost, DType, Form, Graph, Parts, Reverse, Spec, Var};
 use crate::kernel::{Constant, Kernel, Target};
 
 /// The tolerance of a kernel against the reference, derived from its arithmetic; each op sets its constant c.
@@ -274,7 +274,7 @@ impl Case {
         };
         let inputs = declare("input", &self.inputs)?;
         let updates = declare("update", &self.updates)?;
-        g.set_window(Some(Window { first: self.first_row, rows: 0 }));
+        g.set_parts(Some(Parts { first: self.first_row, rows: 0, count: 1 }));
         let mut outputs = g.apply_any(self.op.clone(), &inputs, &updates)?;
         outputs.retain(|&v| g.spec(v).form != Form::Unstored);
         for &v in &outputs {

@@ -6,7 +6,7 @@ use super::{Io, Op, Specs, expect_count};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
-use crate::numeric::random::fill_normals;
+use crate::numeric::random::{each_word, fill_normals_from};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
@@ -66,20 +66,19 @@ impl Graph {
     }
 }
 
-/// One invocation per four elements, which share a block of random words.
+/// One invocation for four elements, which share a block of random words, and one more where a part begins within a block.
 fn kernel(entry: &'static str, specs: &Specs, stream: u32) -> Kernel {
     let n = specs.inputs[0].len();
     kernel!("dropout.wgsl", entry)
         .dim("N", n)
         .dim("W", specs.inputs[0].rows().1)
         .hyper("STREAM", stream as f64)
-        .over(n.div_ceil(4))
+        .over((n + 3).div_ceil(4))
 }
 
-/// The first block of random words of a micro-batch that starts at `first_row`. The draws equal those of the whole
-/// batch when the rows before it fill whole blocks, which they do when their number is a multiple of four.
-pub(super) fn first_block(first_row: usize, width: usize) -> usize {
-    (first_row * width).div_ceil(4)
+/// The element of the batch that element 0 of the first input is.
+pub(super) fn first_element<S>(io: &Io<S>) -> usize {
+    io.first_row * io.specs.inputs[0].rows().1
 }
 
 /// Elements processed at a time on the CPU: a multiple of four.
@@ -103,20 +102,23 @@ impl Op for Dropout {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
-        let first = first_block(io.first_row, io.specs.inputs[0].rows().1);
-        // A word below the threshold drops the element; exact in f64 and in f32.
+        let first = first_element(io);
+        // A word below it drops the element; exact in f64 and in f32.
         let threshold = (self.p as f64 * 4_294_967_296.0) as u32;
         let scale = S::of((1.0 / (1.0 - self.p)) as f64);
         parallel::chunks(
             y,
             #[inline(always)]
             |start, y| {
-                for (i, (y, x)) in y.chunks_mut(4).zip(x[start..].chunks(4)).enumerate() {
-                    let words = clock.words(self.stream, (first + start / 4 + i) as u32);
-                    for j in 0..y.len() {
-                        y[j] = if words[j] < threshold { S::ZERO } else { x[j] * scale };
-                    }
-                }
+                let x = &x[start..];
+                each_word(
+                    clock,
+                    self.stream,
+                    first + start,
+                    y.len(),
+                    #[inline(always)]
+                    |i, word| y[i] = if word < threshold { S::ZERO } else { x[i] * scale },
+                );
             },
         );
     }
@@ -148,14 +150,14 @@ impl Op for ActivationNoise {
 
     fn twin<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
-        let first = first_block(io.first_row, io.specs.inputs[0].rows().1);
+        let first = first_element(io);
         let scale = S::of(self.scale as f64);
         parallel::chunks(
             y,
             #[inline(always)]
             |start, y| {
                 for (i, (y, x)) in y.chunks_mut(PART).zip(x[start..].chunks(PART)).enumerate() {
-                    fill_normals(clock, self.stream, first + (start + i * PART) / 4, y);
+                    fill_normals_from(clock, self.stream, first + start + i * PART, y);
                     y.iter_mut().zip(x).for_each(|(y, x)| *y = *x + scale * *y);
                 }
             },

@@ -93,7 +93,7 @@ fn as_op<T: Op>(node: &Node) -> Option<&T> {
 mod tests {
     use super::*;
     use crate::diffusion::{Objective, Prediction, Schedule};
-    use crate::graph::Window;
+    use crate::graph::Parts;
     use crate::graph::plan::Plan;
     use crate::ops::{Activation, Add, Dense, Layout};
     use crate::{Device, Result};
@@ -130,11 +130,11 @@ mod tests {
 
     #[test]
     fn a_training_step_writes_its_input_in_one_dispatch_with_the_same_bits() {
-        for window in [None, Some(Window { first: 4, rows: 3 })] {
+        for parts in [None, Some(Parts { first: 4, rows: 3, count: 1 })] {
             let build = || {
                 let mut g = Graph::new();
                 let data = g.dataset("data", [ROWS, D]).unwrap();
-                g.set_window(window);
+                g.set_parts(parts);
                 let noised = g.noisy_batch(&data, B, &objective()).unwrap();
                 let y = layer(&mut g, noised.x_t, noised.t).unwrap();
                 (g, noised, y)

@@ -61,7 +61,7 @@ impl Gather {
         if batch == 0 || batch > n {
             return Err(Error::setting(format!("a batch of {batch} from {n} samples; use a batch of 1 to {n}")));
         }
-        Ok(Gather { batch, rows: g.window_rows(batch), rows_per_part: data.rows_per_chunk, stream: g.stream() })
+        Ok(Gather { batch, rows: g.rows_of(batch), rows_per_part: data.rows_per_chunk, stream: g.stream() })
     }
 
     /// The index among `n` samples of row `b` of the current batch.

@@ -80,7 +80,7 @@ const CLIP_EPSILON: f64 = 1e-6;
 /// The result computed by stage two from the partial sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduction {
-    /// history = scale * sum.
+    /// history = scale * sum, added up over the parts of the batch that it runs for.
     Sum {
         /// 1/N for a mean.
         scale: f64,
@@ -130,7 +130,8 @@ impl Op for Reduce {
         let total = parallel::sum(partials.len(), |i| partials[i]);
         let history = &mut io.output(0)[io.clock.step as usize % HISTORY];
         match self.0 {
-            Reduction::Sum { scale } => *history = S::of(scale) * total,
+            Reduction::Sum { scale } if io.part == 0 => *history = S::of(scale) * total,
+            Reduction::Sum { scale } => *history += S::of(scale) * total,
             Reduction::Clip { max } => {
                 let norm = total.sqrt();
                 *history = norm;

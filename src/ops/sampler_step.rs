@@ -1,11 +1,12 @@
 //! One row of a sampler: the update after an evaluation of the network, from a table of coefficients.
 
 use super::case::{Case, Tolerance};
+use super::dropout::first_element;
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Cost, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::numeric::random::fill_normals;
+use crate::numeric::random::fill_normals_from;
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
@@ -65,8 +66,10 @@ impl Op for SamplerStep {
             .flag("HISTORY", self.history)
             .dim("N", n)
             .dim("STEPS", specs.inputs[1].rows().0)
+            .dim("W", specs.inputs[0].rows().1)
             .hyper("STREAM", self.stream as f64)
-            .over(n.div_ceil(4))
+            // One invocation more where the rows before end within a block.
+            .over((n + 3).div_ceil(4))
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
@@ -83,11 +86,11 @@ impl Op for SamplerStep {
         let k = (io.clock.step as usize).min(steps - 1);
         let row = &table[k * Self::ROW..][..Self::ROW];
         let given = self.given.then(|| &io.input(2)[k * n..][..n]);
-        let (clock, stream) = (io.clock, self.stream);
+        let (clock, stream, first) = (io.clock, self.stream, first_element(io));
         let noise = move |at: usize, z: &mut [S]| match given {
             Some(given) => z.copy_from_slice(&given[at..][..z.len()]),
             None if row[8] == S::ZERO => z.fill(S::ZERO),
-            None => fill_normals(clock, stream, at / 4, z),
+            None => fill_normals_from(clock, stream, first + at, z),
         };
         if self.history {
             parallel::chunks2(
@@ -106,7 +109,7 @@ impl Op for SamplerStep {
     }
 }
 
-/// Applies the step to the elements from `start` on: chunks are multiples of the block of four that shares a draw.
+/// The step on the elements from `start` on.
 #[inline(always)]
 fn step<S: Scalar>(
     row: &[S],
@@ -165,9 +168,9 @@ pub(super) fn cases() -> Vec<Case> {
     let given = SamplerStep { given: true, ..drawn };
     vec![
         case(drawn, [1, 1], 0),
-        case(drawn, [9, 7], 1),
+        case(drawn, [9, 7], 1).first_row(5),
         case(given, [5, 13], 2),
-        case(SamplerStep { history: true, ..drawn }, [11, 17], 1),
+        case(SamplerStep { history: true, ..drawn }, [11, 17], 1).first_row(3),
         case(SamplerStep { history: true, ..given }, [3, 70], 0),
     ]
 }

@@ -40,7 +40,7 @@ fn elementwise() -> Vec<(&'static str, Case)> {
         [T, SamplerStep::ROW],
     );
     vec![
-        ("accumulate", zeros(Case::new(Accumulate { share: 0.125, first: false }).input([MANY]), MANY)),
+        ("accumulate", zeros(Case::new(Accumulate { share: 0.125 }).input([MANY]), MANY)),
         ("activation", Case::new(Activate(silu)).input([MANY])),
         ("activation", Case::new(activation::Slope(silu)).input([MANY]).input([MANY])),
         ("add", Case::new(Add).input([MANY]).input([MANY])),

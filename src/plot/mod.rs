@@ -10,7 +10,8 @@ mod scale;
 mod strip;
 
 pub use curves::{Curve, curves, loss_curve};
-pub use output::{check_output, save, save_scaled};
+pub(crate) use output::Output;
+pub use output::{check_output, save};
 pub use scale::Scale;
 pub use strip::film_strip;
 
@@ -219,10 +220,46 @@ fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) ->
     (sheet, shown)
 }
 
-/// The samples of a data set to show: all points, or `count` others evenly spaced over the data.
+/// The samples that are shown of a data set: for points all of them, else `count` from all over the data.
 pub fn evenly_spaced(data: &Dataset, count: usize) -> Vec<f32> {
-    let n = if data.kind() == Kind::Points { data.len() } else { count.min(data.len()) };
-    (0..n).flat_map(|i| data.sample(i * data.len() / n).iter().copied()).collect()
+    let mut spread = EvenlySpaced::of(data, count);
+    spread.take(&data.values);
+    spread.values()
+}
+
+/// Collects [`evenly_spaced`] from samples that come part by part.
+pub(crate) struct EvenlySpaced {
+    sample_len: usize,
+    /// Samples in all, and how many of them are shown.
+    all: usize,
+    shown: usize,
+    /// Samples so far, and the shown ones of them.
+    seen: usize,
+    values: Vec<f32>,
+}
+
+impl EvenlySpaced {
+    /// For as many samples as `like` has, of its shape.
+    pub fn of(like: &Dataset, count: usize) -> Self {
+        let shown = if like.kind() == Kind::Points { like.len() } else { count.min(like.len()) };
+        Self { sample_len: like.sample_len(), all: like.len(), shown, seen: 0, values: Vec::new() }
+    }
+
+    /// Takes the next samples.
+    pub fn take(&mut self, part: &[f32]) {
+        for sample in part.chunks_exact(self.sample_len) {
+            let next = self.values.len() / self.sample_len;
+            if next < self.shown && self.seen == next * self.all / self.shown {
+                self.values.extend_from_slice(sample);
+            }
+            self.seen += 1;
+        }
+    }
+
+    /// The shown ones.
+    pub fn values(self) -> Vec<f32> {
+        self.values
+    }
 }
 
 #[cfg(test)]

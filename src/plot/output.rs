@@ -1,28 +1,87 @@
 //! Writes samples to files in the format given by the extension: arrays, tables, pictures.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Scale, drawing, sheet};
-use crate::data::{Kind, write_csv, write_npy};
+use crate::data::{Kind, SampleFile};
 use crate::error::{Error, Result};
-use crate::io::{check_place, extension, temporary, write_atomically};
+use crate::io::{check_memory, check_place, extension, temporary};
 
 /// The formats written by [`save`].
 const EXTENSIONS: [&str; 4] = [".npy", ".csv", ".png", ".svg"];
 
-/// Writes samples of `shape` in the format given by the extension of `path`: `.npy` holds `[n, ...shape]` float32 in C
-/// order, `.csv` one sample per row (images flattened), `.png` a contact sheet or drawing, `.svg` a drawing. Returns
-/// how many of the samples, from the first on, the file holds or shows.
+/// Samples on their way to a file, by its extension: `.npy` holds `[n, ...shape]` float32 in C order, `.csv` one sample a row
+/// (images flattened), and both are written as the samples come; `.png` is a contact sheet or drawing and `.svg` a drawing,
+/// of samples that are collected in memory. The file appears when it is complete.
+#[derive(Debug)]
+pub(crate) struct Output {
+    path: PathBuf,
+    shape: Vec<usize>,
+    count: usize,
+    to: Destination,
+}
+
+#[derive(Debug)]
+enum Destination {
+    File(SampleFile),
+    Memory(Vec<f32>),
+}
+
+impl Output {
+    /// For `count` samples of `shape`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for an unknown extension, or with the sizes when the disk or the memory has no room for them;
+    /// [`Error::Io`] when the place cannot be written to.
+    pub fn create(path: &Path, shape: &[usize], count: usize) -> Result<Self> {
+        check_output(path)?;
+        let to = match SampleFile::create(path, shape, count)? {
+            Some(file) => Destination::File(file),
+            None => {
+                let len: usize = shape.iter().product();
+                check_memory(path, 4 * (count as u64).saturating_mul(len as u64))?;
+                Destination::Memory(Vec::new())
+            }
+        };
+        Ok(Self { path: path.into(), shape: shape.to_vec(), count, to })
+    }
+
+    /// Takes the next samples.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be written.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        match &mut self.to {
+            Destination::File(file) => file.write(values),
+            Destination::Memory(all) => {
+                all.extend_from_slice(values);
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes the file, a picture in the scale that `scale` gives for its samples. Gives how many of the samples, the first
+    /// ones, the file holds or shows.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written; what stood there before is then still there.
+    pub fn finish(self, scale: impl FnOnce(&[f32]) -> Scale) -> Result<usize> {
+        let (path, shape, kind) = (&self.path, &self.shape, Kind::of(&self.shape));
+        match self.to {
+            Destination::File(file) => file.finish().map(|()| self.count),
+            Destination::Memory(all) if extension(path) == "png" => sheet(path, kind, shape, &all, &scale(&all)),
+            Destination::Memory(all) => drawing(path, kind, shape, &all, &scale(&all)),
+        }
+    }
+}
+
+/// Writes samples of `shape` to a file as its extension says: `.npy`, `.csv`, `.png` or `.svg`. Gives how many of the
+/// samples, the first ones, the file holds or shows.
 ///
 /// # Errors
 /// [`Error::Setting`] for an unknown extension, [`Error::Input`] when the values are not a whole number of samples,
 /// [`Error::Io`] when the file cannot be written; an existing file at `path` is then unchanged.
 pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
-    save_scaled(path, shape, values, || Scale::of(Kind::of(shape), shape, values))
-}
-
-/// [`save`] with a scale for pictures, that of the reference data.
-pub fn save_scaled(path: &Path, shape: &[usize], values: &[f32], scale: impl FnOnce() -> Scale) -> Result<usize> {
     let len = shape.iter().product::<usize>();
     if len == 0 || !values.len().is_multiple_of(len) {
         return Err(Error::input(format!(
@@ -31,14 +90,9 @@ pub fn save_scaled(path: &Path, shape: &[usize], values: &[f32], scale: impl FnO
             values.len()
         )));
     }
-    let all = |()| values.len() / len;
-    match extension(path).as_str() {
-        "npy" => write_atomically(path, |file| write_npy(file, shape, values)).map(all),
-        "csv" => write_atomically(path, |file| write_csv(file, len, values)).map(all),
-        "png" => sheet(path, Kind::of(shape), shape, values, &scale()),
-        "svg" => drawing(path, Kind::of(shape), shape, values, &scale()),
-        _ => Err(unknown_extension(path)),
-    }
+    let mut output = Output::create(path, shape, values.len() / len)?;
+    output.write(values)?;
+    output.finish(|values| Scale::of(Kind::of(shape), shape, values))
 }
 
 /// Checks before long computations whether [`save`] could write `path`: the extension is known and the folder exists

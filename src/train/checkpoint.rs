@@ -8,7 +8,7 @@ use flate2::Crc;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Losses};
+use super::{Config, Facts, Losses};
 use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Slab};
@@ -37,6 +37,7 @@ pub struct TensorData {
 }
 
 /// The complete state of a training run.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// The settings, with the facts about the data.
@@ -86,6 +87,11 @@ impl Checkpoint {
             }
         }
         Ok(Self { config: config.clone(), step: run.step(), tensors, pending: pending.to_vec() })
+    }
+
+    /// What was measured of the data.
+    pub fn facts(&self) -> &Facts {
+        self.config.facts.as_ref().expect("a checkpoint is made, and read, with what was measured of its data")
     }
 
     /// Writes all slabs of a run back.
@@ -210,7 +216,11 @@ impl Checkpoint {
             values.next().map(|total| Losses { total, terms: values.collect() })
         };
         let pending = header.pending.iter().filter_map(losses).collect();
-        Ok(Self { config: Config::parse(&header.config, None)?, step: header.step, tensors, pending })
+        let config = Config::parse(&header.config, None)?;
+        if config.facts.is_none() {
+            return Err(Error::input("the checkpoint does not say what its data was; train again"));
+        }
+        Ok(Self { config, step: header.step, tensors, pending })
     }
 }
 
@@ -232,6 +242,7 @@ fn checksum(step: u32, config: &str, pending: &[Vec<u64>], tensors: &[TensorData
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Kind, Normalisation};
     use safetensors::tensor::TensorView;
 
     fn bytes(checkpoint: &Checkpoint) -> Vec<u8> {
@@ -243,7 +254,11 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let tensor = |name: &str, len| TensorData { name: name.into(), shape: vec![len], values: vec![0.5; len] };
         let pending = vec![Losses { total: 0.1, terms: vec![0.25, 1.0 / 3.0] }];
-        Checkpoint { config: Config::default(), step: 7, tensors: vec![tensor("a", 3), tensor("ema.a", 3)], pending }
+        let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
+        let (kind, shape) = (Kind::Signals, vec![8]);
+        let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, range: vec![], features: None };
+        let config = Config { facts: Some(facts), ..Config::default() };
+        Checkpoint { config, step: 7, tensors: vec![tensor("a", 3), tensor("ema.a", 3)], pending }
     }
 
     #[test]

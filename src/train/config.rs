@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::validation::Split;
 use super::{LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
-use crate::data::{Dataset, Kind, Normalisation};
+use crate::data::{Dataset, Kind, Normalisation, Subset};
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -239,6 +239,11 @@ impl Config {
         }
     }
 
+    /// How many samples of a batch of `rows` are computed at a time, as far as the device allows.
+    pub(crate) fn micro_batch_of(&self, rows: usize) -> usize {
+        if self.micro_batch == 0 { rows } else { self.micro_batch.min(rows) }
+    }
+
     /// How many of `samples` are trained on; the others are held out.
     ///
     /// # Errors
@@ -251,7 +256,7 @@ impl Config {
     ///
     /// # Errors
     /// When none would be left to train on.
-    pub fn held_out(&self, data: &Dataset) -> Result<Option<Dataset>> {
+    pub(crate) fn held_out<'a>(&self, data: &'a Dataset) -> Result<Option<Subset<'a>>> {
         Ok(Split::new(self, data)?.held_out)
     }
 
@@ -289,7 +294,7 @@ impl Config {
 
     /// Measures the data: how many and what they are from all of them, the map to the network's units from `kept`, those
     /// that are trained on.
-    pub(crate) fn measure(&self, data: &Dataset, kept: &Dataset) -> Result<Facts> {
+    pub(crate) fn measure(&self, data: &Dataset, kept: &Subset) -> Result<Facts> {
         if kept.len() < 2 {
             return Err(Error::input(format!(
                 "{}: there is only one sample to train on, and a distribution cannot be learnt from it; give at least two, \
@@ -298,8 +303,8 @@ impl Config {
             )));
         }
         let normalisation = match self.normalise {
-            Normalise::Standard => Normalisation::standard(kept)?,
-            Normalise::Range => Normalisation::range(kept)?,
+            Normalise::Standard => Normalisation::standard_of(kept)?,
+            Normalise::Range => Normalisation::range_of(kept)?,
         };
         let mut crc = flate2::Crc::new();
         crc.update(bytemuck::cast_slice(&data.values));

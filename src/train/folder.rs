@@ -1,10 +1,12 @@
 //! A run folder, and the training loop that fills it.
 
 use std::fs::{self, DirEntry, File, TryLockError};
-use std::io::{self, BufWriter, ErrorKind, Write as _};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use tempfile::NamedTempFile;
 
 use super::metrics::{Record, Summary, curves, mean};
 use super::{Checkpoint, Config, Trainer};
@@ -238,7 +240,7 @@ impl RunFolder {
             if last.exists() {
                 // A second name for the last good file first, so that there is always one.
                 let _ = fs::remove_file(&previous);
-                let copy = |f: &mut BufWriter<&File>| io::copy(&mut File::open(&last)?, f).map(drop);
+                let copy = |f: &mut BufWriter<NamedTempFile>| io::copy(&mut File::open(&last)?, f).map(drop);
                 if fs::hard_link(&last, &previous).is_err() {
                     write_atomically(&previous, copy)?;
                 }

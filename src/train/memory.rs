@@ -42,7 +42,7 @@ impl Config {
         let held_out = Split::held_out(self, samples)?;
         let kept = samples - held_out;
         let rows = self.batch_for(kept)?;
-        let micro = if self.micro_batch == 0 { rows } else { self.micro_batch.min(rows) };
+        let micro = self.micro_batch_of(rows);
         // What the values are is a matter of numbers in formulas, which take no memory.
         let normalisation = &Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
         let sample = Sample { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } };
@@ -62,7 +62,7 @@ impl Config {
             *part += 4 * buffer.len;
         }
         if held_out > 0 {
-            let (g, _) = validation::program(self, held_out, sample)?;
+            let (g, _) = validation::program(self, held_out, sample, validation::most_rows(held_out, micro))?;
             memory.validation = 4 * Plan::new(&g.fused())?.elements();
         }
         Ok(memory)

@@ -73,7 +73,7 @@ fn denoising(g: &mut Graph, noise: NoiseKind, network: &dyn Denoiser, data: &Sam
     let plain = g.apply1(Affine, &[clean, undo])?;
     let disturbed = noise.add_to(g, plain, data.shape, data.extent)?;
     let noisy = g.apply1(Affine, &[disturbed, apply])?;
-    let rows = g.window_rows(batch);
+    let rows = g.rows_of(batch);
     let t = g.constant([rows], vec![0.0; rows])?;
     Ok(Example { prediction: network.forward(g, Inputs::new(noisy, t))?, target: clean, noisy: None })
 }

@@ -8,17 +8,17 @@ use crate::data::Normalisation;
 use crate::data::corrupt::Extent;
 use crate::device::Run;
 use crate::error::Result;
-use crate::graph::{Data, Graph, HISTORY, Slab, Var, Window};
+use crate::generate::batches;
+use crate::graph::{Data, Graph, HISTORY, Var};
 use crate::nn::Denoiser;
-use crate::ops::Accumulate;
 
 /// The readable results of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepVars {
-    /// For each micro-batch its part of the batch, and the loss terms.
-    parts: Vec<(f64, Vec<Term>)>,
+    /// The share of a part in the batch, and the loss terms, which add up over the parts of this size.
+    pub parts: Vec<(f64, Vec<Term>)>,
     /// The norm of the gradient, where it is clipped.
-    norm: Option<Var>,
+    pub norm: Option<Var>,
 }
 
 /// The loss of one step.
@@ -72,43 +72,24 @@ pub(crate) fn forward(
 
 /// Adds a training step on batches of `data`.
 ///
-/// A batch in parts draws the same numbers as a whole one. Each part runs forward and backward in the memory of the part
-/// before, and its gradients, weighted by its share of the batch, are added to a second slab in the order of the parts.
+/// A batch in parts takes the samples, steps and random numbers of a whole one; the parts run forward and backward one after
+/// the other, and the optimizer takes the sum of their gradients.
 ///
 /// # Errors
 /// When a setting does not fit the data.
 pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: Sample, batch: Batch) -> Result<StepVars> {
     g.train();
     let network = config.model.build(g, sample.shape)?;
-    let streams = g.streams();
-    let mut parts = Vec::new();
-    for first in (0..batch.rows).step_by(batch.micro) {
-        let rows = batch.micro.min(batch.rows - first);
-        let share = rows as f64 / batch.rows as f64;
-        let is_part = rows < batch.rows;
-        if is_part {
-            g.set_window(Some(Window { first, rows }));
-            g.rewind_streams(streams);
-        }
+    let parts = batches::in_parts(g, batch.rows, batch.micro, |g, share| {
         let terms = forward(g, config, network.as_ref(), data, sample, batch.rows)?;
-        g.backward(&Term::scalars(&terms), &[])?;
-        if is_part {
-            let (gradient, sum) = (g.slab(Slab::Grads), g.slab(Slab::Sum));
-            g.apply_to(Accumulate { share, first: first == 0 }, &[gradient], &[sum])?;
-        }
-        parts.push((share, terms));
-    }
-    g.set_window(None);
+        batches::backward(g, &Term::scalars(&terms), share)?;
+        Ok(terms)
+    })?;
     let norm = g.optimize(config.optimizer()?)?;
     Ok(StepVars { parts, norm })
 }
 
 impl StepVars {
-    /// The terms over the whole batch.
-    pub fn whole(terms: Vec<Term>) -> Self {
-        Self { parts: vec![(1.0, terms)], norm: None }
-    }
-
     /// The terms' names.
     pub fn names(&self) -> Vec<&'static str> {
         self.parts[0].1.iter().map(|term| term.name).collect()
@@ -137,7 +118,7 @@ impl StepVars {
     ///
     /// # Errors
     /// When there were fewer steps.
-    pub fn endless_gradient(&self, run: &Run, n: usize) -> Result<Option<(usize, f64)>> {
+    pub fn first_non_finite_norm(&self, run: &Run, n: usize) -> Result<Option<(usize, f64)>> {
         let Some(norm) = self.norm else { return Ok(None) };
         Ok(run.history(norm, n)?.into_iter().enumerate().find(|(_, norm)| !norm.is_finite()))
     }

@@ -59,8 +59,6 @@ impl Checkpoint {
     pub fn continued(&self, wanted: &Config) -> Result<Config> {
         let wanted = &Config { loss: wanted.loss.clone().with_full_paths(), ..wanted.clone() };
         let (config, done) = (self.config.ending_as(wanted), self.step);
-        let facts =
-            config.facts.clone().ok_or_else(|| Error::input("the checkpoint does not say what its data was"))?;
         if let Decay::Cosine { total, .. } = config.decay
             && config.steps > total
         {
@@ -72,7 +70,7 @@ impl Checkpoint {
         }
         // A run may state smaller parts than were asked for, because larger ones did not fit the device.
         let micro_batch = if wanted.micro_batch == 0 { config.micro_batch } else { wanted.micro_batch };
-        let changes = config.differences(&Config { micro_batch, ..wanted.settled(facts) });
+        let changes = config.differences(&Config { micro_batch, ..wanted.settled(self.facts().clone()) });
         if !changes.is_empty() {
             let change = |Difference { name, values: [from, to] }: &Difference| format!("{name} from {from} to {to}");
             return Err(Error::setting(format!(

@@ -1,13 +1,14 @@
 //! One training step as a compiled program.
 
 use super::program::{self, Batch, Losses, Sample, StepVars};
-use super::validation::{Split, Validation};
+use super::validation::{Split, Validation, upload};
 use super::{Checkpoint, Config, Facts};
 use crate::data::Dataset;
 use crate::data::corrupt::Extent;
 use crate::device::Device;
 use crate::device::Run;
 use crate::error::{Error, Result};
+use crate::generate::batches::largest;
 use crate::graph::{Graph, HISTORY, Slab};
 
 /// Compiles the step, with micro-batches halved until it fits the device; gives their size too.
@@ -18,20 +19,13 @@ fn compile(
     sample: Sample,
     rows: usize,
 ) -> Result<(Run, StepVars, usize)> {
-    let mut micro = if config.micro_batch == 0 { rows } else { config.micro_batch.min(rows) };
-    loop {
+    let ((run, vars), micro) = largest(config.micro_batch_of(rows), |micro| {
         let mut g = Graph::seeded(config.seed);
         let table = g.dataset("data", [samples, sample.shape.iter().product()])?;
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
-        match device.compile(&g) {
-            Ok(run) => return Ok((run, vars, micro)),
-            Err(Error::Limit { smaller_batch_helps: true, .. }) if micro > 1 => micro = micro.div_ceil(2),
-            Err(Error::Limit { message, smaller_batch_helps: true }) => {
-                return Err(Error::limit(format!("even one sample at a time is too much: {message}"), false));
-            }
-            Err(e) => return Err(e),
-        }
-    }
+        Ok((device.compile(&g)?, vars))
+    })?;
+    Ok((run, vars, micro))
 }
 
 /// A training step on a device: batch, noise, network, loss, reverse pass and optimizer.
@@ -58,20 +52,16 @@ impl Trainer {
         let Split { kept, held_out } = Split::new(config, data)?;
         let facts = config.measure(data, &kept)?;
         let batch = config.batch_for(kept.len())?;
-        let values = facts.normalisation.apply(&kept.values);
-        let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
-        let (shape, range) = (&kept.shape[..], f64::from(high) - f64::from(low));
-        let (normalisation, extent) = (&facts.normalisation, Extent::of(&kept.values));
-        let sample = Sample { shape, range, normalisation, extent };
+        let normalisation = &facts.normalisation;
+        let seen = Extent::of_ranges(&normalisation.apply_to_ranges(&facts.range));
+        let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
+        let sample = Sample { shape: kept.shape(), range, normalisation, extent };
         let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
         run.seed(config.seed);
-        run.write("data", &values)?;
-        let validation = held_out
-            .map(|out| Validation::new(device, config, sample, &facts.normalisation.apply(&out.values)))
-            .transpose()?;
-        let wanted = config.micro_batch;
-        let split = (micro < if wanted == 0 { batch } else { wanted.min(batch) }).then_some(micro);
-        let micro_batch = split.unwrap_or(wanted);
+        upload(&mut run, &kept, normalisation)?;
+        let validation = held_out.map(|out| Validation::new(device, config, sample, &out, micro)).transpose()?;
+        let split = (micro < config.micro_batch_of(batch)).then_some(micro);
+        let micro_batch = split.unwrap_or(config.micro_batch);
         let config = Config { micro_batch, ..config.settled(facts) };
         Ok(Self { config, batch, split, run, vars, validation, pending: Vec::new() })
     }
@@ -111,7 +101,7 @@ impl Trainer {
         self.vars.names()
     }
 
-    /// Runs `n` steps (at most [`HISTORY`]) and gives their losses, the weighted sums of their terms.
+    /// Runs `n` steps and gives their losses, the weighted sums of their terms.
     ///
     /// # Errors
     /// As [`Trainer::advance_by_term`].
@@ -119,19 +109,27 @@ impl Trainer {
         Ok(self.advance_by_term(n)?.into_iter().map(|losses| losses.total).collect())
     }
 
-    /// Runs `n` steps (at most [`HISTORY`]) and gives their losses.
+    /// Runs `n` steps and gives their losses.
     ///
     /// # Errors
     /// [`Error::NonFinite`] with the step and the tensor when a loss or the norm of the gradient is NaN or infinite.
     pub fn advance_by_term(&mut self, n: u32) -> Result<Vec<Losses>> {
-        let n = n.min(HISTORY as u32);
+        let mut losses = Vec::with_capacity(n as usize);
+        while losses.len() < n as usize {
+            losses.extend(self.advance_within_history((n - losses.len() as u32).min(HISTORY as u32))?);
+        }
+        Ok(losses)
+    }
+
+    /// [`Trainer::advance_by_term`] for at most as many steps as a program remembers.
+    fn advance_within_history(&mut self, n: u32) -> Result<Vec<Losses>> {
         let first = self.run.step();
         self.run.steps(n)?;
         let losses = self.vars.losses(&self.run, n as usize)?;
         if let Some(i) = losses.iter().position(|l| !l.total.is_finite()) {
             return Err(self.non_finite("loss", first + i as u32 + 1, losses[i].total));
         }
-        if let Some((i, norm)) = self.vars.endless_gradient(&self.run, n as usize)? {
+        if let Some((i, norm)) = self.vars.first_non_finite_norm(&self.run, n as usize)? {
             return Err(self.non_finite("norm of the gradient", first + i as u32 + 1, norm));
         }
         self.remember(first, &losses);

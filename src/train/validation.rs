@@ -2,10 +2,11 @@
 
 use super::Config;
 use super::program::{Sample, StepVars, forward};
-use crate::data::Dataset;
+use crate::data::{Dataset, Normalisation, Subset};
 use crate::device::Device;
 use crate::device::Run;
 use crate::error::{Error, Result};
+use crate::generate::batches;
 use crate::graph::{Graph, HISTORY, Slab};
 use crate::numeric::random::permuted;
 use crate::text::count;
@@ -18,16 +19,16 @@ const SEED: u64 = 0x5641_4c49_4441_5445;
 const ROWS: usize = 256;
 const DRAWS: usize = 1_024;
 
-/// Data in two parts.
+/// Data in two parts, neither of them a copy.
 #[derive(Debug)]
-pub(crate) struct Split {
+pub(crate) struct Split<'a> {
     /// What is trained on, in the order of the data.
-    pub kept: Dataset,
+    pub kept: Subset<'a>,
     /// What is not.
-    pub held_out: Option<Dataset>,
+    pub held_out: Option<Subset<'a>>,
 }
 
-impl Split {
+impl<'a> Split<'a> {
     /// How many of `n` samples are held out.
     ///
     /// # Errors
@@ -50,19 +51,16 @@ impl Split {
     ///
     /// # Errors
     /// As [`Split::held_out`].
-    pub fn new(config: &Config, data: &Dataset) -> Result<Self> {
+    pub fn new(config: &Config, data: &'a Dataset) -> Result<Self> {
         let n = data.len();
         let count = Self::held_out(config, n)?;
         if count == 0 {
-            return Ok(Self { kept: data.clone(), held_out: None });
+            return Ok(Self { kept: Subset::all(data), held_out: None });
         }
         let mut out = vec![false; n];
         (0..count).for_each(|i| out[permuted(i as u32, n as u32, 0, CHOICE, config.seed) as usize] = true);
-        let part = |wanted: bool| {
-            let rows = (0..n).filter(|&i| out[i] == wanted);
-            Dataset::new(data.name.clone(), data.shape.clone(), rows.flat_map(|i| data.sample(i)).copied().collect())
-        };
-        Ok(Self { kept: part(false)?, held_out: Some(part(true)?) })
+        let part = |wanted: bool| Subset::of(data, (0..n).filter(|&i| out[i] == wanted).collect());
+        Ok(Self { kept: part(false), held_out: Some(part(true)) })
     }
 }
 
@@ -76,27 +74,56 @@ pub(crate) struct Validation {
     batches: u32,
 }
 
-/// The objective and the loss terms on `samples`.
-pub(crate) fn program(config: &Config, samples: usize, sample: Sample) -> Result<(Graph, StepVars)> {
+/// The samples of a batch.
+fn batch(samples: usize) -> usize {
+    samples.min(ROWS)
+}
+
+/// The most samples that are computed at a time: no more than in training.
+pub(crate) fn most_rows(samples: usize, micro_batch: usize) -> usize {
+    batch(samples).min(micro_batch)
+}
+
+/// The objective and the loss terms on `samples`, of which `rows` are computed at a time.
+pub(crate) fn program(config: &Config, samples: usize, sample: Sample, rows: usize) -> Result<(Graph, StepVars)> {
     let mut g = Graph::seeded(config.seed);
-    let data = g.dataset("data", [samples, sample.shape.iter().product()])?;
+    let (data, batch) = (g.dataset("data", [samples, sample.shape.iter().product()])?, batch(samples));
     let network = config.model.build(&mut g, sample.shape)?;
-    let terms = forward(&mut g, config, network.as_ref(), &data, sample, samples.min(ROWS))?;
-    Ok((g, StepVars::whole(terms)))
+    let parts =
+        batches::in_parts(&mut g, batch, rows, |g, _| forward(g, config, network.as_ref(), &data, sample, batch))?;
+    Ok((g, StepVars { parts, norm: None }))
+}
+
+/// Values in a part that is written at a time.
+const PART: usize = 1 << 22;
+
+/// Fills the data set of a program, in the units of the network.
+///
+/// # Errors
+/// When the device is lost.
+pub(crate) fn upload(run: &mut Run, data: &Subset, normalisation: &Normalisation) -> Result<()> {
+    let mut at = 0;
+    for part in data.parts((PART / data.sample(0).len()).max(1)) {
+        run.write_from("data", at, &normalisation.apply(&part))?;
+        at += part.len();
+    }
+    Ok(())
 }
 
 impl Validation {
-    /// Compiles the program and uploads the samples, which are in the network's units.
+    /// Compiles the program with at most `most` samples at a time, and uploads the data.
     ///
     /// # Errors
     /// When the device is too small for it.
-    pub fn new(device: &Device, config: &Config, sample: Sample, values: &[f32]) -> Result<Self> {
-        let samples = values.len() / sample.shape.iter().product::<usize>();
-        let (g, vars) = program(config, samples, sample)?;
-        let mut run = device.compile(&g)?;
+    pub fn new(device: &Device, config: &Config, sample: Sample, data: &Subset, most: usize) -> Result<Self> {
+        let samples = data.len();
+        let ((mut run, vars), _) = batches::largest(most_rows(samples, most), |rows| {
+            let (g, vars) = program(config, samples, sample, rows)?;
+            Ok((device.compile(&g)?, vars))
+        })?;
         run.seed(config.seed ^ SEED);
-        run.write("data", values)?;
-        let batches = samples.max(DRAWS).div_ceil(samples.min(ROWS)).min(HISTORY) as u32;
+        upload(&mut run, data, sample.normalisation)?;
+        let batches = samples.max(DRAWS).div_ceil(batch(samples)).min(HISTORY) as u32;
         Ok(Self { run, vars, batches })
     }
 
@@ -128,7 +155,8 @@ mod tests {
         let data = Dataset::new("d", [1], (0..103).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
         let split = |seed, validation| {
             let split = Split::new(&Config { seed, validation, ..Config::default() }, &data).unwrap();
-            (split.kept.values, split.held_out.map_or(vec![], |d| d.values))
+            let values = |part: Subset| part.parts(7).flat_map(|values| values.into_owned()).collect::<Vec<f32>>();
+            (values(split.kept), split.held_out.map_or(vec![], values))
         };
         let (kept, held_out) = split(5, 0.2);
         assert_eq!((kept.len(), held_out.len()), (82, 21));

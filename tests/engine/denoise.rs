@@ -3,8 +3,9 @@
 use langevin::Device;
 use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, sine_waves};
+use langevin::diffusion::{SamplerSettings, sampler};
 use langevin::evaluate::compare_denoised;
-use langevin::inference::{Denoising, denoise};
+use langevin::inference::{Denoising, denoise, denoise_in_parts};
 use langevin::nn::{MlpOptions, StepEncoderOptions};
 use langevin::train::{Checkpoint, Config, Task, Trainer};
 
@@ -17,6 +18,7 @@ pub fn tests() -> Vec<Test> {
             losses_match_the_reference_for_every_kind_of_noise,
             a_batch_in_parts_is_disturbed_as_a_whole_one,
             the_loss_on_held_out_data_falls_and_is_repeated,
+            any_number_of_samples_is_denoised_where_few_fit_at_a_time,
         ],
     );
     tests.extend(always(named![
@@ -130,6 +132,37 @@ fn a_diffusion_starts_at_the_level_of_the_noise() {
     for bad in [Denoising { level: Some(0.0), ..Denoising::default() }, Denoising { steps: 0, ..Denoising::default() }]
     {
         assert!(denoise(&device, &checkpoint, &noisy, &bad).is_err(), "{bad:?}");
+    }
+}
+
+/// Both tasks, with noise in the steps of a diffusion: batches of a few samples, or of all that there are.
+fn any_number_of_samples_is_denoised_where_few_fit_at_a_time(on: On) {
+    let device = on.open();
+    let data = Dataset::new("waves", [17], sine_waves(300, 17, 1)).unwrap();
+    for task in [Task::Denoise, Task::Diffusion] {
+        let noise = if task == Task::Denoise { "gaussian:0.3".parse().ok() } else { None };
+        let config = Config { task, noise, ..small("gaussian:0.3", 20) };
+        let mut trainer = Trainer::new(&device, &config, &data).unwrap();
+        trainer.advance(20).unwrap();
+        let checkpoint = trainer.checkpoint().unwrap();
+        let sampler = sampler("ddpm", SamplerSettings::default()).unwrap();
+        let how = Denoising { level: Some(0.3), steps: 4, sampler, seed: 3 };
+        let (want, start) = denoise(&device, &checkpoint, &data, &how).unwrap();
+        let tight = (10..40).map(|power| device.clone().with_memory(1 << power));
+        let denoised = tight.map(|tight| {
+            let (mut parts, mut values) = (0, Vec::new());
+            let mut take = |part: &[f32]| {
+                parts += 1;
+                values.extend_from_slice(part);
+                Ok(())
+            };
+            let start = denoise_in_parts(&tight, &checkpoint, &data, &how, &mut |_| true, &mut take)?;
+            langevin::Result::Ok((parts, values, start))
+        });
+        let (parts, values, began) = denoised.filter_map(|made| made.ok()).next().unwrap();
+        assert!(parts > 3 && began == start, "{task}: {parts} parts");
+        let off = values.iter().zip(&want.values).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
+        assert!(values.len() == want.values.len() && off < 2e-5, "{task}: {off}");
     }
 }
 

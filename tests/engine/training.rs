@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use langevin::data::{Dataset, sine_waves, two_moons};
 use langevin::diffusion::{
-    Ddim, Ddpm, Objective, Prediction, Sampler, SamplerOptions, SamplerTable, Schedule, Spacing, Variance,
+    Ddim, Ddpm, Objective, Prediction, Sampler, SamplerOptions, SamplerSettings, SamplerTable, Schedule, Spacing,
+    Variance, sampler,
 };
 use langevin::generate::reverse_process;
-use langevin::inference::{Sampling, sample};
+use langevin::inference::{Progress, Sampling, sample, sample_in_parts};
 use langevin::nn::{Denoiser, Inputs, Model, StepEncoding, UNetLevels};
 use langevin::ops::{Combine, Optimizer, OptimizerKind};
 use langevin::train::{Checkpoint, Config, Trainer};
@@ -27,6 +28,8 @@ pub fn tests() -> Vec<Test> {
             the_same_run_twice_is_equal_to_the_bit,
             a_continued_run_is_equal_to_the_bit,
             a_batch_in_parts_is_the_batch,
+            a_sample_follows_from_its_number_and_the_seed_alone,
+            what_trains_on_a_device_is_validated_there,
             the_predicted_memory_is_what_is_allocated,
             validation_measures_the_weights_alone,
             samplers_reproduce_a_gaussian,
@@ -38,6 +41,9 @@ pub fn tests() -> Vec<Test> {
         every_step_encoding_trains_and_survives_in_its_checkpoint,
         impossible_unets_are_refused_with_numbers,
         a_unet_has_levels_for_the_size_of_its_samples,
+        a_program_does_not_grow_with_the_number_of_parts,
+        sampling_stops_when_the_observer_says_so,
+        any_number_of_steps_is_done,
         parts_of_a_batch_share_their_memory,
         what_does_not_fit_is_split_or_refused,
         training_learns_moons,
@@ -268,22 +274,138 @@ fn a_unet_has_levels_for_the_size_of_its_samples() {
     }
 }
 
+/// The parts take the samples, steps and random numbers of the whole batch; rows of 23 and of 17 numbers begin and end within
+/// blocks of four that are drawn together.
 fn a_batch_in_parts_is_the_batch(on: On) {
     let device = on.open();
-    let data = Dataset::new("test", [17], sine_waves(100, 17, 3)).unwrap();
-    let after = |micro_batch, steps| {
-        let config = Config { batch: 64, micro_batch, clip_norm: 0.0, ..small("mlp") };
-        let mut t = Trainer::new(&device, &config, &data).unwrap();
-        (t.advance(steps).unwrap(), t)
-    };
-    let ((want, _), (_, whole)) = (after(0, 5), after(0, 1));
-    for micro in [8, 24] {
-        let ((got, _), (_, parts)) = (after(micro, 5), after(micro, 1));
-        // The same tolerances as between devices: the sums have the same terms in another order.
-        assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 2e-5 * w), "{micro}: {got:?} {want:?}");
-        compare_gradients((parts.run(), Slab::Sum), (whole.run(), Slab::Grads), rounding("mlp"))
-            .unwrap_or_else(|e| panic!("{micro}: {e}"));
+    let odd = |config| with(config, &[("batch", "33"), ("width", "23")]);
+    for (config, sizes) in
+        [(odd(small("mlp")), &[8, 9, 1][..]), (odd(disturbed("mlp")), &[8, 9, 1]), (disturbed("unet"), &[4])]
+    {
+        let after = |micro_batch, steps| {
+            let mut t = trainer(&device, &Config { micro_batch, clip_norm: 0.0, ..config.clone() });
+            (t.advance(steps).unwrap(), t)
+        };
+        let ((want, _), (_, whole)) = (after(0, 5), after(0, 1));
+        for &micro in sizes {
+            let ((got, _), (_, parts)) = (after(micro, 5), after(micro, 1));
+            let what = format!("{} in parts of {micro}", config.model.name());
+            // The same tolerances as between devices: the sums have the same terms in another order.
+            assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 2e-5 * w), "{what}: {got:?} {want:?}");
+            let tolerance = rounding(config.model.name());
+            compare_gradients((parts.run(), Slab::Sum), (whole.run(), Slab::Grads), tolerance)
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
+        }
     }
+}
+
+fn a_program_does_not_grow_with_the_number_of_parts() {
+    for model in ["mlp", "unet"] {
+        let counts = |micro_batch| {
+            let t = trainer(&Device::cpu(), &Config { batch: 32, micro_batch, ..small(model) });
+            (t.run().costs().len(), t.run().dispatches(), t.run().cost().flops)
+        };
+        let (whole, dispatches, flops) = counts(0);
+        assert_eq!(whole, dispatches);
+        // One op more, which adds up the gradients. The optimizer and the norm of the gradient come once.
+        let (parts, dispatches, in_parts) = counts(1);
+        let once = 3;
+        assert_eq!((parts, dispatches), (whole + 1, 32 * (whole + 1 - once) + once), "{model}");
+        assert!(in_parts as f64 > 0.9 * flops as f64, "{model}: all parts are counted");
+        // A smaller last part is a second version of the ops.
+        assert_eq!(counts(5).0, 2 * (whole + 1 - once) + once, "{model}");
+    }
+}
+
+/// A device on which programs may take as little memory as `fits` allows, to a factor of two.
+fn tightest<T>(device: &Device, fits: impl Fn(&Device) -> langevin::Result<T>) -> (Device, T) {
+    let tight = (10..40).map(|power| device.clone().with_memory(1 << power));
+    tight.map(|device| (fits(&device), device)).find_map(|(made, device)| Some((device, made.ok()?))).unwrap()
+}
+
+fn close(got: &[f32], want: &[f32], tolerance: f32) -> bool {
+    got.len() == want.len() && got.iter().zip(want).all(|(g, w)| (g - w).abs() <= tolerance * w.abs().max(1.0))
+}
+
+/// Noise in every step, and rows of 17 numbers, so that batches begin within blocks of four that are drawn together.
+fn a_sample_follows_from_its_number_and_the_seed_alone(on: On) {
+    let device = on.open();
+    let config = small("mlp");
+    let mut t = trainer(&device, &config);
+    t.advance(20).unwrap();
+    let checkpoint = t.checkpoint().unwrap();
+    let sampler = sampler("ddpm", SamplerSettings::default()).unwrap();
+    let draw = |device: &Device, count: usize| {
+        let sampling = Sampling { sampler: sampler.clone(), steps: 5, seed: 9, ..Sampling::new(count) };
+        let (mut values, mut parts, mut steps) = (Vec::new(), 0, 0);
+        let mut take = |part: &[f32]| {
+            parts += 1;
+            values.extend_from_slice(part);
+            Ok(())
+        };
+        let mut observe = |progress: Progress| {
+            steps = progress.total;
+            true
+        };
+        sample_in_parts(device, &checkpoint, &sampling, &mut observe, &mut take)?;
+        assert_eq!(steps, 5 * parts);
+        Ok((values, parts))
+    };
+    let (whole, parts) = draw(&device, 1_100).unwrap();
+    assert_eq!((whole.len(), parts), (17 * 1_100, 2));
+    assert!(close(&draw(&device, 7).unwrap().0, &whole[..7 * 17], 1e-5), "a few");
+    let (_, (split, parts)) = tightest(&device, |device| draw(device, 50));
+    assert!(parts > 3 && close(&split, &whole[..50 * 17], 1e-5), "{parts} parts");
+    let row = |i: usize| &whole[17 * i..][..17];
+    assert!((1..1_100).all(|i| row(i) != row(0)), "every sample has its own noise");
+}
+
+fn sampling_stops_when_the_observer_says_so() {
+    let config = small("mlp");
+    let checkpoint = trainer(&Device::cpu(), &config).checkpoint().unwrap();
+    let (mut asked, mut taken) = (0, 0);
+    let mut observe = |_: Progress| {
+        asked += 1;
+        asked < 3
+    };
+    let mut take = |_: &[f32]| {
+        taken += 1;
+        Ok(())
+    };
+    let sampling = Sampling { steps: 100, ..Sampling::new(3) };
+    let e = sample_in_parts(&Device::cpu(), &checkpoint, &sampling, &mut observe, &mut take).unwrap_err();
+    assert!(matches!(e, langevin::Error::Interrupted(_)), "{e:?}");
+    assert_eq!((asked, taken), (3, 0));
+    // The random numbers of more than 2^34 values would repeat.
+    let e = sample(&Device::cpu(), &checkpoint, &Sampling::new(1_010_580_541)).unwrap_err().to_string();
+    assert!(e.contains("1010580541 samples of shape [17]; use a count of 1 to 1010580540"), "{e}");
+}
+
+fn what_trains_on_a_device_is_validated_there(on: On) {
+    let device = on.open();
+    let data = Dataset::new("test", [17], sine_waves(600, 17, 3)).unwrap();
+    let trainer = |device: &Device, micro_batch| {
+        let config = Config { validation: 0.5, batch: 16, micro_batch, ..small("mlp") };
+        Trainer::new(device, &config, &data)
+    };
+    let loss = |mut t: Trainer| t.validate().unwrap().unwrap();
+    let plain = Config { batch: 16, ..small("mlp") };
+    let bytes = Trainer::new(&device, &plain, &data).unwrap().run().bytes();
+    let want = loss(trainer(&device, 0).unwrap());
+    let tight = trainer(&device.clone().with_memory(bytes), 0).unwrap();
+    assert_eq!(tight.split(), None, "the training fits");
+    for (got, how) in [(loss(tight), "little memory"), (loss(trainer(&device, 5).unwrap()), "micro-batches")] {
+        assert!((got - want).abs() <= 1e-5 * want, "{how}: {got} {want}");
+    }
+}
+
+fn any_number_of_steps_is_done() {
+    let config = Config { batch: 4, ..small("mlp") };
+    let mut t = trainer(&Device::cpu(), &config);
+    assert_eq!((t.advance(2_500).unwrap().len(), t.step()), (2_500, 2_500));
+    let mut parts = trainer(&Device::cpu(), &config);
+    (0..25).for_each(|_| drop(parts.advance(100).unwrap()));
+    assert!(parts.checkpoint().unwrap() == t.checkpoint().unwrap());
 }
 
 fn parts_of_a_batch_share_their_memory() {

@@ -5,12 +5,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Test, always, named};
-use crate::support::{Outcome, Place};
+use crate::support::{Outcome, Place, npy, signals};
 
 pub fn tests() -> Vec<Test> {
     always(named![
         a_signal_to_stop_saves_and_says_how_to_resume,
         signals_that_are_ignored_do_not_stop_a_run,
+        a_signal_while_samples_are_drawn_leaves_no_file,
+        a_signal_at_the_last_picture_keeps_the_training,
+        samples_that_no_disk_holds_are_refused_before_the_first_step,
         a_killed_run_leaves_no_rubbish_for_the_next,
         two_do_not_train_in_one_folder,
         a_best_state_has_a_run_around_it,
@@ -108,6 +111,45 @@ fn signals_that_are_ignored_do_not_stop_a_run() {
     let outcome = Outcome::of(child.wait_with_output().unwrap());
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(step(&place), 2000);
+}
+
+fn a_signal_while_samples_are_drawn_leaves_no_file() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    let begun = || place.list(".").iter().any(|name| name.starts_with(".tmp"));
+    for sample in [
+        "sample run --count 10000000 --steps 1000 --out new.npy",
+        "sample run --count 100000 --steps 1000 --out new.csv",
+        "denoise run many.npy --noise-level 0.5 --steps 1000 --out new.npy",
+    ] {
+        place.write("many.npy", npy("<f4", false, &[400_000, 8], &signals(400_000 * 8)));
+        let outcome = interrupted(&place, sample, "-INT", begun);
+        assert_eq!(outcome.code, Some(130), "{sample}: {outcome:?}");
+        outcome.says(sample, &["stopped after", "nothing is written"]);
+        let left = place.list(".");
+        assert!(left.iter().all(|name| !name.starts_with('.') && !name.starts_with("new.")), "{left:?}");
+    }
+}
+
+/// The picture of a trained run takes a while to draw: its training is saved already.
+fn a_signal_at_the_last_picture_keeps_the_training() {
+    let place = Place::new();
+    let deep = "batch = 4\n[model]\nwidth = 1000\ndepth = 4\nencoding = 8\n";
+    place.write("deep.toml", deep);
+    let saved = || place.path("run/samples").exists();
+    let outcome = interrupted(&place, "train ok.npy --out run --config deep.toml --steps 1", "-INT", saved);
+    assert_eq!(outcome.code, Some(130), "{outcome:?}");
+    outcome.says("Ctrl-C", &["the training is done and saved"]);
+    assert!(place.list("run/samples").is_empty());
+    assert_eq!(step(&place), 1);
+}
+
+fn samples_that_no_disk_holds_are_refused_before_the_first_step() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    place.refused("sample run --count 1000000000000 --out new.npy", 2, &["new.npy would take 29.1 TiB", "left"]);
+    place.refused("sample run --count 1000000000000 --out new.png", 2, &["all samples in memory: 29.1 TiB of", ".npy"]);
+    assert!(place.list(".").iter().all(|name| !name.starts_with('.') && !name.starts_with("new.")));
 }
 
 fn a_killed_run_leaves_no_rubbish_for_the_next() {

@@ -234,14 +234,13 @@ fn bad_sampling_is_refused_before_the_work() {
     place.train("ok.npy", "run");
     fs::create_dir(place.path("folder.npy")).unwrap();
     for (options, words) in [
-        ("--out a.npy --count 0", &["0 samples", "--count 1 to"][..]),
-        ("--out a.npy --count 1000000000000", &["1000000000000 samples", "10000000"]),
+        ("--out a.npy --count 0", &["0 samples", "a count of 1 to"][..]),
         ("--out a.npy --steps 0", &["--steps 0", "at least one"]),
         ("--out a.npy --steps 5000", &["5000", "1 to 1000"]),
         ("--out a.npy --sampler euler", &["unknown sampler", "ddpm, ddim"]),
         ("--out a.npy --spacing odd", &["unknown spacing", "trailing"]),
         ("--out a.npy --eta -1", &["eta = -1", "use 0"]),
-        ("--out a.npy --eta 1 --sampler ddpm", &["--eta belongs to"]),
+        ("--out a.npy --eta 1 --sampler ddpm", &["ddpm has no eta"]),
         ("--out a.jpg", &["a.jpg", ".npy, .csv, .png, .svg"]),
         ("--out folder.npy", &["is a folder"]),
         ("--out nowhere/a.npy", &["no folder nowhere", "create it first"]),

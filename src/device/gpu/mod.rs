@@ -21,8 +21,8 @@ use cache::Cache;
 use driver_cache::DriverCache;
 use stopwatch::Stopwatch;
 
-/// Step, seed (two words) and the first row of a micro-batch.
-const IMMEDIATE_BYTES: u32 = 16;
+/// Step, seed (two words), the first row of a micro-batch and its number.
+const IMMEDIATE_BYTES: u32 = 20;
 /// Shaders count elements, and double them, in 32 bits.
 const MOST_BYTES: u64 = 1 << 32;
 /// A submission that takes longer than this is reported as lost.

@@ -1,6 +1,7 @@
 //! A plan on an adapter: its buffers, and dispatches that are made once and only encoded again in each step.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::Init;
-use crate::graph::plan::{Call, Place, Plan};
+use crate::graph::plan::{Call, Pass, Place, Plan};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::Clock;
 
@@ -20,6 +21,9 @@ use crate::numeric::random::Clock;
 const SUBMISSION: Duration = Duration::from_millis(50);
 /// Submissions that may be unfinished at a time.
 const IN_FLIGHT: usize = 3;
+/// Bytes that are uploaded at a time, and after which the copies of the driver are waited for.
+const PIECE: usize = 16 << 20;
+const STAGED: usize = 64 << 20;
 /// The timing of a kernel takes about this long.
 const TIMING: Duration = Duration::from_millis(4);
 
@@ -28,16 +32,15 @@ struct Dispatch {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
-    first_row: u32,
 }
 
 impl Dispatch {
-    /// `words`: step and seed.
-    fn encode(&self, pass: &mut wgpu::ComputePass, words: [u32; 3]) {
+    /// `words`: those of `Clock` in `clock.wgsl`.
+    fn encode(&self, pass: &mut wgpu::ComputePass, words: [u32; 5]) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         // Each time, because wgpu zeroes them when a pipeline of another layout is set.
-        pass.set_immediates(0, bytemuck::cast_slice(&[words[0], words[1], words[2], self.first_row]));
+        pass.set_immediates(0, bytemuck::cast_slice(&words));
         pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
     }
 
@@ -46,7 +49,7 @@ impl Dispatch {
         let run = |count: u32| -> Result<Duration> {
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            (0..count).for_each(|_| self.encode(&mut pass, [0; 3]));
+            (0..count).for_each(|_| self.encode(&mut pass, [0; 5]));
             drop(pass);
             let commands = encoder.finish();
             let started = Stopwatch::start();
@@ -72,13 +75,17 @@ pub(crate) struct GpuProgram {
     gpu: Arc<Gpu>,
     buffers: Vec<wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
-    /// Unfinished submissions with their number of steps.
-    in_flight: VecDeque<(wgpu::SubmissionIndex, u32)>,
-    /// Steps per submission, from the measured time of a step.
-    per_submission: u32,
+    /// A step.
+    passes: Vec<Pass>,
+    /// Unfinished submissions with their number of passes.
+    in_flight: VecDeque<(wgpu::SubmissionIndex, usize)>,
+    /// Passes per submission, from the measured time of a pass.
+    per_submission: usize,
     /// Since the last submission was done.
     since: Stopwatch,
     staging: Mutex<Option<wgpu::Buffer>>,
+    /// Bytes that were written since the last submission for writes alone.
+    staged: usize,
 }
 
 impl GpuProgram {
@@ -101,10 +108,12 @@ impl GpuProgram {
             gpu,
             buffers,
             dispatches,
+            passes: plan.passes.clone(),
             in_flight: VecDeque::new(),
             per_submission: 1,
             since: Stopwatch::start(),
             staging: Mutex::default(),
+            staged: 0,
         };
         for (place, init) in &plan.inits {
             match init {
@@ -123,10 +132,15 @@ impl GpuProgram {
     }
 
     pub fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
-        // In pieces, because each write takes a staging buffer of its size.
-        for (i, piece) in bytes.chunks(16 << 20).enumerate() {
-            let offset = place.offset as u64 * 4 + (i as u64) * (16 << 20);
+        // In pieces, because each write takes a staging buffer of its size, which only a submission frees.
+        for (i, piece) in bytes.chunks(PIECE).enumerate() {
+            let offset = place.offset as u64 * 4 + (i * PIECE) as u64;
             self.gpu.queue.write_buffer(&self.buffers[place.buffer], offset, piece);
+            self.staged += piece.len();
+            if self.staged >= STAGED {
+                self.gpu.wait(self.gpu.queue.submit([]))?;
+                self.staged = 0;
+            }
         }
         self.gpu.check()
     }
@@ -158,14 +172,14 @@ impl GpuProgram {
         Ok(data)
     }
 
-    pub fn steps(&mut self, first: Clock, count: u32) -> Result<()> {
+    pub fn steps(&mut self, first: Clock, row: usize, count: u32) -> Result<()> {
         if self.in_flight.is_empty() {
             self.since = Stopwatch::start();
         }
-        let mut done = 0;
-        while done < count {
-            let n = self.per_submission.min(count - done);
-            self.submit(Clock { step: first.step + done, ..first }, n);
+        let (mut done, all) = (0, count as usize * self.passes.len());
+        while done < all {
+            let n = self.per_submission.min(all - done);
+            self.submit(first, row, done..done + n);
             done += n;
             if self.in_flight.len() >= IN_FLIGHT {
                 self.retire()?;
@@ -174,17 +188,19 @@ impl GpuProgram {
         self.gpu.check()
     }
 
-    /// One pass with `n` steps.
-    fn submit(&mut self, first: Clock, n: u32) {
+    /// Submits some of the passes of the steps from `first` on.
+    fn submit(&mut self, first: Clock, row: usize, passes: Range<usize>) {
+        let (n, per_step) = (passes.len(), self.passes.len());
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for step in first.step..first.step + n {
-            let words = [step, first.seed as u32, (first.seed >> 32) as u32];
-            for d in &self.dispatches {
-                d.encode(&mut pass, words);
+        let mut encoding = encoder.begin_compute_pass(&Default::default());
+        for i in passes {
+            let pass = &self.passes[i % per_step];
+            let words = words(Clock { step: first.step + (i / per_step) as u32, ..first }, row, pass);
+            for d in &self.dispatches[pass.calls.clone()] {
+                d.encode(&mut encoding, words);
             }
         }
-        drop(pass);
+        drop(encoding);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         self.in_flight.push_back((submission, n));
     }
@@ -193,27 +209,29 @@ impl GpuProgram {
     fn retire(&mut self) -> Result<()> {
         let Some((submission, n)) = self.in_flight.pop_front() else { return Ok(()) };
         self.gpu.wait(submission)?;
-        let per_step = self.since.restart().as_secs_f64() / n as f64;
-        let wanted = (SUBMISSION.as_secs_f64() / per_step.max(1e-6)) as u32;
+        let per_pass = self.since.restart().as_secs_f64() / n as f64;
+        let wanted = (SUBMISSION.as_secs_f64() / per_pass.max(1e-6)) as usize;
         // At most four times longer at once: one early measurement says little.
         self.per_submission = wanted.clamp(1, self.per_submission * 4).min(1000);
         Ok(())
     }
 
-    /// The device's time of each dispatch, the mean of `n` steps: a pass per dispatch, timestamps around it.
+    /// The device's time of each dispatch in a step, the mean of `n` steps: timestamps around each.
     pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
         self.finish()?;
         let clock = Timestamps::new(&self.gpu, self.dispatches.len())?;
         let mut total = vec![0.0; self.dispatches.len()];
         for step in first.step..first.step + n {
-            let words = [step, first.seed as u32, (first.seed >> 32) as u32];
-            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            for (i, d) in self.dispatches.iter().enumerate() {
-                let timestamp_writes = Some(clock.around(i));
-                let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-                d.encode(&mut encoder.begin_compute_pass(&descriptor), words);
+            for pass in &self.passes {
+                let words = words(Clock { step, ..first }, 0, pass);
+                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                for (i, d) in self.dispatches[pass.calls.clone()].iter().enumerate() {
+                    let timestamp_writes = Some(clock.around(i));
+                    let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                    d.encode(&mut encoder.begin_compute_pass(&descriptor), words);
+                }
+                clock.read(&self.gpu, encoder, &mut total[pass.calls.clone()])?;
             }
-            clock.read(&self.gpu, encoder, &mut total)?;
         }
         Ok(total.iter().map(|t| Duration::from_secs_f64(t / n.max(1) as f64)).collect())
     }
@@ -224,6 +242,12 @@ impl GpuProgram {
         }
         self.gpu.check()
     }
+}
+
+/// What a kernel is told of where the run is.
+fn words(clock: Clock, row: usize, pass: &Pass) -> [u32; 5] {
+    let first_row = (row + pass.first_row) as u32;
+    [clock.step, clock.seed as u32, (clock.seed >> 32) as u32, first_row, pass.part as u32]
 }
 
 /// The kernels of a plan's calls; where no rule tells the fastest, the one that a short timing finds, which happens before
@@ -296,5 +320,5 @@ async fn dispatch(
     if let Some(e) = scope.pop().await {
         return Err(Error::Shader(format!("{label}: {e}")));
     }
-    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups, first_row: call.node.first_row })
+    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups })
 }

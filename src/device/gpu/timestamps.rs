@@ -11,11 +11,10 @@ pub(super) struct Timestamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     staging: wgpu::Buffer,
-    passes: usize,
 }
 
 impl Timestamps {
-    /// For `passes` passes.
+    /// For up to `passes` passes.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the adapter offers none; [`Error::Limit`] when there are too many passes.
@@ -46,7 +45,6 @@ impl Timestamps {
             }),
             resolved: buffer("langevin.timestamps.resolved", Usage::QUERY_RESOLVE | Usage::COPY_SRC),
             staging: buffer("langevin.timestamps.staging", Usage::MAP_READ | Usage::COPY_DST),
-            passes,
         })
     }
 
@@ -59,10 +57,10 @@ impl Timestamps {
         }
     }
 
-    /// Submits the passes, waits, and adds the seconds of each to `total`.
+    /// Submits the passes, waits, and adds the seconds of each to `total`, which has an entry for each.
     pub fn read(&self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, total: &mut [f64]) -> Result<()> {
-        let bytes = self.resolved.size();
-        encoder.resolve_query_set(&self.queries, 0..2 * self.passes as u32, &self.resolved, 0);
+        let bytes = 16 * total.len() as u64;
+        encoder.resolve_query_set(&self.queries, 0..2 * total.len() as u32, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, bytes);
         encoder.map_buffer_on_submit(&self.staging, wgpu::MapMode::Read, 0..bytes, |_| {});
         gpu.wait(gpu.queue.submit([encoder.finish()]))?;

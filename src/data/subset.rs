@@ -1,0 +1,128 @@
+//! A part of a data set that is not copied.
+
+use std::borrow::Cow;
+
+use super::{Dataset, Kind};
+use crate::error::Result;
+
+/// Some or all samples of a data set, in their order.
+#[derive(Clone, Debug)]
+pub(crate) struct Subset<'a> {
+    data: &'a Dataset,
+    /// Which; all of them when nothing is said.
+    rows: Option<Vec<usize>>,
+}
+
+impl<'a> Subset<'a> {
+    /// All samples.
+    pub fn all(data: &'a Dataset) -> Self {
+        Self { data, rows: None }
+    }
+
+    /// The samples with these numbers.
+    pub fn of(data: &'a Dataset, rows: Vec<usize>) -> Self {
+        Self { data, rows: Some(rows) }
+    }
+
+    /// The name of the whole.
+    pub fn name(&self) -> &'a str {
+        &self.data.name
+    }
+
+    /// The shape of one sample.
+    pub fn shape(&self) -> &'a [usize] {
+        &self.data.shape
+    }
+
+    /// How many samples.
+    pub fn len(&self) -> usize {
+        self.rows.as_ref().map_or(self.data.len(), Vec::len)
+    }
+
+    /// The values of sample `i` of these.
+    pub fn sample(&self, i: usize) -> &'a [f32] {
+        self.data.sample(self.rows.as_ref().map_or(i, |rows| rows[i]))
+    }
+
+    /// The values, up to `most` samples at a time.
+    pub fn parts(&self, most: usize) -> impl Iterator<Item = Cow<'a, [f32]>> {
+        (0..self.len()).step_by(most).map(move |first| {
+            let (end, len) = (self.len().min(first + most), self.data.sample_len());
+            match &self.rows {
+                None => Cow::Borrowed(&self.data.values[first * len..end * len]),
+                Some(rows) => Cow::Owned(rows[first..end].iter().flat_map(|&i| self.data.sample(i)).copied().collect()),
+            }
+        })
+    }
+
+    /// `most` samples from all over these, or all of them where there are no more.
+    pub fn evenly_spaced(&self, most: usize) -> Result<Dataset> {
+        let n = self.len().min(most);
+        let values = (0..n).flat_map(|i| self.sample(i * self.len() / n)).copied().collect();
+        Dataset::new(self.name(), self.shape(), values)
+    }
+
+    /// The smallest and the largest value, of each coordinate for points.
+    pub fn ranges(&self) -> Vec<[f32; 2]> {
+        (0..self.coordinates()).map(|c| self.coordinate(c).ends()).collect()
+    }
+
+    /// How many values have a scale of their own: each coordinate of points, else all together.
+    pub fn coordinates(&self) -> usize {
+        if self.data.kind() == Kind::Points { self.data.sample_len() } else { 1 }
+    }
+
+    pub(super) fn coordinate(&self, index: usize) -> Coordinate<'_> {
+        Coordinate { of: self, index, step: self.coordinates() }
+    }
+}
+
+/// The values that share a scale.
+pub(super) struct Coordinate<'a> {
+    of: &'a Subset<'a>,
+    index: usize,
+    step: usize,
+}
+
+impl Coordinate<'_> {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.of.len() * (self.of.data.sample_len() / self.step)
+    }
+
+    /// Calls `f` with each, in their order.
+    pub fn each(&self, mut f: impl FnMut(f64)) {
+        let mut all = |values: &[f32]| values[self.index..].iter().step_by(self.step).for_each(|&v| f(v.into()));
+        match &self.of.rows {
+            None => all(&self.of.data.values),
+            Some(rows) => rows.iter().for_each(|&i| all(self.of.data.sample(i))),
+        }
+    }
+
+    /// The smallest and the largest.
+    pub fn ends(&self) -> [f32; 2] {
+        let (mut low, mut high) = (f64::MAX, f64::MIN);
+        self.each(|x| (low, high) = (low.min(x), high.max(x)));
+        [low as f32, high as f32]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subset_has_its_samples_in_their_order() {
+        let data = Dataset::new("d", [2], (0..14).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+        let some = Subset::of(&data, vec![1, 2, 6]);
+        assert_eq!((some.len(), some.sample(2)), (3, &[12.0, 13.0][..]));
+        assert_eq!(some.parts(2).collect::<Vec<_>>(), [vec![2.0, 3.0, 4.0, 5.0], vec![12.0, 13.0]]);
+        assert_eq!(some.ranges(), [[2.0, 12.0], [3.0, 13.0]]);
+        assert_eq!(some.evenly_spaced(2).unwrap().values, [2.0, 3.0, 4.0, 5.0]);
+        let all = Subset::all(&data);
+        assert_eq!(all.parts(3).map(|part| part.len()).collect::<Vec<_>>(), [6, 6, 2]);
+        assert_eq!(all.parts(7).collect::<Vec<_>>().concat(), data.values);
+        assert_eq!((all.ranges(), all.coordinate(0).count()), (vec![[0.0, 12.0], [1.0, 13.0]], 7));
+        assert_eq!(all.evenly_spaced(3).unwrap().values, [0.0, 1.0, 4.0, 5.0, 8.0, 9.0]);
+    }
+}
