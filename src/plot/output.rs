@@ -22,6 +22,9 @@ pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
 }
 
 /// [`save`] with a scale for pictures, that of the reference data.
+///
+/// # Errors
+/// As [`save`].
 pub fn save_scaled(path: &Path, shape: &[usize], values: &[f32], scale: impl FnOnce() -> Scale) -> Result<usize> {
     let len = shape.iter().product::<usize>();
     if len == 0 || !values.len().is_multiple_of(len) {
@@ -43,6 +46,9 @@ pub fn save_scaled(path: &Path, shape: &[usize], values: &[f32], scale: impl FnO
 
 /// Checks before long computations whether [`save`] could write `path`: the extension is known and the folder exists
 /// and is writable.
+///
+/// # Errors
+/// [`Error::Setting`] for an unknown extension or a missing folder, [`Error::Io`] when the folder is not writable.
 pub fn check_output(path: &Path) -> Result<()> {
     if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
         return Err(unknown_extension(path));
