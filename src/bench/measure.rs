@@ -80,6 +80,9 @@ pub(super) struct Ceilings {
 
 impl Ceilings {
     /// Measures both rates, in about a second each.
+    ///
+    /// # Errors
+    /// The errors of compiling and running.
     pub fn measure(device: &Device, effort: Effort) -> Result<Self> {
         let effort = Effort { chunk: 0.3 * effort.chunk, chunks: 3 };
         let mut job = copying(device)?;

@@ -110,6 +110,9 @@ pub(super) struct Job {
 
 impl Job {
     /// Compiles `kind`; `None` if it is not a single program.
+    ///
+    /// # Errors
+    /// The errors of compiling.
     pub fn new(device: &Device, kind: Kind) -> Result<Option<Self>> {
         Ok(Some(match kind {
             Kind::Train { net, batch } => training(device, net, batch)?,
@@ -125,6 +128,9 @@ impl Job {
     }
 
     /// Runs `n` iterations to completion; the loss is read every hundred steps and at the end.
+    ///
+    /// # Errors
+    /// The errors of running.
     pub fn advance(&mut self, n: u32) -> Result<()> {
         if let Some((x, len)) = self.state {
             for _ in 0..n {

@@ -18,6 +18,9 @@ pub struct Noised {
 
 impl Graph {
     /// Draws a time step and noise for each row of x0 [B, ...].
+    ///
+    /// # Errors
+    /// When x0 is not a float tensor of this graph.
     pub fn noise(&mut self, x0: Var, objective: &Objective) -> Result<Noised> {
         let (op, table) = noise(self, objective)?;
         let out = self.apply(op, &[x0, table])?;

@@ -16,6 +16,9 @@ pub struct Linear {
 
 impl Linear {
     /// `name.weight` [outputs, inputs] and `name.bias` \[outputs\], uniform in +-1/sqrt(inputs).
+    ///
+    /// # Errors
+    /// When a parameter of this name exists already.
     pub fn new(g: &mut Graph, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
         let limit = 1.0 / (inputs as f32).sqrt();
         let weight = uniform(g, &format!("{name}.weight"), [outputs, inputs], limit)?;
@@ -23,6 +26,9 @@ impl Linear {
     }
 
     /// Applies the layer to x [B, inputs].
+    ///
+    /// # Errors
+    /// When the shape of x does not fit.
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         g.apply1(Dense { activation }, &[x, self.weight, self.bias])
     }
@@ -37,12 +43,18 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// `name.weight` of ones and `name.bias` of zeros, both \[width\].
+    ///
+    /// # Errors
+    /// When a parameter of this name exists already.
     pub fn new(g: &mut Graph, name: &str, width: usize) -> Result<Self> {
         let gamma = g.parameter(&format!("{name}.weight"), [width], vec![1.0; width])?;
         Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [width], vec![0.0; width])? })
     }
 
     /// Applies the normalisation over the last dimension of x [..., width], then the activation.
+    ///
+    /// # Errors
+    /// When the shape of x does not fit.
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         g.apply1(ops::LayerNorm { activation, ..ops::LayerNorm::default() }, &[x, self.gamma, self.beta])
     }
@@ -58,12 +70,18 @@ pub struct GroupNorm {
 
 impl GroupNorm {
     /// `name.weight` of ones and `name.bias` of zeros, both \[channels\].
+    ///
+    /// # Errors
+    /// When a parameter of this name exists already.
     pub fn new(g: &mut Graph, name: &str, channels: usize, groups: usize) -> Result<Self> {
         let gamma = g.parameter(&format!("{name}.weight"), [channels], vec![1.0; channels])?;
         Ok(Self { gamma, beta: g.parameter(&format!("{name}.bias"), [channels], vec![0.0; channels])?, groups })
     }
 
     /// Applies the normalisation to x [B, channels, ...], then the activation.
+    ///
+    /// # Errors
+    /// When the shape of x does not fit.
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let op = ops::GroupNorm { activation, ..ops::GroupNorm::new(self.groups) };
         g.apply1(op, &[x, self.gamma, self.beta])
@@ -84,6 +102,9 @@ impl Conv {
     /// `name.weight` [outputs, inputs, kernel...] over `axes` axes (1 for signals, 2 for images) and `name.bias`
     /// \[outputs\], uniform in +-1/sqrt(inputs kernel^axes). Stride 1, with the padding that preserves the size for odd
     /// kernels.
+    ///
+    /// # Errors
+    /// When a parameter of this name exists already.
     pub fn new(g: &mut Graph, name: &str, axes: usize, [inputs, outputs]: [usize; 2], kernel: usize) -> Result<Self> {
         let shape = [vec![outputs, inputs], vec![kernel; axes]].concat();
         let fan = shape[1..].iter().product::<usize>();
@@ -97,6 +118,9 @@ impl Conv {
     }
 
     /// Applies the layer to x [B, inputs, ...].
+    ///
+    /// # Errors
+    /// When the shape of x does not fit.
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let Self { stride, padding, .. } = *self;
         g.apply1(ops::Conv { stride, padding, activation }, &[x, self.weight, self.bias])
@@ -132,6 +156,9 @@ pub struct ConvTranspose {
 impl ConvTranspose {
     /// `name.weight` [inputs, outputs, kernel...] over `axes` axes and `name.bias` \[outputs\], uniform in
     /// +-1/sqrt(outputs kernel^axes) as in PyTorch. Kernel 4, stride 2 and padding 1 double the size.
+    ///
+    /// # Errors
+    /// When a parameter of this name exists already.
     pub fn new(
         g: &mut Graph,
         name: &str,
@@ -146,6 +173,9 @@ impl ConvTranspose {
     }
 
     /// Applies the layer to x [B, inputs, ...].
+    ///
+    /// # Errors
+    /// When the shape of x does not fit.
     pub fn forward(&self, g: &mut Graph, x: Var, activation: Activation) -> Result<Var> {
         let Self { stride, padding, .. } = *self;
         let op = ops::ConvTranspose { stride, padding, output_padding: 0, activation };

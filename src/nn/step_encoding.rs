@@ -102,6 +102,9 @@ impl StepEncoder {
     }
 
     /// Encodes t \[B\].
+    ///
+    /// # Errors
+    /// When t is not of shape \[B\].
     pub fn forward(&self, g: &mut Graph, t: Var) -> Result<Var> {
         match self.source {
             Source::Waves(encode) => encode.add_to(g, t),
@@ -132,6 +135,9 @@ pub struct TimeMlp {
 
 impl TimeMlp {
     /// Adds the parameters, with `width` outputs.
+    ///
+    /// # Errors
+    /// When an option is out of range, or a parameter of this name exists already.
     pub fn new(g: &mut Graph, options: &StepEncoderOptions, width: usize) -> Result<Self> {
         let encoder = StepEncoder::new(g, options)?;
         let layers = [Linear::new(g, "time.0", options.width, width)?, Linear::new(g, "time.2", width, width)?];
@@ -139,12 +145,18 @@ impl TimeMlp {
     }
 
     /// From t \[B\] to [B, width], with an activation after the second layer.
+    ///
+    /// # Errors
+    /// When t is not of shape \[B\].
     pub fn forward(&self, g: &mut Graph, t: Var, last: Activation) -> Result<Var> {
         let encoding = self.encoder.forward(g, t)?;
         self.forward_encoded(g, encoding, last)
     }
 
     /// [`TimeMlp::forward`] from an encoding [B, E].
+    ///
+    /// # Errors
+    /// When the encoding has another width.
     pub fn forward_encoded(&self, g: &mut Graph, encoding: Var, last: Activation) -> Result<Var> {
         let hidden = self.layers[0].forward(g, encoding, Activation::Silu)?;
         self.layers[1].forward(g, hidden, last)

@@ -167,7 +167,7 @@ impl Scalar for f32 {
         (if self < 0.0 { tail } else { 1.0 - tail }, 0.398_942_3 * e)
     }
 
-    /// As `shaders/shared/math.wgsl`: the quadrant comes off as an integer, then polynomials on +-pi/4.
+    /// As `shaders/shared/math.wgsl`: the quadrant is split off as an integer, then polynomials on +-pi/4.
     #[inline(always)]
     fn sin_cos_turns(phase: u32) -> (f32, f32) {
         let quadrant = phase.wrapping_add(0x2000_0000) >> 30;

@@ -27,6 +27,9 @@ impl Activation {
 
 impl Graph {
     /// act(x), elementwise; x itself without activation.
+    ///
+    /// # Errors
+    /// When x is not a float tensor of this graph.
     pub fn activate(&mut self, x: Var, activation: Activation) -> Result<Var> {
         if activation == Activation::None { Ok(x) } else { self.apply1(Activate(activation), &[x]) }
     }

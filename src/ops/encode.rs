@@ -61,6 +61,9 @@ impl Encode {
     }
 
     /// Adds the encoding of `t` \[B\] to a graph.
+    ///
+    /// # Errors
+    /// When t is not a float tensor of shape \[B\].
     pub fn add_to(self, g: &mut Graph, t: Var) -> Result<Var> {
         let rates = self.rates_in(g)?;
         g.apply1(self, &[t, rates])

@@ -210,6 +210,9 @@ impl Graph {
 
     /// Adds the optimizer's step for gradients in their slab, or accumulated in [`Slab::Sum`]; returns the gradient
     /// norm if clipped.
+    ///
+    /// # Errors
+    /// When a setting is out of range, or an optimizer was already added.
     pub fn optimize(&mut self, optimizer: Optimizer) -> Result<Option<Var>> {
         optimizer.check()?;
         self.mark_optimized()?;

@@ -22,11 +22,17 @@ pub type Curve<'a> = (&'a str, Vec<(u64, f64)>);
 
 /// Draws `loss.svg`: each curve with its raw values, faint, and their moving mean, over the step on a logarithmic axis;
 /// several curves get a legend. Values that are not finite and positive are skipped.
+///
+/// # Errors
+/// When the file cannot be written.
 pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
     self::curves(path, ["step", "loss"], curves)
 }
 
 /// Like [`loss_curve`] with other axis labels.
+///
+/// # Errors
+/// When the file cannot be written.
 pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Result<()> {
     let kept = |points: &[(u64, f64)]| -> Vec<(f64, f64)> {
         let drawn = points.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0);

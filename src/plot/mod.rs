@@ -36,6 +36,9 @@ const MOST_BESIDE: usize = 36;
 const SHEET_PIXELS: usize = 4096;
 
 /// Draws an SVG with `real` samples on the left and `generated` ones on the right, see [`side_by_side`].
+///
+/// # Errors
+/// When the file cannot be written.
 pub fn compare(path: &Path, kind: Kind, shape: &[usize], real: &[f32], generated: &[f32]) -> Result<()> {
     side_by_side(path, kind, shape, &[("real", real), ("generated", generated)], &Scale::of(kind, shape, real))
 }
@@ -53,6 +56,9 @@ pub fn is_side_by_side(path: &Path) -> bool {
 /// Draws an SVG with titled sets of samples, of one `kind` and `shape`, from left to right. All share one scale:
 /// `scale`, widened for signals and points until nearly all samples fit. Points beyond it are counted, signals are cut
 /// and images are clipped to black or white. All sets show the same number of signals or images.
+///
+/// # Errors
+/// When the file cannot be written.
 pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f32])], scale: &Scale) -> Result<()> {
     let scale = scale.covering(shape, &sets.iter().map(|set| set.1).collect::<Vec<_>>());
     let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
@@ -74,6 +80,9 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
 
 /// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, in the `scale`
 /// widened as in [`side_by_side`]. Returns how many of the samples, from the first on, are shown.
+///
+/// # Errors
+/// When the file cannot be written.
 pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let set = Set { kind, shape, values };
@@ -84,6 +93,9 @@ pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: 
 }
 
 /// Draws samples as one PNG, like [`drawing`].
+///
+/// # Errors
+/// When the file cannot be written.
 pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let (picture, shown) = match kind {

@@ -97,6 +97,9 @@ pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
 
 /// Checks before long computations whether [`save`] could write `path`: the extension is known and the folder exists
 /// and is writable.
+///
+/// # Errors
+/// [`Error::Setting`] for an unknown extension or a missing folder, [`Error::Io`] when the folder is not writable.
 pub fn check_output(path: &Path) -> Result<()> {
     if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
         return Err(unknown_extension(path));

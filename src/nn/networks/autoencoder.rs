@@ -83,6 +83,9 @@ impl AutoEncoder {
     }
 
     /// The latent from x_t [B, D] and the encoding [B, E].
+    ///
+    /// # Errors
+    /// When the shape of an input does not fit.
     pub fn latent(&self, g: &mut Graph, x_t: Var, encoding: Var) -> Result<Var> {
         let shape = [&[g.shape(x_t)[0], self.channels], &self.places[..]].concat();
         let (image, code) = (g.reshape(x_t, shape)?, at_every_place(g, encoding, &self.places)?);
@@ -93,6 +96,9 @@ impl AutoEncoder {
     }
 
     /// The prediction [B, D] from the latent.
+    ///
+    /// # Errors
+    /// When the shape of the latent does not fit.
     pub fn decode(&self, g: &mut Graph, latent: Var) -> Result<Var> {
         let hidden = self.up[0].forward(g, latent, Activation::Relu)?;
         let hidden = self.regularisation.forward(g, hidden)?;
