@@ -146,15 +146,28 @@ pub fn matmul_with<S: Scalar>(
     start: Start<S>,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
+    product_for(parallel::threads(), out, a, b, start, finish);
+}
+
+/// [`matmul_with`] for a number of threads. It decides how the output is cut, and no bit of it: see [`Path`].
+fn product_for<S: Scalar>(
+    threads: usize,
+    out: &mut [S],
+    a: Matrix<S>,
+    b: Matrix<S>,
+    start: Start<S>,
+    finish: impl Fn(usize, &mut [S]) + Sync,
+) {
     assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
     assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
     if TypeId::of::<S>() == TypeId::of::<f64>() {
         return plain(out, a, b, start, finish);
     }
     let (m, n, k) = (a.rows, b.cols, a.cols);
-    let pieces = parallel::threads().min(m * n * k / PIECE).max(1);
+    let most = m * n * k / PIECE;
+    let (pieces, path) = (threads.min(most).max(1), if most < 2 { Path::Any } else { Path::General });
     if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
-        return by_transpose(out, a, b, start, unit(n, TILE[0], pieces), finish);
+        return by_transpose(out, a, b, start, unit(n, TILE[0], pieces), path, finish);
     }
     let many_columns = n > 2 * m && n >= 2 * pieces * TILE[1];
     let parts = parts_of_k(m, n, k);
@@ -170,7 +183,7 @@ pub fn matmul_with<S: Scalar>(
         let accumulate = !matches!(start, Start::Zero);
         match parts {
             Some(parts) => with_rows(b, m, |b| sum_of_products(out, a, b, accumulate, parts)),
-            None => by_columns(out, a, b, accumulate, unit(n, TILE[1], pieces)),
+            None => by_columns(out, a, b, accumulate, unit(n, TILE[1], pieces), path),
         }
         return parallel::chunks(
             out,
@@ -178,7 +191,7 @@ pub fn matmul_with<S: Scalar>(
             |offset, out| finish(offset, out),
         );
     }
-    with_rows(b, m, |b| by_rows(out, a, b, start, unit(m, TILE[0], pieces), finish));
+    with_rows(b, m, |b| by_rows(out, a, b, start, unit(m, TILE[0], pieces), path, finish));
 }
 
 /// The reference: three plain loops.
@@ -232,6 +245,7 @@ fn by_rows<S: Scalar>(
     b: Matrix<S>,
     start: Start<S>,
     rows: usize,
+    path: Path,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let n = b.cols;
@@ -244,7 +258,7 @@ fn by_rows<S: Scalar>(
                 out.chunks_mut(n).for_each(|out| out.copy_from_slice(row));
             }
             let accumulate = !matches!(start, Start::Zero);
-            product(out, a.some_rows(i * rows, out.len() / n), b, accumulate);
+            product(out, a.some_rows(i * rows, out.len() / n), b, accumulate, path);
             finish(i * rows * n, out);
         },
     );
@@ -257,11 +271,12 @@ fn by_transpose<S: Scalar>(
     b: Matrix<S>,
     start: Start<S>,
     rows: usize,
+    path: Path,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let (m, n) = (a.rows, b.cols);
     S::with_scratch(m * n, |result| {
-        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Start::Zero, rows, |_, _| {}));
+        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Start::Zero, rows, path, |_, _| {}));
         Matrix::new(result, n, m).t().copy_to(
             out,
             #[inline(always)]
@@ -295,7 +310,7 @@ fn sum_of_products<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumul
             #[inline(always)]
             |i, partial| {
                 let (start, len) = (i * each, each.min(a.cols - i * each));
-                product(partial, a.t().some_rows(start, len).t(), b.some_rows(start, len), false);
+                product(partial, a.t().some_rows(start, len).t(), b.some_rows(start, len), false, Path::Any);
             },
         );
         parallel::chunks(
@@ -312,8 +327,8 @@ fn sum_of_products<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumul
     });
 }
 
-/// Pieces of columns; each piece copies the columns of b that it needs, so that they are in its core's cache.
-fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, each: usize) {
+/// Pieces of columns; the columns of b that a piece needs are copied by it, so that it finds them in its own cache.
+fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, each: usize, path: Path) {
     struct Shared<S>(*mut S);
     // SAFETY: every task writes its own columns.
     #[allow(unsafe_code)]
@@ -327,51 +342,72 @@ fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: 
             // SAFETY: columns first .. first + len of an [a.rows, n] matrix lie in `out`, as `matmul_with` asserts.
             #[allow(unsafe_code)]
             unsafe {
-                product_at(start.0.add(first), n, a, b, accumulate);
+                product_at(start.0.add(first), n, a, b, accumulate, path);
             }
         });
     });
 }
 
+/// Which of its ways of summation `gemm` takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Path {
+    /// The one that it chooses by the shape.
+    Any,
+    /// Always the same: an element is summed in the order of k, in parts of [`DEPTH`], whatever is computed beside it. So
+    /// it does not matter how a product is cut.
+    General,
+}
+
+/// Terms that `gemm` sums in registers before it adds them to the output, for matrices of every size.
+const DEPTH: usize = 512;
+
 /// out = a b (+ out) on this thread, row-major.
-fn product<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
+fn product<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, path: Path) {
     assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
     // SAFETY: the assert above.
     #[allow(unsafe_code)]
     unsafe {
-        product_at(out.as_mut_ptr(), b.cols, a, b, accumulate);
+        product_at(out.as_mut_ptr(), b.cols, a, b, accumulate, path);
     }
 }
 
 /// # Safety
 /// `out` must be valid for writes of a.rows rows of b.cols elements, `stride` apart.
 #[allow(unsafe_code)]
-unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
-    // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
-    // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64, both
-    // of which `gemm` supports.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.cols,
-            a.cols,
-            out,
-            1,
-            stride as isize,
-            accumulate,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            S::ONE,
-            S::ONE,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Matrix<S>, accumulate: bool, path: Path) {
+    let depth = if path == Path::General { DEPTH } else { a.cols };
+    // The conjugate of a real number is itself, and products with a conjugate output have no ways of their own for a
+    // single row or column, or for few elements.
+    let conjugate = path == Path::General;
+    for first in (0..a.cols.max(1)).step_by(depth.max(1)) {
+        let len = depth.min(a.cols - first);
+        let (a, b) = (a.t().some_rows(first, len).t(), b.some_rows(first, len));
+        // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
+        // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64,
+        // both of which `gemm` supports.
+        unsafe {
+            gemm::gemm(
+                a.rows,
+                b.cols,
+                a.cols,
+                out,
+                1,
+                stride as isize,
+                accumulate || first > 0,
+                a.data.as_ptr(),
+                a.col_stride as isize,
+                a.row_stride as isize,
+                b.data.as_ptr(),
+                b.col_stride as isize,
+                b.row_stride as isize,
+                S::ONE,
+                S::ONE,
+                conjugate,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
     }
 }
 
@@ -405,6 +441,85 @@ mod tests {
         for shape in [[5, 7, 3], [300, 100, 129], [33, 700, 64], [64, 60, 2100], [70, 130, 256], [1, 1, 1]] {
             check::<f32>(shape, 1e-6);
             check::<f64>(shape, 1e-14);
+        }
+    }
+
+    /// Shapes around the tiles of `gemm` and the sizes where it sums in another way: single rows and columns, few
+    /// elements, and long sums.
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let fill = |n: usize, by: f32| (0..n).map(|i| (i as f32 * by).sin()).collect::<Vec<f32>>();
+        for (m, n, k) in [1, 2, 7, 13, 17, 31, 97, 250]
+            .into_iter()
+            .flat_map(|m| [3, 65, 130, 333].map(|n| (m, n)))
+            .flat_map(|(m, n)| [17, 128, 300, 1100].map(|k| (m, n, k)))
+        {
+            let (a, b, row) = (fill(m * k, 0.7), fill(n * k, 1.3), fill(n, 0.3));
+            for (a, b) in [
+                (Matrix::new(&a, m, k), Matrix::new(&b, n, k).t()),
+                (Matrix::new(&a, m, k), Matrix::new(&b, k, n)),
+                (Matrix::new(&a, k, m).t(), Matrix::new(&b, k, n)),
+            ] {
+                let product = |threads, start| {
+                    let mut out = vec![0.5; m * n];
+                    product_for(threads, &mut out, a, b, start, |_, _| {});
+                    out
+                };
+                for start in [Start::Zero, Start::Out, Start::Row(&row)] {
+                    let want = product(1, start);
+                    for threads in [2, 3, 8, 32] {
+                        assert!(product(threads, start) == want, "[{m}, {k}] x [{k}, {n}] with {threads} threads");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "a measurement"]
+    fn path_times() {
+        use std::time::Instant;
+        let fill = |n: usize, by: f32| (0..n).map(|i| (i as f32 * by).sin()).collect::<Vec<f32>>();
+        for (m, n, k) in [
+            (1, 512, 512),
+            (1, 2048, 1024),
+            (2, 512, 512),
+            (4, 512, 512),
+            (8, 256, 256),
+            (16, 512, 512),
+            (64, 128, 228),
+            (128, 256, 256),
+            (256, 128, 228),
+            (512, 512, 512),
+            (256, 1024, 1024),
+            (64, 64, 1100),
+            (1024, 32, 288),
+            (32, 784, 1152),
+        ] {
+            let (a, b) = (fill(m * k, 0.7), fill(n * k, 1.3));
+            for (layout, a, b) in [
+                (0, Matrix::new(&a, m, k), Matrix::new(&b, n, k).t()),
+                (1, Matrix::new(&a, m, k), Matrix::new(&b, k, n)),
+                (2, Matrix::new(&a, k, m).t(), Matrix::new(&b, k, n)),
+            ] {
+                let mut best = [f64::MAX; 2];
+                let mut out = vec![0.5; m * n];
+                for _ in 0..30 {
+                    for (i, path) in [Path::Any, Path::General].into_iter().enumerate() {
+                        let t = Instant::now();
+                        for _ in 0..(1 << 24) / (m * n * k) + 1 {
+                            product(&mut out, a, b, false, path);
+                        }
+                        best[i] = best[i].min(t.elapsed().as_secs_f64());
+                    }
+                }
+                println!(
+                    "TIME {m} {n} {k} layout {layout}: any {:.4} general {:.4} ratio {:.3}",
+                    best[0],
+                    best[1],
+                    best[1] / best[0]
+                );
+            }
         }
     }
 }

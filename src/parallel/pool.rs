@@ -72,10 +72,26 @@ static POOL: Pool = Pool {
     workers: OnceLock::new(),
 };
 
-/// The number of threads that work together: one per core available to this process.
+/// How many threads work together.
+const VARIABLE: &str = "LANGEVIN_THREADS";
+/// More than any machine has.
+const MOST: usize = 4096;
+
+/// The threads that work together: what `LANGEVIN_THREADS` says, else one per core that this process may use.
 pub fn threads() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    *COUNT.get_or_init(|| wanted(std::env::var(VARIABLE).ok().as_deref()).unwrap_or_else(cores))
+}
+
+/// The number that the environment asks for, if it is one.
+fn wanted(text: Option<&str>) -> Option<usize> {
+    let text = text.filter(|text| !text.is_empty())?;
+    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    if count.is_none() {
+        log::warn!("{VARIABLE} is {text:?} and should be a number from 1 to {MOST}; all cores are used");
+    }
+    count
 }
 
 /// Calls `f(0)`, ..., `f(count - 1)`, each once, on all cores; returns when all are done. A nested call runs on the
@@ -226,6 +242,12 @@ mod tests {
                 assert!(done.iter().all(|d| d.load(SeqCst) == 1));
             }
         }
+    }
+
+    #[test]
+    fn the_environment_may_set_the_number_of_threads() {
+        assert_eq!([Some("3"), Some(""), None].map(wanted), [Some(3), None, None]);
+        assert_eq!([Some("0"), Some("-1"), Some("two"), Some("1000000")].map(wanted), [None; 4]);
     }
 
     #[test]

@@ -16,11 +16,20 @@ mod refusals;
 mod repeats;
 mod support;
 mod sweeps;
+mod threads;
 
 fn main() -> std::process::ExitCode {
-    let mut tests =
-        [former::tests, jobs::tests, models::tests, noise::tests, refusals::tests, repeats::tests, sweeps::tests]
-            .to_vec();
+    let mut tests = [
+        former::tests,
+        jobs::tests,
+        models::tests,
+        noise::tests,
+        refusals::tests,
+        repeats::tests,
+        sweeps::tests,
+        threads::tests,
+    ]
+    .to_vec();
     #[cfg(unix)]
     tests.push(mishaps::tests);
     // The examples last: they use all cores, and what else runs waits for them.
