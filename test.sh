@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs everything that is checked: format, lints, documentation, and all tests with a GPU adapter required. Software
-# Vulkan is installed where there is no adapter. LANGEVIN_GPU=optional leaves out what needs an adapter that is missing.
+# Runs everything that is checked: format, lints, documentation, and all tests with a GPU adapter required. The tests run
+# in the configuration that is released, whose shaders are not checked while they run. Software Vulkan is installed where
+# there is no adapter. LANGEVIN_GPU=optional leaves out what needs an adapter that is missing.
 set -euo pipefail
 cd "$(dirname "$0")"
 export LANGEVIN_GPU="${LANGEVIN_GPU:-require}" CARGO_TERM_COLOR=never
@@ -25,10 +26,10 @@ tool() {
 format() { tool fmt rustfmt && cargo fmt --check; }
 clippy() { tool clippy clippy && cargo clippy --all-targets -- -D warnings; }
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps; }
-tests() { cargo test --no-fail-fast -- --show-output 2>&1 | tee "$log"; }
+tests() { cargo test --release --no-fail-fast -- --show-output 2>&1 | tee "$log"; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-adapter() { "$target/debug/langevin" devices --device gpu >/dev/null 2>&1; }
+adapter() { "$target/release/langevin" devices --device gpu >/dev/null 2>&1; }
 vulkan() {
     if adapter || [ "$LANGEVIN_GPU" != require ]; then return; fi
     if have apt-get && as_root true 2>/dev/null; then
@@ -70,7 +71,7 @@ check format format
 check clippy clippy
 check documentation documentation
 printf '\n== tests\n'
-cargo test --no-run || stop "the tests do not compile"
+cargo test --release --no-run || stop "the tests do not compile"
 vulkan
 check "all tests" tests
 
