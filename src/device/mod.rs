@@ -246,6 +246,15 @@ impl Device {
         self
     }
 
+    /// The same GPU as one without immediates (push constants): for parity tests.
+    #[doc(hidden)]
+    pub fn without_immediates(mut self) -> Self {
+        if let Engine::Gpu(gpu) = &self.engine {
+            self.engine = Engine::Gpu(Arc::new(gpu.without_immediates()));
+        }
+        self
+    }
+
     /// The same GPU that keeps files in `folder` alone, and may take as long as `autotune` to time candidate kernels.
     #[cfg(feature = "files")]
     #[doc(hidden)]

@@ -37,6 +37,7 @@ const MAX_GROUPS: u32 = 65_535;
 /// The parts shared by shaders, in `shaders/shared`.
 const SHARED: &[(&str, &str)] = &[
     ("clock", include_str!("../../shaders/shared/clock.wgsl")),
+    ("clock_binding", include_str!("../../shaders/shared/clock_binding.wgsl")),
     ("items", include_str!("../../shaders/shared/items.wgsl")),
     ("sum_lanes", include_str!("../../shaders/shared/sum_lanes.wgsl")),
     ("max_lanes", include_str!("../../shaders/shared/max_lanes.wgsl")),

@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
             gpu_kernels_match_the_reference,
             every_family_of_products_matches_the_reference,
             families_of_products_agree_to_the_bit,
+            without_immediates_the_values_are_the_same,
         ],
     );
     tests.extend(on(&[On::F16], named![products_match_the_reference, products_stay_nan_or_infinite]));
@@ -40,6 +41,23 @@ fn check_all(device: &Device, label: &str, wanted: impl Fn(&Case) -> bool) {
     }
     println!("parity cases on {label}: {count}");
     assert!(failures.is_empty(), "{} of {count} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Kernels that read the position of the run, from a uniform buffer instead of immediates.
+fn without_immediates_the_values_are_the_same(on: On) {
+    let device = on.open();
+    let other = device.clone().without_immediates();
+    let names = ["dropout", "noise", "noisy_batch", "optimizer", "reduce", "sampler_step", "gather", "fill"];
+    let catalog = catalog().into_iter().filter(|(name, _)| names.contains(name));
+    let cases: Vec<Case> = catalog.flat_map(|(_, cases)| cases).collect();
+    assert!(cases.len() > 40, "{}", cases.len());
+    for case in cases {
+        let bits = |device: &Device| -> Vec<Vec<u64>> {
+            let outputs = case.run(device).unwrap();
+            outputs.iter().map(|output| output.iter().map(|v| v.to_bits()).collect()).collect()
+        };
+        assert!(bits(&device) == bits(&other), "{}", case.name());
+    }
 }
 
 fn is_product(case: &Case) -> bool {

@@ -4,6 +4,7 @@ mod autotune;
 #[cfg_attr(not(feature = "files"), path = "uncached.rs")]
 pub(super) mod cache;
 mod driver_cache;
+mod position;
 pub(super) mod program;
 mod stopwatch;
 mod timestamps;
@@ -22,7 +23,7 @@ use driver_cache::DriverCache;
 use stopwatch::Stopwatch;
 
 /// Step, seed (two words), the first row of a micro-batch and its number.
-const IMMEDIATE_BYTES: u32 = 20;
+const POSITION_BYTES: u32 = 20;
 /// Shaders count elements, and double them, in 32 bits.
 const MOST_BYTES: u64 = 1 << 32;
 /// A submission that takes longer than this is reported as lost.
@@ -48,6 +49,8 @@ pub(crate) struct Gpu {
     fault: Arc<Mutex<Option<String>>>,
     pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
     driver_cache: Option<Arc<DriverCache>>,
+    /// Of the uniform buffer that holds the position of the run, where there are no immediates.
+    position_layout: Option<wgpu::BindGroupLayout>,
     /// Whether the crate's own shaders are checked too, as debug builds do.
     check_all: bool,
 }
@@ -69,12 +72,7 @@ impl Gpu {
     /// [`Error::Setting`] where it cannot multiply in the precision that is wanted.
     pub async fn open(adapter: wgpu::Adapter, precision: Precision) -> Result<Self> {
         let (info, mut limits, offered) = (adapter.get_info(), adapter.limits(), adapter.features());
-        if !offered.contains(wgpu::Features::IMMEDIATES) || limits.max_immediate_size < IMMEDIATE_BYTES {
-            let name = &info.name;
-            return Err(Error::Unsupported(format!(
-                "{name} offers no immediates (push constants); use another device"
-            )));
-        }
+        let immediates = offered.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= POSITION_BYTES;
         limits.max_immediate_size = limits.max_immediate_size.min(128);
         use wgpu::Features as F;
         let mut wanted = F::IMMEDIATES | F::SUBGROUP | F::SHADER_F16 | F::TIMESTAMP_QUERY | F::PIPELINE_CACHE;
@@ -123,6 +121,7 @@ impl Gpu {
         let driver_cache = DriverCache::open(&device, &info, &cache).map(Arc::new);
         let pipelines = Mutex::default();
         let check_all = cfg!(debug_assertions);
+        let position_layout = (!immediates).then(|| position::layout(&device));
         Ok(Self {
             info,
             limits,
@@ -136,6 +135,7 @@ impl Gpu {
             pipelines,
             driver_cache,
             check_all,
+            position_layout,
         })
     }
 
@@ -154,6 +154,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             driver_cache: self.driver_cache.clone(),
             check_all: self.check_all,
+            position_layout: self.position_layout.clone(),
         }
     }
 
@@ -161,6 +162,11 @@ impl Gpu {
     pub fn with_target(&self, target: Target) -> Self {
         let (subgroup, half) = (target.subgroup.and(self.target.subgroup), target.half.and(self.target.half));
         Self { target: Target { subgroup, half, ..target }, ..self.copy() }
+    }
+
+    /// The same device as one without immediates.
+    pub fn without_immediates(&self) -> Self {
+        Self { position_layout: Some(position::layout(&self.device)), ..self.copy() }
     }
 
     /// The same device, on which the crate's own shaders are checked too, or not.
@@ -233,7 +239,11 @@ impl Gpu {
     /// A pipeline, its label, and what the driver will say of it.
     fn make_pipeline(&self, kernel: &Kernel, checked: bool) -> Result<(Pipeline, String, impl Fault)> {
         let started = Stopwatch::start();
-        let (label, source) = (kernel.label(), &kernel.source()?);
+        let label = kernel.label();
+        let source = &match &self.position_layout {
+            None => kernel.source()?,
+            Some(_) => kernel.clone().part("clock_binding", position::UNIFORM.into()).source()?,
+        };
         let bindings = kernel::bindings(&label, source, kernel.entry)?;
         let most = self.limits.max_storage_buffers_per_shader_stage as usize;
         if bindings.len() > most {
@@ -249,8 +259,8 @@ impl Gpu {
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
         let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: IMMEDIATE_BYTES,
+            bind_group_layouts: &[Some(&layout), self.position_layout.as_ref()],
+            immediate_size: if self.position_layout.is_some() { 0 } else { POSITION_BYTES },
         });
         let constants: Vec<(&str, f64)> = kernel.constants.iter().map(|c| (c.name, c.value)).collect();
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

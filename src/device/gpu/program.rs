@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::autotune::Autotune;
+use super::position::{MOST_PASSES, Position, Words};
 use super::stopwatch::Stopwatch;
 use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
@@ -35,21 +36,21 @@ struct Dispatch {
 }
 
 impl Dispatch {
-    /// `words`: those of `Clock` in `clock.wgsl`.
-    fn encode(&self, pass: &mut wgpu::ComputePass, words: [u32; 5]) {
-        pass.set_pipeline(&self.pipeline.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
-        // Each time, because wgpu zeroes them when a pipeline of another layout is set.
-        pass.set_immediates(0, bytemuck::cast_slice(&words));
-        pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
+    /// In pass `pass` of a submission, at the position `words`.
+    fn encode(&self, encoding: &mut wgpu::ComputePass, position: &Position, pass: usize, words: &Words) {
+        encoding.set_pipeline(&self.pipeline.pipeline);
+        encoding.set_bind_group(0, &self.bind_group, &[]);
+        position.set(encoding, pass, words);
+        encoding.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
     }
 
     /// How long it takes, from as many in one submission as take some milliseconds.
     fn time(&self, gpu: &Gpu) -> Result<Duration> {
+        let position = Position::new(gpu);
         let run = |count: u32| -> Result<Duration> {
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            (0..count).for_each(|_| self.encode(&mut pass, [0; 5]));
+            (0..count).for_each(|_| self.encode(&mut pass, &position, 0, &[0; 5]));
             drop(pass);
             let commands = encoder.finish();
             let started = Stopwatch::start();
@@ -75,6 +76,7 @@ pub(crate) struct GpuProgram {
     gpu: Arc<Gpu>,
     buffers: Vec<wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
+    position: Position,
     /// A step.
     passes: Vec<Pass>,
     /// Unfinished submissions with their number of passes.
@@ -105,6 +107,7 @@ impl GpuProgram {
             dispatches.push(dispatch(&gpu, &buffers, call, kernel, pipeline).await?);
         }
         let mut program = Self {
+            position: Position::new(&gpu),
             gpu,
             buffers,
             dispatches,
@@ -191,13 +194,14 @@ impl GpuProgram {
     /// Submits some of the passes of the steps from `first` on.
     fn submit(&mut self, first: Clock, row: usize, passes: Range<usize>) {
         let (n, per_step) = (passes.len(), self.passes.len());
+        let clock = |i: usize| Clock { step: first.step + (i / per_step) as u32, ..first };
+        let positions: Vec<Words> = passes.clone().map(|i| words(clock(i), row, &self.passes[i % per_step])).collect();
+        self.position.prepare(&self.gpu, &positions);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let mut encoding = encoder.begin_compute_pass(&Default::default());
-        for i in passes {
-            let pass = &self.passes[i % per_step];
-            let words = words(Clock { step: first.step + (i / per_step) as u32, ..first }, row, pass);
-            for d in &self.dispatches[pass.calls.clone()] {
-                d.encode(&mut encoding, words);
+        for (slot, i) in passes.enumerate() {
+            for d in &self.dispatches[self.passes[i % per_step].calls.clone()] {
+                d.encode(&mut encoding, &self.position, slot, &positions[slot]);
             }
         }
         drop(encoding);
@@ -212,7 +216,7 @@ impl GpuProgram {
         let per_pass = self.since.restart().as_secs_f64() / n as f64;
         let wanted = (SUBMISSION.as_secs_f64() / per_pass.max(1e-6)) as usize;
         // At most four times longer at once: one early measurement says little.
-        self.per_submission = wanted.clamp(1, self.per_submission * 4).min(1000);
+        self.per_submission = wanted.clamp(1, self.per_submission * 4).min(MOST_PASSES);
         Ok(())
     }
 
@@ -224,11 +228,12 @@ impl GpuProgram {
         for step in first.step..first.step + n {
             for pass in &self.passes {
                 let words = words(Clock { step, ..first }, 0, pass);
+                self.position.prepare(&self.gpu, &[words]);
                 let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
                 for (i, d) in self.dispatches[pass.calls.clone()].iter().enumerate() {
                     let timestamp_writes = Some(clock.around(i));
                     let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-                    d.encode(&mut encoder.begin_compute_pass(&descriptor), words);
+                    d.encode(&mut encoder.begin_compute_pass(&descriptor), &self.position, 0, &words);
                 }
                 clock.read(&self.gpu, encoder, &mut total[pass.calls.clone()])?;
             }
@@ -245,7 +250,7 @@ impl GpuProgram {
 }
 
 /// What a kernel is told of where the run is.
-fn words(clock: Clock, row: usize, pass: &Pass) -> [u32; 5] {
+fn words(clock: Clock, row: usize, pass: &Pass) -> Words {
     let first_row = (row + pass.first_row) as u32;
     [clock.step, clock.seed as u32, (clock.seed >> 32) as u32, first_row, pass.part as u32]
 }

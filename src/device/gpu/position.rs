@@ -1,0 +1,80 @@
+//! How a dispatch learns the position of the run: step, seed, and rows of the batch (`shaders/shared/clock.wgsl`).
+//!
+//! Immediates (push constants) need no buffer. Adapters and browsers without them read a uniform buffer, of which each
+//! pass of a submission has a slot; the slots are written before the submission.
+
+use super::{Gpu, POSITION_BYTES};
+
+/// The words of `Clock` in `clock.wgsl`.
+pub(super) type Words = [u32; 5];
+
+/// Bytes from one slot to the next: the largest alignment that an adapter may ask for.
+const SLOT: u32 = 256;
+/// The passes of a submission, at most.
+pub(super) const MOST_PASSES: usize = 1000;
+
+/// The declaration of the position in a shader for adapters without immediates.
+pub(super) const UNIFORM: &str = "@group(1) @binding(0) var<uniform> clock: Clock;\n";
+
+/// The bind group layout of the uniform buffer.
+pub(super) fn layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("langevin.position"),
+        entries: &[wgpu::BindGroupLayoutEntry {
+            binding: 0,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Uniform,
+                has_dynamic_offset: true,
+                min_binding_size: wgpu::BufferSize::new(POSITION_BYTES.into()),
+            },
+            count: None,
+        }],
+    })
+}
+
+/// What tells the dispatches of a program the position.
+#[derive(Debug)]
+pub(super) struct Position(Option<(wgpu::Buffer, wgpu::BindGroup)>);
+
+impl Position {
+    /// For the programs of an adapter.
+    pub fn new(gpu: &Gpu) -> Self {
+        let uniform = gpu.position_layout.as_ref().map(|layout| {
+            let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("langevin.position"),
+                size: u64::from(SLOT) * MOST_PASSES as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let binding =
+                wgpu::BufferBinding { buffer: &buffer, offset: 0, size: wgpu::BufferSize::new(POSITION_BYTES.into()) };
+            let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("langevin.position"),
+                layout,
+                entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(binding) }],
+            });
+            (buffer, group)
+        });
+        Self(uniform)
+    }
+
+    /// Prepares a submission with these positions, one for each of its passes.
+    pub fn prepare(&self, gpu: &Gpu, passes: &[Words]) {
+        let Some((buffer, _)) = &self.0 else { return };
+        let mut bytes = vec![0; SLOT as usize * passes.len()];
+        for (slot, words) in bytes.chunks_exact_mut(SLOT as usize).zip(passes) {
+            slot[..POSITION_BYTES as usize].copy_from_slice(bytemuck::cast_slice(words));
+        }
+        gpu.queue.write_buffer(buffer, 0, &bytes);
+    }
+
+    /// Tells the next dispatch that it is in pass `pass` of the submission, whose position is `words`.
+    pub fn set(&self, encoding: &mut wgpu::ComputePass, pass: usize, words: &Words) {
+        match &self.0 {
+            // Each time, because wgpu zeroes them when a pipeline of another layout is set.
+            None => encoding.set_immediates(0, bytemuck::cast_slice(words)),
+            Some((_, group)) => encoding.set_bind_group(1, group, &[SLOT * pass as u32]),
+        }
+    }
+}
