@@ -1,7 +1,7 @@
 //! Every case of the catalog on a GPU adapter and on the CPU executor, against the f64 reference.
 
 use langevin::ops::case::Case;
-use langevin::ops::{Activation, Dense, Family, Io, Op, Specs, catalog};
+use langevin::ops::{Activate, Activation, Dense, Family, Io, Op, Specs, catalog};
 use langevin::verify::{Report, check, forced, targets};
 use langevin::{Device, Kernel, Result, Scalar, Spec, Target, adapters};
 
@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Test> {
     tests.extend(on(&[On::F16], named![products_match_the_reference, products_stay_nan_or_infinite]));
     tests.extend(unless(no_f16(), named![f16_saturates_finite_values_and_keeps_the_others]));
     tests.extend(on(&[On::Cpu], named![twins_match_the_reference]));
+    tests.extend(on(&[On::Gpu, On::Cpu], named![activations_propagate_nan]));
     tests
 }
 
@@ -90,6 +91,15 @@ fn cooperative(on: On) -> Device {
 
 fn products_match_the_reference(on: On) {
     check_all(&cooperative(on), "f16", is_product);
+}
+
+fn activations_propagate_nan(on: On) {
+    let device = on.open();
+    for (name, activation) in Activation::ALL {
+        let case = Case::new(Activate(activation)).values([2], vec![f32::NAN, 1.0]);
+        let y = &case.run(&device).unwrap()[0];
+        assert!(y[0].is_nan() && y[1].is_finite(), "{name} of NaN and 1 is {y:?}");
+    }
 }
 
 /// A value that is not finite reaches the rows that depend on it, and no other.
