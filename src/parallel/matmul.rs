@@ -114,6 +114,8 @@ const SIDE: usize = 16;
 
 /// Multiply-adds above which a piece is worth a separate task.
 const PIECE: usize = 1 << 17;
+/// The most pieces of a single row or column.
+const MANY: usize = 16;
 /// The tile of the kernels of `gemm`: pieces end on multiples of it.
 const TILE: [usize; 2] = [6, 64];
 
@@ -139,6 +141,11 @@ pub enum Start<'a, S> {
 /// `gemm` reads 64 contiguous columns of b side by side. If their strides are powers of two, they map to the same few
 /// cache sets, and every line is fetched many times; a copy with contiguous rows is cheaper, even for other strides.
 /// With few rows, out^T = b^T a^T is cheaper still: a and out are smaller than b.
+///
+/// The number of threads decides how the output is cut, and no bit of it: an element is summed in the order of k, in
+/// parts of [`DEPTH`], whatever is computed beside it. `gemm` does so but for products of a single row or column, and for
+/// small ones of two matrices that are both contiguous along k. The former are cut by their shape alone, and no piece is
+/// a single row or column of a larger product; of the latter, one is copied.
 pub fn matmul_with<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
@@ -149,7 +156,7 @@ pub fn matmul_with<S: Scalar>(
     product_for(parallel::threads(), out, a, b, start, finish);
 }
 
-/// [`matmul_with`] for a number of threads. It decides how the output is cut, and no bit of it: see [`Path`].
+/// [`matmul_with`] for a number of threads.
 fn product_for<S: Scalar>(
     threads: usize,
     out: &mut [S],
@@ -164,10 +171,9 @@ fn product_for<S: Scalar>(
         return plain(out, a, b, start, finish);
     }
     let (m, n, k) = (a.rows, b.cols, a.cols);
-    let most = m * n * k / PIECE;
-    let (pieces, path) = (threads.min(most).max(1), if most < 2 { Path::Any } else { Path::General });
+    let pieces = if m.min(n) == 1 { MANY } else { threads }.min(m * n * k / PIECE).max(1);
     if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
-        return by_transpose(out, a, b, start, unit(n, TILE[0], pieces), path, finish);
+        return by_transpose(out, a, b, start, pieces, finish);
     }
     let many_columns = n > 2 * m && n >= 2 * pieces * TILE[1];
     let parts = parts_of_k(m, n, k);
@@ -183,7 +189,7 @@ fn product_for<S: Scalar>(
         let accumulate = !matches!(start, Start::Zero);
         match parts {
             Some(parts) => with_rows(b, m, |b| sum_of_products(out, a, b, accumulate, parts)),
-            None => by_columns(out, a, b, accumulate, unit(n, TILE[1], pieces), path),
+            None => by_columns(out, a, b, accumulate, pieces),
         }
         return parallel::chunks(
             out,
@@ -191,7 +197,7 @@ fn product_for<S: Scalar>(
             |offset, out| finish(offset, out),
         );
     }
-    with_rows(b, m, |b| by_rows(out, a, b, start, unit(m, TILE[0], pieces), path, finish));
+    with_rows(b, m, |b| by_rows(out, a, b, start, pieces, finish));
 }
 
 /// The reference: three plain loops.
@@ -222,14 +228,18 @@ fn plain<S: Scalar>(
     );
 }
 
-/// The length of a piece, in whole tiles.
-fn unit(len: usize, tile: usize, pieces: usize) -> usize {
-    len.div_ceil(tile).div_ceil(pieces) * tile
+/// The length of a piece, in whole tiles: at most `limit`, unless a single row or column would be left.
+fn unit(len: usize, tile: usize, pieces: usize, limit: usize) -> usize {
+    let mut unit = (len.div_ceil(tile).div_ceil(pieces) * tile).min(limit.max(1).next_multiple_of(tile));
+    while len % unit == 1 && unit < len {
+        unit += tile;
+    }
+    unit
 }
 
-/// Calls `f` with the matrix, copied if its columns are contiguous and the copy pays off for `m` rows.
+/// Calls `f` with the matrix, copied if its columns are contiguous and the product has several rows.
 fn with_rows<S: Scalar>(b: Matrix<S>, m: usize, f: impl FnOnce(Matrix<S>)) {
-    if !b.is_transposed() || m < SIDE {
+    if !b.is_transposed() || m < 2 {
         return f(b);
     }
     S::with_scratch(b.rows * b.cols, |copy| {
@@ -244,12 +254,11 @@ fn by_rows<S: Scalar>(
     a: Matrix<S>,
     b: Matrix<S>,
     start: Start<S>,
-    rows: usize,
-    path: Path,
+    pieces: usize,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let n = b.cols;
-    let rows = rows.min(HOT.div_ceil(n).next_multiple_of(TILE[0]));
+    let rows = unit(a.rows, TILE[0], pieces, HOT.div_ceil(n));
     parallel::pieces(
         parallel::cut(out, rows * n),
         #[inline(always)]
@@ -258,7 +267,7 @@ fn by_rows<S: Scalar>(
                 out.chunks_mut(n).for_each(|out| out.copy_from_slice(row));
             }
             let accumulate = !matches!(start, Start::Zero);
-            product(out, a.some_rows(i * rows, out.len() / n), b, accumulate, path);
+            product(out, a.some_rows(i * rows, out.len() / n), b, accumulate);
             finish(i * rows * n, out);
         },
     );
@@ -270,13 +279,12 @@ fn by_transpose<S: Scalar>(
     a: Matrix<S>,
     b: Matrix<S>,
     start: Start<S>,
-    rows: usize,
-    path: Path,
+    pieces: usize,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let (m, n) = (a.rows, b.cols);
     S::with_scratch(m * n, |result| {
-        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Start::Zero, rows, path, |_, _| {}));
+        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Start::Zero, pieces, |_, _| {}));
         Matrix::new(result, n, m).t().copy_to(
             out,
             #[inline(always)]
@@ -310,7 +318,7 @@ fn sum_of_products<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumul
             #[inline(always)]
             |i, partial| {
                 let (start, len) = (i * each, each.min(a.cols - i * each));
-                product(partial, a.t().some_rows(start, len).t(), b.some_rows(start, len), false, Path::Any);
+                product(partial, a.t().some_rows(start, len).t(), b.some_rows(start, len), false);
             },
         );
         parallel::chunks(
@@ -328,13 +336,13 @@ fn sum_of_products<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumul
 }
 
 /// Pieces of columns; the columns of b that a piece needs are copied by it, so that it finds them in its own cache.
-fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, each: usize, path: Path) {
+fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, pieces: usize) {
     struct Shared<S>(*mut S);
     // SAFETY: every task writes its own columns.
     #[allow(unsafe_code)]
     unsafe impl<S> Sync for Shared<S> {}
     let (n, start) = (b.cols, Shared(out.as_mut_ptr()));
-    let each = each.min((4 * HOT / b.rows).next_multiple_of(TILE[1]));
+    let each = unit(n, TILE[1], pieces, 4 * HOT / b.rows);
     parallel::tasks(n.div_ceil(each), |i| {
         let start = &start;
         let (first, len) = (i * each, each.min(n - i * each));
@@ -342,45 +350,31 @@ fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: 
             // SAFETY: columns first .. first + len of an [a.rows, n] matrix lie in `out`, as `matmul_with` asserts.
             #[allow(unsafe_code)]
             unsafe {
-                product_at(start.0.add(first), n, a, b, accumulate, path);
+                product_at(start.0.add(first), n, a, b, accumulate);
             }
         });
     });
-}
-
-/// Which of its ways of summation `gemm` takes.
-#[derive(Clone, Copy, PartialEq)]
-enum Path {
-    /// The one that it chooses by the shape.
-    Any,
-    /// Always the same: an element is summed in the order of k, in parts of [`DEPTH`], whatever is computed beside it. So
-    /// it does not matter how a product is cut.
-    General,
 }
 
 /// Terms that `gemm` sums in registers before it adds them to the output, for matrices of every size.
 const DEPTH: usize = 512;
 
 /// out = a b (+ out) on this thread, row-major.
-fn product<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, path: Path) {
+fn product<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
     assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
     // SAFETY: the assert above.
     #[allow(unsafe_code)]
     unsafe {
-        product_at(out.as_mut_ptr(), b.cols, a, b, accumulate, path);
+        product_at(out.as_mut_ptr(), b.cols, a, b, accumulate);
     }
 }
 
 /// # Safety
 /// `out` must be valid for writes of a.rows rows of b.cols elements, `stride` apart.
 #[allow(unsafe_code)]
-unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Matrix<S>, accumulate: bool, path: Path) {
-    let depth = if path == Path::General { DEPTH } else { a.cols };
-    // The conjugate of a real number is itself, and products with a conjugate output have no ways of their own for a
-    // single row or column, or for few elements.
-    let conjugate = path == Path::General;
-    for first in (0..a.cols.max(1)).step_by(depth.max(1)) {
-        let len = depth.min(a.cols - first);
+unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
+    for first in (0..a.cols.max(1)).step_by(DEPTH) {
+        let len = DEPTH.min(a.cols - first);
         let (a, b) = (a.t().some_rows(first, len).t(), b.some_rows(first, len));
         // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
         // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64,
@@ -402,7 +396,7 @@ unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Mat
                 b.row_stride as isize,
                 S::ONE,
                 S::ONE,
-                conjugate,
+                false,
                 false,
                 false,
                 gemm::Parallelism::None,
@@ -449,10 +443,11 @@ mod tests {
     #[test]
     fn the_number_of_threads_changes_no_bit() {
         let fill = |n: usize, by: f32| (0..n).map(|i| (i as f32 * by).sin()).collect::<Vec<f32>>();
-        for (m, n, k) in [1, 2, 7, 13, 17, 31, 97, 250]
+        for (m, n, k) in [1, 2, 7, 13, 31, 97, 250, 1000]
             .into_iter()
-            .flat_map(|m| [3, 65, 130, 333].map(|n| (m, n)))
-            .flat_map(|(m, n)| [17, 128, 300, 1100].map(|k| (m, n, k)))
+            .flat_map(|m| [1, 3, 65, 130, 333, 1000].map(|n| (m, n)))
+            .flat_map(|(m, n)| [128, 300, 1100].map(|k| (m, n, k)))
+            .filter(|(m, n, k)| m * n * k <= 1 << 26)
         {
             let (a, b, row) = (fill(m * k, 0.7), fill(n * k, 1.3), fill(n, 0.3));
             for (a, b) in [
@@ -471,54 +466,6 @@ mod tests {
                         assert!(product(threads, start) == want, "[{m}, {k}] x [{k}, {n}] with {threads} threads");
                     }
                 }
-            }
-        }
-    }
-
-    #[test]
-    #[ignore = "a measurement"]
-    fn path_times() {
-        use std::time::Instant;
-        let fill = |n: usize, by: f32| (0..n).map(|i| (i as f32 * by).sin()).collect::<Vec<f32>>();
-        for (m, n, k) in [
-            (1, 512, 512),
-            (1, 2048, 1024),
-            (2, 512, 512),
-            (4, 512, 512),
-            (8, 256, 256),
-            (16, 512, 512),
-            (64, 128, 228),
-            (128, 256, 256),
-            (256, 128, 228),
-            (512, 512, 512),
-            (256, 1024, 1024),
-            (64, 64, 1100),
-            (1024, 32, 288),
-            (32, 784, 1152),
-        ] {
-            let (a, b) = (fill(m * k, 0.7), fill(n * k, 1.3));
-            for (layout, a, b) in [
-                (0, Matrix::new(&a, m, k), Matrix::new(&b, n, k).t()),
-                (1, Matrix::new(&a, m, k), Matrix::new(&b, k, n)),
-                (2, Matrix::new(&a, k, m).t(), Matrix::new(&b, k, n)),
-            ] {
-                let mut best = [f64::MAX; 2];
-                let mut out = vec![0.5; m * n];
-                for _ in 0..30 {
-                    for (i, path) in [Path::Any, Path::General].into_iter().enumerate() {
-                        let t = Instant::now();
-                        for _ in 0..(1 << 24) / (m * n * k) + 1 {
-                            product(&mut out, a, b, false, path);
-                        }
-                        best[i] = best[i].min(t.elapsed().as_secs_f64());
-                    }
-                }
-                println!(
-                    "TIME {m} {n} {k} layout {layout}: any {:.4} general {:.4} ratio {:.3}",
-                    best[0],
-                    best[1],
-                    best[1] / best[0]
-                );
             }
         }
     }
