@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// A weight of the squared error per time step.
 ///
 /// All but [`Weighting::None`] are defined as a weight w0 of the error of x0. An error of the network's output causes
-/// an error of x0 that is s / d times as large, with d = a q - s p (see [`super::objective`]), so the loss weight is
+/// an error of x0 that is s / d times as large, with d = a q - s p (see [`Objective`]), so the loss weight is
 /// w0 (s / d)^2: w0 / SNR for epsilon, w0 / (SNR + 1) for v on a variance-preserving path, w0 for x0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

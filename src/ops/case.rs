@@ -256,7 +256,7 @@ impl Case {
         format!("{:?} {}", self.op, shapes.join(" "))
     }
 
-    /// Whether [`check_gradient`] applies.
+    /// Whether its reverse rule is checked too.
     pub fn has_gradient(&self) -> bool {
         self.gradient > 0
     }

@@ -185,7 +185,7 @@ impl Config {
         }
     }
 
-    /// [`Config::of`] a network by its name.
+    /// [`Config::new`] of a network by its name.
     ///
     /// # Errors
     /// With the models there are.

@@ -136,7 +136,10 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
         eprintln!("{count} tests are ignored: {reason}");
     }
     let trial = |Test { name, missing, run }: Test| {
-        let run = || Ok(run());
+        let run = || {
+            run();
+            Ok(())
+        };
         Trial::test(name, run).with_ignored_flag(missing.is_some())
     };
     libtest_mimic::run(&Arguments::from_args(), tests.into_iter().map(trial).collect()).exit_code()

@@ -72,7 +72,10 @@ fn each_term_of_a_loss_has_a_column_and_a_curve() {
     let picture = String::from_utf8(place.read("run/loss.svg")).unwrap();
     assert!(picture.contains(">\nl1\n<") && picture.contains(">\nssim\n<"));
     let config = String::from_utf8(place.read("run/config.toml")).unwrap();
-    assert!(config.contains("loss = \"l1,ssim:0.1\"") && config.contains("weighting = \"min_snr:5\""), "{config}");
+    assert!(
+        config.contains("[[loss]]\nname = \"ssim\"\nweight = 0.1") && config.contains("weighting = \"min_snr:5\""),
+        "{config}"
+    );
     place.ok("train --out run --resume --steps 30");
 }
 

@@ -138,7 +138,7 @@ fn bad_settings_files_are_named() {
         ("weighting = \"p2:1e9\"", &["every step has a weight of 0"]),
         ("[model]\nwidth = 0", &["width is 0"]),
         ("[model]\nwidth = 100000000", &["width is 100000000", "1 to 32768"]),
-        ("[model]\nwidth = 32768\ndepth = 256", &["more than 1e9 parameters", "GB", "[model]"]),
+        ("[model]\nwidth = 32768\ndepth = 256", &["more than 1e9 parameters", "GB", "make the network smaller"]),
     ] {
         place.write("bad.toml", text);
         place.refused("train ok.npy --out run --config bad.toml", 2, words);

@@ -1,6 +1,6 @@
 //! Samplers of the reverse process, one file per paper.
 //!
-//! To add a sampler, implement [`Sampler`] in a new file and add a line to [`SAMPLERS`].
+//! To add a sampler, implement [`Sampler`] in a new file and add a line to `SAMPLERS`.
 
 mod ddim;
 mod ddpm;
