@@ -4,7 +4,8 @@
 # there is no adapter. LANGEVIN_GPU=optional leaves out what needs an adapter that is missing.
 set -euo pipefail
 cd "$(dirname "$0")"
-export LANGEVIN_GPU="${LANGEVIN_GPU:-require}" CARGO_TERM_COLOR=never
+# A released program keeps files in the user's cache folder; its tests do not.
+export LANGEVIN_GPU="${LANGEVIN_GPU:-require}" LANGEVIN_CACHE="${LANGEVIN_CACHE:-off}" CARGO_TERM_COLOR=never
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 failed=()
@@ -41,6 +42,14 @@ mesa-vulkan-drivers vulkan-loader (Fedora), pacman -S vulkan-swrast vulkan-icd-l
 LANGEVIN_GPU=optional ./test.sh"
 }
 
+# spirv-val checks the kernels as SPIR-V; where it is missing, that test is reported as ignored.
+spirv() {
+    if have spirv-val || ! have apt-get || ! as_root true 2>/dev/null; then return; fi
+    echo "no spirv-val: installing it (spirv-tools)"
+    { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy spirv-tools; } ||
+        echo "spirv-tools could not be installed"
+}
+
 # Tests of each kind, from the lines that cargo and its tests print.
 summary() {
     awk '
@@ -73,10 +82,11 @@ check documentation documentation
 printf '\n== tests\n'
 cargo test --release --no-run || stop "the tests do not compile"
 vulkan
+spirv
 check "all tests" tests
 
 printf '\n== counts\n'
-grep -oE '(gradient cases:|parity cases on|golden:).*' "$log" || true
+grep -oE '(gradient cases:|parity cases on|golden:|kernels in all languages:|[0-9]+ tests are ignored:).*' "$log" || true
 for name in ${failed[@]+"${failed[@]}"}; do echo "FAILED: $name"; done
 summary
 [ ${#failed[@]} = 0 ]
