@@ -64,7 +64,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         Some(pairs) => say!("{pairs}"),
         None => {
             let n = count(samples.len(), "sample");
-            say!("PSNR and SSIM left out: {n} and {} of the data are no pairs", data.len());
+            say!("PSNR and SSIM left out: {n} and {} of the data do not form pairs", data.len());
         }
     }
     if let Some(sines) = sines {

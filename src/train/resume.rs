@@ -106,7 +106,7 @@ mod tests {
         Checkpoint { config: config.settled(facts), step: 30, tensors: vec![], pending: vec![] }
     }
 
-    /// Runs of before did not state the range of their data.
+    /// Older runs do not state the range of their data.
     #[test]
     fn an_older_run_goes_on() {
         let old = checkpoint(Config::for_model("unet").unwrap()).config;

@@ -56,7 +56,7 @@ fn the_main_job_in_short() {
     assert!(header.contains("'fortran_order': False"), "{header}");
     assert!(new.len() >= 64 * 128 * 4 + 80);
     let said = place.ok(&format!("evaluate new.npy {pulse}"));
-    assert!(said.contains("ratio") && said.contains("no pairs"), "{said}");
+    assert!(said.contains("ratio") && said.contains("do not form pairs"), "{said}");
 }
 
 fn each_term_of_a_loss_has_a_column_and_a_curve() {
