@@ -26,6 +26,13 @@ tool() {
 }
 format() { tool fmt rustfmt && cargo fmt --check; }
 clippy() { tool clippy clippy && cargo clippy --all-targets -- -D warnings; }
+# Compiles the engine for browsers; ignored where there is no standard library for wasm32.
+wasm() {
+    local status=0
+    tests/wasm.sh || status=$?
+    [ $status = 77 ] && echo "ignored" && return
+    return $status
+}
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps; }
 tests() { cargo test --release --no-fail-fast -- --show-output 2>&1 | tee "$log"; }
 
@@ -79,6 +86,7 @@ target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_director
 check format format
 check clippy clippy
 check documentation documentation
+check wasm32 wasm
 printf '\n== tests\n'
 cargo test --release --no-run || stop "the tests do not compile"
 vulkan

@@ -94,14 +94,14 @@ pub struct Data {
     pub(crate) rows_per_chunk: usize,
 }
 
-/// No computer holds more elements than this; sums of sizes do not overflow below it.
-const MOST_ELEMENTS: usize = 1 << 40;
+/// No computer holds more elements than this; sums of sizes in bytes do not overflow below it.
+const MOST_ELEMENTS: usize = 1 << if usize::BITS < 64 { 28 } else { 40 };
 
 fn check_size(name: &str, spec: &Spec) -> Result<()> {
     if spec.shape.len() <= 4 && (1..=MOST_ELEMENTS).contains(&spec.len()) {
         return Ok(());
     }
-    let text = format!("{spec} is empty, has more than four dimensions, or more than 2^40 elements");
+    let text = format!("{spec} is empty, has more than four dimensions, or more than 2^{} elements", MOST_ELEMENTS.ilog2());
     Err(Error::shape(name, text))
 }
 
