@@ -87,7 +87,8 @@ impl Op for SamplerStep {
         let row = &table[k * Self::ROW..][..Self::ROW];
         let given = self.given.then(|| &io.input(2)[k * n..][..n]);
         let (clock, stream, first) = (io.clock, self.stream, first_element(io));
-        let noise = move |at: usize, z: &mut [S]| match given {
+        let noise = #[inline(always)]
+        move |at: usize, z: &mut [S]| match given {
             Some(given) => z.copy_from_slice(&given[at..][..z.len()]),
             None if row[8] == S::ZERO => z.fill(S::ZERO),
             None => fill_normals_from(clock, stream, first + at, z),
