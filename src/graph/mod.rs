@@ -101,7 +101,8 @@ fn check_size(name: &str, spec: &Spec) -> Result<()> {
     if spec.shape.len() <= 4 && (1..=MOST_ELEMENTS).contains(&spec.len()) {
         return Ok(());
     }
-    let text = format!("{spec} is empty, has more than four dimensions, or more than 2^{} elements", MOST_ELEMENTS.ilog2());
+    let text =
+        format!("{spec} is empty, has more than four dimensions, or more than 2^{} elements", MOST_ELEMENTS.ilog2());
     Err(Error::shape(name, text))
 }
 

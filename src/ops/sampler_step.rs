@@ -6,7 +6,7 @@ use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Cost, Spec};
 use crate::kernel::{Kernel, Target};
-use crate::numeric::random::fill_normals_from;
+use crate::numeric::random::{Clock, fill_normals_from};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
@@ -85,13 +85,10 @@ impl Op for SamplerStep {
         let (n, steps) = (m.len(), table.len() / Self::ROW);
         let k = (io.clock.step as usize).min(steps - 1);
         let row = &table[k * Self::ROW..][..Self::ROW];
-        let given = self.given.then(|| &io.input(2)[k * n..][..n]);
-        let (clock, stream, first) = (io.clock, self.stream, first_element(io));
-        let noise = #[inline(always)]
-        move |at: usize, z: &mut [S]| match given {
-            Some(given) => z.copy_from_slice(&given[at..][..z.len()]),
-            None if row[8] == S::ZERO => z.fill(S::ZERO),
-            None => fill_normals_from(clock, stream, first + at, z),
+        let noise = match self.given {
+            true => Noise::Given(&io.input(2)[k * n..][..n]),
+            false if row[8] == S::ZERO => Noise::None,
+            false => Noise::Drawn { clock: io.clock, stream: self.stream, first: first_element(io) },
         };
         if self.history {
             parallel::chunks2(
@@ -110,23 +107,36 @@ impl Op for SamplerStep {
     }
 }
 
+/// Where z comes from.
+#[derive(Clone, Copy)]
+enum Noise<'a, S> {
+    None,
+    Given(&'a [S]),
+    Drawn { clock: Clock, stream: u32, first: usize },
+}
+
+impl<S: Scalar> Noise<'_, S> {
+    /// z = the noise of the elements from `at` on.
+    #[inline(always)]
+    fn fill(self, at: usize, z: &mut [S]) {
+        match self {
+            Noise::None => z.fill(S::ZERO),
+            Noise::Given(given) => z.copy_from_slice(&given[at..][..z.len()]),
+            Noise::Drawn { clock, stream, first } => fill_normals_from(clock, stream, first + at, z),
+        }
+    }
+}
+
 /// The step on the elements from `start` on.
 #[inline(always)]
-fn step<S: Scalar>(
-    row: &[S],
-    m: &[S],
-    start: usize,
-    x: &mut [S],
-    mut h: Option<&mut [S]>,
-    noise: impl Fn(usize, &mut [S]),
-) {
+fn step<S: Scalar>(row: &[S], m: &[S], start: usize, x: &mut [S], mut h: Option<&mut [S]>, noise: Noise<S>) {
     const BLOCK: usize = 64;
     let (c_x, c_m, bound) = (row[1], row[2], row[3]);
     let (k_x0, k_x, k_m, k_h, k_z) = (row[4], row[5], row[6], row[7], row[8]);
     for (b, x) in x.chunks_mut(BLOCK).enumerate() {
         let (at, len) = (start + BLOCK * b, x.len());
         let mut z = [S::ZERO; BLOCK];
-        noise(at, &mut z[..len]);
+        noise.fill(at, &mut z[..len]);
         let m = &m[at..][..len];
         match &mut h {
             None => {
