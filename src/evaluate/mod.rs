@@ -13,4 +13,4 @@ pub use filters::{Denoised, Filtered, compare_denoised, gaussian_filter, median_
 pub use frechet::frechet_distance;
 pub use pairs::{Pairs, check_pairs, compare_pairs, psnr, range_of, ssim};
 pub use sines::{Sines, sine_fit};
-pub use sliced::{PROJECTIONS, Report, SPLITS, evaluate, sliced_wasserstein};
+pub use sliced::{DistanceReport, PROJECTIONS, SPLITS, evaluate, sliced_wasserstein};

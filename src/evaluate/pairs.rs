@@ -133,7 +133,7 @@ pub fn compare_pairs(samples: &Dataset, data: &Dataset, range: Option<f64>) -> R
             Some(format!("images of {h} x {w} are smaller than its window of {0} x {0}", settings.window))
         }
         (Kind::Images, _) => None,
-        (kind, _) => Some(format!("it needs images, these are {}", format!("{kind:?}").to_lowercase())),
+        (kind, _) => Some(format!("it needs images, these are {kind}")),
     };
     let ssim = match (data.shape[..].try_into(), &why) {
         (Ok(image), None) => Some(ssim(&samples.values, &data.values, image, &settings)?),
