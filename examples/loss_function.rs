@@ -67,8 +67,7 @@ fn loss(device: &Device, text: &str, prediction: &Dataset, target: &Dataset) -> 
     let mix: LossMix = text.parse()?;
     let mut g = Graph::new();
     let (x, y) = (g.state("prediction", [target.len(), LEN])?, g.state("target", [target.len(), LEN])?);
-    let terms =
-        mix.add_to(&mut g, &LossInputs { prediction: x, target: y, sample: &IMAGE, range: 1.0, steps: None })?;
+    let terms = mix.add_to(&mut g, &LossInputs::new(x, y, &IMAGE, 1.0))?;
     let d = g.backward(&Term::scalars(&terms), &[x])?.of(x).expect("every loss depends on the prediction");
     g.keep(d);
     let mut run = device.compile(&g)?;

@@ -184,9 +184,9 @@ impl Baseline {
     /// Parses the output of `langevin bench --json`.
     ///
     /// # Errors
-    /// When the file cannot be read, a line is not JSON, or no line holds a value.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when a line is not JSON or no line contains a value.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))?;
         Self::parse(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 
@@ -199,7 +199,7 @@ impl Baseline {
                 values.insert([word("workload"), word("metric"), word("backend")], value);
             }
         }
-        if values.is_empty() { Err("holds no row of `langevin bench --json`".into()) } else { Ok(Self { values }) }
+        if values.is_empty() { Err("contains no row of `langevin bench --json`".into()) } else { Ok(Self { values }) }
     }
 
     /// The speed of `row` relative to the baseline; above 1 is faster.

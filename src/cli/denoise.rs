@@ -1,6 +1,6 @@
 //! `langevin denoise`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -65,28 +65,18 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     for read in [Some(&args.noisy), args.compare.as_ref(), Some(&checkpoint.config.data)].into_iter().flatten() {
         data::check_apart(&args.out, read)?;
     }
-    let alien = args.noise_level.is_some() || args.steps.is_some() || args.sampler.is_some();
-    if checkpoint.config.task == Task::Denoise && alien {
-        let text = "--noise-level, --steps and --sampler need a diffusion model; this run is a denoiser";
-        return Err(Error::Setting(text.into()).into());
-    }
-    let named = |name: &String| sampler(name, SamplerSettings::default());
-    let chosen = args.sampler.as_ref().map(named).transpose()?;
-    let seed = args.common.seed.unwrap_or(0);
-    let noisy = Dataset::load(&args.noisy, seed)?;
-    let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, seed)).transpose()?;
+    let how = settings(args, checkpoint.config.task)?;
+    let noisy = Dataset::load(&args.noisy, how.seed)?;
+    let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, how.seed)).transpose()?;
     let mut out = Output::create(&args.out, &noisy.shape, noisy.len())?;
     let device = args.common.open()?;
-    let default = Denoising::default();
-    let steps = args.steps.unwrap_or(default.steps);
-    let how = Denoising { level: args.noise_level, steps, sampler: chosen.unwrap_or(default.sampler), seed };
-    let (facts, stopped) = (&checkpoint.facts, stop_flag()?);
+    let stopped = stop_flag()?;
     let mut meter = Meter::new("denoising", args.common.json);
-    let mut observe = |progress| {
-        meter.show(progress);
+    let mut observe = |completion| {
+        meter.show(completion);
         !stopped.load(Ordering::Relaxed)
     };
-    // A comparison looks at all samples, the picture at some.
+    // A comparison needs all samples, the picture only some.
     let (mut all, mut shown) = (Vec::new(), EvenlySpaced::of(&noisy, SHOWN));
     let mut take = |part: &[f32]| {
         if clean.is_some() {
@@ -97,39 +87,64 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     };
     let start = denoise_in_parts(&device, &checkpoint, &noisy, &how, &mut observe, &mut take)?;
     drop(meter);
-    let report = match &clean {
+    let compared = match &clean {
         Some(clean) => Some(compare_denoised(&noisy, &Dataset::new("denoised", noisy.shape.clone(), all)?, clean)?),
         None => None,
     };
-    let shown = shown.values();
+    let (facts, shown) = (&checkpoint.facts, shown.values());
     let scale = match &clean {
         Some(clean) => Scale::of(clean.kind(), &clean.shape, &clean.values),
         None => Scale::of_data(facts.kind, &facts.shape, &facts.range, &shown),
     };
     let held = out.finish(|_| scale.clone())?;
-    let [noisy_shown, clean_shown] = [Some(&noisy), clean.as_ref()].map(|set| set.map(|set| evenly_spaced(set, SHOWN)));
-    let sets = [("noisy", noisy_shown), ("denoised", Some(shown)), ("clean", clean_shown)];
-    let sets: Vec<_> = sets.iter().filter_map(|(title, values)| Some((*title, &values.as_ref()?[..]))).collect();
-    plot::side_by_side(&picture, noisy.kind(), &noisy.shape, &sets, &scale)?;
+    draw(&picture, &noisy, &shown, clean.as_ref(), &scale)?;
     if args.common.json {
         let shape = [&[noisy.len()], &noisy.shape[..]].concat();
         say!(
             "{}",
             json!({"out": args.out, "held": held, "picture": picture, "shape": shape, "start": start,
-                   "compare": report, "device": device.name()})
+                   "compare": compared, "device": device.name()})
         );
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(start) = start {
-        say!("{}", describe(start, steps, &*how.sampler));
+        say!("{}", describe(start, how.steps, &*how.sampler));
     }
     say!("{}: {}", samples(held, noisy.len(), &noisy.shape), args.out.display());
-    if let Some(report) = report {
-        say!("{report}");
-    }
+    compared.iter().for_each(|compared| say!("{compared}"));
     let drawn = if clean.is_some() { "noisy, denoised and clean" } else { "noisy and denoised" };
     say!("{drawn} side by side: {}", picture.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The settings of the reverse process, which a denoiser does not have.
+fn settings(args: &DenoiseArgs, task: Task) -> crate::Result<Denoising> {
+    let for_diffusion = args.noise_level.is_some() || args.steps.is_some() || args.sampler.is_some();
+    if task == Task::Denoise && for_diffusion {
+        let text = "--noise-level, --steps and --sampler need a diffusion model; this run is a denoiser";
+        return Err(Error::Setting(text.into()));
+    }
+    let default = Denoising::default();
+    let sampler = match &args.sampler {
+        Some(name) => sampler(name, SamplerSettings::default())?,
+        None => default.sampler,
+    };
+    let steps = args.steps.unwrap_or(default.steps);
+    Ok(Denoising { level: args.noise_level, steps, sampler, seed: args.common.seed.unwrap_or(0) })
+}
+
+/// Draws noisy, denoised and clean samples side by side. `denoised` contains only the samples to show.
+fn draw(
+    picture: &Path,
+    noisy: &Dataset,
+    denoised: &[f32],
+    clean: Option<&Dataset>,
+    scale: &Scale,
+) -> crate::Result<()> {
+    let (before, after) = (evenly_spaced(noisy, SHOWN), clean.map(|clean| evenly_spaced(clean, SHOWN)));
+    let mut sets = vec![("noisy", &before[..]), ("denoised", denoised)];
+    sets.extend(after.as_ref().map(|clean| ("clean", &clean[..])));
+    plot::side_by_side(picture, noisy.kind(), &noisy.shape, &sets, scale)
 }
 
 /// Loads the clean samples and checks that they match the noisy ones.

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::Graph;
 use crate::nn::layers;
 use crate::text::{count, grouped};
-use crate::train::{Checkpoint, RunFolder, TensorData};
+use crate::train::{Checkpoint, Config, MemoryEstimate, RunFolder, TensorData};
+use crate::{Error, Graph};
 use anyhow::Context;
 use clap::Args;
 use safetensors::SafeTensors;
@@ -53,20 +53,24 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let steps = count(config.steps as usize, "step");
-    say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
-    say!("data: {} {} of shape {:?}", facts.samples, facts.kind, facts.shape);
-    say!(
-        "settings: {}, lr {}, schedule {}, predicts {}, seed {}",
-        config.optimizer,
-        config.lr,
-        config.schedule,
-        config.prediction,
-        config.seed
-    );
+    print_settings(&checkpoint);
     say!("{layers}");
     table(weights.iter().map(|t| (t.name.as_str(), t.shape.as_slice())));
     say!("bytes: parameters {}, average {}, optimizer {}", grouped(4 * total), grouped(average), grouped(optimizer));
+    print_memory(&memory);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_settings(checkpoint: &Checkpoint) {
+    let (config, facts) = (&checkpoint.config, &checkpoint.facts);
+    let steps = count(config.steps as usize, "step");
+    say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
+    say!("data: {} {} of shape {:?}", facts.samples, facts.kind, facts.shape);
+    let Config { optimizer, lr, schedule, prediction, seed, .. } = config;
+    say!("settings: {optimizer}, lr {lr}, schedule {schedule}, predicts {prediction}, seed {seed}");
+}
+
+fn print_memory(memory: &MemoryEstimate) {
     say!(
         "device memory to train: {} bytes at the peak (data {}, parameters {}, gradients, moments and average {}, \
          activations {}, tables {}, validation {})",
@@ -78,7 +82,6 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         grouped(memory.tables),
         grouped(memory.validation)
     );
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The weights in the order of the layers.
@@ -110,7 +113,7 @@ fn is_foreign(path: &Path) -> bool {
 }
 
 fn foreign(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let bytes = std::fs::read(&args.run)?;
+    let bytes = std::fs::read(&args.run).map_err(|e| Error::io("cannot read", &args.run, e))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).context("not a safetensors file")?;
     let tensors = header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?, name)));
     let tensors: Vec<_> = tensors.collect();

@@ -51,7 +51,7 @@ const FORMS: [&str; 6] = [
 ];
 
 /// The names of the kinds.
-pub const NOISES: [&str; 6] = ["gaussian", "uniform", "speckle", "salt_pepper", "poisson", "jpeg"];
+const NOISES: [&str; 6] = ["gaussian", "uniform", "speckle", "salt_pepper", "poisson", "jpeg"];
 
 /// The smallest and largest value of a data set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,7 +77,7 @@ impl Extent {
 
     /// Black and white: 0 and 1 for data in [0, 1], 0 and the largest value for other non-negative data, otherwise the
     /// smallest and largest value.
-    pub fn black_and_white(self) -> [f64; 2] {
+    pub(crate) fn black_and_white(self) -> [f64; 2] {
         match (self.low >= 0.0, self.high <= 1.0) {
             (true, true) => [0.0, 1.0],
             (true, false) => [0.0, self.high],
@@ -171,7 +171,8 @@ impl NoiseKind {
     }
 
     /// Describes the effect on data of this extent.
-    pub fn describe(self, extent: Extent) -> String {
+    #[cfg(feature = "cli")]
+    pub(crate) fn describe(self, extent: Extent) -> String {
         let [black, white] = extent.black_and_white().map(short);
         let part = |part: f64| short(100.0 * part);
         match self {

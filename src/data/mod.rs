@@ -26,11 +26,14 @@ use crate::{Error, Result};
 
 pub use labels::{Labels, MOST_CLASSES};
 pub use normalise::Normalisation;
-pub(crate) use output::{SampleFile, check_apart};
+pub(crate) use output::SampleFile;
+#[cfg(feature = "cli")]
+pub(crate) use output::check_apart;
 pub(crate) use subset::Subset;
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
 
 /// The kind of a sample, which depends on its shape.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Kind {
@@ -150,6 +153,7 @@ impl Dataset {
 }
 
 /// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
+#[cfg(feature = "cli")]
 fn source(spec: &str) -> Option<&Path> {
     if toys::is_toy(spec) {
         return None;

@@ -12,6 +12,7 @@ use crate::io::{AtomicFile, check_space, extension, folder};
 ///
 /// # Errors
 /// [`Error::Setting`] with both names.
+#[cfg(feature = "cli")]
 pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
     let (Some(source), Ok(place)) = (super::source(spec), fs::canonicalize(folder(path))) else {
         return Ok(());

@@ -17,6 +17,7 @@ const N: usize = 8192;
 const LENGTH: usize = 100;
 
 /// Whether this is the name of a built-in data set, which takes precedence over a file.
+#[cfg(feature = "cli")]
 pub(super) fn is_toy(name: &str) -> bool {
     TOYS.contains(&name)
 }

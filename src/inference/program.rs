@@ -16,6 +16,7 @@ const ROWS: usize = 1_024;
 const REPORT: Duration = Duration::from_millis(250);
 
 /// How much of a computation is completed.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// The number of completed steps, over all batches.

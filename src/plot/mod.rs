@@ -11,12 +11,12 @@ mod strip;
 
 pub use curves::{Curve, curves, loss_curve};
 pub(crate) use output::Output;
-pub use output::{check_output, save};
+#[cfg(feature = "cli")]
+pub(crate) use output::check_output;
+pub use output::save;
 pub use scale::Scale;
 pub use strip::film_strip;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
@@ -47,9 +47,11 @@ pub fn compare(path: &Path, kind: Kind, shape: &[usize], real: &[f32], generated
 const SIDE_BY_SIDE: &str = "langevin: samples side by side";
 
 /// Whether a file was drawn by [`side_by_side`].
-pub fn is_side_by_side(path: &Path) -> bool {
+#[cfg(feature = "cli")]
+pub(crate) fn is_side_by_side(path: &Path) -> bool {
+    use std::io::Read;
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(1024).read_to_end(&mut head));
+    let read = std::fs::File::open(path).and_then(|file| file.take(1024).read_to_end(&mut head));
     read.is_ok() && String::from_utf8_lossy(&head).contains(SIDE_BY_SIDE)
 }
 
@@ -83,7 +85,7 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
+fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let set = Set { kind, shape, values };
     let mut canvas = Svg::new(610.0, 606.0);
@@ -96,7 +98,7 @@ pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: 
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
+fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let (picture, shown) = match kind {
         Kind::Images => contact_sheet(shape, values, &scale, usize::MAX),
@@ -394,6 +396,7 @@ mod tests {
         let scale = Scale::of(Kind::Images, &shape, &clean);
         let svg = text(drawn("three.svg", |path| {
             side_by_side(path, Kind::Images, &shape, &sets, &scale)?;
+            #[cfg(feature = "cli")]
             assert!(is_side_by_side(path) && !is_side_by_side(&path.with_extension("none")));
             Ok(())
         }));

@@ -100,7 +100,7 @@ pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
 ///
 /// # Errors
 /// [`Error::Setting`] for an unknown extension or a missing folder, [`Error::Io`] when the folder is not writable.
-pub fn check_output(path: &Path) -> Result<()> {
+pub(crate) fn check_output(path: &Path) -> Result<()> {
     if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
         return Err(unknown_extension(path));
     }

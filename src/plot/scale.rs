@@ -20,7 +20,8 @@ impl Scale {
     }
 
     /// The scale for samples: the `range` of the reference data, or one computed from `samples` if it is unknown.
-    pub fn of_data(kind: Kind, shape: &[usize], range: &[[f32; 2]], samples: &[f32]) -> Self {
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_data(kind: Kind, shape: &[usize], range: &[[f32; 2]], samples: &[f32]) -> Self {
         match range {
             [] => Self::of(kind, shape, samples),
             known => Self::known(kind, known),

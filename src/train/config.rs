@@ -259,7 +259,7 @@ impl Config {
     ///
     /// # Errors
     /// When the batch is larger than the data set.
-    pub fn batch_for(&self, samples: usize) -> Result<usize> {
+    pub(crate) fn batch_for(&self, samples: usize) -> Result<usize> {
         match self.batch {
             0 => Ok(samples.min(self.model.recipe().batch)),
             b if b > samples => Err(Error::setting(format!(

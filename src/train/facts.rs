@@ -10,6 +10,7 @@ use crate::data::{Dataset, Kind, Normalisation, Subset};
 use crate::error::{Error, Result};
 
 /// The facts about the training data that a run depends on.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
@@ -39,7 +40,7 @@ impl Facts {
     }
 
     /// Whether both describe the same data. The range is ignored, because runs of older versions do not have it.
-    pub fn agree_with(&self, other: &Self) -> bool {
+    pub(crate) fn agree_with(&self, other: &Self) -> bool {
         let essential = |facts: &Self| Self { range: Vec::new(), ..facts.clone() };
         essential(self) == essential(other)
     }

@@ -1,6 +1,7 @@
 //! Feature networks from files.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -13,7 +14,8 @@ use crate::nn::{AutoEncoderOptions, FeatureLayer, Features, Model, StepEncoder};
 
 /// Reads a feature network from a safetensors file with the float32 tensors `conv1.weight` [O, C, kh, kw] and `conv1.bias`
 /// \[O\], `conv2.weight` and so on. The metadata of the file may contain `conv1.stride` (1 by default), `conv1.padding`
-/// (half the kernel by default) and `conv1.factor` (1 by default) as decimal numbers.
+/// (half the kernel by default) and `conv1.factor` (1 by default) as decimal numbers; stride and padding are
+/// whole numbers.
 ///
 /// The file may also be a checkpoint of the model `autoencoder`: the layers are those of its encoder for clean data at step
 /// 0, with averaged weights if there are any.
@@ -32,6 +34,9 @@ pub fn load_features(path: &Path) -> Result<Features> {
     source.map_err(fail)
 }
 
+/// The largest stride and padding of a layer.
+const LARGEST: usize = 1_024;
+
 fn of_layers(file: &SafeTensors, settings: &HashMap<String, String>) -> Result<Features> {
     let has = |i: usize| file.tensor(&format!("conv{i}.weight")).is_ok();
     if !has(1) {
@@ -42,15 +47,26 @@ fn of_layers(file: &SafeTensors, settings: &HashMap<String, String>) -> Result<F
     }
     let read = |i: usize| {
         let name = format!("conv{i}");
-        let number = |key: &str, default: f64| match settings.get(&format!("{name}.{key}")) {
+        let setting = |key: &str| settings.get(&format!("{name}.{key}"));
+        let invalid = |key: &str, text: &str, valid: &str| {
+            Error::input(format!("the metadata contain {name}.{key} = {text:?}; it must be {valid}"))
+        };
+        let whole = |key: &str, default: usize, range: RangeInclusive<usize>| match setting(key) {
             None => Ok(default),
-            Some(text) => text.parse().ok().filter(|v: &f64| *v >= 0.0 && v.is_finite()).ok_or_else(|| {
-                Error::input(format!("its metadata say {name}.{key} = {text:?}, which is no number of a layer"))
+            Some(text) => text.parse().ok().filter(|v| range.contains(v)).ok_or_else(|| {
+                invalid(key, text, &format!("a whole number from {} to {}", range.start(), range.end()))
             }),
         };
+        let factor = match setting("factor") {
+            None => 1.0,
+            Some(text) => {
+                let value = text.parse().ok().filter(|v: &f64| *v >= 0.0 && v.is_finite());
+                value.ok_or_else(|| invalid("factor", text, "a number that is not negative"))?
+            }
+        };
         let layer = layer(file, "", name.clone())?;
-        let (stride, padding) = (number("stride", 1.0)? as usize, number("padding", layer.padding as f64)? as usize);
-        Ok(FeatureLayer { stride, padding, factor: number("factor", 1.0)?, ..layer })
+        let (stride, padding) = (whole("stride", 1, 1..=LARGEST)?, whole("padding", layer.padding, 0..=LARGEST)?);
+        Ok(FeatureLayer { stride, padding, factor, ..layer })
     };
     Features::new((1..).take_while(|&i| has(i)).map(read).collect::<Result<_>>()?)
 }
@@ -169,7 +185,17 @@ mod tests {
         assert!(
             message(&chain, &[]).contains("expects 5 input channels, but the previous layer has 4 output channels")
         );
-        assert!(message(&TWO, &[("conv1.stride", "two")]).contains("conv1.stride = \"two\""));
+        for (setting, value) in [
+            ("conv1.stride", "two"),
+            ("conv1.stride", "1.5"),
+            ("conv1.stride", "0"),
+            ("conv2.padding", "0.5"),
+            ("conv2.padding", "1e30"),
+            ("conv2.factor", "-1"),
+        ] {
+            let refused = message(&TWO, &[(setting, value)]);
+            assert!(refused.contains(&format!("{setting} = \"{value}\"")), "{refused}");
+        }
         let not_tensors = tempfile::NamedTempFile::new().unwrap();
         assert!(load_features(not_tensors.path()).unwrap_err().to_string().contains("not a safetensors file"));
         let features = load_features(file(&TWO, &[]).path()).unwrap();

@@ -78,7 +78,7 @@ impl RunFolder {
     }
 
     /// Whether it contains a run that ended before its first checkpoint. A new run replaces it.
-    pub fn is_unfinished(&self) -> bool {
+    pub(crate) fn is_unfinished(&self) -> bool {
         !self.has_checkpoint() && Config::read_run(&self.file(CONFIG)).is_ok_and(|(_, facts)| facts.is_some())
     }
 
@@ -237,7 +237,8 @@ impl RunFolder {
     }
 
     /// The names of the existing files of the run.
-    pub fn files(&self) -> Vec<&'static str> {
+    #[cfg(feature = "cli")]
+    pub(crate) fn files(&self) -> Vec<&'static str> {
         [CONFIG, METRICS, LAST, BEST, LOSS].into_iter().filter(|name| self.file(name).exists()).collect()
     }
 
@@ -245,7 +246,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be written; the last checkpoint is then unchanged.
-    pub fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+    pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         let (last, previous, new) = (self.file(LAST), self.file(PREVIOUS), self.file(NEW));
         let replace = || {
             checkpoint.save(&new)?;
@@ -297,7 +298,8 @@ impl RunFolder {
     }
 
     /// Why a run with these settings is finished after `step` steps; `None` if it is not.
-    pub fn ended(&self, config: &Config, step: u32) -> Option<Stop> {
+    #[cfg(feature = "cli")]
+    pub(crate) fn ended(&self, config: &Config, step: u32) -> Option<Stop> {
         let early = Record::after(&self.metrics(), config, step).is_at_early_stop(config);
         if step >= config.steps { Some(Stop::Done) } else { early.then_some(Stop::Early) }
     }
@@ -308,6 +310,7 @@ fn is_hidden(entry: &DirEntry) -> bool {
 }
 
 /// The progress of [`train`].
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// The number of completed steps.
@@ -431,5 +434,49 @@ fn explain(folder: &RunFolder, e: Error) -> Error {
             Error::Io { action, path: file, source: io::Error::new(source.kind(), text) }
         }
         (e, _) => e,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Dataset;
+    use crate::device::Device;
+
+    fn trainer(micro_batch: usize) -> Trainer {
+        let data = Dataset::new("signals", [4], (0..64).map(|i| (i as f32 * 0.7).sin()).collect()).unwrap();
+        let config = Config { batch: 8, micro_batch, ..Config::for_model("simple").unwrap() };
+        Trainer::new(&Device::cpu(), &config, &data).unwrap()
+    }
+
+    /// A run that is resumed on a smaller device writes its micro-batch to `config.toml` before the next checkpoint.
+    #[test]
+    fn a_smaller_micro_batch_does_not_invalidate_the_checkpoints() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
+        let large = trainer(0);
+        folder.write_config(&large).unwrap();
+        folder.write_checkpoint(&large.checkpoint().unwrap()).unwrap();
+        large.checkpoint().unwrap().save(&folder.file(BEST)).unwrap();
+        folder.write_config(&trainer(2)).unwrap();
+        for checkpoint in [folder.checkpoint(), folder.best()] {
+            assert_eq!(checkpoint.unwrap().config.micro_batch, 2);
+        }
+    }
+
+    #[test]
+    fn commands_in_messages_can_be_pasted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a run");
+        let folder = RunFolder::vacant(&path).unwrap();
+        let missing = RunFolder::open(&path).unwrap_err().to_string();
+        assert!(missing.contains(&format!("--out '{}'", path.display())), "{missing}");
+        let trainer = trainer(0);
+        folder.write_config(&trainer).unwrap();
+        (0..2).for_each(|_| folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap());
+        fs::write(folder.file(LAST), "x").unwrap();
+        let damaged = folder.checkpoint().unwrap_err().to_string();
+        let [last, previous] = [LAST, PREVIOUS].map(|name| folder.file(name).display().to_string());
+        assert!(damaged.contains(&format!("cp '{previous}' '{last}'")), "{damaged}");
     }
 }

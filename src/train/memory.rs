@@ -10,6 +10,7 @@ use crate::graph::plan::Plan;
 use crate::graph::{Graph, Slab};
 
 /// The device memory of a training run, in bytes.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// The training data.

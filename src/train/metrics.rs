@@ -154,6 +154,7 @@ impl Record {
 }
 
 /// The results of a run.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     /// The training loss at the end: the mean over the steps of the last row.

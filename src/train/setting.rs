@@ -75,7 +75,7 @@ impl Config {
     ///
     /// # Errors
     /// When the name is unknown, or `constant` is combined with a warm-up.
-    pub fn decay_named(&self, name: &str, warmup: Option<u32>) -> Result<Decay> {
+    pub(crate) fn decay_named(&self, name: &str, warmup: Option<u32>) -> Result<Decay> {
         match (name, warmup) {
             ("constant", None) => Ok(Decay::Constant),
             ("constant", Some(_)) => Err(Error::setting("--warmup needs --decay cosine or inverse_sqrt")),
@@ -86,7 +86,8 @@ impl Config {
     }
 
     /// Whether the losses of both measure the same quantity, so that they can be compared.
-    pub fn measures_like(&self, other: &Self) -> bool {
+    #[cfg(feature = "cli")]
+    pub(crate) fn measures_like(&self, other: &Self) -> bool {
         // The other settings affect how well a run learns, but not the definition of its loss.
         let measured = |c: &Self| {
             let objective = (c.task, c.noise, c.prediction, c.loss.clone(), c.weighting, c.normalise);

@@ -7,6 +7,7 @@ use crate::graph::{Graph, Var};
 use crate::ops::Combine;
 
 /// The inputs of [`LossMix::add_to`](super::LossMix::add_to).
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct LossInputs<'a> {
     /// The output of the network [B, ...].
@@ -22,6 +23,7 @@ pub struct LossInputs<'a> {
 }
 
 /// The diffusion steps that a batch of predictions belongs to.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct DiffusionSteps<'a> {
     /// The noisy data [B, ...].
@@ -64,7 +66,20 @@ impl Term {
     }
 }
 
-impl LossInputs<'_> {
+impl<'a> DiffusionSteps<'a> {
+    /// Steps `t` \[B\] of the noisy data `x_t` [B, ...], without loss weights.
+    pub fn new(x_t: Var, t: Var, objective: &'a Objective) -> Self {
+        Self { x_t, t, objective, weighting: Weighting::None }
+    }
+}
+
+impl<'a> LossInputs<'a> {
+    /// Inputs without diffusion steps: the network predicts x0. `sample` is the shape of one sample, `range` the difference
+    /// of the largest and smallest value of the data.
+    pub fn new(prediction: Var, target: Var, sample: &'a [usize], range: f64) -> Self {
+        Self { prediction, target, sample, range, steps: None }
+    }
+
     /// Prediction and target as images [B, C, H, W] of x0, for the loss named `loss`.
     pub(super) fn images(&self, g: &mut Graph, loss: &str) -> Result<[Var; 2]> {
         if self.sample.len() != 3 {

@@ -97,7 +97,7 @@ impl LossMix {
     }
 
     /// Whether a loss compares images of x0.
-    pub fn on_x0(&self) -> bool {
+    pub(crate) fn on_x0(&self) -> bool {
         self.0.iter().any(|term| term.kind.on_x0())
     }
 
@@ -128,7 +128,7 @@ impl LossMix {
     }
 
     /// The feature file of a perceptual loss.
-    pub fn features(&self) -> Option<&Path> {
+    pub(crate) fn features(&self) -> Option<&Path> {
         self.0.iter().find_map(|term| match &term.kind {
             LossKind::Perceptual { file } => Some(Path::new(file)),
             _ => None,
