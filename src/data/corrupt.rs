@@ -223,11 +223,22 @@ const CHUNK: usize = 1 << 20;
 /// # Errors
 /// As [`NoiseKind::add_to`], and when the result exceeds the range of float32.
 pub fn add_noise(device: &Device, data: &Dataset, kind: NoiseKind, seed: u64) -> Result<Dataset> {
+    add_noise_within(device, data, kind, Extent::of(&data.values), seed)
+}
+
+/// [`add_noise`] for samples of a larger data set with this extent.
+pub(crate) fn add_noise_within(
+    device: &Device,
+    data: &Dataset,
+    kind: NoiseKind,
+    extent: Extent,
+    seed: u64,
+) -> Result<Dataset> {
     let len = data.sample_len();
     let batch = (CHUNK / len).clamp(1, data.len());
     let mut g = Graph::new();
     let x = g.state("x", [batch, len])?;
-    let y = kind.add_to(&mut g, x, &data.shape, Extent::of(&data.values))?;
+    let y = kind.add_to(&mut g, x, &data.shape, extent)?;
     g.keep(y);
     let mut run = device.compile(&g)?;
     run.seed(seed);
@@ -362,6 +373,17 @@ mod tests {
         assert!(message.contains("[8]") && message.contains("images"), "{message}");
         let message = add_noise(&device, &waves, NoiseKind::Gaussian(3e38), 0).unwrap_err().to_string();
         assert!(message.contains("gaussian:3e38") && message.contains("a smaller strength"), "{message}");
+    }
+
+    /// As in training, where the extent is that of the training data.
+    #[test]
+    fn noise_on_some_samples_has_the_extent_of_all() {
+        let part = Dataset::new("part", [4], vec![0.5; 400]).unwrap();
+        let (extent, kind) = (Extent { low: -1.0, high: 2.0 }, "salt_pepper:0.5".parse().unwrap());
+        let mut values = add_noise_within(&Device::cpu(), &part, kind, extent, 3).unwrap().values;
+        values.sort_by(f32::total_cmp);
+        values.dedup();
+        assert_eq!(values, [-1.0, 0.5, 2.0]);
     }
 
     #[test]

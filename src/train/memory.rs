@@ -1,7 +1,8 @@
 //! The device memory of a training run, computed without allocating it.
 
 use super::Config;
-use super::program::{self, Batch, Sample};
+use super::objective::SampleInfo;
+use super::program::{self, Batch};
 use super::validation::{self, DataSplit};
 use crate::data::Normalisation;
 use crate::data::corrupt::Extent;
@@ -46,7 +47,7 @@ impl Config {
         let micro = self.micro_batch_of(rows);
         // The memory does not depend on the values of the data.
         let normalisation = &Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
-        let sample = Sample { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } };
+        let sample = SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } };
         let mut g = Graph::seeded(self.seed);
         let data = g.dataset("data", [kept, shape.iter().product()])?;
         program::step(&mut g, self, &data, sample, Batch { rows, micro })?;

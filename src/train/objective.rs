@@ -9,18 +9,16 @@ use crate::graph::{Data, Graph, Var};
 use crate::nn::{Denoiser, Inputs};
 use crate::ops::Affine;
 
-/// The data of a run, on the device.
+/// Properties of the samples that the graph of a step depends on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Samples<'a> {
-    /// n samples as the rows of a table, in the units of the network.
-    pub rows: &'a Data,
-    /// The shape of one.
+pub(crate) struct SampleInfo<'a> {
+    /// The shape of a sample.
     pub shape: &'a [usize],
-    /// Largest less smallest value in the units of the network.
+    /// The difference of the largest and smallest value, in normalised units.
     pub range: f64,
-    /// The map from the units of the data.
+    /// The normalisation of the data.
     pub normalisation: &'a Normalisation,
-    /// The smallest and the largest value in the units of the data.
+    /// The smallest and largest value, in the units of the data.
     pub extent: Extent,
 }
 
@@ -37,14 +35,14 @@ pub(crate) struct StepOutput {
 
 impl StepOutput {
     /// The inputs of the loss terms.
-    pub fn loss_inputs<'a>(&self, config: &Config, objective: &'a Objective, data: &Samples<'a>) -> LossInputs<'a> {
+    pub fn loss_inputs<'a>(&self, config: &Config, objective: &'a Objective, sample: SampleInfo<'a>) -> LossInputs<'a> {
         let weighting = config.weighting;
         let steps = self.noisy.map(|[x_t, t]| DiffusionSteps { x_t, t, objective, weighting });
-        LossInputs { prediction: self.prediction, target: self.target, sample: data.shape, range: data.range, steps }
+        LossInputs { steps, ..LossInputs::new(self.prediction, self.target, sample.shape, sample.range) }
     }
 }
 
-/// Adds the forward pass on a batch of `data`.
+/// Adds the forward pass on a batch of `data`, whose rows are normalised samples.
 ///
 /// # Errors
 /// When the network refuses the shape of the data, or a setting is out of range.
@@ -52,12 +50,13 @@ pub(crate) fn step_output(
     g: &mut Graph,
     config: &Config,
     network: &dyn Denoiser,
-    data: &Samples,
+    data: &Data,
+    sample: SampleInfo,
     batch: usize,
 ) -> Result<StepOutput> {
     match config.noise {
-        Some(noise) => denoising(g, noise, network, data, batch),
-        None => diffusion(g, config, network, data.rows, batch),
+        Some(noise) => denoising(g, noise, network, data, sample, batch),
+        None => diffusion(g, config, network, data, batch),
     }
 }
 
@@ -67,17 +66,18 @@ fn denoising(
     g: &mut Graph,
     noise: NoiseKind,
     network: &dyn Denoiser,
-    data: &Samples,
+    data: &Data,
+    sample: SampleInfo,
     batch: usize,
 ) -> Result<StepOutput> {
-    let clean = data.rows.batch(g, batch)?;
-    let Normalisation { shift, scale, .. } = data.normalisation;
+    let clean = data.batch(g, batch)?;
+    let Normalisation { shift, scale, .. } = sample.normalisation;
     let undo = g.constant([2, scale.len()], scale.iter().chain(shift).copied().collect())?;
     let wide = |&v: &f32| f64::from(v);
     let apply = scale.iter().map(|s| 1.0 / wide(s)).chain(shift.iter().zip(scale).map(|(b, s)| -wide(b) / wide(s)));
     let apply = g.constant([2, scale.len()], apply.map(|v| v as f32).collect())?;
     let plain = g.apply1(Affine, &[clean, undo])?;
-    let disturbed = noise.add_to(g, plain, data.shape, data.extent)?;
+    let disturbed = noise.add_to(g, plain, sample.shape, sample.extent)?;
     let noisy = g.apply1(Affine, &[disturbed, apply])?;
     let rows = g.rows_of(batch);
     let t = g.constant([rows], vec![0.0; rows])?;

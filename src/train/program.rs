@@ -2,9 +2,7 @@
 
 use super::Config;
 use super::loss::Term;
-use super::objective::{Samples, step_output};
-use crate::data::Normalisation;
-use crate::data::corrupt::Extent;
+use super::objective::{SampleInfo, step_output};
 use crate::device::Run;
 use crate::error::Result;
 use crate::generate::batches;
@@ -29,19 +27,6 @@ pub struct Losses {
     pub terms: Vec<f64>,
 }
 
-/// What is known of the samples before they are on a device.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sample<'a> {
-    /// The shape of one.
-    pub shape: &'a [usize],
-    /// Largest less smallest value in the units of the network.
-    pub range: f64,
-    /// The map from the units of the data.
-    pub normalisation: &'a Normalisation,
-    /// The smallest and the largest value in the units of the data.
-    pub extent: Extent,
-}
-
 /// The size of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
@@ -60,13 +45,11 @@ pub(crate) fn forward(
     config: &Config,
     network: &dyn Denoiser,
     data: &Data,
-    sample: Sample,
+    sample: SampleInfo,
     rows: usize,
 ) -> Result<Vec<Term>> {
-    let Sample { shape, range, normalisation, extent } = sample;
-    let data = Samples { rows: data, shape, range, normalisation, extent };
-    let step_output = step_output(g, config, network, &data, rows)?;
-    config.loss.add_to(g, &step_output.loss_inputs(config, &config.objective()?, &data))
+    let output = step_output(g, config, network, data, sample, rows)?;
+    config.loss.add_to(g, &output.loss_inputs(config, &config.objective()?, sample))
 }
 
 /// Adds a training step on batches of `data`.
@@ -76,7 +59,7 @@ pub(crate) fn forward(
 ///
 /// # Errors
 /// When a setting does not fit the data.
-pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: Sample, batch: Batch) -> Result<StepVars> {
+pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: SampleInfo, batch: Batch) -> Result<StepVars> {
     g.train();
     let network = config.model.build(g, sample.shape)?;
     let parts = batches::in_parts(g, batch.rows, batch.micro, |g, share| {

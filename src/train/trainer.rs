@@ -1,6 +1,7 @@
 //! The compiled training step.
 
-use super::program::{self, Batch, Losses, Sample, StepVars};
+use super::objective::SampleInfo;
+use super::program::{self, Batch, Losses, StepVars};
 use super::validation::{DataSplit, Validation, upload};
 use super::{Checkpoint, Config, Facts};
 use crate::data::Dataset;
@@ -16,7 +17,7 @@ fn compile(
     device: &Device,
     config: &Config,
     samples: usize,
-    sample: Sample,
+    sample: SampleInfo,
     rows: usize,
 ) -> Result<(Run, StepVars, usize)> {
     let ((run, vars), micro) = largest(config.micro_batch_of(rows), |micro| {
@@ -56,7 +57,7 @@ impl Trainer {
         let normalisation = &facts.normalisation;
         let seen = Extent::of_ranges(&normalisation.apply_to_ranges(&facts.range));
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
-        let sample = Sample { shape: kept.shape(), range, normalisation, extent };
+        let sample = SampleInfo { shape: kept.shape(), range, normalisation, extent };
         let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
         run.seed(config.seed);
         upload(&mut run, &kept, normalisation)?;

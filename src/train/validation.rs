@@ -1,7 +1,8 @@
 //! The split into training and held-out data, and the validation loss.
 
 use super::Config;
-use super::program::{Sample, StepVars, forward};
+use super::objective::SampleInfo;
+use super::program::{StepVars, forward};
 use crate::data::{Dataset, Normalisation, Subset};
 use crate::device::Device;
 use crate::device::Run;
@@ -85,7 +86,7 @@ pub(crate) fn most_rows(samples: usize, micro_batch: usize) -> usize {
 }
 
 /// The graph of the loss terms on `samples` samples, in micro-batches of `rows`.
-pub(crate) fn program(config: &Config, samples: usize, sample: Sample, rows: usize) -> Result<(Graph, StepVars)> {
+pub(crate) fn program(config: &Config, samples: usize, sample: SampleInfo, rows: usize) -> Result<(Graph, StepVars)> {
     let mut g = Graph::seeded(config.seed);
     let (data, batch) = (g.dataset("data", [samples, sample.shape.iter().product()])?, batch(samples));
     let network = config.model.build(&mut g, sample.shape)?;
@@ -115,7 +116,7 @@ impl Validation {
     ///
     /// # Errors
     /// When the program does not fit the device.
-    pub fn new(device: &Device, config: &Config, sample: Sample, data: &Subset, most: usize) -> Result<Self> {
+    pub fn new(device: &Device, config: &Config, sample: SampleInfo, data: &Subset, most: usize) -> Result<Self> {
         let samples = data.len();
         let ((mut run, vars), _) = batches::largest(most_rows(samples, most), |rows| {
             let (g, vars) = program(config, samples, sample, rows)?;

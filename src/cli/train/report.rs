@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::Error;
-use crate::data::corrupt::{NoiseKind, add_noise};
+use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
 use crate::data::{Dataset, Kind};
 use crate::diffusion::Weighting;
 use crate::evaluate::{Denoised, compare_denoised};
@@ -162,7 +162,8 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
 /// Adds noise to samples and removes it, and draws a picture of both.
 fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) -> crate::Result<Denoised> {
     let Session { trainer, folder, device, shown: Shown { samples: clean, .. } } = session;
-    let noisy = add_noise(device, clean, noise, trainer.config().seed + 1)?;
+    let extent = Extent::of_ranges(&trainer.facts().range);
+    let noisy = add_noise_within(device, clean, noise, extent, trainer.config().seed + 1)?;
     let mut values = Vec::new();
     let mut take = |part: &[f32]| {
         values.extend_from_slice(part);

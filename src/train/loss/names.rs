@@ -33,34 +33,27 @@ impl FromStr for WeightedLoss {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.splitn(3, ':');
-        let name = parts.next().unwrap_or_default();
+        let name = parts.next().unwrap_or_default().trim();
         let number = |what: &str, part: &str| {
             let value = part.trim().parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite());
             value.ok_or_else(|| Error::setting(format!("loss {text:?}: {what} is {part:?}; use a positive number")))
         };
         let weight = parts.next().map(|part| number("the weight", part)).transpose()?.unwrap_or(1.0);
-        let detail = parts.next();
-        let plain = |kind| match detail {
-            None => Ok(kind),
-            Some(_) => Err(Error::setting(format!("loss {text:?}: {name} takes only a weight, such as {name}:0.5"))),
-        };
-        let kind = match name.trim() {
-            "mse" => plain(LossKind::mean(Measure::Squared))?,
-            "mse_document" => plain(LossKind::Point { measure: Measure::Squared, average: Average::Positions })?,
-            "l1" => plain(LossKind::mean(Measure::Absolute))?,
-            "huber" => LossKind::mean(Measure::Huber { delta: detail.map_or(Ok(1.0), |d| number("delta", d))? }),
-            "ssim" => LossKind::Ssim { range: detail.map(|d| number("the range", d)).transpose()? },
-            "perceptual" => match detail {
-                Some(file) if !file.trim().is_empty() => LossKind::Perceptual { file: file.trim().into() },
-                _ => {
-                    let text =
-                        format!("loss {text:?}: name a file of features, such as perceptual:0.1:vgg.safetensors");
-                    return Err(Error::setting(text));
-                }
-            },
-            _ => return Err(Error::unknown("loss", name.trim(), &NAMES)),
-        };
-        Ok(Self { kind, weight })
+        let mut table = LossTable { name: name.into(), weight, delta: None, range: None, file: None };
+        match (name, parts.next().map(str::trim)) {
+            ("huber", Some(delta)) => table.delta = Some(number("delta", delta)?),
+            ("ssim", Some(range)) => table.range = Some(number("the range", range)?),
+            ("perceptual", Some(file)) if !file.is_empty() => table.file = Some(file.into()),
+            ("perceptual", _) => {
+                let example = "name a file of features, such as perceptual:0.1:vgg.safetensors";
+                return Err(Error::setting(format!("loss {text:?}: {example}")));
+            }
+            ("mse" | "mse_document" | "l1", Some(_)) => {
+                return Err(Error::setting(format!("loss {text:?}: {name} takes only a weight, such as {name}:0.5")));
+            }
+            _ => {}
+        }
+        table.try_into()
     }
 }
 
