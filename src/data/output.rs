@@ -1,12 +1,11 @@
 //! Writing samples as tables and arrays, and protecting input files from being overwritten.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::npy;
 use crate::error::{Error, Result};
-use crate::io::{AtomicFile, check_space, extension, folder};
+use crate::io::{AtomicFile, check_space, extension};
 
 /// Checks that the output `path` does not overwrite the input data `spec` and is not a picture in their folder.
 ///
@@ -14,6 +13,10 @@ use crate::io::{AtomicFile, check_space, extension, folder};
 /// [`Error::Setting`] with both names.
 #[cfg(feature = "cli")]
 pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
+    use std::fs;
+
+    use crate::io::folder;
+
     let (Some(source), Ok(place)) = (super::source(spec), fs::canonicalize(folder(path))) else {
         return Ok(());
     };
@@ -128,6 +131,8 @@ fn table_rows(out: &mut dyn Write, len: usize, values: &[f32]) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -158,6 +163,7 @@ mod tests {
         assert!(SampleFile::create(&dir.path().join("a.png"), &[2], 7).unwrap().is_none());
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn input_data_are_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();

@@ -59,6 +59,7 @@ impl<'a> Subset<'a> {
     ///
     /// # Errors
     /// When the subset is empty.
+    #[cfg(any(test, feature = "cli"))]
     pub fn evenly_spaced(&self, most: usize) -> Result<Dataset> {
         let n = self.len().min(most);
         let values = (0..n).flat_map(|i| self.sample(i * self.len() / n)).copied().collect();

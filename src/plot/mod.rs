@@ -10,10 +10,9 @@ mod scale;
 mod strip;
 
 pub use curves::{Curve, curves, loss_curve};
-pub(crate) use output::Output;
-#[cfg(feature = "cli")]
-pub(crate) use output::check_output;
 pub use output::save;
+#[cfg(feature = "cli")]
+pub(crate) use output::{Output, check_output};
 pub use scale::Scale;
 pub use strip::film_strip;
 

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::validation::DataSplit;
 use super::{Facts, LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
-use crate::data::{Dataset, Subset};
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -21,7 +20,8 @@ use crate::text::count;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The data: a path or the name of a built-in data set, see [`Dataset::load`].
+    /// The data: a path or the name of a built-in data set, see
+    /// [`Dataset::load`](crate::data::Dataset::load).
     pub data: String,
     /// What the network is trained for.
     pub task: Task,
@@ -287,7 +287,8 @@ impl Config {
     ///
     /// # Errors
     /// When none would be left to train on.
-    pub(crate) fn held_out<'a>(&self, data: &'a Dataset) -> Result<Option<Subset<'a>>> {
+    #[cfg(feature = "cli")]
+    pub(crate) fn held_out<'a>(&self, data: &'a crate::data::Dataset) -> Result<Option<crate::data::Subset<'a>>> {
         Ok(DataSplit::new(self, data)?.held_out)
     }
 

@@ -235,6 +235,7 @@ mod tests {
         assert_eq!(cosine.with("steps", "50").unwrap().decay, Decay::Cosine { warmup: 5, total: 50 });
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn losses_of_the_same_quantity_can_be_compared() {
         let config = Config::default();
