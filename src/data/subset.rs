@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use super::{Dataset, Kind};
-use crate::error::Result;
 
 /// Some or all samples of a data set, in their order.
 #[derive(Clone, Debug)]
@@ -60,7 +59,7 @@ impl<'a> Subset<'a> {
     /// # Errors
     /// When the subset is empty.
     #[cfg(any(test, feature = "cli"))]
-    pub fn evenly_spaced(&self, most: usize) -> Result<Dataset> {
+    pub fn evenly_spaced(&self, most: usize) -> crate::Result<Dataset> {
         let n = self.len().min(most);
         let values = (0..n).flat_map(|i| self.sample(i * self.len() / n)).copied().collect();
         Dataset::new(self.name(), self.shape(), values)
