@@ -7,7 +7,7 @@ use std::path::Path;
 
 use langevin::data::corrupt::{NoiseKind, add_noise};
 use langevin::data::{Dataset, sine_waves};
-use langevin::train::{Compared, LossMix, Term};
+use langevin::train::{LossInputs, LossMix, Term};
 use langevin::{Device, Graph, Result, plot};
 
 /// Images of three channels: the textbook's normalisation does not count the channels.
@@ -63,16 +63,16 @@ fn main() -> Result<()> {
 }
 
 /// A loss, and the norm of its gradient with respect to the prediction.
-fn loss(device: &Device, text: &str, prediction: &Dataset, goal: &Dataset) -> Result<(f64, f64)> {
+fn loss(device: &Device, text: &str, prediction: &Dataset, target: &Dataset) -> Result<(f64, f64)> {
     let mix: LossMix = text.parse()?;
     let mut g = Graph::new();
-    let (x, y) = (g.state("prediction", [goal.len(), LEN])?, g.state("goal", [goal.len(), LEN])?);
-    let terms = mix.add_to(&mut g, &Compared { prediction: x, goal: y, sample: &IMAGE, range: 1.0, steps: None })?;
+    let (x, y) = (g.state("prediction", [target.len(), LEN])?, g.state("target", [target.len(), LEN])?);
+    let terms = mix.add_to(&mut g, &LossInputs::new(x, y, &IMAGE, 1.0))?;
     let d = g.backward(&Term::scalars(&terms), &[x])?.of(x).expect("every loss depends on the prediction");
     g.keep(d);
     let mut run = device.compile(&g)?;
     run.write("prediction", &prediction.values)?;
-    run.write("goal", &goal.values)?;
+    run.write("target", &target.values)?;
     run.steps(1)?;
     let mut value = 0.0;
     for term in &terms {

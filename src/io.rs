@@ -1,4 +1,4 @@
-//! Files that are written as a whole or not at all.
+//! Atomic writing of files, and checks of paths.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -10,8 +10,8 @@ use crate::device::HostMemory;
 use crate::error::{Error, Result};
 use crate::text::readable;
 
-/// A file that is written beside its place and moved there when it is complete: readers see the old content or the new,
-/// never a part. It is removed when it is not committed.
+/// A file that is written under a temporary name and renamed when it is complete, so that readers see either the old or the
+/// new content. It is removed if it is not committed.
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
     path: PathBuf,
@@ -19,27 +19,27 @@ pub(crate) struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// An empty file for the place `path`.
+    /// Creates an empty file that will replace `path`.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the folder is missing or `path` is one, [`Error::Io`] when the system refuses.
+    /// [`Error::Setting`] when the folder does not exist or `path` is a folder, [`Error::Io`] when the file cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
-        check_place(path)?;
+        check_path(path)?;
         Ok(Self { path: path.into(), file: BufWriter::new(temporary(path)?) })
     }
 
-    /// Writes more of it.
+    /// Writes to the file.
     ///
     /// # Errors
-    /// [`Error::Io`] with that of `write`.
+    /// [`Error::Io`] with the error of `write`.
     pub fn write(&mut self, write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> io::Result<()>) -> Result<()> {
         write(&mut self.file).map_err(|cause| Error::io("cannot write", &self.path, cause))
     }
 
-    /// Flushes it to the disk and moves it to its place.
+    /// Flushes the file to the disk and renames it.
     ///
     /// # Errors
-    /// [`Error::Io`] when the system refuses.
+    /// [`Error::Io`] when one of these operations fails.
     pub fn commit(self) -> Result<()> {
         let failed = |cause| Error::io("cannot write", &self.path, cause);
         let file = self.file.into_inner().map_err(|e| failed(e.into_error()))?;
@@ -50,10 +50,10 @@ impl AtomicFile {
     }
 }
 
-/// Writes a whole file as [`AtomicFile`] does.
+/// Writes a whole file atomically, see [`AtomicFile`].
 ///
 /// # Errors
-/// Those of [`AtomicFile`].
+/// The errors of [`AtomicFile`].
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> io::Result<()>,
@@ -63,14 +63,14 @@ pub fn write_atomically(
     file.commit()
 }
 
-/// Refuses to start a file of `bytes` that the disk has no room for. What cannot be told is let through.
+/// Checks whether the disk has space for a file of `bytes`. Passes if the free space is unknown.
 ///
 /// # Errors
 /// [`Error::Setting`] with both sizes.
 pub(crate) fn check_space(path: &Path, bytes: u64) -> Result<()> {
     match fs4::available_space(folder(path)) {
         Ok(free) if bytes > free => Err(Error::setting(format!(
-            "{} would take {}, and its disk has {} left; write less, or to another disk",
+            "{} needs {}, but its disk has only {} left; write fewer samples, or use another disk",
             path.display(),
             readable(bytes),
             readable(free)
@@ -79,7 +79,7 @@ pub(crate) fn check_space(path: &Path, bytes: u64) -> Result<()> {
     }
 }
 
-/// Refuses to collect `bytes` in a memory that is smaller.
+/// Checks whether `bytes` fit into the memory of this machine. Passes if its size is unknown.
 ///
 /// # Errors
 /// [`Error::Setting`] with both sizes.
@@ -89,24 +89,28 @@ pub(crate) fn check_memory(path: &Path, bytes: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::setting(format!(
-        "{} needs all samples in memory: {} of {}; write fewer, or a .npy or .csv file",
+        "{} needs all samples in memory: {} of {}; write fewer samples, or a .npy or .csv file",
         path.display(),
         readable(bytes),
         readable(total)
     )))
 }
 
-/// Flushes the entry of a file that was moved to `path`, so that it is there after a power cut. Not all systems and file
-/// systems can; the file itself was flushed before.
+/// Flushes the folder of a file that was renamed to `path`, so that the new name survives a power failure. Not all file
+/// systems support it; the content of the file was flushed before.
 pub(crate) fn sync_folder(path: &Path) {
     if cfg!(unix)
         && let Err(cause) = File::open(folder(path)).and_then(|folder| folder.sync_all())
     {
-        log::debug!("{}: the folder is not flushed: {cause}", path.display());
+        log::debug!("cannot flush the folder of {}: {cause}", path.display());
     }
 }
 
-pub(crate) fn check_place(path: &Path) -> Result<()> {
+/// Checks whether a file can be written at `path`: it is not a folder or read-only, and its folder exists.
+///
+/// # Errors
+/// [`Error::Setting`] with the path.
+pub(crate) fn check_path(path: &Path) -> Result<()> {
     let name = path.display();
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(Error::setting(format!("{name}: is a folder; name a file in it"))),
@@ -122,11 +126,15 @@ pub(crate) fn check_place(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The folder of a file.
 pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A file that vanishes unless it is moved to its place, with the permissions any new file gets.
+/// Creates a temporary file in the folder of `path`, with the usual permissions of new files. It is removed when dropped.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be created.
 pub(crate) fn temporary(path: &Path) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -134,9 +142,15 @@ pub(crate) fn temporary(path: &Path) -> Result<NamedTempFile> {
     builder.tempfile_in(folder(path)).map_err(|cause| Error::io("cannot write", path, cause))
 }
 
-/// The extension of a path in small letters; empty when it has none.
+/// The extension of a path in lower case; empty if there is none.
 pub(crate) fn extension(path: &Path) -> String {
     path.extension().map(|it| it.to_string_lossy().to_lowercase()).unwrap_or_default()
+}
+
+/// Quotes a word for a shell, if necessary.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    if word.chars().all(plain) && !word.is_empty() { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]
@@ -155,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn what_no_disk_or_memory_holds_is_refused_with_numbers() {
+    fn sizes_beyond_disk_and_memory_are_refused() {
         let place = Path::new("a.npy");
         check_space(place, 1).unwrap();
         check_memory(place, 1).unwrap();
         let message = check_space(place, 1 << 62).unwrap_err().to_string();
-        assert!(message.contains("a.npy would take 4194304.0 TiB") && message.contains("left"), "{message}");
+        assert!(message.contains("a.npy needs 4194304.0 TiB") && message.contains("left"), "{message}");
         let message = check_memory(place, 1 << 62).unwrap_err().to_string();
         assert!(message.contains("4194304.0 TiB of") && message.contains(".npy"), "{message}");
     }

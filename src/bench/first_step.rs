@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::measure::sorted;
-use super::workloads::{Job, Kind, Net};
+use super::workloads::{CompiledWorkload, Net, WorkloadKind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 
@@ -27,7 +27,7 @@ pub struct FirstStep {
 /// # Errors
 /// The errors of compiling and running.
 pub fn first_step(device: &Device) -> Result<f64> {
-    let job = Job::new(device, Kind::Train { net: Net::Seed, batch: 256 })?;
+    let job = CompiledWorkload::new(device, WorkloadKind::Train { net: Net::Seed, batch: 256 })?;
     let mut job = job.expect("training is one program");
     job.advance(1)?;
     job.run.scalar(job.loss.expect("training has a loss"))

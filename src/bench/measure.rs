@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::workloads::{Job, Kind, copying};
+use super::workloads::{CompiledWorkload, WorkloadKind, copying};
 use crate::device::Device;
 use crate::error::Result;
 
@@ -46,7 +46,7 @@ pub(super) fn sorted(mut values: Vec<f64>) -> Vec<f64> {
 }
 
 /// Warms up until the time of an iteration is known, then times the chunks.
-pub(super) fn rate(job: &mut Job, effort: Effort) -> Result<Rate> {
+pub(super) fn rate(job: &mut CompiledWorkload, effort: Effort) -> Result<Rate> {
     let mut n = 1;
     let per_second = loop {
         let start = Instant::now();
@@ -89,7 +89,7 @@ impl Ceilings {
         let copy = rate(&mut job, effort)?.median() * job.amount;
         let mut gemm = 0f64;
         for n in [512, 1024, 2048, 4096, 8192] {
-            let Some(mut job) = Job::new(device, Kind::Gemm { n })? else { break };
+            let Some(mut job) = CompiledWorkload::new(device, WorkloadKind::Gemm { n })? else { break };
             let per_second = rate(&mut job, effort)?.median();
             gemm = gemm.max(per_second * job.amount * 1e9);
             // Large enough to reach the peak rate.
@@ -101,7 +101,7 @@ impl Ceilings {
     }
 
     /// The time of the step's dispatches at these rates, as a share of the measured `seconds`.
-    pub fn share(&self, job: &Job, seconds: f64) -> f64 {
+    pub fn share(&self, job: &CompiledWorkload, seconds: f64) -> f64 {
         let at_best = |c: &crate::OpCost| (c.cost.flops as f64 / self.gemm).max(c.cost.bytes as f64 / self.copy);
         job.run.costs().iter().map(at_best).sum::<f64>() / seconds
     }

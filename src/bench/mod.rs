@@ -9,14 +9,14 @@ mod report;
 mod workloads;
 
 pub use first_step::{FirstStep, first_step};
-pub use report::{Baseline, Figures, Outcome, Row, table};
+pub use report::{Baseline, Figures, Outcome, ReportRow, table};
 
 use crate::device::Device;
 use crate::device::OpTime;
 use crate::error::{Error, Result};
 use crate::parallel;
 use measure::{Ceilings, Effort, rate};
-use workloads::{ALL, Job, Kind, Workload};
+use workloads::{ALL, CompiledWorkload, Workload, WorkloadKind};
 
 /// The names of the workloads.
 pub fn names() -> Vec<&'static str> {
@@ -46,17 +46,17 @@ impl Bench {
     ///
     /// # Errors
     /// When there is no workload of this name; the message lists the available ones.
-    pub fn row(&mut self, name: &str) -> Result<Vec<Row>> {
+    pub fn row(&mut self, name: &str) -> Result<Vec<ReportRow>> {
         let workload = find(name)?;
         let rows = match workload.kind {
-            Kind::FirstStep => self.start_ups(),
+            WorkloadKind::FirstStep => self.start_ups(),
             kind => vec![(kind.metric().0, self.measure(kind).unwrap_or_else(|e| Outcome::Failed(e.to_string())))],
         };
         Ok(rows.into_iter().map(|(metric, outcome)| self.row_of(workload, metric, outcome)).collect())
     }
 
-    fn row_of(&self, workload: Workload, metric: &'static str, outcome: Outcome) -> Row {
-        Row {
+    fn row_of(&self, workload: Workload, metric: &'static str, outcome: Outcome) -> ReportRow {
+        ReportRow {
             workload: workload.name,
             device: self.device.name(),
             driver: self.device.driver(),
@@ -70,7 +70,7 @@ impl Bench {
         }
     }
 
-    fn measure(&mut self, kind: Kind) -> Result<Outcome> {
+    fn measure(&mut self, kind: WorkloadKind) -> Result<Outcome> {
         let ceilings = self.ceilings()?;
         let mut job = self.job(kind)?;
         let loss_first = first_loss(&mut job)?;
@@ -103,8 +103,9 @@ impl Bench {
         }))
     }
 
-    fn job(&self, kind: Kind) -> Result<Job> {
-        Job::new(&self.device, kind)?.ok_or_else(|| Error::setting("this workload is not a single program"))
+    fn job(&self, kind: WorkloadKind) -> Result<CompiledWorkload> {
+        CompiledWorkload::new(&self.device, kind)?
+            .ok_or_else(|| Error::setting("this workload is not a single program"))
     }
 
     fn ceilings(&mut self) -> Result<Ceilings> {
@@ -153,7 +154,7 @@ fn find(name: &str) -> Result<Workload> {
 }
 
 /// The loss of the first step, which is not timed because drivers compile lazily.
-fn first_loss(job: &mut Job) -> Result<Option<f64>> {
+fn first_loss(job: &mut CompiledWorkload) -> Result<Option<f64>> {
     let Some(loss) = job.loss else { return Ok(None) };
     job.advance(1)?;
     Ok(Some(job.run.scalar(loss)?))
@@ -161,7 +162,7 @@ fn first_loss(job: &mut Job) -> Result<Option<f64>> {
 
 /// The mean loss of the last steps: at most a hundred, at most a quarter of all. A slow device runs some more steps
 /// first, because over a handful of steps the noise of the loss exceeds its decrease.
-fn last_loss(job: &mut Job) -> Result<Option<f64>> {
+fn last_loss(job: &mut CompiledWorkload) -> Result<Option<f64>> {
     const ENOUGH: u32 = 20;
     let Some(loss) = job.loss else { return Ok(None) };
     job.advance(ENOUGH.saturating_sub(job.run.step()))?;

@@ -13,7 +13,7 @@ use crate::kernel::Precision;
 
 /// The result of a workload on a device.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct ReportRow {
     /// The workload's name.
     pub workload: &'static str,
     /// The hardware or executor.
@@ -81,7 +81,7 @@ impl Figures {
     }
 }
 
-impl Row {
+impl ReportRow {
     /// The row as one JSON object.
     pub fn json(&self, baseline: Option<&Baseline>) -> Value {
         let mut row = json!({
@@ -111,7 +111,7 @@ impl Row {
     }
 }
 
-/// The header of the table of [`Row::line`].
+/// The header of the table of [`ReportRow::line`].
 pub fn table() -> String {
     format!(
         "{:<10} {:>12} {:<10} {:>15} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7} {:>9}",
@@ -130,7 +130,7 @@ pub fn table() -> String {
     )
 }
 
-impl Row {
+impl ReportRow {
     /// The row as a line of the [`table`].
     pub fn line(&self, baseline: Option<&Baseline>) -> String {
         let name = match self.metric {
@@ -184,9 +184,9 @@ impl Baseline {
     /// Parses the output of `langevin bench --json`.
     ///
     /// # Errors
-    /// When the file cannot be read, a line is not JSON, or no line holds a value.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when a line is not JSON or no line contains a value.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))?;
         Self::parse(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 
@@ -199,11 +199,11 @@ impl Baseline {
                 values.insert([word("workload"), word("metric"), word("backend")], value);
             }
         }
-        if values.is_empty() { Err("holds no row of `langevin bench --json`".into()) } else { Ok(Self { values }) }
+        if values.is_empty() { Err("contains no row of `langevin bench --json`".into()) } else { Ok(Self { values }) }
     }
 
     /// The speed of `row` relative to the baseline; above 1 is faster.
-    pub fn ratio(&self, row: &Row) -> Option<f64> {
+    pub fn ratio(&self, row: &ReportRow) -> Option<f64> {
         let Outcome::Measured(figures) = &row.outcome else { return None };
         let key = [row.workload.to_string(), row.metric.to_string(), row.backend.clone()];
         let before = *self.values.get(&key)?;
@@ -227,8 +227,8 @@ pub(super) fn commit() -> Option<String> {
 mod tests {
     use super::*;
 
-    fn row(metric: &'static str, unit: &'static str, value: f64) -> Row {
-        Row {
+    fn row(metric: &'static str, unit: &'static str, value: f64) -> ReportRow {
+        ReportRow {
             workload: "seed-32",
             device: "d".into(),
             driver: None,
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(before.ratio(&row("training_steps", "steps/s", 30.0)), Some(1.5));
         assert_eq!(before.ratio(&row("first_step_cold", "s", 1.0)), Some(2.0));
         assert_eq!(before.ratio(&row("gemm", "GFLOP/s", 1.0)), None);
-        let other = Row { backend: "vulkan".into(), ..row("training_steps", "steps/s", 30.0) };
+        let other = ReportRow { backend: "vulkan".into(), ..row("training_steps", "steps/s", 30.0) };
         assert_eq!(before.ratio(&other), None);
     }
 

@@ -20,7 +20,7 @@ const CHAIN: usize = 2;
 
 /// What a workload measures.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum WorkloadKind {
     /// A whole training step.
     Train { net: Net, batch: usize },
     /// C = A B in a chain, f32, [n, n].
@@ -48,7 +48,7 @@ pub(super) enum Net {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Workload {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: WorkloadKind,
 }
 
 /// All workloads, in the order in which they are run.
@@ -57,44 +57,47 @@ pub(super) const ALL: [Workload; 12] = [
     train("seed-256", Net::Seed, 256),
     train("seed-4096", Net::Seed, 4096),
     train("mlp-256", Net::Mlp, 256),
-    Workload { name: "gemm-512", kind: Kind::Gemm { n: 512 } },
-    Workload { name: "gemm-1024", kind: Kind::Gemm { n: 1024 } },
-    Workload { name: "gemm-2048", kind: Kind::Gemm { n: 2048 } },
-    Workload { name: "noise", kind: Kind::Noise },
-    Workload { name: "ddim-50", kind: Kind::Sample { net: Net::Mlp, batch: 64, sampler: "ddim", steps: 50 } },
-    Workload { name: "ddpm-1000", kind: Kind::Sample { net: Net::Seed, batch: 256, sampler: "ddpm", steps: T } },
+    Workload { name: "gemm-512", kind: WorkloadKind::Gemm { n: 512 } },
+    Workload { name: "gemm-1024", kind: WorkloadKind::Gemm { n: 1024 } },
+    Workload { name: "gemm-2048", kind: WorkloadKind::Gemm { n: 2048 } },
+    Workload { name: "noise", kind: WorkloadKind::Noise },
+    Workload { name: "ddim-50", kind: WorkloadKind::Sample { net: Net::Mlp, batch: 64, sampler: "ddim", steps: 50 } },
+    Workload {
+        name: "ddpm-1000",
+        kind: WorkloadKind::Sample { net: Net::Seed, batch: 256, sampler: "ddpm", steps: T },
+    },
     train("conv-32", Net::Conv, 32),
-    Workload { name: "first-step", kind: Kind::FirstStep },
+    Workload { name: "first-step", kind: WorkloadKind::FirstStep },
 ];
 
 const fn train(name: &'static str, net: Net, batch: usize) -> Workload {
-    Workload { name, kind: Kind::Train { net, batch } }
+    Workload { name, kind: WorkloadKind::Train { net, batch } }
 }
 
-impl Kind {
+impl WorkloadKind {
     pub fn batch(self) -> Option<usize> {
         match self {
-            Kind::Train { batch, .. } | Kind::Sample { batch, .. } => Some(batch),
-            Kind::Noise => Some(NOISE[0]),
-            Kind::FirstStep => Some(256),
-            Kind::Gemm { .. } => None,
+            WorkloadKind::Train { batch, .. } | WorkloadKind::Sample { batch, .. } => Some(batch),
+            WorkloadKind::Noise => Some(NOISE[0]),
+            WorkloadKind::FirstStep => Some(256),
+            WorkloadKind::Gemm { .. } => None,
         }
     }
 
     /// The measured quantity and its unit.
     pub fn metric(self) -> (&'static str, &'static str) {
         match self {
-            Kind::Train { .. } => ("training_steps", "steps/s"),
-            Kind::Gemm { .. } => ("gemm", "GFLOP/s"),
-            Kind::Noise => ("elements", "elements/s"),
-            Kind::Sample { .. } => ("samples", "samples/s"),
-            Kind::FirstStep => ("first_step", "s"),
+            WorkloadKind::Train { .. } => ("training_steps", "steps/s"),
+            WorkloadKind::Gemm { .. } => ("gemm", "GFLOP/s"),
+            WorkloadKind::Noise => ("elements", "elements/s"),
+            WorkloadKind::Sample { .. } => ("samples", "samples/s"),
+            WorkloadKind::FirstStep => ("first_step", "s"),
         }
     }
 }
 
 /// A compiled workload. One iteration is a training step, a chain of products, a batch of noise, or a reverse process.
-pub(super) struct Job {
+pub(super) struct CompiledWorkload {
     pub run: Run,
     /// The amount of an iteration, in the workload's unit.
     pub amount: f64,
@@ -108,18 +111,18 @@ pub(super) struct Job {
     drawn: u64,
 }
 
-impl Job {
+impl CompiledWorkload {
     /// Compiles `kind`; `None` if it is not a single program.
     ///
     /// # Errors
     /// The errors of compiling.
-    pub fn new(device: &Device, kind: Kind) -> Result<Option<Self>> {
+    pub fn new(device: &Device, kind: WorkloadKind) -> Result<Option<Self>> {
         Ok(Some(match kind {
-            Kind::Train { net, batch } => training(device, net, batch)?,
-            Kind::Gemm { n } => products(device, n)?,
-            Kind::Noise => noising(device)?,
-            Kind::Sample { net, batch, sampler, steps } => sampling(device, net, batch, sampler, steps)?,
-            Kind::FirstStep => return Ok(None),
+            WorkloadKind::Train { net, batch } => training(device, net, batch)?,
+            WorkloadKind::Gemm { n } => products(device, n)?,
+            WorkloadKind::Noise => noising(device)?,
+            WorkloadKind::Sample { net, batch, sampler, steps } => sampling(device, net, batch, sampler, steps)?,
+            WorkloadKind::FirstStep => return Ok(None),
         }))
     }
 
@@ -247,7 +250,7 @@ impl Denoiser for Pyramid {
 }
 
 /// A training step: batch from resident data, t and eps, noise, encoding, forward, loss, backward pass, Adam.
-fn training(device: &Device, net: Net, batch: usize) -> Result<Job> {
+fn training(device: &Device, net: Net, batch: usize) -> Result<CompiledWorkload> {
     const ROWS: usize = 8192;
     let width = net.data();
     let mut g = Graph::seeded(1);
@@ -259,11 +262,11 @@ fn training(device: &Device, net: Net, batch: usize) -> Result<Job> {
     g.minimize(loss, Optimizer::adam(1e-3))?;
     let mut run = device.compile(&g)?;
     run.write("data", &sine_waves(ROWS, width, 0))?;
-    Ok(Job { loss: Some(loss), ..Job::of(run, 1.0) })
+    Ok(CompiledWorkload { loss: Some(loss), ..CompiledWorkload::of(run, 1.0) })
 }
 
 /// C = A B, then C B: B is scaled so that the magnitudes stay constant.
-fn products(device: &Device, n: usize) -> Result<Job> {
+fn products(device: &Device, n: usize) -> Result<CompiledWorkload> {
     let mut g = Graph::new();
     let (a, b) = (g.state("a", [n, n])?, g.state("b", [n, n])?);
     let product = DenseInput { activation: Activation::None };
@@ -275,12 +278,12 @@ fn products(device: &Device, n: usize) -> Result<Job> {
     run.write("a", &values)?;
     values.iter_mut().for_each(|v| *v /= (n as f32).sqrt());
     run.write("b", &values)?;
-    Ok(Job::of(run, (CHAIN * 2 * n * n * n) as f64 / 1e9))
+    Ok(CompiledWorkload::of(run, (CHAIN * 2 * n * n * n) as f64 / 1e9))
 }
 
 const NOISE: [usize; 2] = [16_384, 784];
 
-fn noising(device: &Device) -> Result<Job> {
+fn noising(device: &Device) -> Result<CompiledWorkload> {
     let mut g = Graph::new();
     let x0 = g.state("x0", NOISE)?;
     let noised = g.noise(x0, &objective()?)?;
@@ -288,10 +291,10 @@ fn noising(device: &Device) -> Result<Job> {
     g.keep(noised.target);
     let mut run = device.compile(&g)?;
     run.write("x0", &sine_waves(NOISE[0], NOISE[1], 0))?;
-    Ok(Job::of(run, (NOISE[0] * NOISE[1]) as f64))
+    Ok(CompiledWorkload::of(run, (NOISE[0] * NOISE[1]) as f64))
 }
 
-fn sampling(device: &Device, net: Net, batch: usize, name: &str, steps: usize) -> Result<Job> {
+fn sampling(device: &Device, net: Net, batch: usize, name: &str, steps: usize) -> Result<CompiledWorkload> {
     let table =
         SamplerTable::new(&objective()?, &SamplerOptions::shared(sampler(name, SamplerSettings::default())?, steps))?;
     let mut g = Graph::seeded(1);
@@ -299,17 +302,17 @@ fn sampling(device: &Device, net: Net, batch: usize, name: &str, steps: usize) -
     let x = reverse_process(&mut g, network.as_ref(), &table, [batch, net.data()])?;
     let run = device.compile(&g)?;
     let state = Some((x, batch * net.data()));
-    Ok(Job { steps: steps as u32, state, ..Job::of(run, batch as f64) })
+    Ok(CompiledWorkload { steps: steps as u32, state, ..CompiledWorkload::of(run, batch as f64) })
 }
 
 /// Adds two large tensors: 12 bytes per element move, and everything else is negligible.
-pub(super) fn copying(device: &Device) -> Result<Job> {
+pub(super) fn copying(device: &Device) -> Result<CompiledWorkload> {
     const N: usize = 16 << 20;
     let mut g = Graph::new();
     let (a, b) = (g.state("a", [N])?, g.state("b", [N])?);
     let y = g.apply1(crate::ops::Add, &[a, b])?;
     g.keep(y);
-    Ok(Job::of(device.compile(&g)?, 12.0 * N as f64))
+    Ok(CompiledWorkload::of(device.compile(&g)?, 12.0 * N as f64))
 }
 
 #[cfg(test)]
@@ -320,7 +323,7 @@ mod tests {
     fn a_step_has_few_dispatches() {
         for (name, dispatches) in [("seed-32", 9), ("ddpm-1000", 4), ("ddim-50", 6)] {
             let workload = ALL.into_iter().find(|workload| workload.name == name).unwrap();
-            let job = Job::new(&Device::cpu(), workload.kind).unwrap().unwrap();
+            let job = CompiledWorkload::new(&Device::cpu(), workload.kind).unwrap().unwrap();
             assert_eq!(job.run.dispatches(), dispatches, "{name}");
         }
     }

@@ -12,22 +12,22 @@ use super::Common;
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// One of the workloads [default: all]; may be given several times
+    /// Name of a workload; can be repeated [default: all]
     #[arg(long, value_name = "W")]
     workload: Vec<String>,
-    /// Ratios against what `bench --json` printed before; above 1 is faster
+    /// Print ratios to an earlier output of `bench --json`; above 1 is faster
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
-    /// The time of each dispatch instead of the throughput
+    /// Print the time of each dispatch instead of the throughput
     #[arg(long)]
     profile: bool,
-    /// f32, or f16: products by a GPU's cooperative matrices ("tensor cores")
+    /// f32, or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU
     #[arg(long, default_value = "f32")]
     precision: Precision,
-    /// Measure for a fraction of a second only
+    /// Measure for a fraction of a second
     #[arg(long)]
     quick: bool,
-    /// Run one training step and exit: how the time to the first step is measured
+    /// Run one training step and exit, to measure the time to the first step
     #[arg(long, hide = true)]
     first_step: bool,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     measure(&mut bench, &names, baseline.as_ref(), args.common.json)
 }
 
-/// This program again, for one step.
+/// The command that runs one step in a new process.
 fn restart(args: &BenchArgs) -> anyhow::Result<FirstStep> {
     let mut arguments: Vec<String> = ["bench", "--first-step", "--json"].map(Into::into).into();
     if let Some(device) = &args.common.device {
@@ -83,14 +83,14 @@ fn measure(bench: &mut Bench, names: &[&str], baseline: Option<&Baseline>, json:
         }
     }
     if let (Some((copy, gemm)), false) = (bench.rates(), json) {
-        say!("ceilings of this device, measured: {copy:.1} GB/s copying, {gemm:.0} GFLOP/s multiplying matrices");
+        say!("measured peak rates of this device: {copy:.1} GB/s copying, {gemm:.0} GFLOP/s in matrix products");
     }
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 fn profile(bench: &Bench, names: &[&str], json: bool) -> anyhow::Result<ExitCode> {
     for name in names {
-        // Not everything is one program; with names given that is an error.
+        // Workloads that are not a single program are skipped unless one is requested.
         match bench.profile(name) {
             Ok(times) => show(name, &times, json),
             Err(crate::Error::Setting(_)) if names.len() > 1 => {}

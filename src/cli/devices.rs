@@ -38,9 +38,9 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
         };
         let f16 = if a.f16 { "f16" } else { "no f16" };
         let binding = a.max_binding >> 20;
-        say!("   bindings up to {binding} MiB, {} storage buffers a dispatch, {subgroup}, {f16}", a.max_buffers);
+        say!("   bindings up to {binding} MiB, {} storage buffers per dispatch, {subgroup}, {f16}", a.max_buffers);
     }
-    say!("cpu: CPU executor, f32 on all cores\nreference: the same in f64, slow and exact");
+    say!("cpu: CPU executor, f32 on all cores\nreference: CPU executor in f64, slow");
     say!("chosen: {chosen}");
     Ok(ExitCode::SUCCESS)
 }

@@ -11,22 +11,22 @@ use serde_json::json;
 
 use super::{Common, real, whole};
 
-/// More directions than that take memory, and make nothing more exact.
-const MOST: usize = 100_000;
+/// The maximum number of projections.
+const MAX_PROJECTIONS: usize = 100_000;
 
 #[derive(Args)]
 pub struct EvaluateArgs {
     /// Generated samples
     samples: String,
-    /// The data they should look like
+    /// Data to compare with
     data: String,
-    /// Random directions
+    /// Number of random directions
     #[arg(long, default_value_t = PROJECTIONS, value_parser = whole::<usize>, allow_negative_numbers = true)]
     projections: usize,
-    /// Largest less smallest value that PSNR and SSIM count with [default: that of the data]
+    /// Range of the values for PSNR and SSIM [default: largest minus smallest value of the data]
     #[arg(long, value_parser = real, allow_negative_numbers = true)]
     range: Option<f64>,
-    /// The class of each of the data, as .npy or IDX: train a classifier on them, and print which classes the samples are of
+    /// Labels of the data (.npy or IDX): train a classifier and print the class distribution of the samples
     #[arg(long)]
     labels: Option<String>,
     #[command(flatten)]
@@ -35,8 +35,10 @@ pub struct EvaluateArgs {
 
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     let (seed, projections) = (args.common.seed.unwrap_or(0), args.projections);
-    if projections == 0 || projections > MOST {
-        return Err(Error::Setting(format!("{projections} projections; use --projections 1 to {MOST}")).into());
+    if projections == 0 || projections > MAX_PROJECTIONS {
+        return Err(
+            Error::Setting(format!("{projections} projections; use --projections 1 to {MAX_PROJECTIONS}")).into()
+        );
     }
     if let Some(range) = args.range.filter(|range| !(*range > 0.0 && range.is_finite())) {
         return Err(Error::Setting(format!("a range of {range}; use --range with a positive number")).into());
@@ -64,7 +66,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         Some(pairs) => say!("{pairs}"),
         None => {
             let n = count(samples.len(), "sample");
-            say!("PSNR and SSIM left out: {n} and {} of the data do not form pairs", data.len());
+            say!("PSNR and SSIM omitted: {n} and {} of the data do not form pairs", data.len());
         }
     }
     if let Some(sines) = sines {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::Graph;
 use crate::nn::layers;
 use crate::text::{count, grouped};
-use crate::train::{Checkpoint, RunFolder, TensorData};
+use crate::train::{Checkpoint, Config, MemoryEstimate, RunFolder, TensorData};
+use crate::{Error, Graph};
 use anyhow::Context;
 use clap::Args;
 use safetensors::SafeTensors;
@@ -16,7 +16,7 @@ use super::Common;
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A run folder or a safetensors file
+    /// Run folder or safetensors file
     run: PathBuf,
     #[command(flatten)]
     pub common: Common,
@@ -35,7 +35,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         checkpoint.tensors.iter().filter(|t| t.name.starts_with(prefix)).map(|t| 4 * t.values.len()).sum()
     };
     let (average, optimizer) = (bytes("ema."), bytes("optimizer."));
-    let facts = checkpoint.facts();
+    let facts = &checkpoint.facts;
     let layers = layers(&config.model, &facts.shape)?;
     let memory = config.memory(facts.samples, &facts.shape)?;
     if args.common.json {
@@ -49,25 +49,28 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             json!({"model": config.model, "parameters": total, "step": checkpoint.step, "steps": config.steps,
                    "bytes": {"parameters": 4 * total, "average": average, "optimizer": optimizer,
                              "activations": memory.activations, "data": memory.data, "peak": memory.total()},
-                   "layers": summary, "tensors": list, "config": config})
+                   "layers": summary, "tensors": list, "config": config, "facts": facts})
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let steps = count(config.steps as usize, "step");
-    say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
-    let kind = format!("{:?}", facts.kind).to_lowercase();
-    say!("data: {} {kind} of shape {:?}", facts.samples, facts.shape);
-    say!(
-        "settings: {}, lr {}, schedule {}, predicts {}, seed {}",
-        config.optimizer,
-        config.lr,
-        config.schedule,
-        config.prediction,
-        config.seed
-    );
+    print_settings(&checkpoint);
     say!("{layers}");
     table(weights.iter().map(|t| (t.name.as_str(), t.shape.as_slice())));
     say!("bytes: parameters {}, average {}, optimizer {}", grouped(4 * total), grouped(average), grouped(optimizer));
+    print_memory(&memory);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_settings(checkpoint: &Checkpoint) {
+    let (config, facts) = (&checkpoint.config, &checkpoint.facts);
+    let steps = count(config.steps as usize, "step");
+    say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
+    say!("data: {} {} of shape {:?}", facts.samples, facts.kind, facts.shape);
+    let Config { optimizer, lr, schedule, prediction, seed, .. } = config;
+    say!("settings: {optimizer}, lr {lr}, schedule {schedule}, predicts {prediction}, seed {seed}");
+}
+
+fn print_memory(memory: &MemoryEstimate) {
     say!(
         "device memory to train: {} bytes at the peak (data {}, parameters {}, gradients, moments and average {}, \
          activations {}, tables {}, validation {})",
@@ -79,13 +82,12 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         grouped(memory.tables),
         grouped(memory.validation)
     );
-    Ok(ExitCode::SUCCESS)
 }
 
-/// The weights in the order of the model's layers.
+/// The weights in the order of the layers.
 fn weights(checkpoint: &Checkpoint) -> crate::Result<Vec<&TensorData>> {
     let mut model = Graph::new();
-    checkpoint.config.model.build(&mut model, &checkpoint.facts().shape)?;
+    checkpoint.config.model.build(&mut model, &checkpoint.facts.shape)?;
     let is_weight = |name: &str| !name.starts_with("ema.") && !name.starts_with("optimizer.");
     let mut weights: Vec<_> = checkpoint.tensors.iter().filter(|t| is_weight(&t.name)).collect();
     weights.sort_by_key(|t| model.parameters().iter().position(|p| p.name == t.name));
@@ -104,14 +106,14 @@ fn table<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone) {
     say!("{:<wide$} {:>18} {:>14}", "total", "", grouped(total));
 }
 
-/// A safetensors file of another program, which has no settings in it.
+/// Whether this is a safetensors file without the metadata of a checkpoint.
 fn is_foreign(path: &Path) -> bool {
     let header = std::fs::read(path).ok().and_then(|bytes| SafeTensors::read_metadata(&bytes).ok());
     header.is_some_and(|(_, header)| header.metadata().as_ref().is_none_or(|m| !m.contains_key("langevin")))
 }
 
 fn foreign(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let bytes = std::fs::read(&args.run)?;
+    let bytes = std::fs::read(&args.run).map_err(|e| Error::io("cannot read", &args.run, e))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).context("not a safetensors file")?;
     let tensors = header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?, name)));
     let tensors: Vec<_> = tensors.collect();
@@ -120,7 +122,7 @@ fn foreign(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         say!("{}", json!({"tensors": list, "bytes": bytes.len()}));
         return Ok(ExitCode::SUCCESS);
     }
-    say!("{}: a safetensors file that langevin did not write, {} bytes", args.run.display(), grouped(bytes.len()));
+    say!("{}: a safetensors file of another program, {} bytes", args.run.display(), grouped(bytes.len()));
     table(tensors.iter().map(|(t, name)| (name.as_str(), t.shape.as_slice())));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! Signals that ask the program to stop.
+//! Signals that stop the program.
 
 use std::io;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
 #[cfg(not(unix))]
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// What a process that was stopped by the user exits with: 128 and the number of SIGINT.
+/// The exit code after an interrupt: 128 plus the number of SIGINT.
 pub const STOPPED: u8 = 130;
 
-/// A flag that Ctrl-C, SIGTERM and a hang-up set. A second signal ends the program at once and does not wait for the
-/// step to end. A signal that the parent process told this one to ignore stays ignored, as `nohup` does with SIGHUP.
+/// A flag that SIGINT, SIGTERM and SIGHUP set. A second signal ends the program immediately. Signals that the parent process
+/// has set to be ignored remain ignored, for example SIGHUP by `nohup`.
 pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
     for signal in SIGNALS.into_iter().filter(|&signal| !ignored(signal)) {
-        // In this order: the exit looks at the flag before the first signal sets it.
+        // The order matters: the shutdown must check the flag before it is set.
         flag::register_conditional_shutdown(signal, STOPPED.into(), stopped.clone())?;
         flag::register(signal, stopped.clone())?;
     }

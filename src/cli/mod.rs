@@ -1,6 +1,6 @@
-//! The commands. Each has a file; this one has what they share.
+//! The commands, one file each, and their common options, error messages and output.
 
-/// `println!` that goes on when nobody reads any more, as after `| head -1`; [`run`] reports other failures at the end.
+/// Like `println!`, but ignores a closed pipe, as after `| head -1`. [`run`] reports other errors at the end.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::print(format_args!($($text)*)) };
 }
@@ -37,43 +37,43 @@ struct Cli {
     command: Command,
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Args, Clone)]
 struct Common {
-    /// auto, gpu, cpu, reference, an adapter's index, or a part of its name [default: $LANGEVIN_DEVICE or auto]
+    /// auto, gpu, cpu, reference, or the index or part of the name of an adapter [default: $LANGEVIN_DEVICE or auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Seed of everything random
+    /// Seed of all random numbers
     #[arg(long, value_parser = whole::<u64>, allow_negative_numbers = true)]
     seed: Option<u64>,
-    /// Results as JSON on standard output
+    /// Print the results as JSON
     #[arg(long)]
     json: bool,
-    /// Say more (-v info, -vv debug)
+    /// Print more log messages (-v info, -vv debug)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// The adapters of this machine, and what auto picks
+    /// List the adapters of this machine, and the device that auto selects
     Devices {
         #[command(flatten)]
         common: Common,
     },
-    /// Train a model on data, into a run folder
+    /// Train a model on data and store it in a run folder
     Train(Box<train::TrainArgs>),
     /// Draw samples with a trained model
     Sample(sample::SampleArgs),
     Noise(noise::NoiseArgs),
     Denoise(denoise::DenoiseArgs),
-    /// Layers, shapes and parameters of a run or a safetensors file
+    /// Show layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
-    /// Sliced Wasserstein distance between samples and data, its floor and their ratio; PSNR and SSIM of pairs; classes
+    /// Compare samples with data: sliced Wasserstein distance, PSNR and SSIM of pairs, class distribution
     Evaluate(evaluate::EvaluateArgs),
-    /// Throughput of named workloads on this device
+    /// Measure the throughput of benchmark workloads
     Bench(bench::BenchArgs),
-    /// Check every kernel on this adapter against the f64 reference
+    /// Compare every kernel on this device with the f64 reference
     Selftest {
         #[command(flatten)]
         common: Common,
@@ -81,19 +81,19 @@ enum Command {
 }
 
 impl Common {
-    /// Opens the device and says which and why.
+    /// Opens the device and prints its name.
     fn open(&self) -> crate::Result<Device> {
         self.open_for(Precision::F32)
     }
 
-    /// Opens the device for products in a precision.
+    /// Opens the device with a precision of matrix products.
     fn open_for(&self, precision: Precision) -> crate::Result<Device> {
         let device = match &self.device {
             Some(name) => Device::named(name),
             None => Device::auto(),
         }?;
         let device = device.with_precision(precision).map_err(|e| match e {
-            Error::Setting(text) => Error::Setting(format!("{text}: leave --precision out, or choose by --device")),
+            Error::Setting(text) => Error::Setting(format!("{text}: omit --precision, or choose another --device")),
             other => other,
         })?;
         if !self.json {
@@ -103,8 +103,8 @@ impl Common {
     }
 }
 
-/// Parses the command line, runs the command, and reports an error as one paragraph: exit code 2 for a mistake in the
-/// usage, 1 for a failure.
+/// Parses the command line and runs the command. An error is reported as one paragraph, with exit code 2 for invalid usage
+/// and 1 for other failures.
 pub fn run() -> ExitCode {
     quiet_mesa();
     let cli = Cli::parse();
@@ -144,7 +144,7 @@ fn train_or_sweep(args: &train::TrainArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The error and its causes, each said once, and what to do about it on the command line.
+/// The messages of an error and its causes without repetition, and how to solve it on the command line.
 fn paragraph(e: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in e.chain().map(|cause| cause.to_string()).filter(|cause| !cause.is_empty()) {
@@ -160,24 +160,24 @@ fn paragraph(e: &anyhow::Error) -> String {
     };
     let refused = e.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
     text + match refused {
-        Some(ErrorKind::NotFound) => "; check the spelling and the folder the program runs in",
-        Some(ErrorKind::NotADirectory) => "; a part of this path is a file, so choose another",
+        Some(ErrorKind::NotFound) => "; check the spelling and the current folder",
+        Some(ErrorKind::NotADirectory) => "; a part of this path is a file, choose another path",
         Some(ErrorKind::IsADirectory) => "; name a file in it",
-        Some(ErrorKind::InvalidData) => "; this is no text file: name another",
+        Some(ErrorKind::InvalidData) => "; this is not a text file",
         Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
-            "; choose a place that may be written to and read, or change its permissions"
+            "; choose another path, or change its permissions"
         }
         Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => {
-            "; free some space there, or choose another disk"
+            "; free some space, or choose another disk"
         }
         _ => "",
     }
 }
 
-/// Why standard output could not be written.
+/// The first error of writing to standard output.
 static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
-/// What `say!` calls.
+/// The implementation of `say!`.
 fn print(text: Arguments) {
     match writeln!(io::stdout(), "{text}") {
         Err(cause) if cause.kind() != ErrorKind::BrokenPipe => drop(UNPRINTED.set(cause)),
@@ -185,7 +185,7 @@ fn print(text: Arguments) {
     }
 }
 
-/// Reads a whole number for clap.
+/// Parses a whole number for clap.
 fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|e: ParseIntError| match e.kind() {
         IntErrorKind::PosOverflow => "the number is too large",
@@ -193,14 +193,14 @@ fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, &'static str>
     })
 }
 
-/// Reads a number for clap.
+/// Parses a number for clap.
 fn real(text: &str) -> Result<f64, &'static str> {
     text.parse().map_err(|_| "use a number such as 0.001")
 }
 
 fn with_log(common: &Common, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     let filter = match common.verbose {
-        // A missing loader is reported by `devices` in words a user can act on.
+        // `devices` reports a missing Vulkan loader with instructions.
         0 => "warn,wgpu_hal=off",
         1 => "info,wgpu_hal=warn,wgpu_core=warn,naga=warn",
         _ => "debug",
@@ -209,10 +209,10 @@ fn with_log(common: &Common, command: impl FnOnce() -> anyhow::Result<ExitCode>)
     command()
 }
 
-/// On a machine without a desktop session Mesa complains about XDG_RUNTIME_DIR on standard error for each instance.
+/// Sets XDG_RUNTIME_DIR if it is missing, because Mesa prints a warning for each instance without it.
 fn quiet_mesa() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        // SAFETY: called first in `main`, while there is one thread, so nobody reads the environment meanwhile.
+        // SAFETY: called first in `main`, while there is a single thread, so no other thread reads the environment.
         #[allow(unsafe_code)]
         unsafe {
             std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir());
@@ -220,14 +220,8 @@ fn quiet_mesa() {
     }
 }
 
-/// What a file holds or shows of `n` samples: "3 samples of shape [8]", "the first 16 of 40 samples of shape [8]".
+/// Describes the samples in a file: "3 samples of shape [8]", "the first 16 of 40 samples of shape [8]".
 fn samples(held: usize, n: usize, shape: &[usize]) -> String {
     let part = if held < n { format!("the first {held} of ") } else { String::new() };
     format!("{part}{} of shape {shape:?}", count(n, "sample"))
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
-    if word.chars().all(plain) && !word.is_empty() { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }

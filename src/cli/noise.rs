@@ -10,54 +10,55 @@ use crate::diffusion::Schedule;
 use crate::generate::forward_process;
 use crate::plot::{self, Output, Scale, evenly_spaced};
 use crate::text::{decibels, exact, short};
+use crate::train::ScheduleKind;
 use clap::Args;
 use serde_json::json;
 
 use super::{Common, real, samples, whole};
 
-/// Pictures in a film strip, and the samples it shows.
+/// The maximum number of pictures in a film strip, and the number of samples in it.
 const MOST_FRAMES: usize = 64;
 const SHOWN: usize = 4;
-/// Steps of the process that a film strip shows.
+/// The number of diffusion steps of a film strip.
 const PROCESS: usize = 1_000;
 
 /// Add noise to data, or draw the forward diffusion process
 ///
-/// Kinds, each with its strength after a colon or in --strength:
+/// The strength follows the kind after a colon, or is set by --strength:
 ///
 ///   gaussian:S       x + N(0, S^2), S in the units of the data
 ///
 ///   uniform:W        x + v, v uniform in +-W, in the units of the data
 ///
-///   speckle:S        x + S x z: the noise grows with the value
+///   speckle:S        x + S x z, z ~ N(0, 1): the noise is proportional to the value
 ///
-///   salt_pepper:A    a part A of the values becomes the data's smallest or largest value; salt_pepper:A:R makes R of
-///                    these the largest (a half otherwise)
+///   salt_pepper:A    a fraction A of the values becomes the smallest or largest value of the data; salt_pepper:A:R
+///                    makes a fraction R of these the largest (default: 0.5)
 ///
-///   poisson:P        shot noise: counts of quanta, P on average at white. White is 1 for data in [0, 1], else the
-///                    largest value; black is 0, or the smallest value of data that have negative ones
+///   poisson:P        shot noise: counts of a Poisson process with mean P at white. White is 1 for data in [0, 1],
+///                    otherwise the largest value; black is 0, or the smallest value of data with negative values
 ///
-///   jpeg:Q           compression artefacts: the 8x8 cosine transform of images, quantised with quality Q (1 to 100)
+///   jpeg:Q           compression of images: 8x8 cosine transform, quantised with quality Q (1 to 100)
 ///
-/// The textbook's chapter equates shot noise with salt-and-pepper; both are offered, shot noise as the counts it is.
+/// The textbook uses the name shot noise for salt-and-pepper noise.
 #[derive(Args)]
 pub struct NoiseArgs {
-    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or a toy: sine, moons, circles, swissroll
+    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or sine, moons, circles or swissroll
     data: String,
-    /// gaussian, uniform, speckle, salt_pepper, poisson or jpeg, with or without :STRENGTH
+    /// Kind of noise, optionally with its strength as KIND:STRENGTH
     #[arg(long, required_unless_present = "steps", conflicts_with = "steps")]
     kind: Option<String>,
-    /// The strength, where --kind does not state it
+    /// Strength of the noise, if --kind does not contain it
     #[arg(long, value_parser = real, allow_negative_numbers = true, conflicts_with = "steps")]
     strength: Option<f64>,
-    /// Draw the forward diffusion process of a few samples as a film strip of N pictures after the first (.png or .svg)
+    /// Draw the forward diffusion process of some samples as a film strip of N + 1 pictures (.png or .svg)
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// Noise schedule of the film strip: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
     /// [default: linear]
     #[arg(long, conflicts_with = "kind")]
-    schedule: Option<String>,
-    /// .npy, .csv, .png or .svg. With --kind, clean and noisy samples side by side are drawn beside it, as F-compare.svg
+    schedule: Option<ScheduleKind>,
+    /// Output: .npy, .csv, .png or .svg. With --kind, clean and noisy samples are also drawn to F-compare.svg
     #[arg(long, value_name = "F")]
     out: PathBuf,
     #[command(flatten)]
@@ -73,7 +74,7 @@ pub fn run(args: &NoiseArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// `--kind` with the strength of `--strength`.
+/// Combines `--kind` and `--strength`.
 fn kind(args: &NoiseArgs) -> crate::Result<NoiseKind> {
     let text = args.kind.clone().unwrap_or_default();
     match (args.strength, text.split_once(':')) {
@@ -82,7 +83,7 @@ fn kind(args: &NoiseArgs) -> crate::Result<NoiseKind> {
         (Some(strength), Some((name, _))) => {
             let strength = exact(strength);
             Err(Error::Setting(format!(
-                "--kind {text} with --strength {strength}: state the strength once, as --kind {text} or as --kind {name} \
+                "--kind {text} with --strength {strength}: set the strength only once, as --kind {text} or as --kind {name} \
                  --strength {strength}"
             )))
         }
@@ -90,7 +91,7 @@ fn kind(args: &NoiseArgs) -> crate::Result<NoiseKind> {
 }
 
 fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
-    let picture = beside(&args.out)?;
+    let picture = comparison_path(&args.out)?;
     let seed = args.common.seed.unwrap_or(0);
     let clean = Dataset::load(&args.data, seed)?;
     let device = args.common.open()?;
@@ -103,7 +104,7 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     plot::side_by_side(&picture, clean.kind(), &clean.shape, &[("clean", &left), (&title, &right)], &scale)?;
     let extent = Extent::of(&clean.values);
     let range = extent.high - extent.low;
-    // Data without a range have no PSNR.
+    // PSNR is not defined for constant data.
     let psnr = crate::evaluate::psnr(&noisy.values, &clean.values, range).ok();
     if args.common.json {
         let shape: Vec<usize> = std::iter::once(noisy.len()).chain(noisy.shape.iter().copied()).collect();
@@ -117,7 +118,7 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     }
     say!("{kind}: {}", kind.describe(extent));
     if matches!(kind, NoiseKind::SaltPepper { .. } | NoiseKind::Poisson(_)) {
-        say!("(the textbook's chapter equates shot noise with salt_pepper; shot noise as counts of quanta is poisson)");
+        say!("(the textbook uses the name shot noise for salt_pepper; Poisson-distributed shot noise is poisson)");
     }
     let psnr = psnr.map(|psnr| format!(", PSNR {} (range {})", decibels(psnr), short(range))).unwrap_or_default();
     say!("{}{psnr}: {}", samples(held, noisy.len(), &noisy.shape), args.out.display());
@@ -125,17 +126,17 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The place of the picture of data before and after: `F-compare.svg` beside the output F. Nobody named it, so only a
-/// picture of that sort is replaced.
-pub fn beside(out: &Path) -> crate::Result<PathBuf> {
+/// The path of the comparison picture: `F-compare.svg` next to the output F. The user did not choose this name, so only a
+/// picture of this kind is overwritten.
+pub fn comparison_path(out: &Path) -> crate::Result<PathBuf> {
     let stem = out.file_stem().unwrap_or_default().to_string_lossy();
     let picture = out.with_file_name(format!("{stem}-compare.svg"));
     plot::check_output(&picture)?;
     if picture.exists() && !plot::is_side_by_side(&picture) {
         let (picture, out) = (picture.display(), out.display());
         return Err(Error::Setting(format!(
-            "{picture}: samples before and after are drawn there, beside --out {out}, but there is another file of that \
-             name; move it, or choose another --out"
+            "{picture}: the comparison picture of --out {out} would overwrite another file of this name; move it, or choose \
+             another --out"
         )));
     }
     Ok(picture)
@@ -143,14 +144,14 @@ pub fn beside(out: &Path) -> crate::Result<PathBuf> {
 
 fn strip(args: &NoiseArgs, n: usize) -> anyhow::Result<ExitCode> {
     if n == 0 || n > MOST_FRAMES {
-        return Err(Error::Setting(format!("--steps {n}; a film strip has 1 to {MOST_FRAMES} pictures")).into());
+        return Err(Error::Setting(format!("--steps {n}; use 1 to {MOST_FRAMES}")).into());
     }
     if !["png", "svg"].iter().any(|e| args.out.extension().is_some_and(|ext| ext.eq_ignore_ascii_case(e))) {
-        let text = format!("{}: --steps draws a film strip, which is a .png or .svg", args.out.display());
+        let text = format!("{}: a film strip must be a .png or .svg", args.out.display());
         return Err(Error::Setting(text).into());
     }
-    let name = args.schedule.as_deref().unwrap_or("linear");
-    let schedule = Schedule::named(name, PROCESS)?;
+    let kind = args.schedule.unwrap_or_default();
+    let schedule = Schedule::named(kind.name(), PROCESS)?;
     let seed = args.common.seed.unwrap_or(0);
     let data = Dataset::load(&args.data, seed)?;
     let normalisation = Normalisation::standard(&data)?;
@@ -160,17 +161,17 @@ fn strip(args: &NoiseArgs, n: usize) -> anyhow::Result<ExitCode> {
     for frame in &mut frames {
         frame.values = normalisation.undo(&frame.values);
     }
-    frames[0].values = shown; // exactly, not through the map and back
+    frames[0].values = shown; // without rounding errors
     let moments: Vec<_> = frames.iter().map(|f| (format!("t = {}", f.steps), &f.values[..])).collect();
     let columns = plot::film_strip(&args.out, data.kind(), &data.shape, &moments)?;
     let steps: Vec<usize> = frames.iter().map(|f| f.steps).collect();
     if args.common.json {
-        say!("{}", json!({"out": args.out, "steps": steps, "schedule": name, "device": device.name()}));
+        say!("{}", json!({"out": args.out, "steps": steps, "schedule": kind, "device": device.name()}));
         return Ok(ExitCode::SUCCESS);
     }
     say!("forward process: x_t = sqrt(1 - beta_t) x_(t-1) + z_t, z_t ~ N(0, beta_t), on normalised data");
     say!("noise schedule: {schedule}");
-    let rows = if columns < frames.len() { format!(", {columns} in a row") } else { String::new() };
+    let rows = if columns < frames.len() { format!(", {columns} per row") } else { String::new() };
     say!("film strip of {} pictures from t = 0 to {PROCESS}{rows}: {}", frames.len(), args.out.display());
     say!("t = {}", steps.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
     Ok(ExitCode::SUCCESS)

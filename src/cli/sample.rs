@@ -19,33 +19,33 @@ use super::{Common, real, samples, whole};
 
 #[derive(Args)]
 pub struct SampleArgs {
-    /// A run folder
+    /// Run folder
     run: PathBuf,
-    /// How many samples
+    /// Number of samples
     #[arg(long, default_value_t = 64, value_parser = whole::<usize>, allow_negative_numbers = true)]
     count: usize,
-    /// ddim or ddpm
+    /// Sampler: ddim or ddpm
     #[arg(long, default_value = "ddim", value_name = "NAME")]
     sampler: String,
     /// Steps of the reverse process [default: 100 for ddim, all for ddpm]
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// Noise that DDIM adds: 0 for none, 1 for as much as DDPM
+    /// Noise that DDIM adds in each step: 0 for none, 1 for as much as DDPM
     #[arg(long, value_parser = real, allow_negative_numbers = true)]
     eta: Option<f64>,
-    /// Which steps are visited: trailing, leading or linspace
+    /// Which diffusion steps are used: trailing, leading or linspace
     #[arg(long, default_value = "trailing")]
     spacing: Spacing,
-    /// Let estimates of the clean data leave the range of the training data
+    /// Do not clip the estimates of the clean data to the range of the training data
     #[arg(long)]
     no_clip: bool,
-    /// f32, or f16: products by a GPU's cooperative matrices ("tensor cores")
+    /// f32, or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU
     #[arg(long, default_value = "f32")]
     precision: Precision,
-    /// Draw with the state of the best validation loss, which train --keep-best keeps
+    /// Use the state with the lowest validation loss, see train --keep-best
     #[arg(long)]
     best: bool,
-    /// .npy, .csv, .png or .svg
+    /// Output: .npy, .csv, .png or .svg
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
@@ -55,13 +55,13 @@ pub struct SampleArgs {
 pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     plot::check_output(&args.out)?;
     if args.steps == Some(0) {
-        return Err(crate::Error::Setting("--steps 0; the reverse process takes at least one step".into()).into());
+        return Err(crate::Error::Setting("--steps 0; the reverse process needs at least one step".into()).into());
     }
     let sampler = sampler(&args.sampler, SamplerSettings { eta: args.eta, ..SamplerSettings::default() })?;
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
     data::check_apart(&args.out, &checkpoint.config.data)?;
-    let facts = checkpoint.facts();
+    let facts = &checkpoint.facts;
     let mut out = Output::create(&args.out, &facts.shape, args.count)?;
     let device = args.common.open_for(args.precision)?;
     let sampling = Sampling {

@@ -40,13 +40,16 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
                 let name = target.family.map_or(name.to_string(), |family| format!("{name} {family:?}"));
-                say!("{name:<28} {n:>3} cases  worst error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
+                say!("{name:<28} {n:>3} cases  largest error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
                 failures.iter().for_each(|f| say!("  {f}"));
             }
         }
     }
     if !common.json {
-        say!("{}", if failed == 0 { "all kernels agree with the reference" } else { "this adapter computes wrongly" });
+        say!(
+            "{}",
+            if failed == 0 { "all kernels agree with the reference" } else { "this device computes wrong results" }
+        );
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -5,16 +5,16 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::Dataset;
+use crate::io::quoted;
 use crate::train::{Config, RunFolder, Stop, Summary};
 use crate::{Device, Error};
 use anyhow::Context;
 use serde_json::json;
 
 use super::interrupt::stop_flag;
-use super::quoted;
 use super::train::{TrainArgs, data_of, resume_run, settings, start_run, watched};
 
-/// One value of the setting, and its run.
+/// One value of the setting and its run.
 struct Trial {
     value: String,
     path: PathBuf,
@@ -23,19 +23,19 @@ struct Trial {
     state: State,
 }
 
-/// How far a run is before the sweep begins.
+/// The state of a run at the start of the sweep.
 enum State {
     New,
-    Begun,
-    Ended,
+    Started,
+    Finished,
 }
 
-/// What came of a value.
-struct Outcome {
+/// The result for a value.
+struct TrialResult {
     value: String,
     path: PathBuf,
     config: Config,
-    /// Its losses, or why it has none.
+    /// The losses, or the error message.
     result: Result<Summary, String>,
 }
 
@@ -49,25 +49,25 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
     for trial in trials {
         let name = format!("{key} = {}", trial.value);
         if !args.common.json {
-            say!("{name}{}", if matches!(trial.state, State::Ended) { ": done before" } else { "" });
+            say!("{name}{}", if matches!(trial.state, State::Finished) { ": already done" } else { "" });
         }
         let result = match train(args, &trial, &device, &stopped) {
             Ok(Some(summary)) => Ok(summary),
             Ok(None) => return Err(interrupted(args, &name).into()),
-            // It is the value that does not work: others may.
+            // Other values may still work.
             Err(e) if matches!(e.downcast_ref(), Some(Error::NonFinite(_) | Error::Limit { .. })) => Err(e.to_string()),
             Err(e) => return Err(e.context(name)),
         };
         if let (Err(cause), false) = (&result, args.common.json) {
             say!("{name} failed: {cause}");
         }
-        outcomes.push(Outcome { value: trial.value, path: trial.path, config: trial.config, result });
+        outcomes.push(TrialResult { value: trial.value, path: trial.path, config: trial.config, result });
     }
     report(args, &key, &outcomes)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The runs that `sweep` asks for, with settings and folders that are checked.
+/// The runs of a sweep, with checked settings and folders.
 fn trials(args: &TrainArgs, base: &Config, sweep: &str) -> anyhow::Result<(String, Vec<Trial>)> {
     let parts = sweep.split_once('=').filter(|(key, values)| !key.is_empty() && !values.is_empty());
     let (key, values) = parts.ok_or_else(|| {
@@ -83,7 +83,7 @@ fn trials(args: &TrainArgs, base: &Config, sweep: &str) -> anyhow::Result<(Strin
         let trial = trial(args, key, value, config).with_context(|| format!("--sweep {key}={value}"))?;
         if let Some(same) = trials.iter().find(|other| other.path == trial.path) {
             let (folder, same) = (trial.path.display(), &same.value);
-            let text = format!("--sweep {sweep}: {value} and {same} would both be trained in {folder}; use two sweeps");
+            let text = format!("--sweep {sweep}: {value} and {same} have the same folder {folder}; use two sweeps");
             return Err(Error::Setting(text).into());
         }
         trials.push(trial);
@@ -91,7 +91,7 @@ fn trials(args: &TrainArgs, base: &Config, sweep: &str) -> anyhow::Result<(Strin
     Ok((key.into(), trials))
 }
 
-/// The values between the commas that are not within brackets or quotes.
+/// Splits at the commas that are not inside brackets or quotes.
 fn split(values: &str) -> Vec<&str> {
     let (mut depth, mut quoted) = (0, false);
     let between = |c: char| {
@@ -107,7 +107,7 @@ fn split(values: &str) -> Vec<&str> {
 }
 
 fn trial(args: &TrainArgs, key: &str, value: &str, config: Config) -> crate::Result<Trial> {
-    // Without what is no part of a name somewhere.
+    // Replaces characters that some file systems do not allow.
     let name: String = value.chars().filter(|c| *c != '"').collect();
     let path = args.out.join(format!("{key}={}", name.replace(['/', '\\', ':', '*', '?', '<', '>', '|'], "_")));
     let value = value.to_string();
@@ -119,14 +119,14 @@ fn trial(args: &TrainArgs, key: &str, value: &str, config: Config) -> crate::Res
     folder.lock()?;
     let checkpoint = folder.checkpoint()?;
     let config = checkpoint.continued(&config)?;
-    let state = if folder.ended(&config, checkpoint.step).is_some() { State::Ended } else { State::Begun };
+    let state = if folder.ended(&config, checkpoint.step).is_some() { State::Finished } else { State::Started };
     Ok(Trial { value, path, folder, config, state })
 }
 
-/// Checks what depends on the data and the network, for all values before the first run starts.
+/// Checks everything that depends on the data and the network for all values, before the first run starts.
 fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Result<()> {
     let mut last: Option<(&Config, Dataset)> = None;
-    for trial in trials.iter().filter(|trial| !matches!(trial.state, State::Ended)) {
+    for trial in trials.iter().filter(|trial| !matches!(trial.state, State::Finished)) {
         let config = &trial.config;
         let same = last.take().filter(|(of, _)| (&of.data, of.seed) == (&config.data, config.seed));
         let check = || {
@@ -140,32 +140,32 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
     Ok(())
 }
 
-/// The result of a run; nothing when it was stopped.
+/// Trains a run. Returns `None` when it was interrupted.
 fn train(args: &TrainArgs, trial: &Trial, device: &Device, stopped: &AtomicBool) -> anyhow::Result<Option<Summary>> {
     let Trial { folder, config, .. } = trial;
     let mut trainer = match trial.state {
-        State::Ended => return Ok(Some(folder.summary()?)),
+        State::Finished => return Ok(Some(folder.summary()?)),
         _ if stopped.load(Ordering::Relaxed) => return Ok(None),
         State::New => start_run(args, folder, device, config, &Dataset::load(&config.data, config.seed)?)?,
-        State::Begun => resume_run(folder, device, config, &folder.checkpoint()?, &data_of(config)?)?,
+        State::Started => resume_run(folder, device, config, &folder.checkpoint()?, &data_of(config)?)?,
     };
     let stop = watched(folder, &mut trainer, stopped, args.common.json)?;
-    Ok(if stop == Stop::Asked { None } else { Some(folder.summary()?) })
+    Ok(if stop == Stop::Requested { None } else { Some(folder.summary()?) })
 }
 
 fn interrupted(args: &TrainArgs, name: &str) -> Error {
     let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
     let command: Vec<String> = words.chain((!args.resume).then(|| "--resume".to_string())).collect();
     let command = command.join(" ");
-    Error::Interrupted(format!("stopped at {name}, and everything is saved; go on with: langevin {command}"))
+    Error::Interrupted(format!("stopped at {name}; everything is saved; continue with: langevin {command}"))
 }
 
-/// The loss that decides: on held-out data where there is one.
+/// The loss by which runs are compared: the validation loss if there is one.
 fn score(summary: &Summary) -> f64 {
     summary.validation.or(summary.loss).unwrap_or(f64::INFINITY)
 }
 
-fn report(args: &TrainArgs, key: &str, outcomes: &[Outcome]) -> crate::Result<()> {
+fn report(args: &TrainArgs, key: &str, outcomes: &[TrialResult]) -> crate::Result<()> {
     let trained = || outcomes.iter().filter_map(|o| Some((o, o.result.as_ref().ok()?)));
     let comparable = trained().all(|(o, _)| o.config.measures_like(&outcomes[0].config));
     let best = trained().filter(|_| comparable).min_by(|a, b| score(a.1).total_cmp(&score(b.1)));
@@ -175,27 +175,27 @@ fn report(args: &TrainArgs, key: &str, outcomes: &[Outcome]) -> crate::Result<()
         print_table(key, outcomes);
     }
     if trained().next().is_none() {
-        return Err(Error::NonFinite(format!("no value of {key} could be trained; the lines above tell why")));
+        return Err(Error::NonFinite(format!("training failed for all values of {key}; see the messages above")));
     }
     if args.common.json {
         return Ok(());
     }
     if !comparable {
-        say!("with another {key} a loss measures something else: these cannot be compared, and none is named the best");
-        say!("compare what they draw: langevin sample each of them, and langevin evaluate");
+        say!("these losses cannot be compared, because their definition depends on {key}");
+        say!("compare samples instead, with langevin sample and langevin evaluate");
     }
     if let Some((best, summary)) = best {
         let which = if summary.validation.is_some() { "validation" } else { "training" };
         say!("best by {which} loss: {key} = {}", best.value);
         if summary.validation.is_none() {
-            say!("a training loss tells nothing of overfitting; add --validation 0.1");
+            say!("the training loss does not show overfitting; add --validation 0.1");
         }
     }
     Ok(())
 }
 
-fn print_json(key: &str, outcomes: &[Outcome], best: Option<&Outcome>, comparable: bool) {
-    let runs = outcomes.iter().map(|Outcome { value, path, result, .. }| match result {
+fn print_json(key: &str, outcomes: &[TrialResult], best: Option<&TrialResult>, comparable: bool) {
+    let runs = outcomes.iter().map(|TrialResult { value, path, result, .. }| match result {
         Ok(summary) => json!({"value": value, "run": path, "loss": summary.loss, "validation": summary.validation,
                               "best": summary.best.map(|(step, loss)| json!([step, loss]))}),
         Err(cause) => json!({"value": value, "run": path, "failed": cause}),
@@ -204,10 +204,10 @@ fn print_json(key: &str, outcomes: &[Outcome], best: Option<&Outcome>, comparabl
     say!("{}", json!({"key": key, "runs": runs, "comparable": comparable, "best": best.map(|best| &best.value)}));
 }
 
-fn print_table(key: &str, outcomes: &[Outcome]) {
+fn print_table(key: &str, outcomes: &[TrialResult]) {
     let number = |loss: Option<f64>| loss.map_or("-".to_string(), |loss| format!("{loss:.5}"));
     say!("{key:>16} {:>14} {:>16} {:>24}", "training loss", "validation loss", "lowest validation");
-    for Outcome { value, result, .. } in outcomes {
+    for TrialResult { value, result, .. } in outcomes {
         let Ok(summary) = result else {
             say!("{value:>16} {:>14} {:>16} {:>24}", "failed", "-", "-");
             continue;
@@ -220,7 +220,7 @@ fn print_table(key: &str, outcomes: &[Outcome]) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn values_are_split_where_lists_are_not() {
+    fn lists_are_not_split() {
         assert_eq!(super::split("1, 2"), ["1", "2"]);
         assert_eq!(super::split("[1,2],[1,{a=2,b=[3,4]}],5"), ["[1,2]", "[1,{a=2,b=[3,4]}]", "5"]);
         assert_eq!(super::split("\"l1:1,ssim:0.1\",mse"), ["\"l1:1,ssim:0.1\"", "mse"]);

@@ -1,11 +1,11 @@
-//! Arrays as `.npy` and IDX files hold them: a shape, a type of element, the bytes.
+//! Arrays in `.npy` and IDX files: a shape, an element type and the bytes.
 
 use std::io::{self, Read};
 
 use super::Dataset;
 use crate::{Error, Result};
 
-/// The types of elements that are read; all become float32. Integers of more than a byte are read as labels only.
+/// The supported element types, which are converted to float32. Integers larger than a byte are supported for labels only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Element {
     U8,
@@ -24,7 +24,7 @@ impl Element {
         }
     }
 
-    fn word(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Element::U8 => "uint8",
             Element::F32 => "float32",
@@ -33,7 +33,7 @@ impl Element {
         }
     }
 
-    /// `bytes` hold one element, the lowest byte first.
+    /// Decodes one little-endian element.
     fn decode(self, bytes: &[u8]) -> f32 {
         let low = |n: usize| bytes[..n].iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
         match self {
@@ -42,7 +42,7 @@ impl Element {
             Element::F64 => f64::from_bits(low(8)) as f32,
             Element::Integer { bytes: n, signed: false } => low(n) as f32,
             Element::Integer { bytes: n, signed: true } => {
-                // The sign bit to the top and back copies it.
+                // Sign extension.
                 let unused = 64 - 8 * n as u32;
                 ((low(n) << unused) as i64 >> unused) as f32
             }
@@ -50,39 +50,39 @@ impl Element {
     }
 }
 
-/// What the header of an array says.
+/// The header of an array.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Layout {
+pub(super) struct ArrayLayout {
     pub shape: Vec<u64>,
     pub element: Element,
     pub big_endian: bool,
     pub fortran: bool,
 }
 
-/// How many bytes follow the header.
+/// The number of bytes after the header.
 #[derive(Clone, Copy)]
 pub(super) enum Available {
     /// The rest of a plain file.
     Exactly(u64),
-    /// A compressed stream cannot hold more than this, and may hold less.
+    /// The upper limit of a compressed stream.
     AtMost(u64),
 }
 
 impl Available {
-    /// What `bytes` of deflate can grow to: a factor of 1032 is the most the format allows.
+    /// The upper limit for `bytes` of deflate, whose maximum compression ratio is 1032.
     pub fn inflated(bytes: u64) -> Self {
         Available::AtMost(bytes.saturating_mul(1032).saturating_add(1024))
     }
 }
 
-impl Layout {
-    /// Reads the elements that follow the header and makes samples of them: the first axis counts them.
+impl ArrayLayout {
+    /// Reads the elements after the header as samples along the first axis.
     pub fn read(self, name: &str, reader: &mut dyn Read, available: Available) -> Result<Dataset> {
         let values = self.values(name, reader, available)?;
         self.into_dataset(name, values)
     }
 
-    /// Reads the elements that follow the header in the order of the file.
+    /// Reads the elements after the header in the order of the file.
     pub fn values(&self, name: &str, reader: &mut dyn Read, available: Available) -> Result<Vec<f32>> {
         let count = self.count(name, available)?;
         let mut values = Vec::new();
@@ -98,15 +98,15 @@ impl Layout {
             ))
         })?;
         if let Available::AtMost(_) = available {
-            // At its end the decompressor compares its checksum. What follows the values, where a damaged header says
-            // that there are fewer, counts too.
+            // The decompressor verifies its checksum at the end of the stream, which may be after the values if the header
+            // is damaged.
             let end = io::copy(reader, &mut io::sink());
             end.map_err(|cause| Error::input(format!("{name}: the data are damaged ({cause}); copy the file again")))?;
         }
         Ok(values)
     }
 
-    /// The number of elements, after the bytes they take were compared with those there are.
+    /// The number of elements, checked against the number of available bytes.
     fn count(&self, name: &str, available: Available) -> Result<usize> {
         let count = self.shape.iter().try_fold(1u64, |count, &dim| count.checked_mul(dim));
         let bytes = count.and_then(|count| count.checked_mul(self.element.size() as u64));
@@ -114,11 +114,11 @@ impl Layout {
         match (count, bytes) {
             (Some(count), Some(bytes)) if bytes <= most => Ok(count as usize),
             _ => Err(Error::input(format!(
-                "{name}: the header promises shape {:?} of {}, {}, but only {most} bytes follow; the file is cut short \
-                 or damaged: copy or write it again",
+                "{name}: the header declares shape {:?} of {}, {}, but only {most} bytes follow; the file is truncated or \
+                 damaged: copy or write it again",
                 self.shape,
-                self.element.word(),
-                bytes.map_or("more than any memory holds".to_string(), |bytes| format!("{bytes} bytes")),
+                self.element.name(),
+                bytes.map_or("too many bytes".to_string(), |bytes| format!("{bytes} bytes")),
             ))),
         }
     }
@@ -146,7 +146,7 @@ impl Layout {
         let shape = sample_shape(name, &dims)?;
         if dims.contains(&0) {
             return Err(Error::input(format!(
-                "{name}: the data set is empty (shape {dims:?}); give a file with samples"
+                "{name}: the data set is empty (shape {dims:?}); use a file with samples"
             )));
         }
         if self.fortran {
@@ -170,12 +170,12 @@ fn sample_shape(name: &str, dims: &[usize]) -> Result<Vec<usize>> {
         ))),
         [_, c, h, w] => Ok(vec![c, h, w]),
         [] | [_] => Err(Error::input(format!(
-            "{name}: the array has shape {dims:?}, which does not tell where one sample ends; save it as [n, length] for \
-             signals, [n, 2] for points or [n, c, h, w] for images, for instance array.reshape(-1, 128)"
+            "{name}: the array has shape {dims:?}, which does not contain the length of a sample; save it as [n, length] \
+             for signals, [n, 2] for points or [n, c, h, w] for images, for example array.reshape(-1, 128)"
         ))),
         _ => Err(Error::input(format!(
-            "{name}: the array has shape {dims:?}, {} axes, and at most 4 are read; save it as [n, length] for signals, \
-             [n, 2] for points or [n, c, h, w] for images",
+            "{name}: the array has shape {dims:?} with {} axes, but at most 4 are supported; save it as [n, length] for \
+             signals, [n, 2] for points or [n, c, h, w] for images",
             dims.len()
         ))),
     }
@@ -204,11 +204,11 @@ fn to_row_major(dims: &[usize], values: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    fn layout(shape: &[u64], element: Element) -> Layout {
-        Layout { shape: shape.to_vec(), element, big_endian: false, fortran: false }
+    fn layout(shape: &[u64], element: Element) -> ArrayLayout {
+        ArrayLayout { shape: shape.to_vec(), element, big_endian: false, fortran: false }
     }
 
-    fn read(layout: Layout, bytes: &[u8]) -> Result<Dataset> {
+    fn read(layout: ArrayLayout, bytes: &[u8]) -> Result<Dataset> {
         layout.read("a", &mut &bytes[..], Available::Exactly(bytes.len() as u64))
     }
 
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!((images.shape, images.values[0]), (vec![1, 3, 1], 1.0));
         assert_eq!(read(layout(&[1, 3, 2, 1], Element::U8), &[1; 6]).unwrap().shape, [3, 2, 1]);
         for (shape, cause) in [
-            (&[6][..], "where one sample ends"),
+            (&[6][..], "the length of a sample"),
             (&[1, 1, 1, 2, 3], "5 axes"),
             (&[1, 6, 1, 1], "transpose(0, 3, 1, 2)"),
         ] {
@@ -238,15 +238,15 @@ mod tests {
     }
 
     #[test]
-    fn fortran_order_is_turned() {
-        let layout = Layout { fortran: true, ..layout(&[2, 3], Element::U8) };
+    fn fortran_order_is_converted() {
+        let layout = ArrayLayout { fortran: true, ..layout(&[2, 3], Element::U8) };
         assert_eq!(read(layout, &[0, 3, 1, 4, 2, 5]).unwrap().values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     }
 
     #[test]
     fn big_endian_values_are_read() {
         let bytes: Vec<u8> = [1.5f64, -2.0, 3.25, 0.0].iter().flat_map(|value| value.to_be_bytes()).collect();
-        let layout = Layout { big_endian: true, ..layout(&[2, 2], Element::F64) };
+        let layout = ArrayLayout { big_endian: true, ..layout(&[2, 2], Element::F64) };
         assert_eq!(read(layout, &bytes).unwrap().values, [1.5, -2.0, 3.25, 0.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Sound: a `.wav` file cut into windows.
+//! Audio: `.wav` files, divided into windows.
 
 use std::io::BufReader;
 use std::path::Path;
@@ -8,11 +8,11 @@ use hound::{SampleFormat, WavReader};
 use super::{Dataset, open};
 use crate::{Error, Result};
 
-/// Samples in one window: 64 ms at 16 kHz.
+/// Samples per window: 64 ms at 16 kHz.
 const WINDOW: usize = 1024;
 
-/// Reads a file, mixes its channels to one and cuts it into windows of 1024 samples that do not overlap; a shorter rest
-/// is dropped. Full scale is -1..1.
+/// Reads a file, mixes its channels to mono and divides it into windows of 1024 samples without overlap. The remainder is
+/// dropped. Full scale is -1..1.
 pub(super) fn read(path: &Path) -> Result<Dataset> {
     let name = path.display().to_string();
     let damaged = |cause: &dyn std::fmt::Display| {
@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
     let spec = reader.spec();
     let bytes = u64::from(reader.len()) * u64::from(spec.bits_per_sample.div_ceil(8));
     if bytes > len || spec.channels == 0 {
-        return Err(damaged(&format!("its header promises {bytes} bytes of sound, the file has {len}")));
+        return Err(damaged(&format!("the header declares {bytes} bytes of audio, but the file has {len}")));
     }
     let sound: hound::Result<Vec<f32>> = match spec.sample_format {
         SampleFormat::Float => reader.into_samples::<f32>().collect(),
@@ -39,7 +39,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
         sound.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() / channels as f32).collect();
     if mono.len() < WINDOW {
         return Err(Error::input(format!(
-            "{name}: {} samples of sound are less than one window of {WINDOW}; give a longer recording",
+            "{name}: {} samples of audio are less than one window of {WINDOW}; use a longer recording",
             mono.len()
         )));
     }
@@ -70,7 +70,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn sound_is_mixed_and_cut() {
+    fn audio_is_mixed_and_divided() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.wav");
         write(&path, 2500);
@@ -84,10 +84,10 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.wav");
         write(&path, 1000);
-        assert!(refusal(&path).contains("1000 samples of sound"));
+        assert!(refusal(&path).contains("1000 samples of audio"));
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..900]).unwrap();
-        assert!(refusal(&path).contains("promises 4000 bytes"));
+        assert!(refusal(&path).contains("declares 4000 bytes"));
         fs::write(&path, b"RIFF nothing").unwrap();
         assert!(refusal(&path).contains("not a readable .wav"));
     }

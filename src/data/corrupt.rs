@@ -1,7 +1,7 @@
-//! Noise on data sets, by name and strength: what the noise addition layer does, and the forward diffusion process.
+//! Noise on data sets, by name and strength.
 //!
-//! The textbook's chapter calls shot noise what is salt-and-pepper here (values replaced by black or white); shot noise as
-//! physics knows it, counts of quanta, is `poisson`. Both are offered.
+//! The textbook uses the name shot noise for salt-and-pepper noise (values replaced by black or white). Here, shot noise in
+//! the physical sense, counts of a Poisson process, is `poisson`.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -17,29 +17,30 @@ use crate::ops::{Disturbance, LARGEST_RATE};
 use crate::text::{exact, short};
 
 /// A kind of noise with its strength, written as `kind:strength`.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum NoiseKind {
-    /// `gaussian:SCALE`: standard deviation in the units of the data.
+    /// `gaussian:SCALE`: normal noise with this standard deviation, in the units of the data.
     Gaussian(f64),
-    /// `uniform:WIDTH`: the largest change in the units of the data.
+    /// `uniform:WIDTH`: uniform noise between -WIDTH and WIDTH, in the units of the data.
     Uniform(f64),
-    /// `speckle:SCALE`: standard deviation relative to each value.
+    /// `speckle:SCALE`: normal noise with a standard deviation of SCALE times the value.
     Speckle(f64),
-    /// `salt_pepper:AMOUNT[:RATIO]`: the part of the values that is replaced, and the part of these that is salt.
+    /// `salt_pepper:AMOUNT[:RATIO]`: replaces a fraction of the values by the smallest or largest value of the data.
     SaltPepper {
-        /// From 0 to 1.
+        /// The fraction of values that is replaced, from 0 to 1.
         amount: f64,
-        /// From 0 to 1; a half unless stated.
+        /// The fraction of these that becomes the largest value, from 0 to 1; 0.5 by default.
         ratio: f64,
     },
-    /// `poisson:PEAK`: shot noise with this mean count at white.
+    /// `poisson:PEAK`: shot noise, counts of a Poisson process with this mean at white.
     Poisson(f64),
-    /// `jpeg:QUALITY`: compression artefacts of images, quality from 1 to 100.
+    /// `jpeg:QUALITY`: JPEG compression of images with a quality from 1 to 100.
     Jpeg(u32),
 }
 
-/// How each kind is written.
+/// An example of each kind, for messages.
 const FORMS: [&str; 6] = [
     "gaussian:0.1",
     "uniform:0.3",
@@ -50,33 +51,33 @@ const FORMS: [&str; 6] = [
 ];
 
 /// The names of the kinds.
-pub const NOISES: [&str; 6] = ["gaussian", "uniform", "speckle", "salt_pepper", "poisson", "jpeg"];
+const NOISES: [&str; 6] = ["gaussian", "uniform", "speckle", "salt_pepper", "poisson", "jpeg"];
 
-/// The smallest and the largest value of data.
+/// The smallest and largest value of a data set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Extent {
-    /// The smallest.
+    /// The smallest value.
     pub low: f64,
-    /// The largest.
+    /// The largest value.
     pub high: f64,
 }
 
 impl Extent {
-    /// Measures values.
+    /// The extent of these values.
     pub fn of(values: &[f32]) -> Self {
         let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
         Self { low: low.into(), high: high.into() }
     }
 
-    /// From the smallest and the largest value of each coordinate.
+    /// The extent of coordinates with these ranges.
     pub(crate) fn of_ranges(ranges: &[[f32; 2]]) -> Self {
         let (low, high) = ranges.iter().fold((f32::MAX, f32::MIN), |(low, high), r| (low.min(r[0]), high.max(r[1])));
         Self { low: low.into(), high: high.into() }
     }
 
-    /// Black and white: 0 and 1 for data in [0, 1], 0 and the largest value for other data without negative values, else
-    /// the smallest and the largest value.
-    pub fn black_and_white(self) -> [f64; 2] {
+    /// Black and white: 0 and 1 for data in [0, 1], 0 and the largest value for other non-negative data, otherwise the
+    /// smallest and largest value.
+    pub(crate) fn black_and_white(self) -> [f64; 2] {
         match (self.low >= 0.0, self.high <= 1.0) {
             (true, true) => [0.0, 1.0],
             (true, false) => [0.0, self.high],
@@ -100,8 +101,8 @@ impl FromStr for NoiseKind {
             return Err(bad(if strength.is_empty() { "no strength" } else { "too many numbers" }));
         }
         let number = |at: usize| {
-            let value: f64 = parts[at].parse().map_err(|_| bad(&format!("{:?} is no number", parts[at])))?;
-            if value.is_finite() { Ok(value) } else { Err(bad("a strength is a finite number")) }
+            let value: f64 = parts[at].parse().map_err(|_| bad(&format!("{:?} is not a number", parts[at])))?;
+            if value.is_finite() { Ok(value) } else { Err(bad("the strength must be finite")) }
         };
         let kind = match name {
             "gaussian" => NoiseKind::Gaussian(number(0)?),
@@ -117,7 +118,7 @@ impl FromStr for NoiseKind {
                 }
                 quality => {
                     let quality = exact(quality);
-                    return Err(bad(&format!("the quality is a whole number from 1 to 100, not {quality}")));
+                    return Err(bad(&format!("the quality must be a whole number from 1 to 100, not {quality}")));
                 }
             },
         };
@@ -149,12 +150,12 @@ impl NoiseKind {
         if let NoiseKind::Poisson(peak) = self
             && !(peak > 0.0 && peak <= LARGEST_RATE)
         {
-            return Err(Error::setting(format!("the peak is a count above 0, up to {LARGEST_RATE}")));
+            return Err(Error::setting(format!("the peak must be above 0 and at most {LARGEST_RATE}")));
         }
         self.disturbance(Extent { low: 0.0, high: 1.0 }).map_or(Ok(()), |d| d.check())
     }
 
-    /// The elementwise rule in data of this extent; none for JPEG.
+    /// The elementwise operation for data of this extent; `None` for JPEG.
     fn disturbance(self, extent: Extent) -> Option<Disturbance> {
         let [black, white] = extent.black_and_white();
         Some(match self {
@@ -169,8 +170,9 @@ impl NoiseKind {
         })
     }
 
-    /// What is done to data of this extent, for people.
-    pub fn describe(self, extent: Extent) -> String {
+    /// Describes the effect on data of this extent.
+    #[cfg(feature = "cli")]
+    pub(crate) fn describe(self, extent: Extent) -> String {
         let [black, white] = extent.black_and_white().map(short);
         let part = |part: f64| short(100.0 * part);
         match self {
@@ -186,26 +188,24 @@ impl NoiseKind {
             ),
             NoiseKind::Poisson(peak) => {
                 let peak = exact(peak);
-                format!(
-                    "counts of quanta, from none at {black} to {peak} on average at {white}, divided by {peak} again"
-                )
+                format!("Poisson counts with a mean of 0 at {black} and {peak} at {white}, scaled back to the data")
             }
             NoiseKind::Jpeg(quality) => {
-                format!("8x8 cosine transform, quantised with quality {quality}, {black} being black and {white} white")
+                format!("8x8 cosine transform, quantised with quality {quality}; {black} is black and {white} is white")
             }
         }
     }
 
-    /// x [B, ...] with this noise, drawn on the device; `shape` is that of a sample, `extent` that of the data.
+    /// Adds the noise to x [B, ...] in a graph. `shape` is the shape of a sample, `extent` the extent of the data.
     ///
     /// # Errors
-    /// When JPEG meets what is no image, or the data have no extent.
+    /// When JPEG is used for samples that are not images, or the extent is empty.
     pub fn add_to(self, g: &mut Graph, x: Var, shape: &[usize], extent: Extent) -> Result<Var> {
         if let Some(disturbance) = self.disturbance(extent) {
             return g.add_noise(x, disturbance);
         }
         let (NoiseKind::Jpeg(quality), [c, h, w]) = (self, shape) else {
-            return Err(Error::input(format!("{self} is for images; a sample of this data has the shape {shape:?}")));
+            return Err(Error::input(format!("{self} is for images, but these samples have shape {shape:?}")));
         };
         let flat = g.shape(x).to_vec();
         let images = g.reshape(x, [flat[0], *c, *h, *w])?;
@@ -215,24 +215,35 @@ impl NoiseKind {
     }
 }
 
-/// Values that are worked on at a time.
+/// The number of values that are processed at a time.
 const CHUNK: usize = 1 << 20;
 
-/// The data with noise, drawn on the device from `seed`.
+/// Adds noise to a data set on a device. The noise depends only on the seed.
 ///
 /// # Errors
-/// As [`NoiseKind::add_to`].
+/// As [`NoiseKind::add_to`], and when the result exceeds the range of float32.
 pub fn add_noise(device: &Device, data: &Dataset, kind: NoiseKind, seed: u64) -> Result<Dataset> {
+    add_noise_within(device, data, kind, Extent::of(&data.values), seed)
+}
+
+/// [`add_noise`] for samples of a larger data set with this extent.
+pub(crate) fn add_noise_within(
+    device: &Device,
+    data: &Dataset,
+    kind: NoiseKind,
+    extent: Extent,
+    seed: u64,
+) -> Result<Dataset> {
     let len = data.sample_len();
     let batch = (CHUNK / len).clamp(1, data.len());
     let mut g = Graph::new();
     let x = g.state("x", [batch, len])?;
-    let y = kind.add_to(&mut g, x, &data.shape, Extent::of(&data.values))?;
+    let y = kind.add_to(&mut g, x, &data.shape, extent)?;
     g.keep(y);
     let mut run = device.compile(&g)?;
     run.seed(seed);
     let mut values: Vec<f32> = Vec::with_capacity(data.values.len());
-    // Each part is a step of its own, with random numbers of its own.
+    // Each part is a separate step with its own random numbers.
     for part in data.values.chunks(batch * len) {
         let mut x = part.to_vec();
         x.resize(batch * len, 0.0);
@@ -242,7 +253,7 @@ pub fn add_noise(device: &Device, data: &Dataset, kind: NoiseKind, seed: u64) ->
     }
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
         return Err(Error::input(format!(
-            "{}: {kind} takes sample {} (counted from 0) beyond {}, the largest float32; use a smaller strength",
+            "{}: with {kind}, sample {} (counted from 0) exceeds {}, the largest float32; use a smaller strength",
             data.name,
             at / len,
             short(f32::MAX.into())
@@ -251,15 +262,15 @@ pub fn add_noise(device: &Device, data: &Dataset, kind: NoiseKind, seed: u64) ->
     Dataset::new(format!("{} with {kind}", data.name), data.shape.clone(), values)
 }
 
-/// The standard deviation of Gaussian noise on samples of a kind and shape, estimated from the samples alone.
+/// Estimates the standard deviation of Gaussian noise on samples without knowing the clean ones.
 ///
-/// Images: Immerkaer (1996, Fast noise variance estimation): sqrt(pi / 2) / 6 times the mean of |I * L|, L being the
-/// difference of two Laplacians, which lines and slopes leave at 0. Signals: 1.4826 times the median of the absolute
+/// Images: Immerkaer (1996, Fast noise variance estimation): sqrt(pi / 2) / 6 times the mean of |I * L|. L is the
+/// difference of two Laplacians, which is 0 for linear structures. Signals: 1.4826 times the median of the absolute
 /// second differences / sqrt 6 (the pseudo-residuals of Gasser, Sroka and Jennen-Steinmetz 1986 with a robust scale).
-/// Both take fine structure for noise, and so are too large for data that are rough themselves.
+/// Fine structure of the data counts as noise, so the estimates are too large for rough data.
 ///
 /// # Errors
-/// For points, and samples too small to have a neighbourhood.
+/// [`Error::Input`] for points, and for samples with fewer than three values in a row or column.
 pub fn estimate_level(data: &Dataset) -> Result<f64> {
     let residuals: Vec<f64> = match (data.kind(), &data.shape[..]) {
         (Kind::Images, &[_, h, w]) if h > 2 && w > 2 => {
@@ -272,8 +283,7 @@ pub fn estimate_level(data: &Dataset) -> Result<f64> {
         _ => {
             let shape = &data.shape;
             return Err(Error::input(format!(
-                "{}: the noise level of samples of shape {shape:?} cannot be estimated, since they have no neighbourhood; \
-                 state it: --noise-level 0.1",
+                "{}: the noise level of samples of shape {shape:?} cannot be estimated; set it with --noise-level 0.1",
                 data.name
             )));
         }
@@ -284,7 +294,7 @@ pub fn estimate_level(data: &Dataset) -> Result<f64> {
     })
 }
 
-/// |I * [1 -2 1; -2 4 -2; 1 -2 1]| at all places inside.
+/// |I * [1 -2 1; -2 4 -2; 1 -2 1]| at all inner pixels.
 fn laplacian_differences(plane: &[f32], h: usize, w: usize) -> impl Iterator<Item = f64> {
     (1..h - 1).flat_map(move |i| {
         (1..w - 1).map(move |j| {
@@ -323,7 +333,7 @@ mod tests {
             ("shot:3", &["unknown noise \"shot\"", "poisson"][..]),
             ("gaussian", &["no strength", "gaussian:0.1"]),
             ("gaussian:", &["no strength"]),
-            ("gaussian:x", &["\"x\" is no number"]),
+            ("gaussian:x", &["\"x\" is not a number"]),
             ("gaussian:0.1:2", &["too many numbers"]),
             ("gaussian:-1", &["-1", "use 0 to"]),
             ("gaussian:inf", &["finite"]),
@@ -347,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_changes_images_and_draws_anew_for_another_seed() {
+    fn every_kind_changes_images_and_depends_on_the_seed() {
         let image = |i: usize| ((i * 7 % 64) as f32 / 64.0).powi(2);
         let data = Dataset::new("images", [1, 8, 8], (0..640).map(image).collect()).unwrap();
         let device = Device::cpu();
@@ -363,6 +373,17 @@ mod tests {
         assert!(message.contains("[8]") && message.contains("images"), "{message}");
         let message = add_noise(&device, &waves, NoiseKind::Gaussian(3e38), 0).unwrap_err().to_string();
         assert!(message.contains("gaussian:3e38") && message.contains("a smaller strength"), "{message}");
+    }
+
+    /// As in training, where the extent is that of the training data.
+    #[test]
+    fn noise_on_some_samples_has_the_extent_of_all() {
+        let part = Dataset::new("part", [4], vec![0.5; 400]).unwrap();
+        let (extent, kind) = (Extent { low: -1.0, high: 2.0 }, "salt_pepper:0.5".parse().unwrap());
+        let mut values = add_noise_within(&Device::cpu(), &part, kind, extent, 3).unwrap().values;
+        values.sort_by(f32::total_cmp);
+        values.dedup();
+        assert_eq!(values, [-1.0, 0.5, 2.0]);
     }
 
     #[test]

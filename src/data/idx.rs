@@ -1,9 +1,9 @@
-//! IDX, the format of MNIST: bytes 0 0, the type, the number of axes, one big-endian u32 an axis, the data.
+//! IDX, the format of MNIST: two zero bytes, the type, the number of axes, a big-endian u32 per axis, the data.
 
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::array::{Available, Element, Layout};
+use super::array::{ArrayLayout, Available, Element};
 use super::{Dataset, first_bytes, open};
 use crate::{Error, Result};
 
@@ -12,15 +12,15 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
     with_layout(path, |layout, name, reader, available| {
         if layout.shape.len() == 1 {
             return Err(Error::input(format!(
-                "{name}: an IDX file with one axis holds labels, not samples; give the file of the images \
-                 (train-images-idx3-ubyte beside train-labels-idx1-ubyte)"
+                "{name}: an IDX file with one axis contains labels, not samples; use the file of the images \
+                 (such as train-images-idx3-ubyte)"
             )));
         }
         layout.read(name, reader, available)
     })
 }
 
-/// Reads the labels of an IDX file: its shape, and its values.
+/// Reads the labels in an IDX file. Returns the shape and the values.
 pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
     with_layout(path, |layout, name, reader, available| {
         let values = layout.values(name, reader, available)?;
@@ -28,7 +28,10 @@ pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
     })
 }
 
-fn with_layout<T>(path: &Path, read: impl FnOnce(Layout, &str, &mut dyn Read, Available) -> Result<T>) -> Result<T> {
+fn with_layout<T>(
+    path: &Path,
+    read: impl FnOnce(ArrayLayout, &str, &mut dyn Read, Available) -> Result<T>,
+) -> Result<T> {
     let name = path.display().to_string();
     let file = open(path)?;
     let len = file.metadata().map_err(|cause| Error::io("cannot read", path, cause))?.len();
@@ -43,7 +46,7 @@ fn with_layout<T>(path: &Path, read: impl FnOnce(Layout, &str, &mut dyn Read, Av
     }
 }
 
-fn read_layout(name: &str, reader: &mut dyn Read) -> Result<Layout> {
+fn read_layout(name: &str, reader: &mut dyn Read) -> Result<ArrayLayout> {
     let cut = |cause: std::io::Error| {
         Error::input(format!("{name}: the IDX header cannot be read ({cause}); copy or download the file again"))
     };
@@ -51,7 +54,7 @@ fn read_layout(name: &str, reader: &mut dyn Read) -> Result<Layout> {
     reader.read_exact(&mut magic).map_err(cut)?;
     let [0, 0, code, rank @ 1..=4] = magic else {
         return Err(Error::input(format!(
-            "{name}: not an IDX file (it begins with {magic:02x?}); of compressed files only IDX is read: unpack others"
+            "{name}: not an IDX file (it begins with {magic:02x?}); compressed files of other formats must be unpacked"
         )));
     };
     let element = element(name, code)?;
@@ -61,7 +64,7 @@ fn read_layout(name: &str, reader: &mut dyn Read) -> Result<Layout> {
         reader.read_exact(&mut dim).map_err(cut)?;
         shape.push(u64::from(u32::from_be_bytes(dim)));
     }
-    Ok(Layout { shape, element, big_endian: true, fortran: false })
+    Ok(ArrayLayout { shape, element, big_endian: true, fortran: false })
 }
 
 fn element(name: &str, code: u8) -> Result<Element> {
@@ -74,7 +77,9 @@ fn element(name: &str, code: u8) -> Result<Element> {
         0x0c => "int32",
         _ => "an unknown type",
     };
-    Err(Error::input(format!("{name}: the IDX file holds {other} (0x{code:02x}); uint8, float32 and float64 are read")))
+    Err(Error::input(format!(
+        "{name}: the IDX file contains {other} (0x{code:02x}), but uint8, float32 or float64 is needed"
+    )))
 }
 
 #[cfg(test)]
@@ -129,7 +134,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_damaged_checksum_is_noticed() {
+    fn a_damaged_checksum_is_detected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.gz");
         let mut gzip = sample_gzip();

@@ -1,4 +1,4 @@
-//! A folder of PNG or JPEG files, one sample each.
+//! Folders of PNG or JPEG files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use super::Dataset;
 use crate::io::extension;
 use crate::{Error, Result};
 
-/// The largest side that is decoded: a header that claims more is damaged, or far beyond what can be trained on.
+/// The maximum width and height, which protects against damaged headers.
 const LARGEST_SIDE: u32 = 16_384;
 
-/// Reads all pictures of a folder in the order of their names as `[c, h, w]` in 0..1: one channel when all of them are
-/// grey, else three. Transparency is dropped.
+/// Reads all pictures of a folder in the order of their names as `[c, h, w]` in 0..1. There is one channel if all of them
+/// are grey, otherwise three. Transparency is ignored.
 pub(super) fn read(folder: &Path) -> Result<Dataset> {
     let files = pictures(folder)?;
     let mut grey = true;
@@ -24,7 +24,7 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
         if *size.get_or_insert(now) != now {
             let (w, h) = size.unwrap_or(now);
             return Err(Error::input(format!(
-                "{}: {} x {} pixels, but {} has {w} x {h}; all pictures of a folder need one size: crop or resize them",
+                "{}: {} x {} pixels, but {} has {w} x {h}; all pictures of a folder must have the same size: crop or resize them",
                 file.display(),
                 now.0,
                 now.1,
@@ -43,7 +43,10 @@ pub(super) fn read(folder: &Path) -> Result<Dataset> {
     Dataset::new(folder.display().to_string(), [channels, h as usize, w as usize], values)
 }
 
-/// The pictures of a folder, sorted by name; there is at least one.
+/// The pictures in a folder, sorted by name.
+///
+/// # Errors
+/// When there are none.
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     let (mut files, mut others) = (Vec::new(), Vec::new());
     let refused = |cause| Error::io("cannot read", folder, cause);
@@ -65,7 +68,7 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     others.truncate(4);
     let held = match others.is_empty() {
         true => "it is empty".to_string(),
-        false => format!("it holds {}: name one of these if it is the data", others.join(", ")),
+        false => format!("it contains {}; to read one of these, name it", others.join(", ")),
     };
     Err(Error::input(format!("{}: a folder without PNG or JPEG files; {held}", folder.display())))
 }
@@ -84,7 +87,7 @@ fn unreadable(file: &Path, cause: &dyn std::fmt::Display) -> Error {
     Error::input(format!("{}: not a readable picture ({cause}); replace or remove it", file.display()))
 }
 
-/// Appends the channels one after the other; 16 bits keep their depth.
+/// Appends the channels of a picture one after the other, with a depth of up to 16 bits.
 fn append(picture: &DynamicImage, grey: bool, values: &mut Vec<f32>) {
     if grey {
         values.extend(picture.to_luma16().iter().map(|&value| f32::from(value) / 65_535.0));
@@ -127,7 +130,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(refusal(dir.path()).contains("it is empty"));
         fs::write(dir.path().join("digits.npy"), b"x").unwrap();
-        assert!(refusal(dir.path()).contains("it holds digits.npy"));
+        assert!(refusal(dir.path()).contains("it contains digits.npy"));
 
         GrayImage::new(3, 2).save(dir.path().join("a.png")).unwrap();
         GrayImage::new(4, 2).save(dir.path().join("b.png")).unwrap();

@@ -1,34 +1,35 @@
-//! The classes of samples.
+//! Class labels of samples.
 
 use std::path::Path;
 
-use super::{Range, first_bytes, idx, npy};
+use super::{SampleRange, first_bytes, idx, npy};
 use crate::io::extension;
 use crate::{Error, Result};
 
-/// The most classes; a label beyond is taken for a mistake in the file.
+/// The maximum number of classes; larger labels indicate a wrong file.
 pub const MOST_CLASSES: usize = 1_000;
 
-/// A class for each sample, counted from 0 without gaps.
+/// The class of each sample, numbered from 0 without gaps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labels {
-    /// Where they came from.
+    /// The source of the labels, for messages.
     pub name: String,
     /// The class of each sample.
     pub of: Vec<u32>,
-    /// How many classes there are.
+    /// The number of classes.
     pub classes: usize,
 }
 
 impl Labels {
-    /// Reads `spec`: a `.npy` array \[n\] or [n, 1] of integers of any width, or an IDX file with one axis (`.gz` too).
-    /// `labels.npy[0:900]` takes a part, as [`super::Dataset::load`] does.
+    /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, or an IDX file with one axis (optionally `.gz`).
+    /// `labels.npy[0:900]` selects a range, as in [`super::Dataset::load`].
     ///
-    /// *Errors*: [`crate::Error::Input`] with the file and the cause: of reading, or of [`Labels::new`].
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when its content is not valid, and as [`Labels::new`].
     pub fn load(spec: &str) -> Result<Self> {
         let path = Path::new(spec);
         if !path.exists() && spec.ends_with(']') {
-            let range = Range::of(spec)?;
+            let range = SampleRange::of(spec)?;
             let all = read(Path::new(range.data))?;
             let (from, to) = range.within(all.len())?;
             return Self::new(spec, &all[from..to]);
@@ -36,10 +37,11 @@ impl Labels {
         Self::new(spec, &read(path)?)
     }
 
-    /// Labels from numbers. `name` is used in messages.
+    /// Creates labels from numbers. `name` is used in messages.
     ///
-    /// *Errors*: [`Error::Input`] when one is no whole number from 0 to [`MOST_CLASSES`] - 1, when there is one class only,
-    /// or when a class below the largest has no sample.
+    /// # Errors
+    /// [`Error::Input`] when a label is not a whole number from 0 to [`MOST_CLASSES`] - 1, when there is only one class, or
+    /// when a class below the largest has no sample.
     pub fn new(name: impl Into<String>, values: &[f32]) -> Result<Self> {
         let name = name.into();
         let refuse = |text: String| Err(Error::input(format!("{name}: {text}")));
@@ -53,20 +55,20 @@ impl Labels {
         let of: Vec<u32> = values.iter().map(|v| *v as u32).collect();
         let classes = of.iter().max().map_or(0, |most| *most as usize + 1);
         if classes < 2 {
-            return refuse(format!("all {} labels are 0; there is nothing to tell apart with one class", of.len()));
+            return refuse(format!("all {} labels are 0; at least two classes are needed", of.len()));
         }
         let labels = Self { name: name.clone(), of, classes };
         let counts = labels.counts();
         match counts.iter().position(|n| *n == 0) {
             None => Ok(labels),
             Some(absent) => refuse(format!(
-                "no sample is of class {absent}, though the labels reach {}; number the classes from 0 without gaps",
+                "no sample has class {absent}, but the largest label is {}; number the classes from 0 without gaps",
                 classes - 1
             )),
         }
     }
 
-    /// How many samples each class has.
+    /// The number of samples of each class.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes];
         self.of.iter().for_each(|&class| counts[class as usize] += 1);
@@ -74,7 +76,7 @@ impl Labels {
     }
 }
 
-/// The numbers in a file of labels.
+/// Reads the numbers in a file of labels.
 fn read(path: &Path) -> Result<Vec<f32>> {
     let name = path.display();
     let (shape, values) = match (extension(path).as_str(), first_bytes(path)?) {
@@ -82,12 +84,12 @@ fn read(path: &Path) -> Result<Vec<f32>> {
         (_, [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4]) => idx::read_labels(path)?,
         _ => {
             return Err(Error::input(format!(
-                "{name}: not a kind of file that labels are read from; there are .npy with integers, and IDX (or IDX in .gz)"
+                "{name}: unknown file format; labels are read from .npy files of integers and IDX (or IDX in .gz)"
             )));
         }
     };
     match shape[..] {
-        [0] | [0, 1] => Err(Error::input(format!("{name}: there are no labels in it (shape {shape:?})"))),
+        [0] | [0, 1] => Err(Error::input(format!("{name}: the file contains no labels (shape {shape:?})"))),
         [_] | [_, 1] => Ok(values),
         _ => Err(Error::input(format!("{name}: the array has shape {shape:?}; labels are [n], one for each sample"))),
     }
@@ -132,16 +134,16 @@ mod tests {
         let npy = |values: &[i16]| file("'<i2'", "False", &format!("({},)", values.len()), &shorts(values));
         let halves: Vec<u8> = [0f32, 0.5].iter().flat_map(|v| v.to_le_bytes()).collect();
         for (bytes, range, cause) in [
-            (idx(&[0, 3, 1]), "", "no sample is of class 2, though the labels reach 3"),
+            (idx(&[0, 3, 1]), "", "no sample has class 2, but the largest label is 3"),
             (idx(&[0, 0]), "", "all 2 labels are 0"),
             (idx(&[0, 1]), "[1:3]", "has 2 samples"),
-            (idx(&[]), "", "no labels in it"),
+            (idx(&[]), "", "contains no labels"),
             (npy(&[0, -1]), "", "label 1 is -1; labels are whole numbers from 0 to 999"),
             (npy(&[0, 1, 1000]), "", "label 2 is 1000"),
             (file("'<f4'", "False", "(2,)", &halves), "", "label 1 is 0.5"),
             (file("'<f4'", "False", "(1, 2)", &halves), "", "[1, 2]"),
             (file("'<c8'", "False", "(1,)", &halves), "", "complex64"),
-            (b"hello".to_vec(), "", "not a kind of file"),
+            (b"hello".to_vec(), "", "unknown file format"),
         ] {
             let message = loaded("labels", &bytes, range).unwrap_err().to_string();
             assert!(message.contains(cause) && message.contains("labels"), "{message}");

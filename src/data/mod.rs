@@ -1,7 +1,7 @@
-//! Data sets: files, folders and built-in toys in; samples and pictures out.
+//! Data sets from files, folders and built-in generators, and files of samples.
 //!
 //! Signals are `[length]`, points `[2]`, images `[channels, height, width]`. Values stay in the units of the file
-//! (8-bit images in 0..1); [`Normalisation`] states the map to the units a model sees, and undoes it.
+//! (8-bit images in 0..1); [`Normalisation`] maps them to the units of a network and back.
 
 mod array;
 mod audio;
@@ -26,15 +26,18 @@ use crate::{Error, Result};
 
 pub use labels::{Labels, MOST_CLASSES};
 pub use normalise::Normalisation;
-pub(crate) use output::{SampleFile, check_apart};
+pub(crate) use output::SampleFile;
+#[cfg(feature = "cli")]
+pub(crate) use output::check_apart;
 pub(crate) use subset::Subset;
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
 
-/// What one sample is, as its shape tells.
+/// The kind of a sample, which depends on its shape.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Kind {
-    /// `[length]`: a curve, a window of sound, a row of a table.
+    /// `[length]`: a curve, a window of audio, a row of a table.
     Signals,
     /// `[2]`: a point in the plane.
     Points,
@@ -42,8 +45,10 @@ pub enum Kind {
     Images,
 }
 
+named!(Kind, "kind", Signals = "signals", Points = "points", Images = "images");
+
 impl Kind {
-    /// The kind of a sample of this shape: rank 3 is an image, `[2]` a point, every other a signal.
+    /// The kind of a sample of this shape: rank 3 is an image, `[2]` a point, everything else a signal.
     pub fn of(shape: &[usize]) -> Self {
         match shape {
             [_, _, _] => Kind::Images,
@@ -53,25 +58,26 @@ impl Kind {
     }
 }
 
-/// n samples of one shape, float32, row-major, all finite.
+/// Samples of one shape with finite float32 values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    /// Where the data came from: the path or the toy name that was asked for.
+    /// The source of the data, for messages: the argument of [`Dataset::load`] or [`Dataset::new`].
     pub name: String,
     /// Shape of one sample: signals `[length]`, points `[2]`, images `[c, h, w]`.
     pub shape: Vec<usize>,
-    /// The samples, one after the other.
+    /// The values of all samples, row-major.
     pub values: Vec<f32>,
 }
 
 impl Dataset {
-    /// Reads `spec`: a `.npy`, `.npz`, `.csv`, `.tsv`, IDX (`.gz` too) or `.wav` file, a folder of PNG or JPEG files, or
-    /// one of the built-in [`TOYS`], which are drawn from `seed`. A file of a toy's name is `./sine`.
-    /// `table.tsv:dino` takes the rows of a table whose text column reads `dino`, and `pulse.npy[0:900]` samples 0 to 899
-    /// of anything; either number may be left out.
+    /// Reads a `.npy`, `.npz`, `.csv`, `.tsv`, IDX (optionally `.gz`) or `.wav` file, or a folder of PNG or JPEG files, or
+    /// generates one of the built-in data sets [`TOYS`] from `seed`. A file with the name of a built-in data set is
+    /// written as `./sine`. `table.tsv:dino` selects the rows of a table whose text column is `dino`, and
+    /// `pulse.npy[0:900]` selects samples 0 to 899; either number may be omitted.
     ///
-    /// *Errors*: [`Error::Input`] with the file, the cause and a remedy; nothing is allocated before the length of the
-    /// file has been held against its header.
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be read, [`Error::Input`] when its content is not valid. The size in the header of
+    /// a file is compared with the length of the file before memory is allocated.
     pub fn load(spec: &str, seed: u64) -> Result<Self> {
         if let Some(toy) = toys::by_name(spec, seed) {
             return toy;
@@ -87,15 +93,15 @@ impl Dataset {
         }
     }
 
-    /// Samples of `shape`, as many as `values` holds. `name` is used in messages.
+    /// Creates a data set from the values of all samples. `name` is used in messages.
     ///
-    /// *Errors*: [`Error::Input`] when there is no sample, when the last one is cut short, or when a value is NaN or
-    /// infinite.
+    /// # Errors
+    /// [`Error::Input`] when there is no sample, when the last one is incomplete, or when a value is NaN or infinite.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
         let (name, shape) = (name.into(), shape.into());
         if !matches!(shape.len(), 1 | 3) {
             return Err(Error::input(format!(
-                "{name}: a sample has shape {shape:?}; signals are [length], points [2], images [c, h, w]"
+                "{name}: samples of shape {shape:?}, but signals are [length], points [2], images [c, h, w]"
             )));
         }
         let len = shape.iter().try_fold(1usize, |len, &dim| len.checked_mul(dim)).unwrap_or(usize::MAX);
@@ -104,7 +110,7 @@ impl Dataset {
         }
         if !values.len().is_multiple_of(len) {
             return Err(Error::input(format!(
-                "{name}: {} are no whole number of samples of shape {shape:?} ({} each)",
+                "{name}: {} are not a whole number of samples of shape {shape:?} ({} each)",
                 count(values.len(), "value"),
                 count(len, "value")
             )));
@@ -125,7 +131,7 @@ impl Dataset {
         self.values.len() / self.sample_len()
     }
 
-    /// Never true for a data set made by [`Dataset::new`].
+    /// Always false for a data set created by [`Dataset::new`].
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -135,7 +141,7 @@ impl Dataset {
         self.shape.iter().product::<usize>().max(1)
     }
 
-    /// What the samples are.
+    /// The kind of the samples.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.shape)
     }
@@ -146,7 +152,8 @@ impl Dataset {
     }
 }
 
-/// The file or folder that [`Dataset::load`] reads; none for a toy.
+/// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
+#[cfg(feature = "cli")]
 fn source(spec: &str) -> Option<&Path> {
     if toys::is_toy(spec) {
         return None;
@@ -160,7 +167,7 @@ fn source(spec: &str) -> Option<&Path> {
     }
 }
 
-/// Reads a file by its extension, and one without a known extension by its first bytes.
+/// Reads a file in the format of its extension, or of its first bytes if the extension is unknown.
 fn read_file(path: &Path, len: u64) -> Result<Dataset> {
     let name = path.display();
     if len == 0 {
@@ -172,7 +179,7 @@ fn read_file(path: &Path, len: u64) -> Result<Dataset> {
         "csv" | "tsv" => table::read(path, None),
         "wav" => audio::read(path),
         "png" | "jpg" | "jpeg" => {
-            Err(Error::input(format!("{name}: one picture is no data set; give the folder that holds the pictures")))
+            Err(Error::input(format!("{name}: a single picture is not a data set; name the folder with the pictures")))
         }
         _ => match first_bytes(path)? {
             [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => idx::read(path),
@@ -180,8 +187,8 @@ fn read_file(path: &Path, len: u64) -> Result<Dataset> {
             [b'P', b'K', 3, 4] => npy::read_archive(path),
             [b'R', b'I', b'F', b'F'] => audio::read(path),
             _ => Err(Error::input(format!(
-                "{name}: not a kind of file that can be read; there are .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), \
-                 .wav and folders of PNG or JPEG files"
+                "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of PNG or \
+                 JPEG files"
             ))),
         },
     }
@@ -189,26 +196,26 @@ fn read_file(path: &Path, len: u64) -> Result<Dataset> {
 
 /// `DATA[from:to]`: samples `from` to `to` - 1, counted from 0.
 fn read_range(spec: &str, seed: u64) -> Result<Dataset> {
-    let range = Range::of(spec)?;
+    let range = SampleRange::of(spec)?;
     let all = Dataset::load(range.data, seed)?;
     let (from, to) = range.within(all.len())?;
     let len = all.sample_len();
     Dataset::new(spec, all.shape, all.values[from * len..to * len].to_vec())
 }
 
-/// `DATA[from:to]` in parts.
-struct Range<'a> {
+/// A parsed `DATA[from:to]`.
+struct SampleRange<'a> {
     spec: &'a str,
     data: &'a str,
     from: usize,
     to: Option<usize>,
 }
 
-impl<'a> Range<'a> {
+impl<'a> SampleRange<'a> {
     fn of(spec: &'a str) -> Result<Self> {
         let wrong = || {
             Error::input(format!(
-                "{spec:?}: a part of the data is written as DATA[FROM:TO], such as {0}[0:100] or {0}[100:]",
+                "{spec:?}: a range of samples is written as DATA[FROM:TO], such as {0}[0:100] or {0}[100:]",
                 { spec.split('[').next().unwrap_or_default() }
             ))
         };
@@ -218,41 +225,40 @@ impl<'a> Range<'a> {
         Ok(Self { spec, data, from: place(from)?.unwrap_or(0), to: place(to)? })
     }
 
-    /// Its ends among `n` samples.
+    /// The limits of the range in a data set of `n` samples.
     fn within(&self, n: usize) -> Result<(usize, usize)> {
         let (Self { spec, data, from, to: given }, to) = (self, self.to.unwrap_or(n));
         let there_are = || format!("{data} has {}, counted from 0", count(n, "sample"));
         match given {
             _ if *from < to && to <= n => Ok((*from, to)),
             Some(to) if from >= to => Err(Error::input(format!(
-                "{spec}: takes no sample, since FROM is included and TO is not; give a TO above {from}, such as \
-                 {data}[{from}:{}]",
+                "{spec}: the range is empty, because TO is excluded; use a TO above {from}, such as {data}[{from}:{}]",
                 from + 1
             ))),
             Some(to) if *from < n => Err(Error::input(format!(
-                "{spec}: {}, so that TO is {n} at most, and not {to}; {data}[{from}:] takes all from {from} on",
+                "{spec}: {}, so TO must be at most {n}, not {to}; {data}[{from}:] selects all samples from {from} on",
                 there_are()
             ))),
-            _ => {
-                Err(Error::input(format!("{spec}: {}, so that FROM is {} at most, and not {from}", there_are(), n - 1)))
-            }
+            _ => Err(Error::input(format!("{spec}: {}, so FROM must be at most {}, not {from}", there_are(), n - 1))),
         }
     }
 }
 
-/// `table.tsv:dino`, or nothing that is known.
+/// Reads a group such as `table.tsv:dino`, or reports that there is no such file.
 fn read_group(spec: &str) -> Result<Dataset> {
     if let Some((file, group)) = spec.rsplit_once(':')
         && Path::new(file).is_file()
     {
         return match extension(Path::new(file)).as_str() {
             "csv" | "tsv" => table::read(Path::new(file), Some(group)),
-            _ => Err(Error::input(format!("{spec}: only .csv and .tsv files have groups to pick with ':'"))),
+            _ => {
+                Err(Error::input(format!("{spec}: only .csv and .tsv files have groups that can be selected with ':'")))
+            }
         };
     }
     Err(Error::input(format!(
-        "{spec:?}: there is no such file or folder, and no built-in data set of that name (those are: {}); check the \
-         spelling and the folder the program runs in",
+        "{spec:?}: there is no such file or folder, and no built-in data set of that name (there are: {}); check the \
+         spelling and the current folder",
         TOYS.join(", ")
     )))
 }
@@ -273,20 +279,20 @@ fn first_bytes(path: &Path) -> Result<[u8; 4]> {
 mod tests {
     use super::*;
 
-    /// Writes samples as `plot::save` does, which stands above the readers.
+    /// Writes samples like `plot::save`, which is in a higher layer.
     pub(super) fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
         let mut file = SampleFile::create(path, shape, values.len() / shape.iter().product::<usize>())?.unwrap();
         file.write(values)?;
         file.finish()
     }
 
-    /// The message of a load that has to fail.
+    /// The message of a load that must fail.
     pub(super) fn refusal(path: &Path) -> String {
         Dataset::load(path.to_str().unwrap(), 0).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_missing_file_names_the_toys() {
+    fn a_missing_file_lists_the_built_in_data_sets() {
         let message = refusal(Path::new("no/such/file.npy"));
         assert!(message.contains("no/such/file.npy") && message.contains("moons") && message.contains("swissroll"));
     }
@@ -301,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_takes_a_part() {
+    fn a_range_selects_samples() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.csv");
         fs::write(&path, "1,2,3\n4,5,6\n7,8,9\n").unwrap();
@@ -310,11 +316,11 @@ mod tests {
         assert_eq!((load("[:2]").unwrap().len(), load("[2:]").unwrap().len(), load("[:]").unwrap().len()), (2, 1, 3));
         assert_eq!(Dataset::load("moons[3:9]", 0).unwrap().values, Dataset::load("moons", 0).unwrap().values[6..18]);
         for (range, words) in [
-            ("[2:2]", "takes no sample"),
-            ("[2:1]", "give a TO above 2, such as"),
-            ("[0:4]", "has 3 samples, counted from 0, so that TO is 3 at most, and not 4"),
-            ("[3:]", "FROM is 2 at most, and not 3"),
-            ("[7:9]", "FROM is 2 at most, and not 7"),
+            ("[2:2]", "the range is empty"),
+            ("[2:1]", "use a TO above 2, such as"),
+            ("[0:4]", "has 3 samples, counted from 0, so TO must be at most 3, not 4"),
+            ("[3:]", "FROM must be at most 2, not 3"),
+            ("[7:9]", "FROM must be at most 2, not 7"),
             ("[1]", "[FROM:TO]"),
             ("[a:2]", "[FROM:TO]"),
         ] {
@@ -332,7 +338,7 @@ mod tests {
         values[7] = f32::INFINITY;
         let message = Dataset::new("d", [4], values).unwrap_err().to_string();
         assert!(message.contains("infinite"), "{message}");
-        assert!(Dataset::new("d", [4], vec![0.0; 6]).unwrap_err().to_string().contains("no whole number"));
+        assert!(Dataset::new("d", [4], vec![0.0; 6]).unwrap_err().to_string().contains("not a whole number"));
         assert!(Dataset::new("d", [4], vec![]).unwrap_err().to_string().contains("empty"));
         assert!(Dataset::new("d", [2, 2], vec![0.0; 4]).unwrap_err().to_string().contains("[2, 2]"));
     }
@@ -346,13 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn unknown_files_list_what_is_known() {
+    fn unknown_files_list_the_known_formats() {
         let dir = tempfile::tempdir().unwrap();
         for (name, content, cause) in [
-            ("a.bin", &b"hello"[..], "not a kind of file"),
+            ("a.bin", &b"hello"[..], "unknown file format"),
             ("a.npy", b"", "0 bytes"),
-            ("a.png", b"x", "one picture"),
-            ("short", b"ab", "not a kind of file"),
+            ("a.png", b"x", "a single picture"),
+            ("short", b"ab", "unknown file format"),
         ] {
             fs::write(dir.path().join(name), content).unwrap();
             let message = refusal(&dir.path().join(name));
@@ -360,7 +366,7 @@ mod tests {
         }
     }
 
-    /// Damaged files of every format end as errors or as data, never as a panic or a huge allocation.
+    /// Damaged files of every format give an error or data, but never a panic or a huge allocation.
     #[test]
     fn damaged_files_never_panic() {
         use rand::{RngExt, SeedableRng, rngs::StdRng};

@@ -1,27 +1,28 @@
-//! The map between the units of the data and those a model sees.
+//! The map between the units of the data and those of the network.
 
 use super::Dataset;
 use super::subset::{Coordinate, Subset};
 use crate::text::short;
 use crate::{Error, Result};
 
-/// x_norm = (x - shift) / scale: one entry for signals and images, one a coordinate for points.
+/// x_norm = (x - shift) / scale, with one entry for signals and images, and one per coordinate for points.
 ///
-/// *Units*: `shift` and `scale` are in units of the data, `bound` in those of the model.
+/// *Units*: `shift` and `scale` are in units of the data, `bound` in normalised units.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Normalisation {
-    /// What is subtracted.
+    /// The value that is subtracted.
     pub shift: Vec<f32>,
-    /// What is divided by; positive.
+    /// The positive divisor.
     pub scale: Vec<f32>,
-    /// The largest |x_norm| of the data: a sampler clips its estimate of x_0 there.
+    /// The largest |x_norm| of the data, to which samplers clip their estimates of x0.
     pub bound: f32,
 }
 
 impl Normalisation {
-    /// Mean 0 and standard deviation 1, both computed in f64 over all values (of a coordinate).
+    /// Mean 0 and standard deviation 1, computed in f64 over all values (of a coordinate).
     ///
-    /// *Errors*: [`Error::Input`] when the values (of a coordinate) do not vary, or by less than float32 can tell.
+    /// # Errors
+    /// [`Error::Input`] when the values (of a coordinate) do not vary, or by less than the resolution of float32.
     pub fn standard(data: &Dataset) -> Result<Self> {
         Self::standard_of(&Subset::all(data))
     }
@@ -36,9 +37,10 @@ impl Normalisation {
         })
     }
 
-    /// The smallest value at -1 and the largest at 1.
+    /// Minimum -1 and maximum 1.
     ///
-    /// *Errors*: as [`Normalisation::standard`].
+    /// # Errors
+    /// As [`Normalisation::standard`].
     pub fn range(data: &Dataset) -> Result<Self> {
         Self::range_of(&Subset::all(data))
     }
@@ -50,14 +52,14 @@ impl Normalisation {
         })
     }
 
-    /// One (shift, scale) from the values of each coordinate.
+    /// Computes (shift, scale) from the values of each coordinate.
     fn fit(data: &Subset, rule: impl Fn(&Coordinate) -> (f64, f64)) -> Result<Self> {
         let coordinates = data.coordinates();
         let mut fitted = Normalisation { shift: Vec::new(), scale: Vec::new(), bound: 0.0 };
         for coordinate in 0..coordinates {
             let values = data.coordinate(coordinate);
             let (shift, scale) = rule(&values);
-            // A spread below the spacing of float32 at this place is the rounding of a constant.
+            // A spread below the resolution of float32 is the rounding of a constant.
             if !(scale > 1e-7 * shift.abs() && scale as f32 >= f32::MIN_POSITIVE) {
                 let what = match coordinates {
                     1 => "every value".to_string(),
@@ -73,18 +75,18 @@ impl Normalisation {
         Ok(fitted)
     }
 
-    /// Data to the units of the model. `values` are whole samples.
+    /// Maps data to normalised units. `values` are whole samples.
     pub fn apply(&self, values: &[f32]) -> Vec<f32> {
         self.map(values, |x, shift, scale| (x - shift) / scale)
     }
 
-    /// The smallest and the largest values, of each coordinate for points, in the units of the model: the map keeps the order.
+    /// Maps ranges of data, one per coordinate for points, to normalised units.
     pub(crate) fn apply_to_ranges(&self, ranges: &[[f32; 2]]) -> Vec<[f32; 2]> {
         let end = |i: usize| self.apply(&ranges.iter().map(|range| range[i]).collect::<Vec<_>>());
         end(0).into_iter().zip(end(1)).map(|(low, high)| [low, high]).collect()
     }
 
-    /// The units of the model back to those of the data.
+    /// Maps normalised values back to the units of the data.
     pub fn undo(&self, values: &[f32]) -> Vec<f32> {
         self.map(values, |x, shift, scale| x * scale + shift)
     }
@@ -100,23 +102,23 @@ impl Normalisation {
     }
 }
 
-/// Why values between these two have no scale.
+/// The error for values between these limits, which are too close for a scale.
 fn no_spread(name: &str, what: &str, [low, high]: [f64; 2]) -> Error {
     Error::input(match low == high {
         true => format!(
-            "{name}: {what} is {}, so there is no scale to divide by; check the file, or leave out what is constant",
+            "{name}: {what} is {}, so it cannot be normalised; check the file, or remove constant values",
             short(low)
         ),
         false => format!(
-            "{name}: {what} is between {:e} and {:e}, a spread too small for float32 to compute with; subtract what they \
-             have in common and scale them up, to about 1",
+            "{name}: {what} is between {:e} and {:e}, which is too small a range for float32; subtract the mean and scale \
+             the values to about 1",
             low as f32, high as f32
         ),
     })
 }
 
 impl Dataset {
-    /// The smallest and the largest value, of each coordinate for points.
+    /// The smallest and largest value, for points of each coordinate.
     pub fn ranges(&self) -> Vec<[f32; 2]> {
         Subset::all(self).ranges()
     }
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn points_have_one_entry_a_coordinate() {
+    fn points_have_one_entry_per_coordinate() {
         let data = Dataset::new("d", [2], vec![0.0, 100.0, 1.0, 300.0, 2.0, 200.0]).unwrap();
         let norm = Normalisation::range(&data).unwrap();
         assert_eq!((norm.shift.clone(), norm.scale.clone()), (vec![1.0, 200.0], vec![1.0, 100.0]));
@@ -161,6 +163,6 @@ mod tests {
         assert!(message(3, vec![0.1; 6]).contains("every value is 0.1,"));
         assert!(message(2, vec![1.0, 7.0, 2.0, 7.0]).contains("coordinate 1 of every point is 7"));
         let tiny = message(3, vec![-1.28e-41, 1e-41, 0.0, 1e-41, 0.0, 0.0]);
-        assert!(tiny.contains("between -1.28") && tiny.contains("too small for float32"), "{tiny}");
+        assert!(tiny.contains("between -1.28") && tiny.contains("too small a range for float32"), "{tiny}");
     }
 }

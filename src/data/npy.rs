@@ -5,19 +5,19 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::array::{Available, Element, Layout};
+use super::array::{ArrayLayout, Available, Element};
 use super::{Dataset, open};
 use crate::{Error, Result};
 
-/// Headers are a line of text; a longer one is a structured type or garbage.
+/// The maximum length of a header, which is a line of text.
 const HEADER_LIMIT: u32 = 1 << 16;
 
-/// Reads one array.
+/// Reads an array.
 pub(super) fn read(path: &Path) -> Result<Dataset> {
     with_layout(path, element, |layout, name, reader, available| layout.read(name, reader, available))
 }
 
-/// Reads one array of labels: its shape, and its values.
+/// Reads an array of labels. Returns the shape and the values.
 pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
     with_layout(path, label, |layout, name, reader, available| {
         let values = layout.values(name, reader, available)?;
@@ -28,7 +28,7 @@ pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
 fn with_layout<T>(
     path: &Path,
     element: ElementRule,
-    read: impl FnOnce(Layout, &str, &mut dyn Read, Available) -> Result<T>,
+    read: impl FnOnce(ArrayLayout, &str, &mut dyn Read, Available) -> Result<T>,
 ) -> Result<T> {
     let name = path.display().to_string();
     let file = open(path)?;
@@ -38,7 +38,7 @@ fn with_layout<T>(
     read(layout, &name, &mut reader, Available::Exactly(len.saturating_sub(header)))
 }
 
-/// Reads the array named `x` or `data`, else the first one.
+/// Reads the array named `x` or `data` of an archive, or else the first one.
 pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
     let name = path.display().to_string();
     let damaged = |cause: &dyn std::fmt::Display| {
@@ -55,7 +55,7 @@ pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
     let chosen = arrays.iter().find(|(_, array)| array == "x" || array == "data").or(arrays.first());
     let Some((index, array)) = chosen else {
         return Err(Error::input(format!(
-            "{name}: the archive holds no array; write it with numpy.savez(file, x=array)"
+            "{name}: the archive contains no array; write it with numpy.savez(file, x=array)"
         )));
     };
     let mut entry = zip.by_index(*index).map_err(|cause| damaged(&cause))?;
@@ -65,7 +65,7 @@ pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
     layout.read(&name, &mut entry, available)
 }
 
-/// Writes values of a float32 array, which follow its [`header`].
+/// Writes values of a float32 array, after its [`header`].
 pub(super) fn write_values(out: &mut dyn Write, values: &[f32]) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(1 << 16);
     for part in values.chunks(1 << 14) {
@@ -76,8 +76,7 @@ pub(super) fn write_values(out: &mut dyn Write, values: &[f32]) -> io::Result<()
     Ok(())
 }
 
-/// What precedes the values of a float32 array in C order: version 1.0 of the format, padded so that they begin at a
-/// multiple of 64 bytes.
+/// The header of a float32 array in C order: version 1.0 of the format, padded to a multiple of 64 bytes.
 pub(super) fn header(shape: &[usize]) -> Vec<u8> {
     const START: usize = 10;
     let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
@@ -89,9 +88,9 @@ pub(super) fn header(shape: &[usize]) -> Vec<u8> {
     bytes
 }
 
-/// Reads the header, and tells how long it is. Done here and not by a library so that neither an absurd shape nor
-/// deeply nested text can overflow anything.
-fn read_layout(name: &str, reader: &mut dyn Read, element: ElementRule) -> Result<(Layout, u64)> {
+/// Reads the header. Returns the layout and the length of the header. Damaged headers must not cause overflows or deep
+/// recursion.
+fn read_layout(name: &str, reader: &mut dyn Read, element: ElementRule) -> Result<(ArrayLayout, u64)> {
     let (text, len) = read_header(reader)
         .map_err(|cause| Error::input(format!("{name}: not a .npy array ({cause}); write it again with numpy.save")))?;
     let garbage = |what: &str| {
@@ -104,7 +103,7 @@ fn read_layout(name: &str, reader: &mut dyn Read, element: ElementRule) -> Resul
         _ => return Err(garbage("'fortran_order'")),
     };
     let shape = entry(&text, "shape").and_then(tuple).ok_or_else(|| garbage("'shape'"))?;
-    Ok((Layout { shape, element, big_endian, fortran }, len))
+    Ok((ArrayLayout { shape, element, big_endian, fortran }, len))
 }
 
 fn read_header(reader: &mut dyn Read) -> io::Result<(String, u64)> {
@@ -123,32 +122,32 @@ fn read_header(reader: &mut dyn Read) -> io::Result<(String, u64)> {
     reader.read_exact(&mut len[..width])?;
     let len = u32::from_le_bytes(len);
     if len > HEADER_LIMIT {
-        return Err(bad(format!("its header claims to be {len} bytes long")));
+        return Err(bad(format!("the header is {len} bytes long")));
     }
     let mut text = vec![0; len as usize];
     reader.read_exact(&mut text)?;
     Ok((String::from_utf8_lossy(&text).into_owned(), (8 + width) as u64 + u64::from(len)))
 }
 
-/// What stands behind `'key':` in the text of a Python dictionary.
+/// The text after `'key':` in a Python dictionary.
 fn entry<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let at = text.find(&format!("'{key}'")).or_else(|| text.find(&format!("\"{key}\"")))?;
     Some(text[at + key.len() + 2..].trim_start().strip_prefix(':')?.trim_start())
 }
 
-/// `(3, 4)`, as NumPy writes a shape.
+/// Parses a shape such as `(3, 4)`.
 fn tuple(text: &str) -> Option<Vec<u64>> {
     let (inside, _) = text.strip_prefix('(')?.split_once(')')?;
     let dims = inside.split(',').map(|dim| dim.trim().trim_end_matches('L')).filter(|dim| !dim.is_empty());
     dims.map(|dim| dim.parse().ok()).collect()
 }
 
-/// From the file's name and its `descr`: the element, and whether its highest byte comes first.
+/// Maps the name of a file and its `descr` to the element type and whether it is big-endian.
 type ElementRule = fn(&str, &str) -> Result<(Element, bool)>;
 
-/// The elements of samples.
+/// The element type of samples.
 fn element(name: &str, descr: &str) -> Result<(Element, bool)> {
-    let remedy = "float32, float64 and uint8 are read: save array.astype('float32')";
+    let remedy = "use float32, float64 or uint8: save array.astype('float32')";
     let code = type_code(name, descr, remedy)?;
     match code.trim_start_matches(['<', '>', '|', '=']) {
         "f4" => Ok((Element::F32, code.starts_with('>'))),
@@ -156,14 +155,14 @@ fn element(name: &str, descr: &str) -> Result<(Element, bool)> {
         "u1" => Ok((Element::U8, false)),
         other => {
             let word = type_word(other);
-            Err(Error::input(format!("{name}: the array holds {word} ({code:?}); {remedy}")))
+            Err(Error::input(format!("{name}: the array contains {word} ({code:?}); {remedy}")))
         }
     }
 }
 
-/// The elements of labels.
+/// The element type of labels.
 fn label(name: &str, descr: &str) -> Result<(Element, bool)> {
-    let remedy = "labels are whole numbers: save array.astype('int64')";
+    let remedy = "labels are integers: save array.astype('int64')";
     let code = type_code(name, descr, remedy)?;
     let plain = code.trim_start_matches(['<', '>', '|', '=']);
     let signed = match plain {
@@ -175,14 +174,14 @@ fn label(name: &str, descr: &str) -> Result<(Element, bool)> {
     Ok((Element::Integer { bytes, signed }, code.starts_with('>')))
 }
 
-/// What stands between the quotes of `descr`.
+/// The text between the quotes of `descr`.
 fn type_code<'a>(name: &str, descr: &'a str, remedy: &str) -> Result<&'a str> {
     let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"'));
     let code = quote.and_then(|quote| descr[1..].split(quote).next());
     code.ok_or_else(|| Error::input(format!("{name}: the array has named fields ({}); {remedy}", shorten(descr))))
 }
 
-/// `i8` in words: `int64`.
+/// The name of a type code: `int64` for `i8`.
 fn type_word(code: &str) -> String {
     let bits = |word: &str| match code.get(1..).and_then(|bytes| bytes.parse::<u32>().ok()) {
         Some(bytes) if bytes <= 64 => format!("{word}{}", 8 * bytes),
@@ -297,9 +296,9 @@ pub(super) mod tests {
         assert!(sizes[0] > 2400 && sizes[1] < 600, "{sizes:?}");
     }
 
-    /// Each bit of an archive, flipped, and each place where it may be cut: an error, or the values that were written.
+    /// Every flipped bit and every truncation of an archive gives an error or the original values.
     #[test]
-    fn damaged_archives_are_refused_or_read_right() {
+    fn damaged_archives_are_refused_or_read_correctly() {
         let dir = tempfile::tempdir().unwrap();
         let good = sample_archive(dir.path());
         let path = dir.path().join("damaged.npz");
@@ -313,7 +312,7 @@ pub(super) mod tests {
             for bit in 0..8 {
                 let mut bytes = good.clone();
                 bytes[at] ^= 1 << bit;
-                // Another name of `x` leaves the first array.
+                // If the name of `x` is damaged, the first array is read.
                 if let Ok(read) = load(&bytes) {
                     assert!(read.values == x || read.values == labels, "bit {bit} of byte {at}: {:?}", read.values);
                 }
@@ -339,7 +338,7 @@ pub(super) mod tests {
             (file("'<c16'", "False", "(1, 2)", &[0; 32]), "complex128"),
             (file("'|O'", "False", "(1, 2)", &[0; 16]), "Python objects"),
             (file("[('a', '<f4')]", "False", "(2,)", &[0; 8]), "named fields"),
-            (file("'<f4'", "False", "(2,)", &[0; 8]), "where one sample ends"),
+            (file("'<f4'", "False", "(2,)", &[0; 8]), "the length of a sample"),
             (file("'<f4'", "False", "()", &[0; 4]), "shape []"),
             (file("'<f4'", "False", "(1, 1, 1, 1, 2)", &[0; 8]), "5 axes"),
             (file("'<f4'", "False", "(9, 2)", &[0; 8]), "72 bytes, but only 8 bytes follow"),

@@ -1,17 +1,22 @@
-//! Writing samples as tables and arrays, and keeping outputs apart from the data that are read.
+//! Writing samples as tables and arrays, and protecting input files from being overwritten.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::npy;
 use crate::error::{Error, Result};
-use crate::io::{AtomicFile, check_space, extension, folder};
+use crate::io::{AtomicFile, check_space, extension};
 
-/// Refuses an output that would replace the data `spec`, which are read: the same file, or a picture in their folder.
+/// Checks that the output `path` does not overwrite the input data `spec` and is not a picture in their folder.
 ///
-/// *Errors*: [`Error::Setting`] with both names.
+/// # Errors
+/// [`Error::Setting`] with both names.
+#[cfg(feature = "cli")]
 pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
+    use std::fs;
+
+    use crate::io::folder;
+
     let (Some(source), Ok(place)) = (super::source(spec), fs::canonicalize(folder(path))) else {
         return Ok(());
     };
@@ -21,36 +26,36 @@ pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
     let among = source.is_dir() && place.parent() == Some(&source) && extension(path) == "png";
     match (same, among) {
         (true, _) => Err(Error::setting(format!(
-            "{}: would replace the data that are read from {spec}; choose another --out",
+            "{}: would overwrite the input data {spec}; choose another --out",
             path.display()
         ))),
         (_, true) => Err(Error::setting(format!(
-            "{}: would be one more picture of the data in the folder {spec}; choose another folder for --out",
+            "{}: would add a picture to the input data {spec}; choose another folder for --out",
             path.display()
         ))),
         _ => Ok(()),
     }
 }
 
-/// Samples in a `.npy` or `.csv` file, written part by part; the file appears when all of it is there.
+/// Writes samples part by part to a `.npy` or `.csv` file. The file appears when it is complete.
 #[derive(Debug)]
 pub(crate) struct SampleFile {
     path: PathBuf,
     table: bool,
     shape: Vec<usize>,
     count: usize,
-    /// Values to come.
+    /// The number of values that are not written yet.
     left: usize,
-    /// Made for the first values, so that nothing is left of work that does not get so far.
+    /// Created with the first values, so that a failure before them leaves no file.
     file: Option<AtomicFile>,
 }
 
 impl SampleFile {
-    /// A file for `count` samples of `shape`: of `.npy`, `[count, ...shape]` float32 in C order; of `.csv`, a header of column
-    /// names, then one sample a row. None for another extension.
+    /// Prepares a file for `count` samples of `shape`. A `.npy` file contains `[count, ...shape]` float32 in C order, a `.csv`
+    /// file a header of column names and one sample per row. Returns `None` for another extension.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the disk has no room for it.
+    /// [`Error::Setting`] when the disk has not enough space.
     pub fn create(path: &Path, shape: &[usize], count: usize) -> Result<Option<Self>> {
         let table = match extension(path).as_str() {
             "npy" => false,
@@ -58,7 +63,7 @@ impl SampleFile {
             _ => return Ok(None),
         };
         let left = count.saturating_mul(shape.iter().product());
-        // A value takes four bytes, and as text with what follows it no less.
+        // A value takes four bytes, or at least as many as text.
         check_space(path, (left as u64).saturating_mul(4))?;
         Ok(Some(Self { path: path.into(), table, shape: shape.into(), count, left, file: None }))
     }
@@ -80,11 +85,11 @@ impl SampleFile {
     /// Writes the next samples.
     ///
     /// # Errors
-    /// [`Error::Io`] when the system refuses; [`Error::Input`] when they are no whole samples, or more than were announced.
+    /// [`Error::Io`] when they cannot be written, [`Error::Input`] when they are not whole samples or more than expected.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
         let (n, left, len) = (values.len(), self.left, self.sample_len());
         if !n.is_multiple_of(len) || n > left {
-            return Err(Error::input(format!("{n} values for a file with room for {left}, in samples of {len}")));
+            return Err(Error::input(format!("{n} values for a file that expects {left}, in samples of {len}")));
         }
         self.left -= n;
         let mut file = self.file.take().map_or_else(|| self.begin(), Ok)?;
@@ -93,10 +98,10 @@ impl SampleFile {
         Ok(())
     }
 
-    /// Moves the file to its place.
+    /// Completes the file.
     ///
     /// # Errors
-    /// [`Error::Io`] when the system refuses, [`Error::Input`] when samples are missing.
+    /// [`Error::Io`] when it cannot be written, [`Error::Input`] when samples are missing.
     pub fn finish(self) -> Result<()> {
         match (self.left, self.file) {
             (0, Some(file)) => file.commit(),
@@ -113,7 +118,7 @@ fn table_header(out: &mut dyn Write, len: usize) -> io::Result<()> {
     writeln!(out, "{}", header.join(","))
 }
 
-/// One sample a row in the shortest form that reads back to the same bits.
+/// One sample per row. Every number has the shortest form that is parsed to the same bits.
 fn table_rows(out: &mut dyn Write, len: usize, values: &[f32]) -> io::Result<()> {
     for sample in values.chunks_exact(len) {
         for (i, value) in sample.iter().enumerate() {
@@ -126,10 +131,12 @@ fn table_rows(out: &mut dyn Write, len: usize, values: &[f32]) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn files_of_parts_are_those_of_the_whole() {
+    fn files_do_not_depend_on_the_parts() {
         let dir = tempfile::tempdir().unwrap();
         let values: Vec<f32> = (0..42).map(|i| i as f32 * 0.7 - 3.0).collect();
         for name in ["a.npy", "a.csv"] {
@@ -137,7 +144,7 @@ mod tests {
             let file = |parts: &[&[f32]]| {
                 let mut file = SampleFile::create(&path, &[1, 2, 3], 7).unwrap().unwrap();
                 parts.iter().for_each(|part| file.write(part).unwrap());
-                assert!(!path.exists(), "it is not there before it is complete");
+                assert!(!path.exists(), "an incomplete file");
                 file.finish().unwrap();
                 let bytes = fs::read(&path).unwrap();
                 fs::remove_file(&path).unwrap();
@@ -147,17 +154,18 @@ mod tests {
             let mut half = SampleFile::create(&path, &[1, 2, 3], 7).unwrap().unwrap();
             assert!(half.write(&values[..5]).is_err(), "half a sample");
             half.write(&values[..36]).unwrap();
-            assert!(half.write(&values[..12]).unwrap_err().to_string().contains("room for 6"));
+            assert!(half.write(&values[..12]).unwrap_err().to_string().contains("expects 6"));
             assert!(half.finish().unwrap_err().to_string().contains("6 values are missing"));
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left");
         }
         let message = SampleFile::create(&dir.path().join("a.npy"), &[1_000], 1 << 50).unwrap_err().to_string();
-        assert!(message.contains("would take") && message.contains("TiB"), "{message}");
+        assert!(message.contains("needs") && message.contains("TiB"), "{message}");
         assert!(SampleFile::create(&dir.path().join("a.png"), &[2], 7).unwrap().is_none());
     }
 
+    #[cfg(feature = "cli")]
     #[test]
-    fn data_that_are_read_are_not_replaced() {
+    fn input_data_are_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let place = |name: &str| dir.path().join(name);
         let spec = |name: &str| place(name).to_str().unwrap().to_string();

@@ -1,15 +1,14 @@
-//! A part of a data set that is not copied.
+//! A part of a data set, without copying it.
 
 use std::borrow::Cow;
 
 use super::{Dataset, Kind};
-use crate::error::Result;
 
 /// Some or all samples of a data set, in their order.
 #[derive(Clone, Debug)]
 pub(crate) struct Subset<'a> {
     data: &'a Dataset,
-    /// Which; all of them when nothing is said.
+    /// The indices of the samples; `None` for all of them.
     rows: Option<Vec<usize>>,
 }
 
@@ -19,12 +18,12 @@ impl<'a> Subset<'a> {
         Self { data, rows: None }
     }
 
-    /// The samples with these numbers.
+    /// The samples with these indices.
     pub fn of(data: &'a Dataset, rows: Vec<usize>) -> Self {
         Self { data, rows: Some(rows) }
     }
 
-    /// The name of the whole.
+    /// The name of the data set.
     pub fn name(&self) -> &'a str {
         &self.data.name
     }
@@ -34,17 +33,17 @@ impl<'a> Subset<'a> {
         &self.data.shape
     }
 
-    /// How many samples.
+    /// The number of samples.
     pub fn len(&self) -> usize {
         self.rows.as_ref().map_or(self.data.len(), Vec::len)
     }
 
-    /// The values of sample `i` of these.
+    /// The values of sample `i` of the subset.
     pub fn sample(&self, i: usize) -> &'a [f32] {
         self.data.sample(self.rows.as_ref().map_or(i, |rows| rows[i]))
     }
 
-    /// The values, up to `most` samples at a time.
+    /// The values in parts of up to `most` samples.
     pub fn parts(&self, most: usize) -> impl Iterator<Item = Cow<'a, [f32]>> {
         (0..self.len()).step_by(most).map(move |first| {
             let (end, len) = (self.len().min(first + most), self.data.sample_len());
@@ -55,19 +54,23 @@ impl<'a> Subset<'a> {
         })
     }
 
-    /// `most` samples from all over these, or all of them where there are no more.
-    pub fn evenly_spaced(&self, most: usize) -> Result<Dataset> {
+    /// At most `most` evenly spaced samples.
+    ///
+    /// # Errors
+    /// When the subset is empty.
+    #[cfg(any(test, feature = "cli"))]
+    pub fn evenly_spaced(&self, most: usize) -> crate::Result<Dataset> {
         let n = self.len().min(most);
         let values = (0..n).flat_map(|i| self.sample(i * self.len() / n)).copied().collect();
         Dataset::new(self.name(), self.shape(), values)
     }
 
-    /// The smallest and the largest value, of each coordinate for points.
+    /// The smallest and largest value, for points of each coordinate.
     pub fn ranges(&self) -> Vec<[f32; 2]> {
         (0..self.coordinates()).map(|c| self.coordinate(c).ends()).collect()
     }
 
-    /// How many values have a scale of their own: each coordinate of points, else all together.
+    /// The number of coordinates that are normalised separately: those of points, otherwise 1.
     pub fn coordinates(&self) -> usize {
         if self.data.kind() == Kind::Points { self.data.sample_len() } else { 1 }
     }
@@ -77,7 +80,7 @@ impl<'a> Subset<'a> {
     }
 }
 
-/// The values that share a scale.
+/// The values that are normalised together.
 pub(super) struct Coordinate<'a> {
     of: &'a Subset<'a>,
     index: usize,
@@ -85,12 +88,12 @@ pub(super) struct Coordinate<'a> {
 }
 
 impl Coordinate<'_> {
-    /// How many there are.
+    /// The number of values.
     pub fn count(&self) -> usize {
         self.of.len() * (self.of.data.sample_len() / self.step)
     }
 
-    /// Calls `f` with each, in their order.
+    /// Calls `f` with each value, in order.
     pub fn each(&self, mut f: impl FnMut(f64)) {
         let mut all = |values: &[f32]| values[self.index..].iter().step_by(self.step).for_each(|&v| f(v.into()));
         match &self.of.rows {
@@ -99,7 +102,7 @@ impl Coordinate<'_> {
         }
     }
 
-    /// The smallest and the largest.
+    /// The smallest and largest value.
     pub fn ends(&self) -> [f32; 2] {
         let (mut low, mut high) = (f64::MAX, f64::MIN);
         self.each(|x| (low, high) = (low.min(x), high.max(x)));
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subset_has_its_samples_in_their_order() {
+    fn a_subset_keeps_the_order_of_its_samples() {
         let data = Dataset::new("d", [2], (0..14).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
         let some = Subset::of(&data, vec![1, 2, 6]);
         assert_eq!((some.len(), some.sample(2)), (3, &[12.0, 13.0][..]));

@@ -1,4 +1,4 @@
-//! Tables of numbers: `.csv` and `.tsv`, one sample a row.
+//! Tables of numbers: `.csv` and `.tsv`, one sample per row.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,8 +11,8 @@ use super::{Dataset, open};
 use crate::io::extension;
 use crate::{Error, Result};
 
-/// Reads the rows of numbers. A first line of names is skipped; a first column of text names groups, of which `group`
-/// is taken.
+/// Reads the rows of numbers. A header is skipped. A first column of text contains group names, and only the rows of `group`
+/// are read.
 pub(super) fn read(path: &Path, group: Option<&str>) -> Result<Dataset> {
     let file = BufReader::new(open(path)?);
     let (file, delimiter) = delimiter(path, file).map_err(|cause| Error::io("cannot read", path, cause))?;
@@ -38,7 +38,7 @@ pub(super) fn read(path: &Path, group: Option<&str>) -> Result<Dataset> {
     }
 }
 
-/// Tabs in a `.tsv`; in a `.csv` commas, or what the first line has instead of them.
+/// The delimiter: tabs in a `.tsv`; commas, semicolons or tabs in a `.csv`, depending on the first line.
 fn delimiter(path: &Path, mut file: BufReader<File>) -> std::io::Result<(BufReader<File>, u8)> {
     if extension(path) == "tsv" {
         return Ok((file, b'\t'));
@@ -50,16 +50,16 @@ fn delimiter(path: &Path, mut file: BufReader<File>) -> std::io::Result<(BufRead
     Ok((file, found))
 }
 
-/// The table as far as it was read.
+/// A table that is being read.
 struct Table<'a> {
     name: String,
     wanted: Option<&'a str>,
     header: Option<StringRecord>,
-    /// Fields in a row, its text field included; 0 before the first row.
+    /// The number of fields per row including the text field; 0 before the first row.
     width: usize,
     has_text: bool,
     rows: u64,
-    /// The text fields that were seen, in their order.
+    /// The distinct text fields, in the order of their first row.
     groups: Vec<String>,
     seen: HashSet<String>,
     values: Vec<f32>,
@@ -93,7 +93,7 @@ impl<'a> Table<'a> {
         let width = self.header.as_ref().map_or(self.width, |header| header.len());
         if record.len() != width {
             return Err(Error::input(format!(
-                "{}: {} has {} columns where {width} were expected; every row needs the same number",
+                "{}: {} has {} columns, but {width} were expected; all rows must have the same number",
                 self.name,
                 self.place(record),
                 record.len()
@@ -109,7 +109,7 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Remembers the group and says whether its rows are taken.
+    /// Adds a group name. Returns whether its rows are read.
     fn note_group(&mut self, group: &str) -> bool {
         if !self.seen.contains(group) {
             self.seen.insert(group.to_string());
@@ -123,7 +123,7 @@ impl<'a> Table<'a> {
             Some(value) if value.is_finite() => return Ok(value),
             Some(_) => "is not a finite number; remove or repair such rows",
             None if record[column].is_empty() => "is an empty field; remove or fill such rows",
-            None => "is not a number; only the first line and the first column may hold text",
+            None => "is not a number; only the first line and the first column may contain text",
         };
         let title = self.header.as_ref().map(|header| format!(" ({})", &header[column])).unwrap_or_default();
         Err(Error::input(format!(
@@ -135,7 +135,7 @@ impl<'a> Table<'a> {
         )))
     }
 
-    /// The row as the data count it, and the line as an editor does.
+    /// The number of the data row and the line in the file.
     fn place(&self, record: &StringRecord) -> String {
         format!("row {} (line {})", self.rows, record.position().map_or(0, |at| at.line()))
     }
@@ -147,19 +147,17 @@ impl<'a> Table<'a> {
             more => format!("{}, ... ({more} in all)", groups[..24].join(", ")),
         };
         if self.rows == 0 {
-            return Err(Error::input(format!(
-                "{name}: the table has no row of numbers; it is empty but for its header"
-            )));
+            return Err(Error::input(format!("{name}: the table has no row of numbers")));
         }
         match wanted {
             None if groups.len() > 1 => Err(Error::input(format!(
-                "{name}: the first column names {} groups; pick one as {name}:{}; there are: {}",
+                "{name}: the first column contains {} groups; select one as {name}:{}; there are: {}",
                 groups.len(),
                 groups[0],
                 list()
             ))),
             Some(group) if !self.has_text => Err(Error::input(format!(
-                "{name}: {group:?} was asked for, but the table has no first column of text to pick it from"
+                "{name}: the group {group:?} cannot be selected, because the first column does not contain text"
             ))),
             Some(group) if self.values.is_empty() => {
                 Err(Error::input(format!("{name}: there is no group {group:?}; there are: {}", list())))
@@ -173,7 +171,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Some tools mark a file as UTF-8 with an invisible first character.
+/// Parses a number, ignoring a byte order mark at the beginning of the file.
 fn number(field: &str) -> Option<f32> {
     field.trim_start_matches('\u{feff}').parse().ok()
 }
@@ -202,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_picked_by_name() {
+    fn groups_are_selected_by_name() {
         let dino = load("a.tsv", GROUPS, ":dino").unwrap();
         assert_eq!((dino.shape.clone(), dino.values), (vec![2], vec![1.0, 2.0, 5.0, 6.0]));
         assert_eq!(load("a.csv", "a,1,2\na,3,4", "").unwrap().len(), 2);
         for (name, text, group, cause) in [
             ("a.tsv", GROUPS, "", "there are: dino, star"),
             ("a.tsv", GROUPS, ":cat", "no group \"cat\"; there are: dino, star"),
-            ("a.csv", "1,2\n3,4", ":cat", "no first column of text"),
+            ("a.csv", "1,2\n3,4", ":cat", "first column does not contain text"),
         ] {
             let message = load(name, text, group).unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");
@@ -221,7 +219,7 @@ mod tests {
         let rows = |bad: &str| format!("x,y\n{}{bad}\n8,8\n", "1,2\n".repeat(6));
         for (bad, cause) in [
             ("7,seven", "row 7 (line 8), column 2 (y): \"seven\" is not a number"),
-            ("7", "row 7 (line 8) has 1 columns where 2 were expected"),
+            ("7", "row 7 (line 8) has 1 columns, but 2 were expected"),
             ("7,8,9", "has 3 columns"),
             ("7,", "column 2 (y): \"\" is an empty field"),
             ("7,nan", "\"nan\" is not a finite number"),

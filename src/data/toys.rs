@@ -1,4 +1,4 @@
-//! Built-in data sets, drawn from a seed.
+//! Built-in data sets, generated from a seed.
 
 use std::f64::consts::PI;
 
@@ -9,14 +9,15 @@ use rand_distr::{Distribution, StandardNormal};
 use super::Dataset;
 use crate::Result;
 
-/// The names [`Dataset::load`] knows.
+/// The names of the built-in data sets in [`Dataset::load`].
 pub const TOYS: [&str; 4] = ["sine", "moons", "circles", "swissroll"];
 
-/// Samples in a built-in data set, and the length of a sine wave.
+/// The number of samples of a built-in data set, and the length of a sine wave.
 const N: usize = 8192;
 const LENGTH: usize = 100;
 
-/// Whether a name is that of a toy, which wins over a file.
+/// Whether this is the name of a built-in data set, which takes precedence over a file.
+#[cfg(feature = "cli")]
 pub(super) fn is_toy(name: &str) -> bool {
     TOYS.contains(&name)
 }
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn toys_follow_from_the_seed() {
+    fn toys_depend_on_the_seed() {
         for name in TOYS {
             let toy = |seed| Dataset::load(name, seed).unwrap();
             assert_eq!(toy(3), toy(3));
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn toys_have_their_shapes() {
+    fn toys_have_the_right_statistics() {
         let mean = |values: &[f32]| values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64;
         let radius: Vec<f32> = two_circles(20_000, 1).chunks(2).map(|p| p[0].hypot(p[1])).collect();
         assert!((mean(&radius) - 0.75).abs() < 0.01, "{}", mean(&radius));

@@ -27,6 +27,7 @@ const CHANNELS: [usize; 2] = [16, 32];
 const WIDTH: usize = 128;
 
 /// One class: its share of the data and of the samples.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Share {
     /// The class index.
@@ -38,6 +39,7 @@ pub struct Share {
 }
 
 /// The result of [`classify`].
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Classified {
     /// Number of training samples.

@@ -24,7 +24,7 @@ fn reflected(at: isize, n: usize) -> usize {
 }
 
 /// Samples of `shape` blurred with a Gaussian of standard deviation `sigma` values, truncated at four sigma.
-pub fn gaussian_filter(values: &[f32], shape: &[usize], sigma: f64) -> Vec<f32> {
+fn gaussian_filter(values: &[f32], shape: &[usize], sigma: f64) -> Vec<f32> {
     let radius = (4.0 * sigma).ceil().max(1.0) as isize;
     let weights: Vec<f64> = (-radius..=radius).map(|i| (-0.5 * (i as f64 / sigma).powi(2)).exp()).collect();
     let total: f64 = weights.iter().sum();
@@ -45,7 +45,7 @@ pub fn gaussian_filter(values: &[f32], shape: &[usize], sigma: f64) -> Vec<f32> 
 }
 
 /// Samples of `shape` with each value replaced by the median of a window of `size` values (`size` x `size` in images).
-pub fn median_filter(values: &[f32], shape: &[usize], size: usize) -> Vec<f32> {
+fn median_filter(values: &[f32], shape: &[usize], size: usize) -> Vec<f32> {
     let radius = (size / 2) as isize;
     let (h, w) = planes(shape);
     let tall = if h == 1 { 0 } else { radius };
@@ -70,6 +70,7 @@ fn each_plane(values: &[f32], len: usize, filter: impl Fn(&[f32], &mut [f32]) + 
 }
 
 /// The best result of a filter and its setting.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Filtered {
     /// The standard deviation of the Gaussian or the window of the median, in values; 0 when no filtering is best.
@@ -79,6 +80,7 @@ pub struct Filtered {
 }
 
 /// PSNR of noisy and denoised samples, and of the noisy samples after the best Gaussian and the best median filter.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Denoised {
     /// PSNR of the noisy samples, in dB.

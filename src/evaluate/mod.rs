@@ -5,12 +5,16 @@ mod classifier;
 mod filters;
 mod frechet;
 mod pairs;
+#[cfg(feature = "cli")]
 mod sines;
 mod sliced;
 
 pub use classifier::{Classified, Share, classify};
-pub use filters::{Denoised, Filtered, compare_denoised, gaussian_filter, median_filter};
+pub use filters::{Denoised, Filtered, compare_denoised};
 pub use frechet::frechet_distance;
-pub use pairs::{Pairs, check_pairs, compare_pairs, psnr, range_of, ssim};
-pub use sines::{Sines, sine_fit};
-pub use sliced::{PROJECTIONS, Report, SPLITS, evaluate, sliced_wasserstein};
+pub use pairs::{Pairs, compare_pairs, psnr, ssim};
+#[cfg(feature = "cli")]
+pub(crate) use pairs::{check_pairs, range_of};
+#[cfg(feature = "cli")]
+pub(crate) use sines::Sines;
+pub use sliced::{DistanceReport, PROJECTIONS, evaluate, sliced_wasserstein};

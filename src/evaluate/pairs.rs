@@ -58,6 +58,7 @@ pub fn ssim(a: &[f32], b: &[f32], image: [usize; 3], ssim: &Ssim) -> Result<f64>
 }
 
 /// The result of [`compare_pairs`].
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Pairs {
     /// Peak signal-to-noise ratio in dB over all values; infinite (null in JSON) for equal sets.
@@ -89,7 +90,7 @@ impl fmt::Display for Pairs {
 ///
 /// # Errors
 /// [`Error::Input`] with the shapes and sizes of both.
-pub fn check_pairs(samples: &Dataset, data: &Dataset) -> Result<()> {
+pub(crate) fn check_pairs(samples: &Dataset, data: &Dataset) -> Result<()> {
     if samples.shape == data.shape && samples.len() == data.len() {
         return Ok(());
     }
@@ -108,7 +109,7 @@ pub fn check_pairs(samples: &Dataset, data: &Dataset) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Input`] when all values are equal.
-pub fn range_of(data: &Dataset) -> Result<f64> {
+pub(crate) fn range_of(data: &Dataset) -> Result<f64> {
     let (low, high) = data.values.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (low.min(v), high.max(v)));
     if low < high {
         return Ok(f64::from(high) - f64::from(low));
@@ -133,7 +134,7 @@ pub fn compare_pairs(samples: &Dataset, data: &Dataset, range: Option<f64>) -> R
             Some(format!("images of {h} x {w} are smaller than its window of {0} x {0}", settings.window))
         }
         (Kind::Images, _) => None,
-        (kind, _) => Some(format!("it needs images, these are {}", format!("{kind:?}").to_lowercase())),
+        (kind, _) => Some(format!("it needs images, these are {kind}")),
     };
     let ssim = match (data.shape[..].try_into(), &why) {
         (Ok(image), None) => Some(ssim(&samples.values, &data.values, image, &settings)?),

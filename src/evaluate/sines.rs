@@ -8,11 +8,11 @@ use serde::Serialize;
 use crate::data::Dataset;
 
 /// R^2 above which a signal counts as a sine.
-pub const ENOUGH: f64 = 0.98;
+const ENOUGH: f64 = 0.98;
 
 /// Shares of signals that are a single sine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Sines {
+pub(crate) struct Sines {
     /// Share of the samples with an R^2 above `ENOUGH`.
     pub samples: f64,
     /// Share of the data with an R^2 above `ENOUGH`.
@@ -41,7 +41,7 @@ impl fmt::Display for Sines {
 /// R^2 of the best y_i = a sin(2 pi f i / n) + b cos(2 pi f i / n) by least squares: 1 - |y - fit|^2 / |y - mean|^2.
 ///
 /// f lies between half a period and n / 2 periods per signal; a grid search is refined by golden-section search.
-pub fn sine_fit(y: &[f32]) -> f64 {
+fn sine_fit(y: &[f32]) -> f64 {
     const GRID: f64 = 0.1;
     let mean = y.iter().map(|&v| v as f64).sum::<f64>() / y.len() as f64;
     let total: f64 = y.iter().map(|&v| (v as f64 - mean).powi(2)).sum();

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub const PROJECTIONS: usize = 512;
 
 /// Number of random splits of the data to average over.
-pub const SPLITS: usize = 20;
+const SPLITS: usize = 20;
 
 /// The sliced Wasserstein distance of two sets of samples.
 ///
@@ -51,8 +51,9 @@ pub fn sliced_wasserstein(a: &[f32], b: &[f32], dim: usize, projections: usize, 
 }
 
 /// The result of [`evaluate`]. Each `_se` is the standard error over the splits.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Report {
+pub struct DistanceReport {
     /// Sliced Wasserstein distance of samples from data, in units of the data.
     pub distance: f64,
     /// Standard error of `distance`.
@@ -73,9 +74,10 @@ pub struct Report {
     pub size: usize,
 }
 
-impl std::fmt::Display for Report {
+impl std::fmt::Display for DistanceReport {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let Report { distance, distance_se, floor, floor_se, ratio, ratio_se, projections, splits, size } = self;
+        let DistanceReport { distance, distance_se, floor, floor_se, ratio, ratio_se, projections, splits, size } =
+            self;
         write!(
             f,
             "sliced Wasserstein distance {distance:.4} +- {distance_se:.4}, floor {floor:.4} +- {floor_se:.4}, \
@@ -90,13 +92,13 @@ impl std::fmt::Display for Report {
 /// The distance of two finite sets is not 0 even when both come from one distribution, and it depends on their sizes.
 /// Every set here therefore has the same size, `min(samples, data / 2)`: each split draws two disjoint random sets A
 /// and B from the data and a set S from the samples; the distance is SW2(S, A), the floor SW2(B, A), both averaged over
-/// [`SPLITS`] splits. Samples as good as the data have a ratio near 1. The standard errors measure the variation over
+/// 20 splits. Samples as good as the data have a ratio near 1. The standard errors measure the variation over
 /// the splits, not over other samples and data: for samples drawn from the distribution of the data, the ratio itself
 /// was between 0.7 and 1.5 (8192 points of two moons), so only a ratio well above that indicates a difference.
 ///
 /// # Errors
 /// [`Error::Input`] when the shapes differ, when there are fewer than 4 data or 2 samples, or when all data are equal.
-pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize) -> Result<Report> {
+pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize) -> Result<DistanceReport> {
     if samples.shape != data.shape {
         return Err(Error::input(format!(
             "samples and data differ in shape: {} has samples of shape {:?}, {} of {:?}; compare sets of one shape",
@@ -114,7 +116,7 @@ pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize
         )));
     }
     let directions = directions(data.sample_len(), projections, seed)?;
-    let splits = Split::draw(samples.len(), data.len(), size, seed);
+    let splits = SplitMarks::draw(samples.len(), data.len(), size, seed);
     let squares: Vec<Vec<(f64, f64)>> = parallel::map(projections, |i| {
         let theta = &directions[i * data.sample_len()..][..data.sample_len()];
         let (data, samples) = (Ranked::new(&data.values, theta), Ranked::new(&samples.values, theta));
@@ -131,7 +133,7 @@ pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize
 }
 
 /// `None` when the floor is 0.
-fn summarise(distances: &[f64], floors: &[f64], projections: usize, size: usize) -> Option<Report> {
+fn summarise(distances: &[f64], floors: &[f64], projections: usize, size: usize) -> Option<DistanceReport> {
     let (distance, distance_se) = mean_and_error(distances);
     let (floor, floor_se) = mean_and_error(floors);
     let ratio = distance / floor;
@@ -139,7 +141,7 @@ fn summarise(distances: &[f64], floors: &[f64], projections: usize, size: usize)
     let residuals: Vec<f64> = distances.iter().zip(floors).map(|(d, f)| (d - ratio * f) / floor).collect();
     let ratio_se = mean_and_error(&residuals).1;
     let splits = distances.len();
-    let report = Report { distance, distance_se, floor, floor_se, ratio, ratio_se, projections, splits, size };
+    let report = DistanceReport { distance, distance_se, floor, floor_se, ratio, ratio_se, projections, splits, size };
     (floor > 0.0).then_some(report)
 }
 
@@ -210,15 +212,15 @@ fn wasserstein_squared(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Membership of the samples in the sets of one split.
-struct Split {
+struct SplitMarks {
     /// Of the data: 1 for A, 2 for B, 0 for neither.
     data: Vec<u8>,
     /// Of the samples: 1 for S.
     samples: Vec<u8>,
 }
 
-impl Split {
-    fn draw(samples: usize, data: usize, size: usize, seed: u64) -> Vec<Split> {
+impl SplitMarks {
+    fn draw(samples: usize, data: usize, size: usize, seed: u64) -> Vec<SplitMarks> {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(1));
         let mut mark = |n: usize, sets: u8| {
             let set = |i: usize| if i / size < usize::from(sets) { (i / size) as u8 + 1 } else { 0 };
@@ -226,7 +228,7 @@ impl Split {
             marks.shuffle(&mut rng);
             marks
         };
-        (0..SPLITS).map(|_| Split { data: mark(data, 2), samples: mark(samples, 1) }).collect()
+        (0..SPLITS).map(|_| SplitMarks { data: mark(data, 2), samples: mark(samples, 1) }).collect()
     }
 
     /// W2^2 along one direction: (S, A) and (B, A).
@@ -322,7 +324,7 @@ mod tests {
     #[test]
     fn few_samples_have_an_unbiased_ratio() {
         let data = dataset(4000, &[0.0, 0.0], 1);
-        let reports: Vec<Report> =
+        let reports: Vec<DistanceReport> =
             (0..8).map(|seed| evaluate(&dataset(50, &[0.0, 0.0], 100 + seed), &data, seed, 64).unwrap()).collect();
         let mean = reports.iter().map(|report| report.ratio).sum::<f64>() / 8.0;
         assert!(reports[0].size == 50 && (mean - 1.0).abs() < 0.3, "{mean}");

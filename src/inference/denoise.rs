@@ -1,9 +1,8 @@
-//! Taking noise out of data with a trained network: a denoiser in one pass, a diffusion model by the end of its reverse
-//! process.
+//! Denoising: with a denoiser in one pass, or with the last steps of the reverse process of a diffusion model.
 
 use std::sync::Arc;
 
-use super::program::{Observer, Program};
+use super::program::{BatchedProgram, Observer};
 use crate::data::Dataset;
 use crate::data::corrupt::estimate_level;
 use crate::device::Device;
@@ -15,16 +14,16 @@ use crate::nn::{Denoiser, Inputs};
 use crate::text::{exact, short};
 use crate::train::{Checkpoint, Facts, Task};
 
-/// How noise is taken out.
+/// Settings of [`denoise`]. Fields may be added: construct it with `..Denoising::default()`.
 #[derive(Clone, Debug)]
 pub struct Denoising {
-    /// Standard deviation of the noise in the units of the data, for a diffusion model; estimated from the data when absent.
+    /// The standard deviation of the noise in the units of the data, for a diffusion model. `None` estimates it.
     pub level: Option<f64>,
-    /// Steps of a diffusion model's reverse process from there: 1 takes its estimate of the clean data at once.
+    /// Steps of the reverse process of a diffusion model; 1 uses its estimate of the clean data directly.
     pub steps: usize,
-    /// The rule of a step.
+    /// The sampler of these steps.
     pub sampler: Arc<dyn Sampler>,
-    /// Seed of the noise in the steps.
+    /// Seed of the noise that the sampler adds.
     pub seed: u64,
 }
 
@@ -34,20 +33,21 @@ impl Default for Denoising {
     }
 }
 
-/// Where a diffusion model began.
+/// The start of the reverse process of a diffusion model.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct Start {
-    /// Standard deviation of the noise in the units of the data.
+pub struct DenoisingStart {
+    /// The standard deviation of the noise in the units of the data.
     pub level: f64,
-    /// Whether that was estimated.
+    /// Whether it was estimated.
     pub estimated: bool,
-    /// The step whose noise, relative to the data, is nearest to it.
+    /// The diffusion step with this noise level.
     pub t: usize,
-    /// How many steps were taken from there: no more than the t + 1 that there are.
+    /// The number of steps from there, at most t + 1.
     pub steps: usize,
 }
 
-/// Denoised samples in the units of the data, and where a diffusion model began.
+/// Returns the denoised samples in the units of the data, and the start of the reverse process of a diffusion model.
 ///
 /// # Errors
 /// As [`denoise_in_parts`].
@@ -56,7 +56,7 @@ pub fn denoise(
     checkpoint: &Checkpoint,
     noisy: &Dataset,
     how: &Denoising,
-) -> Result<(Dataset, Option<Start>)> {
+) -> Result<(Dataset, Option<DenoisingStart>)> {
     let mut values = Vec::with_capacity(noisy.values.len());
     let mut take = |part: &[f32]| {
         values.extend_from_slice(part);
@@ -66,11 +66,11 @@ pub fn denoise(
     Ok((Dataset::new(format!("{} denoised", noisy.name), noisy.shape.clone(), values)?, start))
 }
 
-/// [`denoise`], which gives `take` the samples in order, as many at a time as fit the device.
+/// Like [`denoise`], but passes the samples to `take` in order, batch by batch.
 ///
 /// # Errors
-/// When the data have another shape than the model, a setting is out of range, or the device has no room for one sample;
-/// [`Error::Interrupted`] when `observe` says so; what `take` gives.
+/// When the shape of the data differs from that of the model, a setting is out of range, or not even one sample fits the
+/// device; [`Error::Interrupted`] when `observe` returns false; the errors of `take`.
 pub fn denoise_in_parts(
     device: &Device,
     checkpoint: &Checkpoint,
@@ -78,11 +78,11 @@ pub fn denoise_in_parts(
     how: &Denoising,
     observe: &mut Observer,
     take: &mut dyn FnMut(&[f32]) -> Result<()>,
-) -> Result<Option<Start>> {
-    let facts = checkpoint.facts();
+) -> Result<Option<DenoisingStart>> {
+    let facts = &checkpoint.facts;
     if noisy.shape != facts.shape {
         return Err(Error::input(format!(
-            "{}: samples of shape {:?}, but the model was trained on {:?}; give data of that shape",
+            "{}: samples of shape {:?}, but the model was trained on {:?}; use samples of this shape",
             noisy.name, noisy.shape, facts.shape
         )));
     }
@@ -92,7 +92,7 @@ pub fn denoise_in_parts(
         Task::Diffusion => {
             let (table, a, start) = reverse_from(checkpoint, noisy, how)?;
             let build = |g: &mut Graph, network: &dyn Denoiser, shape| reverse_process(g, network, &table, shape);
-            (Program::new(device, checkpoint, count, table.rows.len() as u32, build)?, a, Some(start))
+            (BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?, a, Some(start))
         }
     };
     let normalisation = &facts.normalisation;
@@ -104,9 +104,9 @@ pub fn denoise_in_parts(
     Ok(start)
 }
 
-/// The network that was trained to give clean samples from noisy ones.
-fn one_pass(device: &Device, checkpoint: &Checkpoint, count: usize) -> Result<Program> {
-    Program::new(device, checkpoint, count, 1, |g, network, [rows, width]| {
+/// The program of a denoiser.
+fn one_pass(device: &Device, checkpoint: &Checkpoint, count: usize) -> Result<BatchedProgram> {
+    BatchedProgram::new(device, checkpoint, count, 1, |g, network, [rows, width]| {
         let x = g.state("x", [rows, width])?;
         let t = g.constant([rows], vec![0.0; rows])?;
         let y = network.forward(g, Inputs::new(x, t))?;
@@ -114,22 +114,29 @@ fn one_pass(device: &Device, checkpoint: &Checkpoint, count: usize) -> Result<Pr
     })
 }
 
-/// The reverse process from the step whose noise is that of the data: its table, the factor of the data there, and where it
-/// starts.
-fn reverse_from(checkpoint: &Checkpoint, noisy: &Dataset, how: &Denoising) -> Result<(SamplerTable, f32, Start)> {
-    let (objective, facts) = (checkpoint.config.objective()?, checkpoint.facts());
-    // Coordinates of points have a scale each: the level is taken by their mean.
+/// The reverse process from the step with the noise level of the data: its table, the factor of the data at this step, and
+/// its start.
+fn reverse_from(
+    checkpoint: &Checkpoint,
+    noisy: &Dataset,
+    how: &Denoising,
+) -> Result<(SamplerTable, f32, DenoisingStart)> {
+    let (objective, facts) = (checkpoint.config.objective()?, &checkpoint.facts);
+    // For points, whose coordinates have different scales, the mean scale is used.
     let scales = &facts.normalisation.scale;
     let scale = scales.iter().map(|&s| f64::from(s)).sum::<f64>() / scales.len() as f64;
     let level = level(how, noisy, &objective, scale)?;
     let t = step_of(&objective, level / scale);
     let table = table(&objective, facts, t, how)?;
-    let start = Start { level, estimated: how.level.is_none(), t, steps: table.rows.len() };
+    let start = DenoisingStart { level, estimated: how.level.is_none(), t, steps: table.rows.len() };
     Ok((table, objective.level(t as f64).a as f32, start))
 }
 
-/// The given or estimated standard deviation of the noise, which has to be one that the process goes through: `scale` is
-/// that of the data in their units.
+/// The given or estimated standard deviation of the noise, checked against the range of the diffusion process. `scale` is
+/// the scale of the normalisation.
+///
+/// # Errors
+/// When it is not positive, or larger than that of the last diffusion step.
 fn level(how: &Denoising, noisy: &Dataset, objective: &Objective, scale: f64) -> Result<f64> {
     let level = how.level.map_or_else(|| estimate_level(noisy), Ok)?;
     let last = objective.level((objective.steps() - 1) as f64);
@@ -138,16 +145,16 @@ fn level(how: &Denoising, noisy: &Dataset, objective: &Objective, scale: f64) ->
         Some(given) if !(given > 0.0 && given.is_finite()) => {
             Err(Error::setting(format!("a noise level of {given}; use a positive one, such as 0.1")))
         }
-        // The last step itself may be named by a rounded level.
+        // Allows a rounded value of the last level.
         _ if level <= 1.01 * most => Ok(level),
         Some(given) => Err(Error::setting(format!(
-            "a noise level of {}, but the noise of this run's process grows to {} only; use a level up to that",
+            "a noise level of {}, but the noise of this diffusion process only grows to {}; use at most this level",
             exact(given),
             short(most)
         ))),
         None => Err(Error::input(format!(
-            "{}: a noise level of {} was estimated, but the noise of this run's process grows to {} only; are the data \
-             those of the run with noise? If so, state the level with --noise-level",
+            "{}: a noise level of {} was estimated, but the noise of this diffusion process only grows to {}; check \
+             whether these are noisy samples of the data of the run, or set the level with --noise-level",
             noisy.name,
             short(level),
             short(most)
@@ -155,17 +162,17 @@ fn level(how: &Denoising, noisy: &Dataset, objective: &Objective, scale: f64) ->
     }
 }
 
-/// The step whose ratio of noise to data, s / a, is nearest to `level` by factor.
+/// The step whose noise level s / a is closest to `level` on a logarithmic scale.
 fn step_of(objective: &Objective, level: f64) -> usize {
     let distance = |at: &Level| ((at.s / at.a).ln() - level.max(1e-12).ln()).abs();
     let levels = objective.levels();
     (0..levels.len()).min_by(|&i, &j| distance(&levels[i]).total_cmp(&distance(&levels[j]))).unwrap_or(0)
 }
 
-/// The sampler's rows over at most `how.steps` steps from t down.
+/// The sampler table for at most `how.steps` steps from t down to 0.
 fn table(objective: &Objective, facts: &Facts, t: usize, how: &Denoising) -> Result<SamplerTable> {
     if how.steps == 0 {
-        return Err(Error::setting("0 steps; the reverse process takes at least one"));
+        return Err(Error::setting("0 steps; the reverse process needs at least one"));
     }
     let n = how.steps.min(t + 1);
     let ts: Vec<usize> = (0..n).map(|k| t - k * (t + 1) / n).collect();

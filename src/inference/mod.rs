@@ -1,9 +1,9 @@
-//! Trained runs at work, in the units of their data: drawing samples, and taking noise out.
+//! Inference with trained runs, in the units of their data: sampling and denoising.
 
 mod denoise;
 mod program;
 mod sample;
 
-pub use denoise::{Denoising, Start, denoise, denoise_in_parts};
-pub use program::{Observer, Progress};
+pub use denoise::{Denoising, DenoisingStart, denoise, denoise_in_parts};
+pub use program::{Completion, Observer};
 pub use sample::{Sampling, sample, sample_in_parts};

@@ -1,4 +1,4 @@
-//! A trained network as a program that takes a set of samples batch by batch.
+//! A compiled network that processes a set of samples in batches.
 
 use std::time::{Duration, Instant};
 
@@ -9,26 +9,27 @@ use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
 use crate::train::Checkpoint;
 
-/// Samples in a batch, where the device has room for as many.
+/// The maximum batch size; smaller if the device has not enough memory.
 const ROWS: usize = 1_024;
 
-/// The observer is called about this often.
+/// The target time between two calls of the observer.
 const REPORT: Duration = Duration::from_millis(250);
 
-/// How far a computation is.
+/// How much of a computation is completed.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Steps done, over all batches.
+pub struct Completion {
+    /// The number of completed steps, over all batches.
     pub done: u64,
-    /// Steps to do.
+    /// The total number of steps.
     pub total: u64,
 }
 
-/// Follows a computation: called several times a second, returns whether to go on.
-pub type Observer<'a> = dyn FnMut(Progress) -> bool + 'a;
+/// Called several times per second during a computation. Returns false to stop it.
+pub type Observer<'a> = dyn FnMut(Completion) -> bool + 'a;
 
-/// The input is the state `x` of the graph, the result another tensor after some steps.
-pub(super) struct Program {
+/// A program whose input is the state `x` and whose result is another tensor after a number of steps.
+pub(super) struct BatchedProgram {
     run: Run,
     result: Var,
     rows: usize,
@@ -36,12 +37,12 @@ pub(super) struct Program {
     steps: u32,
 }
 
-impl Program {
-    /// Compiles what `build` adds to the network of `checkpoint`, for batches of as many of `count` samples as fit the device.
-    /// It is given the shape of a batch, and gives the result.
+impl BatchedProgram {
+    /// Compiles the operations that `build` adds to the network of `checkpoint`, for the largest batches of `count` samples
+    /// that fit the device. `build` gets the shape of a batch and returns the result.
     ///
     /// # Errors
-    /// When the device has no room for one sample, or the checkpoint does not fit its own settings.
+    /// When not even one sample fits the device, or the checkpoint does not match its own settings.
     pub fn new(
         device: &Device,
         checkpoint: &Checkpoint,
@@ -49,10 +50,10 @@ impl Program {
         steps: u32,
         build: impl Fn(&mut Graph, &dyn Denoiser, [usize; 2]) -> Result<Var>,
     ) -> Result<Self> {
-        let (config, facts) = (&checkpoint.config, checkpoint.facts());
+        let (config, facts) = (&checkpoint.config, &checkpoint.facts);
         let width = facts.shape.iter().product();
         let ((mut run, result), rows) = largest(count.min(ROWS), |rows| {
-            // Random frequencies of the step encoding come from the seed of the run.
+            // The random frequencies of the step encoding depend on the seed of the run.
             let mut g = Graph::seeded(config.seed);
             let network = config.model.build(&mut g, &facts.shape)?;
             let result = build(&mut g, network.as_ref(), [rows, width])?;
@@ -62,11 +63,12 @@ impl Program {
         Ok(Self { run, result, rows, width, steps })
     }
 
-    /// Runs all `count` samples through the program. `start` writes the input of the samples from a number on; `take` is given
-    /// their results in order, batch by batch. A sample's random numbers follow from `seed` and its number alone.
+    /// Processes `count` samples. `start` writes the inputs of the samples from an index on, and `take` receives the results
+    /// in order, batch by batch. The random numbers of a sample depend only on `seed` and its index.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when `observe` says so, [`Error::NonFinite`] when a result is not finite, and what `take` gives.
+    /// [`Error::Interrupted`] when `observe` returns false, [`Error::NonFinite`] when a result is not finite, and the errors
+    /// of `take`.
     pub fn each(
         &mut self,
         count: usize,
@@ -76,7 +78,7 @@ impl Program {
         mut take: impl FnMut(&[f32]) -> Result<()>,
     ) -> Result<()> {
         let total = count.div_ceil(self.rows) as u64 * u64::from(self.steps);
-        let mut progress = Progress { done: 0, total };
+        let mut completion = Completion { done: 0, total };
         self.run.seed(seed);
         let mut x = vec![0.0; self.rows * self.width];
         for first in (0..count).step_by(self.rows) {
@@ -87,11 +89,11 @@ impl Program {
             self.run.set_first_row(first);
             self.run.set_step(0);
             self.run.write("x", &x)?;
-            self.advance(&mut progress, observe)?;
+            self.advance(&mut completion, observe)?;
             let result = self.run.read(self.result)?;
             if result[..len].iter().any(|v| !v.is_finite()) {
                 return Err(Error::NonFinite(
-                    "the network's results are not finite: the training diverged; train again with a lower learning rate"
+                    "the results of the network are not finite, because the training diverged; train again with a lower learning rate"
                         .into(),
                 ));
             }
@@ -100,20 +102,20 @@ impl Program {
         Ok(())
     }
 
-    /// The steps of one batch.
-    fn advance(&mut self, progress: &mut Progress, observe: &mut Observer) -> Result<()> {
+    /// Runs the steps of one batch.
+    fn advance(&mut self, completion: &mut Completion, observe: &mut Observer) -> Result<()> {
         let (mut done, mut n) = (0, 1);
         while done < self.steps {
-            if !observe(*progress) {
+            if !observe(*completion) {
                 return Err(Error::Interrupted(format!(
                     "stopped after {} of {} steps; nothing is written",
-                    progress.done, progress.total
+                    completion.done, completion.total
                 )));
             }
             let began = Instant::now();
             n = n.min(self.steps - done);
             self.run.steps(n)?;
-            (done, progress.done) = (done + n, progress.done + u64::from(n));
+            (done, completion.done) = (done + n, completion.done + u64::from(n));
             let per_step = began.elapsed().as_secs_f64() / f64::from(n);
             n = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * n);
         }

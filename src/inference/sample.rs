@@ -1,8 +1,8 @@
-//! Drawing samples: the reverse process as a compiled program.
+//! Sampling with a diffusion model.
 
 use std::sync::Arc;
 
-use super::program::{Observer, Program};
+use super::program::{BatchedProgram, Observer};
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::diffusion::{Ddim, Sampler, SamplerOptions, SamplerTable, Spacing};
@@ -12,35 +12,35 @@ use crate::graph::Graph;
 use crate::nn::Denoiser;
 use crate::train::{Checkpoint, Facts, Task};
 
-/// What to draw and how.
+/// Settings of [`sample`]. Fields may be added: construct it with `..Sampling::new(count)`.
 #[derive(Clone, Debug)]
 pub struct Sampling {
-    /// How many samples.
+    /// The number of samples.
     pub count: usize,
-    /// The rule of a step.
+    /// The sampler.
     pub sampler: Arc<dyn Sampler>,
-    /// Steps; 0 for the sampler's default (all of them for DDPM, 100 for DDIM).
+    /// Steps of the reverse process; 0 selects the default of the sampler (all for DDPM, 100 for DDIM).
     pub steps: usize,
-    /// Which of the schedule's steps are visited.
+    /// Which diffusion steps are used.
     pub spacing: Spacing,
-    /// Whether estimates of x_0 are kept within the range of the data.
+    /// Whether to clip estimates of x0 to the range of the training data.
     pub clip: bool,
-    /// Seed of the starting noise and of the noise in the steps.
+    /// Seed of the initial noise and of the noise that the sampler adds.
     pub seed: u64,
 }
 
-/// The most values of a set of samples: beyond, their random numbers would repeat.
+/// The maximum number of values in a set of samples; beyond it, random numbers would repeat.
 const MOST_VALUES: u64 = 1 << 34;
 
 impl Sampling {
-    /// `count` samples with the default settings.
+    /// The default settings for `count` samples.
     pub fn new(count: usize) -> Self {
         let sampler = Arc::new(Ddim::default());
         Self { count, sampler, steps: 0, spacing: Spacing::Trailing, clip: true, seed: 0 }
     }
 }
 
-/// Draws samples with a trained model, in the units of its data.
+/// Draws samples with a diffusion model, in the units of its data.
 ///
 /// # Errors
 /// As [`sample_in_parts`].
@@ -51,15 +51,15 @@ pub fn sample(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> 
         Ok(())
     };
     sample_in_parts(device, checkpoint, sampling, &mut |_| true, &mut take)?;
-    Dataset::new("samples", checkpoint.facts().shape.clone(), values)
+    Dataset::new("samples", checkpoint.facts.shape.clone(), values)
 }
 
-/// [`sample`], which gives `take` the samples in order, as many at a time as fit the device. A sample follows from its number
-/// and the seed, and not from how many are drawn, up to the rounding of sums.
+/// Like [`sample`], but passes the samples to `take` in order, batch by batch. A sample depends on its index and the seed, and
+/// not on the number of samples, except for rounding.
 ///
 /// # Errors
-/// When a setting is out of range, the device has no room for one sample, or the checkpoint does not fit its own settings;
-/// [`Error::Interrupted`] when `observe` says so; what `take` gives.
+/// When a setting is out of range, not even one sample fits the device, or the checkpoint does not match its own settings;
+/// [`Error::Interrupted`] when `observe` returns false; the errors of `take`.
 pub fn sample_in_parts(
     device: &Device,
     checkpoint: &Checkpoint,
@@ -67,7 +67,7 @@ pub fn sample_in_parts(
     observe: &mut Observer,
     take: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
-    let (facts, count) = (checkpoint.facts(), sampling.count);
+    let (facts, count) = (&checkpoint.facts, sampling.count);
     let width: usize = facts.shape.iter().product();
     let most = MOST_VALUES / width as u64;
     if count == 0 || count as u64 > most.min(u32::MAX.into()) {
@@ -78,12 +78,13 @@ pub fn sample_in_parts(
         )));
     }
     if checkpoint.config.task == Task::Denoise {
-        let text = "the run learned to denoise, not to generate; use it with: langevin denoise RUN NOISY --out F";
+        let text =
+            "this run is a denoiser, which cannot generate samples; use it with: langevin denoise RUN NOISY --out F";
         return Err(Error::setting(text));
     }
     let table = table(checkpoint, facts, sampling)?;
     let build = |g: &mut Graph, network: &dyn Denoiser, shape| reverse_process(g, network, &table, shape);
-    let mut program = Program::new(device, checkpoint, count, table.rows.len() as u32, build)?;
+    let mut program = BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?;
     let start = |first, x: &mut [f32]| starting_noise(sampling.seed, first * width, x);
     program.each(count, sampling.seed, start, observe, |x| take(&facts.normalisation.undo(x)))
 }
@@ -95,7 +96,7 @@ fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<
     let options = SamplerOptions {
         spacing: sampling.spacing,
         clip: sampling.clip.then_some(facts.normalisation.bound as f64),
-        // A clipped estimate of x_0 asks for the noise that goes with it.
+        // After clipping x0, the noise estimate must be computed from it.
         rederive: sampling.clip,
         ..SamplerOptions::shared(sampler, steps)
     };

@@ -1,11 +1,11 @@
 //! The axes of a plot, with ticks at round values.
 
-use super::canvas::{Across, Canvas, Down, Frame, RULE, View};
+use super::canvas::{Across, Canvas, Down, PlotArea, RULE, Rect};
 use crate::text::short;
 
 /// A light grid with labels left and below.
-pub(super) fn axes(canvas: &mut dyn Canvas, view: &View, y: &[Tick], x: &[Tick]) {
-    let Frame { left, top, width, height } = view.frame;
+pub(super) fn axes(canvas: &mut dyn Canvas, view: &PlotArea, y: &[Tick], x: &[Tick]) {
+    let Rect { left, top, width, height } = view.frame;
     for (value, label) in y {
         let at = view.at((view.x.0, *value)).1;
         canvas.line(&[(left, at), (left + width, at)], RULE, 0.75);

@@ -49,24 +49,24 @@ pub(super) type Point = (f64, f64);
 
 /// A rectangle of the picture, in pixels.
 #[derive(Clone, Copy)]
-pub(super) struct Frame {
+pub(super) struct Rect {
     pub(super) left: f64,
     pub(super) top: f64,
     pub(super) width: f64,
     pub(super) height: f64,
 }
 
-impl Frame {
+impl Rect {
     pub(super) fn new(left: f64, top: f64, width: f64, height: f64) -> Self {
-        Frame { left, top, width, height }
+        Rect { left, top, width, height }
     }
 
     /// Cell `i` of a square grid, with a gap around it.
-    pub(super) fn cell(&self, i: usize, columns: usize) -> Frame {
+    pub(super) fn cell(&self, i: usize, columns: usize) -> Rect {
         let (width, height) = (self.width / columns as f64, self.height / columns as f64);
         let gap = 0.04 * width;
         let (row, column) = ((i / columns) as f64, (i % columns) as f64);
-        Frame::new(
+        Rect::new(
             self.left + column * width + gap,
             self.top + row * height + gap,
             width - 2.0 * gap,
@@ -76,17 +76,17 @@ impl Frame {
 }
 
 /// A frame with the data ranges of its sides.
-pub(super) struct View {
-    pub(super) frame: Frame,
+pub(super) struct PlotArea {
+    pub(super) frame: Rect,
     pub(super) x: (f64, f64),
     pub(super) y: (f64, f64),
 }
 
-impl View {
+impl PlotArea {
     /// The pixel of (x, y); values outside the ranges are clamped to the edge.
     pub(super) fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
         let part = |value: f64, (low, high): (f64, f64)| ((value - low) / (high - low)).clamp(0.0, 1.0);
-        let Frame { left, top, width, height } = self.frame;
+        let Rect { left, top, width, height } = self.frame;
         (left + width * part(x, self.x), top + height * (1.0 - part(y, self.y)))
     }
 
@@ -146,16 +146,16 @@ pub(super) trait Canvas {
 
     fn dot(&mut self, centre: Point, colour: Colour, radius: f64);
 
-    fn fill(&mut self, frame: &Frame, colour: Colour);
+    fn fill(&mut self, frame: &Rect, colour: Colour);
 
     fn text(&mut self, text: &str, at: Point, size: f64, anchor: (Across, Down));
 
     /// Draws `picture` at the top centre of `frame`, as large as fits.
-    fn picture(&mut self, frame: &Frame, picture: &RgbImage) -> Result<()>;
+    fn picture(&mut self, frame: &Rect, picture: &RgbImage) -> Result<()>;
 }
 
 /// Position of a picture of `size` in `frame`, and its scale.
-fn placed(frame: &Frame, size: (u32, u32)) -> (Point, f64) {
+fn placed(frame: &Rect, size: (u32, u32)) -> (Point, f64) {
     let (w, h) = (f64::from(size.0), f64::from(size.1));
     let zoom = (frame.width / w).min(frame.height / h);
     ((frame.left + (frame.width - zoom * w) / 2.0, frame.top), zoom)
@@ -169,7 +169,7 @@ impl Svg {
     pub(super) fn new(width: f64, height: f64) -> Self {
         let document = Document::new().set("width", width).set("height", height);
         let mut svg = Self(document.set("viewBox", (0, 0, width, height)).set("font-family", "sans-serif"));
-        svg.fill(&Frame::new(0.0, 0.0, width, height), WHITE);
+        svg.fill(&Rect::new(0.0, 0.0, width, height), WHITE);
         svg
     }
 
@@ -201,7 +201,7 @@ impl Canvas for Svg {
         self.0.append(circle.set("fill", colour.hex()).set("fill-opacity", colour.opacity));
     }
 
-    fn fill(&mut self, frame: &Frame, colour: Colour) {
+    fn fill(&mut self, frame: &Rect, colour: Colour) {
         let place = Rectangle::new().set("x", rounded(frame.left)).set("y", rounded(frame.top));
         let rectangle = place.set("width", rounded(frame.width)).set("height", rounded(frame.height));
         self.0.append(rectangle.set("fill", colour.hex()));
@@ -223,7 +223,7 @@ impl Canvas for Svg {
         self.0.append(text.set("text-anchor", anchor).set("font-size", size).set("fill", INK.hex()));
     }
 
-    fn picture(&mut self, frame: &Frame, picture: &RgbImage) -> Result<()> {
+    fn picture(&mut self, frame: &Rect, picture: &RgbImage) -> Result<()> {
         let ((x, y), zoom) = placed(frame, picture.dimensions());
         let data = BASE64_STANDARD.encode(png_bytes(picture)?);
         let side = |pixels: u32| rounded(zoom * f64::from(pixels));
@@ -282,7 +282,7 @@ impl Canvas for Bitmap {
         }
     }
 
-    fn fill(&mut self, &Frame { left, top, width, height }: &Frame, colour: Colour) {
+    fn fill(&mut self, &Rect { left, top, width, height }: &Rect, colour: Colour) {
         if let Some(rectangle) = tiny_skia::Rect::from_xywh(left as f32, top as f32, width as f32, height as f32) {
             self.0.fill_rect(rectangle, &paint(colour), Transform::identity(), None);
         }
@@ -290,7 +290,7 @@ impl Canvas for Bitmap {
 
     fn text(&mut self, _: &str, _: Point, _: f64, _: (Across, Down)) {}
 
-    fn picture(&mut self, frame: &Frame, picture: &RgbImage) -> Result<()> {
+    fn picture(&mut self, frame: &Rect, picture: &RgbImage) -> Result<()> {
         let ((x, y), zoom) = placed(frame, picture.dimensions());
         let mut pixels = Self::new(picture.width(), picture.height())?.0;
         for (pixel, rgb) in pixels.pixels_mut().iter_mut().zip(picture.pixels()) {
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn curves_are_cut_at_the_limits() {
-        let view = View { frame: Frame::new(0.0, 0.0, 1.0, 1.0), x: (0.0, 9.0), y: (-1.0, 1.0) };
+        let view = PlotArea { frame: Rect::new(0.0, 0.0, 1.0, 1.0), x: (0.0, 9.0), y: (-1.0, 1.0) };
         let parts = |points: &[(f64, f64)]| view.visible(points);
         assert_eq!(
             parts(&[(0.0, 0.0), (1.0, 2.0), (2.0, 0.0), (3.0, 0.5)]),

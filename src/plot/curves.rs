@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::axes::{axes, count_ticks, log_ticks};
-use super::canvas::{Across, Canvas, Colour, Down, Frame, GENERATED, Point, REAL, Svg, View};
+use super::canvas::{Across, Canvas, Colour, Down, GENERATED, PlotArea, Point, REAL, Rect, Svg};
 use super::scale::span;
 use crate::Result;
 
@@ -43,7 +43,7 @@ pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Re
     let first = steps().fold(f64::INFINITY, f64::min);
     let (first, last) = if first.is_finite() { (first, steps().fold(0.0, f64::max)) } else { (0.0, 1.0) };
     let y = span(curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.1)), 0.05).unwrap_or((-2.0, 0.0));
-    let view = View { frame: Frame::new(64.0, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
+    let view = PlotArea { frame: Rect::new(64.0, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
     let mut canvas = Svg::new(764.0, 410.0);
     axes(&mut canvas, &view, &log_ticks(y), &count_ticks(view.x));
     canvas.text(upwards, (20.0, 10.0), 13.0, (Across::Start, Down::Top));

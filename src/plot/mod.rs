@@ -10,19 +10,18 @@ mod scale;
 mod strip;
 
 pub use curves::{Curve, curves, loss_curve};
-pub(crate) use output::Output;
-pub use output::{check_output, save};
+pub use output::save;
+#[cfg(feature = "cli")]
+pub(crate) use output::{Output, check_output};
 pub use scale::Scale;
 pub use strip::film_strip;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
 
 use self::axes::{axes, linear_ticks};
-use self::canvas::{Across, Bitmap, Canvas, Colour, Down, Frame, PAPER, Point, REAL, Svg, View, save_png};
+use self::canvas::{Across, Bitmap, Canvas, Colour, Down, PAPER, PlotArea, Point, REAL, Rect, Svg, save_png};
 use self::curves::{CURVES, envelope};
 use crate::Result;
 use crate::data::{Dataset, Kind};
@@ -47,9 +46,11 @@ pub fn compare(path: &Path, kind: Kind, shape: &[usize], real: &[f32], generated
 const SIDE_BY_SIDE: &str = "langevin: samples side by side";
 
 /// Whether a file was drawn by [`side_by_side`].
-pub fn is_side_by_side(path: &Path) -> bool {
+#[cfg(feature = "cli")]
+pub(crate) fn is_side_by_side(path: &Path) -> bool {
+    use std::io::Read;
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(1024).read_to_end(&mut head));
+    let read = std::fs::File::open(path).and_then(|file| file.take(1024).read_to_end(&mut head));
     read.is_ok() && String::from_utf8_lossy(&head).contains(SIDE_BY_SIDE)
 }
 
@@ -70,7 +71,7 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
     let mut canvas = Svg::new(472.0 * sets.len() as f64, 490.0);
     canvas.describe(SIDE_BY_SIDE);
     for ((i, (title, all)), colour) in sets.iter().enumerate().zip(CURVES.into_iter().cycle()) {
-        let frame = Frame::new(34.0 + 472.0 * i as f64, 40.0, 420.0, 420.0);
+        let frame = Rect::new(34.0 + 472.0 * i as f64, 40.0, 420.0, 420.0);
         canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (Across::Middle, Down::Top));
         let set = Set { kind, shape, values: &all[..all.len().min(shown)] };
         samples(&mut canvas, &frame, &set, &scale, colour, true)?;
@@ -83,11 +84,11 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
+fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let set = Set { kind, shape, values };
     let mut canvas = Svg::new(610.0, 606.0);
-    samples(&mut canvas, &Frame::new(34.0, 16.0, 560.0, 560.0), &set, &scale, REAL, true)?;
+    samples(&mut canvas, &Rect::new(34.0, 16.0, 560.0, 560.0), &set, &scale, REAL, true)?;
     canvas.save(path)?;
     Ok(set.shown())
 }
@@ -96,13 +97,13 @@ pub fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: 
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
+fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let (picture, shown) = match kind {
         Kind::Images => contact_sheet(shape, values, &scale, usize::MAX),
         _ => {
             let (set, mut canvas) = (Set { kind, shape, values }, Bitmap::new(800, 800)?);
-            samples(&mut canvas, &Frame::new(12.0, 12.0, 776.0, 776.0), &set, &scale, REAL, false)?;
+            samples(&mut canvas, &Rect::new(12.0, 12.0, 776.0, 776.0), &set, &scale, REAL, false)?;
             (canvas.picture(), set.shown())
         }
     };
@@ -132,7 +133,7 @@ impl Set<'_> {
 /// Draws a set into `frame`; with `labels`, points get axes.
 fn samples(
     canvas: &mut dyn Canvas,
-    frame: &Frame,
+    frame: &Rect,
     set: &Set,
     scale: &Scale,
     colour: Colour,
@@ -140,14 +141,14 @@ fn samples(
 ) -> Result<()> {
     match (set.kind, &scale.axes()[..]) {
         (Kind::Signals, &[y]) => signals(canvas, frame, set, y, colour),
-        (Kind::Points, &[x, y]) => points(canvas, &View { frame: *frame, x, y }, set, colour, labels),
+        (Kind::Points, &[x, y]) => points(canvas, &PlotArea { frame: *frame, x, y }, set, colour, labels),
         _ => canvas.picture(frame, &contact_sheet(set.shape, set.values, scale, set.shown()).0)?,
     }
     Ok(())
 }
 
 /// A scatter plot. Points outside the axes are skipped, and counted if there are labels.
-fn points(canvas: &mut dyn Canvas, view: &View, set: &Set, colour: Colour, labels: bool) {
+fn points(canvas: &mut dyn Canvas, view: &PlotArea, set: &Set, colour: Colour, labels: bool) {
     let points = set.values.chunks_exact(set.shape[0]).take(MOST_POINTS).map(|p| (p[0].into(), p[1].into()));
     let (inside, outside): (Vec<_>, Vec<_>) = points.partition(|&point| view.holds(point));
     if labels {
@@ -167,12 +168,12 @@ fn points(canvas: &mut dyn Canvas, view: &View, set: &Set, colour: Colour, label
 }
 
 /// The first signals in a square grid.
-fn signals(canvas: &mut dyn Canvas, frame: &Frame, set: &Set, y: (f64, f64), colour: Colour) {
+fn signals(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, y: (f64, f64), colour: Colour) {
     let (length, count) = (set.shape[0], set.shown());
     for (i, signal) in set.values.chunks_exact(length).take(count).enumerate() {
         let cell = frame.cell(i, ceil_sqrt(count));
         canvas.fill(&cell, PAPER);
-        let view = View { frame: cell, x: (-0.5, length as f64 - 0.5), y };
+        let view = PlotArea { frame: cell, x: (-0.5, length as f64 - 0.5), y };
         let points: Vec<Point> = signal
             .iter()
             .enumerate()
@@ -232,32 +233,32 @@ fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) ->
     (sheet, shown)
 }
 
-/// The samples that are shown of a data set: for points all of them, else `count` from all over the data.
+/// The samples of a data set to show: all points, or `count` evenly spaced signals or images.
 pub fn evenly_spaced(data: &Dataset, count: usize) -> Vec<f32> {
     let mut spread = EvenlySpaced::of(data, count);
     spread.take(&data.values);
     spread.values()
 }
 
-/// Collects [`evenly_spaced`] from samples that come part by part.
+/// Collects the samples of [`evenly_spaced`] from a data set that is computed part by part.
 pub(crate) struct EvenlySpaced {
     sample_len: usize,
-    /// Samples in all, and how many of them are shown.
+    /// The total number of samples, and the number to show.
     all: usize,
     shown: usize,
-    /// Samples so far, and the shown ones of them.
+    /// The number of samples so far, and the values of those to show.
     seen: usize,
     values: Vec<f32>,
 }
 
 impl EvenlySpaced {
-    /// For as many samples as `like` has, of its shape.
+    /// For a data set of the size and shape of `like`.
     pub fn of(like: &Dataset, count: usize) -> Self {
         let shown = if like.kind() == Kind::Points { like.len() } else { count.min(like.len()) };
         Self { sample_len: like.sample_len(), all: like.len(), shown, seen: 0, values: Vec::new() }
     }
 
-    /// Takes the next samples.
+    /// Adds the next samples.
     pub fn take(&mut self, part: &[f32]) {
         for sample in part.chunks_exact(self.sample_len) {
             let next = self.values.len() / self.sample_len;
@@ -268,7 +269,7 @@ impl EvenlySpaced {
         }
     }
 
-    /// The shown ones.
+    /// The samples to show.
     pub fn values(self) -> Vec<f32> {
         self.values
     }
@@ -394,6 +395,7 @@ mod tests {
         let scale = Scale::of(Kind::Images, &shape, &clean);
         let svg = text(drawn("three.svg", |path| {
             side_by_side(path, Kind::Images, &shape, &sets, &scale)?;
+            #[cfg(feature = "cli")]
             assert!(is_side_by_side(path) && !is_side_by_side(&path.with_extension("none")));
             Ok(())
         }));

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use super::{Scale, drawing, sheet};
 use crate::data::{Kind, SampleFile};
 use crate::error::{Error, Result};
-use crate::io::{check_memory, check_place, extension, temporary};
+use crate::io::{check_memory, check_path, extension, temporary};
 
 /// The formats written by [`save`].
 const EXTENSIONS: [&str; 4] = [".npy", ".csv", ".png", ".svg"];
 
-/// Samples on their way to a file, by its extension: `.npy` holds `[n, ...shape]` float32 in C order, `.csv` one sample a row
-/// (images flattened), and both are written as the samples come; `.png` is a contact sheet or drawing and `.svg` a drawing,
-/// of samples that are collected in memory. The file appears when it is complete.
+/// Writes samples part by part to a file in the format of its extension. `.npy` (`[n, ...shape]`, float32, C order) and
+/// `.csv` (one sample per row, images flattened) are written immediately. For `.png` and `.svg` pictures the samples are
+/// collected in memory. The file appears when it is complete.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
@@ -28,25 +28,25 @@ enum Destination {
 }
 
 impl Output {
-    /// For `count` samples of `shape`.
+    /// Prepares a file for `count` samples of `shape`.
     ///
     /// # Errors
-    /// [`Error::Setting`] for an unknown extension, or with the sizes when the disk or the memory has no room for them;
-    /// [`Error::Io`] when the place cannot be written to.
+    /// [`Error::Setting`] for an unknown extension, or when the samples do not fit on the disk or into memory; [`Error::Io`]
+    /// when the folder is not writable.
     pub fn create(path: &Path, shape: &[usize], count: usize) -> Result<Self> {
         check_output(path)?;
         let to = match SampleFile::create(path, shape, count)? {
             Some(file) => Destination::File(file),
             None => {
                 let len: usize = shape.iter().product();
-                check_memory(path, 4 * (count as u64).saturating_mul(len as u64))?;
+                check_memory(path, (count as u64).saturating_mul(len as u64).saturating_mul(4))?;
                 Destination::Memory(Vec::new())
             }
         };
         Ok(Self { path: path.into(), shape: shape.to_vec(), count, to })
     }
 
-    /// Takes the next samples.
+    /// Adds the next samples.
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be written.
@@ -60,11 +60,11 @@ impl Output {
         }
     }
 
-    /// Completes the file, a picture in the scale that `scale` gives for its samples. Gives how many of the samples, the first
-    /// ones, the file holds or shows.
+    /// Completes the file. `scale` computes the scale of a picture from its samples. Returns how many of the samples, from
+    /// the first on, the file contains or shows.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written; what stood there before is then still there.
+    /// [`Error::Io`] when it cannot be written; an existing file is then unchanged.
     pub fn finish(self, scale: impl FnOnce(&[f32]) -> Scale) -> Result<usize> {
         let (path, shape, kind) = (&self.path, &self.shape, Kind::of(&self.shape));
         match self.to {
@@ -75,8 +75,8 @@ impl Output {
     }
 }
 
-/// Writes samples of `shape` to a file as its extension says: `.npy`, `.csv`, `.png` or `.svg`. Gives how many of the
-/// samples, the first ones, the file holds or shows.
+/// Writes samples of `shape` to a file in the format of its extension: `.npy`, `.csv`, `.png` or `.svg`. Returns how many
+/// of the samples, from the first on, the file contains or shows.
 ///
 /// # Errors
 /// [`Error::Setting`] for an unknown extension, [`Error::Input`] when the values are not a whole number of samples,
@@ -85,7 +85,7 @@ pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
     let len = shape.iter().product::<usize>();
     if len == 0 || !values.len().is_multiple_of(len) {
         return Err(Error::input(format!(
-            "{}: {} values are no whole number of samples of shape {shape:?}",
+            "{}: {} values are not a whole number of samples of shape {shape:?}",
             path.display(),
             values.len()
         )));
@@ -100,11 +100,11 @@ pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
 ///
 /// # Errors
 /// [`Error::Setting`] for an unknown extension or a missing folder, [`Error::Io`] when the folder is not writable.
-pub fn check_output(path: &Path) -> Result<()> {
+pub(crate) fn check_output(path: &Path) -> Result<()> {
     if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
         return Err(unknown_extension(path));
     }
-    check_place(path)?;
+    check_path(path)?;
     temporary(path).map(drop)
 }
 
@@ -138,6 +138,15 @@ mod tests {
         assert!(message("kept.npy").contains("read-only"));
         check_output(&dir.path().join("a.CSV")).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn absurd_counts_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.png", "a.npy"] {
+            let e = Output::create(&dir.path().join(name), &[1, 8, 8], usize::MAX).unwrap_err();
+            assert!(matches!(e, Error::Setting(_)), "{e}");
+        }
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use crate::data::Kind;
 
 /// Smallest and largest value.
-pub(super) type Range = (f64, f64);
+pub(super) type Interval = (f64, f64);
 
 /// The range of values shown: from black to white for images, from bottom to top for signals, and one range per
 /// coordinate for points. Plots to be compared share one scale.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
     kind: Kind,
-    ranges: Vec<Range>,
+    ranges: Vec<Interval>,
 }
 
 impl Scale {
@@ -20,7 +20,8 @@ impl Scale {
     }
 
     /// The scale for samples: the `range` of the reference data, or one computed from `samples` if it is unknown.
-    pub fn of_data(kind: Kind, shape: &[usize], range: &[[f32; 2]], samples: &[f32]) -> Self {
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_data(kind: Kind, shape: &[usize], range: &[[f32; 2]], samples: &[f32]) -> Self {
         match range {
             [] => Self::of(kind, shape, samples),
             known => Self::known(kind, known),
@@ -56,13 +57,13 @@ impl Scale {
     }
 
     /// The ranges of the axes.
-    pub(super) fn axes(&self) -> Vec<Range> {
+    pub(super) fn axes(&self) -> Vec<Interval> {
         match (self.kind, &self.ranges[..]) {
             (Kind::Images, [range]) => vec![black_and_white(*range)],
             (Kind::Points, [x, y]) => {
                 let (x, y) = (widened(*x, 0.1), widened(*y, 0.1));
                 let half = (x.1 - x.0).max(y.1 - y.0) / 2.0;
-                let square = |(low, high): Range| ((low + high) / 2.0 - half, (low + high) / 2.0 + half);
+                let square = |(low, high): Interval| ((low + high) / 2.0 - half, (low + high) / 2.0 + half);
                 vec![square(x), square(y)]
             }
             (_, ranges) => ranges.iter().map(|range| widened(*range, 0.1)).collect(),
@@ -71,7 +72,7 @@ impl Scale {
 }
 
 /// Images in 0 to 1 are shown with their original brightness.
-fn black_and_white((low, high): Range) -> Range {
+fn black_and_white((low, high): Interval) -> Interval {
     match low >= -0.1 && high <= 1.1 {
         true => (0.0, 1.0),
         false => widened((low, high), 0.0),
@@ -79,7 +80,7 @@ fn black_and_white((low, high): Range) -> Range {
 }
 
 /// The range of 98% of all values, or of all values if these are constant.
-fn percentiles(values: &[f32]) -> Option<Range> {
+fn percentiles(values: &[f32]) -> Option<Interval> {
     let mut values: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
     let (all, n) = (extremes(values.iter().map(|&value| value.into()))?, values.len());
     let low = *values.select_nth_unstable_by(n / 100, f32::total_cmp).1;
@@ -89,10 +90,10 @@ fn percentiles(values: &[f32]) -> Option<Range> {
 
 /// The range of each axis that contains nearly all samples completely: bounded by the outermost samples whose distance
 /// from the central 95% is at most the extent of these.
-fn fences(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Option<Range>> {
+fn fences(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Option<Interval>> {
     let len = shape.iter().product::<usize>().max(1);
-    let one = |samples: Vec<Range>| {
-        let sorted = |of: fn(&Range) -> f64| {
+    let one = |samples: Vec<Interval>| {
+        let sorted = |of: fn(&Interval) -> f64| {
             let mut ends: Vec<f64> = samples.iter().map(of).collect();
             ends.sort_unstable_by(f64::total_cmp);
             ends
@@ -114,14 +115,14 @@ fn fences(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Option<Range>> {
 }
 
 /// Smallest and largest finite value.
-fn extremes(values: impl IntoIterator<Item = f64>) -> Option<Range> {
+fn extremes(values: impl IntoIterator<Item = f64>) -> Option<Interval> {
     let finite = values.into_iter().filter(|value| value.is_finite());
     let (low, high) = finite.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
     (low <= high).then_some((low, high))
 }
 
 /// Extended by `margin` of its length on both sides, or to a positive length if it is empty.
-fn widened((low, high): Range, margin: f64) -> Range {
+fn widened((low, high): Interval, margin: f64) -> Interval {
     let extra = match high - low {
         extent if extent > 1e-9 * high.abs().max(1e-30) => margin * extent,
         _ => 0.5 * high.abs().max(0.1),
@@ -130,7 +131,7 @@ fn widened((low, high): Range, margin: f64) -> Range {
 }
 
 /// [`extremes`], [`widened`].
-pub(super) fn span(values: impl IntoIterator<Item = f64>, margin: f64) -> Option<Range> {
+pub(super) fn span(values: impl IntoIterator<Item = f64>, margin: f64) -> Option<Interval> {
     extremes(values).map(|range| widened(range, margin))
 }
 
@@ -138,7 +139,7 @@ pub(super) fn span(values: impl IntoIterator<Item = f64>, margin: f64) -> Option
 mod tests {
     use super::*;
 
-    fn of(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Range> {
+    fn of(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Interval> {
         Scale::of(kind, shape, values).axes()
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::canvas::{Across, Bitmap, Canvas, Down, Frame, REAL, RULE, Svg, save_png};
+use super::canvas::{Across, Bitmap, Canvas, Down, REAL, RULE, Rect, Svg, save_png};
 use super::{Scale, Set, samples};
 use crate::data::Kind;
 use crate::{Error, Result};
@@ -79,13 +79,13 @@ impl<'a> Strip<'a> {
     }
 
     /// Position and values of every picture.
-    fn pictures(&self) -> impl Iterator<Item = (Frame, &'a [f32])> {
+    fn pictures(&self) -> impl Iterator<Item = (Rect, &'a [f32])> {
         let len: usize = self.shape.iter().product();
         self.snapshots.iter().enumerate().flat_map(move |(i, (_, values))| {
             let (left, top) = self.corner(i);
             let per = if self.kind == Kind::Points { values.len().max(1) } else { len };
             values.chunks(per).enumerate().map(move |(row, values)| {
-                (Frame::new(left + 2.0, top + self.title + CELL * row as f64 + 2.0, CELL - 4.0, CELL - 4.0), values)
+                (Rect::new(left + 2.0, top + self.title + CELL * row as f64 + 2.0, CELL - 4.0, CELL - 4.0), values)
             })
         })
     }

@@ -1,4 +1,4 @@
-//! Settings that cannot be, or do not go together, are refused before anything is made.
+//! Checks of the settings: ranges and combinations.
 
 use super::config::{Config, Task};
 use crate::diffusion::Weighting;
@@ -7,10 +7,10 @@ use crate::nn::{StepEncoderOptions, StepEncoding};
 use crate::ops::Decay;
 
 impl Config {
-    /// Checks what can be checked without the data.
+    /// Checks everything that does not depend on the data.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the setting and what it may be.
+    /// [`Error::Setting`] with the setting and its valid values.
     pub fn check(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::setting(text));
         if self.steps == 0 || self.steps > 100_000_000 {
@@ -55,22 +55,22 @@ impl Config {
         Ok(())
     }
 
-    /// The task with its noise and weights.
+    /// Checks whether noise and weighting fit the task.
     fn check_task(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::setting(text));
         match (self.task, &self.noise) {
             (Task::Denoise, None) => {
-                return refuse("the task denoise needs a noise to take out, such as --noise gaussian:0.1".into());
+                return refuse("the task denoise needs the noise to remove, such as --noise gaussian:0.1".into());
             }
             (Task::Denoise, Some(_)) if self.weighting != Weighting::None => {
                 let weighting = self.weighting;
                 return refuse(format!(
-                    "the weighting {weighting} is by the steps of a diffusion; a denoiser has none"
+                    "the weighting {weighting} needs diffusion steps, which --task denoise does not have"
                 ));
             }
             (Task::Diffusion, Some(noise)) => {
                 return refuse(format!(
-                    "the noise {noise} belongs to --task denoise; a diffusion has a schedule of its own"
+                    "the noise {noise} needs --task denoise; a diffusion model takes --schedule instead"
                 ));
             }
             _ => {}
@@ -78,8 +78,8 @@ impl Config {
         if self.weighting != Weighting::None && !self.loss.is_weighted() {
             let (weighting, loss) = (self.weighting, &self.loss);
             return refuse(format!(
-                "the weighting {weighting} is of the errors mse, mse_document, l1 and huber, and the loss is {loss}; leave \
-                 --weighting out, or add one of these"
+                "the weighting {weighting} applies to mse, mse_document, l1 and huber, but the loss is {loss}; omit \
+                 --weighting, or add one of these losses"
             ));
         }
         Ok(())
@@ -90,14 +90,15 @@ impl Config {
         if let Decay::Cosine { warmup, total } = self.decay
             && warmup >= total
         {
-            return refuse(format!("decay: a warm-up of {warmup} steps does not end before the total of {total}"));
+            return refuse(format!(
+                "decay: a warm-up of {warmup} steps must be shorter than the total of {total} steps"
+            ));
         }
         if let Decay::Cosine { total, .. } = self.decay
             && total < self.steps
         {
             return refuse(format!(
-                "decay: the cosine is 0 from step {total} on, and there are {} steps, the rest of which would change \
-                 nothing; use steps = {total}, or a total of {0}",
+                "decay: the cosine is 0 from step {total} on, but there are {} steps; use steps = {total}, or a total of {0}",
                 self.steps
             ));
         }
@@ -108,7 +109,7 @@ impl Config {
         let refuse = |text: String| Err(Error::setting(text));
         if !(0.0..1.0).contains(&self.validation) {
             return refuse(format!(
-                "validation is {}; use 0 for none, or the part of the data to hold out, such as 0.1",
+                "validation is {}; use 0 for none, or the fraction of the data to hold out, such as 0.1",
                 self.validation
             ));
         }
@@ -117,12 +118,12 @@ impl Config {
         }
         for (name, on) in [("early_stop", self.early_stop > 0), ("keep_best", self.keep_best)] {
             if on && self.validation == 0.0 {
-                return refuse(format!("{name} follows the loss on held-out data; add --validation 0.1"));
+                return refuse(format!("{name} needs held-out data; add --validation 0.1"));
             }
             if on && self.validation_every > self.steps {
                 let (every, steps) = (self.validation_every, self.steps);
                 return refuse(format!(
-                    "{name} with an evaluation every {every} steps finds none in {steps}; lower --validation-every"
+                    "{name}: there is no evaluation within {steps} steps; reduce validation_every, which is {every}"
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! Checkpoints: safetensors that PyTorch reads, with the run's settings in the metadata.
+//! Checkpoints: safetensors files with the settings of the run in their metadata.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Slab};
 use crate::io::write_atomically;
 
-/// The version of the file's layout.
+/// The version of the file format.
 const FORMAT: u32 = 1;
 
-/// The prefix of a slab's tensors; the weights themselves have none.
+/// The prefix of the tensor names of each slab.
 const PREFIXES: [(Slab, &str); 4] = [
     (Slab::Params, ""),
     (Slab::Ema, "ema."),
@@ -28,11 +28,11 @@ const PREFIXES: [(Slab, &str); 4] = [
 /// A named tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorData {
-    /// Such as `fc1.weight` or `ema.fc1.weight`.
+    /// The name, such as `fc1.weight` or `ema.fc1.weight`.
     pub name: String,
-    /// Dimensions.
+    /// The shape.
     pub shape: Vec<usize>,
-    /// Row-major values.
+    /// The values in row-major order.
     pub values: Vec<f32>,
 }
 
@@ -40,24 +40,26 @@ pub struct TensorData {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// The settings, with the facts about the data.
+    /// The settings.
     pub config: Config,
-    /// Steps done.
+    /// The facts about the training data.
+    pub facts: Facts,
+    /// The number of completed steps.
     pub step: u32,
-    /// Weights, their average and the optimizer's moments.
+    /// The weights, their moving average and the moments of the optimizer.
     pub tensors: Vec<TensorData>,
-    /// Losses of the steps since the last row of `metrics.csv`.
+    /// The losses of the steps since the last row of `metrics.csv`.
     pub pending: Vec<Losses>,
 }
 
-/// What stands in the file's metadata, under one key so that equal checkpoints are equal bytes.
+/// The metadata of the file. They have a single key, so that equal checkpoints are equal byte for byte.
 #[derive(Serialize, Deserialize)]
 struct Header {
     format: u32,
     step: u32,
     seed: u64,
     config: String,
-    /// The bits of each pending loss: the sum, then the terms.
+    /// The bits of each pending loss: the total, then the terms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pending: Vec<Vec<u64>>,
     checksum: u32,
@@ -67,8 +69,8 @@ impl Checkpoint {
     /// Reads the state of a training run from the device.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] with the tensor when one is NaN or infinite: such a state is not worth keeping.
-    pub(crate) fn of(run: &Run, config: &Config, pending: &[Losses]) -> Result<Self> {
+    /// [`Error::NonFinite`] with the name of the tensor when a value is NaN or infinite.
+    pub(crate) fn of(run: &Run, config: &Config, facts: &Facts, pending: &[Losses]) -> Result<Self> {
         let mut tensors = Vec::new();
         for (slab, prefix) in PREFIXES {
             if run.graph().slab_if_used(slab).is_none() {
@@ -86,18 +88,14 @@ impl Checkpoint {
                 tensors.push(TensorData { name, shape: p.shape.clone(), values });
             }
         }
-        Ok(Self { config: config.clone(), step: run.step(), tensors, pending: pending.to_vec() })
+        let (config, facts) = (config.clone(), facts.clone());
+        Ok(Self { config, facts, step: run.step(), tensors, pending: pending.to_vec() })
     }
 
-    /// What was measured of the data.
-    pub fn facts(&self) -> &Facts {
-        self.config.facts.as_ref().expect("a checkpoint is made, and read, with what was measured of its data")
-    }
-
-    /// Writes all slabs of a run back.
+    /// Restores the state of a run on a device.
     ///
     /// # Errors
-    /// When a tensor is missing or has another shape: the checkpoint is of another model.
+    /// When a tensor is missing or has another shape, which means that the checkpoint belongs to another model.
     pub fn restore(&self, run: &mut Run) -> Result<()> {
         for (slab, prefix) in PREFIXES {
             if run.graph().slab_if_used(slab).is_some() {
@@ -109,14 +107,17 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Writes the weights for sampling: their average when there is one.
+    /// Writes the weights for inference: the moving average if there is one, otherwise the weights.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::restore`].
     pub fn write_weights(&self, run: &mut Run) -> Result<()> {
         let averaged = self.tensors.iter().any(|t| t.name.starts_with("ema."));
         let whole = self.slab(run.graph(), if averaged { "ema." } else { "" })?;
         run.write_slab(Slab::Params, &whole)
     }
 
-    /// The slab's contents in the layout of `graph`.
+    /// The content of a slab in the layout of `graph`.
     fn slab(&self, graph: &Graph, prefix: &str) -> Result<Vec<f32>> {
         let last = graph.parameters().last().ok_or_else(|| Error::setting("the model has no parameters"))?;
         let end = last.offset + last.shape.iter().product::<usize>();
@@ -125,12 +126,12 @@ impl Checkpoint {
             let name = format!("{prefix}{}", p.name);
             let found = self.tensors.iter().find(|t| t.name == name);
             let t = found.ok_or_else(|| {
-                Error::input(format!("the checkpoint has no tensor {name:?}: it is of another model"))
+                Error::input(format!("the checkpoint has no tensor {name:?}; it belongs to another model"))
             })?;
             if t.shape != p.shape {
                 let (got, want) = (&t.shape, &p.shape);
                 return Err(Error::input(format!(
-                    "{name} has shape {got:?} in the checkpoint, the model has {want:?}"
+                    "{name} has shape {got:?} in the checkpoint, but {want:?} in the model"
                 )));
             }
             whole[p.offset..p.offset + t.values.len()].copy_from_slice(&t.values);
@@ -138,16 +139,16 @@ impl Checkpoint {
         Ok(whole)
     }
 
-    /// Writes the file so that it is either the old or the new one, whatever happens.
+    /// Writes the file atomically: after a failure, the old file is unchanged.
     ///
     /// # Errors
-    /// [`Error::Io`] when the disk is full or read-only.
+    /// [`Error::Io`] when the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         write_atomically(path, |file| self.write(file))
     }
 
-    /// What `safetensors::serialize` gives, written without a copy of it in memory: the length of the header, the
-    /// header, padded with spaces to a multiple of 8 bytes, and the values of the tensors in the order of their names.
+    /// Writes the same bytes as `safetensors::serialize`, without a copy in memory: the length of the header, the header
+    /// padded with spaces to a multiple of 8 bytes, and the values of the tensors in the order of their names.
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut tensors: Vec<&TensorData> = self.tensors.iter().collect();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -167,9 +168,9 @@ impl Checkpoint {
         tensors.iter().try_for_each(|t| out.write_all(bytemuck::cast_slice(&t.values)))
     }
 
-    /// The state but for the tensors, as JSON.
+    /// Everything except the tensors, as JSON.
     fn header(&self) -> String {
-        let config = self.config.to_toml();
+        let config = self.config.to_run_toml(&self.facts);
         let bits = |l: &Losses| std::iter::once(&l.total).chain(&l.terms).map(|v| v.to_bits()).collect();
         let pending: Vec<Vec<u64>> = self.pending.iter().map(bits).collect();
         let checksum = checksum(self.step, &config, &pending, &self.tensors);
@@ -177,19 +178,18 @@ impl Checkpoint {
         serde_json::to_string(&header).expect("a header is JSON")
     }
 
-    /// Reads a file.
+    /// Reads a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Input`] when it is damaged, cut short, or not written by this program.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when it is damaged, truncated or not a checkpoint.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
         Self::parse(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 
     fn parse(bytes: &[u8]) -> Result<Self> {
-        let damaged = |e: &dyn std::fmt::Display| {
-            Error::input(format!("not a safetensors file, or one that is damaged or cut short ({e})"))
-        };
+        let damaged =
+            |e: &dyn std::fmt::Display| Error::input(format!("not a safetensors file, or damaged or truncated ({e})"));
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get("langevin"));
@@ -197,34 +197,35 @@ impl Checkpoint {
         let header: Header = serde_json::from_str(header).map_err(|e| damaged(&e))?;
         if header.format != FORMAT {
             let got = header.format;
-            return Err(Error::input(format!("checkpoint format {got}; this program reads format {FORMAT}")));
+            return Err(Error::input(format!("checkpoint format {got}; this version reads format {FORMAT}")));
         }
         let mut tensors = Vec::new();
         for (name, view) in file.iter() {
             if view.dtype() != Dtype::F32 {
-                return Err(Error::input(format!("{name} is {:?}; a checkpoint holds F32", view.dtype())));
+                return Err(Error::input(format!(
+                    "{name} has type {:?}; the tensors of a checkpoint have type F32",
+                    view.dtype()
+                )));
             }
             let values = bytemuck::pod_collect_to_vec(view.data());
             tensors.push(TensorData { name: name.to_string(), shape: view.shape().to_vec(), values });
         }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         if checksum(header.step, &header.config, &header.pending, &tensors) != header.checksum {
-            return Err(damaged(&"its contents do not match their checksum"));
+            return Err(damaged(&"the checksum does not match"));
         }
         let losses = |bits: &Vec<u64>| {
             let mut values = bits.iter().map(|&v| f64::from_bits(v));
             values.next().map(|total| Losses { total, terms: values.collect() })
         };
         let pending = header.pending.iter().filter_map(losses).collect();
-        let config = Config::parse(&header.config, None)?;
-        if config.facts.is_none() {
-            return Err(Error::input("the checkpoint does not say what its data was; train again"));
-        }
-        Ok(Self { config, step: header.step, tensors, pending })
+        let (config, facts) = Config::parse_run(&header.config)?;
+        let facts = facts.ok_or_else(|| Error::input("the checkpoint has no facts about its data"))?;
+        Ok(Self { config, facts, step: header.step, tensors, pending })
     }
 }
 
-/// The CRC-32 of everything that matters, tensors in the order of their names.
+/// The CRC-32 of the whole state, with the tensors in the order of their names.
 fn checksum(step: u32, config: &str, pending: &[Vec<u64>], tensors: &[TensorData]) -> u32 {
     let mut crc = Crc::new();
     crc.update(&step.to_le_bytes());
@@ -257,8 +258,13 @@ mod tests {
         let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
         let (kind, shape) = (Kind::Signals, vec![8]);
         let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, range: vec![], features: None };
-        let config = Config { facts: Some(facts), ..Config::default() };
-        Checkpoint { config, step: 7, tensors: vec![tensor("a", 3), tensor("ema.a", 3)], pending }
+        Checkpoint {
+            config: Config::default(),
+            facts,
+            step: 7,
+            tensors: vec![tensor("a", 3), tensor("ema.a", 3)],
+            pending,
+        }
     }
 
     #[test]
@@ -268,9 +274,9 @@ mod tests {
         assert_eq!(file, bytes(&checkpoint()));
     }
 
-    /// Whatever the order of the tensors, and whether the header needs padding or not.
+    /// For every order of the tensors, with and without padding of the header.
     #[test]
-    fn a_file_is_what_the_library_writes() {
+    fn a_file_equals_that_of_the_safetensors_crate() {
         for len in 0..9 {
             let mut checkpoint = checkpoint();
             for name in ["b".repeat(len + 1), "B".to_string()] {
@@ -286,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_noticed_wherever_it_is() {
+    fn every_damage_is_detected() {
         let good = bytes(&checkpoint());
         for at in 0..good.len() {
             assert!(Checkpoint::parse(&good[..at]).is_err(), "cut at {at}");
             for bit in 0..8 {
                 let mut damaged = good.clone();
                 damaged[at] ^= 1 << bit;
-                // Some bytes carry nothing: spaces, or the seed that the settings hold as well.
+                // Some bytes have no effect: spaces, and the seed, which is also in the settings.
                 if let Ok(read) = Checkpoint::parse(&damaged) {
                     assert_eq!(read, checkpoint(), "bit {bit} of byte {at}");
                 }

@@ -1,13 +1,12 @@
-//! The settings of a run, as `config.toml` holds them.
+//! The settings of a run, as stored in `config.toml`.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::validation::Split;
-use super::{LossMix, model_table};
+use super::validation::DataSplit;
+use super::{Facts, LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
-use crate::data::{Dataset, Kind, Normalisation, Subset};
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -15,130 +14,133 @@ use crate::nn::{MlpOptions, Model, Recipe};
 use crate::ops::{Decay, Optimizer, OptimizerKind, Rule};
 use crate::text::count;
 
-/// Everything needed to repeat a run. A file for `--config` may hold any part of it.
+/// The settings of a training run. A file for `--config` may contain any subset of them.
+///
+/// Fields may be added: construct it with `..Config::default()` or `..Config::new(model)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A path or the name of a toy.
+    /// The data: a path or the name of a built-in data set, see
+    /// [`Dataset::load`](crate::data::Dataset::load).
     pub data: String,
-    /// What the network learns to do.
+    /// What the network is trained for.
     pub task: Task,
-    /// The noise that a denoiser learns to take out; absent for a diffusion.
+    /// The noise that a denoiser removes; `None` for a diffusion model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseKind>,
-    /// Training steps.
+    /// The number of training steps.
     pub steps: u32,
-    /// Samples in a step; when 0, as many as the network's [`Recipe`](crate::nn::Recipe) has, or all of a smaller data set.
+    /// Samples per step; 0 selects the batch size of the network's [`Recipe`](crate::nn::Recipe), or all samples of a
+    /// smaller data set.
     pub batch: usize,
-    /// Samples that are on the device at a time: the gradients of a batch are summed over such parts. The whole batch
-    /// when 0.
+    /// Samples that are on the device at the same time: the gradients of a batch are summed over micro-batches of this
+    /// size. 0 selects the whole batch.
     pub micro_batch: usize,
-    /// Learning rate.
+    /// The learning rate.
     pub lr: f64,
     /// The optimizer.
     pub optimizer: OptimizerKind,
     /// Momentum of `sgd_momentum` and `sgd_nesterov`.
     pub momentum: f64,
-    /// Decay of the moments of `adam`, `adam_keras` and `adamw`.
+    /// Decay rate of the first moment of `adam`, `adam_keras` and `adamw`.
     pub beta1: f64,
-    /// Decay of their second moments.
+    /// Decay rate of their second moment.
     pub beta2: f64,
     /// Weight decay of `adamw`.
     pub weight_decay: f64,
-    /// Clips the global norm of the gradient; 0 leaves it alone.
+    /// The maximum global norm of the gradient; 0 for no clipping.
     pub clip_norm: f64,
-    /// Decay of the weights' moving average that samples are drawn with; 0 for none.
+    /// Decay of the moving average of the weights, which is used for inference; 0 for none.
     pub ema: f64,
-    /// Seed of weights, data order and noise.
+    /// Seed of the initial weights, the data order and the noise.
     pub seed: u64,
-    /// A noise schedule's name.
-    pub schedule: String,
-    /// T.
+    /// The noise schedule.
+    pub schedule: ScheduleKind,
+    /// The number of diffusion steps T.
     pub diffusion_steps: usize,
     /// What the network predicts.
     pub prediction: Prediction,
-    /// What is minimized: one loss or several with weights.
+    /// The loss: a weighted sum of terms.
     pub loss: LossMix,
-    /// How much the error at each step counts.
+    /// The loss weight of each diffusion step.
     pub weighting: Weighting,
-    /// How data is brought to the network's units.
+    /// The normalisation of the data.
     pub normalise: Normalise,
-    /// In which numbers the products of the network and its gradients are computed.
+    /// The number format of matrix products.
     pub precision: Precision,
-    /// Steps between checkpoints.
+    /// Steps between two checkpoints.
     pub checkpoint_every: u32,
-    /// The part of the data that is held out and not trained on; 0 for none.
+    /// The fraction of the data that is held out for validation; 0 for none.
     pub validation: f64,
-    /// Steps between evaluations on the held-out data.
+    /// Steps between two evaluations on the held-out data.
     pub validation_every: u32,
-    /// Evaluations without a better loss after which the training stops; 0 for never.
+    /// Stop after this many evaluations without improvement; 0 for never.
     pub early_stop: u32,
-    /// Whether the state with the best validation loss is kept as `best.safetensors`.
+    /// Whether to keep the state with the lowest validation loss as `best.safetensors`.
     pub keep_best: bool,
-    /// The course of the learning rate.
+    /// The learning rate schedule.
     pub decay: Decay,
     /// The network.
     pub model: Model,
-    /// What was measured from the data; absent in a file for `--config`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub facts: Option<Facts>,
 }
 
 /// What a network is trained for.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Task {
-    /// To generate: noise of every level, the level being known.
+    /// A diffusion model, which generates samples.
     #[default]
     Diffusion,
-    /// To give clean from noisy samples, for one kind and strength of noise.
+    /// A denoiser for noise of one kind and strength, which predicts the clean samples.
     Denoise,
 }
 
 named!(Task, "task", Diffusion = "diffusion", Denoise = "denoise");
 
-/// The map from the data's units to the network's.
+/// A noise schedule by name, see [`Schedule::named`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum ScheduleKind {
+    /// [`Schedule::linear`].
+    #[default]
+    Linear,
+    /// [`Schedule::scaled_linear`].
+    ScaledLinear,
+    /// [`Schedule::cosine`].
+    Cosine,
+    /// [`Schedule::sigmoid`].
+    Sigmoid,
+    /// [`Schedule::sigmoid_alphabar`].
+    SigmoidAlphaBar,
+    /// [`Schedule::linear_scaled_t`].
+    LinearScaledT,
+}
+
+named!(
+    ScheduleKind,
+    "schedule",
+    Linear = "linear",
+    ScaledLinear = "scaled_linear" | "scaled-linear",
+    Cosine = "cosine",
+    Sigmoid = "sigmoid",
+    SigmoidAlphaBar = "sigmoid_alphabar" | "sigmoid-alphabar",
+    LinearScaledT = "linear_scaled_T" | "linear-scaled-T" | "linear_scaled_t" | "linear-scaled-t",
+);
+
+/// The normalisation of the data.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Normalise {
     /// Mean 0, standard deviation 1.
     Standard,
-    /// The smallest value to -1, the largest to 1.
+    /// Minimum -1, maximum 1.
     Range,
 }
 
 named!(Normalise, "normalisation", Standard = "standard", Range = "range");
-
-/// What training measured from its data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Facts {
-    /// Signals, points or images.
-    pub kind: Kind,
-    /// Shape of one sample.
-    pub shape: Vec<usize>,
-    /// How many there were.
-    pub samples: usize,
-    /// CRC-32 of the values, so that a run goes on with the same data only.
-    pub checksum: u32,
-    /// The map that was used, undone when sampling.
-    pub normalisation: Normalisation,
-    /// The smallest and the largest value, of each coordinate for points: pictures of samples have this range. Older runs
-    /// do not know it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub range: Vec<[f32; 2]>,
-    /// CRC-32 of the file that a perceptual loss takes its features from, so that a run goes on with the same file only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub features: Option<u32>,
-}
-
-impl Facts {
-    /// Whether both are facts about the same data; the range follows from the checksum, and may be unknown.
-    pub fn agree_with(&self, other: &Self) -> bool {
-        let essential = |facts: &Self| Self { range: Vec::new(), ..facts.clone() };
-        essential(self) == essential(other)
-    }
-}
 
 impl Default for Config {
     fn default() -> Self {
@@ -147,7 +149,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The settings with which a network is trained where nothing else is said.
+    /// The default settings for a network.
     pub fn new(model: impl Into<Model>) -> Self {
         let model = model.into();
         let Recipe { steps, prediction, lr, decay, clip_norm, ema, .. } = model.recipe();
@@ -167,7 +169,7 @@ impl Config {
             clip_norm,
             ema,
             seed: 0,
-            schedule: "linear".into(),
+            schedule: ScheduleKind::Linear,
             diffusion_steps: 1_000,
             prediction,
             loss: LossMix::default(),
@@ -181,36 +183,60 @@ impl Config {
             keep_best: false,
             decay,
             model,
-            facts: None,
         }
     }
 
-    /// [`Config::new`] of a network by its name.
+    /// The default settings for a network by name, as [`Config::new`].
     ///
     /// # Errors
-    /// With the models there are.
+    /// When there is no model of this name; the message lists the available ones.
     pub fn for_model(name: &str) -> Result<Self> {
         Model::named(name).map(Self::new)
     }
 
-    /// Reads a TOML file; what it does not state has the default of `model`, or else of the model that the file names.
+    /// Reads a TOML file. Settings that are not in the file have the defaults of the network `model`, or of the network
+    /// in the file when `model` is `None`.
     ///
     /// # Errors
-    /// With the line or the setting that is not understood.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Setting`] with the invalid line or setting.
     pub fn read(path: &Path, model: Option<&str>) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))?;
-        Self::parse(&text, model).map_err(|e| Error::setting(format!("{}: {e}", path.display())))
+        Self::read_with(path, |text| Self::parse(text, model))
     }
 
+    /// Reads the `config.toml` of a run, with the facts about its data if it contains them.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub(crate) fn read_run(path: &Path) -> Result<(Self, Option<Facts>)> {
+        Self::read_with(path, Self::parse_run)
+    }
+
+    fn read_with<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))?;
+        parse(&text).map_err(|e| Error::setting(format!("{}: {e}", path.display())))
+    }
+
+    /// Parses settings. The facts in the `config.toml` of a run are ignored.
     pub(crate) fn parse(text: &str, model: Option<&str>) -> Result<Self> {
+        Ok(Self::parse_all(text, model)?.0)
+    }
+
+    /// Parses settings and the facts about the data of a run.
+    pub(crate) fn parse_run(text: &str) -> Result<(Self, Option<Facts>)> {
+        Self::parse_all(text, None)
+    }
+
+    fn parse_all(text: &str, model: Option<&str>) -> Result<(Self, Option<Facts>)> {
+        let invalid = |e: toml::de::Error| Error::setting(one_line(&e));
         let mut stated: toml::Table = text.parse().map_err(|e| not_toml(text, &e))?;
+        let facts = stated.remove("facts").map(toml::Value::try_into).transpose().map_err(invalid)?;
         let model = model_table::read(stated.remove("model"), model)?;
         let mut all = to_table(&Self::new(model));
         all.extend(stated);
-        all.try_into().map_err(|e: toml::de::Error| Error::setting(one_line(&e)))
+        Ok((all.try_into().map_err(invalid)?, facts))
     }
 
-    /// Sets the number of training steps. A cosine decay over all of them stays one over all of them.
+    /// Sets the number of training steps. A cosine decay over all steps is stretched accordingly.
     pub fn set_steps(&mut self, steps: u32) {
         match &mut self.decay {
             Decay::Cosine { total, .. } if *total == self.steps => *total = steps,
@@ -219,58 +245,70 @@ impl Config {
         self.steps = steps;
     }
 
-    /// As TOML.
+    /// The settings as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("settings are TOML")
     }
 
-    /// The batch size for `samples` of data.
+    /// The content of the `config.toml` of a run: the settings, then the facts about its data.
+    pub(crate) fn to_run_toml(&self, facts: &Facts) -> String {
+        format!("{}\n{}", self.to_toml(), facts.to_table())
+    }
+
+    /// The batch size for a data set with this number of samples.
     ///
     /// # Errors
-    /// When the batch is larger than the data.
-    pub fn batch_for(&self, samples: usize) -> Result<usize> {
+    /// When the batch is larger than the data set.
+    pub(crate) fn batch_for(&self, samples: usize) -> Result<usize> {
         match self.batch {
             0 => Ok(samples.min(self.model.recipe().batch)),
             b if b > samples => Err(Error::setting(format!(
-                "a batch of {b} is larger than the data, which has {}; use --batch {samples} or less",
+                "a batch of {b} is larger than the data set of {}; use --batch {samples} or less",
                 count(samples, "sample")
             ))),
             b => Ok(b),
         }
     }
 
-    /// How many samples of a batch of `rows` are computed at a time, as far as the device allows.
+    /// The size of the micro-batches of a batch of `rows`, before it is reduced to fit the device.
     pub(crate) fn micro_batch_of(&self, rows: usize) -> usize {
         if self.micro_batch == 0 { rows } else { self.micro_batch.min(rows) }
     }
 
-    /// How many of `samples` are trained on; the others are held out.
-    ///
-    /// # Errors
-    /// When none would be left.
-    pub fn training_samples(&self, samples: usize) -> Result<usize> {
-        Ok(samples - Split::held_out(self, samples)?)
-    }
-
-    /// The samples of `data` that are not trained on, if some are not.
+    /// The number of samples that are trained on; the others are held out.
     ///
     /// # Errors
     /// When none would be left to train on.
-    pub(crate) fn held_out<'a>(&self, data: &'a Dataset) -> Result<Option<Subset<'a>>> {
-        Ok(Split::new(self, data)?.held_out)
+    pub fn training_samples(&self, samples: usize) -> Result<usize> {
+        Ok(samples - DataSplit::held_out(self, samples)?)
+    }
+
+    /// The held-out samples of `data`, if there are any.
+    ///
+    /// # Errors
+    /// When none would be left to train on.
+    #[cfg(feature = "cli")]
+    pub(crate) fn held_out<'a>(&self, data: &'a crate::data::Dataset) -> Result<Option<crate::data::Subset<'a>>> {
+        Ok(DataSplit::new(self, data)?.held_out)
     }
 
     /// The noise schedule.
+    ///
+    /// # Errors
+    /// When the number of diffusion steps is out of range.
     pub fn noise_schedule(&self) -> Result<Schedule> {
-        Schedule::named(&self.schedule, self.diffusion_steps)
+        Schedule::named(self.schedule.name(), self.diffusion_steps)
     }
 
-    /// What the network is trained on, of a diffusion.
+    /// The training objective of a diffusion model.
+    ///
+    /// # Errors
+    /// As [`Config::noise_schedule`].
     pub fn objective(&self) -> Result<Objective> {
         Ok(Objective::new(self.noise_schedule()?, self.prediction))
     }
 
-    /// The optimizer with clipping, decay and average.
+    /// The optimizer with gradient clipping, learning rate schedule and moving average.
     ///
     /// # Errors
     /// With the setting that is out of range.
@@ -292,54 +330,25 @@ impl Config {
         Ok(optimizer)
     }
 
-    /// Measures the data: how many and what they are from all of them, the map to the network's units from `kept`, those
-    /// that are trained on.
-    pub(crate) fn measure(&self, data: &Dataset, kept: &Subset) -> Result<Facts> {
-        if kept.len() < 2 {
-            return Err(Error::input(format!(
-                "{}: there is only one sample to train on, and a distribution cannot be learnt from it; give at least two, \
-                 better hundreds",
-                data.name
-            )));
-        }
-        let normalisation = match self.normalise {
-            Normalise::Standard => Normalisation::standard_of(kept)?,
-            Normalise::Range => Normalisation::range_of(kept)?,
-        };
-        let mut crc = flate2::Crc::new();
-        crc.update(bytemuck::cast_slice(&data.values));
-        let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
-        let features = self.loss.features().map(checksum_of).transpose()?;
-        let range = kept.ranges();
-        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, features })
-    }
-
-    /// As a run on data with these facts states its settings: what follows from the data is filled in.
-    pub(crate) fn settled(&self, facts: Facts) -> Self {
+    /// The settings of a run on data with these facts: settings that depend on the data are filled in.
+    pub(crate) fn settled(&self, facts: &Facts) -> Self {
         let model = self.model.clone().for_sample(&facts.shape);
-        Self { model, loss: self.loss.clone().with_full_paths(), facts: Some(facts), ..self.clone() }
+        Self { model, loss: self.loss.clone().with_full_paths(), ..self.clone() }
     }
 }
 
-/// The CRC-32 of a file.
-fn checksum_of(path: &Path) -> Result<u32> {
-    let mut crc = flate2::Crc::new();
-    crc.update(&std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?);
-    Ok(crc.sum())
-}
-
-/// What a text that is no TOML has wrong, and where.
+/// A syntax error with its line.
 fn not_toml(text: &str, e: &toml::de::Error) -> Error {
     let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
     Error::setting(format!("line {line} is not TOML: {}", e.message()))
 }
 
-/// Settings as the table that a file holds.
+/// Settings as a TOML table.
 pub(super) fn to_table<T: Serialize>(settings: &T) -> toml::Table {
     toml::Table::try_from(settings).expect("settings are a table")
 }
 
-/// An error of TOML without its line breaks.
+/// The message of a TOML error without line breaks.
 pub(super) fn one_line(e: &toml::de::Error) -> String {
     e.to_string().trim().replace('\n', " ")
 }
@@ -347,6 +356,7 @@ pub(super) fn one_line(e: &toml::de::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::SCHEDULES;
     use crate::nn::{ChapterOptions, StepEncoderOptions, StepEncoding};
 
     #[test]
@@ -376,8 +386,8 @@ mod tests {
             let message = Config::parse(text, None).unwrap_err().to_string();
             assert!(message.contains(cause) && !message.contains('\n'), "{message}");
         }
-        let config = Config { schedule: "nope".into(), ..Config::default() };
-        assert!(config.check().unwrap_err().to_string().contains("cosine"));
+        let message = Config::parse("schedule = \"nope\"", None).unwrap_err().to_string();
+        assert!(message.contains("unknown schedule \"nope\"") && message.contains("cosine"), "{message}");
         let step = StepEncoderOptions { kind: StepEncoding::Learned, learned_steps: 10, ..Default::default() };
         let config = Config { model: MlpOptions { step, ..Default::default() }.into(), ..Config::default() };
         let message = config.check().unwrap_err().to_string();
@@ -387,6 +397,16 @@ mod tests {
         );
         let config = Config { batch: 10, ..Config::default() };
         assert!(config.batch_for(5).unwrap_err().to_string().contains("--batch 5"));
+    }
+
+    #[test]
+    fn schedules_have_the_names_of_the_engine() {
+        assert_eq!(ScheduleKind::NAMES, SCHEDULES);
+        for name in SCHEDULES {
+            let config = Config::parse(&format!("schedule = \"{name}\""), None).unwrap();
+            assert!(config.to_toml().contains(&format!("schedule = \"{name}\"\n")), "{}", config.to_toml());
+            assert_eq!(config.noise_schedule().unwrap(), Schedule::named(name, 1_000).unwrap());
+        }
     }
 
     #[test]

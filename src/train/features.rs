@@ -1,6 +1,7 @@
 //! Feature networks from files.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -11,17 +12,20 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::nn::{AutoEncoderOptions, FeatureLayer, Features, Model, StepEncoder};
 
-/// Reads the layers `conv1`, `conv2`, ... of a safetensors file in float32: `conv1.weight` [O, C, kh, kw] and `conv1.bias`
-/// \[O\]. The file's metadata may hold `conv2.stride` (else 1), `conv2.padding` (else half the kernel) and `conv2.factor`
-/// (else 1) in decimal. A checkpoint of the model `autoencoder` serves as well: its encoder (averaged, if it has an average)
-/// as it sees clean data at step 0.
+/// Reads a feature network from a safetensors file with the float32 tensors `conv1.weight` [O, C, kh, kw] and `conv1.bias`
+/// \[O\], `conv2.weight` and so on. The metadata of the file may contain `conv1.stride` (1 by default), `conv1.padding`
+/// (half the kernel by default) and `conv1.factor` (1 by default) as decimal numbers; stride and padding are
+/// whole numbers.
+///
+/// The file may also be a checkpoint of the model `autoencoder`: the layers are those of its encoder for clean data at step
+/// 0, with averaged weights if there are any.
 ///
 /// # Errors
-/// When the file cannot be read, or names or shapes do not fit, with those it has.
+/// [`Error::Io`] when the file cannot be read, [`Error::Input`] when its tensors or metadata do not fit.
 pub fn load_features(path: &Path) -> Result<Features> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
     let fail = |e: Error| Error::input(format!("{}: {e}", path.display()));
-    let damaged = |e| fail(Error::input(format!("not a safetensors file, or one that is damaged: {e}")));
+    let damaged = |e| fail(Error::input(format!("not a safetensors file, or damaged: {e}")));
     let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
     let settings = header.metadata().clone().unwrap_or_default();
@@ -30,34 +34,48 @@ pub fn load_features(path: &Path) -> Result<Features> {
     source.map_err(fail)
 }
 
+/// The largest stride and padding of a layer.
+const LARGEST: usize = 1_024;
+
 fn of_layers(file: &SafeTensors, settings: &HashMap<String, String>) -> Result<Features> {
     let has = |i: usize| file.tensor(&format!("conv{i}.weight")).is_ok();
     if !has(1) {
         let mut names = file.names();
         names.sort_unstable();
         names.truncate(8);
-        return Err(Error::input(format!("it has no conv1.weight, but {names:?}")));
+        return Err(Error::input(format!("there is no conv1.weight, but {names:?}")));
     }
     let read = |i: usize| {
         let name = format!("conv{i}");
-        let number = |key: &str, default: f64| match settings.get(&format!("{name}.{key}")) {
+        let setting = |key: &str| settings.get(&format!("{name}.{key}"));
+        let invalid = |key: &str, text: &str, valid: &str| {
+            Error::input(format!("the metadata contain {name}.{key} = {text:?}; it must be {valid}"))
+        };
+        let whole = |key: &str, default: usize, range: RangeInclusive<usize>| match setting(key) {
             None => Ok(default),
-            Some(text) => text.parse().ok().filter(|v: &f64| *v >= 0.0 && v.is_finite()).ok_or_else(|| {
-                Error::input(format!("its metadata say {name}.{key} = {text:?}, which is no number of a layer"))
+            Some(text) => text.parse().ok().filter(|v| range.contains(v)).ok_or_else(|| {
+                invalid(key, text, &format!("a whole number from {} to {}", range.start(), range.end()))
             }),
         };
+        let factor = match setting("factor") {
+            None => 1.0,
+            Some(text) => {
+                let value = text.parse().ok().filter(|v: &f64| *v >= 0.0 && v.is_finite());
+                value.ok_or_else(|| invalid("factor", text, "a number that is not negative"))?
+            }
+        };
         let layer = layer(file, "", name.clone())?;
-        let (stride, padding) = (number("stride", 1.0)? as usize, number("padding", layer.padding as f64)? as usize);
-        Ok(FeatureLayer { stride, padding, factor: number("factor", 1.0)?, ..layer })
+        let (stride, padding) = (whole("stride", 1, 1..=LARGEST)?, whole("padding", layer.padding, 0..=LARGEST)?);
+        Ok(FeatureLayer { stride, padding, factor, ..layer })
     };
     Features::new((1..).take_while(|&i| has(i)).map(read).collect::<Result<_>>()?)
 }
 
-/// The encoder of a trained autoencoder, which takes the encoding of the step beside the image.
+/// The encoder of a trained autoencoder, whose inputs are the image and the step encoding.
 fn of_checkpoint(checkpoint: &Checkpoint, file: &SafeTensors) -> Result<Features> {
     let Model::AutoEncoder(AutoEncoderOptions { step, .. }) = &checkpoint.config.model else {
         let name = checkpoint.config.model.name();
-        let text = format!("a checkpoint of the model {name}; features come from the encoder of an autoencoder");
+        let text = format!("a checkpoint of the model {name}; features need a checkpoint of the model autoencoder");
         return Err(Error::input(text));
     };
     let averaged = checkpoint.tensors.iter().any(|t| t.name.starts_with("ema."));
@@ -77,7 +95,7 @@ fn of_checkpoint(checkpoint: &Checkpoint, file: &SafeTensors) -> Result<Features
     Ok(features.with_code(run.read(code)?))
 }
 
-/// A layer with stride 1 and the padding that keeps the size for an odd kernel.
+/// A layer with stride 1 and a padding of half the kernel, which keeps the size if the kernel is odd.
 fn layer(file: &SafeTensors, prefix: &str, name: String) -> Result<FeatureLayer> {
     let (shape, weight) = floats(file, &format!("{prefix}{name}.weight"))?;
     let (_, bias) = floats(file, &format!("{prefix}{name}.bias"))?;
@@ -85,11 +103,11 @@ fn layer(file: &SafeTensors, prefix: &str, name: String) -> Result<FeatureLayer>
     Ok(FeatureLayer { name, shape, weight, bias, stride: 1, padding, factor: 1.0 })
 }
 
-/// Shape and values of a tensor of float32.
+/// Shape and values of a float32 tensor.
 fn floats(file: &SafeTensors, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
     let tensor = file.tensor(name).map_err(|_| Error::input(format!("there is no {name}")))?;
     if tensor.dtype() != Dtype::F32 {
-        return Err(Error::input(format!("{name} is of type {:?}; save it as float32", tensor.dtype())));
+        return Err(Error::input(format!("{name} has type {:?}; save it as float32", tensor.dtype())));
     }
     let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
     Ok((tensor.shape().to_vec(), values.collect()))
@@ -105,7 +123,7 @@ mod tests {
     use crate::train::{Config, Trainer};
     use crate::verify::check_losses;
 
-    /// Writes tensors of small numbers.
+    /// Writes a file with tensors of small numbers.
     fn file(tensors: &[(&str, &[usize])], settings: &[(&str, &str)]) -> tempfile::NamedTempFile {
         let bytes = |shape: &[usize]| -> Vec<u8> {
             let n: usize = shape.iter().product();
@@ -127,7 +145,7 @@ mod tests {
     #[test]
     fn the_loss_matches_central_differences() {
         let two = load_features(file(&TWO, &[("conv2.stride", "2"), ("conv2.factor", "0.5")]).path()).unwrap();
-        // Each layer compares features of its own size, the second at every other place.
+        // The features of the second layer have half the size.
         let build = |g: &mut Graph, x, y| {
             let parts = two.loss(g, x, y, 0.3)?;
             assert_eq!(parts.iter().map(|part| part.1).collect::<Vec<_>>(), [1.0, 0.5]);
@@ -136,9 +154,9 @@ mod tests {
         check_losses(&[2, 2, 6, 5], build).unwrap();
     }
 
-    /// With every kind of step encoding, a learned one with weights included.
+    /// For several step encodings, including a learned one.
     #[test]
-    fn an_encoder_that_was_trained_here_serves() {
+    fn the_encoder_of_a_checkpoint_is_read() {
         let value = |i: usize| ((i * 31 % 17) as f32 - 8.0) / 8.0;
         let images = Dataset::new("images", [1, 8, 8], (0..640).map(value).collect()).unwrap();
         for kind in [StepEncoding::Sinusoidal, StepEncoding::Fourier, StepEncoding::Learned] {
@@ -167,7 +185,17 @@ mod tests {
         assert!(
             message(&chain, &[]).contains("expects 5 input channels, but the previous layer has 4 output channels")
         );
-        assert!(message(&TWO, &[("conv1.stride", "two")]).contains("conv1.stride = \"two\""));
+        for (setting, value) in [
+            ("conv1.stride", "two"),
+            ("conv1.stride", "1.5"),
+            ("conv1.stride", "0"),
+            ("conv2.padding", "0.5"),
+            ("conv2.padding", "1e30"),
+            ("conv2.factor", "-1"),
+        ] {
+            let refused = message(&TWO, &[(setting, value)]);
+            assert!(refused.contains(&format!("{setting} = \"{value}\"")), "{refused}");
+        }
         let not_tensors = tempfile::NamedTempFile::new().unwrap();
         assert!(load_features(not_tensors.path()).unwrap_err().to_string().contains("not a safetensors file"));
         let features = load_features(file(&TWO, &[]).path()).unwrap();

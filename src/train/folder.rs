@@ -1,4 +1,4 @@
-//! A run folder, and the training loop that fills it.
+//! The run folder, and the training loop that writes to it.
 
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -11,16 +11,17 @@ use tempfile::NamedTempFile;
 use super::metrics::{Record, Summary, curves, mean};
 use super::{Checkpoint, Config, Trainer};
 use crate::error::{Error, Result};
-use crate::io::{sync_folder, write_atomically};
+use crate::io::{quoted, sync_folder, write_atomically};
 use crate::plot;
 
-/// A folder with `config.toml`, `metrics.csv`, `checkpoint.safetensors` (and the previous one), `loss.svg`, `samples/`.
+/// A folder with `config.toml`, `metrics.csv`, `checkpoint.safetensors`, the checkpoint before it, `loss.svg` and
+/// `samples/`.
 ///
-/// One process trains in it at a time: [`RunFolder::lock`].
+/// Only one process can train in it at a time, see [`RunFolder::lock`].
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Whether a new run is to begin here.
+    /// Whether it is for a new run.
     fresh: bool,
     lock: Arc<OnceLock<File>>,
 }
@@ -32,10 +33,10 @@ const BEST: &str = "best.safetensors";
 const NEW: &str = "checkpoint.new.safetensors";
 const METRICS: &str = "metrics.csv";
 const LOSS: &str = "loss.svg";
-/// An empty file that the system locks for the process that trains. The lock ends with the process, the file stays.
+/// An empty file that is locked by the training process. The lock ends with the process; the file remains.
 const LOCK: &str = ".lock";
 
-/// The loop looks at the losses about this often.
+/// The target time between two calls of the observer.
 const REPORT: Duration = Duration::from_millis(250);
 
 impl RunFolder {
@@ -43,11 +44,11 @@ impl RunFolder {
         Self { path: path.to_path_buf(), fresh, lock: Arc::default() }
     }
 
-    /// The place of a new run: nothing, an empty folder, or a run that ended before its first checkpoint.
-    /// [`RunFolder::write_config`] makes the folder.
+    /// The folder of a new run: a path that does not exist, an empty folder, or a run that ended before its first
+    /// checkpoint. [`RunFolder::write_config`] creates the folder.
     ///
     /// # Errors
-    /// When it already holds a run, or anything else, or another process trains there.
+    /// When the folder is not empty, or another process trains in it.
     pub fn vacant(path: &Path) -> Result<Self> {
         let folder = Self::at(path, true);
         if folder.file(LOCK).is_file() {
@@ -61,30 +62,30 @@ impl RunFolder {
         let name = self.path.display();
         if self.has_checkpoint() {
             return Err(Error::setting(format!(
-                "{name} already holds a run; continue it with --resume, or choose another --out"
+                "{name} already contains a run; continue it with --resume, or choose another --out"
             )));
         }
         if self.path.is_file() {
-            return Err(Error::setting(format!("{name} is a file; --out names a folder")));
+            return Err(Error::setting(format!("{name} is a file, but --out must be a folder")));
         }
         match fs::read_dir(&self.path).into_iter().flatten().flatten().find(|entry| !is_hidden(entry)) {
             Some(entry) if !self.is_unfinished() => Err(Error::setting(format!(
-                "{name} is no place for a new run, because it holds {:?}; give --out a new or empty folder",
+                "{name} is not empty: it contains {:?}; choose a new or empty folder for --out",
                 entry.file_name()
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Whether it holds a run that ended before its first checkpoint. A new run takes its place.
-    pub fn is_unfinished(&self) -> bool {
-        !self.has_checkpoint() && Config::read(&self.file(CONFIG), None).is_ok_and(|config| config.facts.is_some())
+    /// Whether it contains a run that ended before its first checkpoint. A new run replaces it.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        !self.has_checkpoint() && Config::read_run(&self.file(CONFIG)).is_ok_and(|(_, facts)| facts.is_some())
     }
 
-    /// The folder of an existing run.
+    /// Opens the folder of an existing run.
     ///
     /// # Errors
-    /// When there is none.
+    /// When it has no checkpoint.
     pub fn open(path: &Path) -> Result<Self> {
         let folder = Self::at(path, false);
         if folder.has_checkpoint() {
@@ -96,20 +97,23 @@ impl RunFolder {
             (true, true) if folder.is_busy() => {
                 let path = path.display();
                 return Err(Error::input(format!(
-                    "{path} is being trained and has no checkpoint.safetensors yet; wait for its first one"
+                    "{path} is being trained and has no checkpoint.safetensors yet; wait for the first checkpoint"
                 )));
             }
-            (true, true) => "has no checkpoint.safetensors yet: its training ended before the first one",
+            (true, true) => "has no checkpoint.safetensors: its training ended before the first checkpoint",
         };
         let path = path.display();
-        Err(Error::input(format!("{path} {what}; make a run with: langevin train DATA --out {path}")))
+        Err(Error::input(format!(
+            "{path} {what}; create a run with: langevin train DATA --out {}",
+            quoted(&path.to_string())
+        )))
     }
 
-    /// Keeps other processes from training here until the last clone of this value is dropped or the process ends,
-    /// however it ends; whether this call did it. [`RunFolder::write_config`] and [`train`] lock by themselves.
+    /// Prevents other processes from training in this folder, until the last clone of this value is dropped or the process
+    /// ends. Returns whether this call acquired the lock. [`RunFolder::write_config`] and [`train`] call it.
     ///
     /// # Errors
-    /// When another process trains here.
+    /// When another process trains in this folder.
     pub fn lock(&self) -> Result<bool> {
         if self.lock.get().is_some() {
             return Ok(false);
@@ -121,17 +125,17 @@ impl RunFolder {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::input(format!(
-                    "{} is being trained by another process; wait for its end, or choose another --out",
+                    "{} is being trained by another process; wait until it ends, or choose another --out",
                     self.path.display()
                 )));
             }
-            // Some file systems have no locks: a run without is better than none.
-            Err(TryLockError::Error(e)) => log::warn!("{}: cannot be locked: {e}", path.display()),
+            // Some file systems do not support locks.
+            Err(TryLockError::Error(e)) => log::warn!("cannot lock {}: {e}", path.display()),
         }
         Ok(self.lock.set(file).is_ok())
     }
 
-    /// Whether another process trains here.
+    /// Whether another process trains in this folder.
     fn is_busy(&self) -> bool {
         let shared = File::open(self.file(LOCK)).map(|file| file.try_lock_shared());
         matches!(shared, Ok(Err(TryLockError::WouldBlock)))
@@ -141,45 +145,49 @@ impl RunFolder {
         self.file(LAST).exists() || self.file(PREVIOUS).exists()
     }
 
-    /// A file inside.
+    /// The path of a file in the folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Reads the checkpoint. Where the data are and when the run ends is taken from `config.toml`.
+    /// Reads the last checkpoint. The number of steps and the path of the data are taken from `config.toml`.
     ///
     /// # Errors
-    /// When it is damaged (the message names the previous one if that is intact), or is not of this `config.toml`.
+    /// When it is damaged (the message says whether the previous one is intact), or does not match `config.toml`.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         self.checked(Checkpoint::load(&self.file(LAST)).map_err(|e| self.or_previous(e))?)
     }
 
-    /// Reads the state with the best validation loss, which a run with `keep_best` keeps.
+    /// Reads the state with the lowest validation loss, which a run with `keep_best` has.
     ///
     /// # Errors
-    /// When there is none; else as [`RunFolder::checkpoint`].
+    /// When there is none, and as [`RunFolder::checkpoint`].
     pub fn best(&self) -> Result<Checkpoint> {
         let path = self.file(BEST);
         if !path.exists() {
             let folder = self.path.display();
             return Err(Error::input(format!(
-                "{folder} has no {BEST}: train with --validation 0.1 --keep-best to have one"
+                "{folder} has no {BEST}; train with --validation 0.1 --keep-best to create it"
             )));
         }
         self.checked(Checkpoint::load(&path)?)
     }
 
-    /// Holds a checkpoint against `config.toml`.
+    /// Compares a checkpoint with `config.toml`.
     fn checked(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
         let path = self.file(CONFIG);
         if path.exists() {
-            let remedy = "put the right file back, or delete config.toml to go on with the settings in the checkpoint";
-            let stated = Config::read(&path, None).map_err(|e| Error::input(format!("{e}; {remedy}")))?;
-            checkpoint.config = checkpoint.config.ending_as(&stated);
-            if let Some(difference) = checkpoint.config.differences(&stated).first() {
+            let remedy = "restore the original file, or delete config.toml to use the settings in the checkpoint";
+            let (stated, facts) = Config::read_run(&path).map_err(|e| Error::input(format!("{e}; {remedy}")))?;
+            checkpoint.config = checkpoint.config.with_changes_of(&stated);
+            // Resuming on a device with less memory may have reduced it since this checkpoint was written.
+            checkpoint.config.micro_batch = stated.micro_batch;
+            let differences = checkpoint.config.differences(&stated).into_iter();
+            let differences = differences.chain(checkpoint.facts.differences(facts.as_ref()));
+            if let Some(difference) = differences.into_iter().next() {
                 return Err(Error::input(format!(
-                    "the checkpoint in {} was not made with the settings in {} ({difference}): one of them was changed \
-                     or is of another run, and a run keeps its settings; {remedy}",
+                    "the checkpoint in {} does not have the settings in {} ({difference}): one of them was changed or \
+                     belongs to another run; {remedy}",
                     self.path.display(),
                     path.display()
                 )));
@@ -192,25 +200,25 @@ impl RunFolder {
         let (last, previous) = (self.file(LAST), self.file(PREVIOUS));
         match Checkpoint::load(&previous) {
             Ok(good) => Error::input(format!(
-                "{e}. The checkpoint before it (step {}) is intact; to go on with that: cp {} {}",
+                "{e}. The checkpoint before it (step {}) is intact; to use it: cp {} {}",
                 good.step,
-                previous.display(),
-                last.display()
+                quoted(&previous.to_string_lossy()),
+                quoted(&last.to_string_lossy())
             )),
             Err(_) => Error::input(format!(
-                "{e}. There is no intact checkpoint before it; copy the file again if there is another copy, or train \
-                 again in another folder"
+                "{e}. There is no intact checkpoint before it; restore the file from a backup, or train again in another \
+                 folder"
             )),
         }
     }
 
-    /// Writes `config.toml`, into a folder that is made for it and locked. What a run that ended before its first
-    /// checkpoint left there is removed when a new one begins.
+    /// Creates and locks the folder, and writes `config.toml`. A new run removes the files of a run that ended before its
+    /// first checkpoint.
     ///
     /// # Errors
-    /// When another process trains here or has begun a run meanwhile, or the system refuses.
-    pub fn write_config(&self, config: &Config) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(|e| Error::io("cannot make the folder", &self.path, e))?;
+    /// When another process trains in the folder or has created a run since, or [`Error::Io`] when a file cannot be written.
+    pub fn write_config(&self, trainer: &Trainer) -> Result<()> {
+        fs::create_dir_all(&self.path).map_err(|e| Error::io("cannot create the folder", &self.path, e))?;
         if self.lock()? && self.fresh {
             self.check_vacant()?;
         }
@@ -224,21 +232,26 @@ impl RunFolder {
                 }
             }
         }
-        write_atomically(&self.file(CONFIG), |f| f.write_all(config.to_toml().as_bytes()))
+        let text = trainer.config().to_run_toml(trainer.facts());
+        write_atomically(&self.file(CONFIG), |f| f.write_all(text.as_bytes()))
     }
 
-    /// The names of the files that a run has and that are there.
-    pub fn files(&self) -> Vec<&'static str> {
+    /// The names of the existing files of the run.
+    #[cfg(feature = "cli")]
+    pub(crate) fn files(&self) -> Vec<&'static str> {
         [CONFIG, METRICS, LAST, BEST, LOSS].into_iter().filter(|name| self.file(name).exists()).collect()
     }
 
-    /// Writes a checkpoint; the one before is kept as `checkpoint.previous.safetensors`.
-    pub fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+    /// Writes a checkpoint, and keeps the one before it as `checkpoint.previous.safetensors`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be written; the last checkpoint is then unchanged.
+    pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         let (last, previous, new) = (self.file(LAST), self.file(PREVIOUS), self.file(NEW));
         let replace = || {
             checkpoint.save(&new)?;
             if last.exists() {
-                // A second name for the last good file first, so that there is always one.
+                // The last checkpoint keeps its name until the new one replaces it, so that there is always one.
                 let _ = fs::remove_file(&previous);
                 let copy = |f: &mut BufWriter<NamedTempFile>| io::copy(&mut File::open(&last)?, f).map(drop);
                 if fs::hard_link(&last, &previous).is_err() {
@@ -252,7 +265,7 @@ impl RunFolder {
         replace().inspect_err(|_| drop(fs::remove_file(&new)))
     }
 
-    /// Removes what a killed process left half-written.
+    /// Removes the temporary files of a process that was killed.
     fn remove_temporary_files(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(".tmp") {
@@ -261,7 +274,7 @@ impl RunFolder {
         }
     }
 
-    /// The text of `metrics.csv`; none when there is no such file.
+    /// The text of `metrics.csv`; empty if there is no such file.
     fn metrics(&self) -> String {
         fs::read_to_string(self.file(METRICS)).unwrap_or_default()
     }
@@ -274,7 +287,7 @@ impl RunFolder {
         if rows.len() > 1 { plot::loss_curve(&self.file(LOSS), &curves(&record.header, &rows)) } else { Ok(()) }
     }
 
-    /// What `metrics.csv` says of the run so far.
+    /// The results of the run so far, from `metrics.csv`.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -284,8 +297,9 @@ impl RunFolder {
         Ok(Summary::of(&text))
     }
 
-    /// Why the run with these settings, which has done `step` steps, goes on no more; nothing when it does.
-    pub fn ended(&self, config: &Config, step: u32) -> Option<Stop> {
+    /// Why a run with these settings is finished after `step` steps; `None` if it is not.
+    #[cfg(feature = "cli")]
+    pub(crate) fn ended(&self, config: &Config, step: u32) -> Option<Stop> {
         let early = Record::after(&self.metrics(), config, step).is_at_early_stop(config);
         if step >= config.steps { Some(Stop::Done) } else { early.then_some(Stop::Early) }
     }
@@ -295,44 +309,46 @@ fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().to_string_lossy().starts_with('.')
 }
 
-/// What the loop tells while it runs.
+/// The progress of [`train`].
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Steps done.
+    /// The number of completed steps.
     pub step: u32,
-    /// Steps to do.
+    /// The total number of steps.
     pub steps: u32,
-    /// Mean loss of the last steps.
+    /// The mean loss of the steps since the last call.
     pub loss: f64,
-    /// The last loss on held-out data.
+    /// The last validation loss.
     pub validation: Option<f64>,
-    /// Speed since the start of this call.
+    /// The mean speed since [`train`] was called.
     pub steps_per_second: f64,
 }
 
-/// Why the loop ended.
+/// Why [`train`] ended.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// All steps are done.
+    /// All steps are completed.
     Done,
-    /// The validation loss did not get better for as many evaluations as `early_stop` says; everything is saved.
+    /// The validation loss did not decrease for `early_stop` evaluations. The state is saved.
     Early,
-    /// The observer asked to stop; everything is saved.
-    Asked,
+    /// The observer requested it. The state is saved.
+    Requested,
 }
 
-/// Trains until `steps`, writing metrics and checkpoints into `folder`. `observe` is called several times a second and
-/// returns whether to go on. A run that has done its steps is left as it is.
+/// Trains up to the number of steps in the settings, and writes metrics and checkpoints into `folder`. `observe` is called
+/// several times a second; training stops when it returns false. A finished run is not changed.
 ///
 /// # Errors
-/// When a loss is not finite or a file cannot be written; the last good checkpoint stays.
+/// [`Error::NonFinite`] when a loss is not finite, [`Error::Io`] when a file cannot be written. The last checkpoint is kept.
 pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
     run(folder, trainer, observe).map_err(|e| explain(folder, e))
 }
 
 fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
     folder.lock()?;
-    // Under the lock: they are of no process that still runs.
+    // The lock is held, so no running process uses these files.
     folder.remove_temporary_files();
     let config = trainer.config().clone();
     let mut record = Record::new(&folder.metrics(), trainer);
@@ -356,9 +372,9 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
         record.take(&config, done, losses, validation, per_second * trainer.batch() as f64);
         chunk = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * chunk).min(1_000);
         stop = early(&record);
-        let validation = record.watch.last;
+        let validation = record.early_stopping.last;
         if !observe(Progress { step: done, steps: config.steps, loss, validation, steps_per_second: per_second }) {
-            stop = Stop::Asked;
+            stop = Stop::Requested;
         }
         let due = done.is_multiple_of(config.checkpoint_every) || done == config.steps || stop != Stop::Done;
         if best || due {
@@ -366,7 +382,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
             if best {
                 checkpoint.save(&folder.file(BEST))?;
             }
-            // The best state is of no use without a run around it.
+            // `best.safetensors` can only be used in a run with a checkpoint.
             if due || !folder.has_checkpoint() {
                 folder.write_metrics(&mut record)?;
                 folder.write_checkpoint(&checkpoint)?;
@@ -376,13 +392,14 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
     Ok(stop)
 }
 
-/// Steps until the next evaluation.
+/// The number of steps until the next evaluation.
 fn to_validation(config: &Config, step: u32) -> u32 {
     if config.validation > 0.0 { config.validation_every - step % config.validation_every } else { u32::MAX }
 }
 
-/// The loss on the held-out data when it is due, and whether that state is to be kept as the best: evaluations at
-/// multiples of `validation_every` alone decide about the best state and an early stop, not the one after the last step.
+/// Evaluates the held-out data if it is due. Returns the loss, and whether the state is to be kept as the best one. Only
+/// evaluations at multiples of `validation_every` count for the best state and early stopping, not the one after the last
+/// step.
 fn validate(record: &mut Record, trainer: &mut Trainer) -> Result<(Option<f64>, bool)> {
     let (config, step) = (trainer.config(), trainer.step());
     let (regular, keep) = (step.is_multiple_of(config.validation_every), config.keep_best);
@@ -390,18 +407,18 @@ fn validate(record: &mut Record, trainer: &mut Trainer) -> Result<(Option<f64>, 
         return Ok((None, false));
     }
     let Some(loss) = trainer.validate()? else { return Ok((None, false)) };
-    // As the file states it: a resumed run knows no more.
+    // Rounded as in the file, which is all that a resumed run has.
     let loss = format!("{loss:.6e}").parse().unwrap_or(loss);
-    let better = regular && record.watch.see(step, loss);
+    let better = regular && record.early_stopping.observe(step, loss);
     Ok((Some(loss), better && keep))
 }
 
-/// Adds where the last good state is, and how to go on.
+/// Adds to an error where the last checkpoint is and how to continue.
 fn explain(folder: &RunFolder, e: Error) -> Error {
     let (kept, path) = (folder.checkpoint().ok(), folder.path.display());
     match (e, kept) {
         (Error::NonFinite(text), Some(good)) => Error::NonFinite(format!(
-            "{text}. The last good checkpoint (step {}) is kept in {path}; a new run needs another --out",
+            "{text}. The last checkpoint (step {}) is kept in {path}; a new run needs another --out",
             good.step
         )),
         (Error::NonFinite(text), None) => {
@@ -409,12 +426,57 @@ fn explain(folder: &RunFolder, e: Error) -> Error {
         }
         (Error::Io { action, path: file, source }, Some(good)) => {
             let text = format!(
-                "{source}. The last good checkpoint (step {}) is kept; when the cause is gone, go on with: \
-                 langevin train --out {path} --resume",
-                good.step
+                "{source}. The last checkpoint (step {}) is kept; when the problem is solved, continue with: \
+                 langevin train --out {} --resume",
+                good.step,
+                quoted(&path.to_string())
             );
             Error::Io { action, path: file, source: io::Error::new(source.kind(), text) }
         }
         (e, _) => e,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Dataset;
+    use crate::device::Device;
+
+    fn trainer(micro_batch: usize) -> Trainer {
+        let data = Dataset::new("signals", [4], (0..64).map(|i| (i as f32 * 0.7).sin()).collect()).unwrap();
+        let config = Config { batch: 8, micro_batch, ..Config::for_model("simple").unwrap() };
+        Trainer::new(&Device::cpu(), &config, &data).unwrap()
+    }
+
+    /// A run that is resumed on a smaller device writes its micro-batch to `config.toml` before the next checkpoint.
+    #[test]
+    fn a_smaller_micro_batch_does_not_invalidate_the_checkpoints() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
+        let large = trainer(0);
+        folder.write_config(&large).unwrap();
+        folder.write_checkpoint(&large.checkpoint().unwrap()).unwrap();
+        large.checkpoint().unwrap().save(&folder.file(BEST)).unwrap();
+        folder.write_config(&trainer(2)).unwrap();
+        for checkpoint in [folder.checkpoint(), folder.best()] {
+            assert_eq!(checkpoint.unwrap().config.micro_batch, 2);
+        }
+    }
+
+    #[test]
+    fn commands_in_messages_can_be_pasted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a run");
+        let folder = RunFolder::vacant(&path).unwrap();
+        let missing = RunFolder::open(&path).unwrap_err().to_string();
+        assert!(missing.contains(&format!("--out '{}'", path.display())), "{missing}");
+        let trainer = trainer(0);
+        folder.write_config(&trainer).unwrap();
+        (0..2).for_each(|_| folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap());
+        fs::write(folder.file(LAST), "x").unwrap();
+        let damaged = folder.checkpoint().unwrap_err().to_string();
+        let [last, previous] = [LAST, PREVIOUS].map(|name| folder.file(name).display().to_string());
+        assert!(damaged.contains(&format!("cp '{previous}' '{last}'")), "{damaged}");
     }
 }

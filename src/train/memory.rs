@@ -1,55 +1,57 @@
-//! The device memory of a training run, known before anything is allocated.
+//! The device memory of a training run, computed without allocating it.
 
 use super::Config;
-use super::program::{self, Batch, Sample};
-use super::validation::{self, Split};
+use super::objective::SampleInfo;
+use super::program::{self, Batch};
+use super::validation::{self, DataSplit};
 use crate::data::Normalisation;
 use crate::data::corrupt::Extent;
 use crate::error::Result;
 use crate::graph::plan::Plan;
 use crate::graph::{Graph, Slab};
 
-/// Bytes of device memory.
+/// The device memory of a training run, in bytes.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct MemoryEstimate {
     /// The training data.
     pub data: usize,
     /// The weights.
     pub parameters: usize,
-    /// Gradients, moments, and the moving average.
+    /// The gradients, the moments and the moving average.
     pub optimizer: usize,
-    /// What lives within a step.
+    /// The intermediate results of a step.
     pub activations: usize,
-    /// Tables, and the losses of the last steps.
+    /// Constant tables, and the losses of the last steps.
     pub tables: usize,
-    /// The program that evaluates held-out data, with those data and a copy of the weights.
+    /// The validation program, with the held-out data and a copy of the weights.
     pub validation: usize,
 }
 
-impl Memory {
-    /// All of it: the peak, because everything is there from the first step to the last.
+impl MemoryEstimate {
+    /// The total, which is also the peak, because all buffers exist during the whole training.
     pub fn total(&self) -> usize {
         self.data + self.parameters + self.optimizer + self.activations + self.tables + self.validation
     }
 }
 
 impl Config {
-    /// The memory that training on `samples` of `shape` takes.
+    /// The device memory for training on this number of samples of `shape`.
     ///
     /// # Errors
     /// When a setting does not fit the data.
-    pub fn memory(&self, samples: usize, shape: &[usize]) -> Result<Memory> {
-        let held_out = Split::held_out(self, samples)?;
+    pub fn memory(&self, samples: usize, shape: &[usize]) -> Result<MemoryEstimate> {
+        let held_out = DataSplit::held_out(self, samples)?;
         let kept = samples - held_out;
         let rows = self.batch_for(kept)?;
         let micro = self.micro_batch_of(rows);
-        // What the values are is a matter of numbers in formulas, which take no memory.
+        // The memory does not depend on the values of the data.
         let normalisation = &Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
-        let sample = Sample { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } };
+        let sample = SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } };
         let mut g = Graph::seeded(self.seed);
         let data = g.dataset("data", [kept, shape.iter().product()])?;
         program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
-        let mut memory = Memory::default();
+        let mut memory = MemoryEstimate::default();
         for buffer in Plan::new(&g.fused())?.buffers {
             let name = buffer.label.trim_start_matches("langevin.");
             let part = match name {

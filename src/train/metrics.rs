@@ -1,37 +1,37 @@
-//! What a run writes down on its way, and what that says: the rows of `metrics.csv`.
+//! The metrics of a run: the rows of `metrics.csv`.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write as _};
 
-use super::watch::Watch;
+use super::early_stopping::EarlyStopping;
 use super::{Config, Losses, Trainer};
 use crate::plot;
 
-/// Steps in a row.
+/// Steps per row.
 const ROW: u32 = 10;
 const VALIDATION: &str = "validation";
-/// The columns that every run has; those of the loss terms follow when there is more than one, then the validation loss.
+/// The columns of every run. If there are several loss terms, their columns follow, then that of the validation loss.
 const HEADER: &str = "step,loss,lr,samples_per_second";
 
 impl Config {
-    /// Whether `metrics.csv` has a row for this step wherever the run ends: each ten steps, and with each evaluation.
+    /// Whether `metrics.csv` has a regular row for this step: every ten steps, and at every evaluation.
     pub(crate) fn has_row(&self, step: u32) -> bool {
         step.is_multiple_of(ROW) || self.validation > 0.0 && step.is_multiple_of(self.validation_every)
     }
 }
 
-/// Rows of a run that a picture of its curves is drawn from: all of them, or of many every second, fourth and so on.
+/// The rows from which curves are drawn: all rows of a short run, otherwise every second, fourth and so on.
 #[derive(Debug, Default, PartialEq)]
 struct Thinned {
     rows: Vec<String>,
-    /// One row of `stride` is kept, where that is not 0.
+    /// Every `stride`-th row is kept; 0 before the first row.
     stride: usize,
     seen: usize,
 }
 
 impl Thinned {
-    /// More rows than a picture has columns.
+    /// The maximum number of rows, more than the pixels of a plot.
     const MOST: usize = 4096;
 
     fn push(&mut self, row: &str) {
@@ -51,31 +51,31 @@ impl Thinned {
     }
 }
 
-/// What `metrics.csv` holds of a run, and the rows that are to be written into it. The file grows by appending, so that
-/// neither time nor memory grow with the length of a run.
+/// The state of `metrics.csv`, and the rows that are not written yet. Rows are appended, so that the cost of writing does
+/// not grow with the length of a run.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub header: String,
-    /// The bytes of the file up to the end of the last row that the run has wherever it ends.
+    /// The length of the file up to its last regular row, in bytes.
     written: u64,
-    /// Such rows that are not in the file yet.
+    /// Regular rows that are not in the file yet.
     regular: Vec<String>,
-    /// The row of the step where it stands, when that is between two of them; it is gone when the run goes on.
+    /// The row of the current step if it is not a regular one. It is removed when the run continues.
     last: Option<String>,
     drawn: Thinned,
-    pub watch: Watch,
+    pub early_stopping: EarlyStopping,
 }
 
 impl Record {
-    /// Goes on with the text that a run has written.
+    /// The record of a run, from the text of its file.
     pub fn new(text: &str, trainer: &Trainer) -> Self {
         let header = header(&trainer.terms(), trainer.config().validation > 0.0);
         let record = Self::after(text, trainer.config(), trainer.step());
-        // The columns follow from the settings, which a run keeps.
+        // The columns depend on the settings only, so another header is a damaged file.
         if record.header == header { record } else { Self { header, ..Self::after("", trainer.config(), 0) } }
     }
 
-    /// What the text said at `step`.
+    /// The record of a run at `step`, without later rows.
     pub fn after(text: &str, config: &Config, step: u32) -> Self {
         let step_of = |row: &str| row.split(',').next()?.parse::<u32>().ok();
         let is_kept = |row: &str| row.ends_with('\n') && step_of(row).is_some_and(|s| s <= step && config.has_row(s));
@@ -86,19 +86,19 @@ impl Record {
         let header = header.trim_end().to_string();
         let mut drawn = Thinned::default();
         kept.iter().for_each(|row| drawn.push(row.trim_end()));
-        let mut watch = Watch::default();
+        let mut early_stopping = EarlyStopping::default();
         for (step, loss) in column(&header, &kept, VALIDATION) {
             if step.is_multiple_of(config.validation_every) {
-                watch.see(step, loss);
+                early_stopping.observe(step, loss);
             }
         }
-        Self { header, written: written as u64, regular: vec![], last: None, drawn, watch }
+        Self { header, written: written as u64, regular: vec![], last: None, drawn, early_stopping }
     }
 
-    /// Appends what is new to `file`, in place of a row that was between two regular ones.
+    /// Appends the new rows to `file` and removes a row that is not regular.
     pub fn append(&mut self, mut file: &File) -> io::Result<()> {
         if file.metadata()?.len() < self.written {
-            // Somebody removed it: what it held is gone.
+            // The file was removed or truncated: start again.
             self.written = 0;
         }
         file.set_len(self.written)?;
@@ -116,17 +116,17 @@ impl Record {
         file.sync_data()
     }
 
-    /// The rows that curves are drawn from.
+    /// The rows from which curves are drawn.
     pub fn drawn(&self) -> Vec<&String> {
         self.drawn.rows.iter().chain(&self.last).collect()
     }
 
-    /// Whether the validation loss did not get better for as long as `early_stop` says.
+    /// Whether the validation loss did not decrease for `early_stop` evaluations.
     pub fn is_at_early_stop(&self, config: &Config) -> bool {
-        config.early_stop > 0 && self.watch.since >= config.early_stop
+        config.early_stop > 0 && self.early_stopping.since >= config.early_stop
     }
 
-    /// Takes the losses of all steps since the last regular row, up to step `done`; the validation loss is that after it.
+    /// Adds the losses of all steps since the last regular row, up to step `done`, and the validation loss after it.
     pub fn take(&mut self, config: &Config, done: u32, losses: Vec<Losses>, validation: Option<f64>, speed: f64) {
         let before = done - losses.len() as u32;
         let (mut first, n) = (0, losses.len());
@@ -154,18 +154,19 @@ impl Record {
 }
 
 /// The results of a run.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
-    /// The training loss at the end, the mean of the last row's steps.
+    /// The training loss at the end: the mean over the steps of the last row.
     pub loss: Option<f64>,
     /// The validation loss at the end.
     pub validation: Option<f64>,
-    /// The step of the lowest validation loss, and that loss.
+    /// The lowest validation loss and its step, as (step, loss).
     pub best: Option<(u32, f64)>,
 }
 
 impl Summary {
-    /// From the text of `metrics.csv`.
+    /// Parses the text of `metrics.csv`.
     pub(crate) fn of(text: &str) -> Self {
         let mut lines = text.lines();
         let header = lines.next().unwrap_or_default();
@@ -179,14 +180,14 @@ impl Summary {
     }
 }
 
-/// The loss and, beyond the columns that every run has, its terms and the validation loss.
+/// The curves of the loss, its terms and the validation loss.
 pub(crate) fn curves<'a>(header: &'a str, rows: &[&String]) -> Vec<plot::Curve<'a>> {
     let terms = header.split(',').skip(HEADER.split(',').count());
     let curve = |name| (name, column(header, rows, name).into_iter().map(|(step, y)| (step.into(), y)).collect());
     std::iter::once("loss").chain(terms).map(curve).collect()
 }
 
-/// The numbers in a column of `metrics.csv`, with their steps.
+/// The values in a column of `metrics.csv`, as (step, value).
 fn column(header: &str, rows: &[impl AsRef<str>], name: &str) -> Vec<(u32, f64)> {
     let Some(at) = header.split(',').position(|column| column == name) else { return vec![] };
     let point = |row: &str| {
@@ -195,7 +196,7 @@ fn column(header: &str, rows: &[impl AsRef<str>], name: &str) -> Vec<(u32, f64)>
     rows.iter().filter_map(|row| point(row.as_ref())).collect()
 }
 
-/// The first row of `metrics.csv`.
+/// The header of `metrics.csv`.
 fn header(terms: &[&str], validation: bool) -> String {
     let mut columns = vec![HEADER];
     columns.extend(terms.iter().filter(|_| terms.len() > 1));
@@ -203,7 +204,7 @@ fn header(terms: &[&str], validation: bool) -> String {
     columns.join(",")
 }
 
-/// A row with the means of some steps' losses.
+/// A row with the mean losses of several steps.
 fn row(step: u32, losses: &[Losses], lr: f64, speed: f64) -> String {
     let mut row = String::new();
     let loss = mean(losses.iter().map(|l| l.total));
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_have_holes() {
+    fn empty_cells_are_skipped() {
         let rows = ["10,1.5,0.1,7,", "20,1.25,0.1,7,2.5"];
         assert_eq!(column("step,loss,lr,samples_per_second,validation", &rows, VALIDATION), [(20, 2.5)]);
         assert_eq!(column(HEADER, &rows, "loss"), [(10, 1.5), (20, 1.25)]);
@@ -242,9 +243,9 @@ mod tests {
         assert_eq!(row(9, &two, 1.0, 7.0), "9,1.500000e0,1.000000e0,7.0,1.000000e0,5.000000e0");
     }
 
-    /// Steps in other portions give the same rows but for the last, which is between two regular ones.
+    /// Runs that were interrupted at different steps have the same regular rows.
     #[test]
-    fn regular_rows_do_not_depend_on_where_a_run_stopped() {
+    fn regular_rows_do_not_depend_on_interruptions() {
         let config = Config { steps: 24, validation: 0.5, validation_every: 12, ..Config::default() };
         let losses = |steps: std::ops::RangeInclusive<u32>| {
             steps.map(|s| Losses { total: f64::from(s), terms: vec![0.0] }).collect::<Vec<_>>()
@@ -264,7 +265,7 @@ mod tests {
         parts.take(&config, 15, losses(13..=15), None, 1.0);
         parts.append(other.as_file()).unwrap();
         assert!(text(&other).lines().last().unwrap().starts_with("15,1.4"));
-        // Resumed, after a row was cut short.
+        // Resumed after the last row was truncated.
         let cut = format!("{}20,1.4", text(&other));
         std::fs::write(other.path(), &cut).unwrap();
         let mut parts = Record::after(&cut, &config, 15);
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_file_begins_anew() {
+    fn a_removed_file_is_created_again() {
         let config = Config::default();
         let mut record = Record { header: HEADER.into(), ..Record::after("", &config, 0) };
         let losses = |n| vec![Losses { total: 1.0, terms: vec![1.0] }; n];
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_for_a_picture_are_bounded_and_evenly_spaced() {
+    fn drawn_rows_are_bounded_and_evenly_spaced() {
         let mut drawn = Thinned::default();
         (0..100_000).for_each(|step| drawn.push(&step.to_string()));
         assert!((Thinned::MOST / 2..=Thinned::MOST).contains(&drawn.rows.len()), "{}", drawn.rows.len());

@@ -1,4 +1,4 @@
-//! The table `[model]` of a settings file: a network's name, and its settings where they are not the usual ones.
+//! The table `[model]` of a settings file: the name of a network and its settings.
 
 use toml::{Table, Value};
 
@@ -7,7 +7,7 @@ use super::setting::{insert, leaves};
 use crate::error::{Error, Result};
 use crate::nn::{MODELS, MlpOptions, Model};
 
-/// Settings that files of earlier versions state for every network, with their values where the network does not have them.
+/// Settings that earlier versions wrote for every network, with the values that they had for networks without them.
 const FORMER: &str = r#"
 depth = 1
 encoding = 128
@@ -20,17 +20,17 @@ residual = true
 layer_norm = true
 "#;
 
-/// The network that `stated` describes: what it does not state has the default of `name`, or else of the network that it
-/// names itself, or of an MLP.
+/// Reads the table. Settings that it does not contain have the defaults of the network `name`, or of the network in the
+/// table when `name` is `None`, or of an MLP.
 ///
 /// # Errors
-/// With the networks there are, or the setting that the network does not have or understand.
+/// With the available networks, or with the unknown or invalid setting.
 pub(super) fn read(stated: Option<Value>, name: Option<&str>) -> Result<Model> {
     let mut stated = match stated {
         None => Table::new(),
         Some(Value::Table(stated)) => stated,
         Some(other) => {
-            let text = format!("model is {other}; it is a table: write [model], and name = \"mlp\" below it");
+            let text = format!("model is {other}, but it must be a table: write [model], and name = \"mlp\" below it");
             return Err(Error::setting(text));
         }
     };
@@ -48,8 +48,8 @@ pub(super) fn read(stated: Option<Value>, name: Option<&str>) -> Result<Model> {
     all.try_into().map_err(|e| explain(&e, &usual, &own, &stated))
 }
 
-/// What is wrong with the settings that are stated over a network's `own`. A tagged enum does not say in its error which
-/// field is meant, so they are tried one by one.
+/// Finds the invalid setting among the `stated` ones. Errors of tagged enums do not name the field, so the settings are
+/// tried one at a time, in addition to the network's `own` defaults.
 fn explain(e: &toml::de::Error, usual: &Model, own: &Table, stated: &Table) -> Error {
     if let Some((setting, value)) = stated.iter().find(|(setting, _)| !own.contains_key(*setting)) {
         return not_of_this_network(usual, setting, value);
@@ -74,7 +74,7 @@ fn not_of_this_network(model: &Model, setting: &str, value: &Value) -> Error {
         return Error::unknown(&format!("setting of the network {name}"), setting, &known);
     }
     Error::setting(format!(
-        "model.{setting} is {value}, but the network {name} has no such setting; leave it out, or take one of: {}",
+        "model.{setting} is {value}, but the network {name} has no such setting; omit it, or use one of: {}",
         users.join(", ")
     ))
 }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_states_only_settings_that_it_has() {
+    fn a_network_writes_only_its_own_settings() {
         let keys = |name: &str| to_table(&Model::named(name).unwrap()).keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(keys("simple"), "activation_noise dropout name width");
         let step = "encoding flip_sin_to_cos frequency_shift learned_steps";
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_stated_is_usual_for_the_network() {
+    fn omitted_settings_have_the_defaults_of_the_network() {
         assert_eq!(parse("").unwrap(), MlpOptions::default().into());
         let chapter = ChapterOptions { width: 7, ..ChapterOptions::default() };
         assert_eq!(parse("name = \"chapter\"\nwidth = 7").unwrap(), chapter.into());
@@ -115,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn former_settings_are_dropped_where_they_have_their_former_values() {
+    fn settings_of_earlier_versions_are_dropped_if_they_have_their_former_values() {
         assert_eq!(parse(&format!("name = \"simple\"\n{FORMER}")).unwrap(), SimpleOptions::default().into());
         for (setting, users) in [("depth = 2", "mlp, unet"), ("layer_norm = false", "mlp"), ("residual = 1", "mlp")] {
             let message = parse(&format!("name = \"chapter\"\n{setting}")).unwrap_err().to_string();
             let value = setting.replace(" = ", " is ");
             assert!(message.contains(&format!("model.{value}, but the network chapter")), "{message}");
-            assert!(message.ends_with(&format!("take one of: {users}")), "{message}");
+            assert!(message.ends_with(&format!("use one of: {users}")), "{message}");
         }
     }
 

@@ -1,6 +1,6 @@
-//! The objective: what the network is given, and what its output is compared with.
+//! The inputs and targets of the network in a training step.
 
-use super::{Compared, Config, Steps};
+use super::{Config, DiffusionSteps, LossInputs};
 use crate::data::Normalisation;
 use crate::data::corrupt::{Extent, NoiseKind};
 use crate::diffusion::Objective;
@@ -9,78 +9,85 @@ use crate::graph::{Data, Graph, Var};
 use crate::nn::{Denoiser, Inputs};
 use crate::ops::Affine;
 
-/// The data of a run, on the device.
+/// Properties of the samples that the graph of a step depends on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Samples<'a> {
-    /// n samples as the rows of a table, in the units of the network.
-    pub rows: &'a Data,
-    /// The shape of one.
+pub(crate) struct SampleInfo<'a> {
+    /// The shape of a sample.
     pub shape: &'a [usize],
-    /// Largest less smallest value in the units of the network.
+    /// The difference of the largest and smallest value, in normalised units.
     pub range: f64,
-    /// The map from the units of the data.
+    /// The normalisation of the data.
     pub normalisation: &'a Normalisation,
-    /// The smallest and the largest value in the units of the data.
+    /// The smallest and largest value, in the units of the data.
     pub extent: Extent,
 }
 
-/// What an objective hands to the loss terms.
+/// The output of the network in a step, and its target.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Example {
-    /// The network's output.
+pub(crate) struct StepOutput {
+    /// The output of the network.
     pub prediction: Var,
-    /// What it should be.
+    /// The target of the prediction.
     pub target: Var,
-    /// The noisy data and the step of each row, where there are some.
+    /// The noisy data and the step of each row, for a diffusion model.
     pub noisy: Option<[Var; 2]>,
 }
 
-impl Example {
-    /// What the loss terms see.
-    pub fn compared<'a>(&self, config: &Config, objective: &'a Objective, data: &Samples<'a>) -> Compared<'a> {
+impl StepOutput {
+    /// The inputs of the loss terms.
+    pub fn loss_inputs<'a>(&self, config: &Config, objective: &'a Objective, sample: SampleInfo<'a>) -> LossInputs<'a> {
         let weighting = config.weighting;
-        let steps = self.noisy.map(|[x_t, t]| Steps { x_t, t, objective, weighting });
-        Compared { prediction: self.prediction, goal: self.target, sample: data.shape, range: data.range, steps }
+        let steps = self.noisy.map(|[x_t, t]| DiffusionSteps { x_t, t, objective, weighting });
+        LossInputs { steps, ..LossInputs::new(self.prediction, self.target, sample.shape, sample.range) }
     }
 }
 
-/// Adds the forward pass on a batch of `data`.
+/// Adds the forward pass on a batch of `data`, whose rows are normalised samples.
 ///
 /// # Errors
 /// When the network refuses the shape of the data, or a setting is out of range.
-pub(crate) fn example(
+pub(crate) fn step_output(
     g: &mut Graph,
     config: &Config,
     network: &dyn Denoiser,
-    data: &Samples,
+    data: &Data,
+    sample: SampleInfo,
     batch: usize,
-) -> Result<Example> {
+) -> Result<StepOutput> {
     match config.noise {
-        Some(noise) => denoising(g, noise, network, data, batch),
-        None => diffusion(g, config, network, data.rows, batch),
+        Some(noise) => denoising(g, noise, network, data, sample, batch),
+        None => diffusion(g, config, network, data, batch),
     }
 }
 
-/// Clean from noisy: the noise is drawn in the step, in the units of the data, and the network gives the clean samples.
-/// Networks that ask for a step are told 0.
-fn denoising(g: &mut Graph, noise: NoiseKind, network: &dyn Denoiser, data: &Samples, batch: usize) -> Result<Example> {
-    let clean = data.rows.batch(g, batch)?;
-    let Normalisation { shift, scale, .. } = data.normalisation;
+/// The forward pass of a denoiser: noise is added in the units of the data, and the network predicts the clean samples.
+/// The diffusion step is 0.
+fn denoising(
+    g: &mut Graph,
+    noise: NoiseKind,
+    network: &dyn Denoiser,
+    data: &Data,
+    sample: SampleInfo,
+    batch: usize,
+) -> Result<StepOutput> {
+    let clean = data.batch(g, batch)?;
+    let Normalisation { shift, scale, .. } = sample.normalisation;
     let undo = g.constant([2, scale.len()], scale.iter().chain(shift).copied().collect())?;
     let wide = |&v: &f32| f64::from(v);
     let apply = scale.iter().map(|s| 1.0 / wide(s)).chain(shift.iter().zip(scale).map(|(b, s)| -wide(b) / wide(s)));
     let apply = g.constant([2, scale.len()], apply.map(|v| v as f32).collect())?;
     let plain = g.apply1(Affine, &[clean, undo])?;
-    let disturbed = noise.add_to(g, plain, data.shape, data.extent)?;
+    let disturbed = noise.add_to(g, plain, sample.shape, sample.extent)?;
     let noisy = g.apply1(Affine, &[disturbed, apply])?;
     let rows = g.rows_of(batch);
     let t = g.constant([rows], vec![0.0; rows])?;
-    Ok(Example { prediction: network.forward(g, Inputs::new(noisy, t))?, target: clean, noisy: None })
+    Ok(StepOutput { prediction: network.forward(g, Inputs::new(noisy, t))?, target: clean, noisy: None })
 }
 
-/// Ho et al. 2020, algorithm 1: noise at a random step, and the network predicts eps, x0 or v.
-fn diffusion(g: &mut Graph, config: &Config, network: &dyn Denoiser, data: &Data, batch: usize) -> Result<Example> {
+/// The forward pass of a diffusion model (Ho et al. 2020, algorithm 1): noise is added at a random step, and the network
+/// predicts eps, x0 or v.
+fn diffusion(g: &mut Graph, config: &Config, network: &dyn Denoiser, data: &Data, batch: usize) -> Result<StepOutput> {
     let noised = g.noisy_batch(data, batch, &config.objective()?)?;
     let prediction = network.forward(g, Inputs::new(noised.x_t, noised.t))?;
-    Ok(Example { prediction, target: noised.target, noisy: Some([noised.x_t, noised.t]) })
+    Ok(StepOutput { prediction, target: noised.target, noisy: Some([noised.x_t, noised.t]) })
 }

@@ -1,23 +1,20 @@
-//! What a training step computes, as a graph: objective, loss terms, reverse pass, optimizer. Nothing here knows of a
-//! device.
+//! The graph of a training step: objective, loss terms, reverse pass and optimizer.
 
 use super::Config;
-use super::objective::{Samples, example};
-use super::terms::Term;
-use crate::data::Normalisation;
-use crate::data::corrupt::Extent;
+use super::loss::Term;
+use super::objective::{SampleInfo, step_output};
 use crate::device::Run;
 use crate::error::Result;
 use crate::generate::batches;
 use crate::graph::{Data, Graph, HISTORY, Var};
 use crate::nn::Denoiser;
 
-/// The readable results of a step.
+/// The results of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct StepVars {
-    /// The share of a part in the batch, and the loss terms, which add up over the parts of this size.
+    /// The micro-batches: the share of each in the batch, and its loss terms.
     pub parts: Vec<(f64, Vec<Term>)>,
-    /// The norm of the gradient, where it is clipped.
+    /// The norm of the gradient, if it is clipped.
     pub norm: Option<Var>,
 }
 
@@ -26,29 +23,16 @@ pub(crate) struct StepVars {
 pub struct Losses {
     /// The weighted sum of the terms.
     pub total: f64,
-    /// Each term without its weight, in the order of [`super::Trainer::terms`].
+    /// The terms without their weights, in the order of [`super::Trainer::terms`].
     pub terms: Vec<f64>,
 }
 
-/// What is known of the samples before they are on a device.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sample<'a> {
-    /// The shape of one.
-    pub shape: &'a [usize],
-    /// Largest less smallest value in the units of the network.
-    pub range: f64,
-    /// The map from the units of the data.
-    pub normalisation: &'a Normalisation,
-    /// The smallest and the largest value in the units of the data.
-    pub extent: Extent,
-}
-
-/// What a step is made over.
+/// The size of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
-    /// Samples in a step.
+    /// Samples per step.
     pub rows: usize,
-    /// Samples that are computed at a time.
+    /// Samples per micro-batch.
     pub micro: usize,
 }
 
@@ -61,23 +45,21 @@ pub(crate) fn forward(
     config: &Config,
     network: &dyn Denoiser,
     data: &Data,
-    sample: Sample,
+    sample: SampleInfo,
     rows: usize,
 ) -> Result<Vec<Term>> {
-    let Sample { shape, range, normalisation, extent } = sample;
-    let data = Samples { rows: data, shape, range, normalisation, extent };
-    let example = example(g, config, network, &data, rows)?;
-    config.loss.add_to(g, &example.compared(config, &config.objective()?, &data))
+    let output = step_output(g, config, network, data, sample, rows)?;
+    config.loss.add_to(g, &output.loss_inputs(config, &config.objective()?, sample))
 }
 
 /// Adds a training step on batches of `data`.
 ///
-/// A batch in parts takes the samples, steps and random numbers of a whole one; the parts run forward and backward one after
-/// the other, and the optimizer takes the sum of their gradients.
+/// Micro-batches run forward and backward one after the other, with the same samples, steps and random numbers as the
+/// whole batch. The optimizer uses the sum of their gradients.
 ///
 /// # Errors
 /// When a setting does not fit the data.
-pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: Sample, batch: Batch) -> Result<StepVars> {
+pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: SampleInfo, batch: Batch) -> Result<StepVars> {
     g.train();
     let network = config.model.build(g, sample.shape)?;
     let parts = batches::in_parts(g, batch.rows, batch.micro, |g, share| {
@@ -90,7 +72,7 @@ pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: Sample, 
 }
 
 impl StepVars {
-    /// The terms' names.
+    /// The names of the terms.
     pub fn names(&self) -> Vec<&'static str> {
         self.parts[0].1.iter().map(|term| term.name).collect()
     }
@@ -98,7 +80,7 @@ impl StepVars {
     /// The losses of the last `n` steps of `run`, oldest first; `n` is at most [`HISTORY`].
     ///
     /// # Errors
-    /// When there were fewer steps.
+    /// When fewer than `n` steps were run.
     pub fn losses(&self, run: &Run, n: usize) -> Result<Vec<Losses>> {
         debug_assert!(n <= HISTORY);
         let mut losses = vec![Losses { total: 0.0, terms: vec![0.0; self.parts[0].1.len()] }; n];
@@ -113,11 +95,11 @@ impl StepVars {
         Ok(losses)
     }
 
-    /// Which of the last `n` steps of `run` was the first whose gradient has a norm that is not finite, and that norm: all
-    /// of such a gradient is clipped away, so that the step changes nothing, or leaves NaN.
+    /// The first of the last `n` steps of `run` whose gradient has an infinite or NaN norm, and this norm. Clipping such a
+    /// gradient gives zeros or NaN.
     ///
     /// # Errors
-    /// When there were fewer steps.
+    /// When fewer than `n` steps were run.
     pub fn first_non_finite_norm(&self, run: &Run, n: usize) -> Result<Option<(usize, f64)>> {
         let Some(norm) = self.norm else { return Ok(None) };
         Ok(run.history(norm, n)?.into_iter().enumerate().find(|(_, norm)| !norm.is_finite()))

@@ -1,10 +1,11 @@
-//! How a run goes on: with the settings it began with, but for where its data are and when it ends.
+//! The settings of a resumed run: those of the original run, except for its end and the paths of its files.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::config::to_table;
 use super::setting::leaves;
-use super::{Checkpoint, Config};
+use super::{Checkpoint, Config, Facts};
 use crate::error::{Error, Result};
 use crate::ops::Decay;
 use crate::text::count;
@@ -23,66 +24,78 @@ impl fmt::Display for Difference {
     }
 }
 
+/// The values that differ between two tables, in the order of their names.
+fn differences(mine: &toml::Table, others: &toml::Table) -> Vec<Difference> {
+    let (mine, others) = (leaves(mine), leaves(others));
+    let names: BTreeSet<&String> = mine.keys().chain(others.keys()).collect();
+    let text = |value: Option<&toml::Value>| value.map_or("nothing".to_string(), |v| v.to_string());
+    let differing = names.into_iter().filter(|name| mine.get(*name) != others.get(*name));
+    differing
+        .map(|name| Difference { name: name.clone(), values: [&mine, &others].map(|t| text(t.get(name))) })
+        .collect()
+}
+
+impl Facts {
+    /// The facts that differ in `other`. The range is ignored, as in [`Facts::agree_with`].
+    pub(crate) fn differences(&self, other: Option<&Self>) -> Vec<Difference> {
+        let mut found = differences(&self.to_table(), &other.map(Facts::to_table).unwrap_or_default());
+        found.retain(|d| d.name != "facts.range");
+        found
+    }
+}
+
 impl Config {
-    /// The settings in which `other` differs, the name of the model and its settings before all others.
+    /// The settings in which `other` differs. The name and the settings of the model come first.
     pub(crate) fn differences(&self, other: &Self) -> Vec<Difference> {
-        let (mine, others) = (leaves(&to_table(self)), leaves(&to_table(other)));
-        let mut names: Vec<&String> = mine.keys().chain(others.keys()).collect();
-        names.sort_by_key(|name| (*name != "model.name", !name.starts_with("model."), *name));
-        names.dedup();
-        // It follows from the data, which have a checksum; older runs do not state it.
-        names.retain(|name| *name != "facts.range");
+        let mut found = differences(&to_table(self), &to_table(other));
+        found.sort_by_key(|d| (d.name != "model.name", !d.name.starts_with("model.")));
         if self.model.name() != other.model.name() {
-            // The settings of two networks have nothing to do with each other.
-            names.retain(|name| *name == "model.name" || !name.starts_with("model."));
+            // The settings of different networks cannot be compared.
+            found.retain(|d| d.name == "model.name" || !d.name.starts_with("model."));
         }
-        let text = |value: Option<&toml::Value>| value.map_or("nothing".to_string(), |v| v.to_string());
-        let differing = names.into_iter().filter(|name| mine.get(*name) != others.get(*name));
-        differing
-            .map(|name| Difference { name: name.clone(), values: [&mine, &others].map(|t| text(t.get(name))) })
-            .collect()
+        found
     }
 
-    /// These settings with what may change when a run is resumed: its end, and where its data and the features of its loss
-    /// are, which have checksums.
-    pub(crate) fn ending_as(&self, other: &Self) -> Self {
+    /// These settings with the values of `other` for everything that may change when a run is resumed: its end, and the
+    /// paths of its data and feature file, which have checksums.
+    pub(crate) fn with_changes_of(&self, other: &Self) -> Self {
         let (data, loss) = (other.data.clone(), self.loss.with_features_of(&other.loss));
         Self { steps: other.steps, early_stop: other.early_stop, data, loss, ..self.clone() }
     }
 }
 
 impl Checkpoint {
-    /// The settings with which this run goes on when `wanted` are asked for.
+    /// The settings of this run when it is resumed with the settings `wanted`.
     ///
     /// # Errors
-    /// With each setting that is another than the run began with, or when it cannot end as wanted.
+    /// With each setting that differs from the original run and must not, or when the run cannot end as wanted.
     pub fn continued(&self, wanted: &Config) -> Result<Config> {
         let wanted = &Config { loss: wanted.loss.clone().with_full_paths(), ..wanted.clone() };
-        let (config, done) = (self.config.ending_as(wanted), self.step);
+        let (config, done) = (self.config.with_changes_of(wanted), self.step);
         if let Decay::Cosine { total, .. } = config.decay
             && config.steps > total
         {
             return Err(Error::setting(format!(
-                "{} steps, but the learning rate of this run falls to 0 at step {total} (decay cosine), after which \
-                 nothing would change; go on to step {total} at most, or start a new run with more --steps in another --out",
+                "{} steps, but the learning rate of this run falls to 0 at step {total} (decay cosine); use at most {total} \
+                 steps, or start a new run with more --steps in another --out",
                 config.steps
             )));
         }
-        // A run may state smaller parts than were asked for, because larger ones did not fit the device.
+        // The micro-batches of a run may be smaller than requested, because larger ones did not fit the device.
         let micro_batch = if wanted.micro_batch == 0 { config.micro_batch } else { wanted.micro_batch };
-        let changes = config.differences(&Config { micro_batch, ..wanted.settled(self.facts().clone()) });
+        let changes = config.differences(&Config { micro_batch, ..wanted.settled(&self.facts) });
         if !changes.is_empty() {
             let change = |Difference { name, values: [from, to] }: &Difference| format!("{name} from {from} to {to}");
             return Err(Error::setting(format!(
-                "a run is continued with the settings it began with, and this would change {}; with --resume only --steps, \
-                 --early-stop, --device and the places of the data and of a loss's file may be given. Start a new run in another --out for \
-                 other settings",
+                "a resumed run keeps its settings, but this would change {}; only --steps, --early-stop, --device and the \
+                 paths of the data and of the feature file can be changed with --resume. For other settings, start a new \
+                 run in another --out",
                 changes.iter().map(change).collect::<Vec<_>>().join(", ")
             )));
         }
         if config.steps < done {
             return Err(Error::setting(format!(
-                "--steps {}, but the run has done {} already; use {done} or more",
+                "--steps {}, but the run has already completed {}; use {done} or more",
                 config.steps,
                 count(done as usize, "step")
             )));
@@ -97,30 +110,28 @@ mod tests {
     use super::*;
     use crate::data::{Kind, Normalisation};
     use crate::nn::Model;
-    use crate::train::Facts;
 
     fn checkpoint(config: Config) -> Checkpoint {
         let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
         let (kind, shape) = (Kind::Images, vec![1, 16, 16]);
         let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, range: vec![], features: None };
-        Checkpoint { config: config.settled(facts), step: 30, tensors: vec![], pending: vec![] }
+        Checkpoint { config: config.settled(&facts), facts, step: 30, tensors: vec![], pending: vec![] }
     }
 
-    /// Older runs do not state the range of their data.
+    /// Runs of older versions do not have the range of their data.
     #[test]
-    fn an_older_run_goes_on() {
-        let old = checkpoint(Config::for_model("unet").unwrap()).config;
-        let mut new = old.clone();
-        new.facts.as_mut().unwrap().range = vec![[0.0, 1.0]];
-        assert!(old.differences(&new).is_empty());
-        assert!(old.facts.as_ref().unwrap().agree_with(new.facts.as_ref().unwrap()));
-        new.facts.as_mut().unwrap().checksum = 8;
-        assert_eq!(old.differences(&new).len(), 1);
-        assert!(!old.facts.unwrap().agree_with(&new.facts.unwrap()));
+    fn a_run_of_an_older_version_is_resumed() {
+        let old = checkpoint(Config::for_model("unet").unwrap()).facts;
+        let mut new = Facts { range: vec![[0.0, 1.0]], ..old.clone() };
+        assert!(old.differences(Some(&new)).is_empty() && old.agree_with(&new));
+        new.checksum = 8;
+        assert_eq!(old.differences(Some(&new)).len(), 1);
+        assert!(!old.agree_with(&new));
+        assert_eq!(old.differences(None)[0].to_string(), "facts.checksum: 7 and nothing");
     }
 
     #[test]
-    fn a_run_goes_on_with_what_it_began_with() {
+    fn a_resumed_run_keeps_its_settings() {
         let wanted = Config { steps: 40, ..Config::for_model("unet").unwrap() };
         let run = checkpoint(Config { micro_batch: 8, ..wanted.clone() });
         assert_eq!(run.continued(&wanted).unwrap(), run.config);
@@ -132,11 +143,11 @@ mod tests {
         let message = run.continued(&other).unwrap_err().to_string();
         assert!(message.contains("change model.width from 32 to 7, lr from 0.001 to 0.5;"), "{message}");
         let message = run.continued(&Config { steps: 29, ..wanted }).unwrap_err().to_string();
-        assert!(message.contains("30 steps already"), "{message}");
+        assert!(message.contains("already completed 30 steps"), "{message}");
     }
 
     #[test]
-    fn a_cosine_is_not_continued_at_0() {
+    fn a_finished_cosine_decay_is_not_resumed() {
         let wanted = Config { steps: 40, decay: Decay::Cosine { warmup: 2, total: 40 }, ..Config::default() };
         let run = checkpoint(wanted.clone());
         assert!(run.continued(&wanted).is_ok());

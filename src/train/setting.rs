@@ -1,4 +1,4 @@
-//! One setting by its name, as `--sweep` changes it.
+//! Changing one setting by its name, for `--sweep`.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ const SHORT: [(&str, &str); 1] = [("noise", "model.activation_noise")];
 /// The names of [`Config::decay_named`].
 const DECAYS: &[&str] = &["constant", "cosine", "inverse_sqrt"];
 
-/// The settings of a table by their names, such as `model.width`.
+/// The settings in a table by their full names, such as `model.width`.
 pub(super) fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     let mut found = BTreeMap::new();
     for (name, value) in table {
         match value {
-            // The course of the learning rate is one setting, whatever belongs to it.
+            // The learning rate schedule is a single setting.
             toml::Value::Table(inner) if name != "decay" => {
                 found.extend(leaves(inner).into_iter().map(|(inner, value)| (format!("{name}.{inner}"), value)));
             }
@@ -30,7 +30,7 @@ pub(super) fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     found
 }
 
-/// Puts a value into a table by the name that [`leaves`] gives it, in place of what does not lead there.
+/// Inserts a value into a table by its full name as in [`leaves`]. Values in place of the tables on the way are replaced.
 pub(super) fn insert(table: &mut toml::Table, name: &str, value: toml::Value) {
     let Some((first, rest)) = name.split_once('.') else {
         table.insert(name.into(), value);
@@ -45,13 +45,14 @@ pub(super) fn insert(table: &mut toml::Table, name: &str, value: toml::Value) {
 }
 
 impl Config {
-    /// These settings with another value for one of them, named as in `config.toml`: `lr`, or `model.unet.heads`, or
-    /// by the end of its name, `heads`. Another `model.name` comes with that network's usual settings.
+    /// These settings with another value for one of them. The key is its name in `config.toml`, such as `lr` or
+    /// `model.unet.heads`, without leading parts if wanted (`heads`). Another `model.name` resets the model to the defaults
+    /// of that network.
     ///
     /// # Errors
-    /// With the settings there are, or the values that this one takes.
+    /// With the available settings, or the valid values of this one.
     pub fn with(&self, key: &str, value: &str) -> Result<Self> {
-        let mut all = to_table(&Self { facts: None, ..self.clone() });
+        let mut all = to_table(self);
         let settable = self.settable();
         let name = self.name_of(key, &settable)?;
         let new = self.value_of(&name, value, leaves(&all).get(&name), &settable[&name])?;
@@ -69,44 +70,43 @@ impl Config {
         Ok(changed)
     }
 
-    /// A course of the learning rate over these steps by its name; `warmup` are the steps in which it grows (a twentieth
-    /// when absent), or stays (1000).
+    /// A learning rate schedule by name. `warmup` is the number of steps of the warm-up of `cosine` (a twentieth of all
+    /// steps by default), or the number of steps before `inverse_sqrt` decays (1000 by default).
     ///
     /// # Errors
-    /// With the names there are.
-    pub fn decay_named(&self, name: &str, warmup: Option<u32>) -> Result<Decay> {
+    /// When the name is unknown, or `constant` is combined with a warm-up.
+    pub(crate) fn decay_named(&self, name: &str, warmup: Option<u32>) -> Result<Decay> {
         match (name, warmup) {
             ("constant", None) => Ok(Decay::Constant),
-            ("constant", Some(_)) => {
-                Err(Error::setting("--warmup belongs to --decay cosine or inverse_sqrt; a constant rate has none"))
-            }
+            ("constant", Some(_)) => Err(Error::setting("--warmup needs --decay cosine or inverse_sqrt")),
             ("cosine", _) => Ok(Decay::Cosine { warmup: warmup.unwrap_or(self.steps / 20), total: self.steps }),
             ("inverse_sqrt", _) => Ok(Decay::InverseSqrt { hold: warmup.unwrap_or(1_000) }),
             _ => Err(Error::unknown("decay", name, DECAYS)),
         }
     }
 
-    /// Whether losses of both measure the same, so that the lower one is the better one.
-    pub fn measures_like(&self, other: &Self) -> bool {
-        // All else decides how well a run learns, not what its loss is.
+    /// Whether the losses of both measure the same quantity, so that they can be compared.
+    #[cfg(feature = "cli")]
+    pub(crate) fn measures_like(&self, other: &Self) -> bool {
+        // The other settings affect how well a run learns, but not the definition of its loss.
         let measured = |c: &Self| {
             let objective = (c.task, c.noise, c.prediction, c.loss.clone(), c.weighting, c.normalise);
-            (objective, c.schedule.clone(), c.diffusion_steps, c.data.clone(), c.validation)
+            (objective, c.schedule, c.diffusion_steps, c.data.clone(), c.validation)
         };
         measured(self) == measured(other)
     }
 
-    /// The settings by their names, with a value for each that may be absent, so that all have a name and a kind.
+    /// All settings by their names. Optional settings have an example value, so that they have a type.
     fn settable(&self) -> BTreeMap<String, toml::Value> {
         let model = self.model.clone().for_sample(&[32]);
-        let mut filled = Self { facts: None, model, ..self.clone() };
+        let mut filled = Self { model, ..self.clone() };
         if filled.task == Task::Denoise {
             filled.noise.get_or_insert(NoiseKind::Gaussian(0.1));
         }
         leaves(&to_table(&filled))
     }
 
-    /// The full name of the setting that `key` means: itself, the shortest one that ends so, or what it is short for.
+    /// The full name of the setting `key`: itself, the shortest name with this ending, or the name that it abbreviates.
     fn name_of(&self, key: &str, settable: &BTreeMap<String, toml::Value>) -> Result<String> {
         let short = || SHORT.iter().find(|(short, _)| *short == key).map(|(_, name)| name.to_string());
         if let Some(name) = full_name(key, settable).or_else(short) {
@@ -121,7 +121,7 @@ impl Config {
         Err(Error::unknown("setting", key, &settable.keys().map(String::as_str).collect::<Vec<_>>()))
     }
 
-    /// What `value` is for the setting `name`, which is `old` now and of the kind of `like`.
+    /// Parses a value of the setting `name`. `old` is its current value, `like` a value of the same type.
     fn value_of(&self, name: &str, value: &str, old: Option<&toml::Value>, like: &toml::Value) -> Result<toml::Value> {
         let plain = !value.starts_with(['"', '\'', '{']);
         let text = |text: String| Ok(toml::Value::String(text));
@@ -130,32 +130,32 @@ impl Config {
                 let decay = self.decay_named(value, None)?;
                 return Ok(toml::Value::try_from(decay).expect("a decay is TOML"));
             }
-            // The strength of a noise may be given without its kind.
+            // A strength without the kind of noise.
             ("noise", Some(noise)) if value.parse::<f64>().is_ok() => {
                 let noise = noise.to_string();
                 return text(format!("{}:{value}", noise.split(':').next().unwrap_or_default()));
             }
-            // A list of losses may be written as text.
+            // A list of losses as text.
             ("loss", _) if plain && !value.starts_with('[') => return text(value.into()),
             _ if like.is_str() && plain => return text(value.into()),
             _ => {}
         }
         let now = match old {
-            Some(old) => format!("{name} is {old} now"),
-            None => format!("{name} is not set now; it takes a value such as {like}"),
+            Some(old) => format!("{name} is {old}"),
+            None => format!("{name} is not set; it takes a value such as {like}"),
         };
         let line: Option<toml::Table> = format!("v = {value}").parse().ok();
         let new = line.and_then(|mut line| line.remove("v"));
-        let new = new.ok_or_else(|| Error::setting(format!("{name} = {value} is not understood; {now}")))?;
+        let new = new.ok_or_else(|| Error::setting(format!("{name} = {value} is not a valid value; {now}")))?;
         match new.as_integer() {
             Some(whole) if like.is_float() => Ok(toml::Value::Float(whole as f64)),
             _ if matches!(name, "decay" | "loss") || new.same_type(like) => Ok(new),
-            _ => Err(Error::setting(format!("{name} = {value} is of the wrong kind; {now}"))),
+            _ => Err(Error::setting(format!("{name} = {value} has the wrong type; {now}"))),
         }
     }
 }
 
-/// `key` itself where it names a setting, else the shortest name that ends so.
+/// `key` itself if it is the name of a setting, otherwise the shortest name with this ending.
 fn full_name(key: &str, settable: &BTreeMap<String, toml::Value>) -> Option<String> {
     let end = format!(".{key}");
     let ends_so = settable.keys().filter(|name| name.ends_with(&end)).min_by_key(|name| name.matches('.').count());
@@ -166,6 +166,7 @@ fn full_name(key: &str, settable: &BTreeMap<String, toml::Value>) -> Option<Stri
 mod tests {
     use super::*;
     use crate::nn::{MlpOptions, UNetLevels};
+    use crate::train::ScheduleKind;
 
     #[test]
     fn one_setting_is_changed_by_its_name() {
@@ -182,11 +183,11 @@ mod tests {
         let noisy = config.with("noise", "0.5").unwrap();
         assert_eq!(noisy, config.with("model.activation_noise", "0.5").unwrap());
         assert_ne!(noisy, config);
-        assert_eq!(config.with("schedule", "cosine").unwrap().schedule, "cosine");
+        assert_eq!(config.with("schedule", "cosine").unwrap().schedule, ScheduleKind::Cosine);
         for (key, value, cause) in [
             ("lrr", "1", "model.width"),
-            ("lr", "fast", "lr is 0.002 now"),
-            ("batch", "1.5", "wrong kind"),
+            ("lr", "fast", "lr is 0.002"),
+            ("batch", "1.5", "wrong type"),
             ("lr", "-1", "-1"),
             ("schedule", "nope", "sigmoid"),
             ("decay", "linear", "inverse_sqrt"),
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_u_nets_settings_have_names_when_they_are_unset() {
+    fn optional_settings_of_a_unet_have_names() {
         let config = Config::for_model("unet").unwrap();
         let options = |key: &str, value: &str| match config.with(key, value).unwrap().model {
             Model::UNet(options) => options.levels,
@@ -213,7 +214,7 @@ mod tests {
         assert_eq!(options("multipliers", "[1, 3]").multipliers, Some(vec![1, 3]));
         assert_eq!(options("attention", "[]").attention, Some(vec![]));
         let message = config.with("attention", "1").unwrap_err().to_string();
-        assert!(message.contains("not set now; it takes a value such as ["), "{message}");
+        assert!(message.contains("not set; it takes a value such as ["), "{message}");
         let message = Config::for_model("simple").unwrap().with("depth", "2").unwrap_err().to_string();
         assert!(message.contains("model.depth belongs to --model mlp or unet; the model is simple"), "{message}");
         let message = config.with("nope", "1").unwrap_err().to_string();
@@ -234,8 +235,9 @@ mod tests {
         assert_eq!(cosine.with("steps", "50").unwrap().decay, Decay::Cosine { warmup: 5, total: 50 });
     }
 
+    #[cfg(feature = "cli")]
     #[test]
-    fn losses_compare_when_they_measure_the_same() {
+    fn losses_of_the_same_quantity_can_be_compared() {
         let config = Config::default();
         let like = |key: &str, value: &str| config.measures_like(&config.with(key, value).unwrap());
         assert!(like("lr", "0.1") && like("width", "8") && like("batch", "8"));

@@ -1,7 +1,8 @@
-//! One training step as a compiled program.
+//! The compiled training step.
 
-use super::program::{self, Batch, Losses, Sample, StepVars};
-use super::validation::{Split, Validation, upload};
+use super::objective::SampleInfo;
+use super::program::{self, Batch, Losses, StepVars};
+use super::validation::{DataSplit, Validation, upload};
 use super::{Checkpoint, Config, Facts};
 use crate::data::Dataset;
 use crate::data::corrupt::Extent;
@@ -11,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::generate::batches::largest;
 use crate::graph::{Graph, HISTORY, Slab};
 
-/// Compiles the step, with micro-batches halved until it fits the device; gives their size too.
+/// Compiles the step. The micro-batch is halved until the step fits the device; its size is also returned.
 fn compile(
     device: &Device,
     config: &Config,
     samples: usize,
-    sample: Sample,
+    sample: SampleInfo,
     rows: usize,
 ) -> Result<(Run, StepVars, usize)> {
     let ((run, vars), micro) = largest(config.micro_batch_of(rows), |micro| {
@@ -32,12 +33,13 @@ fn compile(
 #[derive(Debug)]
 pub struct Trainer {
     config: Config,
+    facts: Facts,
     batch: usize,
     split: Option<usize>,
     run: Run,
     vars: StepVars,
     validation: Option<Validation>,
-    /// Losses that are not in a row of `metrics.csv` yet.
+    /// The losses that are not yet in a row of `metrics.csv`.
     pending: Vec<Losses>,
 }
 
@@ -49,39 +51,44 @@ impl Trainer {
     pub fn new(device: &Device, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
         let device = &device.clone().with_precision(config.precision)?;
-        let Split { kept, held_out } = Split::new(config, data)?;
+        let DataSplit { kept, held_out } = DataSplit::new(config, data)?;
         let facts = config.measure(data, &kept)?;
         let batch = config.batch_for(kept.len())?;
         let normalisation = &facts.normalisation;
         let seen = Extent::of_ranges(&normalisation.apply_to_ranges(&facts.range));
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
-        let sample = Sample { shape: kept.shape(), range, normalisation, extent };
+        let sample = SampleInfo { shape: kept.shape(), range, normalisation, extent };
         let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
         run.seed(config.seed);
         upload(&mut run, &kept, normalisation)?;
         let validation = held_out.map(|out| Validation::new(device, config, sample, &out, micro)).transpose()?;
         let split = (micro < config.micro_batch_of(batch)).then_some(micro);
         let micro_batch = split.unwrap_or(config.micro_batch);
-        let config = Config { micro_batch, ..config.settled(facts) };
-        Ok(Self { config, batch, split, run, vars, validation, pending: Vec::new() })
+        let config = Config { micro_batch, ..config.settled(&facts) };
+        Ok(Self { config, facts, batch, split, run, vars, validation, pending: Vec::new() })
     }
 
-    /// The settings, with the facts about the data.
+    /// The settings, including those that depend on the data.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Samples in a step.
+    /// The facts about the data.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The number of samples per step.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// The micro-batch that was chosen because a larger one does not fit the device; nothing when all fitted.
+    /// The micro-batch size, if it was reduced to fit the device.
     pub fn split(&self) -> Option<usize> {
         self.split
     }
 
-    /// Bytes of device memory in the buffers that were made, those of the evaluation on held-out data included.
+    /// The allocated device memory in bytes, including the validation program.
     pub fn allocated(&self) -> u64 {
         self.run.allocated() + self.validation.as_ref().map_or(0, |v| v.run().allocated())
     }
@@ -91,7 +98,7 @@ impl Trainer {
         &self.run
     }
 
-    /// Steps done.
+    /// The number of completed steps.
     pub fn step(&self) -> u32 {
         self.run.step()
     }
@@ -101,7 +108,7 @@ impl Trainer {
         self.vars.names()
     }
 
-    /// Runs `n` steps and gives their losses, the weighted sums of their terms.
+    /// Runs `n` steps and returns their losses, the weighted sums of the terms.
     ///
     /// # Errors
     /// As [`Trainer::advance_by_term`].
@@ -109,7 +116,7 @@ impl Trainer {
         Ok(self.advance_by_term(n)?.into_iter().map(|losses| losses.total).collect())
     }
 
-    /// Runs `n` steps and gives their losses.
+    /// Runs `n` steps and returns their losses.
     ///
     /// # Errors
     /// [`Error::NonFinite`] with the step and the tensor when a loss or the norm of the gradient is NaN or infinite.
@@ -121,7 +128,7 @@ impl Trainer {
         Ok(losses)
     }
 
-    /// [`Trainer::advance_by_term`] for at most as many steps as a program remembers.
+    /// [`Trainer::advance_by_term`] for at most [`HISTORY`] steps.
     fn advance_within_history(&mut self, n: u32) -> Result<Vec<Losses>> {
         let first = self.run.step();
         self.run.steps(n)?;
@@ -136,7 +143,7 @@ impl Trainer {
         Ok(losses)
     }
 
-    /// Keeps the losses of the steps after `first` that the next row of `metrics.csv` is made of.
+    /// Keeps the losses of the steps after `first` that belong to the next row of `metrics.csv`.
     fn remember(&mut self, first: u32, losses: &[Losses]) {
         for (step, losses) in (first + 1..).zip(losses) {
             self.pending.push(losses.clone());
@@ -146,8 +153,7 @@ impl Trainer {
         }
     }
 
-    /// The loss on the held-out data, with the moving average of the weights where there is one, else with the weights;
-    /// nothing when no data are held out.
+    /// The loss on the held-out data, with the moving average of the weights if there is one; `None` without held-out data.
     ///
     /// # Errors
     /// [`Error::NonFinite`] when it is NaN or infinite.
@@ -165,13 +171,13 @@ impl Trainer {
             Some(p.name.clone())
         };
         let tensor = match (bad(Slab::Grads), bad(Slab::Params)) {
-            (_, Some(name)) => format!("{name} is not finite either"),
-            (Some(name), None) => format!("the gradient of {name} is not finite either"),
-            (None, None) => "all parameters are still finite".into(),
+            (_, Some(name)) => format!("{name} is not finite"),
+            (Some(name), None) => format!("the gradient of {name} is not finite"),
+            (None, None) => "all parameters are finite".into(),
         };
         Error::NonFinite(format!(
-            "the {what} became {value} at step {step}, and {tensor}. Lower --lr (it is {}) or the weights of the loss, or \
-             look for extreme values in the data",
+            "the {what} became {value} at step {step}; {tensor}. Lower --lr (it is {}) or the weights of the loss, or \
+             check the data for extreme values",
             self.config.lr
         ))
     }
@@ -182,21 +188,23 @@ impl Trainer {
     }
 
     /// The state of the run.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] with the name of the tensor when a value is NaN or infinite.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Checkpoint::of(&self.run, &self.config, &self.pending)
+        Checkpoint::of(&self.run, &self.config, &self.facts, &self.pending)
     }
 
     /// Continues from a checkpoint.
     ///
     /// # Errors
-    /// When it is of another model, or its data or the features of its loss were others.
+    /// When the model, the data or the feature file of the loss differ.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.check_features(checkpoint)?;
-        let agree = |(began, found): (&Facts, &Facts)| began.agree_with(found);
-        if !checkpoint.config.facts.as_ref().zip(self.config.facts.as_ref()).is_some_and(agree) {
+        if !checkpoint.facts.agree_with(&self.facts) {
             return Err(Error::input(format!(
-                "the run was trained on other data: {} does not give the same samples; put the \
-                 old data back, or start a new run in another --out",
+                "the run was trained on other data: the samples in {} are not the same; restore the original data, or start \
+                 a new run in another --out",
                 self.config.data
             )));
         }
@@ -206,11 +214,10 @@ impl Trainer {
     }
 
     fn check_features(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let features = |config: &Config| config.facts.as_ref().and_then(|facts| facts.features);
-        match (self.config.loss.features(), features(&checkpoint.config), features(&self.config)) {
+        match (self.config.loss.features(), checkpoint.facts.features, self.facts.features) {
             (Some(path), Some(began), Some(found)) if began != found => Err(Error::input(format!(
-                "the features of the loss are others: the checksum of {} is {found:08x}, and was {began:08x} when the run \
-                 began; put the old file back, or start a new run in another --out",
+                "the feature file of the loss has changed: the checksum of {} is {found:08x}, but the run was started with \
+                 {began:08x}; restore the original file, or start a new run in another --out",
                 path.display()
             ))),
             _ => Ok(()),
@@ -223,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_too_large_for_the_device_is_not_tried_in_smaller_batches() {
+    fn a_model_that_does_not_fit_is_not_tried_with_smaller_batches() {
         let data = Dataset::new("signals", [16], (0..64 * 16).map(|i| (i as f32 * 0.1).sin()).collect()).unwrap();
         let config = Config { batch: 64, ..Config::for_model("mlp").unwrap() };
         let e = Trainer::new(&Device::cpu().with_memory(100_000), &config, &data).unwrap_err();

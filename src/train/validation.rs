@@ -1,7 +1,8 @@
-//! The part of the data that is held out, and the loss on it.
+//! The split into training and held-out data, and the validation loss.
 
 use super::Config;
-use super::program::{Sample, StepVars, forward};
+use super::objective::SampleInfo;
+use super::program::{StepVars, forward};
 use crate::data::{Dataset, Normalisation, Subset};
 use crate::device::Device;
 use crate::device::Run;
@@ -11,28 +12,28 @@ use crate::graph::{Graph, HISTORY, Slab};
 use crate::numeric::random::permuted;
 use crate::text::count;
 
-/// The stream of the permutation that chooses what is held out.
+/// The random stream of the permutation that selects the held-out samples.
 const CHOICE: u32 = u32::MAX - 1;
-/// Random numbers apart from those of the training.
+/// Makes the random numbers different from those of the training.
 const SEED: u64 = 0x5641_4c49_4441_5445;
-/// The most rows of a batch, and the fewest draws of noise that a loss is the mean of.
+/// The maximum batch size, and the minimum number of noisy samples per evaluation.
 const ROWS: usize = 256;
 const DRAWS: usize = 1_024;
 
-/// Data in two parts, neither of them a copy.
+/// A data set in two parts, without copying it.
 #[derive(Debug)]
-pub(crate) struct Split<'a> {
-    /// What is trained on, in the order of the data.
+pub(crate) struct DataSplit<'a> {
+    /// The training samples, in the order of the data.
     pub kept: Subset<'a>,
-    /// What is not.
+    /// The held-out samples.
     pub held_out: Option<Subset<'a>>,
 }
 
-impl<'a> Split<'a> {
-    /// How many of `n` samples are held out.
+impl<'a> DataSplit<'a> {
+    /// The number of held-out samples out of `n`.
     ///
     /// # Errors
-    /// When the fraction leaves nothing to train on.
+    /// When no samples would be left to train on.
     pub fn held_out(config: &Config, n: usize) -> Result<usize> {
         if config.validation == 0.0 {
             return Ok(0);
@@ -40,17 +41,17 @@ impl<'a> Split<'a> {
         match ((n as f64 * config.validation).round() as usize).max(1) {
             held_out if held_out < n => Ok(held_out),
             held_out => Err(Error::setting(format!(
-                "validation {} holds out {held_out} of {}, which leaves none to train on; use less, or more data",
+                "validation {} holds out {held_out} of {}, which leaves none to train on; use a smaller fraction or more data",
                 config.validation,
                 count(n, "sample")
             ))),
         }
     }
 
-    /// Splits data by the seed of `config`: the same data and seed give the same parts.
+    /// Splits the data. The split depends only on the number of samples and the seed.
     ///
     /// # Errors
-    /// As [`Split::held_out`].
+    /// As [`DataSplit::held_out`].
     pub fn new(config: &Config, data: &'a Dataset) -> Result<Self> {
         let n = data.len();
         let count = Self::held_out(config, n)?;
@@ -64,9 +65,9 @@ impl<'a> Split<'a> {
     }
 }
 
-/// The objective on held-out data as a program of its own, with what is on in training only off.
+/// The compiled forward pass on the held-out data, without dropout and other training-only operations.
 ///
-/// Each evaluation draws the same batches, steps and noise, so that two of them differ by the weights alone.
+/// Every evaluation uses the same batches, steps and noise, so that the losses depend only on the weights.
 #[derive(Debug)]
 pub(crate) struct Validation {
     run: Run,
@@ -74,18 +75,18 @@ pub(crate) struct Validation {
     batches: u32,
 }
 
-/// The samples of a batch.
+/// The batch size.
 fn batch(samples: usize) -> usize {
     samples.min(ROWS)
 }
 
-/// The most samples that are computed at a time: no more than in training.
+/// The maximum micro-batch size, which is that of training.
 pub(crate) fn most_rows(samples: usize, micro_batch: usize) -> usize {
     batch(samples).min(micro_batch)
 }
 
-/// The objective and the loss terms on `samples`, of which `rows` are computed at a time.
-pub(crate) fn program(config: &Config, samples: usize, sample: Sample, rows: usize) -> Result<(Graph, StepVars)> {
+/// The graph of the loss terms on `samples` samples, in micro-batches of `rows`.
+pub(crate) fn program(config: &Config, samples: usize, sample: SampleInfo, rows: usize) -> Result<(Graph, StepVars)> {
     let mut g = Graph::seeded(config.seed);
     let (data, batch) = (g.dataset("data", [samples, sample.shape.iter().product()])?, batch(samples));
     let network = config.model.build(&mut g, sample.shape)?;
@@ -94,10 +95,10 @@ pub(crate) fn program(config: &Config, samples: usize, sample: Sample, rows: usi
     Ok((g, StepVars { parts, norm: None }))
 }
 
-/// Values in a part that is written at a time.
+/// The number of values that are uploaded at a time.
 const PART: usize = 1 << 22;
 
-/// Fills the data set of a program, in the units of the network.
+/// Uploads normalised data into the data set of a program.
 ///
 /// # Errors
 /// When the device is lost.
@@ -111,11 +112,11 @@ pub(crate) fn upload(run: &mut Run, data: &Subset, normalisation: &Normalisation
 }
 
 impl Validation {
-    /// Compiles the program with at most `most` samples at a time, and uploads the data.
+    /// Compiles the program with micro-batches of at most `most` samples, and uploads the data.
     ///
     /// # Errors
-    /// When the device is too small for it.
-    pub fn new(device: &Device, config: &Config, sample: Sample, data: &Subset, most: usize) -> Result<Self> {
+    /// When the program does not fit the device.
+    pub fn new(device: &Device, config: &Config, sample: SampleInfo, data: &Subset, most: usize) -> Result<Self> {
         let samples = data.len();
         let ((mut run, vars), _) = batches::largest(most_rows(samples, most), |rows| {
             let (g, vars) = program(config, samples, sample, rows)?;
@@ -127,7 +128,7 @@ impl Validation {
         Ok(Self { run, vars, batches })
     }
 
-    /// The mean loss with the weights of `of`: their moving average where there is one.
+    /// The mean loss with the weights of `of`, or their moving average if there is one.
     ///
     /// # Errors
     /// When the device is lost.
@@ -140,7 +141,7 @@ impl Validation {
         Ok(losses.iter().map(|l| l.total).sum::<f64>() / losses.len() as f64)
     }
 
-    /// Its program.
+    /// The compiled program.
     pub fn run(&self) -> &Run {
         &self.run
     }
@@ -151,10 +152,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_split_has_every_sample_once_and_follows_the_seed() {
+    fn a_split_contains_every_sample_once_and_depends_on_the_seed() {
         let data = Dataset::new("d", [1], (0..103).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
         let split = |seed, validation| {
-            let split = Split::new(&Config { seed, validation, ..Config::default() }, &data).unwrap();
+            let split = DataSplit::new(&Config { seed, validation, ..Config::default() }, &data).unwrap();
             let values = |part: Subset| part.parts(7).flat_map(|values| values.into_owned()).collect::<Vec<f32>>();
             (values(split.kept), split.held_out.map_or(vec![], values))
         };
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(all, data.values);
         assert!(split(5, 0.2).0 == kept && split(6, 0.2).0 != kept);
         assert_eq!(split(5, 0.0).0, data.values);
-        let e = Split::held_out(&Config { validation: 0.9, ..Config::default() }, 2).unwrap_err().to_string();
+        let e = DataSplit::held_out(&Config { validation: 0.9, ..Config::default() }, 2).unwrap_err().to_string();
         assert!(e.contains("2 of 2"), "{e}");
     }
 }

@@ -119,7 +119,7 @@ fn a_diffusion_starts_at_the_level_of_the_noise() {
         let (denoised, start) = denoise(&device, &checkpoint, &noisy, &how).unwrap();
         let start = start.unwrap();
         let [a, s] = checkpoint.config.noise_schedule().unwrap().noise_table()[start.t];
-        let scale = f64::from(checkpoint.config.facts.as_ref().unwrap().normalisation.scale[0]);
+        let scale = f64::from(checkpoint.facts.normalisation.scale[0]);
         assert!((s / a * scale / start.level - 1.0).abs() < 0.02, "{start:?}");
         assert!(start.estimated == how.level.is_none() && (start.level / 0.5 - 1.0).abs() < 0.2, "{start:?}");
         let found = compare_denoised(&noisy, &denoised, &clean).unwrap();

@@ -9,7 +9,7 @@ use langevin::diffusion::{
     Variance, sampler,
 };
 use langevin::generate::reverse_process;
-use langevin::inference::{Progress, Sampling, sample, sample_in_parts};
+use langevin::inference::{Completion, Sampling, sample, sample_in_parts};
 use langevin::nn::{Denoiser, Inputs, Model, StepEncoding, UNetLevels};
 use langevin::ops::{Combine, Optimizer, OptimizerKind};
 use langevin::train::{Checkpoint, Config, Trainer};
@@ -343,7 +343,7 @@ fn a_sample_follows_from_its_number_and_the_seed_alone(on: On) {
             values.extend_from_slice(part);
             Ok(())
         };
-        let mut observe = |progress: Progress| {
+        let mut observe = |progress: Completion| {
             steps = progress.total;
             true
         };
@@ -364,7 +364,7 @@ fn sampling_stops_when_the_observer_says_so() {
     let config = small("mlp");
     let checkpoint = trainer(&Device::cpu(), &config).checkpoint().unwrap();
     let (mut asked, mut taken) = (0, 0);
-    let mut observe = |_: Progress| {
+    let mut observe = |_: Completion| {
         asked += 1;
         asked < 3
     };
@@ -444,7 +444,7 @@ fn the_predicted_memory_is_what_is_allocated(on: On) {
 fn validation_measures_the_weights_alone(on: On) {
     let device = on.open();
     let mut t = trainer(&device, &Config { validation: 0.2, ..small("mlp") });
-    assert_eq!(t.config().facts.as_ref().unwrap().samples, 100);
+    assert_eq!(t.facts().samples, 100);
     let before = t.validate().unwrap().unwrap();
     assert_eq!(t.validate().unwrap(), Some(before));
     t.advance(200).unwrap();

@@ -51,6 +51,7 @@ fn a_profile_names_every_dispatch() {
 fn an_unknown_workload_is_refused_with_the_names() {
     let words = &["seed-33", "seed-4096"];
     Place::new().refused("bench --workload seed-33 --device cpu --quick", 2, words);
+    Place::new().refused("bench --compare none.json", 1, &["cannot read none.json", "check the spelling"]);
 }
 
 /// What a first step on the GPU prints, with its cache in the folder `cache`.

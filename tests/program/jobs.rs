@@ -64,7 +64,7 @@ fn each_term_of_a_loss_has_a_column_and_a_curve() {
     let images = sample_data("mnist-1k/train-images-idx3-ubyte");
     let options = "--loss l1:1,ssim:0.1 --weighting min_snr:5";
     let said = place.ok(&format!("train {images} --out run --config small.toml --steps 20 {options}"));
-    assert!(said.contains("loss: l1,ssim:0.1; weighting of the steps: min_snr:5"), "{said}");
+    assert!(said.contains("loss: l1,ssim:0.1; weighting: min_snr:5"), "{said}");
     let metrics = String::from_utf8(place.read("run/metrics.csv")).unwrap();
     assert!(metrics.starts_with("step,loss,lr,samples_per_second,l1,ssim\n"), "{metrics}");
     let cells: Vec<f64> = metrics.lines().nth(1).unwrap().split(',').map(|cell| cell.parse().unwrap()).collect();
@@ -213,7 +213,7 @@ fn training_stops_early_when_nothing_gets_better() {
     let options = "--config still.toml --steps 500 --validation 0.2 --validation-every 10 --early-stop 3";
     let said = place.ok(&format!("train ok.npy --out run {options}"));
     assert!(said.contains("stopped early at step 40"), "{said}");
-    let words = "stopped early at step 40: the validation loss did not get better 3 times in a row; to go on all the same: \
+    let words = "stopped early at step 40: the validation loss did not improve in 3 evaluations; to continue anyway: \
                  --resume --early-stop 6";
     assert!(place.ok("train --out run --resume").contains(words));
     // More steps alone do not make it go on, and leave everything as it is.
@@ -239,7 +239,7 @@ fn the_learning_rate_warms_up_and_falls() {
     place.refused("train ok.npy --out x --decay constant --warmup 5", 2, &["--warmup"]);
     let said =
         place.ok("train ok.npy --out parts --config small.toml --steps 20 --micro-batch 4 --optimizer sgd_momentum");
-    assert!(said.contains("summed over parts of 4"), "{said}");
+    assert!(said.contains("summed over micro-batches of 4"), "{said}");
 }
 
 fn a_denoiser_is_judged_on_held_out_samples() {

@@ -139,7 +139,7 @@ fn a_signal_at_the_last_picture_keeps_the_training() {
     let saved = || place.path("run/samples").exists();
     let outcome = interrupted(&place, "train ok.npy --out run --config deep.toml --steps 1", "-INT", saved);
     assert_eq!(outcome.code, Some(130), "{outcome:?}");
-    outcome.says("Ctrl-C", &["the training is done and saved"]);
+    outcome.says("Ctrl-C", &["the training is finished and saved"]);
     assert!(place.list("run/samples").is_empty());
     assert_eq!(step(&place), 1);
 }
@@ -147,7 +147,7 @@ fn a_signal_at_the_last_picture_keeps_the_training() {
 fn samples_that_no_disk_holds_are_refused_before_the_first_step() {
     let place = Place::new();
     place.train("ok.npy", "run");
-    place.refused("sample run --count 1000000000000 --out new.npy", 2, &["new.npy would take 29.1 TiB", "left"]);
+    place.refused("sample run --count 1000000000000 --out new.npy", 2, &["new.npy needs 29.1 TiB", "left"]);
     place.refused("sample run --count 1000000000000 --out new.png", 2, &["all samples in memory: 29.1 TiB of", ".npy"]);
     assert!(place.list(".").iter().all(|name| !name.starts_with('.') && !name.starts_with("new.")));
 }
@@ -183,7 +183,7 @@ fn two_do_not_train_in_one_folder() {
     first.wait().unwrap();
     // The lock went with the process.
     let said = place.ok("train ok.npy --out run --config small.toml --steps 10");
-    assert!(said.contains("ended before its first checkpoint; this one takes its place"), "{said}");
+    assert!(said.contains("ended before its first checkpoint; it is replaced"), "{said}");
 }
 
 fn a_best_state_has_a_run_around_it() {
@@ -201,7 +201,11 @@ fn a_best_state_has_a_run_around_it() {
     for file in ["checkpoint.safetensors", "checkpoint.previous.safetensors"] {
         let _ = std::fs::remove_file(place.path(&format!("run/{file}")));
     }
-    place.refused("sample run --best --out a.npy", 1, &["ended before the first one", "langevin train DATA --out run"]);
+    place.refused(
+        "sample run --best --out a.npy",
+        1,
+        &["ended before the first checkpoint", "langevin train DATA --out run"],
+    );
     place.train("ok.npy", "run");
     assert!(!place.path("run/best.safetensors").exists());
     place.refused("sample run --best --out a.npy", 1, &["has no best.safetensors"]);
@@ -213,7 +217,7 @@ fn a_sweep_that_is_stopped_says_how_to_go_on() {
     let trained = || place.path("sweep/lr=0.001/checkpoint.safetensors").exists();
     let outcome = interrupted(&place, sweep, "-INT", trained);
     assert_eq!(outcome.code, Some(130), "{outcome:?}");
-    let words = "stopped at lr = 0.001, and everything is saved; go on with: langevin train ok.npy --config small.toml \
+    let words = "stopped at lr = 0.001; everything is saved; continue with: langevin train ok.npy --config small.toml \
                  --steps 100000000 --sweep 'lr=0.001,0.002' --out sweep --device cpu --resume";
     outcome.says("Ctrl-C", &[words]);
     assert_eq!(place.list("sweep"), ["lr=0.001"]);
@@ -240,7 +244,7 @@ fn a_full_disk_keeps_the_last_checkpoint() {
     let before = place.read("run/checkpoint.safetensors");
     let outcome = on_a_full_disk(&place, "train --out run --resume --steps 60");
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    outcome.says("full", &["The last good checkpoint (step 30) is kept", "langevin train --out run --resume"]);
+    outcome.says("full", &["The last checkpoint (step 30) is kept", "langevin train --out run --resume"]);
     assert!(place.read("run/checkpoint.safetensors") == before);
     assert!(place.list("run").iter().all(|name| !name.starts_with('.') && !name.contains("new")));
     place.ok("train --out run --resume --steps 60");

@@ -10,7 +10,7 @@ use crate::common::{Test, always, named, no_sample_data, sample_data, unless};
 use crate::support::Place;
 
 pub fn tests() -> Vec<Test> {
-    let mut tests = unless(no_sample_data(), named![features_that_changed_are_noticed_when_a_run_goes_on]);
+    let mut tests = unless(no_sample_data(), named![a_changed_feature_file_is_detected_on_resume]);
     tests.extend(always(named![
         the_simple_denoiser_has_two_layers_and_no_step,
         the_latent_of_an_autoencoder_is_read_by_name,
@@ -65,7 +65,7 @@ fn the_latent_of_an_autoencoder_is_read_by_name() {
     place.refused("train odd.csv --out odd --model autoencoder", 2, &["multiples of 4", "[6]"]);
 }
 
-fn features_that_changed_are_noticed_when_a_run_goes_on() {
+fn a_changed_feature_file_is_detected_on_resume() {
     let place = Place::new();
     let digits = sample_data("digits8x8.npy");
     let encoder = format!("train {digits}[0:64] --config small.toml --model autoencoder --steps");
@@ -78,8 +78,13 @@ fn features_that_changed_are_noticed_when_a_run_goes_on() {
     place.ok(&format!("train {digits}[0:64] --out run {loss} --steps 10"));
     place.ok("train --out run --resume --steps 20");
     trained_by(3);
-    let words =
-        ["features of the loss are others", "checksum of /", "/features is", "put the old file back", "another --out"];
+    let words = [
+        "feature file of the loss has changed",
+        "checksum of /",
+        "/features is",
+        "restore the original file",
+        "another --out",
+    ];
     place.refused("train --out run --resume --steps 30", 1, &words);
     place.ok("sample run --count 3 --steps 2 --out new.npy");
     fs::copy(place.path("encoder-2/checkpoint.safetensors"), place.path("features")).unwrap();

@@ -9,7 +9,7 @@ pub fn tests() -> Vec<Test> {
     tests.extend(always(named![
         noise_follows_the_seed,
         noise_that_means_nothing_is_refused,
-        no_file_is_replaced_that_nobody_named,
+        no_file_is_overwritten_that_was_not_named,
         pictures_say_what_they_show,
         a_denoiser_is_trained_and_used,
         a_denoiser_in_parts_is_followed_on_held_out_data,
@@ -31,7 +31,7 @@ fn noise_is_added_in_the_units_of_the_data() {
         }
     }
     let said = place.ok(&format!("noise {digits} --kind salt_pepper --strength 0.2 --out noisy.svg"));
-    for words in ["10% of the values become 1 (salt", "10% become 0 (pepper", "chapter equates shot noise"] {
+    for words in ["10% of the values become 1 (salt", "10% become 0 (pepper", "textbook uses the name shot noise"] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     let report = place.ok(&format!("noise {digits} --kind poisson:255 --out noisy.npy --json"));
@@ -68,7 +68,7 @@ fn noise_that_means_nothing_is_refused() {
         (
             "ok.npy --kind gaussian:0.1 --strength 2 --out a.npy",
             2,
-            &["state the strength once, as --kind gaussian:0.1 or"],
+            &["set the strength only once, as --kind gaussian:0.1 or"],
         ),
         ("ok.npy --kind nope --strength 1 --out a.npy", 2, &["unknown noise \"nope\"", "poisson"]),
         ("ok.npy --kind gaussian:1 --schedule cosine --out a.npy", 2, &["--schedule", "cannot be used with"]),
@@ -92,18 +92,21 @@ fn noise_that_means_nothing_is_refused() {
 }
 
 /// The data that are read, and a file of the user's that the comparison would replace.
-fn no_file_is_replaced_that_nobody_named() {
+fn no_file_is_overwritten_that_was_not_named() {
     let place = Place::new();
     place.write("mine-compare.svg", "<svg>my own</svg>");
     place.train("ok.npy", "run");
     for (command, words) in [
-        ("noise ok.npy --kind gaussian:1 --out ok.npy", &["ok.npy: would replace the data", "another --out"][..]),
-        ("noise ok.npy[3:9] --kind gaussian:1 --out ../W/ok.npy", &["would replace the data"]),
-        ("noise ok.npy --kind gaussian:1 --out mine.npy", &["mine-compare.svg", "another file of that name"]),
-        ("denoise run moons --out mine.npy", &["mine-compare.svg", "another file of that name"]),
-        ("denoise run ok.npy --out ok.npy", &["would replace the data"]),
-        ("denoise run moons --compare ok.npy --out ok.npy", &["would replace the data"]),
-        ("sample run --out ok.npy", &["would replace the data"]),
+        (
+            "noise ok.npy --kind gaussian:1 --out ok.npy",
+            &["ok.npy: would overwrite the input data", "another --out"][..],
+        ),
+        ("noise ok.npy[3:9] --kind gaussian:1 --out ../W/ok.npy", &["would overwrite the input data"]),
+        ("noise ok.npy --kind gaussian:1 --out mine.npy", &["mine-compare.svg", "another file of this name"]),
+        ("denoise run moons --out mine.npy", &["mine-compare.svg", "another file of this name"]),
+        ("denoise run ok.npy --out ok.npy", &["would overwrite the input data"]),
+        ("denoise run moons --compare ok.npy --out ok.npy", &["would overwrite the input data"]),
+        ("sample run --out ok.npy", &["would overwrite the input data"]),
     ] {
         let here = place.path("").file_name().unwrap().to_str().unwrap().to_string();
         let before = place.list("");
@@ -126,7 +129,7 @@ fn pictures_say_what_they_show() {
     assert!(place.ok("noise ok.npy[0:1] --kind gaussian:1 --out a.svg").contains("1 sample of shape"));
     // One sample is enough for its own forward process; 21 pictures take two rows.
     let said = place.ok("noise ok.npy[0:1] --steps 20 --out a.png");
-    assert!(said.contains("11 in a row") && said.contains("t = 0, 50, 100"), "{said}");
+    assert!(said.contains("11 per row") && said.contains("t = 0, 50, 100"), "{said}");
     place.train("ok.npy", "run");
     let said = place.ok("sample run --count 30 --steps 3 --out b.png");
     assert!(said.contains("the first 16 of 30 samples of shape [8]"), "{said}");
@@ -140,7 +143,7 @@ fn a_denoiser_is_trained_and_used() {
     place.ok("noise ok.npy[30:40] --kind gaussian:0.3 --out noisy.npy");
     let options = "--task denoise --noise gaussian:0.3 --config small.toml";
     let said = place.ok(&format!("train ok.npy[0:30] {options} --steps 20 --out run"));
-    for words in ["gives clean from noisy", "noise: gaussian:0.3", "best median filter", "langevin denoise run NOISY"] {
+    for words in ["removes the noise gaussian:0.3", "best median filter", "langevin denoise run NOISY"] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     let config = String::from_utf8(place.read("run/config.toml")).unwrap();
@@ -159,24 +162,20 @@ fn a_denoiser_is_trained_and_used() {
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert!(report["compare"]["denoised"].is_number() && report["start"].is_null(), "{report}");
     for (command, code, words) in [
-        ("denoise run noisy.npy --steps 3 --out a.npy", 2, &["belong to a diffusion run"][..]),
+        ("denoise run noisy.npy --steps 3 --out a.npy", 2, &["need a diffusion model"][..]),
         ("denoise run moons --out a.npy", 1, &["[2]", "[8]"]),
         ("denoise run noisy.npy --compare ok.npy --out a.npy", 1, &["not pairs", "10", "40"]),
         ("denoise run noisy.npy --best --out a.npy", 1, &["no best.safetensors", "--keep-best"]),
         ("denoise none noisy.npy --out a.npy", 1, &["does not exist"]),
         ("denoise run noisy.npy --out a.txt", 2, &[".npy, .csv"]),
-        ("sample run --out a.npy", 2, &["learned to denoise", "langevin denoise"]),
+        ("sample run --out a.npy", 2, &["is a denoiser", "langevin denoise"]),
         ("train ok.npy --task denoise --out new", 2, &["--noise gaussian:0.1"]),
         ("train ok.npy --noise gaussian:0.1 --out new", 2, &["--task denoise"]),
         ("train ok.npy --task clean --out new", 2, &["unknown task", "denoise"]),
-        (
-            "train ok.npy --task denoise --noise gaussian:1 --schedule cosine --out new",
-            2,
-            &["--schedule", "leave it out"],
-        ),
+        ("train ok.npy --task denoise --noise gaussian:1 --schedule cosine --out new", 2, &["--schedule", "omit it"]),
         ("train ok.npy --validation-every 3 --out new", 2, &["--validation 0.1"]),
         ("train ok.npy --task denoise --noise jpeg:5 --out new", 1, &["is for images"]),
-        ("train --out run --resume --noise gaussian:0.1", 2, &["settings it began with"]),
+        ("train --out run --resume --noise gaussian:0.1", 2, &["keeps its settings"]),
     ] {
         place.refused(command, code, words);
         assert!(!place.path("new").exists(), "{command} left a run folder");
@@ -190,7 +189,9 @@ fn a_denoiser_in_parts_is_followed_on_held_out_data() {
     let options = "--task denoise --noise salt_pepper:0.1 --config small.toml --micro-batch 6 --validation 0.25";
     let train = format!("train ok.npy {options} --validation-every 10 --keep-best");
     let said = place.ok(&format!("{train} --steps 20 --out run"));
-    for words in ["10 samples held out, 30 trained on", "summed over parts of 6", "noise: salt_pepper:0.1"] {
+    for words in
+        ["10 samples held out, 30 trained on", "summed over micro-batches of 6", "removes the noise salt_pepper:0.1"]
+    {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     place.ok("train --out run --resume --steps 40");
@@ -218,7 +219,7 @@ fn a_diffusion_run_denoises() {
     assert!(said.contains("noise level 0.3 (given)") && said.contains("4 steps of ddim"), "{said}");
     let said = place.ok("denoise run noisy.npy --out clean.npy --noise-level 0.3 --steps 100000000000");
     let t: usize = said.split("starts at t = ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-    assert!(said.contains(&format!("{} steps (of 100000000000: there are no more)", t + 1)), "{said}");
+    assert!(said.contains(&format!("{} steps (100000000000 were requested)", t + 1)), "{said}");
     assert!(place.ok("denoise run noisy.npy --out clean.npy --noise-level 0.3").contains("1 step of ddim"));
     let said = place.ok("denoise run noisy.npy --out clean.npy --compare ok.npy");
     assert!(said.contains("(estimated)") && said.contains("PSNR"), "{said}");

@@ -15,7 +15,7 @@ pub fn tests() -> Vec<Test> {
         bad_settings_are_named,
         bad_settings_files_are_named,
         a_place_that_is_taken_is_left_alone,
-        a_run_goes_on_only_as_it_began,
+        a_resumed_run_keeps_its_settings,
         damaged_checkpoints_are_noticed,
         a_checkpoint_of_another_run_is_noticed,
         bad_sampling_is_refused_before_the_work,
@@ -46,10 +46,10 @@ fn bad_data_are_named() {
         ("int.npy", &["int64", "astype('float32')"]),
         ("flat.npy", &["[160]", "reshape"]),
         ("deep.npy", &["5 axes", "save it as"]),
-        ("short.npy", &["cut short", "640 bytes", "400 bytes", "again"]),
+        ("short.npy", &["truncated", "640 bytes", "400 bytes", "again"]),
         ("nan.npy", &["sample 19 has NaN", "repair"]),
         ("inf.npy", &["infinite value", "repair"]),
-        ("none.npy", &["empty", "give a file with samples"]),
+        ("none.npy", &["empty", "use a file with samples"]),
         ("one.npy", &["only one sample", "at least two"]),
         ("same.npy", &["every value is 0", "check the file"]),
         ("zero.npy", &["0 bytes"]),
@@ -90,7 +90,7 @@ fn bad_settings_are_named() {
         ("--weighting min", &["unknown weighting \"min\"", "none, snr", "min_snr[:GAMMA]"]),
         ("--weighting min_snr:0", &["gamma is \"0\"", "min_snr:5"]),
         ("--precision f8", &["unknown precision \"f8\"", "f32, f16"]),
-        ("--precision f16", &["CPU executor", "leave --precision out", "--device"]),
+        ("--precision f16", &["CPU executor", "omit --precision", "--device"]),
         ("--device tpu", &["unknown device \"tpu\"", "gpu, cpu, reference"]),
         ("--steps 0", &["0 training steps", "1 to 100000000"]),
         ("--steps 99999999999", &["--steps", "too large"]),
@@ -145,7 +145,7 @@ fn bad_settings_files_are_named() {
         assert!(!place.path("run").exists(), "{text} left a run folder");
     }
     place.refused("train ok.npy --out run --config none.toml", 1, &["cannot read none.toml", "check the spelling"]);
-    place.refused("train ok.npy --out run --config ok.npy", 1, &["ok.npy", "no text file"]);
+    place.refused("train ok.npy --out run --config ok.npy", 1, &["ok.npy", "not a text file"]);
     place.refused("train ok.npy --out run --config .", 1, &["name a file"]);
 }
 
@@ -153,35 +153,43 @@ fn a_place_that_is_taken_is_left_alone() {
     let place = Place::new();
     place.train("ok.npy", "run");
     let before = place.read("run/checkpoint.safetensors");
-    place.refused("train moons --out run", 2, &["already holds a run", "--resume", "another --out"]);
+    place.refused("train moons --out run", 2, &["already contains a run", "--resume", "another --out"]);
     assert!(place.read("run/checkpoint.safetensors") == before);
-    place.refused("train ok.npy --out ok.npy", 2, &["ok.npy is a file", "names a folder"]);
-    place.refused("train ok.npy --out ok.npy/run", 1, &["cannot make the folder", "choose another"]);
-    place.refused("train ok.npy --out .", 2, &["no place for a new run", "new or empty folder"]);
+    place.refused("train ok.npy --out ok.npy", 2, &["ok.npy is a file", "must be a folder"]);
+    place.refused("train ok.npy --out ok.npy/run", 1, &["cannot create the folder", "choose another"]);
+    place.refused("train ok.npy --out .", 2, &["not empty", "new or empty folder"]);
 
     // What a run that ended before its first checkpoint leaves is no obstacle.
     fs::remove_file(place.path("run/checkpoint.safetensors")).unwrap();
     fs::remove_file(place.path("run/checkpoint.previous.safetensors")).unwrap();
-    place.refused("train --out run --resume", 1, &["ended before the first one", "langevin train DATA --out run"]);
+    place.refused(
+        "train --out run --resume",
+        1,
+        &["ended before the first checkpoint", "langevin train DATA --out run"],
+    );
     place.train("moons", "run");
 }
 
-fn a_run_goes_on_only_as_it_began() {
+fn a_resumed_run_keeps_its_settings() {
     let place = Place::new();
     place.train("ok.npy", "run");
     place.refused("train --resume --out nowhere", 1, &["nowhere does not exist", "langevin train DATA"]);
-    let words = ["settings it began with", "change batch from 16 to 8, lr from 0.002 to 0.5;", "another --out"];
+    let words = ["keeps its settings", "change batch from 16 to 8, lr from 0.002 to 0.5;", "another --out"];
     place.refused("train --resume --out run --lr 0.5 --batch 8", 2, &words);
     place.refused("train --resume --out run --model chapter", 2, &["model.name from \"mlp\" to \"chapter\""]);
     place.write("other.toml", "lr = 0.25\nbatch = 16\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n");
     let words = ["checkpoint_every from 10 to 1000", "lr from 0.002 to 0.25"];
     place.refused("train --resume --out run --config other.toml", 2, &words);
     place.ok("train --resume --out run --config small.toml");
-    place.refused("train --resume --out run --steps 10", 2, &["--steps 10", "30 steps already"]);
-    place.refused("train moons --resume --out run", 1, &["trained on other data", "put the old data back"]);
+    place.refused("train --resume --out run --steps 10", 2, &["--steps 10", "already completed 30 steps"]);
+    place.refused("train moons --resume --out run", 1, &["trained on other data", "restore the original data"]);
 
     fs::rename(place.path("ok.npy"), place.path("moved.npy")).unwrap();
-    place.refused("train --resume --out run --steps 40", 1, &["cannot be read again", "if they moved"]);
+    place.refused(
+        "train --resume --out run --steps 40",
+        1,
+        &["cannot read the data of the run again", "if they were moved"],
+    );
     place.ok("train moved.npy --resume --out run --steps 40");
     let mut other = place.read("moved.npy");
     *other.last_mut().unwrap() ^= 1;
@@ -218,11 +226,11 @@ fn a_checkpoint_of_another_run_is_noticed() {
     place.ok("train ok.npy --out other --config small.toml --steps 30 --model chapter");
     fs::copy(place.path("other/checkpoint.safetensors"), place.path("run/checkpoint.safetensors")).unwrap();
     for command in ["sample run --out a.npy", "train --out run --resume", "inspect run"] {
-        place.refused(command, 1, &["another run", "model.name:", "chapter", "put the right file back"]);
+        place.refused(command, 1, &["another run", "model.name:", "chapter", "restore the original file"]);
     }
     let config = String::from_utf8(place.read("other/config.toml")).unwrap();
     place.write("other/config.toml", config.replace("lr = ", "lr = 1"));
-    place.refused("train --out other --resume --steps 40", 1, &["(lr: ", "a run keeps its settings"]);
+    place.refused("train --out other --resume --steps 40", 1, &["(lr: ", "belongs to another run"]);
     place.write("other/config.toml", "rubbish");
     place.refused("sample other --out a.npy", 1, &["config.toml", "line 1 is not TOML", "delete config.toml"]);
     fs::remove_file(place.path("other/config.toml")).unwrap();
@@ -269,7 +277,7 @@ fn labels_that_do_not_fit_are_refused() {
     for (file, words) in [
         ("few.npy", &["39 labels", "40 samples", "one label for each"][..]),
         ("one.npy", &["all 40 labels are 0"]),
-        ("gap.npy", &["no sample is of class 1", "reach 2"]),
+        ("gap.npy", &["no sample has class 1", "the largest label is 2"]),
         ("rare.npy", &["class 1 has 1 sample", "at least 2"]),
         ("half.npy", &["half.npy: label 1 is 1.6", "whole numbers from 0 to 999"]),
         ("many.npy", &["label 1 is 1000", "999"]),

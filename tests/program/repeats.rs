@@ -72,7 +72,7 @@ fn a_finished_run_is_left_as_it_is() {
     place.train("ok.npy", "run");
     let files = ["checkpoint.safetensors", "checkpoint.previous.safetensors", "metrics.csv", "config.toml"];
     let before = files.map(|file| place.read(&format!("run/{file}")));
-    assert!(place.ok("train --out run --resume").contains("has done all of its 30 steps"));
+    assert!(place.ok("train --out run --resume").contains("has already completed all of its 30 steps"));
     assert_eq!(files.map(|file| place.read(&format!("run/{file}"))), before);
 }
 

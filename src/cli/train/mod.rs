@@ -1,0 +1,159 @@
+//! `langevin train`
+
+mod report;
+mod session;
+mod settings;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::data::corrupt::NoiseKind;
+use crate::diffusion::{Prediction, Weighting};
+use crate::io::quoted;
+use crate::nn::{MODELS, StepEncoding};
+use crate::ops::{Decay, OptimizerKind};
+use crate::text;
+use crate::train::{LossMix, RunFolder, ScheduleKind, Stop, Task, Trainer, train};
+use crate::{Error, Precision};
+use clap::Args;
+
+use super::interrupt::stop_flag;
+use super::progress::TrainingProgress;
+use super::{Common, real, whole};
+use session::Session;
+
+pub use session::{data_of, resume_run, start_run};
+pub use settings::settings;
+
+#[derive(Args)]
+pub struct TrainArgs {
+    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or sine, moons, circles or swissroll
+    #[arg(required_unless_present_any = ["resume", "config"])]
+    data: Option<String>,
+    /// Run folder
+    #[arg(long, value_name = "RUN")]
+    pub out: PathBuf,
+    /// TOML file with settings, in the format of config.toml; other options override it
+    #[arg(long, value_name = "F.toml")]
+    config: Option<PathBuf>,
+    /// diffusion for a generative model (default), or denoise for a denoiser of the noise in --noise
+    #[arg(long)]
+    task: Option<Task>,
+    /// The noise that a denoiser removes, such as gaussian:0.1 (see langevin noise --help)
+    #[arg(long, value_name = "KIND:STRENGTH")]
+    noise: Option<NoiseKind>,
+    #[arg(long, help = format!("Network: {} [default: mlp]; unet is for signals and images", MODELS.join(", ")))]
+    model: Option<String>,
+    /// Number of training steps
+    #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
+    steps: Option<u32>,
+    /// Samples per step
+    #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
+    batch: Option<usize>,
+    /// Samples on the device at the same time: gradients are summed over micro-batches, which needs less memory
+    #[arg(long, value_name = "M", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    micro_batch: Option<usize>,
+    /// Learning rate
+    #[arg(long, value_parser = real, allow_negative_numbers = true)]
+    lr: Option<f64>,
+    /// Noise schedule: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
+    #[arg(long)]
+    schedule: Option<ScheduleKind>,
+    /// What the network predicts: epsilon, x0 or v
+    #[arg(long)]
+    prediction: Option<Prediction>,
+    /// Loss: mse, mse_document, l1, huber, ssim, perceptual:1:FILE, or a weighted sum such as l1:1,ssim:0.1
+    #[arg(long)]
+    loss: Option<LossMix>,
+    /// Loss weight of each diffusion step: none, snr, snr_plus_one, truncated_snr, min_snr:GAMMA or p2:GAMMA
+    #[arg(long)]
+    weighting: Option<Weighting>,
+    /// Step encoding of the network: sinusoidal, halves, learned or fourier
+    #[arg(long, value_name = "NAME")]
+    step_encoding: Option<StepEncoding>,
+    /// Optimizer: sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw
+    #[arg(long)]
+    optimizer: Option<OptimizerKind>,
+    /// Learning rate schedule: constant, cosine (down to 0 at the last step) or inverse_sqrt
+    #[arg(long)]
+    decay: Option<String>,
+    /// Steps of the linear warm-up (cosine), or steps before the learning rate falls (inverse_sqrt)
+    #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
+    warmup: Option<u32>,
+    /// f32 (default), or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU, with sums and weights in f32
+    #[arg(long)]
+    precision: Option<Precision>,
+    /// Fraction of the data that is held out, such as 0.1; its loss is added to metrics.csv and loss.svg
+    #[arg(long, value_name = "FRACTION", value_parser = real, allow_negative_numbers = true)]
+    validation: Option<f64>,
+    /// Steps between two evaluations on the held-out data
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, allow_negative_numbers = true)]
+    validation_every: Option<u32>,
+    /// Stop after this many evaluations without improvement of the validation loss
+    #[arg(long, value_name = "PATIENCE", value_parser = whole::<u32>, allow_negative_numbers = true)]
+    early_stop: Option<u32>,
+    /// Keep the state with the lowest validation loss as best.safetensors; use it with sample --best
+    #[arg(long)]
+    keep_best: bool,
+    /// Train one run in --out for each value of a setting in config.toml, such as lr=0.001,0.01 or width=64,256
+    #[arg(long, value_name = "KEY=V1,V2")]
+    pub sweep: Option<String>,
+    /// Continue the run in --out; with --sweep, finish the runs of the sweep
+    #[arg(long)]
+    pub resume: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    let mut session = if args.resume { session::resume(args)? } else { session::start(args)? };
+    if !args.common.json {
+        report::describe(&session.trainer);
+        say_if_finished(&session.trainer);
+    }
+    let (stopped, started) = (stop_flag()?, Instant::now());
+    match watched(&session.folder, &mut session.trainer, &stopped, args.common.json)? {
+        Stop::Requested => return Err(interrupted(args, &session).into()),
+        Stop::Early if !args.common.json => {
+            say!("{}", session::stopped_early(session.trainer.step(), session.trainer.config().early_stop));
+        }
+        _ => {}
+    }
+    report::finish(args, &session, &stopped, started)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says that a resumed run is finished, and how to train it further.
+fn say_if_finished(trainer: &Trainer) {
+    if trainer.step() < trainer.config().steps {
+        return;
+    }
+    let more = match trainer.config().decay {
+        Decay::Cosine { .. } => "its learning rate has decayed to 0 (decay cosine), so more steps need a new run",
+        _ => "for more: --resume --steps N",
+    };
+    say!("the run has already completed all of its {}; {more}", text::count(trainer.step() as usize, "step"));
+}
+
+/// The error of an interrupted run, with the command that continues it.
+fn interrupted(args: &TrainArgs, session: &Session) -> Error {
+    let (step, steps) = (session.trainer.step(), session.trainer.config().steps);
+    let out = quoted(&args.out.to_string_lossy());
+    let device = args.common.device.as_ref().map(|name| format!(" --device {}", quoted(name))).unwrap_or_default();
+    Error::Interrupted(format!(
+        "stopped at step {step} of {steps}, which is saved; continue with: langevin train --out {out} --resume{device}"
+    ))
+}
+
+/// Trains and shows the progress.
+pub fn watched(folder: &RunFolder, trainer: &mut Trainer, stopped: &AtomicBool, json: bool) -> crate::Result<Stop> {
+    let mut display = TrainingProgress::new(trainer.step(), trainer.config().steps, json);
+    let stop = train(folder, trainer, &mut |p| {
+        display.show(p);
+        !stopped.load(Ordering::Relaxed)
+    });
+    display.finish();
+    stop
+}

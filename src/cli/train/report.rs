@@ -1,0 +1,180 @@
+//! What `langevin train` prints before and after the training, and the samples that it draws.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::Error;
+use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
+use crate::data::{Dataset, Kind};
+use crate::diffusion::Weighting;
+use crate::evaluate::{Denoised, compare_denoised};
+use crate::inference::{Denoising, Observer, Sampling, denoise_in_parts, sample_in_parts};
+use crate::io::quoted;
+use crate::plot::{self, Scale, evenly_spaced};
+use crate::text::{self, grouped};
+use crate::train::{Config, LossMix, Summary, Trainer};
+use anyhow::Context;
+use serde_json::json;
+
+use super::TrainArgs;
+use super::session::{Session, Shown};
+use crate::cli::progress::Meter;
+
+/// The picture of samples in a run folder.
+const PICTURE: &str = "samples/compare.svg";
+
+/// Prints data, model and settings before the training.
+pub fn describe(trainer: &Trainer) {
+    describe_data(trainer);
+    describe_model(trainer);
+    let config = trainer.config();
+    let (batch, lr, optimizer) = (trainer.batch(), config.lr, &config.optimizer);
+    let (dispatches, mib) = (trainer.run().dispatches(), trainer.allocated() >> 20);
+    if let Some(micro) = trainer.split() {
+        say!("the batch of {batch} does not fit this device; gradients are summed over micro-batches of {micro}");
+    } else if (1..batch).contains(&config.micro_batch) {
+        say!("gradients of a batch of {batch} are summed over micro-batches of {}", config.micro_batch);
+    }
+    say!(
+        "training: {}, batch {batch}, {optimizer}, lr {lr}; {dispatches} dispatches per step, {mib} MiB of device memory",
+        text::count(config.steps as usize, "step")
+    );
+}
+
+fn describe_data(trainer: &Trainer) {
+    let (config, facts) = (trainer.config(), trainer.facts());
+    let n = &facts.normalisation;
+    say!("data: {} {} of shape {:?} from {}", facts.samples, facts.kind, facts.shape, config.data);
+    say!("normalisation: (x - {:?}) / {:?}, range +-{:.2}", n.shift, n.scale, n.bound);
+    if config.validation > 0.0 {
+        let kept = config.training_samples(facts.samples).unwrap_or(facts.samples);
+        say!(
+            "validation: {} held out, {kept} trained on; every {}, {}",
+            text::count(facts.samples - kept, "sample"),
+            text::count(config.validation_every as usize, "step"),
+            evaluated_weights(config)
+        );
+    }
+}
+
+fn describe_model(trainer: &Trainer) {
+    let (config, parameters) = (trainer.config(), grouped(trainer.run().graph().parameter_count()));
+    if (&config.loss, config.weighting) != (&LossMix::default(), Weighting::None) {
+        say!("loss: {}; weighting: {}", config.loss, config.weighting);
+    }
+    match &config.noise {
+        Some(noise) => say!("model: {}, {parameters} parameters, removes the noise {noise}", config.model.name()),
+        None => {
+            say!("model: {}, {parameters} parameters, predicts {}", config.model.name(), config.prediction);
+            config.noise_schedule().iter().for_each(|schedule| say!("noise schedule: {schedule}"));
+        }
+    }
+}
+
+/// Draws samples with the trained network, and prints the results and the files of the run.
+pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, started: Instant) -> anyhow::Result<()> {
+    let denoised = draw(session, stopped, args.common.json)?;
+    let (picture, summary) = (session.folder.file(PICTURE), session.folder.summary()?);
+    let seconds = started.elapsed().as_secs_f64();
+    if args.common.json {
+        let Session { trainer, device, shown, .. } = session;
+        let mut report = json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
+                   "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
+                   "seconds": seconds, "device": device.name(), "picture": picture});
+        if let Some(pairs) = denoised {
+            report["compare"] = json!(pairs);
+            report["held_out"] = json!(shown.held_out);
+        }
+        say!("{report}");
+        return Ok(());
+    }
+    print_results(session, &summary, seconds);
+    let out = quoted(&args.out.to_string_lossy());
+    say!("run folder: {out} ({})", session.folder.files().join(", "));
+    match denoised {
+        Some(pairs) => {
+            say!("on {} with new noise: {pairs}", session.shown.what);
+            say!("noisy, denoised and clean side by side: {}", picture.display());
+            say!("denoise with: langevin denoise {out} NOISY --out F.npy; evaluate with --compare CLEAN");
+        }
+        None => {
+            say!("real and generated side by side: {}", picture.display());
+            say!("draw more with: langevin sample {out} --count 64 --out new.npy");
+        }
+    }
+    Ok(())
+}
+
+/// Draws the samples and the picture of the run. A denoiser is also compared with filters.
+fn draw(session: &Session, stopped: &AtomicBool, json: bool) -> anyhow::Result<Option<Denoised>> {
+    let Session { trainer, folder, .. } = session;
+    std::fs::create_dir_all(folder.file("samples")).context("cannot create the folder samples")?;
+    let mut meter = Meter::new("drawing samples", json);
+    let mut observe = |completion| {
+        meter.show(completion);
+        !stopped.load(Ordering::Relaxed)
+    };
+    let drawn = match trainer.config().noise {
+        Some(noise) => show_denoised(session, noise, &mut observe).map(Some),
+        None => show_samples(session, &mut observe).map(|()| None),
+    };
+    Ok(drawn.map_err(|e| match e {
+        Error::Interrupted(_) => Error::Interrupted(format!(
+            "stopped while drawing samples for {}; the training is finished and saved",
+            folder.file(PICTURE).display()
+        )),
+        other => other,
+    })?)
+}
+
+/// Prints the losses of a finished run.
+fn print_results(session: &Session, summary: &Summary, seconds: f64) {
+    let (trainer, number) =
+        (&session.trainer, |loss: Option<f64>| loss.map(|loss| format!("{loss:.6e}")).unwrap_or_default());
+    let steps = text::count(trainer.step() as usize, "step");
+    say!("done: {steps} in {seconds:.0} s, loss {}", number(summary.loss));
+    if let Some((step, best)) = summary.best {
+        let (last, weights) = (number(summary.validation), evaluated_weights(trainer.config()));
+        say!("validation loss of the {weights}: {last}; the lowest was {best:.6e} at step {step}");
+    }
+}
+
+/// The weights that are used for validation.
+fn evaluated_weights(config: &Config) -> &'static str {
+    if config.ema > 0.0 { "averaged weights" } else { "weights" }
+}
+
+/// Draws samples, and a picture of real and generated ones.
+fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> {
+    let Session { trainer, folder, device, shown: Shown { samples: real, .. } } = session;
+    let seed = trainer.config().seed;
+    let count = if real.kind() == Kind::Points { real.len().max(256) } else { real.len() };
+    let mut drawn = Vec::new();
+    let mut take = |part: &[f32]| {
+        drawn.extend_from_slice(part);
+        Ok(())
+    };
+    sample_in_parts(device, &trainer.checkpoint()?, &Sampling { seed, ..Sampling::new(count) }, observe, &mut take)?;
+    plot::save(&folder.file("samples/samples.npy"), &real.shape, &drawn)?;
+    plot::compare(&folder.file(PICTURE), real.kind(), &real.shape, &real.values, &drawn)
+}
+
+/// Adds noise to samples and removes it, and draws a picture of both.
+fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) -> crate::Result<Denoised> {
+    let Session { trainer, folder, device, shown: Shown { samples: clean, .. } } = session;
+    let extent = Extent::of_ranges(&trainer.facts().range);
+    let noisy = add_noise_within(device, clean, noise, extent, trainer.config().seed + 1)?;
+    let mut values = Vec::new();
+    let mut take = |part: &[f32]| {
+        values.extend_from_slice(part);
+        Ok(())
+    };
+    denoise_in_parts(device, &trainer.checkpoint()?, &noisy, &Denoising::default(), observe, &mut take)?;
+    let denoised = Dataset::new("denoised", clean.shape.clone(), values)?;
+    plot::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
+    let [before, after, shown] = [&noisy, &denoised, clean].map(|set| evenly_spaced(set, 36));
+    let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
+    let (picture, scale) = (folder.file(PICTURE), Scale::of(clean.kind(), &clean.shape, &clean.values));
+    plot::side_by_side(&picture, clean.kind(), &clean.shape, &sets, &scale)?;
+    compare_denoised(&noisy, &denoised, clean)
+}

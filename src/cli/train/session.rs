@@ -1,0 +1,126 @@
+//! Starting and resuming training runs.
+
+use crate::cli::train::TrainArgs;
+use crate::cli::train::settings::{apply_options, set, settings, stated};
+use crate::data::{Dataset, Kind, Subset};
+use crate::nn::Model;
+use crate::text;
+use crate::train::{Checkpoint, Config, RunFolder, Stop, Trainer};
+use crate::{Device, Error};
+use anyhow::Context;
+
+/// A training run on a device.
+pub struct Session {
+    pub trainer: Trainer,
+    pub folder: RunFolder,
+    pub device: Device,
+    pub shown: Shown,
+}
+
+/// The samples for the picture at the end of the training.
+pub struct Shown {
+    pub samples: Dataset,
+    /// A description of them.
+    pub what: String,
+    pub held_out: bool,
+}
+
+impl Shown {
+    fn of(config: &Config, data: &Dataset) -> crate::Result<Self> {
+        let held_out = if config.noise.is_some() { config.held_out(data)? } else { None };
+        let (is_held_out, all) = (held_out.is_some(), held_out.unwrap_or(Subset::all(data)));
+        let most = match (config.noise, data.kind()) {
+            (Some(_), _) => 1_024,
+            (None, Kind::Points) => 2_000,
+            (None, _) => 64,
+        };
+        let samples = all.evenly_spaced(most)?;
+        let some = if samples.len() < all.len() { format!("{} of ", samples.len()) } else { String::new() };
+        let what = format!("{some}the {}", if is_held_out { "held-out samples" } else { "training data" });
+        Ok(Self { samples, what, held_out: is_held_out })
+    }
+}
+
+/// The message about an early stop, and how to continue.
+pub fn stopped_early(step: u32, patience: u32) -> String {
+    format!(
+        "stopped early at step {step}: the validation loss did not improve in {}; to continue anyway: \
+         --resume --early-stop {}, or 0 for never",
+        text::count(patience as usize, "evaluation"),
+        2 * patience
+    )
+}
+
+/// Starts a new run.
+pub fn start(args: &TrainArgs) -> anyhow::Result<Session> {
+    let config = settings(args)?;
+    config.check()?;
+    let folder = RunFolder::vacant(&args.out)?;
+    let data = Dataset::load(&config.data, config.seed)?;
+    config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
+    let device = args.common.open_for(config.precision)?;
+    let (trainer, shown) = (start_run(args, &folder, &device, &config, &data)?, Shown::of(&config, &data)?);
+    Ok(Session { trainer, folder, device, shown })
+}
+
+/// Creates a run in a vacant folder.
+pub fn start_run(
+    args: &TrainArgs,
+    folder: &RunFolder,
+    device: &Device,
+    config: &Config,
+    data: &Dataset,
+) -> crate::Result<Trainer> {
+    let trainer = Trainer::new(device, config, data)?;
+    if folder.is_unfinished() && !args.common.json {
+        say!("the folder contains a run that ended before its first checkpoint; it is replaced");
+    }
+    folder.write_config(&trainer)?;
+    Ok(trainer)
+}
+
+/// Resumes a run. Only its end and the path of its data can change.
+pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
+    let folder = RunFolder::open(&args.out)?;
+    folder.lock()?;
+    let checkpoint = folder.checkpoint()?;
+    let began = &checkpoint.config;
+    let mut wanted = if args.config.is_some() { stated(args)? } else { began.clone() };
+    // A file for --config may omit the end of the run and the data.
+    (wanted.steps, wanted.early_stop, wanted.data) = (began.steps, began.early_stop, began.data.clone());
+    if let Some(name) = args.model.as_deref().filter(|name| *name != wanted.model.name()) {
+        wanted.model = Model::named(name)?;
+    }
+    apply_options(&mut wanted, args)?;
+    set(&mut wanted.steps, &args.steps);
+    set(&mut wanted.data, &args.data);
+    let config = checkpoint.continued(&wanted)?;
+    if config.steps != began.steps && folder.ended(&config, checkpoint.step) == Some(Stop::Early) {
+        return Err(Error::Setting(stopped_early(checkpoint.step, config.early_stop)).into());
+    }
+    let device = args.common.open_for(config.precision)?;
+    let data = data_of(&config)?;
+    let trainer = resume_run(&folder, &device, &config, &checkpoint, &data)?;
+    let shown = Shown::of(&config, &data)?;
+    Ok(Session { trainer, folder, device, shown })
+}
+
+/// The data of a resumed run.
+pub fn data_of(config: &Config) -> anyhow::Result<Dataset> {
+    let moved = "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)";
+    Dataset::load(&config.data, config.seed).context(moved)
+}
+
+/// Resumes a run with the settings of [`Checkpoint::continued`].
+pub fn resume_run(
+    folder: &RunFolder,
+    device: &Device,
+    config: &Config,
+    checkpoint: &Checkpoint,
+    data: &Dataset,
+) -> anyhow::Result<Trainer> {
+    let mut trainer = Trainer::new(device, config, data)?;
+    trainer.restore(checkpoint)?;
+    folder.write_config(&trainer)?;
+    Ok(trainer)
+}

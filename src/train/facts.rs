@@ -1,0 +1,80 @@
+//! The facts about the training data that a run depends on.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::to_table;
+use super::{Config, Normalise};
+use crate::data::{Dataset, Kind, Normalisation, Subset};
+use crate::error::{Error, Result};
+
+/// The facts about the training data that a run depends on.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// Signals, points or images.
+    pub kind: Kind,
+    /// Shape of one sample.
+    pub shape: Vec<usize>,
+    /// The number of samples.
+    pub samples: usize,
+    /// CRC-32 of the values: a run can only be resumed with the same data.
+    pub checksum: u32,
+    /// The normalisation of the data. Inference inverts it.
+    pub normalisation: Normalisation,
+    /// The smallest and largest value, for points of each coordinate: the scale of plots of samples. Empty in runs of
+    /// older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub range: Vec<[f32; 2]>,
+    /// CRC-32 of the feature file of a perceptual loss: a run can only be resumed with the same file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<u32>,
+}
+
+impl Facts {
+    /// The table `[facts]` of `config.toml`.
+    pub(super) fn to_table(&self) -> toml::Table {
+        toml::Table::from_iter([("facts".to_string(), to_table(self).into())])
+    }
+
+    /// Whether both describe the same data. The range is ignored, because runs of older versions do not have it.
+    pub(crate) fn agree_with(&self, other: &Self) -> bool {
+        let essential = |facts: &Self| Self { range: Vec::new(), ..facts.clone() };
+        essential(self) == essential(other)
+    }
+}
+
+impl Config {
+    /// Determines the facts about the data: the normalisation and the range from the training samples `kept`, the rest
+    /// from all of `data`.
+    ///
+    /// # Errors
+    /// When there are fewer than two training samples, or their values do not vary.
+    pub(crate) fn measure(&self, data: &Dataset, kept: &Subset) -> Result<Facts> {
+        if kept.len() < 2 {
+            return Err(Error::input(format!(
+                "{}: there is only one sample to train on; at least two are needed, and hundreds are recommended",
+                data.name
+            )));
+        }
+        let normalisation = match self.normalise {
+            Normalise::Standard => Normalisation::standard_of(kept)?,
+            Normalise::Range => Normalisation::range_of(kept)?,
+        };
+        let mut crc = flate2::Crc::new();
+        crc.update(bytemuck::cast_slice(&data.values));
+        let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
+        let features = self.loss.features().map(checksum_of).transpose()?;
+        let range = kept.ranges();
+        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, features })
+    }
+}
+
+/// The CRC-32 of a file.
+fn checksum_of(path: &Path) -> Result<u32> {
+    let mut crc = flate2::Crc::new();
+    crc.update(&std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?);
+    Ok(crc.sum())
+}
