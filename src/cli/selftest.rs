@@ -39,7 +39,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             } else {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
-                let name = target.family.map_or(name.to_string(), |family| format!("{name} {family:?}"));
+                let name = target.gemm.map_or(name.to_string(), |variant| format!("{name} {variant:?}"));
                 say!("{name:<28} {n:>3} cases  worst error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
                 failures.iter().for_each(|f| say!("  {f}"));
             }

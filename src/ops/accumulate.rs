@@ -10,7 +10,7 @@ use crate::parallel;
 
 /// total = share x for the first rows of the batch, total + share x for those after.
 ///
-/// *Shapes*: x and total alike; total is updated in place. *Gradient*: none; it runs after the backward pass.
+/// *Shapes*: x and total have the same shape; total is updated in place. *Gradient*: none; it runs after the backward pass.
 /// *Accuracy*: one rounding each for the product and the sum, in the order of the dispatches.
 #[derive(Clone, Copy, Debug)]
 pub struct Accumulate {
@@ -40,9 +40,9 @@ impl Op for Accumulate {
         kernel!("accumulate.wgsl", "accumulate").dim("N", n).hyper("SHARE", self.share).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, total, share) = (io.input(0), io.update(0), S::of(self.share));
-        // What the step before left does not count.
+        // The first micro-batch starts a new sum.
         if io.first_row == 0 {
             total.fill(S::ZERO);
         }

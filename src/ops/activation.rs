@@ -37,7 +37,7 @@ impl Graph {
 
 /// y = act(x).
 ///
-/// *Shapes*: x and y alike. *Gradient*: dx = dy act'(x).
+/// *Shapes*: x and y have the same shape. *Gradient*: dx = dy act'(x).
 /// *Accuracy*: a few units of 2^-24 relative to |f| + |x f'|, also in the tails: the relative error of an exponential
 /// is the absolute error of its argument, and a derivative with zeros is a sum. Exponentials below the smallest normal
 /// number (1.2e-38) may be flushed to zero. The derivatives of tanh and sigmoid are accurate functions of the output y,
@@ -66,7 +66,7 @@ impl Op for Activate {
         self.0.choose(kernel.dim("N", n)).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y) = (io.input(0), io.output(0));
         parallel::chunks(
             y,
@@ -86,7 +86,7 @@ impl Op for Activate {
         if let Some(dy) = r.d(0) {
             let saved = if self.0.saves_output() { r.output(0) } else { r.input(0) };
             let dx = r.graph.apply1(Slope(self.0), &[dy, saved])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Op for Slope {
         self.0.choose(kernel.dim("N", n)).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, saved, dx) = (io.input(0), io.input(1), io.output(0));
         parallel::chunks(
             dx,

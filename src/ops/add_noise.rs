@@ -57,7 +57,7 @@ pub const LARGEST_RATE: f64 = 65_535.0;
 
 /// y = [`Disturbance`] of x, with draws from the run's random stream, or given ones.
 ///
-/// *Shapes*: x and y alike; given draws like x: z, v in (-1, 1), or for salt-and-pepper u in [0, 1). Shot noise takes
+/// *Shapes*: x and y have the same shape; given draws like x: z, v in (-1, 1), or for salt-and-pepper u in [0, 1). Shot noise takes
 /// the table of [`poisson_table`] instead. *Gradient*: Gaussian and uniform noise pass it through unchanged, the others
 /// have none. *Accuracy*: the draws are integers that are identical on every device. Salt-and-pepper and shot noise
 /// compare integers; the rate of shot noise is one difference and one product, rounded to 16 binary places, and counts
@@ -75,7 +75,7 @@ pub struct AddNoise {
 }
 
 impl Graph {
-    /// Adds noise to x, drawn anew in each step.
+    /// Adds noise to x, drawn independently in each step.
     ///
     /// # Errors
     /// When a parameter of the noise is out of range.
@@ -276,7 +276,7 @@ impl Op for AddNoise {
         self.disturbance.constants().into_iter().fold(kernel, |kernel, (name, value)| kernel.hyper(name, value))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let given = self.given.then(|| io.input(1));
         let (io, first) = (&*io, first_element(io));
@@ -302,7 +302,7 @@ impl Op for AddNoise {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         match (self.disturbance, r.d(0)) {
-            (Disturbance::Gaussian { .. } | Disturbance::Uniform { .. }, Some(d)) => r.give(0, d),
+            (Disturbance::Gaussian { .. } | Disturbance::Uniform { .. }, Some(d)) => r.add_gradient(0, d),
             (_, None) => {}
             (other, _) => {
                 return Err(Error::setting(format!(

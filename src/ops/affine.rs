@@ -37,7 +37,7 @@ impl Op for Affine {
         kernel!("affine.wgsl", "affine").dim("N", n).dim("C", specs.inputs[1].rows().1).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let c = io.specs.inputs[1].rows().1;
         let (x, table, y) = (io.input(0), io.input(1), io.output(0));
         parallel::chunks(

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Activation, Family, Io, Op, Specs};
+use super::{Activation, GemmVariant, Io, Op, Specs};
 use crate::error::Result;
 use crate::graph::{AnyOp, Cost, DType, Form, Graph, Parts, Reverse, Spec, Var};
 use crate::kernel::{Constant, Kernel, Target};
@@ -214,14 +214,14 @@ impl Case {
         Ok(self.kernel(target)?.constants)
     }
 
-    /// The product family of the kernel, if it computes a matrix product.
-    pub fn family(&self, target: &Target) -> Result<Option<Family>> {
-        Ok(self.kernel(target)?.family())
+    /// The product variant of the kernel, if it computes a matrix product.
+    pub fn gemm_variant(&self, target: &Target) -> Result<Option<GemmVariant>> {
+        Ok(self.kernel(target)?.gemm_variant())
     }
 
-    /// Whether a target is worth testing: one that forces a family is, for products only.
+    /// Whether a target is worth testing: one that forces a variant is, for products only.
     pub fn concerns(&self, target: &Target) -> Result<bool> {
-        Ok(target.family.is_none() || self.family(target)?.is_some())
+        Ok(target.gemm.is_none() || self.gemm_variant(target)?.is_some())
     }
 
     /// Whether two targets get different kernels.
@@ -315,11 +315,11 @@ impl AnyOp for Tampered {
     fn cost(&self, specs: &Specs) -> Cost {
         self.op.cost(specs)
     }
-    fn twin_f32(&self, io: &mut Io<f32>) {
-        self.op.twin_f32(io);
+    fn cpu_f32(&self, io: &mut Io<f32>) {
+        self.op.cpu_f32(io);
     }
-    fn twin_f64(&self, io: &mut Io<f64>) {
-        self.op.twin_f64(io);
+    fn cpu_f64(&self, io: &mut Io<f64>) {
+        self.op.cpu_f64(io);
     }
     fn activation(&self) -> Option<Activation> {
         self.op.activation()

@@ -79,7 +79,7 @@ impl Op for CrossEntropy {
         Cost { flops: 4 * specs.inputs[0].len() as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, label, (_, c)) = (io.input(0), io.inputs[1], io.specs.inputs[0].rows());
         parallel::rows2(
             io.output(0),
@@ -105,7 +105,7 @@ impl Op for CrossEntropy {
         if let Some(dy) = r.d(0) {
             let (x, label, stats) = (r.input(0), r.input(1), r.output(1));
             let dx = r.graph.apply1(CrossEntropyInput, &[x, label, dy, stats])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -143,7 +143,7 @@ impl Op for CrossEntropyInput {
         Cost { flops: 4 * specs.inputs[0].len() as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, label, dy, stats) = (io.input(0), io.inputs[1], io.input(2), io.input(3));
         let c = io.specs.inputs[0].rows().1;
         parallel::rows(

@@ -58,7 +58,7 @@ impl Op for Dense {
         Cost::gemm(specs, [b, o, i], 1 + (self.activation != Activation::None) as usize)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, i), (o, _)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (x, w, bias, y) = (io.input(0), io.input(1), io.input(2), io.output(0));
         let (x, w, bias) = (Matrix::new(x, b, i), Matrix::new(w, o, i).t(), Start::Row(bias));
@@ -91,20 +91,20 @@ impl Op for Dense {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         let Some(dz) = gradient_before(r, self.activation)? else { return Ok(()) };
         let (x, w) = (r.input(0), r.input(1));
-        if r.wants(1) || r.wants(2) {
+        if r.needs_gradient(1) || r.needs_gradient(2) {
             let d = r.graph.apply(DenseWeight, &[dz, x])?;
-            r.give(1, d[0]);
-            r.give(2, d[1]);
+            r.add_gradient(1, d[0]);
+            r.add_gradient(2, d[1]);
         }
-        if r.wants(0) {
+        if r.needs_gradient(0) {
             match activation_before(r.graph, x).filter(|_| r.sole_use(x)) {
                 Some((activation, saved, before)) => {
                     let d = r.graph.apply1(DenseInput { activation }, &[dz, w, saved])?;
-                    r.give_to(before, d);
+                    r.add_gradient_to(before, d);
                 }
                 None => {
                     let dx = r.graph.apply1(DenseInput { activation: Activation::None }, &[dz, w])?;
-                    r.give(0, dx);
+                    r.add_gradient(0, dx);
                 }
             }
         }
@@ -149,7 +149,7 @@ impl Op for DenseInput {
         Cost::gemm(specs, [b, i, o], 2 * (self.activation != Activation::None) as usize)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (dx, dz, w) = (io.output(0), Matrix::new(io.input(0), b, o), Matrix::new(io.input(1), o, i));
         if self.activation == Activation::None {
@@ -200,7 +200,7 @@ impl Op for DenseWeight {
         Cost::gemm(specs, [o, i, b], 0) + sums
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (dz, x) = (io.input(0), io.input(1));
         matmul(io.output(0), Matrix::new(dz, b, o).t(), Matrix::new(x, b, i), false);

@@ -12,7 +12,7 @@ use crate::parallel;
 
 /// y = x / (1 - p) with probability 1 - p, else 0.
 ///
-/// *Shapes*: x and y alike. *Gradient*: dx is dropout of dy with the same mask, which is regenerated.
+/// *Shapes*: x and y have the same shape. *Gradient*: dx is dropout of dy with the same mask, which is regenerated.
 /// *Source*: Srivastava et al. 2014, scaled in training as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
@@ -24,7 +24,7 @@ pub struct Dropout {
 
 /// y = x + scale eps, eps standard normal.
 ///
-/// *Shapes*: x and y alike. *Units*: scale in those of x. *Gradient*: dx = dy.
+/// *Shapes*: x and y have the same shape. *Units*: scale in those of x. *Gradient*: dx = dy.
 #[derive(Clone, Copy, Debug)]
 pub struct ActivationNoise {
     /// The noise's standard deviation.
@@ -100,7 +100,7 @@ impl Op for Dropout {
         kernel("dropout", specs, self.stream).hyper("P", self.p as f64)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let first = first_element(io);
         // A word below it drops the element; exact in f64 and in f32.
@@ -126,7 +126,7 @@ impl Op for Dropout {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
             let dx = r.graph.apply1(*self, &[dy])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Op for ActivationNoise {
         kernel("add_noise", specs, self.stream).hyper("SCALE", self.scale as f64)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let first = first_element(io);
         let scale = S::of(self.scale as f64);
@@ -166,7 +166,7 @@ impl Op for ActivationNoise {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
-            r.give(0, dy);
+            r.add_gradient(0, dy);
         }
         Ok(())
     }

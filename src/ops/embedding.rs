@@ -70,7 +70,7 @@ impl Op for Embedding {
         Cost { flops: 0, ..Cost::of(specs).reading(specs, 0, specs.outputs[0].len()) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (v, e) = io.specs.inputs[0].rows();
         let (table, index) = (io.input(0), io.inputs[1]);
         parallel::rows(
@@ -86,7 +86,7 @@ impl Op for Embedding {
             let index = r.input(1);
             let rows = r.graph.shape(r.input(0))[0];
             let d = r.graph.apply1(EmbeddingTable { rows }, &[dy, index])?;
-            r.give(0, d);
+            r.add_gradient(0, d);
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Op for EmbeddingTable {
             .over(self.rows * blocks)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (n, e) = io.specs.inputs[0].rows();
         let (dy, index, d) = (io.input(0), io.inputs[1], io.output(0));
         d.fill(S::ZERO);

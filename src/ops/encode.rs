@@ -186,7 +186,7 @@ impl Op for Encode {
             .over(b * f)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (t, rates, enc) = (io.input(0), io.input_u32(1), io.output(0));
         parallel::rows(
             enc,

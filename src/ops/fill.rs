@@ -38,7 +38,7 @@ impl Op for FillRow {
         Cost::of(specs).reading(specs, 0, 1)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (k, c) = io.specs.inputs[0].rows();
         let at = (io.clock.step as usize).min(k - 1);
         io.output(0).fill(io.input(0)[at * c]);

@@ -116,7 +116,7 @@ impl Op for Gather {
         Cost { flops: 0, bytes: 2 * 4 * specs.outputs[0].len() as u64 }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let d = io.specs.inputs[0].rows().1;
         let n: usize = io.specs.inputs.iter().map(|s| s.rows().0).sum();
         let y = io.output(0);

@@ -154,7 +154,7 @@ impl Op for Jpeg {
             .over(planes * h.div_ceil(8) * w.div_ceil(8))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let [_, h, w] = planes(&io.specs.inputs[0]);
         let (x, tables, y) = (io.input(0), io.input(1), io.output(0));
         parallel::rows(

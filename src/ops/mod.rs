@@ -80,7 +80,7 @@ pub use upsample::{Upsample, Widen};
 pub use crate::graph::Add;
 pub use crate::graph::{Io, Op, Specs, View, ViewMut};
 pub(crate) use crate::graph::{expect_count, expect_shape};
-pub use crate::kernel::Family;
+pub use crate::kernel::GemmVariant;
 pub use crate::numeric::activation::Activation;
 
 /// Every op's cases, by the op's file.
@@ -142,7 +142,7 @@ mod tests {
     fn every_kernel_states_the_flags_of_its_shader() {
         let software = Target { software: true, ..Target::default() };
         let lanes = Target { subgroup: Some(8), ..software };
-        let forced = Family::ALL.map(|family| Target { family: Some(family), half: Some(16), ..lanes });
+        let forced = GemmVariant::ALL.map(|variant| Target { gemm: Some(variant), half: Some(16), ..lanes });
         for case in catalog().into_iter().flat_map(|(_, cases)| cases) {
             for target in [Target::default(), software, lanes].iter().chain(&forced) {
                 case.kernel(target).unwrap().source().unwrap_or_else(|e| panic!("{}: {e}", case.name()));

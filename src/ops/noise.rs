@@ -90,7 +90,7 @@ impl Op for Noise {
             .over(rows * lanes)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, cols) = io.specs.inputs[0].rows();
         let (x0, table) = (io.input(0), io.input(1));
         let (x_t, target, t) = (io.output(0), io.output(1), io.output(2));

@@ -93,7 +93,7 @@ impl Op for NoisyBatch {
         Cost { flops: 3 * specs.outputs[1].len() as u64, bytes: 4 * (rows + written) as u64 }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let count = io.specs.inputs.len() - self.others();
         let (batch, d) = io.specs.outputs[1].rows();
         let (input, target, t) = (io.output(0), io.output(1), io.output(2));

@@ -1,7 +1,7 @@
 //! Group and layer normalisation with a fused activation, and their backward passes.
 //!
 //! Both normalise runs of consecutive elements: a group of channels, or a row. A layer norm is a group norm with one
-//! group whose every element is a channel, so they share kernels and twins.
+//! group whose every element is a channel, so they share kernels and CPU implementations.
 
 use super::case::{Case, Tolerance};
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
@@ -139,17 +139,17 @@ fn reverse(r: &mut Reverse, op: NormInput, weight: NormWeight) -> Result<()> {
     let Some(dy) = r.d(0) else { return Ok(()) };
     let (x, gamma, beta, stats) = (r.input(0), r.input(1), r.input(2), r.output(1));
     let mut dz = dy;
-    if r.wants(0) || op.activation != Activation::None {
+    if r.needs_gradient(0) || op.activation != Activation::None {
         let mut inputs: Vec<Var> = vec![dy, x, stats, gamma];
         inputs.extend((op.activation != Activation::None).then_some(beta));
         let d = r.graph.apply(op, &inputs)?;
         dz = d.get(1).copied().unwrap_or(dy);
-        r.give(0, d[0]);
+        r.add_gradient(0, d[0]);
     }
-    if r.wants(1) || r.wants(2) {
+    if r.needs_gradient(1) || r.needs_gradient(2) {
         let d = r.graph.apply(weight, &[dz, x, stats])?;
-        r.give(1, d[0]);
-        r.give(2, d[1]);
+        r.add_gradient(1, d[0]);
+        r.add_gradient(2, d[1]);
     }
     Ok(())
 }
@@ -198,7 +198,7 @@ impl Op for GroupNorm {
         self.activation.choose(kernel.hyper("EPSILON", self.epsilon))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         forward(io, runs_of(&io.specs.inputs[0], Some(self.groups)), self.epsilon, self.activation);
     }
 
@@ -229,7 +229,7 @@ impl Op for LayerNorm {
         self.activation.choose(kernel.hyper("EPSILON", self.epsilon))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         forward(io, runs_of(&io.specs.inputs[0], None), self.epsilon, self.activation);
     }
 
@@ -269,7 +269,7 @@ impl Op for NormInput {
         if self.activation == Activation::None { kernel } else { self.activation.choose(kernel.flag("ACTIVE", true)) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[0], self.groups);
         let (dy, x, stats, gamma) = (io.input(0), io.input(1), io.input(2), io.input(3));
         let (d, n) = (runs.run, S::of(runs.run as f64));
@@ -351,7 +351,7 @@ impl Op for NormWeight {
         runs.kernel("channels").tune("WG", lanes(each, target)).groups(channels)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[0], self.groups);
         let (dz, x, stats) = (io.input(0), io.input(1), io.input(2));
         let (dgamma, dbeta) = (io.output(0), io.output(1));

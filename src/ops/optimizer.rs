@@ -290,7 +290,7 @@ impl Op for Optimizer {
         .over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let grads = io.input(0);
         let factor = if self.clip.is_some() { io.input(1)[0] } else { S::ONE };
         let lr = self.lr * self.decay.factor(io.clock.step);

@@ -38,7 +38,7 @@ impl Op for Philox {
         kernel!("philox.wgsl", "draw").dim("N", n).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (counter, key) = (io.input_u32(0), io.input_u32(1));
         let (words, z) = (io.output_u32(0), io.output(1));
         for i in 0..words.len() / 4 {

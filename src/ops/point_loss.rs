@@ -38,7 +38,7 @@ pub enum Average {
 /// Partial sums of w f(e) and d = weight w f'(e) / count, with e = prediction - goal: d is the gradient of
 /// weight / count times the sum.
 ///
-/// *Shapes*: prediction, goal and d alike, [B, ...] with N elements; with `by_step` t \[B\] and a table \[T\], whose
+/// *Shapes*: prediction, goal and d [B, ...] with N elements; with `by_step` t \[B\] and a table \[T\], whose
 /// row nearest to t is the factor of a sample; with `mask` a factor per element, shaped as the prediction. w is the
 /// product of both. partials \[G\], G determined by N.
 /// *Units*: t in steps. The count ignores table and mask: a table of mean 1 preserves the scale, and a mask of zeros
@@ -250,7 +250,7 @@ impl Op for PointLoss {
         Cost { flops: 5 * specs.inputs[0].len() as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (two, half) = (S::of(2.0), S::of(0.5));
         match self.measure {
             Measure::Squared => self.pass(io, |e| (e * e, two * e)),

@@ -68,7 +68,7 @@ impl Op for SquaredNorm {
         Split::new(specs.inputs[0].len()).kernel(kernel)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let x = io.input(0);
         Split::new(x.len()).sums(io.output(0), |i| x[i] * x[i]);
     }
@@ -125,7 +125,7 @@ impl Op for Reduce {
         }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let partials = io.input(0);
         let total = parallel::sum(partials.len(), |i| partials[i]);
         let history = &mut io.output(0)[io.clock.step as usize % HISTORY];

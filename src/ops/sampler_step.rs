@@ -78,7 +78,7 @@ impl Op for SamplerStep {
         if self.given { cost.reading(specs, 2, n) } else { cost }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (m, table, x) = (io.input(0), io.input(1), io.update(0));
         let mut nothing = [];
         let h: &mut [S] = if self.history { io.update(1) } else { &mut nothing };

@@ -58,7 +58,7 @@ impl Op for Softmax {
         kernel("softmax", specs, target)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, (_, d)) = (io.input(0), rows(&io.specs.inputs[0]));
         parallel::rows(
             io.output(0),
@@ -75,7 +75,7 @@ impl Op for Softmax {
         if let Some(dy) = r.d(0) {
             let y = r.output(0);
             let dx = r.graph.apply1(SoftmaxInput, &[dy, y])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Op for SoftmaxInput {
         kernel("input", specs, target)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, y, (_, d)) = (io.input(0), io.input(1), rows(&io.specs.inputs[0]));
         parallel::rows(
             io.output(0),

@@ -130,7 +130,7 @@ impl Op for Rows {
         Cost { flops: (2 * specs.inputs[0].len() * specs.outputs[0].len()) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (w, width) = (io.specs.inputs[1].shape[3], io.specs.outputs[0].shape[3]);
         let (window, x, y, moments) = (io.input(0), io.input(1), io.input(2), io.output(0));
         parallel::rows(
@@ -210,7 +210,7 @@ impl Op for Map {
         Cost { flops: (positions * (10 * specs.inputs[0].len() + 40)) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (h, w) = (io.specs.inputs[1].shape[1], io.specs.inputs[1].shape[3]);
         let height = io.specs.outputs[1].shape[1];
         let per_group = rows_per_group(&io.specs.outputs[1]);
@@ -300,7 +300,7 @@ impl Op for Spread {
         Cost { flops: (2 * specs.inputs[0].len() * specs.inputs[1].len()) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (height, h) = (io.specs.inputs[1].shape[1], io.specs.outputs[0].shape[1]);
         let width = 3 * io.specs.outputs[0].shape[3];
         let (window, slopes, spread) = (io.input(0), io.input(1), io.output(0));
@@ -358,7 +358,7 @@ impl Op for Gradient {
         Cost { flops: (2 * specs.inputs[0].len() * specs.inputs[3].len()) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (w, width) = (io.specs.inputs[1].shape[3], io.specs.inputs[3].shape[3]);
         let (window, x, y, spread, d) = (io.input(0), io.input(1), io.input(2), io.input(3), io.output(0));
         let two = S::of(2.0);

@@ -54,7 +54,7 @@ impl Op for StepInput {
         Cost::of(specs).reading(specs, 1, 1)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (d, (k, c)) = (io.specs.inputs[0].rows().1, io.specs.inputs[1].rows());
         let t = io.input(1)[(io.clock.step as usize).min(k - 1) * c];
         let (x, rates, out) = (io.input(0), io.input_u32(2), io.output(0));

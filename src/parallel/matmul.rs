@@ -114,7 +114,7 @@ const SIDE: usize = 16;
 
 /// Multiply-adds above which a piece is worth a separate task.
 const PIECE: usize = 1 << 17;
-/// The most pieces of a single row or column.
+/// The maximum number of pieces of a single row or column.
 const MANY: usize = 16;
 /// The tile of the kernels of `gemm`: pieces end on multiples of it.
 const TILE: [usize; 2] = [6, 64];
@@ -142,10 +142,10 @@ pub enum Start<'a, S> {
 /// cache sets, and every line is fetched many times; a copy with contiguous rows is cheaper, even for other strides.
 /// With few rows, out^T = b^T a^T is cheaper still: a and out are smaller than b.
 ///
-/// The number of threads decides how the output is cut, and no bit of it: an element is summed in the order of k, in
-/// parts of [`DEPTH`], whatever is computed beside it. `gemm` does so but for products of a single row or column, and for
-/// small ones of two matrices that are both contiguous along k. The former are cut by their shape alone, and no piece is
-/// a single row or column of a larger product; of the latter, one is copied.
+/// The result does not depend on the number of threads: an element is summed in the order of k, in parts of [`DEPTH`], in
+/// any piece. `gemm` guarantees this except for products of a single row or column, and for small products of two matrices
+/// that are both contiguous along k. The former are split by their shape only, and no piece of a larger product is a single
+/// row or column; for the latter, one matrix is copied.
 pub fn matmul_with<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
@@ -335,7 +335,7 @@ fn sum_of_products<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumul
     });
 }
 
-/// Pieces of columns; the columns of b that a piece needs are copied by it, so that it finds them in its own cache.
+/// Pieces of columns; the columns of b that a piece needs are copied by it, so that they are in its cache.
 fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, pieces: usize) {
     struct Shared<S>(*mut S);
     // SAFETY: every task writes its own columns.
@@ -377,7 +377,7 @@ unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Mat
         let len = DEPTH.min(a.cols - first);
         let (a, b) = (a.t().some_rows(first, len).t(), b.some_rows(first, len));
         // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
-        // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64,
+        // written is guaranteed by the caller, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64,
         // both of which `gemm` supports.
         unsafe {
             gemm::gemm(

@@ -72,24 +72,24 @@ static POOL: Pool = Pool {
     workers: OnceLock::new(),
 };
 
-/// How many threads work together.
+/// The number of threads.
 const VARIABLE: &str = "LANGEVIN_THREADS";
-/// More than any machine has.
-const MOST: usize = 4096;
+/// The maximum number of threads.
+const MAX_THREADS: usize = 4096;
 
-/// The threads that work together: what `LANGEVIN_THREADS` says, else one per core that this process may use.
+/// The number of threads: the value of `LANGEVIN_THREADS`, otherwise one per core that is available to this process.
 pub fn threads() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
     *COUNT.get_or_init(|| wanted(std::env::var(VARIABLE).ok().as_deref()).unwrap_or_else(cores))
 }
 
-/// The number that the environment asks for, if it is one.
+/// The value of `LANGEVIN_THREADS`, if it is valid.
 fn wanted(text: Option<&str>) -> Option<usize> {
     let text = text.filter(|text| !text.is_empty())?;
-    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    let count = text.parse().ok().filter(|count| (1..=MAX_THREADS).contains(count));
     if count.is_none() {
-        log::warn!("{VARIABLE} is {text:?} and should be a number from 1 to {MOST}; all cores are used");
+        log::warn!("{VARIABLE} is {text:?} and should be a number from 1 to {MAX_THREADS}; all cores are used");
     }
     count
 }

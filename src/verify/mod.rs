@@ -4,7 +4,7 @@
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
 use crate::graph::{DType, Form, Graph, HISTORY, Var};
-use crate::kernel::{Family, Target};
+use crate::kernel::{GemmVariant, Target};
 use crate::ops::case::{Case, Content, Tolerance};
 
 /// 2^-24: half a unit in the last place of an f32 near 1.
@@ -138,7 +138,7 @@ impl Report {
 pub fn check(case: &Case, device: &Device) -> Result<Report> {
     let want = case.outcome(&Device::reference(), Values::Own)?;
     let got = case.outcome(device, Values::Own)?;
-    let half = device.is_gpu() && case.family(&device.target())? == Some(Family::Cooperative);
+    let half = device.is_gpu() && case.gemm_variant(&device.target())? == Some(GemmVariant::Cooperative);
     let eps = if half { EPS_HALF } else { EPS };
     let rest = (case.tolerance, case.scale(case.tolerance, &want)?);
     let first = case.first.map(|tolerance| Ok((tolerance, case.scale(tolerance, &want)?))).transpose()?;
@@ -285,16 +285,16 @@ pub fn targets(device: &Device) -> Vec<Target> {
     all
 }
 
-/// An adapter's own target, and for the cases with a product each family that the rule selects for some shape.
+/// An adapter's own target, and for the cases with a product each variant that the rule selects for some shape.
 pub fn own_targets(device: &Device) -> Vec<Target> {
     let own = device.target();
-    let families = forced(device).into_iter().filter(|t| t.family.is_some_and(|f| f.suits(&own)));
-    [own].into_iter().chain(families).collect()
+    let variants = forced(device).into_iter().filter(|t| t.gemm.is_some_and(|f| f.suits(&own)));
+    [own].into_iter().chain(variants).collect()
 }
 
-/// Each family of products that an adapter supports, forced: for the cases with a product.
+/// Each variant of the product that an adapter supports, forced: for the cases with a product.
 pub fn forced(device: &Device) -> Vec<Target> {
     let own = device.target();
-    let families = Family::ALL.into_iter().filter(|f| f.runs_on(&own));
-    families.map(|family| Target { family: Some(family), ..own }).collect()
+    let variants = GemmVariant::ALL.into_iter().filter(|f| f.runs_on(&own));
+    variants.map(|variant| Target { gemm: Some(variant), ..own }).collect()
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_DEPTH, MOST_WIDTH, Options};
+use super::{MAX_DEPTH, MAX_WIDTH, Options};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::{Denoiser, Inputs, LayerNorm, Linear, Regularisation, StepEncoderOptions, TimeMlp, check_size};
@@ -79,8 +79,8 @@ impl Mlp {
     /// When a size is out of range.
     pub fn new(g: &mut Graph, data: usize, options: &MlpOptions) -> Result<Self> {
         let MlpOptions { width, depth, layer_norm, .. } = *options;
-        check_size("width", width, MOST_WIDTH)?;
-        check_size("depth", depth, MOST_DEPTH)?;
+        check_size("width", width, MAX_WIDTH)?;
+        check_size("depth", depth, MAX_DEPTH)?;
         let time = TimeMlp::new(g, &options.step, width)?;
         let input = Linear::new(g, "input", data, width)?;
         let norm = |g: &mut Graph, name: &str| layer_norm.then(|| LayerNorm::new(g, name, width)).transpose();

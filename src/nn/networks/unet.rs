@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_DEPTH, MOST_WIDTH, Options, Recipe};
+use super::{MAX_DEPTH, MAX_WIDTH, Options, Recipe};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::{Conv, Denoiser, GroupNorm, Inputs, Linear, Regularisation, StepEncoderOptions, TimeMlp, check_size};
@@ -159,8 +159,8 @@ impl UNet {
     /// message suggests a setting that works.
     pub fn new(g: &mut Graph, sample: &[usize], options: &UNetOptions) -> Result<Self> {
         let UNetOptions { width, depth, step, regularisation, ref levels } = *options;
-        check_size("width", width, MOST_WIDTH)?;
-        check_size("depth", depth, MOST_DEPTH)?;
+        check_size("width", width, MAX_WIDTH)?;
+        check_size("depth", depth, MAX_DEPTH)?;
         let (multipliers, attention) = levels.resolved(sample);
         let UNetLevels { heads, groups, time, .. } = *levels;
         let sample = if sample.len() == 3 { sample.to_vec() } else { [&[1], sample].concat() };
