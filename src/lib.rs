@@ -11,7 +11,9 @@
 mod error;
 #[macro_use]
 mod text;
-pub mod numeric;
+#[macro_use]
+mod setters;
+mod numeric;
 mod parallel;
 
 // The engine: kernels from shaders, graphs of ops over tensors, programs on devices.

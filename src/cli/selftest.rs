@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::ops::case::Case;
 use crate::ops::catalog;
-use crate::verify::{Report, check, own_targets};
+use crate::verify::{Comparison, check, own_targets};
 use serde_json::json;
 
 use super::Common;
@@ -20,7 +20,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             if cases.is_empty() {
                 continue;
             }
-            let mut report = Report::default();
+            let mut report = Comparison::default();
             let mut failures = Vec::new();
             for case in &cases {
                 match check(case, &device) {

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 
 /// The properties of an adapter, as `langevin devices` lists them.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AdapterSummary {
     /// The adapter's name.
     pub name: String,
@@ -27,6 +28,7 @@ pub struct AdapterSummary {
 
 /// The kind of an adapter, in order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum AdapterKind {
     /// A GPU with its own memory.
     Discrete,

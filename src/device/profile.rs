@@ -6,6 +6,7 @@ use crate::graph::{AnyOp, Cost, Spec, Specs};
 
 /// The cost of one dispatch of a compiled step. A dispatch that is repeated for each micro-batch has one entry.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OpCost {
     /// The op's name.
     pub op: &'static str,
@@ -35,6 +36,7 @@ impl OpCost {
 
 /// The measured time of a dispatch.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OpTime {
     /// The dispatch.
     pub of: OpCost,

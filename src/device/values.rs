@@ -2,6 +2,7 @@
 
 /// The values of a tensor, in the number format of the device.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Values {
     /// f32 values of a GPU or of the CPU executor.
     F32(Vec<f32>),

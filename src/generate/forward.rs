@@ -8,6 +8,7 @@ use crate::ops::SamplerStep;
 
 /// A state of the forward process.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Frame {
     /// The number of noise steps so far.
     pub steps: usize,

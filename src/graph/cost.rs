@@ -7,6 +7,7 @@ use super::{Spec, Specs};
 
 /// The arithmetic and the minimum memory traffic of an op or of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cost {
     /// Floating-point operations; a multiply-add is two.
     pub flops: u64,

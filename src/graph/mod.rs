@@ -22,8 +22,8 @@ mod tensor;
 pub use add::Add;
 pub use cost::Cost;
 pub use grad::{Gradients, Reverse};
-pub use op::{AnyOp, Io, Op, Trust, View, ViewMut};
-pub(crate) use op::{expect_count, expect_shape};
+pub use op::{AnyOp, Io, Op, Trust};
+pub(crate) use op::{View, ViewMut, expect_count, expect_shape};
 pub use tensor::{DType, Form, HISTORY, Parameter, Slab, Spec, Specs, Var};
 pub(crate) use tensor::{Init, OTHER_GRAPH, Storage, Tensor, Tensors};
 

@@ -88,7 +88,7 @@ pub trait Op: Debug + Send + Sync + 'static {
 
 /// A read-only tensor of a CPU implementation.
 #[derive(Clone, Copy, Debug)]
-pub enum View<'a, S> {
+pub(crate) enum View<'a, S> {
     /// Floats.
     Float(&'a [S]),
     /// Integers.
@@ -97,7 +97,7 @@ pub enum View<'a, S> {
 
 /// A writable tensor of a CPU implementation.
 #[derive(Debug)]
-pub enum ViewMut<'a, S> {
+pub(crate) enum ViewMut<'a, S> {
     /// Floats.
     Float(&'a mut [S]),
     /// Integers.

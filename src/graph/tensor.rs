@@ -91,6 +91,7 @@ pub(crate) const OTHER_GRAPH: &str = "the tensor belongs to another graph; use t
 
 /// The element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DType {
     /// 32-bit float (f64 in the reference).
     F32,
@@ -106,6 +107,7 @@ impl fmt::Display for DType {
 
 /// The memory form of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Form {
     /// Dense and row-major.
     Dense,
@@ -244,6 +246,7 @@ pub(crate) struct Tensor {
 
 /// A contiguous tensor that contains one value per element of all parameters. All slabs have the same layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Slab {
     /// The weights.
     Params,
@@ -278,6 +281,7 @@ impl Slab {
 
 /// A trainable tensor: a part of [`Slab::Params`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Parameter {
     /// PyTorch's name, such as `fc1.weight`.
     pub name: String,

@@ -15,6 +15,7 @@ pub struct Target {
 
 /// The kernel used for a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum GemmVariant {
     /// Tiles of 32 x 32 in shared memory, 4 x 4 outputs an invocation: for small grids.
     Blocked32,

@@ -13,7 +13,7 @@ use crate::parallel;
 /// *Shapes*: x and total have the same shape; total is updated in place. *Gradient*: none; it runs after the backward pass.
 /// *Accuracy*: one rounding each for the product and the sum, in the order of the dispatches.
 #[derive(Clone, Copy, Debug)]
-pub struct Accumulate {
+pub(crate) struct Accumulate {
     /// The factor of x: the share of the micro-batch in the batch.
     pub share: f64,
 }

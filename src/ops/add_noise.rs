@@ -13,6 +13,7 @@ use crate::text::{exact, short};
 
 /// A kind of noise; numbers are in the units of the data unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Disturbance {
     /// y = x + scale z, z standard normal.
     Gaussian {
@@ -43,7 +44,7 @@ pub enum Disturbance {
     /// y = black + (white - black) / peak Poisson(peak (x - black) / (white - black)): counts of quanta; values below
     /// black give 0 counts.
     Poisson {
-        /// Mean count at `white`; at most [`LARGEST_RATE`].
+        /// Mean count at `white`; at most 65,535.
         peak: f64,
         /// The value with a mean count of 0, such as 0 for intensities.
         black: f64,
@@ -53,7 +54,7 @@ pub enum Disturbance {
 }
 
 /// Higher rates are clamped to this.
-pub const LARGEST_RATE: f64 = 65_535.0;
+pub(crate) const MAX_RATE: f64 = 65_535.0;
 
 /// y = [`Disturbance`] of x, with draws from the run's random stream, or given ones.
 ///
@@ -123,11 +124,9 @@ impl Disturbance {
                 }
             }
             Disturbance::Poisson { peak, black, white } => {
-                if !(peak > 0.0 && peak <= LARGEST_RATE) {
+                if !(peak > 0.0 && peak <= MAX_RATE) {
                     let peak = exact(peak);
-                    return refuse(format!(
-                        "shot noise with a peak of {peak}; use a count above 0, up to {LARGEST_RATE}"
-                    ));
+                    return refuse(format!("shot noise with a peak of {peak}; use a count above 0, up to {MAX_RATE}"));
                 }
                 let gain = peak / (white - black);
                 match white > black && finite(black) && finite(gain * 65_536.0) && finite(1.0 / gain) {
@@ -318,7 +317,7 @@ impl Op for AddNoise {
 const PLACES: i32 = 16;
 /// Hexadecimal digits of a rate, four of which are fractional.
 const DIGITS: usize = 8;
-/// [`LARGEST_RATE`] in units of 2^-16.
+/// [`MAX_RATE`] in units of 2^-16.
 const LARGEST_FIXED: u32 = 0xffff_0000;
 
 /// A Poisson count with the rate `rate` / 2^16: the sum of one count per hexadecimal digit of the rate, each drawn by
@@ -341,7 +340,7 @@ fn poisson(rate: u32, words: [[u32; 4]; 2], table: &[u32]) -> u32 {
 
 /// For each digit d = 1..15 of each place j, the distribution of Poisson(d 16^j / 2^16): (offset, least count, length)
 /// and, at the offset, 2^32 P(count <= least + i) as integers. Tails below 2^-33 are cut.
-pub fn poisson_table() -> Vec<u32> {
+pub(crate) fn poisson_table() -> Vec<u32> {
     let mut table = vec![0; 3 * 15 * DIGITS];
     for j in 0..DIGITS {
         for d in 1..16 {

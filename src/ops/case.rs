@@ -11,6 +11,7 @@ use crate::kernel::{Constant, Kernel, Target};
 
 /// The tolerance of a kernel against the reference, derived from its arithmetic; each op sets its constant c.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Tolerance {
     /// Equal bits.
     Exact,

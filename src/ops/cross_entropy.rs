@@ -21,7 +21,7 @@ use crate::parallel;
 /// that.
 /// *Source*: PyTorch's `cross_entropy` with `reduction='none'`; [`Graph::cross_entropy`] is the mean.
 #[derive(Clone, Copy, Debug)]
-pub struct CrossEntropy;
+pub(crate) struct CrossEntropy;
 
 impl Graph {
     /// The loss mean of -ln softmax(logits)\[label\]: logits [B, C], label \[B\] or [B, 1].

@@ -10,7 +10,7 @@ use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
-use crate::parallel::matmul::{Matrix, Start, matmul, matmul_with};
+use crate::parallel::matmul::{Initial, Matrix, matmul, matmul_with};
 
 /// y = act(z), z = x W^T + b.
 ///
@@ -61,7 +61,7 @@ impl Op for Dense {
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, i), (o, _)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (x, w, bias, y) = (io.input(0), io.input(1), io.input(2), io.output(0));
-        let (x, w, bias) = (Matrix::new(x, b, i), Matrix::new(w, o, i).t(), Start::Row(bias));
+        let (x, w, bias) = (Matrix::new(x, b, i), Matrix::new(w, o, i).t(), Initial::Row(bias));
         if io.specs.stores(1) {
             let z = io.output(1);
             matmul_with(z, x, w, bias, |_, _| {});
@@ -160,7 +160,7 @@ impl Op for DenseInput {
             dx,
             dz,
             w,
-            Start::Zero,
+            Initial::Zero,
             #[inline(always)]
             |start, dx| self.activation.slope_all(dx, &saved[start..]),
         );

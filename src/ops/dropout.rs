@@ -15,7 +15,7 @@ use crate::parallel;
 /// *Shapes*: x and y have the same shape. *Gradient*: dx is dropout of dy with the same mask, which is regenerated.
 /// *Source*: Srivastava et al. 2014, scaled in training as in PyTorch.
 #[derive(Clone, Copy, Debug)]
-pub struct Dropout {
+pub(crate) struct Dropout {
     /// p, the probability of 0.
     pub p: f32,
     /// The random stream of the mask.
@@ -26,7 +26,7 @@ pub struct Dropout {
 ///
 /// *Shapes*: x and y have the same shape. *Units*: scale in those of x. *Gradient*: dx = dy.
 #[derive(Clone, Copy, Debug)]
-pub struct ActivationNoise {
+pub(crate) struct ActivationNoise {
     /// The noise's standard deviation.
     pub scale: f32,
     /// Its random stream.

@@ -1,10 +1,10 @@
 //! Table lookup by index, and the gradient of the table.
 
 use super::case::{Case, Tolerance};
-use super::{Io, Op, Specs, View, expect_count, expect_shape};
+use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
-use crate::graph::{DType, Reverse, Spec};
+use crate::graph::{DType, Reverse, Spec, View};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;

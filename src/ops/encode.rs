@@ -12,6 +12,7 @@ use crate::parallel;
 
 /// The arrangement and the rates of sines and cosines.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Layout {
     /// enc\[2i\] = sin(t r_i), enc[2i+1] = cos(t r_i), r_i = 10000^(-2i/d): Vaswani et al. 2017, section 3.5.
     Interleaved,

@@ -12,7 +12,7 @@ use crate::numeric::scalar::Scalar;
 ///
 /// *Shapes*: table [K, C], y \[B\].
 #[derive(Clone, Copy, Debug)]
-pub struct FillRow {
+pub(crate) struct FillRow {
     /// B.
     pub batch: usize,
 }

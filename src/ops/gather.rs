@@ -18,7 +18,7 @@ use crate::parallel;
 /// epochs.
 /// *Shapes*: data in one or more parts, together [n, ...]; y [B, ...].
 #[derive(Clone, Copy, Debug)]
-pub struct Gather {
+pub(crate) struct Gather {
     /// The batch size B.
     pub batch: usize,
     /// The rows of this op: fewer than B in a micro-batch.

@@ -16,7 +16,7 @@ use crate::parallel;
 /// *Shapes*: data in parts, together [n, ...], table [T, 4], and with an encoding of width E its rates; outputs the
 /// network's input [B, ...] or [B, D + E], the target [B, ...], and t \[B\].
 #[derive(Clone, Copy, Debug)]
-pub struct NoisyBatch {
+pub(crate) struct NoisyBatch {
     /// Selects the rows.
     pub gather: Gather,
     /// The noise.

@@ -17,6 +17,7 @@ use crate::parallel;
 /// *Gradient*: below, in two dispatches that recompute what is not saved. *Accuracy*: group sums are reduced as trees.
 /// *Source*: Wu and He 2018, eq. 7; epsilon 1e-5 and the population variance as in PyTorch.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct GroupNorm {
     /// The number of groups G, which divides the channels.
     pub groups: usize,
@@ -25,6 +26,8 @@ pub struct GroupNorm {
     /// The fused activation.
     pub activation: Activation,
 }
+
+setters!(GroupNorm { epsilon: f64, activation: Activation });
 
 impl GroupNorm {
     /// G groups with PyTorch's epsilon, 1e-5, and no activation.
@@ -39,12 +42,15 @@ impl GroupNorm {
 /// *Gradient*: as for [`GroupNorm`]. *Source*: Ba et al. 2016, eq. 4; epsilon 1e-5 and population variance as in
 /// PyTorch.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct LayerNorm {
     /// Added to the variance.
     pub epsilon: f64,
     /// The fused activation.
     pub activation: Activation,
 }
+
+setters!(LayerNorm { epsilon: f64, activation: Activation });
 
 impl Default for LayerNorm {
     fn default() -> Self {

@@ -12,6 +12,7 @@ use crate::parallel;
 
 /// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Rule {
     /// b = momentum b + g, p -= lr b; with Nesterov p -= lr (g + momentum b). PyTorch's convention.
     Sgd {
@@ -39,6 +40,7 @@ pub enum Rule {
 /// The learning rate schedule over the steps k = 0, 1, ...
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Decay {
     /// Constant.
     Constant,
@@ -104,6 +106,7 @@ named!(
 
 /// An optimizer and its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Optimizer {
     /// The update rule.
     pub rule: Rule,
@@ -118,6 +121,8 @@ pub struct Optimizer {
     /// Warm-up of the average: d is at most (1 + k) / (10 + k) at step k.
     pub ema_warmup: bool,
 }
+
+setters!(Optimizer { decay: Decay, clip: Option<f64>, ema: Option<f64>, ema_warmup: bool });
 
 impl Optimizer {
     /// Adam with the usual decays 0.9 and 0.999, epsilon 1e-8.

@@ -12,6 +12,7 @@ use crate::parallel;
 
 /// The reduction of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pooling {
     /// The mean of kernel^2 elements, padding included as zeros (PyTorch's default).
     Average,

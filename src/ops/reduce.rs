@@ -79,6 +79,7 @@ const CLIP_EPSILON: f64 = 1e-6;
 
 /// The result computed by stage two from the partial sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Reduction {
     /// history = scale * sum, added up over the parts of the batch that it runs for.
     Sum {

@@ -17,6 +17,7 @@ use crate::parallel;
 /// *Units*: `range` is the difference of the largest and smallest possible value, in the units of the images.
 /// *Source*: Wang et al. 2004, Image quality assessment: from error visibility to structural similarity, eq. 13.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Ssim {
     /// Side length of the window, in elements.
     pub window: usize,
@@ -29,6 +30,8 @@ pub struct Ssim {
     /// The range of the data.
     pub range: f64,
 }
+
+setters!(Ssim { window: usize, sigma: f64, k1: f64, k2: f64 });
 
 impl Ssim {
     /// The settings of the paper: a window of 11 x 11 with sigma 1.5, k1 = 0.01, k2 = 0.03.

@@ -14,7 +14,7 @@ use crate::parallel;
 ///
 /// *Shapes*: x [B, D], table [K, C], rates [F, 2] u32, output [B, D + E].
 #[derive(Clone, Copy, Debug)]
-pub struct StepInput {
+pub(crate) struct StepInput {
     /// The encoding that follows x in each row.
     pub encode: Encode,
 }

@@ -100,7 +100,7 @@ fn randoms() -> Vec<(&'static str, Case)> {
     let counters = (0..4 * 65_536).collect();
     vec![
         ("add_noise", Case::new(gaussian).input([1024, 784])),
-        ("dropout", Case::new(Dropout { p: 0.1, stream: 4 }).input([1024, 1024])),
+        ("dropout", Case::new(dropout::Dropout { p: 0.1, stream: 4 }).input([1024, 1024])),
         ("encode", steps(Case::new(encode), ROWS).integers(shape, rates.clone())),
         ("gather", Case::new(gather).input([ROWS, 784])),
         ("noise", table(Case::new(noise).input([1024, 784]), [T, Noise::ROW])),
@@ -118,7 +118,7 @@ fn rows() -> Vec<(&'static str, Case)> {
     let quality = jpeg::tables(50).expect("a quality in range");
     let table_gradient = embedding::EmbeddingTable { rows: T };
     vec![
-        ("cross_entropy", indices(Case::new(CrossEntropy).input([ROWS, 10]), ROWS, 10)),
+        ("cross_entropy", indices(Case::new(cross_entropy::CrossEntropy).input([ROWS, 10]), ROWS, 10)),
         ("embedding", indices(embedding, 4096, T)),
         ("embedding", indices(Case::new(table_gradient).input([4096, 128]), 4096, T)),
         ("jpeg", Case::new(Jpeg { low: 0.0, high: 1.0 }).input([64, 1, 32, 32]).values([2, 8, 8], quality)),

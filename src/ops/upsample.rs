@@ -137,7 +137,7 @@ impl Op for BlockSums {
 /// convolution of the image itself by v with stride `factor` and padding K - 1 - p: several taps of w read the same
 /// element, so they can be added beforehand, which saves 5/9 of the products for K = 3 and a factor of 2.
 #[derive(Clone, Copy, Debug)]
-pub struct Widen {
+pub(crate) struct Widen {
     /// The factor of the upsampling.
     pub factor: usize,
 }

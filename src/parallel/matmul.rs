@@ -121,13 +121,13 @@ const TILE: [usize; 2] = [6, 64];
 
 /// out = a b (+ out when `accumulate`), row-major [a.rows, b.cols], on all cores.
 pub fn matmul<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
-    let start = if accumulate { Start::Out } else { Start::Zero };
+    let start = if accumulate { Initial::Out } else { Initial::Zero };
     matmul_with(out, a, b, start, |_, _| {});
 }
 
 /// The initial value of a product's output.
 #[derive(Clone, Copy)]
-pub enum Start<'a, S> {
+pub enum Initial<'a, S> {
     /// Zero.
     Zero,
     /// The current output.
@@ -150,7 +150,7 @@ pub fn matmul_with<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     product_for(parallel::threads(), out, a, b, start, finish);
@@ -162,7 +162,7 @@ fn product_for<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
@@ -172,13 +172,13 @@ fn product_for<S: Scalar>(
     }
     let (m, n, k) = (a.rows, b.cols, a.cols);
     let pieces = if m.min(n) == 1 { MANY } else { threads }.min(m * n * k / PIECE).max(1);
-    if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
+    if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Initial::Out) {
         return by_transpose(out, a, b, start, pieces, finish);
     }
     let many_columns = n > 2 * m && n >= 2 * pieces * TILE[1];
     let parts = parts_of_k(m, n, k);
     if many_columns || parts.is_some() {
-        if let Start::Row(row) = start {
+        if let Initial::Row(row) = start {
             parallel::rows(
                 out,
                 n,
@@ -186,7 +186,7 @@ fn product_for<S: Scalar>(
                 |_, out| out.copy_from_slice(row),
             );
         }
-        let accumulate = !matches!(start, Start::Zero);
+        let accumulate = !matches!(start, Initial::Zero);
         match parts {
             Some(parts) => with_rows(b, m, |b| sum_of_products(out, a, b, accumulate, parts)),
             None => by_columns(out, a, b, accumulate, pieces),
@@ -205,7 +205,7 @@ fn plain<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let n = b.cols;
@@ -214,9 +214,9 @@ fn plain<S: Scalar>(
         #[inline(always)]
         |i, out| {
             match start {
-                Start::Zero => out.fill(S::ZERO),
-                Start::Out => {}
-                Start::Row(row) => out.copy_from_slice(row),
+                Initial::Zero => out.fill(S::ZERO),
+                Initial::Out => {}
+                Initial::Row(row) => out.copy_from_slice(row),
             }
             for k in 0..a.cols {
                 for j in 0..n {
@@ -253,7 +253,7 @@ fn by_rows<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     pieces: usize,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
@@ -263,10 +263,10 @@ fn by_rows<S: Scalar>(
         parallel::cut(out, rows * n),
         #[inline(always)]
         |i, out| {
-            if let Start::Row(row) = start {
+            if let Initial::Row(row) = start {
                 out.chunks_mut(n).for_each(|out| out.copy_from_slice(row));
             }
-            let accumulate = !matches!(start, Start::Zero);
+            let accumulate = !matches!(start, Initial::Zero);
             product(out, a.some_rows(i * rows, out.len() / n), b, accumulate);
             finish(i * rows * n, out);
         },
@@ -278,18 +278,18 @@ fn by_transpose<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     pieces: usize,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let (m, n) = (a.rows, b.cols);
     S::with_scratch(m * n, |result| {
-        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Start::Zero, pieces, |_, _| {}));
+        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Initial::Zero, pieces, |_, _| {}));
         Matrix::new(result, n, m).t().copy_to(
             out,
             #[inline(always)]
             |offset, out| {
-                if let Start::Row(row) = start {
+                if let Initial::Row(row) = start {
                     for out in out.chunks_mut(n) {
                         out.iter_mut().zip(row).for_each(|(o, r)| *o += *r);
                     }
@@ -460,7 +460,7 @@ mod tests {
                     product_for(threads, &mut out, a, b, start, |_, _| {});
                     out
                 };
-                for start in [Start::Zero, Start::Out, Start::Row(&row)] {
+                for start in [Initial::Zero, Initial::Out, Initial::Row(&row)] {
                     let want = product(1, start);
                     for threads in [2, 3, 8, 32] {
                         assert!(product(threads, start) == want, "[{m}, {k}] x [{k}, {n}] with {threads} threads");

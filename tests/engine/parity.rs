@@ -2,7 +2,7 @@
 
 use langevin::ops::case::Case;
 use langevin::ops::{Activate, Activation, Dense, GemmVariant, Io, Op, Specs, catalog};
-use langevin::verify::{Report, check, forced, targets};
+use langevin::verify::{Comparison, check, forced, targets};
 use langevin::{Device, Kernel, Result, Scalar, Spec, Target, adapters};
 
 use crate::common::{On, Test, named, on, unless};
@@ -28,7 +28,7 @@ fn check_all(device: &Device, label: &str, wanted: impl Fn(&Case) -> bool) {
     let (mut failures, mut count) = (Vec::new(), 0);
     for (name, cases) in catalog() {
         assert!(!cases.is_empty(), "{name} has no cases");
-        let mut worst = Report::default();
+        let mut worst = Comparison::default();
         for case in cases.iter().filter(|case| wanted(case)) {
             count += 1;
             match check(case, device) {

@@ -13,6 +13,7 @@ use crate::ops::{Activation, Upsample};
 /// The settings of an [`AutoEncoder`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AutoEncoderOptions {
     /// Channels of the first layer; the latent has twice as many.
     pub width: usize,
@@ -23,6 +24,8 @@ pub struct AutoEncoderOptions {
     #[serde(flatten)]
     pub regularisation: Regularisation,
 }
+
+setters!(AutoEncoderOptions { width: usize, step: StepEncoderOptions, regularisation: Regularisation });
 
 impl Default for AutoEncoderOptions {
     fn default() -> Self {

@@ -11,6 +11,7 @@ use crate::ops::{Activation, Concat};
 /// The settings of a [`Chapter`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ChapterOptions {
     /// Neurons of the hidden layer.
     pub width: usize,
@@ -21,6 +22,8 @@ pub struct ChapterOptions {
     #[serde(flatten)]
     pub regularisation: Regularisation,
 }
+
+setters!(ChapterOptions { width: usize, step: StepEncoderOptions, regularisation: Regularisation });
 
 impl Default for ChapterOptions {
     fn default() -> Self {

@@ -11,6 +11,7 @@ use crate::ops::{Activation, Add};
 /// The settings of an [`Mlp`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct MlpOptions {
     /// Width of a hidden layer.
     pub width: usize,
@@ -29,6 +30,16 @@ pub struct MlpOptions {
     #[serde(flatten)]
     pub regularisation: Regularisation,
 }
+
+setters!(MlpOptions {
+    width: usize,
+    depth: usize,
+    step: StepEncoderOptions,
+    activation: Activation,
+    residual: bool,
+    layer_norm: bool,
+    regularisation: Regularisation,
+});
 
 impl Default for MlpOptions {
     fn default() -> Self {

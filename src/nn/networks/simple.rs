@@ -11,6 +11,7 @@ use crate::ops::Activation;
 /// The settings of a [`Simple`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SimpleOptions {
     /// Neurons of the hidden layer.
     pub width: usize,
@@ -18,6 +19,8 @@ pub struct SimpleOptions {
     #[serde(flatten)]
     pub regularisation: Regularisation,
 }
+
+setters!(SimpleOptions { width: usize, regularisation: Regularisation });
 
 impl Default for SimpleOptions {
     fn default() -> Self {
