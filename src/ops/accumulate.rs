@@ -1,6 +1,6 @@
 //! total += share x: accumulates the gradients of micro-batches.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Spec;
@@ -66,4 +66,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::value(2.0)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Accumulate { share: 0.125 }).input([MANY]).zeros(MANY)]
 }

@@ -1,6 +1,6 @@
 //! y = act(x), elementwise, and its derivative.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, Tolerance};
 use super::{Activation, Add, Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Graph, Reverse, Spec, Var};
@@ -211,4 +211,9 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(Slope(a)).input([n]).values([n], saved).tolerance(tolerance));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let activation = Activation::Silu;
+    vec![Case::new(Activate(activation)).input([MANY]), Case::new(Slope(activation)).input([MANY]).input([MANY])]
 }

@@ -415,6 +415,11 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(super) fn timed() -> Vec<Case> {
+    let disturbance = Disturbance::Gaussian { scale: 0.5 };
+    vec![Case::new(AddNoise { disturbance, stream: 3, given: false }).input([1024, 784])]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,3 +58,7 @@ pub(super) fn cases() -> Vec<Case> {
         .map(|(shape, c)| Case::new(Affine).input(shape).input([2, c]).tolerance(Tolerance::value(2.0)))
         .to_vec()
 }
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Affine).input([1024, 784]).input([2, 784])]
+}

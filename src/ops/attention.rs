@@ -346,6 +346,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Attention { heads: 4, channels: Channels::First }).input([8, 384, 256])]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,11 @@ pub enum Tolerance {
     Terms(f64, usize),
 }
 
+/// Sizes of benchmark cases: the elements of a large tensor, the rows of a data set, and the steps of a schedule.
+pub(crate) const MANY: usize = 1 << 20;
+pub(crate) const ROWS: usize = 8192;
+pub(crate) const STEPS: usize = 1000;
+
 /// The smallest normal number of f32. Subnormal numbers may be flushed to zero.
 const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
@@ -167,6 +172,26 @@ impl Case {
     pub fn update(mut self, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
         self.updates.push(Argument::floats(shape.into(), values));
         self
+    }
+
+    /// Adds a table with positive values below 1.
+    pub(crate) fn table(self, [rows, cols]: [usize; 2]) -> Self {
+        self.values([rows, cols], (0..rows * cols).map(|i| 0.1 + 0.8 * (i % 97) as f32 / 97.0).collect())
+    }
+
+    /// Adds `n` diffusion steps, as floats.
+    pub(crate) fn steps(self, n: usize) -> Self {
+        self.values([n], (0..n).map(|i| (i * 7 % STEPS) as f32).collect())
+    }
+
+    /// Adds `n` indices below `end`.
+    pub(crate) fn indices(self, n: usize, end: usize) -> Self {
+        self.integers([n], (0..n).map(|i| (i * 7 % end) as u32).collect())
+    }
+
+    /// Adds `n` zeros that are updated in place.
+    pub(crate) fn zeros(self, n: usize) -> Self {
+        self.update([n], vec![0.0; n])
     }
 
     /// Sets seed and step.

@@ -180,3 +180,11 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases
 }
+
+pub(super) fn timed() -> Vec<Case> {
+    let x = [32, 64, 14, 14];
+    vec![
+        Case::new(ChannelBias { activation: Activation::Relu }).input(x).input([32, 64]),
+        Case::new(ChannelSum).input(x),
+    ]
+}

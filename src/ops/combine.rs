@@ -1,6 +1,6 @@
 //! y = p_t a + q_t b: adds noise with given t and eps, and converts between eps, x0 and v.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, STEPS, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Reverse, Spec};
@@ -124,4 +124,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::absolute(2.0)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Combine).input([1024, 784]).input([1024, 784]).steps(1024).input([STEPS, 2])]
 }

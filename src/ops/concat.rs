@@ -117,3 +117,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Columns { start: 0, len: 1 }).input([65, 2]).tolerance(Tolerance::exact()),
     ]
 }
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Concat).input([1024, 784]).input([1024, 128])]
+}

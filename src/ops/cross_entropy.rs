@@ -1,6 +1,6 @@
 //! The cross entropy of logits with integer labels, and its backward pass.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, ROWS, Tolerance};
 use super::embedding::row_of;
 use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
@@ -190,6 +190,10 @@ pub(super) fn cases() -> Vec<Case> {
     let case = Case::new(CrossEntropy).input([4, 6]).integers([4], vec![5, 0, 3, 3]);
     cases.push(case.tolerance(tolerance(2.0, 6)).gradient());
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(CrossEntropy).input([ROWS, 10]).indices(ROWS, 10)]
 }
 
 #[cfg(test)]

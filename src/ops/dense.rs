@@ -263,3 +263,12 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases
 }
+
+pub(super) fn timed() -> Vec<Case> {
+    let (x, w) = ([256, 1024], [1024, 1024]);
+    vec![
+        Case::new(Dense { activation: Activation::Relu }).input(x).input(w).input([1024]),
+        Case::new(DenseInput { activation: Activation::None }).input(x).input(w),
+        Case::new(DenseWeight).input(x).input(x),
+    ]
+}

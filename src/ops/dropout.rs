@@ -188,6 +188,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Dropout { p: 0.1, stream: 4 }).input([1024, 1024])]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

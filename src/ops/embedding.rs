@@ -1,6 +1,6 @@
 //! Table lookup by index, and the gradient of the table.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, STEPS, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
@@ -164,4 +164,11 @@ pub(super) fn cases() -> Vec<Case> {
     let case = Case::new(Embedding).input([5, 3]).integers([4], vec![4, 0, 4, 2]);
     cases.push(case.tolerance(Tolerance::exact()).gradient());
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![
+        Case::new(Embedding).input([STEPS, 128]).indices(4096, STEPS),
+        Case::new(EmbeddingTable { rows: STEPS }).input([4096, 128]).indices(4096, STEPS),
+    ]
 }

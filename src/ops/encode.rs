@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, ROWS, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Spec, Var};
@@ -216,4 +216,10 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(op).values([7], t.clone()).integers(shape, words).tolerance(Tolerance::absolute(3.3))
     })
     .collect()
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let encode = Encode { width: 128, layout: Layout::Interleaved };
+    let (shape, rates) = encode.rate_words();
+    vec![Case::new(encode).steps(ROWS).integers(shape, rates)]
 }

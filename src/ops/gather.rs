@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, ROWS, Tolerance};
 use super::{Io, Op, Specs};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
@@ -159,4 +159,8 @@ pub(super) fn cases() -> Vec<Case> {
         // Three parts of 40, 40 and 7 rows.
         Case::new(op(29, 40)).input([40, 5]).input([40, 5]).input([7, 5]).clock(9, 7).tolerance(Tolerance::exact()),
     ]
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2 }).input([ROWS, 784])]
 }

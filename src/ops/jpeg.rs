@@ -211,6 +211,11 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(super) fn timed() -> Vec<Case> {
+    let tables = tables(50).expect("the quality is in range");
+    vec![Case::new(Jpeg { low: 0.0, high: 1.0 }).input([64, 1, 32, 32]).values([2, 8, 8], tables)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -445,3 +445,13 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases
 }
+
+pub(super) fn timed() -> Vec<Case> {
+    let x = [32, 64, 14, 14];
+    let reverse = NormInput { groups: Some(8), activation: Activation::None };
+    vec![
+        Case::new(GroupNorm::new(8)).input(x).input([64]).input([64]),
+        Case::new(reverse).input(x).input(x).table([256, 2]).input([64]),
+        Case::new(LayerNorm::default()).input([1024, 1024]).input([1024]).input([1024]),
+    ]
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, Tolerance};
 use super::{Io, Op, Reduce, Reduction, Specs, SquaredNorm, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Slab, Spec, Var};
@@ -402,6 +402,10 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend([3, 20_000].map(|step| case(op, step, 33, 1e-8)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Optimizer::adam(1e-3)).input([MANY]).zeros(MANY).zeros(MANY).zeros(MANY)]
 }
 
 /// A step on gradients and moments of a given size. In units of eps an update has four divisions of 5 and two roots of

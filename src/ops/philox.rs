@@ -56,3 +56,9 @@ pub(super) fn cases() -> Vec<Case> {
     let case = Case::new(Philox).integers([260, 4], counter).integers([260, 2], key);
     vec![case.tolerance(Tolerance::absolute(40.0))]
 }
+
+pub(super) fn timed() -> Vec<Case> {
+    const BLOCKS: usize = 65_536;
+    let counters = (0..4 * BLOCKS as u32).collect();
+    vec![Case::new(Philox).integers([BLOCKS, 4], counters).integers([BLOCKS, 2], vec![7; 2 * BLOCKS])]
+}

@@ -321,6 +321,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(PointLoss::new(Measure::Squared)).input([1024, 784]).input([1024, 784])]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -216,3 +216,8 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases
 }
+
+pub(super) fn timed() -> Vec<Case> {
+    let pool = Pool { kind: Pooling::Max, kernel: 2, stride: 2, padding: 0 };
+    vec![Case::new(pool).input([32, 64, 14, 14])]
+}

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, Tolerance};
 use super::{Io, Op, Specs, expect_count};
 use crate::error::Result;
 use crate::graph::{HISTORY, Spec};
@@ -157,4 +157,8 @@ pub(super) fn cases() -> Vec<Case> {
     let op = Reduce(Reduction::Clip { max: 1e-6 });
     cases.push(Case::new(op).values([3], vec![1e-13, 4e-13, 2e-13]).tolerance(Tolerance::relative(12.0)));
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(SquaredNorm).input([MANY]), Case::new(Reduce(Reduction::Sum { scale: 1.0 })).input([4096])]
 }

@@ -1,6 +1,6 @@
 //! One row of a sampler: the update after an evaluation of the network, from a table of coefficients.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, STEPS, Tolerance};
 use super::dropout::first_element;
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
@@ -173,4 +173,9 @@ pub(super) fn cases() -> Vec<Case> {
         case(SamplerStep { history: true, ..drawn }, [11, 17], 1).first_row(3),
         case(SamplerStep { history: true, ..given }, [3, 70], 0),
     ]
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let case = Case::new(SamplerStep { stream: 3, given: false, history: false }).input([1024, 784]);
+    vec![case.table([STEPS, SamplerStep::ROW]).update([1024, 784], vec![0.5; 1024 * 784])]
 }

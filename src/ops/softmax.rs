@@ -143,3 +143,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::new(Softmax).input([3, 6]).tolerance(tolerance(2.0, 6)).gradient());
     cases
 }
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Softmax).input([4096, 256])]
+}

@@ -410,6 +410,13 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(super) fn timed() -> Vec<Case> {
+    const WINDOW: usize = 11;
+    let weights = Ssim::new(2.0).window(WINDOW).weights().iter().map(|&w| w as f32).collect();
+    let images = [32, 1, 64, 64];
+    vec![Case::new(Rows).values([WINDOW], weights).input(images).input(images)]
+}
+
 fn moments([planes, h, w]: [usize; 3]) -> Vec<f32> {
     let mut values = Vec::new();
     for row in 0..planes * h {

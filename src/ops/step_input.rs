@@ -1,6 +1,6 @@
 //! The input of a sampling step for a network that takes x_t and the step encoding in one tensor.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, STEPS, Tolerance};
 use super::{Encode, Io, Layout, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Cost;
@@ -87,4 +87,10 @@ pub(super) fn cases() -> Vec<Case> {
             case.integers(shape, words).clock(1, step).tolerance(Tolerance::absolute(3.3))
         })
         .collect()
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let encode = Encode { width: 128, layout: Layout::Interleaved };
+    let (shape, rates) = encode.rate_words();
+    vec![Case::new(StepInput { encode }).input([1024, 784]).table([STEPS, 8]).integers(shape, rates)]
 }

@@ -281,6 +281,13 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(super) fn timed() -> Vec<Case> {
+    vec![
+        Case::new(Upsample { factor: [2, 2] }).input([32, 64, 14, 14]),
+        Case::new(Widen { factor: 2 }).input([128, 64, 3, 3]),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

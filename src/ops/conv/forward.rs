@@ -102,7 +102,7 @@ impl Op for Conv {
     }
 }
 
-pub(in crate::ops) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (i, (x, w, stride, padding)) in SHAPES.into_iter().enumerate() {
         let k = w[1..].iter().product();
@@ -119,4 +119,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         );
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let conv = Conv { stride: 1, padding: 1, activation: Activation::Relu };
+    vec![Case::new(conv).input([32, 32, 14, 14]).input([64, 32, 3, 3]).input([64])]
 }

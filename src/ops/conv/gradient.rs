@@ -309,7 +309,7 @@ pub(super) fn give_input(
     Ok(())
 }
 
-pub(in crate::ops) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (x, w, stride, padding) in SHAPES {
         let axes = x.len() - 2;
@@ -343,4 +343,12 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     cases.push(Case::new(op(true)).input([7, 33]).tolerance(Tolerance::terms(1.0, 7)));
     cases.push(Case::new(op(false)).input([4, 30]).tolerance(Tolerance::terms(1.0, 4)));
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let (x, y) = ([32, 32, 14, 14], [32, 64, 14, 14]);
+    let (stride, padding, activation) = (1, 1, Activation::None);
+    let input = ConvInput { stride, padding, transposed: false, image: x[2..].to_vec(), activation };
+    let weight = ConvWeight { stride, padding, kernel: [3, 3], bias: true };
+    vec![Case::new(input).input(y).input([64, 32, 3, 3]), Case::new(weight).input(x).input(y)]
 }

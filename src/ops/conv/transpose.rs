@@ -109,7 +109,7 @@ impl Op for ConvTranspose {
     }
 }
 
-pub(in crate::ops) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let shapes = [
         (vec![1, 1, 1, 1], vec![1, 1, 1, 1], 1, 0, 0),
         (vec![2, 4, 5, 3], vec![4, 3, 4, 4], 2, 1, 0),
@@ -136,4 +136,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::terms(24.0, 12)).gradient().gradient_from(stored_outputs(activation)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let op = ConvTranspose { stride: 2, padding: 1, output_padding: 0, activation: Activation::None };
+    vec![Case::new(op).input([32, 64, 7, 7]).input([64, 32, 4, 4]).input([32])]
 }
