@@ -1,7 +1,5 @@
 //! The error type of the crate.
 
-use std::path::Path;
-
 /// An error of the library. Shape, limit and shader errors occur while a graph is built or compiled; a running program
 /// can only lose its device. A message contains the name, the expected and the actual value, and what to do.
 #[non_exhaustive]
@@ -77,10 +75,6 @@ impl Error {
 
     pub(crate) fn limit(message: impl Into<String>, smaller_batch_helps: bool) -> Self {
         Error::Limit { message: message.into(), smaller_batch_helps }
-    }
-
-    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Error::Io { action, path: path.display().to_string(), source }
     }
 
     /// An unknown name, with all known names.

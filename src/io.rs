@@ -10,6 +10,13 @@ use crate::device::HostMemory;
 use crate::error::{Error, Result};
 use crate::text::readable;
 
+impl Error {
+    /// A failed file operation.
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Error::Io { action, path: path.display().to_string(), source }
+    }
+}
+
 /// A file that is written beside its place and moved there when it is complete: readers see the old content or the new,
 /// never a part. It is removed when it is not committed.
 #[derive(Debug)]

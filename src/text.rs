@@ -31,12 +31,6 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// A level in decibels with two decimal places, and without a minus sign at zero.
-pub fn decibels(value: f64) -> String {
-    let text = format!("{value:.2} dB");
-    if text == "-0.00 dB" { "0.00 dB".into() } else { text }
-}
-
 /// A number with grouped digits: 1234567 as "1 234 567".
 pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
@@ -130,10 +124,6 @@ mod tests {
         assert_eq!(
             (count(1, "step"), count(0, "step"), count(2, "step")),
             ("1 step".into(), "0 steps".into(), "2 steps".into())
-        );
-        assert_eq!(
-            (decibels(-0.001), decibels(-0.01), decibels(12.345)),
-            ("0.00 dB".into(), "-0.01 dB".into(), "12.35 dB".into())
         );
     }
 }

@@ -7,9 +7,10 @@ use crate::Error;
 use crate::data::corrupt::{Extent, NoiseKind, add_noise};
 use crate::data::{self, Dataset, Normalisation};
 use crate::diffusion::Schedule;
+use crate::evaluate::decibels;
 use crate::generate::forward_process;
 use crate::plot::{self, Output, Scale, evenly_spaced};
-use crate::text::{decibels, exact, short};
+use crate::text::{exact, short};
 use clap::Args;
 use serde_json::json;
 

@@ -55,7 +55,8 @@ impl fmt::Display for AdapterKind {
 const DRIVERS: &str = "Install a GPU driver; or, for software Vulkan: apt install mesa-vulkan-drivers (Debian, Ubuntu), \
     dnf install mesa-vulkan-drivers vulkan-loader (Fedora), pacman -S vulkan-swrast vulkan-icd-loader (Arch)";
 
-/// The adapters of this machine; the position in the list is the index that [`Device::named`](crate::Device::named) accepts.
+/// The adapters of this machine; the position in the list is the index that [`Device::named`](crate::Device::named)
+/// accepts.
 pub fn adapters() -> Vec<AdapterSummary> {
     pollster::block_on(enumerate()).iter().map(summary).collect()
 }

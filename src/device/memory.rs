@@ -26,15 +26,16 @@ impl HostMemory {
         Self::of(system.total_memory(), system.available_memory(), container)
     }
 
-    #[cfg_attr(not(feature = "files"), allow(dead_code))]
+    #[cfg(any(feature = "files", test))]
     /// `container`: its memory limit, and the bytes in use by its processes, without the page cache.
     fn of(total: u64, free: u64, container: Option<[u64; 2]>) -> Self {
         let [limit, used] = container.unwrap_or([u64::MAX, 0]);
         Self { total: total.min(limit), free: free.min(limit.saturating_sub(used)) }
     }
 
-    /// The memory limit of a program: three quarters of the total, the rest being for scratch memory and other processes.
-    /// It does not depend on the available memory, so that a command splits its batches the same way on a busy machine.
+    /// The memory limit of a program: three quarters of the total, the rest being for scratch memory and other
+    /// processes. It does not depend on the available memory, so that a command splits its batches the same way on a
+    /// busy machine.
     pub fn program_limit(self) -> usize {
         if self.total == 0 { usize::MAX } else { (self.total / 4 * 3) as usize }
     }

@@ -82,12 +82,12 @@ impl Device {
         Self { engine: Engine::Reference, reason: "requested".into(), memory: None }
     }
 
-    /// The device with this name: `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a part of
-    /// its name.
+    /// The device with this name: `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a
+    /// part of its name.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] if there is no GPU, with the packages to install; [`Error::Setting`] for an unknown name, with
-    /// the names of all adapters.
+    /// [`Error::NoAdapter`] if there is no GPU, with the packages to install; [`Error::Setting`] for an unknown name,
+    /// with the names of all adapters.
     pub fn named(request: &str) -> Result<Self> {
         pollster::block_on(Self::named_async(request))
     }
@@ -149,8 +149,8 @@ impl Device {
         Ok(Run::new(graph, &plan, program))
     }
 
-    /// Checks the memory of the host. The memory of a GPU is known only to its driver, which refuses buffers that do not
-    /// fit.
+    /// Checks the memory of the host. The memory of a GPU is known only to its driver, which refuses buffers that do
+    /// not fit.
     fn check_memory(&self, plan: &Plan) -> Result<()> {
         let host = (!self.is_gpu()).then(HostMemory::now);
         let bytes = |elements: usize| self.engine.bytes() * elements;
@@ -169,8 +169,8 @@ impl Device {
         host.map_or(Ok(()), |host| host.check_free(all))
     }
 
-    /// Sets the memory limit of a program to `bytes`, for example on a shared machine. By default it is three quarters of
-    /// the memory on the CPU, and unlimited on a GPU.
+    /// Sets the memory limit of a program to `bytes`, for example on a shared machine. By default it is three
+    /// quarters of the memory on the CPU, and unlimited on a GPU.
     pub fn with_memory(self, bytes: usize) -> Self {
         Self { memory: Some(bytes), ..self }
     }

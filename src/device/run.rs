@@ -57,14 +57,14 @@ impl Run {
         self.clock.step
     }
 
-    /// Continues at another step, which determines random numbers, data order and learning rate. The histories of scalars
-    /// are reset.
+    /// Continues at another step, which determines random numbers, data order and learning rate. The histories of
+    /// scalars are reset.
     pub fn set_step(&mut self, step: u32) {
         (self.clock.step, self.history_start) = (step, step);
     }
 
-    /// Sets the index of the sample in row 0 of the batch, when a larger set is processed in several batches. Random numbers
-    /// depend on the index of a sample in the set, and therefore not on the batch size.
+    /// Sets the index of the sample in row 0 of the batch, when a larger set is processed in several batches. Random
+    /// numbers depend on the index of a sample in the set, and therefore not on the batch size.
     pub fn set_first_row(&mut self, row: usize) {
         self.first_row = row;
     }
@@ -74,7 +74,8 @@ impl Run {
         self.calls.iter().map(|call| call.times as usize).sum()
     }
 
-    /// The minimum cost of each dispatch of a step, with one entry for a dispatch that is repeated for each micro-batch.
+    /// The minimum cost of each dispatch of a step, with one entry for a dispatch that is repeated for each
+    /// micro-batch.
     pub fn costs(&self) -> &[OpCost] {
         &self.calls
     }
@@ -278,8 +279,8 @@ impl Run {
     /// Reads a tensor that is persistent, or was passed to [`Graph::keep`].
     ///
     /// # Errors
-    /// If the memory of the tensor is reused within a step, so that its values are not available; if it is not a tensor of
-    /// the compiled graph; [`Error::DeviceLost`].
+    /// If the memory of the tensor is reused within a step, so that its values are not available; if it is not a
+    /// tensor of the compiled graph; [`Error::DeviceLost`].
     pub async fn read_async(&self, var: Var) -> Result<Values> {
         let t = self.tensor(var)?;
         if self.graph.is_transient(var) {

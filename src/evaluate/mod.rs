@@ -11,6 +11,8 @@ mod sliced;
 pub use classifier::{Classified, Share, classify};
 pub use filters::{Denoised, Filtered, compare_denoised, gaussian_filter, median_filter};
 pub use frechet::frechet_distance;
+#[cfg(feature = "cli")]
+pub(crate) use pairs::decibels;
 pub use pairs::{Pairs, check_pairs, compare_pairs, psnr, range_of, ssim};
 pub use sines::{Sines, sine_fit};
 pub use sliced::{PROJECTIONS, Report, SPLITS, evaluate, sliced_wasserstein};

@@ -24,11 +24,11 @@ pub(crate) fn largest<T>(most: usize, mut make: impl FnMut(usize) -> Result<T>) 
 }
 
 /// Splits a batch of `batch` rows into micro-batches of `rows` rows, and calls `add` to add their nodes: once for all
-/// micro-batches of that size, and once more for a smaller last one. Returns the results of `add`, each with the share of
-/// one micro-batch in the batch.
+/// micro-batches of that size, and once more for a smaller last one. Returns the results of `add`, each with the
+/// share of one micro-batch in the batch.
 ///
-/// Micro-batches use the same random numbers as the whole batch would, and reuse the same memory. Their scalars are summed
-/// per entry.
+/// Micro-batches use the same random numbers as the whole batch would, and reuse the same memory. Their scalars are
+/// summed per entry.
 ///
 /// # Errors
 /// Those of `add`.
@@ -38,12 +38,13 @@ pub(crate) fn in_parts<T>(
     rows: usize,
     mut add: impl FnMut(&mut Graph, f64) -> Result<T>,
 ) -> Result<Vec<(f64, T)>> {
-    let (streams, count, rest) = (g.streams(), batch / rows, batch % rows);
+    let (streams, count, rest) = (g.streams, batch / rows, batch % rows);
     let equal = Parts { first: 0, rows, count };
     let last = Parts { first: count * rows, rows: rest, count: 1 };
     let mut made = Vec::new();
     for parts in [equal, last].into_iter().filter(|parts| parts.rows > 0) {
-        g.rewind_streams(streams);
+        // Every micro-batch uses the random streams that the whole batch would.
+        g.streams = streams;
         g.set_parts((parts.rows < batch).then_some(parts));
         let share = parts.rows as f64 / batch as f64;
         made.push((share, add(g, share)?));
@@ -52,8 +53,8 @@ pub(crate) fn in_parts<T>(
     Ok(made)
 }
 
-/// Adds the reverse pass of `losses` for a micro-batch. The gradients of micro-batches, weighted by their `share` of the
-/// batch, are accumulated in order in a second slab, which the optimizer then uses.
+/// Adds the reverse pass of `losses` for a micro-batch. The gradients of micro-batches, weighted by their `share` of
+/// the batch, are accumulated in order in a second slab, which the optimizer then uses.
 ///
 /// # Errors
 /// Those of [`Graph::backward`].

@@ -30,8 +30,8 @@ pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTab
     Ok(x)
 }
 
-/// x = standard normal noise, the initial state of a reverse process. `first` is the index of the first value in the set
-/// of samples, so that the noise does not depend on the batch size.
+/// x = standard normal noise, the initial state of a reverse process. `first` is the index of the first value in the
+/// set of samples, so that the noise does not depend on the batch size.
 pub fn starting_noise(seed: u64, first: usize, x: &mut [f32]) {
     fill_normals_from(Clock { seed, step: 0 }, START, first, x);
 }

@@ -20,7 +20,8 @@ impl Gradients {
     }
 }
 
-/// The context of [`Op::reverse`](super::Op::reverse): a node, the gradients of its outputs, and the graph to add nodes to.
+/// The context of [`Op::reverse`](super::Op::reverse): a node, the gradients of its outputs, and the graph to add
+/// nodes to.
 pub struct Reverse<'a> {
     /// The graph to which the rule adds nodes.
     pub graph: &'a mut Graph,
@@ -53,8 +54,8 @@ impl Reverse<'_> {
         self.needed[self.graph.root(self.inputs[i]).index()]
     }
 
-    /// Whether this node is the only one that reads `var`, and the gradient of `var` was not requested. The rule may then
-    /// compute the gradient of the input of the op that produced `var` instead.
+    /// Whether this node is the only one that reads `var`, and the gradient of `var` was not requested. The rule may
+    /// then compute the gradient of the input of the op that produced `var` instead.
     pub fn sole_use(&self, var: Var) -> bool {
         self.uses[self.graph.root(var).index()] == 1
     }

@@ -13,9 +13,11 @@ macro_rules! trusted {
 }
 
 mod add;
+mod apply;
 mod cost;
 mod grad;
 mod op;
+mod parameters;
 pub(crate) mod plan;
 mod tensor;
 
@@ -31,11 +33,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::numeric::random::Draw;
 
 /// One op with its tensors.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub(crate) op: Arc<dyn AnyOp>,
     pub(crate) inputs: Vec<Var>,
     pub(crate) outputs: Vec<Var>,
@@ -46,12 +47,6 @@ pub struct Node {
     /// Whether its shader runs without runtime checks.
     pub(crate) trusted: bool,
 }
-
-/// Parameters start at multiples of 256 bytes, a binding offset that every adapter supports.
-const ALIGN: usize = 64;
-
-/// The maximum number of parameters of a network: with gradients and moments they take 16 GB.
-const MAX_PARAMETERS: usize = 1_000_000_000;
 
 /// The prefix of the names of constants.
 const CONSTANT: &str = "constant.";
@@ -70,15 +65,16 @@ pub struct Graph {
     names: HashMap<String, Vec<Var>>,
     /// loss -> (prediction, d loss / d prediction), with which the reverse pass starts.
     losses: HashMap<Var, (Var, Var)>,
-    streams: u32,
+    /// The number of allocated random streams.
+    pub(crate) streams: u32,
     optimized: bool,
     training: bool,
     parts: Option<Parts>,
     seed: u64,
 }
 
-/// The micro-batches that nodes run for: `count` parts of `rows` rows each, from row `first` of the batch on. In each step,
-/// the nodes run once for each part, in order.
+/// The micro-batches that nodes run for: `count` parts of `rows` rows each, from row `first` of the batch on. In each
+/// step, the nodes run once for each part, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub first: usize,
@@ -119,118 +115,6 @@ impl Graph {
     /// The seed of the initial parameter values.
     pub fn seed(&self) -> u64 {
         self.seed
-    }
-
-    /// Applies `op` to `inputs`; returns its outputs.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if the op does not accept the shapes or element types; [`Error::Setting`] if a tensor belongs to
-    /// another graph.
-    pub fn apply(&mut self, op: impl Op, inputs: &[Var]) -> Result<Vec<Var>> {
-        self.apply_to(op, inputs, &[])
-    }
-
-    /// [`Graph::apply`] that returns only the first output. Further outputs are usually values for the reverse rule, such as
-    /// those before an activation.
-    ///
-    /// # Errors
-    /// Those of [`Graph::apply`]; [`Error::Shape`] if the op has no output.
-    pub fn apply1(&mut self, op: impl Op, inputs: &[Var]) -> Result<Var> {
-        let name = op.name();
-        let first = self.apply(op, inputs)?.first().copied();
-        first.ok_or_else(|| Error::shape(name, "has no output; use Graph::apply_to"))
-    }
-
-    /// [`Graph::apply`] for an op that updates persistent tensors in place: it reads and writes `updates`.
-    ///
-    /// # Errors
-    /// Those of [`Graph::apply`]; [`Error::Shape`] if a tensor of `updates` is not persistent, or if their number differs from
-    /// [`Op::updates`].
-    pub fn apply_to(&mut self, op: impl Op, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
-        self.apply_any(Arc::new(op), inputs, updates)
-    }
-
-    /// [`Graph::apply_to`] that disables the runtime checks of the shader in release builds, as for the ops of the crate:
-    /// indices are not bounded, loops are not limited, and workgroup memory is not zeroed.
-    ///
-    /// # Errors
-    /// Those of [`Graph::apply_to`].
-    ///
-    /// # Safety
-    /// For the shapes of these tensors and any values, all accesses of the kernel are within its bindings and arrays, its
-    /// loops terminate, and it does not read workgroup memory before writing it.
-    #[allow(unsafe_code)]
-    pub unsafe fn apply_unchecked(&mut self, op: impl Op, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
-        let outputs = self.apply_to(op, inputs, updates)?;
-        self.nodes.last_mut().expect("the node was added above").trusted = true;
-        Ok(outputs)
-    }
-
-    pub(crate) fn apply_any(&mut self, op: Arc<dyn AnyOp>, inputs: &[Var], updates: &[Var]) -> Result<Vec<Var>> {
-        let name = op.name();
-        self.check(inputs)?;
-        self.check(updates)?;
-        self.check_updates(&*op, updates)?;
-        let specs = self.inputs_of(&*op, inputs, updates)?;
-        let outputs = op.infer(&specs)?;
-        outputs.iter().try_for_each(|spec| check_size(name, spec))?;
-        let node = self.nodes.len();
-        let outputs: Vec<Var> = outputs
-            .into_iter()
-            .enumerate()
-            .map(|(i, spec)| {
-                let storage = if spec.form == Form::History { Storage::State } else { Storage::Step };
-                let var = self.tensor(format!("{name}.{node}.{i}"), spec, storage, Init::Zero);
-                self.tensors[var].maker = Some(node);
-                var
-            })
-            .collect();
-        self.nodes.push(Node {
-            trusted: op.is_trusted(),
-            op,
-            inputs: inputs.to_vec(),
-            outputs: outputs.clone(),
-            updates: updates.to_vec(),
-            parts: self.parts,
-        });
-        Ok(outputs)
-    }
-
-    fn check_updates(&self, op: &dyn AnyOp, updates: &[Var]) -> Result<()> {
-        let refuse = |text| Err(Error::shape(op.name(), text));
-        if updates.len() != op.updates() {
-            return refuse(format!("updates {} tensors in place, got {}", op.updates(), updates.len()));
-        }
-        match updates.iter().find(|&&v| self.tensors[self.root(v)].storage == Storage::Step) {
-            Some(&v) => refuse(format!("{} is not persistent, so it cannot be updated in place", self.tensors[v].name)),
-            None => Ok(()),
-        }
-    }
-
-    /// The specs of the inputs and then of the updated tensors, with their element types checked.
-    fn inputs_of(&self, op: &dyn AnyOp, inputs: &[Var], updates: &[Var]) -> Result<Vec<Spec>> {
-        let spec = |(i, &var): (usize, &Var)| {
-            let Tensor { name, spec, .. } = &self.tensors[var];
-            let refuse = |text| Err(Error::shape(op.name(), format!("tensor {i}, {name}, {text}")));
-            if spec.form == Form::History {
-                return refuse("is a scalar with a history, which only `Run::history` can read".into());
-            }
-            let takes = op.dtypes(i, inputs.len() + updates.len());
-            if takes.contains(&spec.dtype) {
-                return Ok(spec.clone());
-            }
-            let takes: Vec<String> = takes.iter().map(DType::to_string).collect();
-            refuse(format!("is {spec}, expected {}", takes.join(" or ")))
-        };
-        inputs.iter().chain(updates).enumerate().map(spec).collect()
-    }
-
-    /// Checks that all tensors belong to this graph.
-    fn check(&self, vars: &[Var]) -> Result<()> {
-        match vars.iter().all(|&var| self.tensors.get(var).is_some()) {
-            true => Ok(()),
-            false => Err(Error::setting(OTHER_GRAPH)),
-        }
     }
 
     fn tensor(&mut self, name: String, spec: Spec, storage: Storage, init: Init) -> Var {
@@ -333,79 +217,6 @@ impl Graph {
         Ok(Data { chunks, shape, rows_per_chunk })
     }
 
-    /// Adds a trainable tensor with its initial values.
-    ///
-    /// # Errors
-    /// If the name is taken, the number of values differs from the number of elements, or the optimizer was added before.
-    pub fn parameter(&mut self, name: &str, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Var> {
-        let spec = Spec::f32(shape);
-        self.check_len(name, &spec, values.len())?;
-        self.add_parameter(name, spec, Init::F32(values.into()))
-    }
-
-    /// [`Graph::parameter`] with random initial values, which are generated when the graph is compiled.
-    ///
-    /// # Errors
-    /// Those of [`Graph::parameter`], and if the network becomes too large.
-    pub(crate) fn drawn_parameter(&mut self, name: &str, shape: impl Into<Vec<usize>>, draw: Draw) -> Result<Var> {
-        self.add_parameter(name, Spec::f32(shape), Init::Drawn(draw))
-    }
-
-    fn add_parameter(&mut self, name: &str, spec: Spec, init: Init) -> Result<Var> {
-        if self.optimized {
-            return Err(Error::setting(format!("parameter {name:?} must be added before `minimize`")));
-        }
-        let slab = self.slab(Slab::Params);
-        let offset = self.tensors[slab].spec.shape[0].next_multiple_of(ALIGN);
-        let shape = spec.shape.clone();
-        let len = shape.iter().try_fold(1usize, |len, &dim| len.checked_mul(dim)).unwrap_or(usize::MAX);
-        if len > MAX_PARAMETERS - offset.min(MAX_PARAMETERS) {
-            return Err(Error::setting(format!(
-                "with {name} {shape:?} the network has more than {MAX_PARAMETERS:.0e} parameters, which take {:.0} GB to \
-                 train; make the network smaller",
-                MAX_PARAMETERS as f64 * 16e-9
-            )));
-        }
-        let var = self.named(name, spec, Storage::Part { of: slab, offset }, init)?;
-        self.parameters.push(Parameter { name: name.to_string(), shape, var, offset });
-        for &slab in self.slabs.values() {
-            self.tensors[slab].spec.shape[0] = (offset + len).next_multiple_of(ALIGN);
-        }
-        Ok(var)
-    }
-
-    /// The tensor that contains the values, gradients or moments of all parameters; adds it on first use.
-    pub fn slab(&mut self, slab: Slab) -> Var {
-        if let Some(&var) = self.slabs.get(&slab) {
-            return var;
-        }
-        let len = self.slabs.get(&Slab::Params).map_or(0, |v| self.tensors[*v].spec.shape[0]);
-        let var = self.tensor(slab.name().to_string(), Spec::f32([len]), Storage::State, Init::Zero);
-        self.tensors[var].fixed = true;
-        self.slabs.insert(slab, var);
-        var
-    }
-
-    /// The tensor of a slab, if the graph has it.
-    pub fn slab_if_used(&self, slab: Slab) -> Option<Var> {
-        self.slabs.get(&slab).copied()
-    }
-
-    /// All parameters, in the order in which they were added.
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
-    }
-
-    /// The number of elements of all parameters.
-    pub fn parameter_count(&self) -> usize {
-        self.parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum()
-    }
-
-    /// The handle of a parameter, by name.
-    pub fn find_parameter(&self, name: &str) -> Option<Var> {
-        self.parameters.iter().find(|p| p.name == name).map(|p| p.var)
-    }
-
     /// Names a tensor for [`Graph::find`], and keeps it ([`Graph::keep`]).
     ///
     /// # Errors
@@ -470,8 +281,8 @@ impl Graph {
         self.tensors[self.root(var)].maker
     }
 
-    /// Keeps the values of a tensor after the step, so that they can be read. The memory of the tensor is then not reused
-    /// within the step.
+    /// Keeps the values of a tensor after the step, so that they can be read. The memory of the tensor is then not
+    /// reused within the step.
     ///
     /// # Panics
     /// If it belongs to another graph.
@@ -508,16 +319,6 @@ impl Graph {
         self.parts.map_or(batch, |parts| parts.rows)
     }
 
-    /// The number of allocated random streams.
-    pub(crate) fn streams(&self) -> u32 {
-        self.streams
-    }
-
-    /// Allocates the streams from `mark` on again, so that every micro-batch uses the same streams as the whole batch would.
-    pub(crate) fn rewind_streams(&mut self, mark: u32) {
-        self.streams = mark;
-    }
-
     /// Allocates a random stream for an op that draws random numbers.
     pub fn stream(&mut self) -> u32 {
         self.streams += 1;
@@ -536,20 +337,6 @@ impl Graph {
             return Err(Error::shape("loss", format!("a loss is a scalar, with a gradient of shape {a}; got {b}")));
         }
         self.losses.insert(loss, (prediction, d));
-        Ok(())
-    }
-
-    /// Adds the slab of the moving average, which starts with the initial values of the parameters.
-    pub(crate) fn start_ema(&mut self) -> Var {
-        let slab = self.slab(Slab::Ema);
-        self.tensors[slab].init = Init::Parameters;
-        slab
-    }
-
-    pub(crate) fn mark_optimized(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.optimized, true) {
-            return Err(Error::setting("the graph already has an optimizer; call `minimize` once"));
-        }
         Ok(())
     }
 

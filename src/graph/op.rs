@@ -13,9 +13,9 @@ use crate::numeric::activation::Activation;
 use crate::numeric::random::Clock;
 use crate::numeric::scalar::Scalar;
 
-/// Declares that the shader of an op was reviewed: its accesses are within its bindings for all tensors that [`Op::infer`]
-/// accepts, with any values. Release builds then compile it without runtime checks. Only the crate can create it, and it
-/// is valid for one type of op only.
+/// Declares that the shader of an op was reviewed: its accesses are within its bindings for all tensors that
+/// [`Op::infer`] accepts, with any values. Release builds then compile it without runtime checks. Only the crate can
+/// create it, and it is valid for one type of op only.
 #[derive(Clone, Copy, Debug)]
 pub struct Trust(TypeId);
 
@@ -31,8 +31,8 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// The name, for messages.
     fn name(&self) -> &'static str;
 
-    /// The shapes of the outputs. `inputs` contains the inputs, and then the updated tensors. Their element types are those
-    /// of [`Op::dtypes`]; their number and shapes are checked here.
+    /// The shapes of the outputs. `inputs` contains the inputs, and then the updated tensors. Their element types are
+    /// those of [`Op::dtypes`]; their number and shapes are checked here.
     ///
     /// # Errors
     /// [`Error::Shape`] if the op does not accept the inputs.
@@ -40,17 +40,18 @@ pub trait Op: Debug + Send + Sync + 'static {
 
     /// The GPU kernel for these shapes.
     ///
-    /// The `read` bindings of the shader are the inputs, in order. Its `read_write` bindings are the outputs that are stored,
-    /// in order, and then the updated tensors.
+    /// The `read` bindings of the shader are the inputs, in order. Its `read_write` bindings are the outputs that are
+    /// stored, in order, and then the updated tensors.
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel;
 
-    /// The element types that the op accepts for tensor `i` of `count`, counting inputs and then updated tensors: by default
-    /// only f32.
+    /// The element types that the op accepts for tensor `i` of `count`, counting inputs and then updated tensors: by
+    /// default only f32.
     fn dtypes(&self, _i: usize, _count: usize) -> &'static [DType] {
         &[DType::F32]
     }
 
-    /// The number of tensors that are updated in place, see [`Graph::apply_to`](super::Graph::apply_to): by default none.
+    /// The number of tensors that are updated in place, see [`Graph::apply_to`](super::Graph::apply_to): by default
+    /// none.
     fn updates(&self) -> usize {
         0
     }
@@ -64,9 +65,9 @@ pub trait Op: Debug + Send + Sync + 'static {
         Cost::of(specs)
     }
 
-    /// The activation that is applied last to compute output 0. The value before it is output 1 (unstored if the derivative
-    /// follows from the output), or input 0 of an op with one output. The product that follows in the reverse pass can then
-    /// apply the derivative in the same dispatch.
+    /// The activation that is applied last to compute output 0. The value before it is output 1 (unstored if the
+    /// derivative follows from the output), or input 0 of an op with one output. The product that follows in the
+    /// reverse pass can then apply the derivative in the same dispatch.
     fn activation(&self) -> Option<Activation> {
         None
     }

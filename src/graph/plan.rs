@@ -1,15 +1,16 @@
 //! From a graph to a plan for an executor: the nodes to run, and the memory of each tensor.
 //!
 //! Tensors of one step share buffers if their lifetimes do not overlap; persistent tensors have their own buffers. An
-//! output is never placed in a buffer that the same node reads, because a dispatch must not read and write one buffer. This
-//! module does not depend on a device.
+//! output is never placed in a buffer that the same node reads, because a dispatch must not read and write one
+//! buffer. This module does not depend on a device.
 
 use std::ops::Range;
 
 use super::{DType, Form, Graph, Init, Node, Parameter, Parts, Specs, Storage, Var};
 use crate::error::{Error, Result};
 
-/// The number of guard elements at each end of a guarded buffer: 256 bytes, a binding offset that every adapter supports.
+/// The number of guard elements at each end of a guarded buffer: 256 bytes, a binding offset that every adapter
+/// supports.
 const GUARD: usize = 64;
 
 /// A range of a buffer, in elements.
@@ -89,8 +90,8 @@ impl Plan {
         Ok(Self { buffers, places, calls, passes, inits })
     }
 
-    /// Adds guard elements around the content of each buffer, so that bindings start and end inside of buffers; returns the
-    /// places of the guards.
+    /// Adds guard elements around the content of each buffer, so that bindings start and end inside of buffers;
+    /// returns the places of the guards.
     pub fn guarded(mut self) -> (Self, Vec<(Place, DType)>) {
         let mut guards = Vec::new();
         for (buffer, b) in self.buffers.iter_mut().enumerate() {
@@ -213,7 +214,8 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Allocates the smallest free buffer that is large enough, otherwise enlarges the largest free one, otherwise adds one.
+    /// Allocates the smallest free buffer that is large enough, otherwise enlarges the largest free one, otherwise
+    /// adds one.
     fn take(&mut self, len: usize, dtype: DType) -> usize {
         let fits = |b: &Buffer| (b.len < len, b.len.abs_diff(len));
         let best = (0..self.free.len())

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::numeric::random::Draw;
 
-/// A handle to a tensor of a [`Graph`](super::Graph). After a graph is cloned, earlier handles are valid for both graphs,
-/// and later ones only for the graph that created them.
+/// A handle to a tensor of a [`Graph`](super::Graph). After a graph is cloned, earlier handles are valid for both
+/// graphs, and later ones only for the graph that created them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Var {
     index: u32,
@@ -111,8 +111,8 @@ impl fmt::Display for DType {
 pub enum Form {
     /// Dense and row-major.
     Dense,
-    /// A scalar per step, the sum over micro-batches: a ring buffer of the last [`HISTORY`] values, with step `t` at index
-    /// `t % HISTORY`.
+    /// A scalar per step, the sum over micro-batches: a ring buffer of the last [`HISTORY`] values, with step `t` at
+    /// index `t % HISTORY`.
     History,
     /// Without memory, and never bound to a kernel. It can still have a gradient.
     Unstored,

@@ -10,7 +10,8 @@ use crate::parallel;
 
 /// total = share x for the first rows of the batch, total + share x for those after.
 ///
-/// *Shapes*: x and total have the same shape; total is updated in place. *Gradient*: none; it runs after the backward pass.
+/// *Shapes*: x and total have the same shape; total is updated in place. *Gradient*: none; it runs after the backward
+/// pass.
 /// *Accuracy*: one rounding each for the product and the sum, in the order of the dispatches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accumulate {

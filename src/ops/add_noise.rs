@@ -58,11 +58,12 @@ pub(crate) const MAX_RATE: f64 = 65_535.0;
 
 /// y = [`Disturbance`] of x, with draws from the run's random stream, or given ones.
 ///
-/// *Shapes*: x and y have the same shape; given draws like x: z, v in (-1, 1), or for salt-and-pepper u in [0, 1). Shot noise takes
-/// the table of [`poisson_table`] instead. *Gradient*: Gaussian and uniform noise pass it through unchanged, the others
-/// have none. *Accuracy*: the draws are integers that are identical on every device. Salt-and-pepper and shot noise
-/// compare integers; the rate of shot noise is one difference and one product, rounded to 16 binary places, and counts
-/// are looked up in tables of integers, so its counts are bit-identical. Normals are accurate to 1e-6 of their radius.
+/// *Shapes*: x and y have the same shape, and so have given draws: z, v in (-1, 1), or for salt-and-pepper u in [0,
+/// 1). Shot noise has a constant table as its second input instead; use [`Graph::add_noise`]. *Gradient*: Gaussian
+/// and uniform noise pass it through unchanged, the others have none. *Accuracy*: the draws are integers that are
+/// identical on every device. Salt-and-pepper and shot noise compare integers; the rate of shot noise is one
+/// difference and one product, rounded to 16 binary places, and counts are looked up in tables of integers, so its
+/// counts are bit-identical. Normals are accurate to 1e-6 of their radius.
 /// *Source*: the textbook's `add_noise`; Poisson by additivity over the digits of the rate and inversion of tables
 /// (Devroye 1986, sections III.2 and X.3).
 #[derive(Clone, Copy, Debug)]

@@ -34,10 +34,13 @@ pub(crate) struct ActivationNoise {
 }
 
 impl Graph {
-    /// [`Dropout`] with probability `p` if the graph is in training mode and p is not 0; otherwise x itself.
+    /// y = x / (1 - p) with probability 1 - p, else 0. Outside of training mode ([`Graph::train`]), or if p is 0, y
+    /// is x.
+    ///
+    /// *Shapes*: x and y have the same shape. *Source*: Srivastava et al. 2014, scaled in training as in PyTorch.
     ///
     /// # Errors
-    /// When p is not in [0, 1).
+    /// If p is not in [0, 1).
     pub fn dropout(&mut self, x: Var, p: f32) -> Result<Var> {
         if !(0.0..1.0).contains(&p) {
             return Err(Error::setting(format!("a dropout of {p}; use a probability from 0 to below 1, such as 0.1")));
@@ -49,11 +52,13 @@ impl Graph {
         self.apply1(Dropout { p, stream }, &[x])
     }
 
-    /// [`ActivationNoise`] of standard deviation `scale` if the graph is in training mode and it is not 0; otherwise x
-    /// itself.
+    /// y = x + scale eps, eps standard normal. Outside of training mode ([`Graph::train`]), or if the scale is 0, y
+    /// is x.
+    ///
+    /// *Shapes*: x and y have the same shape. *Units*: scale in those of x.
     ///
     /// # Errors
-    /// When the scale is negative or not finite.
+    /// If the scale is negative or not finite.
     pub fn activation_noise(&mut self, x: Var, scale: f32) -> Result<Var> {
         if !(scale >= 0.0 && scale.is_finite()) {
             return Err(Error::setting(format!("noise of scale {scale} on activations; use 0 or more, such as 0.1")));
@@ -66,7 +71,8 @@ impl Graph {
     }
 }
 
-/// One invocation for four elements, which share a block of random words, and one more where a part begins within a block.
+/// One invocation for four elements, which share a block of random words, and one more where a part begins within a
+/// block.
 fn kernel(entry: &'static str, specs: &Specs, stream: u32) -> Kernel {
     let n = specs.inputs[0].len();
     kernel!("dropout.wgsl", entry)

@@ -121,9 +121,9 @@ impl Op for SoftmaxInput {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // Relative errors in units of eps, half a unit in the last place: for exp(x) WGSL allows 3 + 2 |x| units, 6 eps and
-    // 4 `reach`, to which its rounded argument adds `reach`; 6 in the sum, where large terms count, and about the root of
-    // D; 5 of the division, and a product.
+    // Relative errors in units of eps, half a unit in the last place: for exp(x) WGSL allows 3 + 2 |x| units, 6 eps
+    // and 4 `reach`, to which its rounded argument adds `reach`; 6 in the sum, where large terms count, and about the
+    // root of D; 5 of the division, and a product.
     let tolerance = |reach: f64, d: usize| Tolerance::relative(18.0 + 5.0 * reach + (d as f64).sqrt());
     for shape in [vec![1, 1], vec![4, 5], vec![3, 2, 257], vec![65, 33], vec![9]] {
         let d = shape[shape.len() - 1];

@@ -142,10 +142,10 @@ pub enum Initial<'a, S> {
 /// cache sets, and every line is fetched many times; a copy with contiguous rows is cheaper, even for other strides.
 /// With few rows, out^T = b^T a^T is cheaper still: a and out are smaller than b.
 ///
-/// The result does not depend on the number of threads: an element is summed in the order of k, in parts of [`DEPTH`], in
-/// any piece. `gemm` guarantees this except for products of a single row or column, and for small products of two matrices
-/// that are both contiguous along k. The former are split by their shape only, and no piece of a larger product is a single
-/// row or column; for the latter, one matrix is copied.
+/// The result does not depend on the number of threads: an element is summed in the order of k, in parts of
+/// [`DEPTH`], in any piece. `gemm` guarantees this except for products of a single row or column, and for small
+/// products of two matrices that are both contiguous along k. The former are split by their shape only, and no piece
+/// of a larger product is a single row or column; for the latter, one matrix is copied.
 pub fn matmul_with<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
@@ -376,9 +376,9 @@ unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Mat
     for first in (0..a.cols.max(1)).step_by(DEPTH) {
         let len = DEPTH.min(a.cols - first);
         let (a, b) = (a.t().some_rows(first, len).t(), b.some_rows(first, len));
-        // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
-        // written is guaranteed by the caller, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64,
-        // both of which `gemm` supports.
+        // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may
+        // be written is guaranteed by the caller, and as a mutable borrow it overlaps neither. `Scalar` is sealed:
+        // f32 and f64, both of which `gemm` supports.
         unsafe {
             gemm::gemm(
                 a.rows,

@@ -108,29 +108,6 @@ pub fn tasks(count: usize, f: impl Fn(usize) + Sync) {
     }
 }
 
-/// The latency of a dispatch to all threads and back, on an idle machine; `None` with one thread. Between cores that
-/// share a cache it is some tenths of a microsecond. It is several times that if the system places the threads on
-/// distant cores, and then small steps are hardly faster on several cores than on one.
-pub fn dispatch_latency() -> Option<Duration> {
-    const ROUNDS: usize = 1001;
-    const BARRIER_TIMEOUT: Duration = Duration::from_millis(1);
-    let threads = threads();
-    let round = |_| {
-        let (here, start) = (AtomicUsize::new(0), Instant::now());
-        tasks(threads, |_| {
-            here.fetch_add(1, SeqCst);
-            // A barrier, so that no thread runs the task of another.
-            while here.load(SeqCst) < threads && start.elapsed() < BARRIER_TIMEOUT {
-                std::hint::spin_loop();
-            }
-        });
-        start.elapsed()
-    };
-    let mut times: Vec<Duration> = (0..ROUNDS).map(round).collect();
-    times.sort();
-    (threads > 1).then(|| times[ROUNDS / 2])
-}
-
 impl Pool {
     fn share(&'static self, f: &(dyn Fn(usize) + Sync), count: usize, next: &mut Vec<Next>) {
         let shares = threads().min(count);
@@ -267,11 +244,6 @@ mod tests {
             }
         });
         assert_eq!(total.load(SeqCst), 4 * 200 * 15);
-    }
-
-    #[test]
-    fn work_reaches_every_thread() {
-        assert_eq!(dispatch_latency().is_some(), threads() > 1);
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub(super) struct Autotune {
 }
 
 impl Autotune {
-    /// Loads the results of earlier runs on this adapter. `budget` limits the time of all measurements together. When it is
-    /// used up, the choice of the rule is taken without being stored, so that the next run measures again.
+    /// Loads the results of earlier runs on this adapter. `budget` limits the time of all measurements together. When
+    /// it is used up, the choice of the rule is taken without being stored, so that the next run measures again.
     pub fn load(cache: &Cache, budget: Duration) -> Self {
         Self::parse(&String::from_utf8_lossy(&cache.load(NAME).unwrap_or_default()), budget)
     }
@@ -35,8 +35,8 @@ impl Autotune {
         }
     }
 
-    /// The fastest of `candidates` for the kernel `key`; the first candidate is the choice of the rule. `time` measures one,
-    /// and returns the total time with compilation, and the time of one dispatch.
+    /// The fastest of `candidates` for the kernel `key`; the first candidate is the choice of the rule. `time`
+    /// measures one, and returns the total time with compilation, and the time of one dispatch.
     pub fn fastest(
         &mut self,
         key: &str,

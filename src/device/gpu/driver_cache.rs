@@ -24,9 +24,9 @@ impl DriverCache {
         let descriptor =
             wgpu::PipelineCacheDescriptor { label: Some("langevin"), data: saved.as_deref(), fallback: true };
         // SAFETY: the data must come from `get_data`. `Cache` returns only data that `save` below stored for the same
-        // adapter, driver and version, verified by a checksum, from a folder that only the user can write to. wgpu and the
-        // driver also compare their own headers (device, driver build), and start with an empty cache (`fallback`) if these
-        // differ.
+        // adapter, driver and version, verified by a checksum, from a folder that only the user can write to. wgpu
+        // and the driver also compare their own headers (device, driver build), and start with an empty cache
+        // (`fallback`) if these differ.
         #[allow(unsafe_code)]
         let pipelines = unsafe { device.create_pipeline_cache(&descriptor) };
         Some(Self { pipelines, name, saved: Mutex::new(saved) })

@@ -81,8 +81,8 @@ impl Gpu {
         if precision == Precision::F16 {
             half = Some(cooperative_size(&adapter, fixed)?);
             wanted |= COOPERATIVE;
-            // SAFETY: wgpu does not check the shapes of cooperative matrices; the kernels only use shapes that the adapter
-            // reports.
+            // SAFETY: wgpu does not check the shapes of cooperative matrices; the kernels only use shapes that the
+            // adapter reports.
             #[allow(unsafe_code)]
             unsafe {
                 experimental_features = wgpu::ExperimentalFeatures::enabled();
@@ -292,9 +292,9 @@ impl Gpu {
             return self.device.create_shader_module(descriptor);
         }
         // SAFETY: the kernel belongs to a trusted node. Either its op is part of the crate: then the source and the
-        // constants come from `Op::kernel` only, for shapes that `Op::infer` accepted, and the plan binds ranges of exactly
-        // these shapes. Every such shader was reviewed: for any tensor values, all indices are within their bindings, all
-        // loops terminate, and workgroup memory is written before it is read. Or the node was added by
+        // constants come from `Op::kernel` only, for shapes that `Op::infer` accepted, and the plan binds ranges of
+        // exactly these shapes. Every such shader was reviewed: for any tensor values, all indices are within their
+        // bindings, all loops terminate, and workgroup memory is written before it is read. Or the node was added by
         // `Graph::apply_unchecked`, whose caller guarantees the same.
         #[allow(unsafe_code)]
         unsafe {
@@ -325,8 +325,8 @@ impl<F: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend> ScopeError for
 const COOPERATIVE: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
-/// The size of the square cooperative matrices with factors in f16 and sums in f32; `fixed`: all subgroups have the same
-/// size.
+/// The size of the square cooperative matrices with factors in f16 and sums in f32; `fixed`: all subgroups have the
+/// same size.
 fn cooperative_size(adapter: &wgpu::Adapter, fixed: bool) -> Result<u32> {
     use wgpu::CooperativeScalarType as Scalar;
     let name = adapter.get_info().name;

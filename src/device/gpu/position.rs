@@ -1,7 +1,7 @@
 //! Passes the position of the run to a dispatch: step, seed, and rows of the batch (`shaders/shared/clock.wgsl`).
 //!
-//! Immediates (push constants) need no buffer. On adapters and browsers without immediates, shaders read a uniform buffer
-//! with one slot per pass of a submission, written before the submission.
+//! Immediates (push constants) need no buffer. On adapters and browsers without immediates, shaders read a uniform
+//! buffer with one slot per pass of a submission, written before the submission.
 
 use super::{Gpu, POSITION_BYTES};
 
