@@ -33,7 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 const AUTOTUNE: Duration = Duration::from_millis(300);
 
 /// An opened adapter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Gpu {
     pub info: wgpu::AdapterInfo,
     pub limits: wgpu::Limits,
@@ -47,7 +47,7 @@ pub(crate) struct Gpu {
     pub(super) queue: wgpu::Queue,
     /// The first uncaptured error, or the reason of a device loss.
     error: Arc<Mutex<Option<String>>>,
-    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    pipelines: Arc<Mutex<HashMap<Key, Arc<Pipeline>>>>,
     driver_cache: Option<Arc<DriverCache>>,
     /// The layout of the uniform buffer with the position of the run, if immediates are not supported.
     position_layout: Option<wgpu::BindGroupLayout>,
@@ -99,18 +99,7 @@ impl Gpu {
             })
             .await
             .map_err(|e| Error::NoAdapter(format!("{} was found but cannot be opened: {e}", info.name)))?;
-        let error = Arc::new(Mutex::new(None));
-        let record = |slot: &Arc<Mutex<Option<String>>>, text: String| {
-            slot.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(text);
-        };
-        let slot = error.clone();
-        device.on_uncaptured_error(Arc::new(move |e| record(&slot, format!("the device reported: {e}"))));
-        let slot = error.clone();
-        device.set_device_lost_callback(move |reason, text| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                record(&slot, format!("the device was lost: {text}"));
-            }
-        });
+        let error = first_error(&device);
         let target = Target {
             subgroup: fixed.then_some(info.subgroup_max_size),
             software: info.device_type == wgpu::DeviceType::Cpu,
@@ -120,7 +109,7 @@ impl Gpu {
         let cache = Cache::of_user(&format!("{}\n{}\n{}", info.name, info.driver, info.driver_info));
         let autotune = if cache.is_enabled() { AUTOTUNE } else { Duration::ZERO };
         let driver_cache = DriverCache::open(&device, &info, &cache).map(Arc::new);
-        let pipelines = Mutex::default();
+        let pipelines = Arc::default();
         let check_all = cfg!(debug_assertions);
         let position_layout = (!immediates).then(|| position::layout(&device));
         Ok(Self {
@@ -142,21 +131,7 @@ impl Gpu {
 
     /// A copy of the device with an empty list of pipelines.
     fn copy(&self) -> Self {
-        Self {
-            info: self.info.clone(),
-            limits: self.limits.clone(),
-            target: self.target,
-            cache: self.cache.clone(),
-            autotune: self.autotune,
-            adapter: self.adapter.clone(),
-            device: self.device.clone(),
-            queue: self.queue.clone(),
-            error: self.error.clone(),
-            pipelines: Mutex::default(),
-            driver_cache: self.driver_cache.clone(),
-            check_all: self.check_all,
-            position_layout: self.position_layout.clone(),
-        }
+        Self { pipelines: Arc::default(), ..self.clone() }
     }
 
     /// A copy with kernels for another target. The sizes of subgroups and matrices remain those of the adapter.
@@ -315,6 +290,23 @@ impl Gpu {
             Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); use a smaller batch"))
         })
     }
+}
+
+/// The first uncaptured error of a device, or the reason of its loss, once there is one.
+fn first_error(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
+    let error = Arc::new(Mutex::new(None));
+    let record = |slot: &Mutex<Option<String>>, text: String| {
+        slot.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(text);
+    };
+    let slot = error.clone();
+    device.on_uncaptured_error(Arc::new(move |e| record(&slot, format!("the device reported: {e}"))));
+    let slot = error.clone();
+    device.set_device_lost_callback(move |reason, text| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            record(&slot, format!("the device was lost: {text}"));
+        }
+    });
+    error
 }
 
 /// A future with the error of a scope, if any.
