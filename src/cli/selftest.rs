@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::ops::case::Case;
 use crate::ops::catalog;
-use crate::verify::{Report, check, own_targets};
+use crate::verify::{Comparison, check, own_targets};
 use serde_json::json;
 
 use super::Common;
@@ -20,7 +20,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             if cases.is_empty() {
                 continue;
             }
-            let mut report = Report::default();
+            let mut report = Comparison::default();
             let mut failures = Vec::new();
             for case in &cases {
                 match check(case, &device) {
@@ -39,7 +39,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             } else {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
-                let name = target.family.map_or(name.to_string(), |family| format!("{name} {family:?}"));
+                let name = target.gemm.map_or(name.to_string(), |variant| format!("{name} {variant:?}"));
                 say!("{name:<28} {n:>3} cases  largest error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
                 failures.iter().for_each(|f| say!("  {f}"));
             }
