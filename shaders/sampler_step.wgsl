@@ -1,4 +1,4 @@
-// x0 = clip(c_x x + c_m m); x' and the history h' are linear in x0, x, m, h, and x' also in z: row `step` of the table
+// x0 = clip(c_x x + c_m m), to +- bound and to the limits of its place in the row; x' and the history h' are linear in x0, x, m, h, and x' also in z: row `step` of the table
 // has t, c_x, c_m, bound, the weights of x0, x, m, h and z in x', and those of x0, x, m, h in h'.
 // One invocation per block of four elements.
 //#use items
@@ -9,9 +9,12 @@ override N: u32; override STEPS: u32; override STREAM: u32;
 //#if GIVEN
 @group(0) @binding(2) var<storage, read> given: array<f32>;  // [STEPS, N]
 //#endif
-@group(0) @binding(3) var<storage, read_write> x: array<f32>;  // [N]
+//#if LIMITED
+@group(0) @binding(3) var<storage, read> limits: array<f32>;  // [2, W]
+//#endif
+@group(0) @binding(4) var<storage, read_write> x: array<f32>;  // [N]
 //#if HISTORY
-@group(0) @binding(4) var<storage, read_write> h: array<f32>;  // [N]
+@group(0) @binding(5) var<storage, read_write> h: array<f32>;  // [N]
 //#endif
 
 @compute @workgroup_size(WG)
@@ -37,7 +40,13 @@ fn sampler_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) 
       let zi = z[j];
 //#endif
       let xi = x[i];
-      let x0 = clamp(table[row + 1u] * xi + table[row + 2u] * m[i], -bound, bound);
+      var low = -bound;
+      var high = bound;
+//#if LIMITED
+      low = max(low, limits[i % W]);
+      high = min(high, limits[W + i % W]);
+//#endif
+      let x0 = clamp(table[row + 1u] * xi + table[row + 2u] * m[i], low, high);
       let next = (table[row + 4u] * x0 + table[row + 5u] * xi) + table[row + 6u] * m[i];
 //#if HISTORY
       let hi = h[i];

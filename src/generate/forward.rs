@@ -45,7 +45,7 @@ pub fn forward_process(
     let rows = g.constant([total, SamplerStep::ROW], table.rows_f32().concat())?;
     let nothing = g.constant([1, samples.len()], vec![0.0; samples.len()])?;
     let stream = g.stream();
-    g.apply_to(SamplerStep { stream, given: false, history: false }, &[nothing, rows], &[x])?;
+    g.apply_to(SamplerStep { stream, given: false, history: false, limited: false }, &[nothing, rows], &[x])?;
     let mut run = device.compile(&g)?;
     run.seed(seed);
     run.write("x", samples)?;

@@ -6,4 +6,4 @@ mod forward;
 mod reverse;
 
 pub use forward::{Frame, forward_process};
-pub use reverse::{reverse_process, starting_noise};
+pub use reverse::{reverse_process, reverse_process_within, starting_noise};

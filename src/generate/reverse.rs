@@ -15,6 +15,21 @@ const START: u32 = u32::MAX;
 /// # Errors
 /// When the network refuses the shape.
 pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTable, shape: [usize; 2]) -> Result<Var> {
+    reverse_process_within(g, network, table, shape, None)
+}
+
+/// [`reverse_process`] with estimates of the clean data that are also clipped to `limits`: the smallest value of each
+/// element of a row, then the largest ones.
+///
+/// # Errors
+/// When the network refuses the shape, or there are not two limits for each element.
+pub fn reverse_process_within(
+    g: &mut Graph,
+    network: &dyn Denoiser,
+    table: &SamplerTable,
+    shape: [usize; 2],
+    limits: Option<&[f32]>,
+) -> Result<Var> {
     let x = g.state("x", shape)?;
     let rows: Vec<f32> = table.rows_f32().into_iter().flatten().collect();
     let rows = g.constant([table.rows.len(), SamplerStep::ROW], rows)?;
@@ -26,7 +41,12 @@ pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTab
     if history {
         states.push(g.state("history", shape)?);
     }
-    g.apply_to(SamplerStep { stream, given: false, history }, &[m, rows], &states)?;
+    let mut inputs = vec![m, rows];
+    if let Some(limits) = limits {
+        inputs.push(g.constant([2, shape[1]], limits.to_vec())?);
+    }
+    let limited = limits.is_some();
+    g.apply_to(SamplerStep { stream, given: false, history, limited }, &inputs, &states)?;
     Ok(x)
 }
 

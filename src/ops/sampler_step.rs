@@ -14,8 +14,9 @@ use crate::parallel;
 /// added to x. Row `step` of the table holds the coefficients.
 ///
 /// *Shapes*: m [B, ...] the network's output, table [K, 13] with rows (t, c_x, c_m, bound, then the weights of x0, x,
-/// m, h and z in the next x, then those of x0, x, m and h in the next h), and when `given` z [K, B, ...]; updates x [B,
-/// ...], and with `history` h like x. Without `given`, z is drawn from the stream.
+/// m, h and z in the next x, then those of x0, x, m and h in the next h), when `given` z [K, B, ...], and when `limited` the
+/// smallest and largest x0 of each value of a row, [2, ...]; updates x [B, ...], and with `history` h like x. Without
+/// `given`, z is drawn from the stream.
 /// *Source*: `diffusion::SamplerTable`.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplerStep {
@@ -25,6 +26,8 @@ pub struct SamplerStep {
     pub given: bool,
     /// Whether there is a history.
     pub history: bool,
+    /// Whether the values of a row have limits besides the bound.
+    pub limited: bool,
 }
 
 impl SamplerStep {
@@ -40,7 +43,7 @@ impl Op for SamplerStep {
     trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        let read = 2 + self.given as usize;
+        let read = 2 + self.given as usize + self.limited as usize;
         expect_count("sampler_step", inputs, read + 1 + self.history as usize)?;
         let steps = inputs[1].rows().0;
         let x = &inputs[read].shape;
@@ -48,6 +51,9 @@ impl Op for SamplerStep {
         expect_shape("sampler_step", "table", &inputs[1], &[steps, Self::ROW])?;
         if self.given {
             expect_shape("sampler_step", "z", &inputs[2], &[steps, x.iter().product()])?;
+        }
+        if self.limited {
+            expect_shape("sampler_step", "limits", &inputs[read - 1], &[2, inputs[0].rows().1])?;
         }
         if self.history {
             expect_shape("sampler_step", "h", &inputs[read + 1], x)?;
@@ -64,6 +70,7 @@ impl Op for SamplerStep {
         kernel!("sampler_step.wgsl", "sampler_step")
             .flag("GIVEN", self.given)
             .flag("HISTORY", self.history)
+            .flag("LIMITED", self.limited)
             .dim("N", n)
             .dim("STEPS", specs.inputs[1].rows().0)
             .dim("W", specs.inputs[0].rows().1)
@@ -90,18 +97,20 @@ impl Op for SamplerStep {
             false if row[8] == S::ZERO => Noise::None,
             false => Noise::Drawn { clock: io.clock, stream: self.stream, first: first_element(io) },
         };
+        let width = io.specs.inputs[0].rows().1;
+        let limits = self.limited.then(|| io.input(2 + self.given as usize).split_at(width));
         if self.history {
             parallel::chunks2(
                 x,
                 h,
                 #[inline(always)]
-                |start, x, h| step(row, m, start, x, Some(h), noise),
+                |start, x, h| step(row, m, start, x, Some(h), noise, limits),
             );
         } else {
             parallel::chunks(
                 x,
                 #[inline(always)]
-                |start, x| step(row, m, start, x, None, noise),
+                |start, x| step(row, m, start, x, None, noise, limits),
             );
         }
     }
@@ -129,7 +138,15 @@ impl<S: Scalar> Noise<'_, S> {
 
 /// The step on the elements from `start` on.
 #[inline(always)]
-fn step<S: Scalar>(row: &[S], m: &[S], start: usize, x: &mut [S], mut h: Option<&mut [S]>, noise: Noise<S>) {
+fn step<S: Scalar>(
+    row: &[S],
+    m: &[S],
+    start: usize,
+    x: &mut [S],
+    mut h: Option<&mut [S]>,
+    noise: Noise<S>,
+    limits: Option<(&[S], &[S])>,
+) {
     const BLOCK: usize = 64;
     let (c_x, c_m, bound) = (row[1], row[2], row[3]);
     let (k_x0, k_x, k_m, k_h, k_z) = (row[4], row[5], row[6], row[7], row[8]);
@@ -138,17 +155,24 @@ fn step<S: Scalar>(row: &[S], m: &[S], start: usize, x: &mut [S], mut h: Option<
         let mut z = [S::ZERO; BLOCK];
         noise.fill(at, &mut z[..len]);
         let m = &m[at..][..len];
+        let (mut low, mut high) = ([-bound; BLOCK], [bound; BLOCK]);
+        if let Some((least, most)) = limits {
+            for i in 0..len {
+                let column = (at + i) % least.len();
+                (low[i], high[i]) = (least[column].max(-bound), most[column].min(bound));
+            }
+        }
         match &mut h {
             None => {
                 for i in 0..len {
-                    let x0 = (c_x * x[i] + c_m * m[i]).max(-bound).min(bound);
+                    let x0 = (c_x * x[i] + c_m * m[i]).max(low[i]).min(high[i]);
                     x[i] = ((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_z * z[i];
                 }
             }
             Some(h) => {
                 let h = &mut h[BLOCK * b..][..len];
                 for i in 0..len {
-                    let x0 = (c_x * x[i] + c_m * m[i]).max(-bound).min(bound);
+                    let x0 = (c_x * x[i] + c_m * m[i]).max(low[i]).min(high[i]);
                     let next = (((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_h * h[i]) + k_z * z[i];
                     h[i] = ((row[9] * x0 + row[10] * x[i]) + row[11] * m[i]) + row[12] * h[i];
                     x[i] = next;
@@ -169,13 +193,17 @@ pub(super) fn cases() -> Vec<Case> {
         if op.given {
             case = case.input([3, n]);
         }
+        if op.limited {
+            let ends = |sign: f32| (0..shape[1]).map(move |i| sign * (0.1 + 0.01 * i as f32));
+            case = case.values([2, shape[1]], ends(-1.0).chain(ends(2.0)).collect::<Vec<f32>>());
+        }
         case = case.update(shape, x(n));
         if op.history {
             case = case.update(shape, x(n + 1)[1..].to_vec());
         }
         case.clock(1, step).tolerance(tolerance)
     };
-    let drawn = SamplerStep { stream: 3, given: false, history: false };
+    let drawn = SamplerStep { stream: 3, given: false, history: false, limited: false };
     let given = SamplerStep { given: true, ..drawn };
     vec![
         case(drawn, [1, 1], 0),
@@ -183,10 +211,12 @@ pub(super) fn cases() -> Vec<Case> {
         case(given, [5, 13], 2),
         case(SamplerStep { history: true, ..drawn }, [11, 17], 1).first_row(3),
         case(SamplerStep { history: true, ..given }, [3, 70], 0),
+        case(SamplerStep { limited: true, ..drawn }, [9, 7], 1).first_row(5),
+        case(SamplerStep { limited: true, history: true, ..given }, [3, 70], 0),
     ]
 }
 
 pub(super) fn timed() -> Vec<Case> {
-    let case = Case::new(SamplerStep { stream: 3, given: false, history: false }).input([1024, 784]);
+    let case = Case::new(SamplerStep { stream: 3, given: false, history: false, limited: false }).input([1024, 784]);
     vec![case.table([STEPS, SamplerStep::ROW]).update([1024, 784], vec![0.5; 1024 * 784])]
 }

@@ -28,7 +28,7 @@ pub fn trajectory(golden: &Golden, case: &Case, device: &Device, got: &mut Outpu
     let z = g.constant([steps, n], noise)?;
     let history = table.has_history();
     let states = if history { vec![x, g.state("h", shape)?] } else { vec![x] };
-    g.apply_to(SamplerStep { stream: 0, given: true, history }, &[m, rows, z], &states)?;
+    g.apply_to(SamplerStep { stream: 0, given: true, history, limited: false }, &[m, rows, z], &states)?;
     let mut run = device.compile(&g)?;
     run.write("x", &inputs.f32s("x_init"))?;
     let mut state = inputs.f64s("x_init");
