@@ -108,7 +108,7 @@ impl Default for UNetLevels {
 const MULTIPLIERS: [usize; 4] = [1, 2, 4, 4];
 
 impl UNetLevels {
-    /// Fills in the levels for samples of a shape \[L\], [H, W] or [C, H, W]: two, plus one as long as the coarsest can
+    /// Fills in the levels for samples of a shape \[L\], [C, L] or [C, H, W]: two, plus one as long as the coarsest can
     /// be halved and has more than 8 places per side, at most four, with 1, 2, 4 and 4 times the width. The coarsest
     /// level then covers the whole sample, and its attention is cheap.
     pub fn for_sample(self, sample: &[usize]) -> Self {
@@ -118,7 +118,7 @@ impl UNetLevels {
 
     /// Multipliers, and the levels with attention.
     fn resolved(&self, sample: &[usize]) -> (Vec<usize>, Vec<usize>) {
-        let axes = if sample.len() == 3 { &sample[1..] } else { sample };
+        let axes = if sample.len() > 1 { &sample[1..] } else { sample };
         let halves = |level: &usize| axes.iter().all(|n| (n >> level) > 8 && (n >> level).is_multiple_of(2));
         let levels = 2 + (1..MULTIPLIERS.len() - 1).take_while(halves).count();
         let multipliers = self.multipliers.clone().unwrap_or_else(|| MULTIPLIERS[..levels].to_vec());
@@ -170,7 +170,7 @@ struct Sizes {
 }
 
 impl UNet {
-    /// Adds the parameters for samples \[L\], [H, W] or [C, H, W].
+    /// Adds the parameters for samples \[L\], [C, L] or [C, H, W].
     ///
     /// # Errors
     /// When a size is out of range, the size of a level is odd, or groups or heads do not divide its channels; the
@@ -181,7 +181,7 @@ impl UNet {
         check_size("depth", depth, MAX_DEPTH)?;
         let (multipliers, attention) = levels.resolved(sample);
         let UNetLevels { heads, groups, time, .. } = *levels;
-        let sample = if sample.len() == 3 { sample.to_vec() } else { [&[1], sample].concat() };
+        let sample = if sample.len() > 1 { sample.to_vec() } else { [&[1], sample].concat() };
         check(&sample, options, &multipliers, &attention)?;
         let time = if time == 0 { 4 * width } else { time };
         let channels: Vec<usize> = multipliers.iter().map(|m| m * width).collect();
