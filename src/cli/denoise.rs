@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use crate::Error;
-use crate::data::{self, Dataset};
+use crate::data::{self, Dataset, ReadOptions, SampleLayout};
 use crate::diffusion::{Sampler, SamplerSettings, sampler};
 use crate::evaluate::{check_pairs, compare_denoised, range_of};
 use crate::inference::{Denoising, DenoisingStart, denoise_in_parts};
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::interrupt::stop_flag;
 use super::noise::comparison_path;
 use super::progress::Meter;
+use super::reading::{ReadArgs, describe as describe_data};
 use super::{Common, real, samples, whole};
 
 /// Remove noise from data with a trained model
@@ -51,6 +52,8 @@ pub struct DenoiseArgs {
     #[arg(long)]
     best: bool,
     #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -66,9 +69,17 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
         data::check_apart(&args.out, read)?;
     }
     let how = settings(args, checkpoint.config.task)?;
-    let noisy = Dataset::load(&args.noisy, how.seed)?;
-    let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, how.seed)).transpose()?;
-    let mut out = Output::create(&args.out, &noisy.shape, noisy.len())?;
+    // Data are read as those of the run were.
+    let options = checkpoint.config.read.overridden_by(&args.read.options());
+    let facts = &checkpoint.facts;
+    let noisy = Dataset::load_for(&args.noisy, how.seed, &options, facts.kind, &facts.shape, &facts.columns)?;
+    if !args.common.json {
+        describe_data(&noisy);
+    }
+    let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, how.seed, &options)).transpose()?;
+    let columns = noisy.columns.without_rounding();
+    let layout = SampleLayout { columns: &columns, ..noisy.layout() };
+    let mut out = Output::create(&args.out, layout, noisy.len())?;
     let device = args.common.open()?;
     let stopped = stop_flag()?;
     let mut meter = Meter::new("denoising", args.common.json);
@@ -88,10 +99,10 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     let start = denoise_in_parts(&device, &checkpoint, &noisy, &how, &mut observe, &mut take)?;
     drop(meter);
     let compared = match &clean {
-        Some(clean) => Some(compare_denoised(&noisy, &Dataset::new("denoised", noisy.shape.clone(), all)?, clean)?),
+        Some(clean) => Some(compare_denoised(&noisy, &noisy.with_values("denoised", all)?, clean)?),
         None => None,
     };
-    let (facts, shown) = (&checkpoint.facts, shown.values());
+    let shown = shown.values();
     let scale = match &clean {
         Some(clean) => Scale::of(clean.kind(), &clean.shape, &clean.values),
         None => Scale::of_data(facts.kind, &facts.shape, &facts.range, &shown),
@@ -148,8 +159,8 @@ fn draw(
 }
 
 /// Loads the clean samples and checks that they match the noisy ones.
-fn pair(noisy: &Dataset, clean: &str, seed: u64) -> crate::Result<Dataset> {
-    let clean = Dataset::load(clean, seed)?;
+fn pair(noisy: &Dataset, clean: &str, seed: u64, options: &ReadOptions) -> crate::Result<Dataset> {
+    let clean = Dataset::load_like(clean, seed, options, noisy)?;
     check_pairs(noisy, &clean)?;
     range_of(&clean)?;
     Ok(clean)

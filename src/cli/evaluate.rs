@@ -9,6 +9,7 @@ use crate::text::count;
 use clap::Args;
 use serde_json::json;
 
+use super::reading::{ReadArgs, describe};
 use super::{Common, real, whole};
 
 /// The maximum number of projections.
@@ -30,6 +31,8 @@ pub struct EvaluateArgs {
     #[arg(long)]
     labels: Option<String>,
     #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -43,8 +46,12 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     if let Some(range) = args.range.filter(|range| !(*range > 0.0 && range.is_finite())) {
         return Err(Error::Setting(format!("a range of {range}; use --range with a positive number")).into());
     }
-    let samples = Dataset::load(&args.samples, seed)?;
-    let data = Dataset::load(&args.data, seed)?;
+    let options = args.read.options();
+    let data = Dataset::load_with(&args.data, seed, &options)?;
+    let samples = Dataset::load_like(&args.samples, seed, &options, &data)?;
+    if !args.common.json {
+        describe(&data);
+    }
     let labels = args.labels.as_ref().map(|labels| Labels::load(labels)).transpose()?;
     let classes = match labels {
         Some(labels) => Some(classify(&args.common.open()?, &samples, &data, &labels, seed)?),

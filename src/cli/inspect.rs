@@ -1,10 +1,13 @@
 //! `langevin inspect`
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::data::{ColumnSummary, Dataset, Kind, TOYS};
+use crate::io::extension;
 use crate::nn::layers;
-use crate::text::{count, grouped};
+use crate::text::{count, exact, grouped, short};
 use crate::train::{Checkpoint, Config, MemoryEstimate, RunFolder, TensorData};
 use crate::{Error, Graph};
 use anyhow::Context;
@@ -13,16 +16,23 @@ use safetensors::SafeTensors;
 use serde_json::json;
 
 use super::Common;
+use super::reading::{ReadArgs, shown};
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// Run folder or safetensors file
+    /// Run folder, safetensors file or data
+    #[arg(value_name = "RUN|DATA")]
     run: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
     #[command(flatten)]
     pub common: Common,
 }
 
 pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    if is_data(&args.run) {
+        return data(args);
+    }
     if args.run.is_file() && is_foreign(&args.run) {
         return foreign(args);
     }
@@ -65,7 +75,7 @@ fn print_settings(checkpoint: &Checkpoint) {
     let (config, facts) = (&checkpoint.config, &checkpoint.facts);
     let steps = count(config.steps as usize, "step");
     say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
-    say!("data: {} {} of shape {:?}", facts.samples, facts.kind, facts.shape);
+    say!("data: {} {} of shape {:?}", facts.samples, facts.kind.samples(), facts.shape);
     let Config { optimizer, lr, schedule, prediction, seed, .. } = config;
     say!("settings: {optimizer}, lr {lr}, schedule {schedule}, predicts {prediction}, seed {seed}");
 }
@@ -104,6 +114,63 @@ fn table<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone) {
         say!("{name:<wide$} {:>18} {:>14}", format!("{shape:?}"), grouped(numbers));
     }
     say!("{:<wide$} {:>18} {:>14}", "total", "", grouped(total));
+}
+
+/// Whether a path is neither a run folder nor a safetensors file, but something that [`Dataset::load`] reads.
+fn is_data(path: &Path) -> bool {
+    if path.is_dir() {
+        let run = ["config.toml", "checkpoint.safetensors"].iter().any(|name| path.join(name).exists());
+        return !run && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    }
+    match extension(path).as_str() {
+        "safetensors" => false,
+        "npy" | "npz" | "csv" | "tsv" | "wav" | "gz" => true,
+        // Built-in data, or a part of a file.
+        _ if !path.exists() => {
+            let text = path.to_string_lossy();
+            TOYS.contains(&&*text) || text.contains(['[', ':'])
+        }
+        _ => fs::read(path).is_ok_and(|bytes| SafeTensors::read_metadata(&bytes).is_err()),
+    }
+}
+
+/// Describes data.
+fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let seed = args.common.seed.unwrap_or(0);
+    let data = Dataset::load_with(&args.run.to_string_lossy(), seed, &args.read.options())?;
+    let description = data.describe();
+    if args.common.json {
+        say!("{}", serde_json::to_value(&description)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{}", shown(&description));
+    say!("element type: {}", if description.element.is_empty() { "float32" } else { &description.element });
+    let what = match description.kind {
+        Kind::Table => "column",
+        Kind::Points => "coordinate",
+        Kind::Images => "pixels",
+        _ => "channel",
+    };
+    say!("{what:<24} {:>14} {:>14} {:>14} {:>14}", "min", "max", "mean", "std");
+    for (i, column) in description.columns.iter().enumerate() {
+        let name: String = match &column.name {
+            Some(name) => name.chars().filter(|c| !c.is_control()).collect(),
+            None if description.columns.len() == 1 => "all".into(),
+            None => (i + 1).to_string(),
+        };
+        let ColumnSummary { min, max, mean, std, whole, offset, .. } = column;
+        // Large offsets need all digits.
+        let number = |value: f64| if *offset == 0.0 { short(value) } else { exact(value) };
+        let whole = if *whole { "  whole numbers" } else { "" };
+        let numbers = [*min, *max, *mean].map(number);
+        say!("{name:<24} {:>14} {:>14} {:>14} {:>14}{whole}", numbers[0], numbers[1], numbers[2], short(*std));
+    }
+    for outlier in &description.outliers {
+        let column = outlier.column.as_ref().map(|column| format!(", {column}")).unwrap_or_default();
+        let (value, distance) = (short(outlier.value), short(outlier.distance));
+        say!("outlier: sample {} (counted from 0){column}: {value}, {distance} ranges from the median", outlier.sample);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whether this is a safetensors file without the metadata of a checkpoint.

@@ -13,6 +13,7 @@ mod inspect;
 mod interrupt;
 mod noise;
 mod progress;
+mod reading;
 mod sample;
 mod selftest;
 mod sweep;
@@ -67,7 +68,7 @@ enum Command {
     Sample(sample::SampleArgs),
     Noise(noise::NoiseArgs),
     Denoise(denoise::DenoiseArgs),
-    /// Show layers, shapes and parameters of a run or a safetensors file
+    /// Describe data, or show layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
     /// Compare samples with data: sliced Wasserstein distance, PSNR and SSIM of pairs, class distribution
     Evaluate(evaluate::EvaluateArgs),

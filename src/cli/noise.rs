@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::Error;
+use crate::data::SampleLayout;
 use crate::data::corrupt::{Extent, NoiseKind, add_noise};
-use crate::data::{self, Dataset, Normalisation};
+use crate::data::{self, Normalisation};
 use crate::diffusion::Schedule;
 use crate::evaluate::decibels;
 use crate::generate::forward_process;
@@ -15,6 +16,7 @@ use crate::train::ScheduleKind;
 use clap::Args;
 use serde_json::json;
 
+use super::reading::DataKindArgs;
 use super::{Common, real, samples, whole};
 
 /// The maximum number of pictures in a film strip, and the number of samples in it.
@@ -63,6 +65,8 @@ pub struct NoiseArgs {
     #[arg(long, value_name = "F")]
     out: PathBuf,
     #[command(flatten)]
+    read: DataKindArgs,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -94,11 +98,14 @@ fn kind(args: &NoiseArgs) -> crate::Result<NoiseKind> {
 fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     let picture = comparison_path(&args.out)?;
     let seed = args.common.seed.unwrap_or(0);
-    let clean = Dataset::load(&args.data, seed)?;
+    let clean = args.read.load(&args.data, seed, args.common.json)?;
     let device = args.common.open()?;
     let noisy = add_noise(&device, &clean, kind, seed)?;
     let scale = Scale::of(clean.kind(), &clean.shape, &clean.values);
-    let mut out = Output::create(&args.out, &noisy.shape, noisy.len())?;
+    // Noise is not rounded to whole numbers.
+    let columns = noisy.columns.without_rounding();
+    let layout = SampleLayout { columns: &columns, ..noisy.layout() };
+    let mut out = Output::create(&args.out, layout, noisy.len())?;
     out.write(&noisy.values)?;
     let held = out.finish(|_| scale.clone())?;
     let (title, left, right) = (kind.to_string(), evenly_spaced(&clean, 36), evenly_spaced(&noisy, 36));
@@ -113,7 +120,7 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
         say!(
             "{}",
             json!({"out": args.out, "held": held, "picture": picture, "kind": kind, "shape": shape, "psnr": psnr,
-                   "device": device})
+                   "data": clean.describe(), "device": device})
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -154,7 +161,7 @@ fn strip(args: &NoiseArgs, n: usize) -> anyhow::Result<ExitCode> {
     let kind = args.schedule.unwrap_or_default();
     let schedule = Schedule::named(kind.name(), PROCESS)?;
     let seed = args.common.seed.unwrap_or(0);
-    let data = Dataset::load(&args.data, seed)?;
+    let data = args.read.load(&args.data, seed, args.common.json)?;
     let normalisation = Normalisation::standard(&data)?;
     let device = args.common.open()?;
     let shown = evenly_spaced(&data, SHOWN);

@@ -9,6 +9,7 @@ use crate::data;
 use crate::diffusion::{SamplerSettings, Spacing, sampler};
 use crate::inference::{Sampling, sample_in_parts};
 use crate::plot::{self, Output, Scale};
+use crate::text::short;
 use crate::train::RunFolder;
 use clap::Args;
 use serde_json::json;
@@ -62,7 +63,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
     data::check_apart(&args.out, &checkpoint.config.data)?;
     let facts = &checkpoint.facts;
-    let mut out = Output::create(&args.out, &facts.shape, args.count)?;
+    let mut out = Output::create(&args.out, facts.layout(), args.count)?;
     let device = args.common.open_for(args.precision)?;
     let sampling = Sampling {
         count: args.count,
@@ -78,16 +79,24 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         meter.show(progress);
         !stopped.load(Ordering::Relaxed)
     };
-    sample_in_parts(&device, &checkpoint, &sampling, &mut observe, &mut |part| out.write(part))?;
+    let clipped = sample_in_parts(&device, &checkpoint, &sampling, &mut observe, &mut |part| out.write(part))?;
     drop(meter);
     let held = out.finish(|drawn| Scale::of_data(facts.kind, &facts.shape, &facts.range, drawn))?;
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
         let shape = [&[args.count], &facts.shape[..]].concat();
-        say!("{}", json!({"out": args.out, "held": held, "shape": shape, "seconds": seconds, "device": device.name()}));
+        say!(
+            "{}",
+            json!({"out": args.out, "held": held, "shape": shape, "clipped": clipped, "seconds": seconds,
+                   "device": device.name()})
+        );
     } else {
         let what = samples(held, args.count, &facts.shape);
         say!("{what} in {seconds:.1} s: {}", args.out.display());
+        if clipped > 0.0 {
+            let share = short(100.0 * clipped);
+            say!("{share}% of the values were clipped to the range of the training data; --no-clip does not clip");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

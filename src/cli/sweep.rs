@@ -128,9 +128,11 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
     let mut last: Option<(&Config, Dataset)> = None;
     for trial in trials.iter().filter(|trial| !matches!(trial.state, State::Finished)) {
         let config = &trial.config;
-        let same = last.take().filter(|(of, _)| (&of.data, of.seed) == (&config.data, config.seed));
+        let same =
+            last.take().filter(|(of, _)| (&of.data, of.seed, &of.read) == (&config.data, config.seed, &config.read));
         let check = || {
-            let data = same.map_or_else(|| Dataset::load(&config.data, config.seed), |(_, data)| Ok(data))?;
+            let data =
+                same.map_or_else(|| Dataset::load_with(&config.data, config.seed, &config.read), |(_, data)| Ok(data))?;
             device.clone().with_precision(config.precision)?;
             config.memory(data.len(), &data.shape)?;
             crate::Result::Ok(data)
@@ -146,8 +148,14 @@ fn train(args: &TrainArgs, trial: &Trial, device: &Device, stopped: &AtomicBool)
     let mut trainer = match trial.state {
         State::Finished => return Ok(Some(folder.summary()?)),
         _ if stopped.load(Ordering::Relaxed) => return Ok(None),
-        State::New => start_run(args, folder, device, config, &Dataset::load(&config.data, config.seed)?)?,
-        State::Started => resume_run(folder, device, config, &folder.checkpoint()?, &data_of(config)?)?,
+        State::New => {
+            start_run(args, folder, device, config, &Dataset::load_with(&config.data, config.seed, &config.read)?)?
+        }
+        State::Started => {
+            let checkpoint = folder.checkpoint()?;
+            let data = data_of(config, &checkpoint.facts)?;
+            resume_run(folder, device, config, &checkpoint, &data)?
+        }
     };
     let stop = watched(folder, &mut trainer, stopped, args.common.json)?;
     Ok(if stop == Stop::Requested { None } else { Some(folder.summary()?) })

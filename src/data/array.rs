@@ -2,52 +2,80 @@
 
 use std::io::{self, Read};
 
-use super::Dataset;
+use super::Origin;
+use super::raw::{Raw, RawValues};
 use crate::{Error, Result};
 
-/// The supported element types, which are converted to float32. Integers larger than a byte are supported for labels only.
+/// The element types. All are read exactly as f64, except for integers beyond 2^53.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Element {
-    U8,
+    Bool,
+    F16,
     F32,
     F64,
     Integer { bytes: usize, signed: bool },
 }
 
 impl Element {
+    pub const U8: Self = Element::Integer { bytes: 1, signed: false };
+
     fn size(self) -> usize {
         match self {
-            Element::U8 => 1,
+            Element::Bool => 1,
+            Element::F16 => 2,
             Element::F32 => 4,
             Element::F64 => 8,
             Element::Integer { bytes, .. } => bytes,
         }
     }
 
-    fn name(self) -> &'static str {
+    fn name(self) -> String {
         match self {
-            Element::U8 => "uint8",
-            Element::F32 => "float32",
-            Element::F64 => "float64",
-            Element::Integer { .. } => "integers",
+            Element::Bool => "bool".into(),
+            Element::F16 => "float16".into(),
+            Element::F32 => "float32".into(),
+            Element::F64 => "float64".into(),
+            Element::Integer { bytes, signed } => format!("{}int{}", if signed { "" } else { "u" }, 8 * bytes),
+        }
+    }
+
+    /// Whether float32 holds all values of the type.
+    fn fits_f32(self) -> bool {
+        match self {
+            Element::Bool | Element::F16 | Element::F32 => true,
+            Element::F64 => false,
+            Element::Integer { bytes, .. } => bytes <= 2,
         }
     }
 
     /// Decodes one little-endian element.
-    fn decode(self, bytes: &[u8]) -> f32 {
+    fn decode(self, bytes: &[u8]) -> f64 {
         let low = |n: usize| bytes[..n].iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
         match self {
-            Element::U8 => f32::from(bytes[0]),
-            Element::F32 => f32::from_bits(low(4) as u32),
-            Element::F64 => f64::from_bits(low(8)) as f32,
-            Element::Integer { bytes: n, signed: false } => low(n) as f32,
+            Element::Bool => f64::from(u8::from(bytes[0] != 0)),
+            Element::F16 => half_to_f64(low(2) as u16),
+            Element::F32 => f32::from_bits(low(4) as u32).into(),
+            Element::F64 => f64::from_bits(low(8)),
+            Element::Integer { bytes: n, signed: false } => low(n) as f64,
             Element::Integer { bytes: n, signed: true } => {
                 // Sign extension.
                 let unused = 64 - 8 * n as u32;
-                ((low(n) << unused) as i64 >> unused) as f32
+                ((low(n) << unused) as i64 >> unused) as f64
             }
         }
     }
+}
+
+/// The value of the bits of an IEEE 754 binary16 number.
+fn half_to_f64(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits & 0x8000 == 0 { size } else { -size }
 }
 
 /// The header of an array.
@@ -77,13 +105,35 @@ impl Available {
 
 impl ArrayLayout {
     /// Reads the elements after the header as samples along the first axis.
-    pub fn read(self, name: &str, reader: &mut dyn Read, available: Available) -> Result<Dataset> {
-        let values = self.values(name, reader, available)?;
-        self.into_dataset(name, values)
+    pub fn read(self, name: &str, format: &str, reader: &mut dyn Read, available: Available) -> Result<Raw> {
+        let mut values = self.values(name, reader, available)?;
+        let dims: Vec<usize> = self.shape.iter().map(|&dim| dim as usize).collect();
+        if self.fortran && !dims.contains(&0) {
+            values = values.at(row_major(&dims));
+        }
+        let mut origin = Origin::new(format, self.element.name());
+        if self.fortran {
+            origin.note("the array is in Fortran order");
+        }
+        Ok(Raw { bytes: self.element == Element::U8, ..Raw::new(name, origin, dims, values) })
     }
 
     /// Reads the elements after the header in the order of the file.
-    pub fn values(&self, name: &str, reader: &mut dyn Read, available: Available) -> Result<Vec<f32>> {
+    pub fn values(&self, name: &str, reader: &mut dyn Read, available: Available) -> Result<RawValues> {
+        Ok(match self.element.fits_f32() {
+            true => RawValues::F32(self.values_as(name, reader, available, |v| v as f32)?),
+            false => RawValues::F64(self.values_as(name, reader, available, |v| v)?),
+        })
+    }
+
+    /// Reads the elements after the header in the order of the file, converted by `convert`.
+    pub fn values_as<T>(
+        &self,
+        name: &str,
+        reader: &mut dyn Read,
+        available: Available,
+        convert: impl Fn(f64) -> T,
+    ) -> Result<Vec<T>> {
         let count = self.count(name, available)?;
         let mut values = Vec::new();
         if let Available::Exactly(_) = available {
@@ -91,7 +141,7 @@ impl ArrayLayout {
                 Error::input(format!("{name}: not enough memory for {count} values; use a smaller part of the data"))
             })?;
         }
-        self.fill(reader, count, &mut values).map_err(|cause| {
+        self.fill(reader, count, &mut values, convert).map_err(|cause| {
             Error::input(format!(
                 "{name}: the data end or are damaged after {} of {count} values ({cause}); copy or write the file again",
                 values.len()
@@ -123,7 +173,13 @@ impl ArrayLayout {
         }
     }
 
-    fn fill(&self, reader: &mut dyn Read, count: usize, values: &mut Vec<f32>) -> io::Result<()> {
+    fn fill<T>(
+        &self,
+        reader: &mut dyn Read,
+        count: usize,
+        values: &mut Vec<T>,
+        convert: impl Fn(f64) -> T,
+    ) -> io::Result<()> {
         let size = self.element.size();
         let mut left = count * size;
         let mut chunk = vec![0; left.min(1 << 16)];
@@ -134,74 +190,35 @@ impl ArrayLayout {
                 if self.big_endian {
                     item.reverse();
                 }
-                values.push(self.element.decode(item));
+                values.push(convert(self.element.decode(item)));
             }
             left -= part;
         }
         Ok(())
     }
-
-    fn into_dataset(self, name: &str, mut values: Vec<f32>) -> Result<Dataset> {
-        let dims: Vec<usize> = self.shape.iter().map(|&dim| dim as usize).collect();
-        let shape = sample_shape(name, &dims)?;
-        if dims.contains(&0) {
-            return Err(Error::input(format!(
-                "{name}: the data set is empty (shape {dims:?}); use a file with samples"
-            )));
-        }
-        if self.fortran {
-            values = to_row_major(&dims, &values);
-        }
-        if self.element == Element::U8 && dims.len() >= 3 {
-            values.iter_mut().for_each(|value| *value /= 255.0);
-        }
-        Dataset::new(name, shape, values)
-    }
 }
 
-/// The shape of one sample of an array: `[n, d]`, `[n, h, w]` or `[n, c, h, w]`.
-fn sample_shape(name: &str, dims: &[usize]) -> Result<Vec<usize>> {
-    match *dims {
-        [_, d] => Ok(vec![d]),
-        [_, h, w] => Ok(vec![1, h, w]),
-        [_, c, h, w @ (1 | 3 | 4)] if c > 4 => Err(Error::input(format!(
-            "{name}: shape {dims:?} looks like images with the channels last ({c} x {h}, {w} channels), but images are \
-             [n, channels, height, width]; save array.transpose(0, 3, 1, 2)"
-        ))),
-        [_, c, h, w] => Ok(vec![c, h, w]),
-        [] | [_] => Err(Error::input(format!(
-            "{name}: the array has shape {dims:?}, which does not contain the length of a sample; save it as [n, length] \
-             for signals, [n, 2] for points or [n, c, h, w] for images, for example array.reshape(-1, 128)"
-        ))),
-        _ => Err(Error::input(format!(
-            "{name}: the array has shape {dims:?} with {} axes, but at most 4 are supported; save it as [n, length] for \
-             signals, [n, 2] for points or [n, c, h, w] for images",
-            dims.len()
-        ))),
-    }
-}
-
-/// Column-major (first index fastest) to row-major (last index fastest).
-fn to_row_major(dims: &[usize], values: &[f32]) -> Vec<f32> {
+/// The indices of a column-major array (first index fastest) in row-major order (last index fastest).
+fn row_major(dims: &[usize]) -> impl Iterator<Item = usize> {
     let strides: Vec<usize> = (0..dims.len()).map(|axis| dims[..axis].iter().product()).collect();
     let mut index = vec![0; dims.len()];
-    (0..values.len())
-        .map(|_| {
-            let at: usize = index.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
-            for axis in (0..dims.len()).rev() {
-                index[axis] += 1;
-                if index[axis] < dims[axis] {
-                    break;
-                }
-                index[axis] = 0;
+    let dims = dims.to_vec();
+    (0..dims.iter().product()).map(move |_| {
+        let at: usize = index.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
+        for axis in (0..dims.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < dims[axis] {
+                break;
             }
-            values[at]
-        })
-        .collect()
+            index[axis] = 0;
+        }
+        at
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Dataset, ReadOptions};
     use super::*;
 
     fn layout(shape: &[u64], element: Element) -> ArrayLayout {
@@ -209,7 +226,8 @@ mod tests {
     }
 
     fn read(layout: ArrayLayout, bytes: &[u8]) -> Result<Dataset> {
-        layout.read("a", &mut &bytes[..], Available::Exactly(bytes.len() as u64))
+        let raw = layout.read("a", "test", &mut &bytes[..], Available::Exactly(bytes.len() as u64))?;
+        raw.finish(&ReadOptions::default())
     }
 
     #[test]
@@ -248,5 +266,34 @@ mod tests {
         let bytes: Vec<u8> = [1.5f64, -2.0, 3.25, 0.0].iter().flat_map(|value| value.to_be_bytes()).collect();
         let layout = ArrayLayout { big_endian: true, ..layout(&[2, 2], Element::F64) };
         assert_eq!(read(layout, &bytes).unwrap().values, [1.5, -2.0, 3.25, 0.0]);
+    }
+
+    #[test]
+    fn every_element_type_is_read_exactly() {
+        let integer = |bytes, signed| Element::Integer { bytes, signed };
+        let pair = |element, bytes: &[u8]| read(layout(&[1, 2], element), bytes).unwrap();
+        for (element, bytes, want) in [
+            (Element::Bool, vec![0, 1], [0.0, 1.0]),
+            (integer(1, true), vec![0x80, 0x7f], [-128.0, 127.0]),
+            (integer(1, false), vec![0, 255], [0.0, 255.0]),
+            (integer(2, true), vec![0x00, 0x80, 0xff, 0x7f], [-32_768.0, 32_767.0]),
+            (integer(2, false), vec![0, 0, 0xff, 0xff], [0.0, 65_535.0]),
+            (integer(4, true), vec![0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0], [-1.0, 2.0]),
+            (integer(4, false), vec![0, 0, 0, 1, 2, 0, 0, 0], [16_777_216.0, 2.0]),
+            (integer(8, true), [-3i64, 7].map(i64::to_le_bytes).concat(), [-3.0, 7.0]),
+            (integer(8, false), [3u64, 7].map(u64::to_le_bytes).concat(), [3.0, 7.0]),
+            (Element::F16, vec![0x00, 0xc0, 0x01, 0x00], [-2.0, 2f32.powi(-24)]),
+            (Element::F16, vec![0xff, 0x7b, 0x55, 0x35], [65_504.0, 0.333_251_95]),
+        ] {
+            let data = pair(element, &bytes);
+            assert_eq!((data.values, data.columns.offset), (want.to_vec(), vec![]), "{element:?}");
+        }
+        assert!(half_to_f64(0x7c00).is_infinite() && half_to_f64(0x7e00).is_nan());
+        // Nanoseconds since 1970 keep their digits relative to an offset.
+        let times: Vec<u8> =
+            [1_700_000_000_000_000_512i64, 5, 1_700_000_000_000_001_024, 6].map(i64::to_le_bytes).concat();
+        let data = read(layout(&[2, 2], integer(8, true)), &times).unwrap();
+        assert_eq!(data.values[2] - data.values[0], 512.0);
+        assert_eq!(f64::from(data.values[0]) + data.columns.offset[0], 1_700_000_000_000_000_512.0);
     }
 }

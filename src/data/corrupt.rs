@@ -235,6 +235,13 @@ pub(crate) fn add_noise_within(
     seed: u64,
 ) -> Result<Dataset> {
     let len = data.sample_len();
+    if matches!(kind, NoiseKind::Speckle(_) | NoiseKind::Poisson(_)) && !data.columns.offset.is_empty() {
+        return Err(Error::input(format!(
+            "{}: {kind} depends on the size of the values, but these are so large compared with their spread that float32 \
+             does not hold them; subtract a constant first, or use gaussian noise",
+            data.name
+        )));
+    }
     let batch = (CHUNK / len).clamp(1, data.len());
     let mut g = Graph::new();
     let x = g.state("x", [batch, len])?;
@@ -259,7 +266,7 @@ pub(crate) fn add_noise_within(
             short(f32::MAX.into())
         )));
     }
-    Dataset::new(format!("{} with {kind}", data.name), data.shape.clone(), values)
+    data.with_values(format!("{} with {kind}", data.name), values)
 }
 
 /// Estimates the standard deviation of Gaussian noise on samples without knowing the clean ones.
@@ -276,7 +283,7 @@ pub fn estimate_level(data: &Dataset) -> Result<f64> {
         (Kind::Images, &[_, h, w]) if h > 2 && w > 2 => {
             data.values.chunks_exact(h * w).flat_map(|plane| laplacian_differences(plane, h, w)).collect()
         }
-        (Kind::Signals, &[length]) if length > 2 => {
+        (Kind::Signals, &[length] | &[_, length]) if length > 2 => {
             let second = |w: &[f32]| (f64::from(w[0]) - 2.0 * f64::from(w[1]) + f64::from(w[2])).abs();
             data.values.chunks_exact(length).flat_map(|signal| signal.windows(3).map(second)).collect()
         }

@@ -4,11 +4,12 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use super::array::{ArrayLayout, Available, Element};
-use super::{Dataset, first_bytes, open};
+use super::raw::Raw;
+use super::{first_bytes, open};
 use crate::{Error, Result};
 
 /// Reads an IDX file, plain or compressed with gzip.
-pub(super) fn read(path: &Path) -> Result<Dataset> {
+pub(super) fn read(path: &Path) -> Result<Raw> {
     with_layout(path, |layout, name, reader, available| {
         if layout.shape.len() == 1 {
             return Err(Error::input(format!(
@@ -16,14 +17,14 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
                  (such as train-images-idx3-ubyte)"
             )));
         }
-        layout.read(name, reader, available)
+        layout.read(name, "IDX array", reader, available)
     })
 }
 
 /// Reads the labels in an IDX file. Returns the shape and the values.
 pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
     with_layout(path, |layout, name, reader, available| {
-        let values = layout.values(name, reader, available)?;
+        let values = layout.values_as(name, reader, available, |v| v as f32)?;
         Ok((layout.shape, values))
     })
 }
@@ -68,24 +69,25 @@ fn read_layout(name: &str, reader: &mut dyn Read) -> Result<ArrayLayout> {
 }
 
 fn element(name: &str, code: u8) -> Result<Element> {
-    let other = match code {
-        0x08 => return Ok(Element::U8),
-        0x0d => return Ok(Element::F32),
-        0x0e => return Ok(Element::F64),
-        0x09 => "int8",
-        0x0b => "int16",
-        0x0c => "int32",
-        _ => "an unknown type",
-    };
-    Err(Error::input(format!(
-        "{name}: the IDX file contains {other} (0x{code:02x}), but uint8, float32 or float64 is needed"
-    )))
+    Ok(match code {
+        0x08 => Element::U8,
+        0x09 => Element::Integer { bytes: 1, signed: true },
+        0x0b => Element::Integer { bytes: 2, signed: true },
+        0x0c => Element::Integer { bytes: 4, signed: true },
+        0x0d => Element::F32,
+        0x0e => Element::F64,
+        _ => {
+            return Err(Error::input(format!(
+                "{name}: the IDX file contains an unknown type (0x{code:02x}); copy or download the file again"
+            )));
+        }
+    })
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::Dataset;
     use super::super::tests::refusal;
-    use super::*;
     use std::fs;
     use std::io::Write;
 
@@ -114,6 +116,23 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn every_type_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.idx");
+        for (code, bytes) in [
+            (0x08, vec![1, 2, 3]),
+            (0x09, vec![1, 2, 3]),
+            (0x0b, [1i16, 2, 3].map(i16::to_be_bytes).concat()),
+            (0x0c, [1i32, 2, 3].map(i32::to_be_bytes).concat()),
+            (0x0d, [1f32, 2.0, 3.0].map(f32::to_be_bytes).concat()),
+            (0x0e, [1f64, 2.0, 3.0].map(f64::to_be_bytes).concat()),
+        ] {
+            fs::write(&path, [&[0, 0, code, 2, 0, 0, 0, 1, 0, 0, 0, 3][..], &bytes].concat()).unwrap();
+            assert_eq!(Dataset::load(path.to_str().unwrap(), 0).unwrap().values, [1.0, 2.0, 3.0], "{code:#x}");
+        }
+    }
+
+    #[test]
     fn bad_files_say_why() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.gz");
@@ -121,7 +140,7 @@ pub(super) mod tests {
         let (file, gzip) = (sample_file(), sample_gzip());
         for (bytes, cause) in [
             (vec![0, 0, 8, 1, 0, 0, 0, 1, 7], "labels"),
-            (vec![0, 0, 12, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0], "int32"),
+            (vec![0, 0, 10, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0], "0x0a"),
             (sized([0xff; 4]), "only 2 bytes follow"),
             (file[..20].to_vec(), "only 4 bytes follow"),
             (file[..9].to_vec(), "header cannot be read"),

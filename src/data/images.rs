@@ -1,76 +1,212 @@
-//! Folders of PNG or JPEG files.
+//! Folders of pictures.
 
+use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::imageops::FilterType;
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, GenericImage, ImageDecoder, ImageReader, Limits};
 
-use super::Dataset;
+use super::options::{Fit, ReadOptions};
+use super::{Dataset, Kind, Origin};
 use crate::io::extension;
+use crate::text::count;
 use crate::{Error, Result};
 
 /// The maximum width and height, which protects against damaged headers.
 const LARGEST_SIDE: u32 = 16_384;
 
-/// Reads all pictures of a folder in the order of their names as `[c, h, w]` in 0..1. There is one channel if all of them
-/// are grey, otherwise three. Transparency is ignored.
-pub(super) fn read(folder: &Path) -> Result<Dataset> {
-    let files = pictures(folder)?;
-    let mut grey = true;
-    let mut size = None;
-    for file in &files {
-        let reader = decoder(file)?;
-        let now = reader.dimensions();
-        if *size.get_or_insert(now) != now {
-            let (w, h) = size.unwrap_or(now);
-            return Err(Error::input(format!(
-                "{}: {} x {} pixels, but {} has {w} x {h}; all pictures of a folder must have the same size: crop or resize them",
-                file.display(),
-                now.0,
-                now.1,
-                files[0].display()
-            )));
-        }
-        grey &= matches!(reader.color_type(), ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16);
-    }
-    let (w, h) = size.unwrap_or_default();
+/// The extensions of the pictures that are read.
+const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "gif"];
+
+/// The maximum number of names in a list of files that are left out.
+const MOST_NAMES: usize = 4;
+
+/// Reads all pictures of a folder in the natural order of their names as `[c, h, w]` in 0..1. There is one channel if all of
+/// them are grey, otherwise three. Transparency is ignored.
+pub(super) fn read(folder: &Path, options: &ReadOptions) -> Result<Dataset> {
+    let mut origin = Origin::new("pictures", "");
+    let files = pictures(folder, &mut origin)?;
+    let pages = pages(&files, options, &mut origin)?;
+    let grey = options.grey || pages.iter().all(Page::is_grey);
+    let (w, h) = options.size.map_or(pages[0].upright(), |size| (size as u32, size as u32));
     let mut values = Vec::new();
-    for file in &files {
+    for (file, page) in files.iter().zip(&pages) {
         let picture = DynamicImage::from_decoder(decoder(file)?).map_err(|cause| unreadable(file, &cause))?;
+        let mut picture =
+            if grey { DynamicImage::ImageLuma16(picture.to_luma16()) } else { picture.to_rgb32f().into() };
+        picture.apply_orientation(page.orientation);
+        if let Some(size) = options.size {
+            picture = resized(&picture, size as u32, options.fit.unwrap_or_default());
+        }
         append(&picture, grey, &mut values);
     }
     let channels = if grey { 1 } else { 3 };
-    Dataset::new(folder.display().to_string(), [channels, h as usize, w as usize], values)
+    let data = Dataset::new(folder.display().to_string(), [channels, h as usize, w as usize], values)?;
+    Ok(Dataset { kind: Kind::Images, origin, ..data })
 }
 
-/// The pictures in a folder, sorted by name.
+/// The properties of a picture.
+struct Page {
+    size: (u32, u32),
+    colour: ColorType,
+    orientation: Orientation,
+}
+
+impl Page {
+    fn of(file: &Path) -> Result<Self> {
+        let mut reader = decoder(file)?;
+        // A damaged orientation is no orientation, as in browsers.
+        let orientation = reader.orientation().unwrap_or(Orientation::NoTransforms);
+        Ok(Self { size: reader.dimensions(), colour: reader.color_type(), orientation })
+    }
+
+    fn is_grey(&self) -> bool {
+        matches!(self.colour, ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16)
+    }
+
+    /// Width and height of the upright picture.
+    fn upright(&self) -> (u32, u32) {
+        use Orientation::*;
+        match self.orientation {
+            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (self.size.1, self.size.0),
+            _ => self.size,
+        }
+    }
+}
+
+/// The properties of all pictures, which have the same size if they are not resized.
+fn pages(files: &[PathBuf], options: &ReadOptions, origin: &mut Origin) -> Result<Vec<Page>> {
+    let pages = files.iter().map(|file| Page::of(file)).collect::<Result<Vec<_>>>()?;
+    let first = pages[0].upright();
+    for (file, page) in files.iter().zip(&pages) {
+        let now = page.upright();
+        if options.size.is_none() && now != first {
+            return Err(Error::input(format!(
+                "{}: {} x {} pixels, but {} has {} x {}; all pictures of a folder must have the same size: --size 64 scales \
+                 them to 64 x 64 pixels (--fit crop, pad or stretch)",
+                file.display(),
+                now.0,
+                now.1,
+                files[0].display(),
+                first.0,
+                first.1
+            )));
+        }
+    }
+    let deep = pages.iter().filter(|page| page.colour.bytes_per_pixel() / page.colour.channel_count() > 1).count();
+    origin.element = match deep {
+        0 => "8 bits per channel".into(),
+        _ if deep == pages.len() => "16 bits or more per channel".into(),
+        _ => format!("8 bits per channel, 16 or more in {deep} of {}", pages.len()),
+    };
+    if let Some(size) = options.size {
+        let fit = options.fit.unwrap_or_default();
+        origin.choice(format!("scaled to {size} x {size} pixels ({fit})"), "--size N --fit crop|pad|stretch");
+    }
+    let grey = pages.iter().filter(|page| page.is_grey()).count();
+    match grey {
+        _ if options.grey && grey < pages.len() => origin.note("colours are read as grey"),
+        _ if options.grey || grey == pages.len() => {}
+        0 => {}
+        _ => origin.choice(format!("{grey} of {} pictures are grey and become RGB", pages.len()), "--grey"),
+    }
+    let turned = pages.iter().filter(|page| page.orientation != Orientation::NoTransforms).count();
+    if turned > 0 {
+        origin.note(format!("{} turned upright by their EXIF orientation", count(turned, "picture")));
+    }
+    let clear = pages.iter().filter(|page| page.colour.has_alpha()).count();
+    if clear > 0 {
+        origin.note(format!("transparency of {} is ignored", count(clear, "picture")));
+    }
+    Ok(pages)
+}
+
+/// Compares names like a reader: 2.png comes before 10.png.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut x, mut y) = (a, b);
+    loop {
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let (n, m) = (digits(x), digits(y));
+        let order = match (n, m, x.chars().next(), y.chars().next()) {
+            (_, _, None, None) => return a.cmp(b),
+            (0, 0, Some(c), Some(d)) if c == d => {
+                (x, y) = (&x[c.len_utf8()..], &y[d.len_utf8()..]);
+                continue;
+            }
+            (1.., 1.., ..) => {
+                let (i, j) = (x[..n].trim_start_matches('0'), y[..m].trim_start_matches('0'));
+                (x, y) = (&x[n..], &y[m..]);
+                i.len().cmp(&j.len()).then(i.cmp(j))
+            }
+            (_, _, c, d) => c.cmp(&d),
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+}
+
+/// The pictures in a folder in natural order. What is left out is noted.
 ///
 /// # Errors
 /// When there are none.
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    let (mut files, mut others) = (Vec::new(), Vec::new());
+fn pictures(folder: &Path, origin: &mut Origin) -> Result<Vec<PathBuf>> {
+    let (mut files, mut others, mut folders, mut broken) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let refused = |cause| Error::io("cannot read", folder, cause);
     for entry in fs::read_dir(folder).map_err(refused)? {
         let path = entry.map_err(refused)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let picture = matches!(extension(&path).as_str(), "png" | "jpg" | "jpeg");
-        match name.starts_with('.') {
-            true => {}
-            false if picture && path.is_file() => files.push(path),
-            false => others.push(name),
+        let picture = EXTENSIONS.contains(&extension(&path).as_str());
+        match (path.is_file(), path.is_dir()) {
+            _ if name.starts_with('.') => {}
+            (true, _) if picture => files.push((name, path)),
+            (true, _) => others.push(name),
+            (_, true) => folders.push(name),
+            _ => broken.push(name),
         }
     }
-    files.sort();
-    if !files.is_empty() {
-        return Ok(files);
-    }
-    others.sort();
-    others.truncate(4);
-    let held = match others.is_empty() {
-        true => "it is empty".to_string(),
-        false => format!("it contains {}; to read one of these, name it", others.join(", ")),
+    files.sort_by(|a, b| natural(&a.0, &b.0));
+    let named = |mut names: Vec<String>| {
+        names.sort_by(|a, b| natural(a, b));
+        let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
+        names.truncate(MOST_NAMES);
+        format!("{}{more}", names.join(", "))
     };
-    Err(Error::input(format!("{}: a folder without PNG or JPEG files; {held}", folder.display())))
+    if files.is_empty() {
+        let name = folder.display();
+        let held = match (&others[..], &folders[..]) {
+            ([], []) => "it is empty".to_string(),
+            (_, [first, ..]) if has_pictures(&folder.join(first)) => {
+                format!("its subfolders are {}; name one of them", named(folders.clone()))
+            }
+            _ => format!("it contains {}; to read one of these, name it", named([others, folders].concat())),
+        };
+        return Err(Error::input(format!("{name}: a folder without PNG, JPEG, WebP, TIFF, BMP or GIF files; {held}")));
+    }
+    for (what, names) in [("other file", others), ("subfolder", folders), ("broken link", broken)] {
+        if !names.is_empty() {
+            origin.note(format!("{} left out: {}", count(names.len(), what), named(names)));
+        }
+    }
+    let mut plain: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+    plain.sort();
+    let (first, last) = (&files[0].0, &files[files.len() - 1].0);
+    if plain.iter().zip(&files).any(|(plain, (name, _))| *plain != name) {
+        origin.note(format!("in the order of the numbers in their names, {first} to {last}"));
+    } else {
+        origin.note(format!("in the order of their names, {first} to {last}"));
+    }
+    if files.iter().any(|(_, path)| extension(path) == "gif") {
+        origin.note("of an animated picture, the first one is read");
+    }
+    Ok(files.into_iter().map(|(_, path)| path).collect())
+}
+
+fn has_pictures(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| EXTENSIONS.contains(&extension(&path).as_str()))
 }
 
 fn decoder(file: &Path) -> Result<impl ImageDecoder> {
@@ -87,7 +223,39 @@ fn unreadable(file: &Path, cause: &dyn std::fmt::Display) -> Error {
     Error::input(format!("{}: not a readable picture ({cause}); replace or remove it", file.display()))
 }
 
-/// Appends the channels of a picture one after the other, with a depth of up to 16 bits.
+/// A picture of `size` x `size` pixels.
+fn resized(picture: &DynamicImage, size: u32, fit: Fit) -> DynamicImage {
+    let (w, h) = (picture.width(), picture.height());
+    let scaled = |picture: &DynamicImage, w: u32, h: u32| match (picture.width(), picture.height()) == (w, h) {
+        true => picture.clone(),
+        false => picture.resize_exact(w.max(1), h.max(1), FilterType::Triangle),
+    };
+    match fit {
+        Fit::Stretch => scaled(picture, size, size),
+        Fit::Crop => {
+            let side = w.min(h);
+            scaled(&picture.crop_imm((w - side) / 2, (h - side) / 2, side, side), size, size)
+        }
+        Fit::Pad => {
+            let side = f64::from(w.max(h));
+            let [w, h] = [w, h].map(|n| (f64::from(n) / side * f64::from(size)).round().max(1.0) as u32);
+            let small = scaled(picture, w, h);
+            let mut padded = DynamicImage::new(size, size, picture.color());
+            match (&mut padded, &small) {
+                (DynamicImage::ImageLuma16(padded), DynamicImage::ImageLuma16(small)) => {
+                    padded.copy_from(small, (size - w) / 2, (size - h) / 2).expect("the picture is smaller");
+                }
+                (DynamicImage::ImageRgb32F(padded), DynamicImage::ImageRgb32F(small)) => {
+                    padded.copy_from(small, (size - w) / 2, (size - h) / 2).expect("the picture is smaller");
+                }
+                _ => unreachable!("pictures are converted before they are resized"),
+            }
+            padded
+        }
+    }
+}
+
+/// Appends the channels of a picture one after the other, with a depth of up to 16 bits for grey ones.
 fn append(picture: &DynamicImage, grey: bool, values: &mut Vec<f32>) {
     if grey {
         values.extend(picture.to_luma16().iter().map(|&value| f32::from(value) / 65_535.0));
@@ -142,5 +310,118 @@ mod tests {
         let good = fs::read(dir.path().join("a.png")).unwrap();
         fs::write(dir.path().join("b.png"), &good[..good.len() - 24]).unwrap();
         assert!(refusal(dir.path()).contains("b.png"));
+    }
+
+    fn with(folder: &Path, options: ReadOptions) -> Dataset {
+        Dataset::load_with(folder.to_str().unwrap(), 0, &options).unwrap()
+    }
+
+    fn notes(data: &Dataset) -> String {
+        data.origin.notes.iter().map(|note| note.to_string()).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn files_are_in_natural_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..12u8 {
+            GrayImage::from_pixel(1, 1, Luma([i * 5])).save(dir.path().join(format!("{i}.png"))).unwrap();
+        }
+        let data = load(dir.path());
+        assert!(data.values.iter().enumerate().all(|(i, v)| (v - i as f32 * 5.0 / 255.0).abs() < 1e-4), "{data:?}");
+        assert!(notes(&data).contains("numbers in their names, 0.png to 11.png"), "{}", notes(&data));
+        for (a, b) in
+            [("2", "10"), ("a2b", "a10a"), ("img_9.png", "img_10.png"), ("a", "b"), ("07", "8"), ("x01", "x1")]
+        {
+            assert_eq!(
+                (natural(a, b), natural(b, a), natural(a, a)),
+                (Ordering::Less, Ordering::Greater, Ordering::Equal)
+            );
+        }
+    }
+
+    #[test]
+    fn every_format_is_read_and_the_rest_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let picture = RgbImage::from_pixel(4, 3, Rgb([255, 0, 51]));
+        for name in ["a.png", "b.webp", "c.tif", "d.bmp", "e.gif"] {
+            picture.save(dir.path().join(name)).unwrap();
+        }
+        fs::create_dir(dir.path().join("more")).unwrap();
+        fs::write(dir.path().join("notes.txt"), b"x").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(dir.path().join("gone.png"), dir.path().join("f.png")).unwrap();
+        let data = load(dir.path());
+        assert_eq!((data.len(), data.shape.clone()), (5, vec![3, 3, 4]));
+        assert!((0..5).all(|i| (data.sample(i)[0] - 1.0).abs() < 1e-3 && (data.sample(i)[24] - 0.2).abs() < 1e-3));
+        let text = notes(&data);
+        assert!(
+            text.contains("1 other file left out: notes.txt") && text.contains("1 subfolder left out: more"),
+            "{text}"
+        );
+        #[cfg(unix)]
+        assert!(text.contains("1 broken link left out: f.png"), "{text}");
+
+        let above = tempfile::tempdir().unwrap();
+        fs::create_dir(above.path().join("cats")).unwrap();
+        picture.save(above.path().join("cats/a.png")).unwrap();
+        assert!(refusal(above.path()).contains("its subfolders are cats; name one of them"));
+    }
+
+    #[test]
+    fn a_depth_of_16_bits_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let grey = image::ImageBuffer::from_fn(2, 1, |x, _| Luma([[1u16, 65_534][x as usize]]));
+        grey.save(dir.path().join("a.png")).unwrap();
+        let data = load(dir.path());
+        assert_eq!(data.values, [1.0 / 65_535.0, 65_534.0 / 65_535.0]);
+        assert_eq!(data.origin.element, "16 bits or more per channel");
+        let rgb = image::ImageBuffer::from_fn(2, 1, |x, _| Rgb([[1u16, 65_534][x as usize], 2, 3]));
+        rgb.save(dir.path().join("a.png")).unwrap();
+        assert!((load(dir.path()).values[0] - 1.0 / 65_535.0).abs() < 1e-9);
+    }
+
+    /// A JPEG of a dark left and a bright right half, with an EXIF orientation.
+    fn oriented(orientation: u8) -> Vec<u8> {
+        let mut jpeg = Vec::new();
+        let picture = GrayImage::from_fn(16, 8, |x, _| Luma([if x < 8 { 0 } else { 255 }]));
+        picture.write_to(&mut std::io::Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
+        let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+        exif.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+        let len = (exif.len() as u16 + 2).to_be_bytes();
+        [&jpeg[..2], &[0xff, 0xe1], &len, &exif, &jpeg[2..]].concat()
+    }
+
+    #[test]
+    fn pictures_are_upright() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.jpg"), oriented(6)).unwrap();
+        GrayImage::from_pixel(8, 16, Luma([255])).save(dir.path().join("b.png")).unwrap();
+        let data = load(dir.path());
+        assert_eq!(data.shape, [1, 16, 8]);
+        // The stored left half is the upper half.
+        assert!(data.sample(0)[..48].iter().all(|v| *v < 0.1) && data.sample(0)[80..].iter().all(|v| *v > 0.9));
+        assert!(notes(&data).contains("1 picture turned upright"), "{}", notes(&data));
+    }
+
+    #[test]
+    fn pictures_are_scaled_to_one_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let halves = |w: u32, h: u32| GrayImage::from_fn(w, h, |x, _| Luma([if x < w / 2 { 0 } else { 255 }]));
+        halves(40, 20).save(dir.path().join("a.png")).unwrap();
+        halves(20, 20).save(dir.path().join("b.png")).unwrap();
+        assert!(refusal(dir.path()).contains("--size 64"));
+        let read = |fit| with(dir.path(), ReadOptions { size: Some(8), fit: Some(fit), ..ReadOptions::default() });
+        for fit in [Fit::Crop, Fit::Stretch] {
+            let data = read(fit);
+            assert_eq!((data.shape.clone(), data.sample(0)[0], data.sample(0)[7]), (vec![1, 8, 8], 0.0, 1.0), "{fit}");
+        }
+        let padded = read(Fit::Pad);
+        assert_eq!((padded.sample(0)[7], padded.sample(0)[4 * 8 + 7], padded.sample(1)[7]), (0.0, 1.0, 1.0));
+
+        RgbImage::from_pixel(8, 8, Rgb([255, 255, 255])).save(dir.path().join("c.png")).unwrap();
+        let size = Some(8);
+        assert_eq!(with(dir.path(), ReadOptions { size, ..ReadOptions::default() }).shape, [3, 8, 8]);
+        let grey = with(dir.path(), ReadOptions { size, grey: true, ..ReadOptions::default() });
+        assert_eq!((grey.shape.clone(), grey.sample(2)[0]), (vec![1, 8, 8], 1.0));
     }
 }

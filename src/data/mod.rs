@@ -1,17 +1,23 @@
 //! Data sets from files, folders and built-in generators, and files of samples.
 //!
-//! Signals are `[length]`, points `[2]`, images `[channels, height, width]`. Values stay in the units of the file
-//! (8-bit images in 0..1); [`Normalisation`] maps them to the units of a network and back.
+//! Signals are `[length]` or `[channels, length]`, points `[2]`, rows of tables `[columns]`, images `[channels, height,
+//! width]`. Values stay in the units of the file (8-bit images in 0..1); [`Normalisation`] maps them to the units of a
+//! network and back.
 
 mod array;
 mod audio;
+mod columns;
 pub mod corrupt;
+mod description;
+mod dialect;
 mod idx;
 mod images;
 mod labels;
 mod normalise;
 mod npy;
+mod options;
 mod output;
+mod raw;
 mod subset;
 mod table;
 mod toys;
@@ -24,31 +30,41 @@ use crate::io::extension;
 use crate::text::count;
 use crate::{Error, Result};
 
+pub use columns::Columns;
+pub(crate) use columns::Grouping;
+use columns::narrow;
+use description::Origin;
+pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
 pub use labels::{Labels, MOST_CLASSES};
 pub use normalise::Normalisation;
-pub(crate) use output::SampleFile;
+use options::Source;
+pub use options::{Fit, Header, Missing, ReadOptions};
 #[cfg(feature = "cli")]
 pub(crate) use output::check_apart;
+pub(crate) use output::{SampleFile, SampleLayout};
 pub(crate) use subset::Subset;
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
 
-/// The kind of a sample, which depends on its shape.
+/// The kind of a sample.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Kind {
-    /// `[length]`: a curve, a window of audio, a row of a table.
+    /// `[length]` or `[channels, length]`: a curve, a window of audio or of several sensors. Each channel has its own scale.
     Signals,
     /// `[2]`: a point in the plane.
     Points,
     /// `[channels, height, width]`.
     Images,
+    /// `[columns]`: a row of a table. Each column has its own scale.
+    Table,
 }
 
-named!(Kind, "kind", Signals = "signals", Points = "points", Images = "images");
+named!(Kind, "kind", Signals = "signals", Points = "points", Images = "images", Table = "table");
 
 impl Kind {
-    /// The kind of a sample of this shape: rank 3 is an image, `[2]` a point, everything else a signal.
+    /// The kind of a sample of this shape, if nothing else is known: rank 3 is an image, `[2]` a point, everything else a
+    /// signal.
     pub fn of(shape: &[usize]) -> Self {
         match shape {
             [_, _, _] => Kind::Images,
@@ -56,41 +72,104 @@ impl Kind {
             _ => Kind::Signals,
         }
     }
+
+    /// The name of samples of this kind in a message.
+    pub(crate) fn samples(self) -> &'static str {
+        match self {
+            Kind::Table => "rows of a table",
+            other => other.name(),
+        }
+    }
 }
 
 /// Samples of one shape with finite float32 values.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// The source of the data, for messages: the argument of [`Dataset::load`] or [`Dataset::new`].
     pub name: String,
-    /// Shape of one sample: signals `[length]`, points `[2]`, images `[c, h, w]`.
+    /// Shape of one sample: signals `[length]` or `[channels, length]`, points `[2]`, rows of tables `[columns]`, images
+    /// `[c, h, w]`.
     pub shape: Vec<usize>,
-    /// The values of all samples, row-major.
+    /// The values of all samples, row-major, without the offsets in `columns`.
     pub values: Vec<f32>,
+    /// The names of columns or channels, and what is added to their values.
+    pub columns: Columns,
+    kind: Kind,
+    origin: Origin,
 }
 
 impl Dataset {
-    /// Reads a `.npy`, `.npz`, `.csv`, `.tsv`, IDX (optionally `.gz`) or `.wav` file, or a folder of PNG or JPEG files, or
-    /// generates one of the built-in data sets [`TOYS`] from `seed`. A file with the name of a built-in data set is
-    /// written as `./sine`. `table.tsv:dino` selects the rows of a table whose text column is `dino`, and
-    /// `pulse.npy[0:900]` selects samples 0 to 899; either number may be omitted.
+    /// Reads a `.npy`, `.npz`, `.csv`, `.tsv`, IDX (optionally `.gz`) or `.wav` file, or a folder of pictures, or generates
+    /// one of the built-in data sets [`TOYS`] from `seed`. A file with the name of a built-in data set is written as
+    /// `./sine`. `table.tsv:dino` selects the rows of a table whose text column is `dino`, `file.npz:name` selects an array,
+    /// and `pulse.npy[0:900]` selects samples 0 to 899; either number may be omitted.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be read, [`Error::Input`] when its content is not valid. The size in the header of
     /// a file is compared with the length of the file before memory is allocated.
     pub fn load(spec: &str, seed: u64) -> Result<Self> {
-        if let Some(toy) = toys::by_name(spec, seed) {
-            return toy;
+        Self::load_with(spec, seed, &ReadOptions::default())
+    }
+
+    /// [`Dataset::load`] with options.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for an option that has no effect on these data, and as [`Dataset::load`].
+    pub fn load_with(spec: &str, seed: u64, options: &ReadOptions) -> Result<Self> {
+        read(spec, seed, &mut |name, source| options.check(name, source).map(|()| options.clone()))
+    }
+
+    /// Reads data to compare with `like`: with the options that apply to them, as samples of the same kind if they have the
+    /// same shape, and relative to the same offsets.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn load_like(spec: &str, seed: u64, options: &ReadOptions, like: &Self) -> Result<Self> {
+        let (kind, shape, columns) = (like.kind, &like.shape, &like.columns);
+        Self::load_for(spec, seed, options, kind, shape, columns)
+    }
+
+    /// [`Dataset::load_like`] for samples of this kind and shape.
+    pub(crate) fn load_for(
+        spec: &str,
+        seed: u64,
+        options: &ReadOptions,
+        kind: Kind,
+        shape: &[usize],
+        columns: &Columns,
+    ) -> Result<Self> {
+        let lenient = |kind: Option<Kind>| {
+            let options = ReadOptions { kind: options.kind.or(kind), ..options.clone() };
+            read(spec, seed, &mut |name, source| {
+                let options = options.applicable_to(source);
+                options.check(name, source).map(|()| options)
+            })
+        };
+        // Data of another shape are refused by the caller, which knows what they are for.
+        let data = match lenient(Some(kind)) {
+            Ok(data) if data.shape == shape => data,
+            Ok(_) | Err(Error::Setting(_)) => return lenient(None),
+            Err(other) => return Err(other),
+        };
+        Ok(Self { kind, ..data }.relative_to(columns))
+    }
+
+    /// These data relative to the offsets of `columns`.
+    fn relative_to(mut self, columns: &Columns) -> Self {
+        let groups = self.grouping();
+        if self.columns.offset != columns.offset {
+            let change: Vec<f64> =
+                (0..groups.count).map(|group| self.columns.offset_of(group) - columns.offset_of(group)).collect();
+            for (i, value) in self.values.iter_mut().enumerate() {
+                *value = (f64::from(*value) + change[groups.at(i)]) as f32;
+            }
+            self.columns.offset = columns.offset.clone();
         }
-        let path = Path::new(spec);
-        match fs::metadata(path) {
-            Ok(found) if found.is_dir() => images::read(path),
-            Ok(found) if found.is_file() => read_file(path, found.len()),
-            Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
-            Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => read_range(spec, seed),
-            Err(cause) if cause.kind() == ErrorKind::NotFound => read_group(spec),
-            Err(cause) => Err(Error::io("cannot read", path, cause)),
+        if self.columns.names.is_empty() {
+            self.columns.names = columns.names.clone();
         }
+        self
     }
 
     /// Creates a data set from the values of all samples. `name` is used in messages.
@@ -99,9 +178,10 @@ impl Dataset {
     /// [`Error::Input`] when there is no sample, when the last one is incomplete, or when a value is NaN or infinite.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
         let (name, shape) = (name.into(), shape.into());
-        if !matches!(shape.len(), 1 | 3) {
+        if !matches!(shape.len(), 1..=3) {
             return Err(Error::input(format!(
-                "{name}: samples of shape {shape:?}, but signals are [length], points [2], images [c, h, w]"
+                "{name}: samples of shape {shape:?}, but signals are [length] or [channels, length], points [2], images \
+                 [c, h, w]"
             )));
         }
         let len = shape.iter().try_fold(1usize, |len, &dim| len.checked_mul(dim)).unwrap_or(usize::MAX);
@@ -123,7 +203,51 @@ impl Dataset {
                 at % len
             )));
         }
-        Ok(Dataset { name, shape, values })
+        Ok(Dataset {
+            kind: Kind::of(&shape),
+            name,
+            shape,
+            values,
+            columns: Columns::default(),
+            origin: Origin::default(),
+        })
+    }
+
+    /// A data set with the kind and the columns of this one, and other values of the same shape.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`].
+    pub fn with_values(&self, name: impl Into<String>, values: Vec<f32>) -> Result<Self> {
+        let data = Self::new(name, self.shape.clone(), values)?;
+        Ok(Self { kind: self.kind, columns: self.columns.clone(), ..data })
+    }
+
+    /// These data with other names and offsets of their columns or channels. The values are unchanged.
+    #[must_use]
+    pub fn with_columns(self, columns: Columns) -> Self {
+        Self { columns, ..self }
+    }
+
+    /// How the samples are written.
+    pub(crate) fn layout(&self) -> SampleLayout<'_> {
+        SampleLayout { kind: self.kind, shape: &self.shape, columns: &self.columns }
+    }
+
+    /// These data as samples of another kind.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the shape does not fit the kind.
+    pub fn of_kind(self, kind: Kind) -> Result<Self> {
+        let fits = match (kind, &self.shape[..]) {
+            (Kind::Points, shape) => shape == [2],
+            (Kind::Signals, shape) => shape.len() < 3,
+            (Kind::Table, shape) => shape.len() == 1,
+            (Kind::Images, shape) => shape.len() == 3,
+        };
+        match fits {
+            true => Ok(Self { kind, ..self }),
+            false => Err(Error::setting(format!("{}: samples of shape {:?} are not {kind}", self.name, self.shape))),
+        }
     }
 
     /// The number of samples.
@@ -143,7 +267,17 @@ impl Dataset {
 
     /// The kind of the samples.
     pub fn kind(&self) -> Kind {
-        Kind::of(&self.shape)
+        self.kind
+    }
+
+    /// Which values share a name, an offset, a range and a normalisation.
+    pub(crate) fn grouping(&self) -> Grouping {
+        Grouping::of(self.kind, &self.shape)
+    }
+
+    /// What was read, and how to read it otherwise.
+    pub fn describe(&self) -> Description {
+        Description::of(self)
     }
 
     /// The values of sample `i`, row-major.
@@ -152,55 +286,111 @@ impl Dataset {
     }
 }
 
-/// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
-#[cfg(feature = "cli")]
-fn source(spec: &str) -> Option<&Path> {
-    if toys::is_toy(spec) {
-        return None;
+/// Chooses the options for a source of data, or refuses them.
+type Choose<'a> = dyn FnMut(&str, Source) -> Result<ReadOptions> + 'a;
+
+/// Reads `spec` with the options from `choose`.
+fn read(spec: &str, seed: u64, choose: &mut Choose) -> Result<Dataset> {
+    if let Some(toy) = toys::by_name(spec, seed) {
+        let options = choose(spec, Source::Toy)?;
+        let mut toy = toy?;
+        toy.origin.format = "built-in".into();
+        return match options.kind {
+            Some(kind) => toy.of_kind(kind),
+            None => Ok(toy),
+        };
     }
-    let named = |spec: &str, mark: char| spec.rsplit_once(mark).map_or(0, |(name, _)| name.len());
-    let whole = Path::new(spec);
-    match spec {
-        _ if whole.exists() => Some(whole),
-        _ if spec.ends_with(']') => source(&spec[..named(spec, '[')]),
-        _ => Some(Path::new(&spec[..named(spec, ':')])).filter(|file| file.exists()),
+    let path = Path::new(spec);
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => images::read(path, &choose(spec, Source::Pictures)?),
+        Ok(found) if found.is_file() => read_file(path, None, choose),
+        Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
+        Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => match SampleRange::of(spec) {
+            // A group can have such a name.
+            Err(_) if file_and_part(spec).is_some() => read_part(spec, choose),
+            range => read_range(spec, range?, seed, choose),
+        },
+        Err(cause) if cause.kind() == ErrorKind::NotFound => read_part(spec, choose),
+        Err(cause) => Err(Error::io("cannot read", path, cause)),
     }
 }
 
-/// Reads a file in the format of its extension, or of its first bytes if the extension is unknown.
-fn read_file(path: &Path, len: u64) -> Result<Dataset> {
+/// The file and the rest of a `FILE:PART`, where either may contain colons.
+fn file_and_part(spec: &str) -> Option<(&Path, &str)> {
+    let colons = spec.char_indices().filter(|(_, c)| *c == ':');
+    colons.map(|(at, _)| (Path::new(&spec[..at]), &spec[at + 1..])).find(|(file, _)| file.is_file())
+}
+
+/// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
+#[cfg(feature = "cli")]
+fn source(spec: &str) -> Option<&Path> {
+    let whole = Path::new(spec);
+    match spec {
+        _ if toys::is_toy(spec) => None,
+        _ if whole.exists() => Some(whole),
+        _ if spec.ends_with(']') && spec.contains('[') => source(spec.rsplit_once('[')?.0),
+        _ => file_and_part(spec).map(|(file, _)| file),
+    }
+}
+
+/// Reads a file in the format of its extension, or of its first bytes if the extension is unknown. `part` is the group of a
+/// table or the array of an archive.
+fn read_file(path: &Path, part: Option<&str>, choose: &mut Choose) -> Result<Dataset> {
     let name = path.display();
+    let len = fs::metadata(path).map_err(|cause| Error::io("cannot read", path, cause))?.len();
     if len == 0 {
         return Err(Error::input(format!("{name}: the file is empty (0 bytes); write or copy it again")));
     }
+    let mut chosen = |source| choose(&name.to_string(), source);
+    let whole = |what: &str| match part {
+        None => Ok(()),
+        Some(part) => Err(Error::input(format!(
+            "{name}:{part}: {what} have no parts; only .csv and .tsv files have groups that can be selected with ':', and \
+             .npz files arrays"
+        ))),
+    };
+    let array = |raw: Result<raw::Raw>, options: Result<ReadOptions>| {
+        let options = options?;
+        raw?.finish(&options)
+    };
+    let sound = |options: ReadOptions| {
+        let window = options.window.or(Some(audio::WINDOW));
+        audio::read(path)?.finish(&ReadOptions { window, ..options })
+    };
     match extension(path).as_str() {
-        "npy" => npy::read(path),
-        "npz" => npy::read_archive(path),
-        "csv" | "tsv" => table::read(path, None),
-        "wav" => audio::read(path),
-        "png" | "jpg" | "jpeg" => {
+        "npy" => whole("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array))),
+        "npz" => array(npy::read_archive(path, part), chosen(Source::Array)),
+        "csv" | "tsv" => {
+            let options = chosen(Source::Table)?;
+            table::read(path, part, &options)?.finish(&options)
+        }
+        "wav" => whole("audio files").and_then(|()| sound(chosen(Source::Audio)?)),
+        "png" | "jpg" | "jpeg" | "webp" | "tif" | "tiff" | "bmp" | "gif" => {
             Err(Error::input(format!("{name}: a single picture is not a data set; name the folder with the pictures")))
         }
         _ => match first_bytes(path)? {
-            [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => idx::read(path),
-            [0x93, b'N', b'U', b'M'] => npy::read(path),
-            [b'P', b'K', 3, 4] => npy::read_archive(path),
-            [b'R', b'I', b'F', b'F'] => audio::read(path),
+            [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => {
+                whole("IDX files").and_then(|()| array(idx::read(path), chosen(Source::Array)))
+            }
+            [0x93, b'N', b'U', b'M'] => whole("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array))),
+            [b'P', b'K', 3, 4] => array(npy::read_archive(path, part), chosen(Source::Array)),
+            [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => {
+                whole("audio files").and_then(|()| sound(chosen(Source::Audio)?))
+            }
             _ => Err(Error::input(format!(
-                "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of PNG or \
-                 JPEG files"
+                "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of pictures"
             ))),
         },
     }
 }
 
 /// `DATA[from:to]`: samples `from` to `to` - 1, counted from 0.
-fn read_range(spec: &str, seed: u64) -> Result<Dataset> {
-    let range = SampleRange::of(spec)?;
-    let all = Dataset::load(range.data, seed)?;
+fn read_range(spec: &str, range: SampleRange, seed: u64, choose: &mut Choose) -> Result<Dataset> {
+    let all = read(range.data, seed, choose)?;
     let (from, to) = range.within(all.len())?;
     let len = all.sample_len();
-    Dataset::new(spec, all.shape, all.values[from * len..to * len].to_vec())
+    let part = all.with_values(spec, all.values[from * len..to * len].to_vec())?;
+    Ok(Dataset { origin: all.origin, ..part })
 }
 
 /// A parsed `DATA[from:to]`.
@@ -244,17 +434,10 @@ impl<'a> SampleRange<'a> {
     }
 }
 
-/// Reads a group such as `table.tsv:dino`, or reports that there is no such file.
-fn read_group(spec: &str) -> Result<Dataset> {
-    if let Some((file, group)) = spec.rsplit_once(':')
-        && Path::new(file).is_file()
-    {
-        return match extension(Path::new(file)).as_str() {
-            "csv" | "tsv" => table::read(Path::new(file), Some(group)),
-            _ => {
-                Err(Error::input(format!("{spec}: only .csv and .tsv files have groups that can be selected with ':'")))
-            }
-        };
+/// Reads a group such as `table.tsv:dino` or an array such as `file.npz:images`, or reports that there is no such file.
+fn read_part(spec: &str, choose: &mut Choose) -> Result<Dataset> {
+    if let Some((file, part)) = file_and_part(spec) {
+        return read_file(file, Some(part), choose);
     }
     Err(Error::input(format!(
         "{spec:?}: there is no such file or folder, and no built-in data set of that name (there are: {}); check the \
@@ -281,7 +464,9 @@ mod tests {
 
     /// Writes samples like `plot::save`, which is in a higher layer.
     pub(super) fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
-        let mut file = SampleFile::create(path, shape, values.len() / shape.iter().product::<usize>())?.unwrap();
+        let (kind, columns) = (Kind::of(shape), &Columns::default());
+        let layout = SampleLayout { kind, shape, columns };
+        let mut file = SampleFile::create(path, layout, values.len() / shape.iter().product::<usize>())?.unwrap();
         file.write(values)?;
         file.finish()
     }
@@ -340,7 +525,7 @@ mod tests {
         assert!(message.contains("infinite"), "{message}");
         assert!(Dataset::new("d", [4], vec![0.0; 6]).unwrap_err().to_string().contains("not a whole number"));
         assert!(Dataset::new("d", [4], vec![]).unwrap_err().to_string().contains("empty"));
-        assert!(Dataset::new("d", [2, 2], vec![0.0; 4]).unwrap_err().to_string().contains("[2, 2]"));
+        assert!(Dataset::new("d", [2, 2, 1, 1], vec![0.0; 4]).unwrap_err().to_string().contains("[2, 2, 1, 1]"));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The map between the units of the data and those of the network.
 
-use super::Dataset;
 use super::subset::{Coordinate, Subset};
+use super::{Dataset, Grouping, Kind};
 use crate::text::short;
 use crate::{Error, Result};
 
-/// x_norm = (x - shift) / scale, with one entry for signals and images, and one per coordinate for points.
+/// x_norm = (x - shift) / scale, with one entry for images and signals of one channel, one per coordinate for points, one
+/// per column for tables, and one per channel for other signals.
 ///
-/// *Units*: `shift` and `scale` are in units of the data, `bound` in normalised units.
+/// *Units*: `shift` and `scale` are in units of the data without their offsets, `bound` in normalised units.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Normalisation {
     /// The value that is subtracted.
@@ -16,6 +17,17 @@ pub struct Normalisation {
     pub scale: Vec<f32>,
     /// The largest |x_norm| of the data, to which samplers clip their estimates of x0.
     pub bound: f32,
+    /// The number of consecutive values that share an entry: the length of a channel, otherwise 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub repeat: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(repeat: &usize) -> bool {
+    *repeat == 1
 }
 
 impl Normalisation {
@@ -55,17 +67,34 @@ impl Normalisation {
     /// Computes (shift, scale) from the values of each coordinate.
     fn fit(data: &Subset, rule: impl Fn(&Coordinate) -> (f64, f64)) -> Result<Self> {
         let coordinates = data.coordinates();
-        let mut fitted = Normalisation { shift: Vec::new(), scale: Vec::new(), bound: 0.0 };
+        let grouping = Grouping::of(data.kind(), data.shape());
+        let repeat = if coordinates == 1 { 1 } else { grouping.repeat };
+        let mut fitted = Normalisation { shift: Vec::new(), scale: Vec::new(), bound: 0.0, repeat };
         for coordinate in 0..coordinates {
             let values = data.coordinate(coordinate);
-            let (shift, scale) = rule(&values);
+            let (shift, mut scale) = rule(&values);
             // A spread below the resolution of float32 is the rounding of a constant.
             if !(scale > 1e-7 * shift.abs() && scale as f32 >= f32::MIN_POSITIVE) {
-                let what = match coordinates {
-                    1 => "every value".to_string(),
-                    _ => format!("coordinate {coordinate} of every point"),
+                let [low, high] = values.ends().map(f64::from);
+                let offset = data.columns().offset_of(coordinate);
+                // A table or a signal may have constant columns or channels besides others.
+                let other = |c: usize| {
+                    c != coordinate && {
+                        let [a, b] = data.coordinate(c).ends();
+                        a < b
+                    }
                 };
-                return Err(no_spread(data.name(), &what, values.ends().map(f64::from)));
+                let apart = matches!(data.kind(), Kind::Table | Kind::Signals);
+                if low == high && apart && (0..coordinates).any(other) {
+                    scale = 1.0;
+                } else {
+                    let what = match (coordinates, data.kind()) {
+                        (1, _) => "every value".to_string(),
+                        (_, Kind::Points) => format!("coordinate {coordinate} of every point"),
+                        (_, kind) => format!("every value of {}", data.columns().title(kind, coordinate)),
+                    };
+                    return Err(no_spread(data.name(), &what, [low + offset, high + offset]));
+                }
             }
             fitted.shift.push(shift as f32);
             fitted.scale.push(scale as f32);
@@ -80,10 +109,17 @@ impl Normalisation {
         self.map(values, |x, shift, scale| (x - shift) / scale)
     }
 
-    /// Maps ranges of data, one per coordinate for points, to normalised units.
+    /// Shift and scale of each value of a sample, or of all values if they are the same.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (f32, f32)> + Clone + '_ {
+        let entries = self.shift.iter().copied().zip(self.scale.iter().copied());
+        entries.flat_map(move |entry| std::iter::repeat_n(entry, self.repeat))
+    }
+
+    /// Maps ranges of data, one per entry, to normalised units.
     pub(crate) fn apply_to_ranges(&self, ranges: &[[f32; 2]]) -> Vec<[f32; 2]> {
-        let end = |i: usize| self.apply(&ranges.iter().map(|range| range[i]).collect::<Vec<_>>());
-        end(0).into_iter().zip(end(1)).map(|(low, high)| [low, high]).collect()
+        let entries = self.shift.iter().zip(&self.scale);
+        let apply = |x: f32, shift: f32, scale: f32| ((f64::from(x) - f64::from(shift)) / f64::from(scale)) as f32;
+        ranges.iter().zip(entries).map(|(range, (&shift, &scale))| range.map(|x| apply(x, shift, scale))).collect()
     }
 
     /// Maps normalised values back to the units of the data.
@@ -92,12 +128,11 @@ impl Normalisation {
     }
 
     fn map(&self, values: &[f32], rule: impl Fn(f64, f64, f64) -> f64) -> Vec<f32> {
-        let entries = self.shift.iter().zip(&self.scale).cycle();
         let wide = f64::from;
         values
             .iter()
-            .zip(entries)
-            .map(|(&x, (&shift, &scale))| rule(wide(x), wide(shift), wide(scale)) as f32)
+            .zip(self.entries().cycle())
+            .map(|(&x, (shift, scale))| rule(wide(x), wide(shift), wide(scale)) as f32)
             .collect()
     }
 }
@@ -118,7 +153,7 @@ fn no_spread(name: &str, what: &str, [low, high]: [f64; 2]) -> Error {
 }
 
 impl Dataset {
-    /// The smallest and largest value, for points of each coordinate.
+    /// The smallest and largest value of each column or channel, without its offset.
     pub fn ranges(&self) -> Vec<[f32; 2]> {
         Subset::all(self).ranges()
     }
@@ -164,5 +199,33 @@ mod tests {
         assert!(message(2, vec![1.0, 7.0, 2.0, 7.0]).contains("coordinate 1 of every point is 7"));
         let tiny = message(3, vec![-1.28e-41, 1e-41, 0.0, 1e-41, 0.0, 0.0]);
         assert!(tiny.contains("between -1.28") && tiny.contains("too small a range for float32"), "{tiny}");
+    }
+
+    #[test]
+    fn tables_and_channels_have_one_entry_each() {
+        let values: Vec<f32> = (0..12).map(|i| (i as f32).powi(2)).collect();
+        let table = Dataset::new("d", [3], values.clone()).unwrap().of_kind(Kind::Table).unwrap();
+        let norm = Normalisation::range(&table).unwrap();
+        assert_eq!((norm.shift.len(), norm.repeat), (3, 1));
+        let columns = norm.apply(&values);
+        assert_eq!((&columns[..3], &columns[9..]), (&[-1.0; 3][..], &[1.0; 3][..]));
+
+        let signals = Dataset::new("d", [2, 3], values.clone()).unwrap();
+        let norm = Normalisation::range(&signals).unwrap();
+        assert_eq!((norm.shift.len(), norm.repeat), (2, 3));
+        let applied = norm.apply(&values);
+        assert_eq!((applied[0], applied[8], applied[3], applied[11]), (-1.0, 1.0, -1.0, 1.0));
+        assert!(norm.undo(&applied).iter().zip(&values).all(|(a, b)| (a - b).abs() < 1e-4));
+        assert_eq!(norm.apply_to_ranges(&signals.ranges()), [[-1.0, 1.0]; 2]);
+    }
+
+    /// A table may have a constant column.
+    #[test]
+    fn a_constant_column_stays_constant() {
+        let table = Dataset::new("d", [3], vec![1.0, 7.0, 2.0, 3.0, 7.0, 5.0]).unwrap().of_kind(Kind::Table).unwrap();
+        let norm = Normalisation::standard(&table).unwrap();
+        assert_eq!((norm.shift[1], norm.scale[1]), (7.0, 1.0));
+        let flat = Dataset::new("d", [3], vec![7.0; 6]).unwrap().of_kind(Kind::Table).unwrap();
+        assert!(Normalisation::standard(&flat).unwrap_err().to_string().contains("column 1"));
     }
 }

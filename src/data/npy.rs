@@ -1,86 +1,106 @@
 //! NumPy's `.npy` arrays and `.npz` archives.
 
-use std::io::{self, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use zip::ZipArchive;
 
 use super::array::{ArrayLayout, Available, Element};
-use super::{Dataset, open};
+use super::open;
+use super::raw::Raw;
 use crate::{Error, Result};
 
 /// The maximum length of a header, which is a line of text.
 const HEADER_LIMIT: u32 = 1 << 16;
 
 /// Reads an array.
-pub(super) fn read(path: &Path) -> Result<Dataset> {
-    with_layout(path, element, |layout, name, reader, available| layout.read(name, reader, available))
+pub(super) fn read(path: &Path) -> Result<Raw> {
+    with_layout(path, |layout, name, reader, available| layout.read(name, "NumPy array", reader, available))
 }
 
 /// Reads an array of labels. Returns the shape and the values.
 pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
-    with_layout(path, label, |layout, name, reader, available| {
-        let values = layout.values(name, reader, available)?;
+    with_layout(path, |layout, name, reader, available| {
+        let values = layout.values_as(name, reader, available, |v| v as f32)?;
         Ok((layout.shape, values))
     })
 }
 
 fn with_layout<T>(
     path: &Path,
-    element: ElementRule,
     read: impl FnOnce(ArrayLayout, &str, &mut dyn Read, Available) -> Result<T>,
 ) -> Result<T> {
     let name = path.display().to_string();
     let file = open(path)?;
     let len = file.metadata().map_err(|cause| Error::io("cannot read", path, cause))?.len();
     let mut reader = BufReader::new(file);
-    let (layout, header) = read_layout(&name, &mut reader, element)?;
+    let (layout, header) = read_layout(&name, &mut reader)?;
     read(layout, &name, &mut reader, Available::Exactly(len.saturating_sub(header)))
 }
 
-/// Reads the array named `x` or `data` of an archive, or else the first one.
-pub(super) fn read_archive(path: &Path) -> Result<Dataset> {
-    let name = path.display().to_string();
-    let damaged = |cause: &dyn std::fmt::Display| {
-        Error::input(format!("{name}: not a readable .npz archive ({cause}); write it again with numpy.savez"))
-    };
-    let mut zip = ZipArchive::new(BufReader::new(open(path)?)).map_err(|cause| damaged(&cause))?;
+/// The names of the arrays of an archive, with their index.
+fn arrays(name: &str, zip: &mut ZipArchive<BufReader<File>>) -> Result<Vec<(usize, String)>> {
     let mut arrays = Vec::new();
     for index in 0..zip.len() {
-        let entry = zip.by_index_raw(index).map_err(|cause| damaged(&cause))?;
+        let entry = zip.by_index_raw(index).map_err(|cause| damaged(name, &cause))?;
         if let Some(array) = entry.name().strip_suffix(".npy") {
             arrays.push((index, array.to_string()));
         }
     }
-    let chosen = arrays.iter().find(|(_, array)| array == "x" || array == "data").or(arrays.first());
-    let Some((index, array)) = chosen else {
-        return Err(Error::input(format!(
-            "{name}: the archive contains no array; write it with numpy.savez(file, x=array)"
-        )));
+    Ok(arrays)
+}
+
+fn damaged(name: &str, cause: &dyn std::fmt::Display) -> Error {
+    Error::input(format!("{name}: not a readable .npz archive ({cause}); write it again with numpy.savez"))
+}
+
+/// Reads the array `wanted` of an archive, or else its only array, or the one that is named `x` or `data`.
+pub(super) fn read_archive(path: &Path, wanted: Option<&str>) -> Result<Raw> {
+    let name = path.display().to_string();
+    let mut zip = ZipArchive::new(BufReader::new(open(path)?)).map_err(|cause| damaged(&name, &cause))?;
+    let arrays = arrays(&name, &mut zip)?;
+    let list = || arrays.iter().map(|(_, array)| array.as_str()).collect::<Vec<_>>().join(", ");
+    let usual = || arrays.iter().find(|(_, array)| array == "x" || array == "data");
+    let chosen = match (wanted, &arrays[..]) {
+        (_, []) => {
+            return Err(Error::input(format!(
+                "{name}: the archive contains no array; write it with numpy.savez(file, x=array)"
+            )));
+        }
+        (Some(wanted), _) => arrays
+            .iter()
+            .find(|(_, array)| array == wanted)
+            .ok_or_else(|| Error::input(format!("{name}: there is no array {wanted:?}; there are: {}", list())))?,
+        (None, [only]) => only,
+        (None, [(_, first), ..]) => usual().ok_or_else(|| {
+            Error::input(format!(
+                "{name}: the archive contains {} arrays; select one as {name}:{first}; there are: {}",
+                arrays.len(),
+                list()
+            ))
+        })?,
     };
-    let mut entry = zip.by_index(*index).map_err(|cause| damaged(&cause))?;
-    let name = format!("{name} ({array})");
+    let (index, array) = chosen;
+    let mut entry = zip.by_index(*index).map_err(|cause| damaged(&name, &cause))?;
+    let described = format!("{name} ({array})");
     let available = Available::inflated(entry.compressed_size());
-    let (layout, _) = read_layout(&name, &mut entry, element)?;
-    layout.read(&name, &mut entry, available)
-}
-
-/// Writes values of a float32 array, after its [`header`].
-pub(super) fn write_values(out: &mut dyn Write, values: &[f32]) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(1 << 16);
-    for part in values.chunks(1 << 14) {
-        bytes.clear();
-        bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
-        out.write_all(&bytes)?;
+    let (layout, _) = read_layout(&described, &mut entry)?;
+    let mut raw = layout.read(&described, "NumPy archive", &mut entry, available)?;
+    raw.name = format!("{name}:{array}");
+    if wanted.is_none() && arrays.len() > 1 {
+        let others: Vec<String> =
+            arrays.iter().filter(|(_, other)| other != array).map(|(_, other)| format!("{name}:{other}")).collect();
+        raw.origin.choice(format!("the array {array} of {}", list()), others.join(" or "));
     }
-    Ok(())
+    Ok(raw)
 }
 
-/// The header of a float32 array in C order: version 1.0 of the format, padded to a multiple of 64 bytes.
-pub(super) fn header(shape: &[usize]) -> Vec<u8> {
+/// The header of an array in C order: version 1.0 of the format, padded to a multiple of 64 bytes.
+pub(super) fn header(element: &str, shape: &[usize]) -> Vec<u8> {
     const START: usize = 10;
     let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
-    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}");
+    let text = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': ({dims}), }}");
     let len = (START + text.len() + 1).next_multiple_of(64) - START;
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((len as u16).to_le_bytes());
@@ -90,7 +110,7 @@ pub(super) fn header(shape: &[usize]) -> Vec<u8> {
 
 /// Reads the header. Returns the layout and the length of the header. Damaged headers must not cause overflows or deep
 /// recursion.
-fn read_layout(name: &str, reader: &mut dyn Read, element: ElementRule) -> Result<(ArrayLayout, u64)> {
+fn read_layout(name: &str, reader: &mut dyn Read) -> Result<(ArrayLayout, u64)> {
     let (text, len) = read_header(reader)
         .map_err(|cause| Error::input(format!("{name}: not a .npy array ({cause}); write it again with numpy.save")))?;
     let garbage = |what: &str| {
@@ -142,36 +162,24 @@ fn tuple(text: &str) -> Option<Vec<u64>> {
     dims.map(|dim| dim.parse().ok()).collect()
 }
 
-/// Maps the name of a file and its `descr` to the element type and whether it is big-endian.
-type ElementRule = fn(&str, &str) -> Result<(Element, bool)>;
-
-/// The element type of samples.
+/// The element type, and whether it is big-endian.
 fn element(name: &str, descr: &str) -> Result<(Element, bool)> {
-    let remedy = "use float32, float64 or uint8: save array.astype('float32')";
+    let remedy = "save numbers: array.astype('float64')";
     let code = type_code(name, descr, remedy)?;
-    match code.trim_start_matches(['<', '>', '|', '=']) {
-        "f4" => Ok((Element::F32, code.starts_with('>'))),
-        "f8" => Ok((Element::F64, code.starts_with('>'))),
-        "u1" => Ok((Element::U8, false)),
+    let element = match code.trim_start_matches(['<', '>', '|', '=']) {
+        "f2" => Element::F16,
+        "f4" => Element::F32,
+        "f8" => Element::F64,
+        "b1" => Element::Bool,
+        plain @ ("u1" | "u2" | "u4" | "u8" | "i1" | "i2" | "i4" | "i8") => {
+            Element::Integer { bytes: usize::from(plain.as_bytes()[1] - b'0'), signed: plain.starts_with('i') }
+        }
         other => {
             let word = type_word(other);
-            Err(Error::input(format!("{name}: the array contains {word} ({code:?}); {remedy}")))
+            return Err(Error::input(format!("{name}: the array contains {word} ({code:?}); {remedy}")));
         }
-    }
-}
-
-/// The element type of labels.
-fn label(name: &str, descr: &str) -> Result<(Element, bool)> {
-    let remedy = "labels are integers: save array.astype('int64')";
-    let code = type_code(name, descr, remedy)?;
-    let plain = code.trim_start_matches(['<', '>', '|', '=']);
-    let signed = match plain {
-        "u1" | "u2" | "u4" | "u8" => false,
-        "i1" | "i2" | "i4" | "i8" => true,
-        _ => return element(name, descr),
     };
-    let bytes = usize::from(plain.as_bytes()[1] - b'0');
-    Ok((Element::Integer { bytes, signed }, code.starts_with('>')))
+    Ok((element, code.starts_with('>')))
 }
 
 /// The text between the quotes of `descr`.
@@ -195,6 +203,7 @@ fn type_word(code: &str) -> String {
         Some('b') => "bool".to_string(),
         Some('O') => "Python objects".to_string(),
         Some('U' | 'S') => "text".to_string(),
+        Some('M' | 'm') => "dates or times".to_string(),
         _ => "values of an unknown type".to_string(),
     }
 }
@@ -205,9 +214,11 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::Dataset;
     use super::super::tests::{refusal, save};
     use super::*;
-    use std::fs::{self, File};
+    use std::fs;
+    use std::io::Write;
     use zip::write::SimpleFileOptions;
     use zip::{CompressionMethod, ZipWriter};
 
@@ -225,8 +236,8 @@ pub(super) mod tests {
     }
 
     fn write(out: &mut dyn Write, shape: &[usize], values: &[f32]) -> io::Result<()> {
-        out.write_all(&header(shape))?;
-        write_values(out, values)
+        out.write_all(&header("<f4", shape))?;
+        values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
     }
 
     pub fn sample_archive(dir: &Path) -> Vec<u8> {
@@ -255,13 +266,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_header_is_text_padded_to_64_bytes() {
-        let bytes = header(&[1203, 128]);
+        let bytes = header("<f4", &[1203, 128]);
         assert!(bytes.starts_with(
             b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1203, 128, ), }  "
         ));
         assert!(bytes.ends_with(b"  \n") && bytes.len() == 128);
         for digits in 0..60 {
-            let bytes = header(&[1, 10usize.pow(digits % 19), 10usize.pow(digits / 4)]);
+            let bytes = header("<f8", &[1, 10usize.pow(digits % 19), 10usize.pow(digits / 4)]);
             let (text, len) = read_header(&mut &bytes[..]).unwrap();
             assert!(len == bytes.len() as u64 && len.is_multiple_of(64) && text.ends_with('\n'), "{text}");
         }
@@ -334,7 +345,8 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.npy");
         for (bytes, cause) in [
-            (file("'<i8'", "False", "(1, 2)", &[0; 16]), "int64"),
+            (file("'<f16'", "False", "(1, 2)", &[0; 32]), "float128"),
+            (file("'<M8[ns]'", "False", "(1, 2)", &[0; 16]), "date"),
             (file("'<c16'", "False", "(1, 2)", &[0; 32]), "complex128"),
             (file("'|O'", "False", "(1, 2)", &[0; 16]), "Python objects"),
             (file("[('a', '<f4')]", "False", "(2,)", &[0; 8]), "named fields"),

@@ -1,9 +1,10 @@
 //! Writing samples as tables and arrays, and protecting input files from being overwritten.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::npy;
+use super::{Columns, Grouping, Kind, npy};
 use crate::error::{Error, Result};
 use crate::io::{AtomicFile, check_space, extension};
 
@@ -37,12 +38,25 @@ pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
     }
 }
 
+/// How samples are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampleLayout<'a> {
+    /// The kind of the samples.
+    pub kind: Kind,
+    /// The shape of one sample.
+    pub shape: &'a [usize],
+    /// The names of columns or channels, and what is added to their values.
+    pub columns: &'a Columns,
+}
+
 /// Writes samples part by part to a `.npy` or `.csv` file. The file appears when it is complete.
 #[derive(Debug)]
 pub(crate) struct SampleFile {
     path: PathBuf,
     table: bool,
     shape: Vec<usize>,
+    groups: Grouping,
+    columns: Columns,
     count: usize,
     /// The number of values that are not written yet.
     left: usize,
@@ -51,12 +65,14 @@ pub(crate) struct SampleFile {
 }
 
 impl SampleFile {
-    /// Prepares a file for `count` samples of `shape`. A `.npy` file contains `[count, ...shape]` float32 in C order, a `.csv`
-    /// file a header of column names and one sample per row. Returns `None` for another extension.
+    /// Prepares a file for `count` samples. A `.npy` file contains `[count, ...shape]` in C order, float32 or, if columns have
+    /// offsets, float64; a `.csv` file a header of column names and one sample per row. Whole numbers are rounded. Returns
+    /// `None` for another extension.
     ///
     /// # Errors
     /// [`Error::Setting`] when the disk has not enough space.
-    pub fn create(path: &Path, shape: &[usize], count: usize) -> Result<Option<Self>> {
+    pub fn create(path: &Path, layout: SampleLayout, count: usize) -> Result<Option<Self>> {
+        let SampleLayout { kind, shape, columns } = layout;
         let table = match extension(path).as_str() {
             "npy" => false,
             "csv" => true,
@@ -65,21 +81,79 @@ impl SampleFile {
         let left = count.saturating_mul(shape.iter().product());
         // A value takes four bytes, or at least as many as text.
         check_space(path, (left as u64).saturating_mul(4))?;
-        Ok(Some(Self { path: path.into(), table, shape: shape.into(), count, left, file: None }))
+        let groups = Grouping::of(kind, shape);
+        let columns = columns.clone();
+        Ok(Some(Self { path: path.into(), table, shape: shape.into(), groups, columns, count, left, file: None }))
     }
 
     fn begin(&self) -> Result<AtomicFile> {
         let Self { path, table, shape, count, .. } = self;
+        let element = if self.is_wide() { "<f8" } else { "<f4" };
         let mut file = AtomicFile::create(path)?;
         file.write(|out| match table {
-            true => table_header(out, self.sample_len()),
-            false => out.write_all(&npy::header(&[&[*count], &shape[..]].concat())),
+            true => writeln!(out, "{}", self.header()),
+            false => out.write_all(&npy::header(element, &[&[*count], &shape[..]].concat())),
         })?;
         Ok(file)
     }
 
     fn sample_len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Whether values are written as float64.
+    fn is_wide(&self) -> bool {
+        !self.columns.offset.is_empty()
+    }
+
+    /// The value of a column or channel in the units of the data.
+    fn unit(&self, group: usize, value: f32) -> f64 {
+        let value = f64::from(value) + self.columns.offset_of(group);
+        if self.columns.whole.get(group) == Some(&true) { value.round() } else { value }
+    }
+
+    /// The names of the columns of a table.
+    fn header(&self) -> String {
+        let (len, names) = (self.sample_len(), &self.columns.names);
+        if names.len() == len {
+            return names.iter().map(|name| quoted_field(name)).collect::<Vec<_>>().join(",");
+        }
+        let name = |i: usize| match (names.get(self.groups.at(i)), len) {
+            (Some(name), _) => quoted_field(&format!("{name}_{}", i % self.groups.repeat)),
+            (None, 2) => ["x", "y"][i].to_string(),
+            (None, _) => format!("x{i}"),
+        };
+        (0..len).map(name).collect::<Vec<_>>().join(",")
+    }
+
+    /// One sample per row. Every number has the shortest form that is parsed to the same bits.
+    fn rows(&self, values: &[f32]) -> String {
+        let mut text = String::new();
+        let plain = self.columns.offset.is_empty() && self.columns.whole.is_empty();
+        for sample in values.chunks_exact(self.sample_len()) {
+            for (i, value) in sample.iter().enumerate() {
+                let group = self.groups.at(i);
+                let whole = self.columns.whole.get(group) == Some(&true);
+                text += if i > 0 { "," } else { "" };
+                let _ = match (plain, whole, self.columns.offset_of(group)) {
+                    (_, true, _) => write!(text, "{:.0}", self.unit(group, *value) + 0.0),
+                    (true, ..) | (_, _, 0.0) => write!(text, "{value:?}"),
+                    _ => write!(text, "{:?}", self.unit(group, *value)),
+                };
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The values for a `.npy` file.
+    fn array(&self, values: &[f32]) -> Vec<u8> {
+        let unit = |(i, value): (usize, &f32)| self.unit(self.groups.at(i), *value);
+        let values = values.iter().enumerate().map(unit);
+        match self.is_wide() {
+            true => values.flat_map(f64::to_le_bytes).collect(),
+            false => values.flat_map(|value| (value as f32).to_le_bytes()).collect(),
+        }
     }
 
     /// Writes the next samples.
@@ -93,7 +167,12 @@ impl SampleFile {
         }
         self.left -= n;
         let mut file = self.file.take().map_or_else(|| self.begin(), Ok)?;
-        file.write(|out| if self.table { table_rows(out, len, values) } else { npy::write_values(out, values) })?;
+        for part in values.chunks(len * (PART / len).max(1)) {
+            file.write(|out| match self.table {
+                true => out.write_all(self.rows(part).as_bytes()),
+                false => out.write_all(&self.array(part)),
+            })?;
+        }
         self.file = Some(file);
         Ok(())
     }
@@ -110,23 +189,15 @@ impl SampleFile {
     }
 }
 
-fn table_header(out: &mut dyn Write, len: usize) -> io::Result<()> {
-    let header: Vec<String> = match len {
-        2 => vec!["x".into(), "y".into()],
-        _ => (0..len).map(|i| format!("x{i}")).collect(),
-    };
-    writeln!(out, "{}", header.join(","))
-}
+/// The number of values that are converted at a time.
+const PART: usize = 1 << 14;
 
-/// One sample per row. Every number has the shortest form that is parsed to the same bits.
-fn table_rows(out: &mut dyn Write, len: usize, values: &[f32]) -> io::Result<()> {
-    for sample in values.chunks_exact(len) {
-        for (i, value) in sample.iter().enumerate() {
-            write!(out, "{}{value:?}", if i > 0 { "," } else { "" })?;
-        }
-        writeln!(out)?;
+/// A field of a table, in quotes if it needs them.
+fn quoted_field(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_string(),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -135,6 +206,42 @@ mod tests {
 
     use super::*;
 
+    const PLAIN: &Columns = &Columns { names: Vec::new(), offset: Vec::new(), whole: Vec::new() };
+
+    fn plain(shape: &[usize]) -> SampleLayout<'_> {
+        SampleLayout { kind: Kind::of(shape), shape, columns: PLAIN }
+    }
+
+    /// Names, offsets and whole numbers are those of the data.
+    #[test]
+    fn columns_are_written_in_their_units() {
+        let dir = tempfile::tempdir().unwrap();
+        let columns = Columns {
+            names: vec!["t".into(), "a, \"b\"".into(), "n".into()],
+            offset: vec![1_700_000_000.0, 0.0, 0.0],
+            whole: vec![false, false, true],
+        };
+        let layout = SampleLayout { kind: Kind::Table, shape: &[3], columns: &columns };
+        let path = dir.path().join("a.csv");
+        let mut file = SampleFile::create(&path, layout, 2).unwrap().unwrap();
+        file.write(&[0.25, 0.1, 2.6, -1.5, 2.0, -0.2]).unwrap();
+        file.finish().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "t,\"a, \"\"b\"\"\",n\n1700000000.25,0.1,3\n1699999998.5,2.0,0\n");
+        let back = crate::data::Dataset::load(path.to_str().unwrap(), 0).unwrap();
+        assert_eq!((back.kind(), &back.columns.names), (Kind::Table, &columns.names));
+
+        let path = dir.path().join("a.npy");
+        let mut file = SampleFile::create(&path, layout, 1).unwrap().unwrap();
+        file.write(&[0.25, 0.1, 2.6]).unwrap();
+        file.finish().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(&bytes[bytes.len() - 24..][..8], 1_700_000_000.25f64.to_le_bytes());
+        let signals = SampleLayout { kind: Kind::Signals, shape: &[2, 2], ..layout };
+        let file = SampleFile::create(&path, signals, 1).unwrap().unwrap();
+        assert_eq!(file.header(), "t_0,t_1,\"a, \"\"b\"\"_0\",\"a, \"\"b\"\"_1\"");
+    }
+
     #[test]
     fn files_do_not_depend_on_the_parts() {
         let dir = tempfile::tempdir().unwrap();
@@ -142,7 +249,7 @@ mod tests {
         for name in ["a.npy", "a.csv"] {
             let path = dir.path().join(name);
             let file = |parts: &[&[f32]]| {
-                let mut file = SampleFile::create(&path, &[1, 2, 3], 7).unwrap().unwrap();
+                let mut file = SampleFile::create(&path, plain(&[1, 2, 3]), 7).unwrap().unwrap();
                 parts.iter().for_each(|part| file.write(part).unwrap());
                 assert!(!path.exists(), "an incomplete file");
                 file.finish().unwrap();
@@ -151,16 +258,16 @@ mod tests {
                 bytes
             };
             assert_eq!(file(&[&values]), file(&[&values[..12], &values[12..18], &values[18..]]), "{name}");
-            let mut half = SampleFile::create(&path, &[1, 2, 3], 7).unwrap().unwrap();
+            let mut half = SampleFile::create(&path, plain(&[1, 2, 3]), 7).unwrap().unwrap();
             assert!(half.write(&values[..5]).is_err(), "half a sample");
             half.write(&values[..36]).unwrap();
             assert!(half.write(&values[..12]).unwrap_err().to_string().contains("expects 6"));
             assert!(half.finish().unwrap_err().to_string().contains("6 values are missing"));
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left");
         }
-        let message = SampleFile::create(&dir.path().join("a.npy"), &[1_000], 1 << 50).unwrap_err().to_string();
+        let message = SampleFile::create(&dir.path().join("a.npy"), plain(&[1_000]), 1 << 50).unwrap_err().to_string();
         assert!(message.contains("needs") && message.contains("TiB"), "{message}");
-        assert!(SampleFile::create(&dir.path().join("a.png"), &[2], 7).unwrap().is_none());
+        assert!(SampleFile::create(&dir.path().join("a.png"), plain(&[2]), 7).unwrap().is_none());
     }
 
     #[cfg(feature = "cli")]

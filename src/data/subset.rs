@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Dataset, Kind};
+use super::{Columns, Dataset, Grouping, Kind};
 
 /// Some or all samples of a data set, in their order.
 #[derive(Clone, Debug)]
@@ -26,6 +26,16 @@ impl<'a> Subset<'a> {
     /// The name of the data set.
     pub fn name(&self) -> &'a str {
         &self.data.name
+    }
+
+    /// The kind of the samples.
+    pub fn kind(&self) -> Kind {
+        self.data.kind()
+    }
+
+    /// The columns or channels of a sample.
+    pub fn columns(&self) -> &'a Columns {
+        &self.data.columns
     }
 
     /// The shape of one sample.
@@ -62,21 +72,21 @@ impl<'a> Subset<'a> {
     pub fn evenly_spaced(&self, most: usize) -> crate::Result<Dataset> {
         let n = self.len().min(most);
         let values = (0..n).flat_map(|i| self.sample(i * self.len() / n)).copied().collect();
-        Dataset::new(self.name(), self.shape(), values)
+        self.data.with_values(self.name(), values)
     }
 
-    /// The smallest and largest value, for points of each coordinate.
+    /// The smallest and largest value of each column or channel, without its offset.
     pub fn ranges(&self) -> Vec<[f32; 2]> {
         (0..self.coordinates()).map(|c| self.coordinate(c).ends()).collect()
     }
 
-    /// The number of coordinates that are normalised separately: those of points, otherwise 1.
+    /// The number of columns or channels that are normalised separately; 1 for images.
     pub fn coordinates(&self) -> usize {
-        if self.data.kind() == Kind::Points { self.data.sample_len() } else { 1 }
+        self.data.grouping().count
     }
 
     pub(super) fn coordinate(&self, index: usize) -> Coordinate<'_> {
-        Coordinate { of: self, index, step: self.coordinates() }
+        Coordinate { of: self, index, grouping: self.data.grouping() }
     }
 }
 
@@ -84,18 +94,18 @@ impl<'a> Subset<'a> {
 pub(super) struct Coordinate<'a> {
     of: &'a Subset<'a>,
     index: usize,
-    step: usize,
+    grouping: Grouping,
 }
 
 impl Coordinate<'_> {
     /// The number of values.
     pub fn count(&self) -> usize {
-        self.of.len() * (self.of.data.sample_len() / self.step)
+        self.of.len() * (self.of.data.sample_len() / self.grouping.count)
     }
 
     /// Calls `f` with each value, in order.
     pub fn each(&self, mut f: impl FnMut(f64)) {
-        let mut all = |values: &[f32]| values[self.index..].iter().step_by(self.step).for_each(|&v| f(v.into()));
+        let mut all = |values: &[f32]| self.grouping.values(self.index, values).for_each(|v| f(v.into()));
         match &self.of.rows {
             None => all(&self.of.data.values),
             Some(rows) => rows.iter().for_each(|&i| all(self.of.data.sample(i))),

@@ -1,186 +1,503 @@
 //! Tables of numbers: `.csv` and `.tsv`, one sample per row.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::fs;
 use std::path::Path;
 
 use csv::StringRecord;
 
-use super::{Dataset, open};
+use super::dialect::{Dialect, Field, Separator, numbers, rise_evenly};
+use super::options::{Header, ReadOptions};
+use super::raw::{Raw, RawValues};
+use super::{Kind, Origin};
 use crate::io::extension;
+use crate::text::count;
 use crate::{Error, Result};
 
-/// Reads the rows of numbers. A header is skipped. A first column of text contains group names, and only the rows of `group`
-/// are read.
-pub(super) fn read(path: &Path, group: Option<&str>) -> Result<Dataset> {
-    let file = BufReader::new(open(path)?);
-    let (file, delimiter) = delimiter(path, file).map_err(|cause| Error::io("cannot read", path, cause))?;
-    let mut rows = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(file);
-    let mut table = Table::new(path, group);
-    let mut record = StringRecord::new();
-    loop {
-        match rows.read_record(&mut record) {
-            Ok(true) => table.push(&record)?,
-            Ok(false) => return table.finish(),
-            Err(cause) => {
-                return Err(Error::input(format!(
-                    "{}: not a readable table ({cause}); save it as UTF-8 text",
-                    table.name
-                )));
+/// Reads the columns of numbers. A first column of text contains group names, and only the rows of `group` are read.
+pub(super) fn read(path: &Path, group: Option<&str>, options: &ReadOptions) -> Result<Raw> {
+    let name = path.display().to_string();
+    let bytes = fs::read(path).map_err(|cause| Error::io("cannot read", path, cause))?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Error::input(format!("{name}: the table is UTF-16 text; save it as UTF-8 text")));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|cause| Error::input(format!("{name}: not a readable table ({cause}); save it as UTF-8 text")))?;
+    let text = text.trim_start_matches('\u{feff}');
+    let dialect = Dialect::of(text, extension(path) == "tsv");
+    let prepared = dialect.prepared(text);
+    let table = Table::new(name, dialect, &prepared, options)?;
+    table.read(group, options)
+}
+
+/// What the fields of a column are, without the header.
+#[derive(Clone, Debug, Default)]
+struct Profile {
+    numbers: usize,
+    missing: usize,
+    dates: usize,
+    texts: usize,
+    /// The texts that are numbers with commas.
+    commas: usize,
+    /// Whether the values are whole numbers that rise by 1.
+    counting: bool,
+    last: Option<f64>,
+}
+
+impl Profile {
+    fn add(&mut self, text: &str, field: Field) {
+        self.commas += usize::from(field == Field::Text && has_only_digits(text));
+        match field {
+            Field::Number(number) => {
+                let follows = self.last.is_none_or(|last| number == last + 1.0) && number.fract() == 0.0;
+                self.counting = follows && (self.numbers == 0 || self.counting);
+                self.last = Some(number);
+                self.numbers += 1;
             }
+            Field::Missing => self.missing += 1,
+            Field::Date => self.dates += 1,
+            Field::Text => self.texts += 1,
         }
     }
-}
 
-/// The delimiter: tabs in a `.tsv`; commas, semicolons or tabs in a `.csv`, depending on the first line.
-fn delimiter(path: &Path, mut file: BufReader<File>) -> std::io::Result<(BufReader<File>, u8)> {
-    if extension(path) == "tsv" {
-        return Ok((file, b'\t'));
+    fn counts_rows(&self) -> bool {
+        self.counting && self.numbers > 1 && self.missing + self.dates + self.texts == 0
     }
-    let start = file.fill_buf()?;
-    let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let found = [b',', b';', b'\t'].into_iter().find(|delimiter| line.contains(delimiter)).unwrap_or(b',');
-    file.rewind()?;
-    Ok((file, found))
+
+    fn is_dates(&self) -> bool {
+        self.dates > 0 && self.numbers + self.texts == 0
+    }
+
+    /// A few texts in a column of numbers are mistakes, which are reported.
+    fn is_text(&self) -> bool {
+        self.texts > self.commas && self.texts + self.dates >= self.numbers
+    }
+
+    fn is_empty(&self) -> bool {
+        self.numbers + self.dates + self.texts == 0
+    }
 }
 
-/// A table that is being read.
+/// A table with its header and the contents of its columns.
 struct Table<'a> {
     name: String,
-    wanted: Option<&'a str>,
-    header: Option<StringRecord>,
-    /// The number of fields per row including the text field; 0 before the first row.
+    dialect: Dialect,
+    text: &'a str,
+    /// The fields of the header, if the table has one.
+    header: Option<Vec<String>>,
+    /// Whether the header is a comment.
+    commented_header: bool,
+    /// Whether the header is a row of numbers.
+    numeric_header: bool,
+    /// The number of fields per row.
     width: usize,
-    has_text: bool,
-    rows: u64,
-    /// The distinct text fields, in the order of their first row.
-    groups: Vec<String>,
-    seen: HashSet<String>,
-    values: Vec<f32>,
+    columns: Vec<Profile>,
+    rows: usize,
+    comments: usize,
 }
 
 impl<'a> Table<'a> {
-    fn new(path: &Path, wanted: Option<&'a str>) -> Self {
-        Table {
-            name: path.display().to_string(),
-            wanted,
+    fn new(name: String, dialect: Dialect, text: &'a str, options: &ReadOptions) -> Result<Self> {
+        let mut records = dialect.reader(text).into_records();
+        let unreadable = |cause| Error::input(format!("{name}: not a readable table ({cause}); save it as UTF-8 text"));
+        let none = || Error::input(format!("{name}: the table has no row of numbers"));
+        let first = records.next().ok_or_else(none)?.map_err(unreadable)?;
+        let mut rest = Vec::new();
+        let (mut columns, mut rows, mut width) = (vec![Profile::default(); first.len()], 0, 0);
+        for record in records {
+            let record = record.map_err(unreadable)?;
+            if rows == 0 {
+                (width, rest) = (record.len(), vec![record.clone()]);
+                columns.resize(width.max(first.len()), Profile::default());
+            }
+            rows += 1;
+            columns.iter_mut().zip(&record).for_each(|(column, text)| column.add(text, dialect.field(text)));
+        }
+        let second = rest.first();
+        let is_header = match options.header {
+            Some(header) => header == Header::Yes,
+            None => is_header(dialect, &first, second, &columns),
+        };
+        let comments = text.lines().filter(|line| line.starts_with('#')).count();
+        let numeric_header = is_header && numbers(dialect, &first, usize::from(first[0].is_empty())).is_some();
+        let mut table = Table {
+            name,
+            dialect,
+            text,
             header: None,
-            width: 0,
-            has_text: false,
-            rows: 0,
-            groups: Vec::new(),
-            seen: HashSet::new(),
-            values: Vec::new(),
+            commented_header: false,
+            numeric_header,
+            width,
+            columns,
+            rows,
+            comments,
+        };
+        if !is_header {
+            (table.width, table.rows) = (first.len(), rows + 1);
+            let mut all = vec![Profile::default(); first.len()];
+            let records =
+                std::iter::once(first).chain(dialect.reader(text).into_records().skip(1).map_while(|r| r.ok()));
+            for record in records {
+                all.iter_mut().zip(&record).for_each(|(column, text)| column.add(text, dialect.field(text)));
+            }
+            table.columns = all;
+            if options.header.is_none() {
+                table.header = commented_header(dialect, text, table.width);
+                table.commented_header = table.header.is_some();
+            }
+            return Ok(table);
+        }
+        if rows == 0 {
+            return Err(none_of_numbers(&table.name));
+        }
+        let mut names: Vec<String> = first.iter().map(str::to_string).collect();
+        // The last field of each row is empty, or R wrote the names of the rows without a header. Two columns with one name
+        // are also numbers with decimal commas.
+        if names.len() + 1 == width {
+            match table.columns[width - 1].is_empty() {
+                true => names.push(String::new()),
+                false if width > 2 || dialect.separator != Separator::Byte(b',') => names.insert(0, String::new()),
+                false => {}
+            }
+        }
+        if names.len() != width {
+            return Err(table.wrong_width(1, 2, width, names.len()));
+        }
+        table.columns.truncate(width);
+        table.header = Some(names);
+        Ok(table)
+    }
+
+    /// The name of a column for messages: "column 2 (y)".
+    fn title(&self, column: usize) -> String {
+        let name = self.header.as_ref().map(|header| header[column].as_str()).filter(|name| !name.is_empty());
+        format!("column {}{}", column + 1, name.map(|name| format!(" ({name})")).unwrap_or_default())
+    }
+
+    /// How an option names a column.
+    fn option_name(&self, column: usize) -> String {
+        let name = self.header.as_ref().map(|header| header[column].as_str());
+        name.filter(|name| !name.is_empty()).map_or((column + 1).to_string(), str::to_string)
+    }
+
+    fn wrong_width(&self, row: usize, line: u64, found: usize, expected: usize) -> Error {
+        let comma = self.dialect.separator == Separator::Byte(b',') && found == 2 * expected;
+        let cause = match comma {
+            true => "; if the commas in it are decimal commas, separate the columns by semicolons",
+            false => "; all rows must have the same number, and a text with a separator must be in quotes",
+        };
+        Error::input(format!(
+            "{}: row {row} (line {line}) has {found} columns, but {expected} were expected{cause}",
+            self.name
+        ))
+    }
+
+    /// The index of the column that an option names.
+    fn find(&self, wanted: &str) -> Result<usize> {
+        let header = self.header.as_deref().unwrap_or_default();
+        if let Some(at) = header.iter().position(|name| name == wanted) {
+            return Ok(at);
+        }
+        match wanted.parse::<usize>() {
+            Ok(number) if (1..=self.width).contains(&number) => Ok(number - 1),
+            _ if header.is_empty() => Err(Error::setting(format!(
+                "{}: there is no column {wanted:?}; the table has no header, so name columns by number from 1 to {}",
+                self.name, self.width
+            ))),
+            _ => {
+                let names: Vec<&str> = header.iter().take(40).map(String::as_str).collect();
+                let more = if header.len() > 40 { ", ..." } else { "" };
+                Err(Error::setting(format!(
+                    "{}: there is no column {wanted:?}; there are: {}{more}",
+                    self.name,
+                    names.join(", ")
+                )))
+            }
         }
     }
 
-    fn push(&mut self, record: &StringRecord) -> Result<()> {
-        if self.width == 0 {
-            if self.header.is_none() && record.iter().all(|field| number(field).is_none()) {
-                self.header = Some(record.clone());
-                return Ok(());
-            }
-            self.width = record.len();
-            self.has_text = self.width > 1 && number(&record[0]).is_none() && !record[0].is_empty();
+    /// The columns to read, and what was left out.
+    fn chosen(&self, options: &ReadOptions, grouped: bool, origin: &mut Origin) -> Result<Vec<usize>> {
+        let dropped = options.drop_columns.iter().map(|name| self.find(name)).collect::<Result<HashSet<_>>>()?;
+        if !options.columns.is_empty() {
+            let wanted = options.columns.iter().map(|name| self.find(name)).collect::<Result<Vec<_>>>()?;
+            return Ok(wanted.into_iter().filter(|column| !dropped.contains(column)).collect());
         }
-        self.rows += 1;
-        let width = self.header.as_ref().map_or(self.width, |header| header.len());
-        if record.len() != width {
+        let mut chosen = Vec::new();
+        for (column, profile) in self.columns.iter().enumerate().filter(|(column, _)| !dropped.contains(column)) {
+            let unnamed = self.header.as_ref().is_some_and(|header| {
+                header[column].is_empty() || (column == 0 && header[column].starts_with("Unnamed:"))
+            });
+            match profile {
+                _ if column == 0 && grouped => {}
+                _ if profile.is_empty() && column + 1 == self.width && (unnamed || self.header.is_none()) => {
+                    origin.note("the last column is empty and is left out");
+                }
+                _ if profile.is_empty() => origin.note(format!("{} is empty and is left out", self.title(column))),
+                _ if profile.is_dates() => {
+                    origin.note(format!("{} contains dates or times and is left out", self.title(column)));
+                }
+                _ if column == 0 && unnamed && profile.counts_rows() && self.width > 1 => {
+                    let others = (2..=self.width).map(|i| self.option_name(i - 1)).collect::<Vec<_>>().join(",");
+                    let all = if self.width > 12 { "--columns 1,...".into() } else { format!("--columns 1,{others}") };
+                    origin.choice("the first column has no name and counts the rows; it is left out", all);
+                }
+                _ => {
+                    if column == 0 && profile.counts_rows() && self.rows > 2 && self.width > 1 {
+                        let drop = format!("--drop-columns {}", self.option_name(column));
+                        origin.choice(format!("{} counts the rows, but is read as values", self.title(column)), drop);
+                    }
+                    chosen.push(column);
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn read(self, group: Option<&str>, options: &ReadOptions) -> Result<Raw> {
+        if self.columns.iter().all(|column| column.numbers == 0) {
+            return Err(none_of_numbers(&self.name));
+        }
+        let kind = if self.dialect.separator == Separator::Byte(b'\t') { "TSV" } else { "CSV" };
+        let header = if self.header.is_some() { "with a header" } else { "without a header" };
+        let mut origin = Origin::new(format!("{kind} table {header}, {}", self.dialect.describe()), "text");
+        if self.commented_header {
+            origin.choice("the names of the columns are in a comment line", "--header no");
+        }
+        match self.comments - usize::from(self.commented_header) {
+            0 => {}
+            comments => origin.note(format!("{} beginning with # left out", count(comments, "comment line"))),
+        }
+        if options.header.is_none() && self.numeric_header {
+            origin.choice("the first line of evenly rising numbers is the header", "--header no");
+        }
+        let grouped = self.width > 1 && (self.columns[0].is_text() || (group.is_some() && self.columns[0].is_dates()));
+        let chosen = self.chosen(options, grouped, &mut origin)?;
+        if chosen.is_empty() {
+            return Err(Error::setting(format!("{}: no column is left to read", self.name)));
+        }
+        if let (Some(group), false) = (group, grouped) {
             return Err(Error::input(format!(
-                "{}: {} has {} columns, but {width} were expected; all rows must have the same number",
-                self.name,
-                self.place(record),
-                record.len()
+                "{}: the group {group:?} cannot be selected, because the first column does not contain text",
+                self.name
             )));
         }
-        let chosen = !self.has_text || self.note_group(&record[0]);
-        for column in usize::from(self.has_text)..width {
-            let value = self.value(record, column)?;
-            if chosen {
-                self.values.push(value);
+        let (values, groups) = self.values(&chosen, group.filter(|_| grouped), grouped, options)?;
+        if grouped {
+            self.check_groups(group, &groups, values.is_empty(), options, &mut origin)?;
+        }
+        let dims = vec![values.len() / chosen.len(), chosen.len()];
+        let name = group.map_or(self.name.clone(), |group| format!("{}:{group}", self.name));
+        let names: Vec<String> = match &self.header {
+            Some(header) => chosen.iter().map(|&column| header[column].clone()).collect(),
+            None => Vec::new(),
+        };
+        let suggested = self.suggested(&chosen, &names);
+        if self.columns.iter().any(Profile::is_dates) && chosen.len() > 1 && options.window.is_none() {
+            origin.choice("each row is a sample", "--window N for windows of N rows, if the rows are time steps");
+        }
+        Ok(Raw { names, suggested, ..Raw::new(&name, origin, dims, RawValues::F64(values)) })
+    }
+
+    /// The kind of the samples: names are those of a table, numbers count the values of a signal.
+    fn suggested(&self, chosen: &[usize], names: &[String]) -> Option<(Kind, String)> {
+        if names.is_empty() || chosen.len() < 3 {
+            return None;
+        }
+        let digits = |name: &str| name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<f64>().ok();
+        let prefix = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').to_string();
+        let numbers: Option<Vec<f64>> = names.iter().map(|name| name.parse().ok().or_else(|| digits(name))).collect();
+        let alike = names.windows(2).all(|pair| prefix(&pair[0]) == prefix(&pair[1]));
+        match numbers {
+            Some(numbers) if alike && rise_evenly(&numbers) => {
+                Some((Kind::Signals, "because the header counts".to_string()))
             }
+            _ => Some((Kind::Table, "because the columns have names".to_string())),
         }
-        Ok(())
     }
 
-    /// Adds a group name. Returns whether its rows are read.
-    fn note_group(&mut self, group: &str) -> bool {
-        if !self.seen.contains(group) {
-            self.seen.insert(group.to_string());
-            self.groups.push(group.to_string());
+    /// The values of the chosen columns and rows, and the groups.
+    fn values(
+        &self,
+        chosen: &[usize],
+        wanted: Option<&str>,
+        grouped: bool,
+        options: &ReadOptions,
+    ) -> Result<(Vec<f64>, Groups)> {
+        let (mut values, mut groups) = (Vec::with_capacity(self.rows * chosen.len()), Groups::default());
+        let (mut missing, mut affected, mut first_missing) = (0, 0, None);
+        let records = self
+            .dialect
+            .reader(self.text)
+            .into_records()
+            .skip(usize::from(self.header.is_some() && !self.commented_header));
+        for (row, record) in records.enumerate() {
+            let record = record.map_err(|cause| {
+                Error::input(format!("{}: not a readable table ({cause}); save it as UTF-8 text", self.name))
+            })?;
+            if record.len() != self.width {
+                return Err(self.wrong_width(row + 1, line_of(&record), record.len(), self.width));
+            }
+            if grouped && !groups.note(&record[0], wanted) {
+                continue;
+            }
+            let before = missing;
+            for &column in chosen {
+                let value = self.value(&record, row, column)?;
+                if value.is_nan() {
+                    missing += 1;
+                    first_missing.get_or_insert_with(|| self.place(&record, row, column));
+                }
+                values.push(value);
+            }
+            affected += usize::from(missing > before);
         }
-        self.wanted.is_none_or(|wanted| wanted == group)
+        match first_missing {
+            Some(first) if options.missing.is_none() => Err(Error::input(format!(
+                "{}: {first} is missing (in all {} in {} of {}); --missing drop leaves out such rows, --missing mean uses the \
+                 mean of the column",
+                self.name,
+                count(missing, "missing value"),
+                count(affected, "row"),
+                values.len() / chosen.len()
+            ))),
+            _ => Ok((values, groups)),
+        }
     }
 
-    fn value(&self, record: &StringRecord, column: usize) -> Result<f32> {
-        let problem = match number(&record[column]) {
-            Some(value) if value.is_finite() => return Ok(value),
-            Some(_) => "is not a finite number; remove or repair such rows",
-            None if record[column].is_empty() => "is an empty field; remove or fill such rows",
-            None => "is not a number; only the first line and the first column may contain text",
+    /// The place of a field and its text: `row 7 (line 8), column 2 (y): "seven"`.
+    fn place(&self, record: &StringRecord, row: usize, column: usize) -> String {
+        let text: String = record[column].chars().take(40).collect();
+        format!("row {} (line {}), {}: {text:?}", row + 1, line_of(record), self.title(column))
+    }
+
+    /// A number, or NaN for a missing value.
+    fn value(&self, record: &StringRecord, row: usize, column: usize) -> Result<f64> {
+        let text = &record[column];
+        let problem = match self.dialect.field(text) {
+            Field::Number(value) if value.is_finite() => return Ok(value),
+            Field::Missing => return Ok(f64::NAN),
+            Field::Number(_) => "is not a finite number; remove or repair such rows".to_string(),
+            Field::Date => format!("is a date; leave the column out with --drop-columns {}", self.option_name(column)),
+            Field::Text if has_only_digits(text) => {
+                "has a comma; write decimal points and no thousands separators".to_string()
+            }
+            Field::Text if self.columns[column].is_text() => format!(
+                "is not a number; only the first column may contain text: leave this one out with --drop-columns {}",
+                self.option_name(column)
+            ),
+            Field::Text => "is not a number; repair it, or leave out the row or the column".to_string(),
         };
-        let title = self.header.as_ref().map(|header| format!(" ({})", &header[column])).unwrap_or_default();
-        Err(Error::input(format!(
-            "{}: {}, column {}{title}: {:?} {problem}",
-            self.name,
-            self.place(record),
-            column + 1,
-            record[column].chars().take(40).collect::<String>()
-        )))
+        Err(Error::input(format!("{}: {} {problem}", self.name, self.place(record, row, column))))
     }
 
-    /// The number of the data row and the line in the file.
-    fn place(&self, record: &StringRecord) -> String {
-        format!("row {} (line {})", self.rows, record.position().map_or(0, |at| at.line()))
-    }
-
-    fn finish(self) -> Result<Dataset> {
-        let Table { name, wanted, groups, .. } = self;
-        let list = || match groups.len() {
-            0..=24 => groups.join(", "),
-            more => format!("{}, ... ({more} in all)", groups[..24].join(", ")),
+    /// Checks that the rows are those of one group.
+    fn check_groups(
+        &self,
+        wanted: Option<&str>,
+        groups: &Groups,
+        empty: bool,
+        options: &ReadOptions,
+        origin: &mut Origin,
+    ) -> Result<()> {
+        let (name, names) = (&self.name, &groups.names);
+        let list = || match names.len() {
+            0..=24 => names.join(", "),
+            more => format!("{}, ... ({more} in all)", names[..24].join(", ")),
         };
-        if self.rows == 0 {
-            return Err(Error::input(format!("{name}: the table has no row of numbers")));
-        }
+        let left_out = format!("{} is text and is left out", self.title(0));
+        let stated =
+            !options.columns.is_empty() || options.drop_columns.iter().any(|name| self.find(name).ok() == Some(0));
         match wanted {
-            None if groups.len() > 1 => Err(Error::input(format!(
-                "{name}: the first column contains {} groups; select one as {name}:{}; there are: {}",
-                groups.len(),
-                groups[0],
-                list()
-            ))),
-            Some(group) if !self.has_text => Err(Error::input(format!(
-                "{name}: the group {group:?} cannot be selected, because the first column does not contain text"
-            ))),
-            Some(group) if self.values.is_empty() => {
+            Some(group) if empty => {
                 Err(Error::input(format!("{name}: there is no group {group:?}; there are: {}", list())))
             }
-            _ => {
-                let shape = [self.width - usize::from(self.has_text)];
-                let name = wanted.map_or(name.clone(), |group| format!("{name}:{group}"));
-                Dataset::new(name, shape, self.values)
+            Some(_) => Ok(()),
+            None if names.len() == self.rows && self.rows > 2 => {
+                origin.note(format!("{left_out}: each row has another one"));
+                Ok(())
+            }
+            None if names.len() > 1 && !stated => Err(Error::input(format!(
+                "{name}: the first column contains {} groups; select one as {name}:{}, or read all with --drop-columns {}; \
+                 there are: {}",
+                names.len(),
+                names[0],
+                self.option_name(0),
+                list()
+            ))),
+            None => {
+                origin.note(format!("{left_out} ({})", count(names.len(), "group")));
+                Ok(())
             }
         }
     }
 }
 
-/// Parses a number, ignoring a byte order mark at the beginning of the file.
-fn number(field: &str) -> Option<f32> {
-    field.trim_start_matches('\u{feff}').parse().ok()
+/// Whether a text that is not a number has the digits of one, and commas.
+fn has_only_digits(text: &str) -> bool {
+    text.contains(',') && text.bytes().all(|byte| byte.is_ascii_digit() || b",.-+ ".contains(&byte))
+}
+
+fn line_of(record: &StringRecord) -> u64 {
+    record.position().map_or(0, |at| at.line())
+}
+
+/// The names of the columns in the last comment before the first row, as numpy.savetxt writes them.
+fn commented_header(dialect: Dialect, text: &str, width: usize) -> Option<Vec<String>> {
+    let line = text.lines().take_while(|line| line.starts_with('#')).last()?;
+    let line = dialect.prepared(line.trim_start_matches('#').trim()).into_owned();
+    let record = dialect.reader(&line).into_records().next()?.ok()?;
+    let named = record.len() == width && record.iter().all(|field| dialect.field(field) == Field::Text);
+    named.then(|| record.iter().map(str::to_string).collect())
+}
+
+fn none_of_numbers(name: &str) -> Error {
+    Error::input(format!("{name}: the table has no row of numbers"))
+}
+
+/// Whether the first record is a header: it has a name for a column of numbers, or rises evenly unlike the second one.
+fn is_header(dialect: Dialect, first: &StringRecord, second: Option<&StringRecord>, rest: &[Profile]) -> bool {
+    let fields: Vec<Field> = first.iter().map(|field| dialect.field(field)).collect();
+    let is_name = |field: &Field| matches!(field, Field::Text | Field::Date);
+    let named =
+        fields.iter().zip(rest).any(|(field, column)| is_name(field) && column.numbers > 0 && !column.is_text());
+    let names_only =
+        fields.iter().any(is_name) && fields.iter().all(|field| is_name(field) || *field == Field::Missing);
+    if named || names_only {
+        return true;
+    }
+    // An index has no name, and the other columns may be named by numbers.
+    let from = usize::from(first[0].is_empty());
+    if from == 1 && first.len() > 1 && (rest[0].counts_rows() || rest[0].is_text() || rest[0].is_dates()) {
+        return true;
+    }
+    let even = |record: &StringRecord| numbers(dialect, record, from).is_some_and(|numbers| rise_evenly(&numbers));
+    second.is_some_and(|second| second.len() == first.len() && even(first) && !even(second))
+}
+
+/// The distinct texts of the first column, in the order of their first row.
+#[derive(Default)]
+struct Groups {
+    names: Vec<String>,
+    seen: HashSet<String>,
+}
+
+impl Groups {
+    /// Adds a group. Returns whether its rows are read.
+    fn note(&mut self, group: &str, wanted: Option<&str>) -> bool {
+        if !self.seen.contains(group) {
+            self.seen.insert(group.to_string());
+            self.names.push(group.to_string());
+        }
+        wanted.is_none_or(|wanted| wanted == group)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{refusal, save};
+    use super::super::{Dataset, Missing};
     use super::*;
-    use std::fs;
 
     fn load(name: &str, text: &str, group: &str) -> Result<Dataset> {
         let dir = tempfile::tempdir().unwrap();
@@ -221,8 +538,12 @@ mod tests {
             ("7,seven", "row 7 (line 8), column 2 (y): \"seven\" is not a number"),
             ("7", "row 7 (line 8) has 1 columns, but 2 were expected"),
             ("7,8,9", "has 3 columns"),
-            ("7,", "column 2 (y): \"\" is an empty field"),
-            ("7,nan", "\"nan\" is not a finite number"),
+            (
+                "7,",
+                "row 7 (line 8), column 2 (y): \"\" is missing (in all 1 missing value in 1 row of 8); --missing drop",
+            ),
+            ("7,nan", "\"nan\" is missing"),
+            ("\"7,5\",8", "column 1 (x): \"7,5\" has a comma"),
             ("inf,7", "column 1 (x): \"inf\""),
         ] {
             let message = load("a.csv", &rows(bad), "").unwrap_err().to_string();
@@ -244,5 +565,146 @@ mod tests {
         }
         fs::write(&path, [b'1', b',', 0xff, 0xfe]).unwrap();
         assert!(refusal(&path).contains("UTF-8"));
+    }
+
+    fn with(text: &str, options: ReadOptions) -> Result<Dataset> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        fs::write(&path, text).unwrap();
+        Dataset::load_with(path.to_str().unwrap(), 0, &options)
+    }
+
+    fn notes(data: &Dataset) -> String {
+        data.origin.notes.iter().map(|note| note.to_string()).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn headers_of_numbers_are_found_and_chosen() {
+        let no = ReadOptions { header: Some(Header::No), ..ReadOptions::default() };
+        for (text, rows, names) in [
+            ("0,1\n5,6\n7,8\n", 2, vec!["0", "1"]),
+            (",0,1\n0,5,6\n1,7,8\n", 2, vec!["0", "1"]),
+            ("400,402,404\n5,6,9\n7,8,1\n", 2, vec!["400", "402", "404"]),
+            ("a,2019,2020\n5,6,9\n7,8,1\n", 2, vec!["a", "2019", "2020"]),
+            ("1,2,3\n4,5,6\n", 2, vec![]),
+            ("1,2\n4,5\n", 2, vec![]),
+        ] {
+            let data = with(text, ReadOptions::default()).unwrap();
+            assert_eq!(
+                (data.len(), data.columns.names.iter().map(String::as_str).collect()),
+                (rows, names),
+                "{text:?}"
+            );
+        }
+        let data = with("0,1\n5,6\n7,8\n", ReadOptions::default()).unwrap();
+        assert!(notes(&data).contains("is the header (otherwise: --header no)"), "{}", notes(&data));
+        assert_eq!(with("0,1\n5,6\n7,8\n", no).unwrap().len(), 3);
+        let yes = ReadOptions { header: Some(Header::Yes), ..ReadOptions::default() };
+        assert_eq!(with("1,2\n5,6\n7,8\n", yes).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_index_is_left_out_and_said() {
+        for text in [",x,y\n0,5,6\n1,7,8\n", "Unnamed: 0,x,y\n0,5,6\n1,7,8\n", "x y\n1 5 6\n2 7 8\n"] {
+            let data = with(text, ReadOptions::default()).unwrap();
+            assert_eq!((data.shape.clone(), &data.values[..]), (vec![2], &[5.0, 6.0, 7.0, 8.0][..]), "{text}");
+            assert_eq!(data.columns.names, ["x", "y"]);
+            assert!(notes(&data).contains("counts the rows; it is left out"), "{}", notes(&data));
+        }
+        let data = with("id,x,y\n0,5,6\n1,7,8\n2,7,8\n", ReadOptions::default()).unwrap();
+        assert_eq!(data.shape, [3]);
+        assert!(notes(&data).contains("--drop-columns id"), "{}", notes(&data));
+    }
+
+    #[test]
+    fn dates_and_names_of_rows_are_left_out() {
+        let data = with("t,x,y\n2016-07-01 00:00:00,5,6\n2016-07-01 01:00:00,7,8\n", ReadOptions::default()).unwrap();
+        assert_eq!(data.values, [5.0, 6.0, 7.0, 8.0]);
+        assert!(notes(&data).contains("column 1 (t) contains dates or times and is left out"), "{}", notes(&data));
+        let data = with("who,x,y\nann,5,6\nbob,7,8\ncy,1,2\n", ReadOptions::default()).unwrap();
+        assert_eq!((data.len(), data.shape), (3, vec![2]));
+        let text = "when,x,y\n2016-07-01 00:00:00,5,6\n2016-07-02 00:00:00,7,8\n";
+        assert_eq!(load("e.csv", text, ":2016-07-01 00:00:00").unwrap().values, [5.0, 6.0]);
+        let text = "g,x,y\na:b[0],5,6\nc,7,8\na:b[0],1,2\n";
+        assert_eq!(load("e.csv", text, ":a:b[0]").unwrap().values, [5.0, 6.0, 1.0, 2.0]);
+        assert_eq!(load("e.csv", text, ":a:b[0][1:2]").unwrap().values, [1.0, 2.0]);
+    }
+
+    #[test]
+    fn separators_decimal_commas_and_comments_are_read() {
+        for text in [
+            "x;y\n1,5;2\n3;0,25\n",
+            "x\ty\n1,5\t2\n3\t0,25\n",
+            "1.5 2\n  3   0.25  \n",
+            "# made by a program\nx,y\n1.5,2\n# half\n3,0.25\n",
+            "x,y,\n1.5,2,\n3,0.25,\n",
+            "x,y\n1.5,2,\n3,0.25,\n",
+            "1.5,2,\n3,0.25,\n",
+            "\"x\",\"y\"\r\n\"1.5\",\"2\"\r\n\r\n3,0.25\r\n",
+        ] {
+            let data = with(text, ReadOptions::default()).unwrap();
+            assert_eq!((data.shape.clone(), &data.values[..]), (vec![2], &[1.5, 2.0, 3.0, 0.25][..]), "{text:?}");
+        }
+        let message = with("x\n1,5\n2,5\n", ReadOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("decimal commas"), "{message}");
+        let message = with("x,y\n\"1,234\",5\n\"2,345\",6\n", ReadOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("\"1,234\" has a comma"), "{message}");
+        for text in ["# a b\n1 2\n3 4\n", "# made by a program\n# a,b\n1,2\n3,4\n"] {
+            assert_eq!(with(text, ReadOptions::default()).unwrap().columns.names, ["a", "b"], "{text:?}");
+        }
+        let message = with("x,y\n1,a\n2,b\n", ReadOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("--drop-columns y"), "{message}");
+    }
+
+    #[test]
+    fn columns_are_chosen_by_name_or_number() {
+        let text = "a,b,c,d\n1,2,3,x\n4,5,6,y\n";
+        let read = |columns: &[&str], drop: &[&str]| {
+            let own = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+            with(text, ReadOptions { columns: own(columns), drop_columns: own(drop), ..ReadOptions::default() })
+        };
+        let data = read(&["c", "1"], &[]).unwrap();
+        assert_eq!((data.columns.names, data.values), (vec!["c".into(), "a".into()], vec![3.0, 1.0, 6.0, 4.0]));
+        assert_eq!(read(&[], &["d", "b"]).unwrap().values, [1.0, 3.0, 4.0, 6.0]);
+        assert!(read(&["e"], &[]).unwrap_err().to_string().contains("no column \"e\"; there are: a, b, c, d"));
+    }
+
+    #[test]
+    fn named_columns_are_a_table_and_counted_ones_a_signal() {
+        let kind = |text: &str| with(text, ReadOptions::default()).unwrap().kind();
+        assert_eq!(kind("a,b,c\n1,2,3\n4,5,7\n"), Kind::Table);
+        assert_eq!(kind("x0,x1,x2\n1,2,3\n4,5,7\n"), Kind::Signals);
+        assert_eq!(kind("400,402,404\n1,2,4\n4,5,7\n"), Kind::Signals);
+        assert_eq!(kind("a,b\n1,2\n4,5\n"), Kind::Points);
+        let data = with("a,b,c\n1,2.5,3\n4,5,7\n", ReadOptions::default()).unwrap();
+        assert_eq!(data.columns.whole, [true, false, true]);
+    }
+
+    #[test]
+    fn missing_values_of_a_table_are_left_out_or_filled() {
+        let text = "a,b\n1,2\nNA,4\n3,?\n5,6\n";
+        let read = |missing| with(text, ReadOptions { missing, ..ReadOptions::default() });
+        let message = read(None).unwrap_err().to_string();
+        assert!(message.contains("2 missing values in 2 rows of 4"), "{message}");
+        assert_eq!(read(Some(Missing::Drop)).unwrap().values, [1.0, 2.0, 5.0, 6.0]);
+        assert_eq!(read(Some(Missing::Mean)).unwrap().values, [1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn a_recording_is_cut_into_windows() {
+        let text: String = (0..20).map(|i| format!("{i}.5\n")).collect();
+        assert!(with(&text, ReadOptions::default()).unwrap_err().to_string().contains("--window"));
+        let options = ReadOptions { window: Some(8), hop: Some(4), ..ReadOptions::default() };
+        let data = with(&format!("v\n{text}"), options).unwrap();
+        assert_eq!((data.shape.clone(), data.len(), data.sample(1)[0]), (vec![8], 4, 4.5));
+    }
+
+    #[test]
+    fn large_offsets_keep_their_digits() {
+        let text = "x,y\n4523123.25,0.5\n4523124.50,0.25\n4523125.75,1\n";
+        let data = with(text, ReadOptions::default()).unwrap();
+        let x = |i: usize| f64::from(data.sample(i)[0]) + data.columns.offset[0];
+        assert_eq!((x(0), x(1), x(2)), (4_523_123.25, 4_523_124.5, 4_523_125.75));
+        assert_eq!(data.columns.offset[1], 0.0);
     }
 }

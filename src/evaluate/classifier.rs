@@ -93,7 +93,7 @@ pub fn classify(device: &Device, samples: &Dataset, data: &Dataset, labels: &Lab
     let [kept, held_out] = split(labels, seed);
     let part = |rows: &[usize]| {
         let values = rows.iter().flat_map(|&i| data.sample(i)).copied().collect();
-        Dataset::new(data.name.clone(), data.shape.clone(), values)
+        data.with_values(data.name.clone(), values)
     };
     let classifier = Classifier::train(device, &part(&kept)?, &picked(labels, &kept), labels.classes, seed)?;
     let real = classifier.apply(device, &part(&held_out)?)?;

@@ -13,6 +13,7 @@ use crate::text::short;
 fn planes(shape: &[usize]) -> (usize, usize) {
     match shape {
         [_, h, w] => (*h, *w),
+        [_, length] => (1, *length),
         _ => (1, shape.iter().product()),
     }
 }
@@ -126,7 +127,7 @@ pub fn compare_denoised(noisy: &Dataset, denoised: &Dataset, clean: &Dataset) ->
     let of = |values: &[f32]| psnr(values, &clean.values, range);
     let unfiltered = Filtered { setting: 0.0, psnr: of(&noisy.values)? };
     let best = |settings: &[f64], filter: &dyn Fn(f64) -> Vec<f32>| -> Result<Option<Filtered>> {
-        if clean.kind() == Kind::Points {
+        if matches!(clean.kind(), Kind::Points | Kind::Table) {
             return Ok(None);
         }
         settings.iter().try_fold(Some(unfiltered), |best, &setting| {

@@ -8,7 +8,7 @@ use crate::data::corrupt::estimate_level;
 use crate::device::Device;
 use crate::diffusion::{Ddim, Level, Objective, Sampler, SamplerOptions, SamplerTable};
 use crate::error::{Error, Result};
-use crate::generate::reverse_process;
+use crate::generate::reverse_process_within;
 use crate::graph::Graph;
 use crate::nn::{Denoiser, Inputs};
 use crate::text::{exact, short};
@@ -63,7 +63,7 @@ pub fn denoise(
         Ok(())
     };
     let start = denoise_in_parts(device, checkpoint, noisy, how, &mut |_| true, &mut take)?;
-    Ok((Dataset::new(format!("{} denoised", noisy.name), noisy.shape.clone(), values)?, start))
+    Ok((noisy.with_values(format!("{} denoised", noisy.name), values)?, start))
 }
 
 /// Like [`denoise`], but passes the samples to `take` in order, batch by batch.
@@ -91,7 +91,10 @@ pub fn denoise_in_parts(
         Task::Denoise => (one_pass(device, checkpoint, count)?, 1.0, None),
         Task::Diffusion => {
             let (table, a, start) = reverse_from(checkpoint, noisy, how)?;
-            let build = |g: &mut Graph, network: &dyn Denoiser, shape| reverse_process(g, network, &table, shape);
+            let limits = facts.limits();
+            let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
+                reverse_process_within(g, network, &table, shape, limits.as_deref())
+            };
             (BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?, a, Some(start))
         }
     };
@@ -122,7 +125,7 @@ fn reverse_from(
     how: &Denoising,
 ) -> Result<(SamplerTable, f32, DenoisingStart)> {
     let (objective, facts) = (checkpoint.config.objective()?, &checkpoint.facts);
-    // For points, whose coordinates have different scales, the mean scale is used.
+    // For points, tables and channels, whose values have different scales, the mean scale is used.
     let scales = &facts.normalisation.scale;
     let scale = scales.iter().map(|&s| f64::from(s)).sum::<f64>() / scales.len() as f64;
     let level = level(how, noisy, &objective, scale)?;

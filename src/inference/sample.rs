@@ -7,7 +7,7 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::diffusion::{Ddim, Sampler, SamplerOptions, SamplerTable, Spacing};
 use crate::error::{Error, Result};
-use crate::generate::{reverse_process, starting_noise};
+use crate::generate::{reverse_process_within, starting_noise};
 use crate::graph::Graph;
 use crate::nn::Denoiser;
 use crate::train::{Checkpoint, Facts, Task};
@@ -51,11 +51,14 @@ pub fn sample(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> 
         Ok(())
     };
     sample_in_parts(device, checkpoint, sampling, &mut |_| true, &mut take)?;
-    Dataset::new("samples", checkpoint.facts.shape.clone(), values)
+    let facts = &checkpoint.facts;
+    let samples = Dataset::new("samples", facts.shape.clone(), values)?.of_kind(facts.kind)?;
+    Ok(samples.with_columns(facts.columns.clone()))
 }
 
-/// Like [`sample`], but passes the samples to `take` in order, batch by batch. A sample depends on its index and the seed, and
-/// not on the number of samples, except for rounding.
+/// Like [`sample`], but passes the samples to `take` in order, batch by batch, without the offsets of their columns. A sample
+/// depends on its index and the seed, and not on the number of samples, except for rounding. Returns the share of the values
+/// that were clipped to the range of the training data.
 ///
 /// # Errors
 /// When a setting is out of range, not even one sample fits the device, or the checkpoint does not match its own settings;
@@ -66,7 +69,7 @@ pub fn sample_in_parts(
     sampling: &Sampling,
     observe: &mut Observer,
     take: &mut dyn FnMut(&[f32]) -> Result<()>,
-) -> Result<()> {
+) -> Result<f64> {
     let (facts, count) = (&checkpoint.facts, sampling.count);
     let width: usize = facts.shape.iter().product();
     let most = MOST_VALUES / width as u64;
@@ -83,10 +86,28 @@ pub fn sample_in_parts(
         return Err(Error::setting(text));
     }
     let table = table(checkpoint, facts, sampling)?;
-    let build = |g: &mut Graph, network: &dyn Denoiser, shape| reverse_process(g, network, &table, shape);
+    let limits = facts.limits().filter(|_| sampling.clip);
+    let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
+        reverse_process_within(g, network, &table, shape, limits.as_deref())
+    };
     let mut program = BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?;
     let start = |first, x: &mut [f32]| starting_noise(sampling.seed, first * width, x);
-    program.each(count, sampling.seed, start, observe, |x| take(&facts.normalisation.undo(x)))
+    let mut clipped = 0u64;
+    program.each(count, sampling.seed, start, observe, |x| {
+        clipped += limits.as_ref().map_or(0, |limits| at_limits(x, limits));
+        take(&facts.normalisation.undo(x))
+    })?;
+    Ok(clipped as f64 / (count as f64 * width as f64))
+}
+
+/// The number of values at their limits, in normalised units.
+fn at_limits(x: &[f32], limits: &[f32]) -> u64 {
+    let (low, high) = limits.split_at(limits.len() / 2);
+    let at = |(x, (low, high)): (&f32, (&f32, &f32))| {
+        let near = 1e-5 * (high - low);
+        low < high && (*x <= low + near || *x >= high - near)
+    };
+    x.iter().zip(low.iter().zip(high).cycle()).filter(|place| at(*place)).count() as u64
 }
 
 fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<SamplerTable> {

@@ -12,7 +12,7 @@ mod strip;
 pub use curves::{Curve, curves, loss_curve};
 pub use output::save;
 #[cfg(feature = "cli")]
-pub(crate) use output::{Output, check_output};
+pub(crate) use output::{Output, check_output, save_as};
 pub use scale::Scale;
 pub use strip::film_strip;
 
@@ -24,7 +24,7 @@ use self::axes::{axes, linear_ticks};
 use self::canvas::{Across, Bitmap, Canvas, Colour, Down, PAPER, PlotArea, Point, REAL, Rect, Svg, save_png};
 use self::curves::{CURVES, envelope};
 use crate::Result;
-use crate::data::{Dataset, Kind};
+use crate::data::{Dataset, Grouping, Kind};
 
 /// Limits: points in one scatter, signals in one grid, images in one SVG, images in one of several side by side, and
 /// pixels along a side of a contact sheet. More would overlap.
@@ -65,7 +65,7 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
     let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
     let shown = match kind {
         Kind::Points => usize::MAX,
-        Kind::Signals => least,
+        Kind::Signals | Kind::Table => least,
         Kind::Images => least.min(MOST_BESIDE * shape.iter().product::<usize>()),
     };
     let mut canvas = Svg::new(472.0 * sets.len() as f64, 490.0);
@@ -124,7 +124,7 @@ impl Set<'_> {
         let n = self.values.len() / self.shape.iter().product::<usize>().max(1);
         n.min(match self.kind {
             Kind::Points => MOST_POINTS,
-            Kind::Signals => MOST_SIGNALS,
+            Kind::Signals | Kind::Table => MOST_SIGNALS,
             Kind::Images => MOST_IMAGES.min(most_on_sheet(self.shape)),
         })
     }
@@ -140,7 +140,7 @@ fn samples(
     labels: bool,
 ) -> Result<()> {
     match (set.kind, &scale.axes()[..]) {
-        (Kind::Signals, &[y]) => signals(canvas, frame, set, y, colour),
+        (Kind::Signals | Kind::Table, axes) => signals(canvas, frame, set, axes, colour),
         (Kind::Points, &[x, y]) => points(canvas, &PlotArea { frame: *frame, x, y }, set, colour, labels),
         _ => canvas.picture(frame, &contact_sheet(set.shape, set.values, scale, set.shown()).0)?,
     }
@@ -167,23 +167,35 @@ fn points(canvas: &mut dyn Canvas, view: &PlotArea, set: &Set, colour: Colour, l
     }
 }
 
-/// The first signals in a square grid.
-fn signals(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, y: (f64, f64), colour: Colour) {
-    let (length, count) = (set.shape[0], set.shown());
-    for (i, signal) in set.values.chunks_exact(length).take(count).enumerate() {
+/// The first signals in a square grid. Each channel of a signal, and each column of a table, fills the height of the cell
+/// with its axis.
+fn signals(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, axes: &[(f64, f64)], colour: Colour) {
+    let (groups, count) = (Grouping::of(set.kind, set.shape), set.shown());
+    let len: usize = set.shape.iter().product();
+    let length = if set.kind == Kind::Table { len } else { groups.repeat };
+    let colours = std::iter::once(colour).chain(CURVES.into_iter().filter(|other| other.rgb != colour.rgb));
+    for (i, sample) in set.values.chunks_exact(len).take(count).enumerate() {
         let cell = frame.cell(i, ceil_sqrt(count));
         canvas.fill(&cell, PAPER);
+        let single = axes.len() == 1;
+        let y = if single { axes[0] } else { (0.0, 1.0) };
         let view = PlotArea { frame: cell, x: (-0.5, length as f64 - 0.5), y };
-        let points: Vec<Point> = signal
-            .iter()
-            .enumerate()
-            .filter(|(_, value)| value.is_finite())
-            .map(|(at, &value)| (at as f64, f64::from(value)))
-            .collect();
-        for part in view.visible(&envelope(&points, 300)) {
-            match part[..] {
-                [only] => canvas.dot(view.at(only), colour, 2.5),
-                _ => canvas.line(&part.into_iter().map(|p| view.at(p)).collect::<Vec<_>>(), colour, 1.2),
+        for ((channel, values), colour) in sample.chunks_exact(length).enumerate().zip(colours.clone().cycle()) {
+            let height = |at: usize, value: f64| match axes.get(groups.at(channel * length + at)) {
+                Some((low, high)) if !single => (value - low) / (high - low),
+                _ => value,
+            };
+            let points: Vec<Point> = values
+                .iter()
+                .enumerate()
+                .filter(|(_, value)| value.is_finite())
+                .map(|(at, &value)| (at as f64, height(at, value.into())))
+                .collect();
+            for part in view.visible(&envelope(&points, 300)) {
+                match part[..] {
+                    [only] => canvas.dot(view.at(only), colour, 2.5),
+                    _ => canvas.line(&part.into_iter().map(|p| view.at(p)).collect::<Vec<_>>(), colour, 1.2),
+                }
             }
         }
     }

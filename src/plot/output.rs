@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Scale, drawing, sheet};
-use crate::data::{Kind, SampleFile};
+use crate::data::{Columns, Kind, SampleFile, SampleLayout};
 use crate::error::{Error, Result};
 use crate::io::{check_memory, check_path, extension, temporary};
 
@@ -16,6 +16,7 @@ const EXTENSIONS: [&str; 4] = [".npy", ".csv", ".png", ".svg"];
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
+    kind: Kind,
     shape: Vec<usize>,
     count: usize,
     to: Destination,
@@ -23,27 +24,28 @@ pub(crate) struct Output {
 
 #[derive(Debug)]
 enum Destination {
-    File(SampleFile),
+    File(Box<SampleFile>),
     Memory(Vec<f32>),
 }
 
 impl Output {
-    /// Prepares a file for `count` samples of `shape`.
+    /// Prepares a file for `count` samples.
     ///
     /// # Errors
     /// [`Error::Setting`] for an unknown extension, or when the samples do not fit on the disk or into memory; [`Error::Io`]
     /// when the folder is not writable.
-    pub fn create(path: &Path, shape: &[usize], count: usize) -> Result<Self> {
+    pub fn create(path: &Path, layout: SampleLayout, count: usize) -> Result<Self> {
         check_output(path)?;
-        let to = match SampleFile::create(path, shape, count)? {
-            Some(file) => Destination::File(file),
+        let SampleLayout { kind, shape, .. } = layout;
+        let to = match SampleFile::create(path, layout, count)? {
+            Some(file) => Destination::File(Box::new(file)),
             None => {
                 let len: usize = shape.iter().product();
                 check_memory(path, (count as u64).saturating_mul(len as u64).saturating_mul(4))?;
                 Destination::Memory(Vec::new())
             }
         };
-        Ok(Self { path: path.into(), shape: shape.to_vec(), count, to })
+        Ok(Self { path: path.into(), kind, shape: shape.to_vec(), count, to })
     }
 
     /// Adds the next samples.
@@ -66,7 +68,7 @@ impl Output {
     /// # Errors
     /// [`Error::Io`] when it cannot be written; an existing file is then unchanged.
     pub fn finish(self, scale: impl FnOnce(&[f32]) -> Scale) -> Result<usize> {
-        let (path, shape, kind) = (&self.path, &self.shape, Kind::of(&self.shape));
+        let (path, shape, kind) = (&self.path, &self.shape, self.kind);
         match self.to {
             Destination::File(file) => file.finish().map(|()| self.count),
             Destination::Memory(all) if extension(path) == "png" => sheet(path, kind, shape, &all, &scale(&all)),
@@ -90,9 +92,16 @@ pub fn save(path: &Path, shape: &[usize], values: &[f32]) -> Result<usize> {
             values.len()
         )));
     }
-    let mut output = Output::create(path, shape, values.len() / len)?;
+    let (kind, columns) = (Kind::of(shape), &Columns::default());
+    save_as(path, SampleLayout { kind, shape, columns }, values)
+}
+
+/// [`save`] for samples of a known kind with names and offsets.
+pub(crate) fn save_as(path: &Path, layout: SampleLayout, values: &[f32]) -> Result<usize> {
+    let SampleLayout { kind, shape, .. } = layout;
+    let mut output = Output::create(path, layout, values.len() / shape.iter().product::<usize>())?;
     output.write(values)?;
-    output.finish(|values| Scale::of(Kind::of(shape), shape, values))
+    output.finish(|values| Scale::of(kind, shape, values))
 }
 
 /// Checks before long computations whether [`save`] could write `path`: the extension is known and the folder exists
@@ -144,7 +153,8 @@ mod tests {
     fn absurd_counts_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["a.png", "a.npy"] {
-            let e = Output::create(&dir.path().join(name), &[1, 8, 8], usize::MAX).unwrap_err();
+            let layout = SampleLayout { kind: Kind::Images, shape: &[1, 8, 8], columns: &Columns::default() };
+            let e = Output::create(&dir.path().join(name), layout, usize::MAX).unwrap_err();
             assert!(matches!(e, Error::Setting(_)), "{e}");
         }
     }
@@ -153,12 +163,15 @@ mod tests {
     fn pictures_are_written() {
         let dir = tempfile::tempdir().unwrap();
         let values: Vec<f32> = (0..96).map(|i| (i as f32 * 0.7).sin()).collect();
-        for shape in [vec![2], vec![12], vec![1, 4, 4], vec![3, 4, 4]] {
+        for shape in [vec![2], vec![12], vec![2, 12], vec![1, 4, 4], vec![3, 4, 4]] {
             save(&dir.path().join("a.png"), &shape, &values).unwrap();
             image::open(dir.path().join("a.png")).unwrap();
             save(&dir.path().join("a.svg"), &shape, &values).unwrap();
             assert!(fs::read_to_string(dir.path().join("a.svg")).unwrap().ends_with("</svg>\n"));
         }
+        let table = SampleLayout { kind: Kind::Table, shape: &[3], columns: &Columns::default() };
+        save_as(&dir.path().join("a.svg"), table, &values).unwrap();
+        save_as(&dir.path().join("a.png"), table, &values).unwrap();
         assert!(save(&dir.path().join("a.npy"), &[5], &values).is_err());
         assert!(save(&dir.path().join("a.txt"), &[2], &values).is_err());
     }

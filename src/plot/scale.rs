@@ -1,6 +1,6 @@
 //! The ranges of values shown in plots.
 
-use crate::data::Kind;
+use crate::data::{Grouping, Kind};
 
 /// Smallest and largest value.
 pub(super) type Interval = (f64, f64);
@@ -14,7 +14,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The scale for data of known minimum and maximum: one pair for signals and images, one per coordinate for points.
+    /// The scale for data of known minimum and maximum: one pair for images, one per column or channel for others.
     pub fn known(kind: Kind, ranges: &[[f32; 2]]) -> Self {
         Self { kind, ranges: ranges.iter().map(|&[low, high]| (low.into(), high.into())).collect() }
     }
@@ -106,12 +106,9 @@ fn fences(kind: Kind, shape: &[usize], values: &[f32]) -> Vec<Option<Interval>> 
         let last = highs.iter().rfind(|&&end| end <= high + beyond);
         Some((*first?, *last?))
     };
-    match kind {
-        Kind::Points => (0..len)
-            .map(|axis| one(values.iter().skip(axis).step_by(len).filter_map(|&v| extremes([v.into()])).collect()))
-            .collect(),
-        _ => vec![one(values.chunks(len).filter_map(|s| extremes(s.iter().map(|&v| v.into()))).collect())],
-    }
+    let groups = Grouping::of(kind, shape);
+    let of = |group: usize| values.chunks(len).filter_map(move |s| extremes(groups.values(group, s).map(f64::from)));
+    (0..groups.count).map(|group| one(of(group).collect())).collect()
 }
 
 /// Smallest and largest finite value.

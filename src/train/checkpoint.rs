@@ -255,9 +255,18 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let tensor = |name: &str, len| TensorData { name: name.into(), shape: vec![len], values: vec![0.5; len] };
         let pending = vec![Losses { total: 0.1, terms: vec![0.25, 1.0 / 3.0] }];
-        let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
+        let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
         let (kind, shape) = (Kind::Signals, vec![8]);
-        let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, range: vec![], features: None };
+        let facts = Facts {
+            kind,
+            shape,
+            samples: 10,
+            checksum: 7,
+            normalisation,
+            range: vec![],
+            columns: Default::default(),
+            features: None,
+        };
         Checkpoint {
             config: Config::default(),
             facts,

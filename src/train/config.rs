@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::validation::DataSplit;
 use super::{Facts, LossMix, model_table};
+use crate::data::ReadOptions;
 use crate::data::corrupt::NoiseKind;
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
@@ -80,6 +81,9 @@ pub struct Config {
     pub keep_best: bool,
     /// The learning rate schedule.
     pub decay: Decay,
+    /// How the data are read.
+    #[serde(skip_serializing_if = "ReadOptions::is_default")]
+    pub read: ReadOptions,
     /// The network.
     pub model: Model,
 }
@@ -182,6 +186,7 @@ impl Config {
             early_stop: 0,
             keep_best: false,
             decay,
+            read: ReadOptions::default(),
             model,
         }
     }
@@ -362,6 +367,9 @@ mod tests {
     #[test]
     fn toml_round_trip_and_partial_files() {
         let config = Config { seed: 9, decay: Decay::Cosine { warmup: 5, total: 50 }, ..Config::default() };
+        assert_eq!(Config::parse(&config.to_toml(), None).unwrap(), config);
+        let read = ReadOptions { columns: vec!["a".into()], window: Some(8), ..ReadOptions::default() };
+        let config = Config { read, decay: Decay::Constant, ..Config::default() };
         assert_eq!(Config::parse(&config.to_toml(), None).unwrap(), config);
         let stated = "loss = \"l1:1,ssim:0.1\"\nweighting = \"min_snr\"";
         let config = Config::parse(stated, None).unwrap();

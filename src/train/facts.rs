@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::to_table;
 use super::{Config, Normalise};
-use crate::data::{Dataset, Kind, Normalisation, Subset};
+use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, SampleLayout, Subset};
 use crate::error::{Error, Result};
 
 /// The facts about the training data that a run depends on.
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// Signals, points or images.
+    /// Signals, points, images or rows of a table.
     pub kind: Kind,
     /// Shape of one sample.
     pub shape: Vec<usize>,
@@ -24,10 +24,13 @@ pub struct Facts {
     pub checksum: u32,
     /// The normalisation of the data. Inference inverts it.
     pub normalisation: Normalisation,
-    /// The smallest and largest value, for points of each coordinate: the scale of plots of samples. Empty in runs of
-    /// older versions.
+    /// The smallest and largest value of each column or channel: the scale of plots of samples, and the limits of generated
+    /// values. Empty in runs of older versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub range: Vec<[f32; 2]>,
+    /// The names of columns or channels, and what is added to their values.
+    #[serde(default, skip_serializing_if = "Columns::is_plain")]
+    pub columns: Columns,
     /// CRC-32 of the feature file of a perceptual loss: a run can only be resumed with the same file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<u32>,
@@ -39,9 +42,29 @@ impl Facts {
         toml::Table::from_iter([("facts".to_string(), to_table(self).into())])
     }
 
-    /// Whether both describe the same data. The range is ignored, because runs of older versions do not have it.
+    /// How samples are written.
+    pub(crate) fn layout(&self) -> SampleLayout<'_> {
+        SampleLayout { kind: self.kind, shape: &self.shape, columns: &self.columns }
+    }
+
+    /// The smallest and largest value of each element of a sample in normalised units, first all of the smallest; `None` in
+    /// runs of older versions.
+    pub(crate) fn limits(&self) -> Option<Vec<f32>> {
+        let groups = Grouping::of(self.kind, &self.shape);
+        let ranges = self.normalisation.apply_to_ranges(&self.range);
+        let width = groups.count * groups.repeat;
+        let ends = |end: usize| (0..width).map(|i| ranges[groups.at(i)][end]).collect::<Vec<_>>();
+        (ranges.len() == groups.count).then(|| [ends(0), ends(1)].concat())
+    }
+
+    /// Whether both describe the same data. The range and the names of columns are ignored, because runs of older versions
+    /// do not have them.
     pub(crate) fn agree_with(&self, other: &Self) -> bool {
-        let essential = |facts: &Self| Self { range: Vec::new(), ..facts.clone() };
+        let essential = |facts: &Self| Self {
+            range: Vec::new(),
+            columns: Columns { offset: facts.columns.offset.clone(), ..Columns::default() },
+            ..facts.clone()
+        };
         essential(self) == essential(other)
     }
 }
@@ -68,7 +91,8 @@ impl Config {
         let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
         let features = self.loss.features().map(checksum_of).transpose()?;
         let range = kept.ranges();
-        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, features })
+        let columns = data.columns.clone();
+        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, columns, features })
     }
 }
 

@@ -46,7 +46,7 @@ impl Config {
         let rows = self.batch_for(kept)?;
         let micro = self.micro_batch_of(rows);
         // The memory does not depend on the values of the data.
-        let normalisation = &Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
+        let normalisation = &Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
         let sample = SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } };
         let mut g = Graph::seeded(self.seed);
         let data = g.dataset("data", [kept, shape.iter().product()])?;

@@ -71,11 +71,14 @@ fn denoising(
     batch: usize,
 ) -> Result<StepOutput> {
     let clean = data.batch(g, batch)?;
-    let Normalisation { shift, scale, .. } = sample.normalisation;
-    let undo = g.constant([2, scale.len()], scale.iter().chain(shift).copied().collect())?;
-    let wide = |&v: &f32| f64::from(v);
-    let apply = scale.iter().map(|s| 1.0 / wide(s)).chain(shift.iter().zip(scale).map(|(b, s)| -wide(b) / wide(s)));
-    let apply = g.constant([2, scale.len()], apply.map(|v| v as f32).collect())?;
+    let entries = || sample.normalisation.entries();
+    let width = entries().count();
+    let undo = entries().map(|(_, scale)| scale).chain(entries().map(|(shift, _)| shift)).collect();
+    let undo = g.constant([2, width], undo)?;
+    let wide = f64::from;
+    let factors = entries().map(|(_, scale)| 1.0 / wide(scale));
+    let terms = entries().map(|(shift, scale)| -wide(shift) / wide(scale));
+    let apply = g.constant([2, width], factors.chain(terms).map(|v| v as f32).collect())?;
     let plain = g.apply1(Affine, &[clean, undo])?;
     let disturbed = noise.add_to(g, plain, sample.shape, sample.extent)?;
     let noisy = g.apply1(Affine, &[disturbed, apply])?;

@@ -36,10 +36,10 @@ fn differences(mine: &toml::Table, others: &toml::Table) -> Vec<Difference> {
 }
 
 impl Facts {
-    /// The facts that differ in `other`. The range is ignored, as in [`Facts::agree_with`].
+    /// The facts that differ in `other`. The range and the names of columns are ignored, as in [`Facts::agree_with`].
     pub(crate) fn differences(&self, other: Option<&Self>) -> Vec<Difference> {
         let mut found = differences(&self.to_table(), &other.map(Facts::to_table).unwrap_or_default());
-        found.retain(|d| d.name != "facts.range");
+        found.retain(|d| !["facts.range", "facts.columns.names", "facts.columns.whole"].contains(&d.name.as_str()));
         found
     }
 }
@@ -112,9 +112,18 @@ mod tests {
     use crate::nn::Model;
 
     fn checkpoint(config: Config) -> Checkpoint {
-        let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
+        let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
         let (kind, shape) = (Kind::Images, vec![1, 16, 16]);
-        let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, range: vec![], features: None };
+        let facts = Facts {
+            kind,
+            shape,
+            samples: 10,
+            checksum: 7,
+            normalisation,
+            range: vec![],
+            columns: Default::default(),
+            features: None,
+        };
         Checkpoint { config: config.settled(&facts), facts, step: 30, tensors: vec![], pending: vec![] }
     }
 

@@ -91,7 +91,7 @@ impl Config {
         // The other settings affect how well a run learns, but not the definition of its loss.
         let measured = |c: &Self| {
             let objective = (c.task, c.noise, c.prediction, c.loss.clone(), c.weighting, c.normalise);
-            (objective, c.schedule, c.diffusion_steps, c.data.clone(), c.validation)
+            (objective, c.schedule, c.diffusion_steps, c.data.clone(), c.read.clone(), c.validation)
         };
         measured(self) == measured(other)
     }

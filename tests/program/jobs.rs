@@ -86,7 +86,7 @@ fn a_run_may_be_called_like_its_toy() {
     place.ok("train --out moons --resume --steps 20");
     place.ok("sample moons --count 20 --steps 5 --out new.npy");
     assert!(place.ok("evaluate new.npy moons").contains("ratio"));
-    place.refused("evaluate new.npy ./moons", 1, &["./moons", "a folder without PNG or JPEG"]);
+    place.refused("evaluate new.npy ./moons", 1, &["./moons", "a folder without PNG, JPEG"]);
 }
 
 fn pairs_are_compared_one_by_one() {

@@ -12,6 +12,7 @@ mod jobs;
 mod mishaps;
 mod models;
 mod noise;
+mod reading;
 mod refusals;
 mod repeats;
 mod support;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
         jobs::tests,
         models::tests,
         noise::tests,
+        reading::tests,
         refusals::tests,
         repeats::tests,
         sweeps::tests,

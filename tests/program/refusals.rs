@@ -27,7 +27,7 @@ fn bad_data_are_named() {
     let place = Place::new();
     let float = |n: usize, bad: f32| [&signals(n - 1)[..], &bad.to_le_bytes()].concat();
     fs::create_dir(place.path("folder")).unwrap();
-    place.write("int.npy", npy("<i8", false, &[20, 8], &signals(320)));
+    place.write("complex.npy", npy("<c8", false, &[20, 8], &signals(320)));
     place.write("flat.npy", npy("<f4", false, &[160], &signals(160)));
     place.write("deep.npy", npy("<f4", false, &[5, 2, 2, 2, 4], &signals(160)));
     place.write("short.npy", npy("<f4", false, &[20, 8], &signals(100)));
@@ -42,19 +42,19 @@ fn bad_data_are_named() {
     place.write("names.csv", "x,y\n");
     for (data, words) in [
         ("missing.npy", &["\"missing.npy\"", "no such file", "swissroll"][..]),
-        ("folder", &["a folder without PNG or JPEG", "empty"]),
-        ("int.npy", &["int64", "astype('float32')"]),
-        ("flat.npy", &["[160]", "reshape"]),
+        ("folder", &["a folder without PNG, JPEG", "empty"]),
+        ("complex.npy", &["complex64", "save numbers"]),
+        ("flat.npy", &["160 values", "--window 128", "[n, length]"]),
         ("deep.npy", &["5 axes", "save it as"]),
         ("short.npy", &["truncated", "640 bytes", "400 bytes", "again"]),
-        ("nan.npy", &["sample 19 has NaN", "repair"]),
+        ("nan.npy", &["sample 19 has NaN", "--missing drop"]),
         ("inf.npy", &["infinite value", "repair"]),
         ("none.npy", &["empty", "use a file with samples"]),
         ("one.npy", &["only one sample", "at least two"]),
         ("same.npy", &["every value is 0", "check the file"]),
         ("zero.npy", &["0 bytes"]),
         ("text.csv", &["row 7 (line 8), column 2 (y)", "\"seven\" is not a number"]),
-        ("nan.csv", &["row 2", "not a finite number"]),
+        ("nan.csv", &["row 2", "is missing", "--missing drop"]),
         ("names.csv", &["no row of numbers"]),
     ] {
         place.refused(&format!("train {data} --out run"), 1, words);
@@ -217,7 +217,8 @@ fn damaged_checkpoints_are_noticed() {
     fs::remove_file(place.path("run/checkpoint.previous.safetensors")).unwrap();
     place.write("run/checkpoint.safetensors", &good[..3000]);
     place.refused("sample run --out a.npy", 1, &["damaged", "train again"]);
-    place.refused("inspect ok.npy", 1, &["not a safetensors file"]);
+    place.write("other.safetensors", "x".repeat(100));
+    place.refused("inspect other.safetensors", 1, &["other.safetensors", "not a safetensors file"]);
 }
 
 fn a_checkpoint_of_another_run_is_noticed() {

@@ -21,6 +21,7 @@ use clap::Args;
 
 use super::interrupt::stop_flag;
 use super::progress::TrainingProgress;
+use super::reading::ReadArgs;
 use super::{Common, real, whole};
 use session::Session;
 
@@ -104,13 +105,15 @@ pub struct TrainArgs {
     #[arg(long)]
     pub resume: bool,
     #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
     pub common: Common,
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let mut session = if args.resume { session::resume(args)? } else { session::start(args)? };
     if !args.common.json {
-        report::describe(&session.trainer);
+        report::describe(&session);
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());

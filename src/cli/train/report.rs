@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::Error;
 use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
-use crate::data::{Dataset, Kind};
+use crate::data::{Kind, SampleLayout};
 use crate::diffusion::Weighting;
 use crate::evaluate::{Denoised, compare_denoised};
 use crate::inference::{Denoising, Observer, Sampling, denoise_in_parts, sample_in_parts};
@@ -19,12 +19,15 @@ use serde_json::json;
 use super::TrainArgs;
 use super::session::{Session, Shown};
 use crate::cli::progress::Meter;
+use crate::cli::reading::shown;
 
 /// The picture of samples in a run folder.
 const PICTURE: &str = "samples/compare.svg";
 
 /// Prints data, model and settings before the training.
-pub fn describe(trainer: &Trainer) {
+pub fn describe(session: &Session) {
+    let trainer = &session.trainer;
+    say!("{}", shown(&session.data));
     describe_data(trainer);
     describe_model(trainer);
     let config = trainer.config();
@@ -44,8 +47,11 @@ pub fn describe(trainer: &Trainer) {
 fn describe_data(trainer: &Trainer) {
     let (config, facts) = (trainer.config(), trainer.facts());
     let n = &facts.normalisation;
-    say!("data: {} {} of shape {:?} from {}", facts.samples, facts.kind, facts.shape, config.data);
-    say!("normalisation: (x - {:?}) / {:?}, range +-{:.2}", n.shift, n.scale, n.bound);
+    match (n.shift.len(), facts.kind) {
+        (0..=2, _) => say!("normalisation: (x - {:?}) / {:?}, range +-{:.2}", n.shift, n.scale, n.bound),
+        (count, Kind::Signals) => say!("normalisation: each of {count} channels by itself, range +-{:.2}", n.bound),
+        (count, _) => say!("normalisation: each of {count} columns by itself, range +-{:.2}", n.bound),
+    }
     if config.validation > 0.0 {
         let kept = config.training_samples(facts.samples).unwrap_or(facts.samples);
         say!(
@@ -77,10 +83,10 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, started
     let (picture, summary) = (session.folder.file(PICTURE), session.folder.summary()?);
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
-        let Session { trainer, device, shown, .. } = session;
+        let Session { trainer, device, shown, data, .. } = session;
         let mut report = json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
                    "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
-                   "seconds": seconds, "device": device.name(), "picture": picture});
+                   "seconds": seconds, "device": device.name(), "picture": picture, "data": data});
         if let Some(pairs) = denoised {
             report["compare"] = json!(pairs);
             report["held_out"] = json!(shown.held_out);
@@ -146,7 +152,7 @@ fn evaluated_weights(config: &Config) -> &'static str {
 
 /// Draws samples, and a picture of real and generated ones.
 fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> {
-    let Session { trainer, folder, device, shown: Shown { samples: real, .. } } = session;
+    let Session { trainer, folder, device, shown: Shown { samples: real, .. }, .. } = session;
     let seed = trainer.config().seed;
     let count = if real.kind() == Kind::Points { real.len().max(256) } else { real.len() };
     let mut drawn = Vec::new();
@@ -155,13 +161,13 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
         Ok(())
     };
     sample_in_parts(device, &trainer.checkpoint()?, &Sampling { seed, ..Sampling::new(count) }, observe, &mut take)?;
-    plot::save(&folder.file("samples/samples.npy"), &real.shape, &drawn)?;
+    plot::save_as(&folder.file("samples/samples.npy"), real.layout(), &drawn)?;
     plot::compare(&folder.file(PICTURE), real.kind(), &real.shape, &real.values, &drawn)
 }
 
 /// Adds noise to samples and removes it, and draws a picture of both.
 fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) -> crate::Result<Denoised> {
-    let Session { trainer, folder, device, shown: Shown { samples: clean, .. } } = session;
+    let Session { trainer, folder, device, shown: Shown { samples: clean, .. }, .. } = session;
     let extent = Extent::of_ranges(&trainer.facts().range);
     let noisy = add_noise_within(device, clean, noise, extent, trainer.config().seed + 1)?;
     let mut values = Vec::new();
@@ -170,8 +176,10 @@ fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) ->
         Ok(())
     };
     denoise_in_parts(device, &trainer.checkpoint()?, &noisy, &Denoising::default(), observe, &mut take)?;
-    let denoised = Dataset::new("denoised", clean.shape.clone(), values)?;
-    plot::save(&folder.file("samples/samples.npy"), &denoised.shape, &denoised.values)?;
+    let denoised = clean.with_values("denoised", values)?;
+    let columns = denoised.columns.without_rounding();
+    let layout = SampleLayout { columns: &columns, ..denoised.layout() };
+    plot::save_as(&folder.file("samples/samples.npy"), layout, &denoised.values)?;
     let [before, after, shown] = [&noisy, &denoised, clean].map(|set| evenly_spaced(set, 36));
     let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
     let (picture, scale) = (folder.file(PICTURE), Scale::of(clean.kind(), &clean.shape, &clean.values));

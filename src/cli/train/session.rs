@@ -2,10 +2,10 @@
 
 use crate::cli::train::TrainArgs;
 use crate::cli::train::settings::{apply_options, set, settings, stated};
-use crate::data::{Dataset, Kind, Subset};
+use crate::data::{Dataset, Description, Kind, Subset};
 use crate::nn::Model;
 use crate::text;
-use crate::train::{Checkpoint, Config, RunFolder, Stop, Trainer};
+use crate::train::{Checkpoint, Config, Facts, RunFolder, Stop, Trainer};
 use crate::{Device, Error};
 use anyhow::Context;
 
@@ -15,6 +15,8 @@ pub struct Session {
     pub folder: RunFolder,
     pub device: Device,
     pub shown: Shown,
+    /// What was read.
+    pub data: Description,
 }
 
 /// The samples for the picture at the end of the training.
@@ -56,11 +58,11 @@ pub fn start(args: &TrainArgs) -> anyhow::Result<Session> {
     let config = settings(args)?;
     config.check()?;
     let folder = RunFolder::vacant(&args.out)?;
-    let data = Dataset::load(&config.data, config.seed)?;
+    let data = Dataset::load_with(&config.data, config.seed, &config.read)?;
     config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
     let device = args.common.open_for(config.precision)?;
     let (trainer, shown) = (start_run(args, &folder, &device, &config, &data)?, Shown::of(&config, &data)?);
-    Ok(Session { trainer, folder, device, shown })
+    Ok(Session { trainer, folder, device, shown, data: data.describe() })
 }
 
 /// Creates a run in a vacant folder.
@@ -99,16 +101,17 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
         return Err(Error::Setting(stopped_early(checkpoint.step, config.early_stop)).into());
     }
     let device = args.common.open_for(config.precision)?;
-    let data = data_of(&config)?;
+    let data = data_of(&config, &checkpoint.facts)?;
     let trainer = resume_run(&folder, &device, &config, &checkpoint, &data)?;
     let shown = Shown::of(&config, &data)?;
-    Ok(Session { trainer, folder, device, shown })
+    Ok(Session { trainer, folder, device, shown, data: data.describe() })
 }
 
 /// The data of a resumed run.
-pub fn data_of(config: &Config) -> anyhow::Result<Dataset> {
+pub fn data_of(config: &Config, facts: &Facts) -> anyhow::Result<Dataset> {
     let moved = "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)";
-    Dataset::load(&config.data, config.seed).context(moved)
+    let Facts { kind, shape, columns, .. } = facts;
+    Dataset::load_for(&config.data, config.seed, &config.read, *kind, shape, columns).context(moved)
 }
 
 /// Resumes a run with the settings of [`Checkpoint::continued`].

@@ -1,0 +1,100 @@
+//! The options of all commands that read data.
+
+use crate::data::{Dataset, Description, Fit, Header, Kind, Missing, ReadOptions};
+use crate::{Error, Result};
+use clap::Args;
+
+use super::whole;
+
+/// How data are read.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options for reading data")]
+pub struct ReadArgs {
+    /// Kind of the samples: signals, points, images or table
+    #[arg(long, value_name = "KIND")]
+    kind: Option<Kind>,
+    #[command(flatten)]
+    other: FileArgs,
+}
+
+/// How data are read by a command whose `--kind` is something else.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options for reading data")]
+pub struct DataKindArgs {
+    /// Kind of the samples: signals, points, images or table
+    #[arg(long, value_name = "KIND")]
+    data_kind: Option<Kind>,
+    #[command(flatten)]
+    other: FileArgs,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options for reading data")]
+struct FileArgs {
+    /// Whether the first line of a table is a header: yes or no [default: decided by its content]
+    #[arg(long, value_name = "YES|NO")]
+    header: Option<Header>,
+    /// Columns of a table to read, by name or by number from 1, in this order
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Columns of a table to leave out, by name or by number from 1
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    drop_columns: Vec<String>,
+    /// Missing values: drop leaves out their samples, mean replaces them by the mean of the column
+    #[arg(long, value_name = "DROP|MEAN")]
+    missing: Option<Missing>,
+    /// Cut a recording with one row per time step into windows of N time steps
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    window: Option<usize>,
+    /// Time steps from one window to the next [default: the length of a window]
+    #[arg(long, value_name = "M", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    hop: Option<usize>,
+    /// Scale pictures to N x N pixels
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    size: Option<usize>,
+    /// How a picture becomes square: crop, pad or stretch [default: crop]
+    #[arg(long)]
+    fit: Option<Fit>,
+    /// Read pictures as grey images
+    #[arg(long)]
+    grey: bool,
+}
+
+impl ReadArgs {
+    pub fn options(&self) -> ReadOptions {
+        self.other.options(self.kind)
+    }
+}
+
+impl DataKindArgs {
+    /// Loads data and prints what was read.
+    pub fn load(&self, spec: &str, seed: u64, json: bool) -> Result<Dataset> {
+        let named = |text: &str| text.replace("--kind ", "--data-kind ");
+        let data = Dataset::load_with(spec, seed, &self.other.options(self.data_kind)).map_err(|e| match e {
+            Error::Setting(text) => Error::Setting(named(&text)),
+            other => other,
+        })?;
+        if !json {
+            say!("{}", named(&shown(&data.describe())));
+        }
+        Ok(data)
+    }
+}
+
+impl FileArgs {
+    fn options(&self, kind: Option<Kind>) -> ReadOptions {
+        let Self { header, columns, drop_columns, missing, window, hop, size, fit, grey } = self.clone();
+        ReadOptions { kind, header, columns, drop_columns, missing, window, hop, size, fit, grey }
+    }
+}
+
+/// Prints what was read.
+pub fn describe(data: &Dataset) {
+    say!("{}", shown(&data.describe()));
+}
+
+/// The text of a description. Names from files are printed without control characters.
+pub fn shown(description: &Description) -> String {
+    let text = description.to_string();
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,275 @@
+//! What was read from data, and how to read them otherwise.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Dataset, Grouping, Kind};
+use crate::text::{count, short};
+
+/// What a reader found in a file, apart from the values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Origin {
+    /// The format: "CSV table, separated by commas".
+    pub format: String,
+    /// The element type of the file.
+    pub element: String,
+    /// What was decided or left out.
+    pub notes: Vec<Note>,
+}
+
+impl Origin {
+    pub fn new(format: impl Into<String>, element: impl Into<String>) -> Self {
+        Self { format: format.into(), element: element.into(), notes: Vec::new() }
+    }
+
+    /// Adds something that was decided or left out.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(Note { text: text.into(), otherwise: None });
+    }
+
+    /// Adds a decision, and the option that decides otherwise.
+    pub fn choice(&mut self, text: impl Into<String>, otherwise: impl Into<String>) {
+        self.notes.push(Note { text: text.into(), otherwise: Some(otherwise.into()) });
+    }
+}
+
+/// Something that was decided or left out while reading.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Note {
+    /// What was decided or left out.
+    pub text: String,
+    /// The options that decide otherwise.
+    pub otherwise: Option<String>,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.otherwise {
+            Some(otherwise) => write!(f, "{} (otherwise: {otherwise})", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// The values of a column or channel, in the units of the data.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ColumnSummary {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// The smallest value.
+    pub min: f64,
+    /// The largest value.
+    pub max: f64,
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation.
+    pub std: f64,
+    /// Whether all values are whole numbers.
+    pub whole: bool,
+    /// What is subtracted from the values before they are rounded to float32.
+    pub offset: f64,
+}
+
+/// A sample that is far from the others.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outlier {
+    /// The index of the sample, counted from 0.
+    pub sample: usize,
+    /// The column or channel of the value; `None` if there is only one.
+    pub column: Option<String>,
+    /// Its most distant value.
+    pub value: f64,
+    /// The distance of this value from the median, in multiples of the range of the middle 90% of the values.
+    pub distance: f64,
+}
+
+/// What was read from data: the answer of `langevin inspect DATA`.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    /// The file, folder or built-in data set.
+    pub name: String,
+    /// The format of the file.
+    pub format: String,
+    /// The element type in the file.
+    pub element: String,
+    /// The kind of the samples.
+    pub kind: Kind,
+    /// The number of samples.
+    pub samples: usize,
+    /// The shape of one sample.
+    pub shape: Vec<usize>,
+    /// What was decided or left out, and how to decide otherwise.
+    pub notes: Vec<Note>,
+    /// The values of each column or channel.
+    pub columns: Vec<ColumnSummary>,
+    /// The samples that are far from the others, the farthest first; at most [`MOST_OUTLIERS`].
+    pub outliers: Vec<Outlier>,
+}
+
+/// The maximum number of outliers in a [`Description`].
+pub const MOST_OUTLIERS: usize = 5;
+
+/// A value is an outlier when its distance from the median is more than this many times the range of the middle 90%.
+const FAR: f64 = 20.0;
+
+/// The number of values from which the quantiles for outliers are computed.
+const QUANTILE_VALUES: usize = 20_000;
+
+impl Description {
+    /// Describes data.
+    pub fn of(data: &Dataset) -> Self {
+        let grouping = data.grouping();
+        let outliers = outliers(data, grouping);
+        let mut notes = data.origin.notes.clone();
+        notes.extend(outliers.first().map(|first| warning(data, first)));
+        Self {
+            name: data.name.clone(),
+            format: data.origin.format.clone(),
+            element: data.origin.element.clone(),
+            kind: data.kind(),
+            samples: data.len(),
+            shape: data.shape.clone(),
+            notes,
+            columns: (0..grouping.count).map(|group| summary(data, grouping, group)).collect(),
+            outliers,
+        }
+    }
+
+    /// The first line: what the samples are.
+    pub fn title(&self) -> String {
+        let format = if self.format.is_empty() { String::new() } else { format!(" ({})", self.format) };
+        format!("data: {} {} of shape {:?} from {}{format}", self.samples, self.kind.samples(), self.shape, self.name)
+    }
+}
+
+/// The line that every command prints, and a line for each note.
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.title())?;
+        self.notes.iter().try_for_each(|note| write!(f, "\n  {note}"))
+    }
+}
+
+fn summary(data: &Dataset, grouping: Grouping, group: usize) -> ColumnSummary {
+    let each = || grouping.values(group, &data.values).map(f64::from);
+    let n = (data.values.len() / grouping.count) as f64;
+    let (low, high) = each().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+    let mean = each().sum::<f64>() / n;
+    let variance = each().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+    let offset = data.columns.offset_of(group);
+    ColumnSummary {
+        name: data.columns.names.get(group).filter(|_| data.columns.names.len() == grouping.count).cloned(),
+        min: low + offset,
+        max: high + offset,
+        mean: mean + offset,
+        std: variance.sqrt(),
+        whole: data.columns.whole.get(group).copied().unwrap_or(false),
+        offset,
+    }
+}
+
+/// The most distant samples. Data whose middle 90% are one value have none.
+fn outliers(data: &Dataset, grouping: Grouping) -> Vec<Outlier> {
+    let mut found: Vec<Outlier> = Vec::new();
+    let len = data.sample_len();
+    for group in 0..grouping.count {
+        let n = data.values.len() / grouping.count;
+        let step = n.div_ceil(QUANTILE_VALUES).max(1);
+        let mut some: Vec<f32> = grouping.values(group, &data.values).step_by(step).collect();
+        some.sort_unstable_by(f32::total_cmp);
+        let at = |part: f64| f64::from(some[((some.len() - 1) as f64 * part).round() as usize]);
+        let (median, width) = (at(0.5), at(0.95) - at(0.05));
+        if width <= 0.0 || some.len() < 20 {
+            continue;
+        }
+        for (sample, values) in data.values.chunks_exact(len).enumerate() {
+            let farthest = grouping
+                .values(group, values)
+                .map(f64::from)
+                .max_by(|a, b| (a - median).abs().total_cmp(&(b - median).abs()));
+            let Some(value) = farthest else { continue };
+            let distance = (value - median).abs() / width;
+            if distance > FAR {
+                let column = (grouping.count > 1).then(|| data.columns.title(data.kind(), group));
+                found.push(Outlier { sample, column, value: value + data.columns.offset_of(group), distance });
+            }
+        }
+    }
+    found.sort_by(|a, b| b.distance.total_cmp(&a.distance));
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|outlier| seen.insert(outlier.sample));
+    found.truncate(MOST_OUTLIERS);
+    found
+}
+
+fn warning(data: &Dataset, first: &Outlier) -> Note {
+    let column = first.column.as_ref().map(|column| format!(", {column}")).unwrap_or_default();
+    let text = format!(
+        "warning: sample {} (counted from 0) has the value {}{column}, {} times the range of the middle 90% away from the \
+         median; a few such values set the scale of all samples, so remove or repair them first",
+        first.sample,
+        short(first.value),
+        short(first.distance.round())
+    );
+    let (before, after) = (first.sample, first.sample + 1);
+    let otherwise = match before {
+        0 => format!("{}[1:] leaves it out", data.name),
+        _ if after == data.len() => format!("{}[:{before}] leaves it out", data.name),
+        _ => String::new(),
+    };
+    Note { text, otherwise: Some(otherwise).filter(|text| !text.is_empty()) }
+}
+
+/// "3 columns (a, b, c)", with at most `most` names.
+pub(super) fn list(names: &[String], what: &str, most: usize) -> String {
+    let mut text = names.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > most {
+        text += ", ...";
+    }
+    format!("{} ({text})", count(names.len(), what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outlier_is_named_with_its_distance() {
+        let mut values: Vec<f32> = (0..400).map(|i| (i as f32 * 0.7).sin()).collect();
+        let data = Dataset::new("d", [8], values.clone()).unwrap();
+        assert!(Description::of(&data).outliers.is_empty());
+        values[8 * 17 + 3] = 1e6;
+        values[8 * 20 + 1] = -500.0;
+        let described = Description::of(&Dataset::new("d", [8], values).unwrap());
+        assert_eq!(
+            described.outliers.iter().map(|o| (o.sample, o.value)).collect::<Vec<_>>(),
+            [(17, 1e6), (20, -500.0)]
+        );
+        let text = described.to_string();
+        assert!(text.contains("sample 17") && text.contains("1e6"), "{text}");
+    }
+
+    #[test]
+    fn heavy_tails_and_sparse_data_have_no_outliers() {
+        let tail = |i: usize| (((i as f32 * 0.618_034).fract() - 0.5) * 6.0).exp();
+        let data = Dataset::new("d", [4], (0..4000).map(tail).collect()).unwrap();
+        assert!(Description::of(&data).outliers.is_empty());
+        let sparse = Dataset::new("d", [4], (0..4000).map(|i| f32::from(u8::from(i % 50 == 0))).collect()).unwrap();
+        assert!(Description::of(&sparse).outliers.is_empty());
+    }
+
+    #[test]
+    fn columns_are_summarised_in_their_units() {
+        let mut data = Dataset::new("d", [2], vec![0.0, 10.0, 2.0, 30.0]).unwrap();
+        data.columns.offset = vec![100.0, 0.0];
+        data.columns.names = vec!["t".into(), "v".into()];
+        let columns = Description::of(&data).columns;
+        assert_eq!((columns[0].min, columns[0].max, columns[0].mean, columns[0].std), (100.0, 102.0, 101.0, 1.0));
+        assert_eq!((columns[1].name.as_deref(), columns[1].std), (Some("v"), 10.0));
+    }
+}

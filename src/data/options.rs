@@ -1,0 +1,231 @@
+//! How data are read where a file allows several readings.
+
+use serde::{Deserialize, Serialize};
+
+use super::Kind;
+use crate::{Error, Result};
+
+/// How data are read. The defaults decide from the data, and the [`Description`](super::Description) says what they decided.
+///
+/// Fields may be added: construct it with `..ReadOptions::default()`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadOptions {
+    /// The kind of the samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Whether the first line of a table is a header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<Header>,
+    /// The columns of a table to read, by name or by number from 1, in this order; empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// The columns of a table to leave out, by name or by number from 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drop_columns: Vec<String>,
+    /// What to do with missing values; `None` refuses them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
+    /// Cuts a recording, which has one row per time step, into windows of this many time steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
+    /// The number of time steps from one window to the next; `None` for windows that do not overlap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop: Option<usize>,
+    /// Scales pictures to this many pixels in width and height.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// How a picture becomes square.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
+    /// Reads pictures as grey images.
+    #[serde(skip_serializing_if = "is_false")]
+    pub grey: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Whether the first line of a table is a header.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Header {
+    /// It contains the names of the columns.
+    Yes,
+    /// It is a row like the others.
+    No,
+}
+
+named!(Header, "header", Yes = "yes" | "true", No = "no" | "false");
+
+/// What to do with missing values.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Missing {
+    /// Leaves out samples with a missing value.
+    Drop,
+    /// Replaces a missing value by the mean of its column.
+    Mean,
+}
+
+named!(Missing, "treatment of missing values", Drop = "drop", Mean = "mean");
+
+/// How a picture becomes square.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Fit {
+    /// Cuts off the longer side at both ends.
+    #[default]
+    Crop,
+    /// Adds black at both ends of the shorter side.
+    Pad,
+    /// Changes the proportions.
+    Stretch,
+}
+
+named!(Fit, "fit", Crop = "crop", Pad = "pad", Stretch = "stretch");
+
+/// The kind of a source of data, which decides which options apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Toy,
+    Array,
+    Table,
+    Audio,
+    Pictures,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Source::Toy => "built-in data sets",
+            Source::Array => "arrays",
+            Source::Table => "tables",
+            Source::Audio => "audio files",
+            Source::Pictures => "folders of pictures",
+        }
+    }
+
+    /// The options that apply.
+    fn takes(self) -> &'static [&'static str] {
+        match self {
+            Source::Toy => &["kind"],
+            Source::Array => &["kind", "missing", "window", "hop"],
+            Source::Table => &["kind", "header", "columns", "drop-columns", "missing", "window", "hop"],
+            Source::Audio => &["window", "hop"],
+            Source::Pictures => &["size", "fit", "grey"],
+        }
+    }
+}
+
+impl ReadOptions {
+    /// Whether all options have their defaults.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These options, with those of `other` where it states them.
+    #[must_use]
+    pub fn overridden_by(&self, other: &Self) -> Self {
+        let list = |mine: &Vec<String>, others: &Vec<String>| if others.is_empty() { mine } else { others }.clone();
+        Self {
+            kind: other.kind.or(self.kind),
+            header: other.header.or(self.header),
+            columns: list(&self.columns, &other.columns),
+            drop_columns: list(&self.drop_columns, &other.drop_columns),
+            missing: other.missing.or(self.missing),
+            window: other.window.or(self.window),
+            hop: other.hop.or(self.hop),
+            size: other.size.or(self.size),
+            fit: other.fit.or(self.fit),
+            grey: other.grey || self.grey,
+        }
+    }
+
+    /// The names of the stated options.
+    fn stated(&self) -> Vec<&'static str> {
+        let all = [
+            ("kind", self.kind.is_some()),
+            ("header", self.header.is_some()),
+            ("columns", !self.columns.is_empty()),
+            ("drop-columns", !self.drop_columns.is_empty()),
+            ("missing", self.missing.is_some()),
+            ("window", self.window.is_some()),
+            ("hop", self.hop.is_some()),
+            ("size", self.size.is_some()),
+            ("fit", self.fit.is_some()),
+            ("grey", self.grey),
+        ];
+        all.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name).collect()
+    }
+
+    /// Refuses options that have no effect on this source, and values that are out of range.
+    pub(super) fn check(&self, name: &str, source: Source) -> Result<()> {
+        if let Some(option) = self.stated().into_iter().find(|option| !source.takes().contains(option)) {
+            return Err(Error::setting(format!("{name}: --{option} has no effect on {}; omit it", source.name())));
+        }
+        for (option, value) in [("window", self.window), ("hop", self.hop), ("size", self.size)] {
+            if value == Some(0) {
+                return Err(Error::setting(format!("--{option} 0; use 1 or more")));
+            }
+        }
+        if self.hop.is_some() && self.window.is_none() && source != Source::Audio {
+            return Err(Error::setting("--hop needs --window, the number of time steps in a window".to_string()));
+        }
+        if self.fit.is_some() && self.size.is_none() {
+            return Err(Error::setting("--fit needs --size, the width and height of the images".to_string()));
+        }
+        Ok(())
+    }
+
+    /// The options that apply to this source; the others are reset.
+    pub(super) fn applicable_to(&self, source: Source) -> Self {
+        let takes = |option: &str| source.takes().contains(&option);
+        let none = Self::default();
+        Self {
+            kind: self.kind.filter(|_| takes("kind")),
+            header: self.header.filter(|_| takes("header")),
+            columns: if takes("columns") { self.columns.clone() } else { none.columns },
+            drop_columns: if takes("drop-columns") { self.drop_columns.clone() } else { none.drop_columns },
+            missing: self.missing.filter(|_| takes("missing")),
+            window: self.window.filter(|_| takes("window")),
+            hop: self.hop.filter(|_| takes("hop")),
+            size: self.size.filter(|_| takes("size")),
+            fit: self.fit.filter(|_| takes("fit")),
+            grey: self.grey && takes("grey"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_without_effect_are_refused() {
+        let options = ReadOptions { size: Some(8), header: Some(Header::No), ..ReadOptions::default() };
+        let message = options.check("a.csv", Source::Table).unwrap_err().to_string();
+        assert_eq!(message, "a.csv: --size has no effect on tables; omit it");
+        options.applicable_to(Source::Table).check("a.csv", Source::Table).unwrap();
+        let hop = ReadOptions { hop: Some(8), ..ReadOptions::default() };
+        assert!(hop.check("a.csv", Source::Table).unwrap_err().to_string().contains("--window"));
+    }
+
+    #[test]
+    fn options_are_stored_as_toml() {
+        let options = ReadOptions {
+            kind: Some(Kind::Table),
+            columns: vec!["a".into(), "b c".into()],
+            missing: Some(Missing::Mean),
+            grey: true,
+            ..ReadOptions::default()
+        };
+        let text = toml::to_string(&options).unwrap();
+        assert_eq!(toml::from_str::<ReadOptions>(&text).unwrap(), options);
+        assert_eq!(toml::to_string(&ReadOptions::default()).unwrap(), "");
+    }
+}

@@ -1,0 +1,501 @@
+//! From the values of a file to a data set: windows, missing values, kind, precision.
+
+use super::options::{Missing, ReadOptions};
+use super::{Columns, Dataset, Grouping, Kind, Origin, description, narrow};
+use crate::text::{count, short};
+use crate::{Error, Result};
+
+/// Values in the precision that holds them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum RawValues {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl RawValues {
+    pub fn len(&self) -> usize {
+        match self {
+            RawValues::F32(values) => values.len(),
+            RawValues::F64(values) => values.len(),
+        }
+    }
+
+    fn get(&self, i: usize) -> f64 {
+        match self {
+            RawValues::F32(values) => values[i].into(),
+            RawValues::F64(values) => values[i],
+        }
+    }
+
+    fn set(&mut self, i: usize, value: f64) {
+        match self {
+            RawValues::F32(values) => values[i] = value as f32,
+            RawValues::F64(values) => values[i] = value,
+        }
+    }
+
+    /// The values at these indices.
+    pub fn at(&self, indices: impl Iterator<Item = usize>) -> Self {
+        match self {
+            RawValues::F32(values) => RawValues::F32(indices.map(|i| values[i]).collect()),
+            RawValues::F64(values) => RawValues::F64(indices.map(|i| values[i]).collect()),
+        }
+    }
+}
+
+/// The content of a file before the decisions that depend on its values.
+#[derive(Debug)]
+pub(super) struct Raw {
+    pub name: String,
+    pub origin: Origin,
+    /// The number of samples or time steps, then the shape of one.
+    pub dims: Vec<usize>,
+    pub values: RawValues,
+    /// The names of the columns, if they have any.
+    pub names: Vec<String>,
+    /// The kind of samples with one axis that the file suggests, and why.
+    pub suggested: Option<(Kind, String)>,
+    /// Whether images of these values are scaled to 0..1.
+    pub bytes: bool,
+}
+
+impl Raw {
+    pub fn new(name: &str, origin: Origin, dims: Vec<usize>, values: RawValues) -> Self {
+        Self { name: name.into(), origin, dims, values, names: Vec::new(), suggested: None, bytes: false }
+    }
+
+    /// The data set, read with `options`.
+    pub fn finish(mut self, options: &ReadOptions) -> Result<Dataset> {
+        let Self { name, dims, .. } = &self;
+        if dims.contains(&0) {
+            return Err(Error::input(format!(
+                "{name}: the data set is empty (shape {dims:?}); use a file with samples"
+            )));
+        }
+        let mut kind = None;
+        match options.window {
+            Some(window) => {
+                self.cut(window, options.hop.unwrap_or(window))?;
+                kind = Some(Kind::Signals);
+            }
+            None => self.refuse_a_recording(options)?,
+        }
+        let (kind, shape) = self.kind_and_shape(kind, options.kind)?;
+        self.fill_missing(kind, &shape, options.missing)?;
+        self.into_dataset(kind, shape)
+    }
+
+    /// Refuses an array with one value per time step, or one column.
+    fn refuse_a_recording(&self, options: &ReadOptions) -> Result<()> {
+        let n = match self.dims[..] {
+            [n] => n,
+            [n, 1] if options.kind != Some(Kind::Table) => n,
+            _ => return Ok(()),
+        };
+        let name = &self.name;
+        let table = match self.dims[..] {
+            [_] => "save an array of samples as [n, length] for signals, [n, 2] for points or [n, c, h, w] for images",
+            _ => "--kind table reads each row as a sample of one value",
+        };
+        Err(Error::input(format!(
+            "{name}: one column of {}, which does not contain the length of a sample; if it is a recording with one row \
+             per time step, --window 128 cuts it into signals of 128 values (--hop 16 starts one every 16 values); {table}",
+            count(n, "value")
+        )))
+    }
+
+    /// Cuts a recording [n] or [n, channels] into windows.
+    fn cut(&mut self, window: usize, hop: usize) -> Result<()> {
+        let (n, channels) = match self.dims[..] {
+            [n] => (n, 1),
+            [n, channels] => (n, channels),
+            _ => {
+                return Err(Error::setting(format!(
+                    "{}: --window cuts recordings with one row per time step, but the array has shape {:?}",
+                    self.name, self.dims
+                )));
+            }
+        };
+        if n < window {
+            return Err(Error::input(format!(
+                "{}: the recording has {}, less than one window of {window}; use a smaller --window or a longer recording",
+                self.name,
+                count(n, "time step")
+            )));
+        }
+        let windows = (n - window) / hop + 1;
+        let rest = n - ((windows - 1) * hop + window);
+        let index = |i: usize| {
+            let (at, within) = (i / (window * channels), i % (window * channels));
+            (at * hop + within % window) * channels + within / window
+        };
+        self.values = self.values.at((0..windows * window * channels).map(index));
+        self.dims = if channels == 1 { vec![windows, window] } else { vec![windows, channels, window] };
+        if channels == 1 {
+            self.names.clear();
+        }
+        let skipped =
+            if hop > window { format!(", {} between them are left out", hop - window) } else { String::new() };
+        let left = match rest {
+            0 => String::new(),
+            rest => format!("; the last {} are left out", count(rest, "time step")),
+        };
+        self.origin.choice(
+            format!(
+                "a recording of {}, cut into {} of {window}, one every {hop}{skipped}{left}",
+                count(n, "time step"),
+                count(windows, "window")
+            ),
+            "--window N --hop M",
+        );
+        Ok(())
+    }
+
+    /// The kind and the shape of the samples.
+    fn kind_and_shape(&mut self, certain: Option<Kind>, asked: Option<Kind>) -> Result<(Kind, Vec<usize>)> {
+        let wrong = |kind: Kind, needs: &str| {
+            Error::setting(format!(
+                "{}: the array has shape {:?}, but --kind {kind} needs {needs}",
+                self.name, self.dims
+            ))
+        };
+        match self.dims[..] {
+            [_, d] => match certain.or(asked) {
+                Some(Kind::Points) if d != 2 => Err(wrong(Kind::Points, "[n, 2]")),
+                Some(Kind::Images) => Err(wrong(Kind::Images, "[n, h, w] or [n, c, h, w]")),
+                Some(kind) => Ok((kind, vec![d])),
+                None => Ok((self.kind_of_rows(d), vec![d])),
+            },
+            [_, a, b] => match certain.or(asked) {
+                Some(Kind::Signals) => Ok((Kind::Signals, if a == 1 { vec![b] } else { vec![a, b] })),
+                Some(Kind::Images) => Ok((Kind::Images, vec![1, a, b])),
+                Some(kind) => Err(wrong(kind, if kind == Kind::Points { "[n, 2]" } else { "[n, columns]" })),
+                None => Ok(self.kind_of_planes(a, b)),
+            },
+            [_, c, h, w @ (1 | 3 | 4)] if c > 4 => Err(Error::input(format!(
+                "{}: shape {:?} looks like images with the channels last ({c} x {h}, {w} channels), but images are \
+                 [n, channels, height, width]; save array.transpose(0, 3, 1, 2)",
+                self.name, self.dims
+            ))),
+            [_, c, h, w] => match asked {
+                None | Some(Kind::Images) => Ok((Kind::Images, vec![c, h, w])),
+                Some(kind) => Err(wrong(kind, "an array with fewer axes")),
+            },
+            _ => Err(Error::input(format!(
+                "{}: the array has shape {:?} with {} axes, but at most 4 are supported; save it as [n, length] for \
+                 signals, [n, 2] for points or [n, c, h, w] for images",
+                self.name,
+                self.dims,
+                self.dims.len()
+            ))),
+        }
+    }
+
+    /// The kind of samples [d].
+    fn kind_of_rows(&mut self, d: usize) -> Kind {
+        if d == 2 {
+            return Kind::Points;
+        }
+        let (kind, why) = match self.suggested.take() {
+            Some(suggested) => suggested,
+            None if self.columns_differ(d) => {
+                (Kind::Table, "because neighbouring columns have very different medians or ranges".into())
+            }
+            None => (Kind::Signals, String::new()),
+        };
+        let why = if why.is_empty() { why } else { format!(", {why}") };
+        match kind {
+            Kind::Table => self.origin.choice(format!("each row is a sample of a table{why}"), "--kind signals"),
+            // Nobody takes long rows for a table.
+            _ if d > 64 => {}
+            _ => self.origin.choice(
+                format!("each row is a signal of {d} values with one scale{why}"),
+                "--kind table for a scale per column",
+            ),
+        }
+        kind
+    }
+
+    /// Whether neighbouring columns have nothing in common, unlike neighbouring values of a signal.
+    fn columns_differ(&self, d: usize) -> bool {
+        let n = self.dims[0];
+        if d > 256 || n < 8 {
+            return false;
+        }
+        let step = n.div_ceil(1_000);
+        // Median and range of the middle 80%, which do not depend on a few outliers.
+        let spread = |column: usize| {
+            let each = (0..n).step_by(step).map(|i| self.values.get(i * d + column));
+            let mut some: Vec<f64> = each.filter(|v| v.is_finite()).collect();
+            some.sort_unstable_by(f64::total_cmp);
+            let at = |part: usize| some.get(some.len() * part / 10).copied().unwrap_or(0.0);
+            (at(5), at(9) - at(1))
+        };
+        let columns: Vec<(f64, f64)> = (0..d).map(spread).filter(|(_, width)| *width > 0.0).collect();
+        let jumps = columns.windows(2).filter(|pair| {
+            let [(median, width), (next, other)] = [pair[0], pair[1]];
+            width.max(other) > 10.0 * width.min(other) || (median - next).abs() > 4.0 * width.max(other)
+        });
+        jumps.count() > d / 8
+    }
+
+    /// Kind and shape of samples [a, b]: few long rows of numbers are the channels of a signal.
+    fn kind_of_planes(&mut self, a: usize, b: usize) -> (Kind, Vec<usize>) {
+        if !self.bytes && a <= 16 && b >= 16 && b >= 4 * a {
+            let text = format!("the array [n, {a}, {b}] contains signals with {}", count(a, "channel"));
+            self.origin.choice(text, format!("--kind images for images {a} pixels high"));
+            return (Kind::Signals, if a == 1 { vec![b] } else { vec![a, b] });
+        }
+        if !self.bytes {
+            let text = format!("the array [n, {a}, {b}] contains images of {a} x {b} pixels with one channel");
+            self.origin.choice(text, format!("--kind signals for signals with {}", count(a, "channel")));
+        }
+        (Kind::Images, vec![1, a, b])
+    }
+
+    /// Leaves out samples with missing values (NaN), or fills them.
+    fn fill_missing(&mut self, kind: Kind, shape: &[usize], how: Option<Missing>) -> Result<()> {
+        let len: usize = shape.iter().product();
+        let missing: Vec<usize> = (0..self.values.len()).filter(|&i| self.values.get(i).is_nan()).collect();
+        let Some(&first) = missing.first() else { return Ok(()) };
+        let n = self.dims[0];
+        let mut samples: Vec<usize> = missing.iter().map(|i| i / len).collect();
+        samples.dedup();
+        let (values, affected) = (count(missing.len(), "missing value"), count(samples.len(), "sample"));
+        match how {
+            // Dataset::new names the first one.
+            None => {
+                let (sample, element) = (first / len, first % len);
+                let groups = Grouping::of(kind, shape);
+                let columns = Columns { names: self.names.clone(), ..Columns::default() };
+                let column = match groups.count {
+                    1 => String::new(),
+                    _ => format!(" ({})", columns.title(kind, groups.at(first))),
+                };
+                Err(Error::input(format!(
+                    "{}: {values} in {affected} of {n}; the first: sample {sample} has NaN at element {element}{column} (both \
+                     counted from 0); --missing drop leaves out such samples, --missing mean uses the mean of the column",
+                    self.name
+                )))
+            }
+            Some(Missing::Drop) => {
+                let drop: std::collections::HashSet<usize> = samples.iter().copied().collect();
+                let kept = n - drop.len();
+                if kept == 0 {
+                    return Err(Error::input(format!(
+                        "{}: every sample has a missing value; use --missing mean, or leave out columns",
+                        self.name
+                    )));
+                }
+                self.values = self.values.at((0..self.values.len()).filter(|i| !drop.contains(&(i / len))));
+                self.dims[0] = kept;
+                self.origin.choice(format!("{affected} of {n} with {values} are left out"), "--missing mean");
+                Ok(())
+            }
+            Some(Missing::Mean) => {
+                let groups = Grouping::of(kind, shape);
+                let mut sums = vec![(0.0, 0u64); groups.count];
+                for i in 0..self.values.len() {
+                    let value = self.values.get(i);
+                    if value.is_finite() {
+                        let (sum, n) = &mut sums[groups.at(i)];
+                        (*sum, *n) = (*sum + value, *n + 1);
+                    }
+                }
+                for &i in &missing {
+                    let (sum, n) = sums[groups.at(i)];
+                    if n == 0 {
+                        return Err(Error::input(format!(
+                            "{}: column {} (counted from 1) has no value at all; leave it out",
+                            self.name,
+                            groups.at(i) + 1
+                        )));
+                    }
+                    self.values.set(i, sum / n as f64);
+                }
+                let text = format!("{values} in {affected} of {n} are replaced by the mean of their column");
+                self.origin.choice(text, "--missing drop");
+                Ok(())
+            }
+        }
+    }
+
+    fn into_dataset(self, kind: Kind, shape: Vec<usize>) -> Result<Dataset> {
+        let Self { name, mut origin, values, names, bytes, .. } = self;
+        let groups = Grouping::of(kind, &shape);
+        let mut columns = Columns { names, ..Columns::default() };
+        let len = shape.iter().product();
+        if ![groups.count, len].contains(&columns.names.len()) {
+            columns.names.clear();
+        }
+        let mut values = match values {
+            RawValues::F32(values) => values,
+            RawValues::F64(wide) => {
+                if let Some(at) = wide.iter().position(|v| v.is_finite() && (*v as f32).is_infinite()) {
+                    return Err(Error::input(format!(
+                        "{name}: sample {} has {:e} at element {} (both counted from 0), which exceeds {}, the largest \
+                         float32; scale the values down",
+                        at / len,
+                        wide[at],
+                        at % len,
+                        short(f32::MAX.into())
+                    )));
+                }
+                let narrowed = narrow(&wide, groups);
+                for (group, by) in narrowed.offset.iter().enumerate().filter(|(_, by)| **by != 0.0) {
+                    origin.note(format!(
+                        "{} is read relative to {by}, so that float32 keeps its digits; results are written with it",
+                        where_of(&columns, kind, groups, group)
+                    ));
+                }
+                for (group, error) in &narrowed.rounded {
+                    origin.note(format!(
+                        "warning: {} has whole numbers that float32 does not hold; they are rounded by up to {}",
+                        where_of(&columns, kind, groups, *group),
+                        short(*error)
+                    ));
+                }
+                columns.offset = narrowed.offset;
+                narrowed.values
+            }
+        };
+        if matches!(kind, Kind::Table | Kind::Points) {
+            let offset = |group| columns.offset_of(group);
+            let whole =
+                |group| offset(group).fract() == 0.0 && groups.values(group, &values).all(|v: f32| v.fract() == 0.0);
+            let whole: Vec<bool> = (0..groups.count).map(whole).collect();
+            if whole.contains(&true) {
+                columns.whole = whole;
+            }
+        }
+        if bytes && kind == Kind::Images {
+            values.iter_mut().for_each(|value| *value /= 255.0);
+            origin.note("pixels 0..255 are scaled to 0..1");
+        }
+        if !columns.names.is_empty() {
+            let channels = kind == Kind::Signals && columns.names.len() == groups.count;
+            let what = if channels { "channel" } else { "column" };
+            origin.note(description::list(&columns.names, what, 12));
+        }
+        let data = Dataset::new(name, shape, values)?;
+        Ok(Dataset { kind, columns, origin, ..data })
+    }
+}
+
+fn where_of(columns: &Columns, kind: Kind, groups: Grouping, group: usize) -> String {
+    match groups.count {
+        1 => "the file".to_string(),
+        _ => columns.title(kind, group),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(dims: &[usize], values: Vec<f64>) -> Raw {
+        Raw::new("a", Origin::new("test", "float64"), dims.to_vec(), RawValues::F64(values))
+    }
+
+    fn read(dims: &[usize], options: ReadOptions) -> Result<Dataset> {
+        let n = dims.iter().product::<usize>();
+        raw(dims, (0..n).map(|i| (i as f64 * 0.7).sin()).collect()).finish(&options)
+    }
+
+    #[test]
+    fn shapes_become_kinds() {
+        let default = ReadOptions::default();
+        let asked = |kind| ReadOptions { kind: Some(kind), ..ReadOptions::default() };
+        for (dims, options, kind, shape) in [
+            (&[40, 2][..], default.clone(), Kind::Points, &[2][..]),
+            (&[40, 2], asked(Kind::Table), Kind::Table, &[2]),
+            (&[40, 2], asked(Kind::Signals), Kind::Signals, &[2]),
+            (&[40, 5], default.clone(), Kind::Signals, &[5]),
+            (&[40, 1], asked(Kind::Table), Kind::Table, &[1]),
+            (&[40, 3, 32], default.clone(), Kind::Signals, &[3, 32]),
+            (&[40, 1, 32], default.clone(), Kind::Signals, &[32]),
+            (&[40, 3, 32], asked(Kind::Images), Kind::Images, &[1, 3, 32]),
+            (&[40, 8, 8], default.clone(), Kind::Images, &[1, 8, 8]),
+            (&[40, 8, 8], asked(Kind::Signals), Kind::Signals, &[8, 8]),
+            (&[40, 3, 8, 8], default.clone(), Kind::Images, &[3, 8, 8]),
+        ] {
+            let data = read(dims, options).unwrap();
+            assert_eq!((data.kind(), &data.shape[..]), (kind, shape), "{dims:?}");
+        }
+        let noted = read(&[40, 3, 32], default).unwrap().origin.notes;
+        assert!(noted[0].to_string().contains("--kind images"), "{noted:?}");
+        for (dims, kind, cause) in [
+            (&[40, 5][..], Kind::Points, "needs [n, 2]"),
+            (&[40, 5], Kind::Images, "needs [n, h, w]"),
+            (&[40, 3, 32], Kind::Table, "needs [n, columns]"),
+            (&[40, 3, 8, 8], Kind::Signals, "fewer axes"),
+        ] {
+            let message = read(dims, asked(kind)).unwrap_err().to_string();
+            assert!(message.contains(cause), "{message}");
+        }
+    }
+
+    #[test]
+    fn columns_of_different_scales_are_a_table() {
+        let value = |i: usize| (i as f64 * 0.7).sin() * [0.01, 1.0, 100.0][i % 3];
+        let data = raw(&[100, 3], (0..300).map(value).collect()).finish(&ReadOptions::default()).unwrap();
+        assert_eq!(data.kind(), Kind::Table);
+        assert!(data.origin.notes[0].to_string().contains("--kind signals"));
+        // One sample of 10,000 times the size is no table.
+        let value = |i: usize| (i as f64 * 0.7).sin() * if i / 8 == 17 { (i % 8 + 1) as f64 * 1e4 } else { 1.0 };
+        let data = raw(&[100, 8], (0..800).map(value).collect()).finish(&ReadOptions::default()).unwrap();
+        assert_eq!(data.kind(), Kind::Signals);
+        // A decaying pulse is a signal.
+        let value = |i: usize| (i as f64 * 0.37).sin() * (-0.3 * (i % 20) as f64).exp();
+        let data = raw(&[100, 20], (0..2000).map(value).collect()).finish(&ReadOptions::default()).unwrap();
+        assert_eq!(data.kind(), Kind::Signals);
+    }
+
+    #[test]
+    fn recordings_are_cut_into_windows() {
+        for dims in [&[50][..], &[50, 1]] {
+            let message = read(dims, ReadOptions::default()).unwrap_err().to_string();
+            assert!(message.contains("50 values") && message.contains("--window"), "{message}");
+        }
+        let cut = |dims: &[usize], window, hop| {
+            let n: usize = dims.iter().product();
+            let options = ReadOptions { window: Some(window), hop, ..ReadOptions::default() };
+            raw(dims, (0..n).map(|i| i as f64).collect()).finish(&options)
+        };
+        let data = cut(&[10], 4, None).unwrap();
+        assert_eq!((data.shape.clone(), data.len(), data.sample(1)), (vec![4], 2, &[4.0, 5.0, 6.0, 7.0][..]));
+        assert!(data.origin.notes[0].text.contains("the last 2 time steps are left out"), "{:?}", data.origin.notes);
+        let data = cut(&[10, 1], 4, Some(2)).unwrap();
+        assert_eq!((data.len(), data.sample(1)), (4, &[2.0, 3.0, 4.0, 5.0][..]));
+        let data = cut(&[10, 2], 3, Some(5)).unwrap();
+        assert_eq!((data.shape.clone(), data.sample(1)), (vec![2, 3], &[10.0, 12.0, 14.0, 11.0, 13.0, 15.0][..]));
+        assert!(cut(&[10], 11, None).unwrap_err().to_string().contains("less than one window of 11"));
+        assert!(cut(&[10, 2, 2], 3, None).unwrap_err().to_string().contains("[10, 2, 2]"));
+    }
+
+    #[test]
+    fn missing_values_are_refused_left_out_or_filled() {
+        let values = vec![1.0, 10.0, 2.0, f64::NAN, 3.0, 30.0];
+        let read = |missing| {
+            let options = ReadOptions { missing, kind: Some(Kind::Table), ..ReadOptions::default() };
+            raw(&[3, 2], values.clone()).finish(&options)
+        };
+        let message = read(None).unwrap_err().to_string();
+        assert!(
+            message.contains("1 missing value in 1 sample of 3") && message.contains("--missing drop"),
+            "{message}"
+        );
+        assert!(message.contains("sample 1 has NaN at element 1 (column 2"), "{message}");
+        assert_eq!(read(Some(Missing::Drop)).unwrap().values, [1.0, 10.0, 3.0, 30.0]);
+        assert_eq!(read(Some(Missing::Mean)).unwrap().values, [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
+    }
+
+    #[test]
+    fn values_that_float32_cannot_hold_are_said() {
+        let huge = raw(&[2, 3], vec![1.0, 2.0, 1e300, 4.0, 5.0, 6.0]).finish(&ReadOptions::default());
+        assert!(huge.unwrap_err().to_string().contains("sample 0 has 1e300 at element 2"));
+        let whole = raw(&[3, 2], vec![0.0, 1.0, 123_456_789.0, 2.0, 5.0, 3.0]).finish(&ReadOptions::default()).unwrap();
+        assert!(whole.origin.notes.iter().any(|note| note.text.contains("rounded by up to 3")), "{:?}", whole.origin);
+        assert_eq!(whole.columns.whole, [true, true]);
+    }
+}
