@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::device::HostMemory;
 use crate::error::{Error, Result};
+use crate::memory::HostMemory;
 use crate::text::readable;
 
 impl Error {

@@ -4,7 +4,6 @@ mod choose;
 mod cpu;
 mod gpu;
 mod half;
-mod memory;
 mod profile;
 mod program;
 mod run;
@@ -22,12 +21,12 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::plan::Plan;
 use crate::kernel::{Precision, Target};
+use crate::memory::HostMemory;
 use crate::text::readable;
 use choose::{choose, enumerate, kind};
 use cpu::CpuProgram;
 use gpu::Gpu;
 use gpu::program::GpuProgram;
-pub(crate) use memory::HostMemory;
 use program::Program;
 
 /// A device that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
@@ -149,24 +148,43 @@ impl Device {
         Ok(Run::new(graph, &plan, program))
     }
 
-    /// Checks the memory of the host. The memory of a GPU is known only to its driver, which refuses buffers that do
+    /// Checks the memory of the host, which software adapters use, too. The memory of a GPU is known only to its driver, which refuses buffers that do
     /// not fit.
     fn check_memory(&self, plan: &Plan) -> Result<()> {
-        let host = (!self.is_gpu()).then(HostMemory::now);
         let bytes = |elements: usize| self.engine.bytes() * elements;
-        let (all, fixed) = (bytes(plan.elements()), bytes(plan.fixed_elements()));
-        let most = self.memory.or(host.map(HostMemory::program_limit)).unwrap_or(usize::MAX);
+        let (all, fixed, most) = (bytes(plan.elements()), bytes(plan.fixed_elements()), self.memory_limit());
         if all > most {
-            let [needs, allowed] = [all, most].map(|bytes| readable(bytes as u64));
+            let [needs, allowed, fixed_needs] = [all, most, fixed].map(|bytes| readable(bytes as u64));
             let message = format!("the program needs {needs} of memory, but the limit on this device is {allowed}");
             return Err(match fixed > most {
-                true => {
-                    Error::limit(format!("{message}, whatever the batch size; use less data or a smaller model"), false)
-                }
+                true => Error::limit(
+                    format!(
+                        "{message}; the data and the weights alone need {fixed_needs}; use less data or a smaller model"
+                    ),
+                    false,
+                ),
                 false => Error::limit(format!("{message}; use a smaller batch or a smaller model"), true),
             });
         }
-        host.map_or(Ok(()), |host| host.check_free(all))
+        match self.uses_host_memory() {
+            true => HostMemory::now().check_free(all),
+            false => Ok(()),
+        }
+    }
+
+    fn uses_host_memory(&self) -> bool {
+        match &self.engine {
+            Engine::Gpu(gpu) => gpu.target.software,
+            Engine::Cpu | Engine::Reference => true,
+        }
+    }
+
+    /// The memory limit of a program, in bytes.
+    fn memory_limit(&self) -> usize {
+        self.memory.unwrap_or(match self.uses_host_memory() {
+            true => HostMemory::now().program_limit(),
+            false => usize::MAX,
+        })
     }
 
     /// Sets the memory limit of a program to `bytes`, for example on a shared machine. By default it is three

@@ -119,9 +119,8 @@ impl Checkpoint {
 
     /// The content of a slab in the layout of `graph`.
     fn slab(&self, graph: &Graph, prefix: &str) -> Result<Vec<f32>> {
-        let last = graph.parameters().last().ok_or_else(|| Error::setting("the model has no parameters"))?;
-        let end = last.offset + last.shape.iter().product::<usize>();
-        let mut whole = vec![0.0; end.next_multiple_of(64)];
+        let params = graph.slab_if_used(Slab::Params).ok_or_else(|| Error::setting("the model has no parameters"))?;
+        let mut whole = vec![0.0; graph.spec(params).len()];
         for p in graph.parameters() {
             let name = format!("{prefix}{}", p.name);
             let found = self.tensors.iter().find(|t| t.name == name);
