@@ -10,6 +10,8 @@ mod program;
 mod run;
 mod values;
 
+#[cfg(feature = "cli")]
+pub(crate) use choose::no_adapter;
 pub use choose::{AdapterKind, AdapterSummary, adapters};
 pub use profile::{OpCost, OpTime};
 pub use run::Run;
@@ -55,8 +57,27 @@ impl Engine {
 
 impl Device {
     /// A discrete GPU, else an integrated one, else the CPU executor; `LANGEVIN_DEVICE` overrides.
+    ///
+    /// # Errors
+    /// As [`Device::named`], with the name of the variable.
     pub fn auto() -> Result<Self> {
-        Self::named(&std::env::var("LANGEVIN_DEVICE").unwrap_or_else(|_| "auto".into()))
+        match std::env::var("LANGEVIN_DEVICE") {
+            Ok(name) if !name.is_empty() => Self::of_variable("LANGEVIN_DEVICE", &name),
+            _ => Self::named("auto"),
+        }
+    }
+
+    /// The device that an environment variable names.
+    fn of_variable(variable: &str, name: &str) -> Result<Self> {
+        let mut device = Self::named(name).map_err(|e| match e {
+            Error::Setting(text) => Error::Setting(format!("{variable}: {text}")),
+            Error::NoAdapter(text) => Error::NoAdapter(format!("{variable} is {name:?}: {text}")),
+            other => other,
+        })?;
+        if !name.eq_ignore_ascii_case("auto") {
+            device.why = format!("{variable} is {name}");
+        }
+        Ok(device)
     }
 
     /// The best GPU, a software rasterizer included.
@@ -66,15 +87,16 @@ impl Device {
 
     /// The CPU executor: f32 on all cores.
     pub fn cpu() -> Self {
-        Self { engine: Engine::Cpu, why: "asked for".into(), memory: None }
+        Self { engine: Engine::Cpu, why: "selected".into(), memory: None }
     }
 
     /// The same program in f64, slow and exact: what kernels are checked against.
     pub fn reference() -> Self {
-        Self { engine: Engine::Reference, why: "asked for".into(), memory: None }
+        Self { engine: Engine::Reference, why: "selected".into(), memory: None }
     }
 
-    /// `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a part of its name.
+    /// `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a part of its name. Upper and lower
+    /// case are the same.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] with what there is and what to install.
@@ -84,7 +106,7 @@ impl Device {
 
     /// [`Device::named`] without blocking.
     pub async fn named_async(request: &str) -> Result<Self> {
-        match request {
+        match &*request.to_lowercase() {
             "cpu" => return Ok(Self::cpu()),
             "reference" => return Ok(Self::reference()),
             _ => {}
