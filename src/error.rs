@@ -31,7 +31,7 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
-    /// No adapter fits what was asked for.
+    /// No adapter fits the request.
     #[error("{0}")]
     NoAdapter(String),
     /// The device cannot do what the program needs, however small it is.
