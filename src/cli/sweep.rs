@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::Dataset;
 use crate::io::quoted;
-use crate::train::{Config, RunFolder, Stop, Summary};
+use crate::train::{Config, RunFolder, Stop, Summary, runs_in};
 use crate::{Device, Error};
 use anyhow::Context;
 use serde_json::json;
@@ -61,6 +61,11 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
         if let (Err(cause), false) = (&result, args.common.json) {
             say!("{name} failed: {cause}");
         }
+        if let (Ok(summary), false) = (&result, args.common.json)
+            && summary.diverged()
+        {
+            say!("{name}: the loss rose, so the training diverged");
+        }
         outcomes.push(TrialResult { value: trial.value, path: trial.path, config: trial.config, result });
     }
     report(args, &key, &outcomes)?;
@@ -88,7 +93,29 @@ fn trials(args: &TrainArgs, base: &Config, sweep: &str) -> anyhow::Result<(Strin
         }
         trials.push(trial);
     }
+    check_others(args, &trials)?;
     Ok((key.into(), trials))
+}
+
+/// Checks that the folder of a new sweep contains nothing else.
+fn check_others(args: &TrainArgs, trials: &[Trial]) -> crate::Result<()> {
+    if args.resume {
+        return Ok(());
+    }
+    let name = args.out.display();
+    if RunFolder::open(&args.out).is_ok() {
+        return Err(Error::Setting(format!("{name} is the folder of a run; choose another --out for the sweep")));
+    }
+    let others = runs_in(&args.out).into_iter().filter(|run| !trials.iter().any(|trial| trial.path == *run));
+    let others: Vec<String> = others.map(|run| quoted(&run.to_string_lossy())).collect();
+    if let Some(first) = others.first() {
+        let rest = if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
+        return Err(Error::Setting(format!(
+            "{name} already contains other runs ({first}{rest}); choose another --out, or add the values to this sweep with \
+             --resume"
+        )));
+    }
+    Ok(())
 }
 
 /// Splits at the commas that are not inside brackets or quotes.

@@ -61,7 +61,7 @@ pub struct TrainArgs {
     /// Noise schedule: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
     #[arg(long)]
     schedule: Option<ScheduleKind>,
-    /// What the network predicts: epsilon, x0 or v
+    /// What the network predicts: epsilon, x0, v or flow
     #[arg(long)]
     prediction: Option<Prediction>,
     /// Loss: mse, mse_document, l1, huber, ssim, perceptual:1:FILE, or a weighted sum such as l1:1,ssim:0.1
@@ -103,6 +103,12 @@ pub struct TrainArgs {
     /// Continue the run in --out; with --sweep, finish the runs of the sweep
     #[arg(long)]
     pub resume: bool,
+    /// Replace the run in --out
+    #[arg(long, conflicts_with_all = ["resume", "sweep"])]
+    pub force: bool,
+    /// Do not draw samples after the training
+    #[arg(long, conflicts_with = "sweep")]
+    no_samples: bool,
     #[command(flatten)]
     pub common: Common,
 }
@@ -121,7 +127,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    report::finish(args, &session, &stopped, started)?;
+    report::finish(args, &session, &stopped, started.elapsed())?;
     Ok(ExitCode::SUCCESS)
 }
 
