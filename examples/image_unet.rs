@@ -26,7 +26,7 @@ fn main() -> Result<()> {
 
     // Residual blocks with step conditioning on two levels, 8 x 8 and 4 x 4, with attention on the coarser.
     let (steps, width, batch) = if short { (5, 8, 8) } else { (2_000, 16, 64) };
-    let model = UNetOptions { width, ..UNetOptions::default() };
+    let model = UNetOptions::default().width(width);
     let decay = Decay::Cosine { warmup: steps / 20, total: steps };
     let config = Config { steps, batch, decay, lr: 2e-3, ema: 0.99, ..Config::new(model) };
     println!("{}", layers(&config.model, &digits.shape)?);

@@ -10,6 +10,13 @@ use crate::device::HostMemory;
 use crate::error::{Error, Result};
 use crate::text::readable;
 
+impl Error {
+    /// A failed file operation.
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Error::Io { action, path: path.display().to_string(), source }
+    }
+}
+
 /// A file that is written under a temporary name and renamed when it is complete, so that readers see either the old or the
 /// new content. It is removed if it is not committed. A file that exists keeps its permissions, and a symbolic link keeps
 /// pointing to the file that is replaced.

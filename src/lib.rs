@@ -7,7 +7,9 @@
 mod error;
 #[macro_use]
 mod text;
-pub mod numeric;
+#[macro_use]
+mod setters;
+mod numeric;
 mod parallel;
 
 // The engine: kernels from shaders, graphs of ops over tensors, programs on devices.
@@ -49,6 +51,6 @@ pub mod cli;
 pub use device::{AdapterKind, AdapterSummary, Device, OpCost, OpTime, Run, Values, adapters};
 pub use error::{Error, Result};
 pub use graph::{Cost, DType, Data, Form, Gradients, Graph, HISTORY, Parameter, Reverse, Slab, Spec, Var};
-pub use kernel::{Constant, Kernel, Meaning, Precision, Target};
+pub use kernel::{Constant, ConstantKind, Kernel, Precision, Target};
 pub use numeric::random;
 pub use numeric::scalar::Scalar;

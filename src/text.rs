@@ -1,17 +1,17 @@
-//! Settings that files hold as text, and numbers as people read them.
+//! Conversion between enums and their names in files and options; numbers in messages.
 
 /// "1 sample", "2 samples", "0 samples".
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A number in the shortest form that reads back as the same: 0.1, 3, 1e300.
+/// The shortest text that parses to the same number: 0.1, 3, 1e300.
 pub fn exact(value: f64) -> String {
     let text = format!("{value:?}");
     text.strip_suffix(".0").map(str::to_string).unwrap_or(text)
 }
 
-/// At most four digits that matter, without zeros at the end.
+/// A number with at most four significant digits, without trailing zeros.
 pub fn short(value: f64) -> String {
     let trim = |text: &str| match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
@@ -31,13 +31,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// A level in decibels with two places, and no minus at zero.
-pub fn decibels(value: f64) -> String {
-    let text = format!("{value:.2} dB");
-    if text == "-0.00 dB" { "0.00 dB".into() } else { text }
-}
-
-/// 1234567 as "1 234 567".
+/// A number with grouped digits: 1234567 as "1 234 567".
 pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -65,7 +59,7 @@ pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     text.chars().map(escaped).collect::<String>().into()
 }
 
-/// Converts a type from and into the text that it is parsed from and shown as, for serde's `into` and `try_from`.
+/// Implements the conversions of serde's `into` and `try_from` for a type with `Display` and `FromStr`.
 macro_rules! stands_as_text {
     ($kind:ty) => {
         impl From<$kind> for String {
@@ -84,8 +78,8 @@ macro_rules! stands_as_text {
     };
 }
 
-/// Gives the variants of an enum their names, in one place: for parsing, showing, serde and the list in an error.
-/// A variant may have other names, which are understood but not shown.
+/// Defines the names of the variants of an enum, for parsing, display, serde and error messages. A variant may have
+/// further names, which are accepted but not displayed.
 macro_rules! named {
     ($kind:ident, $what:literal, $($variant:ident = $name:literal $(| $other:literal)*),+ $(,)?) => {
         impl $kind {
@@ -121,7 +115,7 @@ macro_rules! named {
     };
 }
 
-/// Bytes in the largest unit of which there is at least one.
+/// A size in bytes, in the largest unit of which it is at least one.
 pub fn readable(bytes: u64) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let unit = (bytes.max(1).ilog2() as usize / 10).min(units.len() - 1);
@@ -152,10 +146,6 @@ mod tests {
         assert_eq!(
             (count(1, "step"), count(0, "step"), count(2, "step")),
             ("1 step".into(), "0 steps".into(), "2 steps".into())
-        );
-        assert_eq!(
-            (decibels(-0.001), decibels(-0.01), decibels(12.345)),
-            ("0.00 dB".into(), "-0.01 dB".into(), "12.35 dB".into())
         );
     }
 }

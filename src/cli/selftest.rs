@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::Target;
 use crate::ops::case::Case;
 use crate::ops::catalog;
-use crate::verify::{Report, check, own_targets};
+use crate::verify::{Comparison, check, own_targets};
 use serde_json::{Value, json};
 
 use super::Common;
@@ -13,7 +13,7 @@ use super::Common;
 /// The properties of an adapter that the kernels of a row are chosen for.
 fn described(target: &Target) -> Value {
     json!({"subgroup": target.subgroup, "software": target.software, "f16": target.half,
-           "products": target.family.map(|family| format!("{family:?}").to_lowercase())})
+           "products": target.gemm.map(|variant| format!("{variant:?}").to_lowercase())})
 }
 
 pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
@@ -27,7 +27,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             if cases.is_empty() {
                 continue;
             }
-            let mut report = Report::default();
+            let mut report = Comparison::default();
             let mut failures = Vec::new();
             for case in &cases {
                 match check(case, &device) {
@@ -46,7 +46,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             } else {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
-                let name = target.family.map_or(name.to_string(), |family| format!("{name} {family:?}"));
+                let name = target.gemm.map_or(name.to_string(), |variant| format!("{name} {variant:?}"));
                 // The tolerance depends on the size of the values, so the error alone would mislead.
                 say!("{name:<28} {n:>3} cases  largest error {:>3.0}% of the tolerance  {verdict}", 100.0 * worst);
                 failures.iter().for_each(|f| say!("  {f}"));

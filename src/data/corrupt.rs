@@ -13,7 +13,7 @@ use crate::data::{Dataset, Kind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::ops::{Disturbance, LARGEST_RATE};
+use crate::ops::{Disturbance, MAX_RATE};
 use crate::text::{exact, short};
 
 /// A kind of noise with its strength, written as `kind:strength`.
@@ -148,9 +148,9 @@ stands_as_text!(NoiseKind);
 impl NoiseKind {
     fn check(self) -> Result<()> {
         if let NoiseKind::Poisson(peak) = self
-            && !(peak > 0.0 && peak <= LARGEST_RATE)
+            && !(peak > 0.0 && peak <= MAX_RATE)
         {
-            return Err(Error::setting(format!("the peak must be above 0 and at most {LARGEST_RATE}")));
+            return Err(Error::setting(format!("the peak must be above 0 and at most {MAX_RATE}")));
         }
         self.disturbance(Extent { low: 0.0, high: 1.0 }).map_or(Ok(()), |d| d.check())
     }

@@ -1,36 +1,38 @@
-//! The adapters of a machine, and which of them is taken.
+//! Lists the adapters of a machine, and selects one.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// An adapter as `langevin devices` lists it.
+/// The properties of an adapter, as `langevin devices` lists them.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AdapterSummary {
     /// The adapter's name.
     pub name: String,
-    /// Vulkan, Metal or Dx12.
+    /// The graphics API: Vulkan, Metal or Dx12.
     pub backend: String,
-    /// Driver and its version.
+    /// The driver and its version.
     pub driver: String,
-    /// Discrete, integrated, virtual or software.
+    /// The kind of hardware.
     pub kind: AdapterKind,
-    /// Bytes in one storage binding.
+    /// The maximum size of a storage binding, in bytes.
     pub max_binding: u64,
-    /// Storage buffers per dispatch.
+    /// The maximum number of storage buffers per dispatch.
     pub max_buffers: u32,
-    /// Lanes of a subgroup (smallest, largest), where subgroup operations are offered.
+    /// The smallest and largest subgroup size, if subgroup operations are supported.
     pub subgroup: Option<(u32, u32)>,
-    /// 16-bit floats in shaders.
+    /// Whether shaders support 16-bit floats.
     pub f16: bool,
 }
 
-/// What an adapter is, best first.
+/// The kind of an adapter, in order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum AdapterKind {
-    /// A GPU with memory of its own.
+    /// A GPU with its own memory.
     Discrete,
-    /// A GPU that shares the processor's memory.
+    /// A GPU that shares the memory of the CPU.
     Integrated,
     /// A virtual or unknown GPU.
     Virtual,
@@ -49,11 +51,12 @@ impl fmt::Display for AdapterKind {
     }
 }
 
-/// Where to get a driver, for messages.
+/// How to install a driver, for error messages.
 const DRIVERS: &str = "Install a GPU driver; or, for software Vulkan: apt install mesa-vulkan-drivers (Debian, Ubuntu), \
     dnf install mesa-vulkan-drivers vulkan-loader (Fedora), pacman -S vulkan-swrast vulkan-icd-loader (Arch)";
 
-/// The adapters of this machine, in the order of their indices.
+/// The adapters of this machine; the position in the list is the index that [`Device::named`](crate::Device::named)
+/// accepts.
 pub fn adapters() -> Vec<AdapterSummary> {
     pollster::block_on(enumerate()).iter().map(summary).collect()
 }
@@ -86,7 +89,7 @@ pub fn no_adapter() -> String {
 
 pub(super) async fn enumerate() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    // Indirect dispatches are not used, so their validation is left out.
+    // Indirect dispatches are not used, so their validation is disabled.
     descriptor.flags -= wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
     let instance = wgpu::Instance::new(descriptor);
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
@@ -117,7 +120,7 @@ pub(super) fn kind(info: &wgpu::AdapterInfo) -> AdapterKind {
     }
 }
 
-/// The index of the adapter that `request` means (`None`: the CPU executor), and why.
+/// Resolves `request` to the index of an adapter (`None`: the CPU executor), with the reason for the choice.
 pub(super) fn choose(request: &str, adapters: &[(String, AdapterKind)]) -> Result<(Option<usize>, String)> {
     let best = (0..adapters.len()).min_by_key(|&i| adapters[i].1);
     let listing = || {
@@ -144,7 +147,7 @@ pub(super) fn choose(request: &str, adapters: &[(String, AdapterKind)]) -> Resul
                     listing()
                 ))
             };
-            found.map(|i| (Some(i), format!("selected by {request:?}"))).ok_or_else(missing)
+            found.map(|i| (Some(i), format!("requested as {request:?}"))).ok_or_else(missing)
         }
     }
 }
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_prefers_hardware_and_never_takes_software() {
+    fn auto_prefers_hardware_and_never_selects_software() {
         use AdapterKind::*;
         assert_eq!(choose("auto", &list(&[Software, Integrated, Discrete])).unwrap().0, Some(2));
         assert_eq!(choose("auto", &list(&[Software])).unwrap().0, None);

@@ -8,6 +8,7 @@ use crate::{Error, Result};
 /// Selects N of the T training steps (names from Lin et al. 2023, table 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Spacing {
     /// Multiples of T/N rounded down, from 0; never visits T - 1.
     #[default]

@@ -25,6 +25,7 @@ use crate::ops::SamplerStep;
 /// The time a step goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum PrevRule {
     /// The next entry of the list of time steps.
     #[default]
@@ -38,6 +39,7 @@ named!(PrevRule, "prev_rule", List = "list", Stride = "stride");
 
 /// Options of a [`SamplerTable`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SamplerOptions {
     /// The sampler.
     pub sampler: Arc<dyn Sampler>,
@@ -52,6 +54,8 @@ pub struct SamplerOptions {
     /// The time a step goes to; only DDIM supports anything other than the next entry of the list.
     pub prev_rule: PrevRule,
 }
+
+setters!(SamplerOptions { spacing: Spacing, clip: Option<f64>, rederive: bool, prev_rule: PrevRule });
 
 impl SamplerOptions {
     /// Options with leading spacing and no clipping.

@@ -12,6 +12,8 @@ mod sliced;
 pub use classifier::{Classified, Share, classify};
 pub use filters::{Denoised, Filtered, compare_denoised};
 pub use frechet::frechet_distance;
+#[cfg(feature = "cli")]
+pub(crate) use pairs::decibels;
 pub use pairs::{Pairs, compare_pairs, psnr, ssim};
 #[cfg(feature = "cli")]
 pub(crate) use pairs::{check_pairs, range_of};

@@ -10,6 +10,7 @@ use crate::text::grouped;
 
 /// One layer with parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Layer {
     /// The common prefix of its parameters, such as `fc1`.
     pub name: String,

@@ -525,7 +525,7 @@ fn samplers_reproduce_a_gaussian(on: On) {
     ];
     let objective = Objective::new(schedule.clone(), Prediction::Epsilon);
     for (sampler, steps) in samplers {
-        let options = SamplerOptions { spacing: Spacing::Trailing, ..SamplerOptions::shared(sampler.clone(), steps) };
+        let options = SamplerOptions::shared(sampler.clone(), steps).spacing(Spacing::Trailing);
         let table = SamplerTable::new(&objective, &options).unwrap();
         let (rows, cols) = (64, 64);
         let mut g = Graph::new();

@@ -46,6 +46,8 @@ pub struct SamplerSettings {
     pub variance: Option<Variance>,
 }
 
+setters!(SamplerSettings { eta: Option<f64>, variance: Option<Variance> });
+
 /// Takes the settings that this sampler has and leaves the others in place.
 type Make = fn(&mut SamplerSettings) -> Arc<dyn Sampler>;
 

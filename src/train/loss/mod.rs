@@ -160,7 +160,7 @@ impl LossMix {
                     let images = average == Average::Positions && inputs.sample.len() == 3;
                     let [x, y] = if images { inputs.shaped(g, [x, y])? } else { [x, y] };
                     let average = if images { average } else { Average::Elements };
-                    let op = PointLoss { average, ..PointLoss::new(measure).weighted(weight) };
+                    let op = PointLoss { average, ..PointLoss::new(measure).weight(weight) };
                     vec![(g.point_loss(op, x, y, factors)?, 1.0)]
                 }
                 LossKind::Ssim { range } => {
