@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::Dataset;
 use crate::io::quoted;
+use crate::text::short;
 use crate::train::{Config, RunFolder, Stop, Summary, runs_in};
 use crate::{Device, Error};
 use anyhow::Context;
@@ -52,7 +53,12 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
             say!("{name}{}", if matches!(trial.state, State::Finished) { ": already done" } else { "" });
         }
         let result = match train(args, &trial, &device, &stopped) {
-            Ok(Some(summary)) => Ok(summary),
+            Ok(Some((summary, untrained))) => {
+                if let (Some(first), false) = (summary.risen_from(untrained), args.common.json) {
+                    say!("{name}: the loss rose from {}, so the training diverged", short(first));
+                }
+                Ok(summary)
+            }
             Ok(None) => return Err(interrupted(args, &name).into()),
             // Other values may still work.
             Err(e) if matches!(e.downcast_ref(), Some(Error::NonFinite(_) | Error::Limit { .. })) => Err(e.to_string()),
@@ -60,11 +66,6 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
         };
         if let (Err(cause), false) = (&result, args.common.json) {
             say!("{name} failed: {cause}");
-        }
-        if let (Ok(summary), false) = (&result, args.common.json)
-            && summary.diverged()
-        {
-            say!("{name}: the loss rose, so the training diverged");
         }
         outcomes.push(TrialResult { value: trial.value, path: trial.path, config: trial.config, result });
     }
@@ -167,17 +168,22 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
     Ok(())
 }
 
-/// Trains a run. Returns `None` when it was interrupted.
-fn train(args: &TrainArgs, trial: &Trial, device: &Device, stopped: &AtomicBool) -> anyhow::Result<Option<Summary>> {
+/// Trains a run. Returns its results and the loss of its first step, or `None` when it was interrupted.
+fn train(
+    args: &TrainArgs,
+    trial: &Trial,
+    device: &Device,
+    stopped: &AtomicBool,
+) -> anyhow::Result<Option<(Summary, Option<f64>)>> {
     let Trial { folder, config, .. } = trial;
     let mut trainer = match trial.state {
-        State::Finished => return Ok(Some(folder.summary()?)),
+        State::Finished => return Ok(Some((folder.summary()?, None))),
         _ if stopped.load(Ordering::Relaxed) => return Ok(None),
         State::New => start_run(args, folder, device, config, &Dataset::load(&config.data, config.seed)?)?,
         State::Started => resume_run(folder, device, config, &folder.checkpoint()?, &data_of(config)?)?,
     };
-    let stop = watched(folder, &mut trainer, stopped, args.common.json)?;
-    Ok(if stop == Stop::Requested { None } else { Some(folder.summary()?) })
+    let (stop, untrained) = watched(folder, &mut trainer, stopped, args.common.json)?;
+    Ok(if stop == Stop::Requested { None } else { Some((folder.summary()?, untrained)) })
 }
 
 fn interrupted(args: &TrainArgs, name: &str) -> Error {

@@ -185,10 +185,11 @@ impl Summary {
 }
 
 impl Summary {
-    /// Whether the training loss is much larger than at the start.
+    /// The loss at the start if the loss at the end is much larger. `untrained` is the loss of the first step, if it is
+    /// known; the first row also contains later ones.
     #[cfg(feature = "cli")]
-    pub(crate) fn diverged(&self) -> bool {
-        matches!((self.first, self.loss), (Some(first), Some(last)) if last > 10.0 * first.max(1.0))
+    pub(crate) fn risen_from(&self, untrained: Option<f64>) -> Option<f64> {
+        untrained.or(self.first).filter(|first| self.loss.is_some_and(|last| last > 10.0 * first))
     }
 }
 

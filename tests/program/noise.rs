@@ -175,7 +175,7 @@ fn a_denoiser_is_trained_and_used() {
         ("train ok.npy --task clean --out new", 2, &["unknown task", "denoise"]),
         ("train ok.npy --task denoise --noise gaussian:1 --schedule cosine --out new", 2, &["--schedule", "omit it"]),
         ("train ok.npy --validation-every 3 --out new", 2, &["--validation 0.1"]),
-        ("train ok.npy --task denoise --noise jpeg:5 --out new", 1, &["is for images"]),
+        ("train ok.npy --task denoise --noise jpeg:5 --out new", 2, &["jpeg:5 needs images"]),
         ("train --out run --resume --noise gaussian:0.1", 2, &["keeps its settings"]),
     ] {
         place.refused(command, code, words);

@@ -100,12 +100,16 @@ fn a_sweep_is_not_mixed_with_other_runs() {
     let place = Place::new();
     let train = "train ok.npy --config small.toml --steps 10";
     place.ok(&format!("{train} --sweep lr=0.001,0.002 --out sweep"));
-    let words = ["sweep already contains other runs (sweep/lr=0.001 and 1 more)", "another --out", "--resume"];
+    let words = ["sweep already contains other runs ('sweep/lr=0.001' and 1 more)", "another --out", "--resume"];
     place.refused(&format!("{train} --batch 8 --sweep lr=0.1,0.2 --out sweep"), 2, &words);
     assert_eq!(place.list("sweep"), ["lr=0.001", "lr=0.002"]);
     place.ok(&format!("{train} --sweep lr=0.001,0.002,0.003 --out sweep --resume"));
     place.refused(&format!("{train} --sweep lr=0.1,0.2 --out sweep/lr=0.001"), 2, &["is the folder of a run"]);
-    place.refused("sample sweep --out a.npy", 1, &["contains runs; name one of them: sweep/lr=0.001, sweep/lr=0.002"]);
+    place.refused(
+        "sample sweep --out a.npy",
+        1,
+        &["contains runs; name one of them: 'sweep/lr=0.001', 'sweep/lr=0.002', "],
+    );
 }
 
 fn networks_are_swept_by_name() {

@@ -120,14 +120,15 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
-    match watched(&session.folder, &mut session.trainer, &stopped, args.common.json)? {
+    let (stop, untrained) = watched(&session.folder, &mut session.trainer, &stopped, args.common.json)?;
+    match stop {
         Stop::Requested => return Err(interrupted(args, &session).into()),
         Stop::Early if !args.common.json => {
             say!("{}", session::stopped_early(session.trainer.step(), session.trainer.config().early_stop));
         }
         _ => {}
     }
-    report::finish(args, &session, &stopped, started.elapsed())?;
+    report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -153,13 +154,22 @@ fn interrupted(args: &TrainArgs, session: &Session) -> Error {
     ))
 }
 
-/// Trains and shows the progress.
-pub fn watched(folder: &RunFolder, trainer: &mut Trainer, stopped: &AtomicBool, json: bool) -> crate::Result<Stop> {
+/// Trains and shows the progress. Also returns the loss of the first step of a new run.
+pub fn watched(
+    folder: &RunFolder,
+    trainer: &mut Trainer,
+    stopped: &AtomicBool,
+    json: bool,
+) -> crate::Result<(Stop, Option<f64>)> {
     let mut display = TrainingProgress::new(trainer.step(), trainer.config().steps, json);
+    let mut untrained = None;
     let stop = train(folder, trainer, &mut |p| {
+        if p.step == 1 {
+            untrained = Some(p.loss);
+        }
         display.show(p);
         !stopped.load(Ordering::Relaxed)
     });
     display.finish();
-    stop
+    Ok((stop?, untrained))
 }

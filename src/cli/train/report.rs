@@ -73,19 +73,27 @@ fn describe_model(trainer: &Trainer) {
     }
 }
 
+/// The training that was completed.
+#[derive(Clone, Copy)]
+pub struct Training {
+    pub time: Duration,
+    /// The loss of the first step of a new run.
+    pub untrained: Option<f64>,
+}
+
 /// Draws samples with the trained network, and prints the results and the files of the run.
-pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trained: Duration) -> anyhow::Result<()> {
+pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, training: Training) -> anyhow::Result<()> {
     session.folder.save_again(&session.trainer)?;
     let (picture, summary) = (session.folder.file(PICTURE), session.folder.summary()?);
     let started = Instant::now();
     let denoised = if args.no_samples { None } else { draw(session, stopped, args.common.json)? };
-    let (seconds, drawing) = (trained.as_secs_f64(), started.elapsed().as_secs_f64());
+    let (seconds, drawing) = (training.time.as_secs_f64(), started.elapsed().as_secs_f64());
     let picture = (!args.no_samples).then_some(picture);
     if args.common.json {
         let Session { trainer, device, shown, .. } = session;
         let mut report = json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
                    "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
-                   "diverged": summary.diverged(), "seconds": seconds, "drawing_seconds": drawing,
+                   "diverged": summary.risen_from(training.untrained).is_some(), "seconds": seconds, "drawing_seconds": drawing,
                    "device": device.name(), "files": session.folder.files(), "picture": picture});
         if let Some(pairs) = denoised {
             report["compare"] = json!(pairs);
@@ -94,7 +102,7 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trained
         say!("{report}");
         return Ok(());
     }
-    print_results(session, &summary, seconds);
+    print_results(session, &summary, training);
     let Some(picture) = picture else {
         say!("run folder: {} ({})", quoted(&args.out.to_string_lossy()), session.folder.files().join(", "));
         return Ok(());
@@ -143,14 +151,18 @@ fn draw(session: &Session, stopped: &AtomicBool, json: bool) -> anyhow::Result<O
 }
 
 /// Prints the losses of a finished run.
-fn print_results(session: &Session, summary: &Summary, seconds: f64) {
+fn print_results(session: &Session, summary: &Summary, training: Training) {
     let trainer = &session.trainer;
     let number = |loss: Option<f64>| loss.map(text::short).unwrap_or_default();
     let steps = text::count(trainer.step() as usize, "step");
+    let seconds = training.time.as_secs_f64();
     say!("done: {steps} in {seconds:.0} s, loss {} (last row of metrics.csv)", number(summary.loss));
-    if summary.diverged() {
-        let (first, last, lr) = (number(summary.first), number(summary.loss), trainer.config().lr);
-        say!("warning: the loss rose from {first} to {last}, so the training diverged. Lower --lr (it is {lr})");
+    if let Some(first) = summary.risen_from(training.untrained) {
+        let (last, lr) = (number(summary.loss), trainer.config().lr);
+        say!(
+            "warning: the loss rose from {} to {last}, so the training diverged. Lower --lr (it is {lr})",
+            text::short(first)
+        );
     }
     if let Some((step, best)) = summary.best {
         let (last, weights) = (number(summary.validation), evaluated_weights(trainer.config()));
