@@ -1,4 +1,4 @@
-//! The full diffusion model of the textbook, trained on sine waves: its loss curve, its DDPM and DDIM samples compared
+//! A small diffusion model, the network `chapter`, trained on sine waves: its loss curve, its DDPM and DDIM samples compared
 //! with real waves, and their distance from the data; then the default model with as many steps.
 //!
 //! `cargo run --release --example full_diffusion_model`

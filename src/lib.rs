@@ -1,8 +1,4 @@
-#![cfg_attr(feature = "files", doc = include_str!("../README.md"))]
-#![cfg_attr(
-    not(feature = "files"),
-    doc = "Trains and samples diffusion models on any GPU: the engine alone, without files and the program."
-)]
+#![doc = include_str!("../README.md")]
 
 // The modules in the order of their dependencies: a module uses those above it in this list, never those below. The test
 // `imports_point_down` reads the list and checks every import against it.

@@ -9,6 +9,8 @@ mod program;
 mod run;
 mod values;
 
+#[cfg(feature = "cli")]
+pub(crate) use choose::no_adapter;
 pub use choose::{AdapterKind, AdapterSummary, adapters};
 pub use profile::{OpCost, OpTime};
 pub use run::Run;
@@ -60,7 +62,23 @@ impl Device {
     /// # Errors
     /// Those of [`Device::named`].
     pub fn auto() -> Result<Self> {
-        Self::named(&std::env::var("LANGEVIN_DEVICE").unwrap_or_else(|_| "auto".into()))
+        match std::env::var("LANGEVIN_DEVICE") {
+            Ok(name) if !name.is_empty() => Self::of_variable("LANGEVIN_DEVICE", &name),
+            _ => Self::named("auto"),
+        }
+    }
+
+    /// The device that an environment variable names.
+    fn of_variable(variable: &str, name: &str) -> Result<Self> {
+        let mut device = Self::named(name).map_err(|e| match e {
+            Error::Setting(text) => Error::Setting(format!("{variable}: {text}")),
+            Error::NoAdapter(text) => Error::NoAdapter(format!("{variable} is {name:?}: {text}")),
+            other => other,
+        })?;
+        if !name.eq_ignore_ascii_case("auto") {
+            device.reason = format!("{variable} is {name}");
+        }
+        Ok(device)
     }
 
     /// The best GPU, which may be a software rasterizer.
@@ -82,7 +100,7 @@ impl Device {
     }
 
     /// The device with this name: `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a
-    /// part of its name.
+    /// part of its name. Upper and lower case are the same.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if there is no GPU, with the packages to install; [`Error::Setting`] for an unknown name,
@@ -93,7 +111,7 @@ impl Device {
 
     /// [`Device::named`] without blocking.
     pub async fn named_async(request: &str) -> Result<Self> {
-        match request {
+        match &*request.to_lowercase() {
             "cpu" => return Ok(Self::cpu()),
             "reference" => return Ok(Self::reference()),
             _ => {}

@@ -39,7 +39,7 @@ pub enum Rule {
 
 /// The learning rate schedule over the steps k = 0, 1, ...
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Decay {
     /// Constant.

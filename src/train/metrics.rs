@@ -108,8 +108,9 @@ impl Record {
     /// Appends the new rows to `file` and removes a row that is not regular.
     pub fn append(&mut self, mut file: &File) -> io::Result<()> {
         if file.metadata()?.len() < self.written {
-            // The file was removed or truncated: start again.
+            // The file was removed or truncated: start again with the rows that are in memory.
             self.written = 0;
+            self.regular = self.drawn.rows.clone();
         }
         file.set_len(self.written)?;
         file.seek(SeekFrom::End(0))?;
@@ -180,6 +181,8 @@ fn without_last_cell(row: &str) -> String {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
+    /// The training loss at the start: the mean over the steps of the first row.
+    pub first: Option<f64>,
     /// The training loss at the end: the mean over the steps of the last row.
     pub loss: Option<f64>,
     /// The validation loss at the end.
@@ -194,12 +197,22 @@ impl Summary {
         let mut lines = text.lines();
         let header = lines.next().unwrap_or_default();
         let rows: Vec<&str> = lines.collect();
-        let validations = column(header, &rows, VALIDATION);
+        let (losses, validations) = (column(header, &rows, "loss"), column(header, &rows, VALIDATION));
         Self {
-            loss: column(header, &rows, "loss").last().map(|(_, loss)| *loss),
+            first: losses.first().map(|(_, loss)| *loss),
+            loss: losses.last().map(|(_, loss)| *loss),
             validation: validations.last().map(|(_, loss)| *loss),
             best: validations.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)),
         }
+    }
+}
+
+impl Summary {
+    /// The loss at the start if the loss at the end is much larger. `untrained` is the loss of the first step, if it is
+    /// known; the first row also contains later ones.
+    #[cfg(feature = "cli")]
+    pub(crate) fn risen_from(&self, untrained: Option<f64>) -> Option<f64> {
+        untrained.or(self.first).filter(|first| self.loss.is_some_and(|last| last > 10.0 * first))
     }
 }
 
@@ -323,7 +336,7 @@ mod tests {
         record.take(&config, 20, losses(10), None, 1.0);
         record.append(file.as_file()).unwrap();
         let text = std::fs::read_to_string(file.path()).unwrap();
-        assert_eq!(text.lines().map(|row| row[..3].to_string()).collect::<Vec<_>>(), ["ste", "20,"]);
+        assert_eq!(text.lines().map(|row| row[..3].to_string()).collect::<Vec<_>>(), ["ste", "10,", "20,"]);
     }
 
     #[test]

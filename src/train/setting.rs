@@ -10,7 +10,7 @@ use crate::nn::{MODELS, Model};
 use crate::ops::Decay;
 
 /// Short names of settings.
-const SHORT: [(&str, &str); 1] = [("noise", "model.activation_noise")];
+const SHORT: [(&str, &str); 2] = [("noise", "model.activation_noise"), ("model", "model.name")];
 
 /// The names of [`Config::decay_named`].
 const DECAYS: &[&str] = &["constant", "cosine", "inverse_sqrt"];
@@ -176,6 +176,7 @@ mod tests {
         assert_eq!(config.with("model.width", "32").unwrap().model, narrow);
         assert_eq!(config.with("width", "32").unwrap().model, narrow);
         assert_eq!(config.with("model.name", "unet").unwrap().model, Model::named("unet").unwrap());
+        assert_eq!(config.with("model", "unet").unwrap().model, Model::named("unet").unwrap());
         let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
         assert_eq!(denoiser.with("noise", "0.5").unwrap().noise, "gaussian:0.5".parse().ok());
         let unset = Config { noise: None, ..denoiser };
@@ -193,7 +194,7 @@ mod tests {
             ("decay", "linear", "inverse_sqrt"),
             ("heads", "2", "model.unet.heads belongs to --model unet; the model is mlp"),
             ("model.name", "nope", "there are: mlp, chapter"),
-            ("model", "unet", "model.name"),
+            ("model", "nope", "there are: mlp, chapter"),
         ] {
             let message = config.with(key, value).unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");

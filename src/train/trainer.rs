@@ -71,6 +71,11 @@ impl Trainer {
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
         let sample = SampleInfo { shape: kept.shape(), range, normalisation, extent };
         let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
+        log::info!(
+            "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",
+            run.dispatches(),
+            run.bytes()
+        );
         run.seed(config.seed);
         upload(&mut run, &kept, normalisation)?;
         let validation = held_out.map(|out| Validation::new(device, config, sample, &out, micro)).transpose()?;
