@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
 use super::{Facts, LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
@@ -383,28 +384,6 @@ fn not_toml(text: &str, e: &toml::de::Error) -> Error {
         return Error::setting(format!("line {line}: `{name}` has no value; write {name} = VALUE, or remove the line"));
     }
     Error::setting(format!("line {line} is not TOML: {}", e.message()))
-}
-
-/// Settings as a TOML table.
-pub(super) fn to_table<T: Serialize>(settings: &T) -> toml::Table {
-    toml::Table::try_from(settings).expect("settings are a table")
-}
-
-/// The message of a TOML error without line breaks.
-pub(super) fn one_line(e: &toml::de::Error) -> String {
-    let mut text = e.to_string().trim().replace('\n', " ");
-    // serde names the types of Rust.
-    for (types, name) in [(&["u32", "u64", "usize"][..], "a whole number of 0 or more"), (&["f64", "f32"], "a number")]
-    {
-        for kind in types {
-            if let Some((before, after)) = text.split_once(&format!("expected {kind}"))
-                && !after.starts_with(char::is_alphanumeric)
-            {
-                text = format!("{before}expected {name}{after}");
-            }
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod objective;
 mod program;
 mod resume;
 mod setting;
+mod tables;
 mod trainer;
 mod validation;
 

@@ -2,8 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::config::{one_line, to_table};
-use super::setting::{insert, leaves};
+use super::tables::{insert, leaves, one_line, to_table};
 use crate::error::{Error, Result};
 use crate::nn::{MODELS, MlpOptions, Model};
 
