@@ -1,15 +1,14 @@
-//! The run folder, and the training loop that writes to it.
+//! The run folder.
 
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
 use super::checkpoint::Unusable;
-use super::metrics::{Record, Summary, curves, mean};
+use super::metrics::{Record, Summary, curves};
 use super::{Checkpoint, Config, Trainer};
 use crate::error::{Error, Result};
 use crate::io::{quoted, sync_folder, write_atomically};
@@ -21,7 +20,7 @@ use crate::plot;
 /// Only one process can train in it at a time, see [`RunFolder::lock`].
 #[derive(Clone, Debug)]
 pub struct RunFolder {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     begin: Begin,
     /// The locked file, while this process trains in the folder.
     lock: Arc<Mutex<Option<File>>>,
@@ -41,7 +40,7 @@ enum Begin {
 const CONFIG: &str = "config.toml";
 const LAST: &str = "checkpoint.safetensors";
 const PREVIOUS: &str = "checkpoint.previous.safetensors";
-const BEST: &str = "best.safetensors";
+pub(super) const BEST: &str = "best.safetensors";
 const NEW: &str = "checkpoint.new.safetensors";
 const METRICS: &str = "metrics.csv";
 const LOSS: &str = "loss.svg";
@@ -50,9 +49,6 @@ pub(crate) const SAMPLES: &str = "samples/samples.npy";
 pub(crate) const PICTURE: &str = "samples/compare.svg";
 /// An empty file that is locked by the training process. The lock ends with the process; the file remains.
 const LOCK: &str = ".lock";
-
-/// The target time between two calls of the observer.
-const REPORT: Duration = Duration::from_millis(250);
 
 impl RunFolder {
     fn at(path: &Path, begin: Begin) -> Self {
@@ -204,7 +200,7 @@ impl RunFolder {
         matches!(shared, Ok(Err(TryLockError::WouldBlock)))
     }
 
-    fn has_checkpoint(&self) -> bool {
+    pub(super) fn has_checkpoint(&self) -> bool {
         self.file(LAST).exists() || self.file(PREVIOUS).exists()
     }
 
@@ -316,7 +312,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be created.
-    fn create_again(&self, trainer: &Trainer) -> Result<()> {
+    pub(super) fn create_again(&self, trainer: &Trainer) -> Result<()> {
         if !self.path.is_dir() {
             log::warn!("{} was moved or deleted while its run was trained; it is created again", self.path.display());
             self.create()?;
@@ -383,7 +379,7 @@ impl RunFolder {
     }
 
     /// Removes the temporary files of a process that was killed.
-    fn remove_temporary_files(&self) {
+    pub(super) fn remove_temporary_files(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(".tmp") {
                 let _ = fs::remove_file(entry.path());
@@ -392,11 +388,11 @@ impl RunFolder {
     }
 
     /// The text of `metrics.csv`; empty if there is no such file.
-    fn metrics(&self) -> String {
+    pub(super) fn metrics(&self) -> String {
         fs::read_to_string(self.file(METRICS)).unwrap_or_default()
     }
 
-    fn write_metrics(&self, record: &mut Record) -> Result<()> {
+    pub(super) fn write_metrics(&self, record: &mut Record) -> Result<()> {
         let path = self.file(METRICS);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         file.and_then(|file| record.append(&file)).map_err(|e| Error::io("cannot write", &path, e))?;
@@ -416,13 +412,6 @@ impl RunFolder {
             Err(e) => Err(Error::io("cannot read", &path, e)),
         }
     }
-
-    /// Why a run with these settings is finished after `step` steps; `None` if it is not.
-    #[cfg(feature = "cli")]
-    pub(crate) fn ended(&self, config: &Config, step: u32) -> Option<Stop> {
-        let early = Record::after(&self.metrics(), config, step).is_at_early_stop(config);
-        if step >= config.steps { Some(Stop::Done) } else { early.then_some(Stop::Early) }
-    }
 }
 
 /// The run folders in a folder, sorted by name.
@@ -437,140 +426,12 @@ fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().to_string_lossy().starts_with('.')
 }
 
-/// The progress of [`train`].
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// The number of completed steps.
-    pub step: u32,
-    /// The total number of steps.
-    pub steps: u32,
-    /// The mean loss of the steps since the last call.
-    pub loss: f64,
-    /// The last validation loss.
-    pub validation: Option<f64>,
-    /// The mean speed since [`train`] was called.
-    pub steps_per_second: f64,
-}
-
-/// Why [`train`] ended.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// All steps are completed.
-    Done,
-    /// The validation loss did not decrease for `early_stop` evaluations. The state is saved.
-    Early,
-    /// The observer requested it. The state is saved.
-    Requested,
-}
-
-/// Trains up to the number of steps in the settings, and writes metrics and checkpoints into `folder`. `observe` is called
-/// several times a second; training stops when it returns false. A finished run is not changed.
-///
-/// # Errors
-/// [`Error::NonFinite`] when a loss is not finite, [`Error::Io`] when a file cannot be written. The last checkpoint is kept.
-pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
-    run(folder, trainer, observe).map_err(|e| explain(folder, e))
-}
-
-fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
-    folder.lock()?;
-    // The lock is held, so no running process uses these files.
-    folder.remove_temporary_files();
-    let config = trainer.config().clone();
-    let mut record = Record::new(&folder.metrics(), trainer);
-    let (start, first) = (Instant::now(), trainer.step());
-    let mut chunk = 1;
-    let early = |record: &Record| if record.is_at_early_stop(&config) { Stop::Early } else { Stop::Done };
-    let mut stop = early(&record);
-    while trainer.step() < config.steps && stop == Stop::Done {
-        let began = Instant::now();
-        let step = trainer.step();
-        let to = |every: u32| every - step % every;
-        let n = chunk.min(config.steps - step).min(to(config.checkpoint_every)).min(to_validation(&config, step));
-        let mut losses = trainer.pending().to_vec();
-        let new = trainer.advance_by_term(n)?;
-        let per_step = began.elapsed().as_secs_f64() / n as f64;
-        let loss = mean(new.iter().map(|l| l.total));
-        losses.extend(new);
-        let (validation, best) = validate(&mut record, trainer)?;
-        let done = trainer.step();
-        let per_second = (done - first) as f64 / start.elapsed().as_secs_f64();
-        record.take(&config, done, losses, validation, per_second * trainer.batch() as f64);
-        chunk = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * chunk).min(1_000);
-        stop = early(&record);
-        let validation = record.early_stopping.last;
-        if !observe(Progress { step: done, steps: config.steps, loss, validation, steps_per_second: per_second }) {
-            stop = Stop::Requested;
-        }
-        let due = done.is_multiple_of(config.checkpoint_every) || done == config.steps || stop != Stop::Done;
-        if best || due {
-            folder.create_again(trainer)?;
-            let checkpoint = trainer.checkpoint()?;
-            if best {
-                checkpoint.save(&folder.file(BEST))?;
-            }
-            // `best.safetensors` can only be used in a run with a checkpoint.
-            if due || !folder.has_checkpoint() {
-                folder.write_metrics(&mut record)?;
-                folder.write_checkpoint(&checkpoint)?;
-            }
-        }
-    }
-    Ok(stop)
-}
-
-/// The number of steps until the next evaluation.
-fn to_validation(config: &Config, step: u32) -> u32 {
-    if config.validation > 0.0 { config.validation_every - step % config.validation_every } else { u32::MAX }
-}
-
-/// Evaluates the held-out data if it is due. Returns the loss, and whether the state is to be kept as the best one. Only
-/// evaluations at multiples of `validation_every` count for the best state and early stopping, not the one after the last
-/// step.
-fn validate(record: &mut Record, trainer: &mut Trainer) -> Result<(Option<f64>, bool)> {
-    let (config, step) = (trainer.config(), trainer.step());
-    let (regular, keep) = (step.is_multiple_of(config.validation_every), config.keep_best);
-    if !(regular || step == config.steps) {
-        return Ok((None, false));
-    }
-    let Some(loss) = trainer.validate()? else { return Ok((None, false)) };
-    // Rounded as in the file, which is all that a resumed run has.
-    let loss = format!("{loss:.6e}").parse().unwrap_or(loss);
-    let better = regular && record.early_stopping.observe(step, loss);
-    Ok((Some(loss), better && keep))
-}
-
-/// Adds to an error where the last checkpoint is and how to continue.
-fn explain(folder: &RunFolder, e: Error) -> Error {
-    let (kept, path) = (folder.checkpoint().ok(), folder.path.display());
-    match (e, kept) {
-        (Error::NonFinite(text), Some(good)) => Error::NonFinite(format!(
-            "{text}. The last checkpoint (step {}) is kept in {path}; a new run needs another --out",
-            good.step
-        )),
-        (Error::NonFinite(text), None) => {
-            Error::NonFinite(format!("{text}. There was no checkpoint yet: a new run can use {path} again"))
-        }
-        (Error::Io { action, path: file, source }, Some(good)) => {
-            let text = format!(
-                "{source}. The last checkpoint (step {}) is kept; when the problem is solved, continue with: \
-                 langevin train --out {} --resume",
-                good.step,
-                quoted(&path.to_string())
-            );
-            Error::Io { action, path: file, source: io::Error::new(source.kind(), text) }
-        }
-        (e, _) => e,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::device::Device;
+    use crate::train::{Stop, train};
 
     fn small(micro_batch: usize) -> Config {
         Config { batch: 8, micro_batch, ..Config::for_model("simple").unwrap() }
