@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
+use crate::generate::HISTORY;
 use crate::generate::batches::largest;
 use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
@@ -89,6 +90,9 @@ impl BatchedProgram {
             self.run.set_first_row(first);
             self.run.set_step(0);
             self.run.write("x", &x)?;
+            if self.run.graph().find(HISTORY).is_ok() {
+                self.run.write(HISTORY, &vec![0.0; x.len()])?;
+            }
             self.advance(&mut completion, observe)?;
             let result = self.run.read(self.result)?;
             if result[..len].iter().any(|v| !v.is_finite()) {
