@@ -11,6 +11,7 @@ use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::generate::batches::largest;
 use crate::graph::{Graph, HISTORY, Slab};
+use crate::kernel::Precision;
 
 /// Compiles the step. The micro-batch is halved until the step fits the device; its size is also returned.
 fn compile(
@@ -50,6 +51,12 @@ impl Trainer {
     /// When a setting does not fit the data or the device.
     pub fn new(device: &Device, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
+        if device.precision() == Precision::F16 && config.precision == Precision::F32 {
+            return Err(Error::setting(
+                "the device computes products in f16, but the precision of the settings is f32; set `precision`, or use \
+                 a device in f32",
+            ));
+        }
         let device = &device.clone().with_precision(config.precision)?;
         let DataSplit { kept, held_out } = DataSplit::new(config, data)?;
         let facts = config.measure(data, &kept)?;
@@ -235,6 +242,6 @@ mod tests {
         let config = Config { batch: 64, ..Config::for_model("mlp").unwrap() };
         let e = Trainer::new(&Device::cpu().with_memory(100_000), &config, &data).unwrap_err();
         assert!(matches!(&e, Error::Limit { smaller_batch_helps: false, .. }), "{e:?}");
-        assert!(e.to_string().contains("may take 97.7 KiB on this device, whatever the batch size"), "{e}");
+        assert!(e.to_string().contains("the limit on this device is 97.7 KiB, whatever the batch size"), "{e}");
     }
 }
