@@ -18,7 +18,7 @@ fn activate(x: f32) -> f32 {
     case 3u: { return x * sigmoids(x * (1.5957691216 + 0.0713548163 * (x * x))).x; }
     case 4u: { return x * normal(x).x; }
     case 5u: { return tanh_(x); }
-    case 6u: { return sigmoids(x).x; }
+    case 6u: { return keep_nan(sigmoids(x).x, x); }
     case 7u: { return select(x, LEAK * x, x <= 0.0); }
     default: { return x; }
   }

@@ -83,12 +83,18 @@ impl SamplerTable {
     /// Builds the table over given time steps, noisiest first; `options.steps` and `options.spacing` are ignored.
     ///
     /// # Errors
-    /// As [`SamplerTable::new`].
+    /// As [`SamplerTable::new`], and when there is no step, or one that the objective does not have.
     pub fn over(objective: &Objective, options: &SamplerOptions, ts: &[usize]) -> Result<Self> {
         options.sampler.check()?;
         if let Some(bound) = options.clip.filter(|bound| !(*bound > 0.0 && bound.is_finite())) {
             return Err(Error::setting(format!(
                 "clip = {bound}: the bound on x0 must be above 0 (1 for images in [-1, 1]), or leave it out"
+            )));
+        }
+        if ts.is_empty() || ts.iter().any(|&t| t >= objective.steps()) {
+            let last = objective.steps() - 1;
+            return Err(Error::setting(format!(
+                "sampling over the steps {ts:?}; use at least one step, from 0 to {last}"
             )));
         }
         let level = |t: usize| objective.level(t as f64);

@@ -78,7 +78,8 @@ pub(crate) fn backward(g: &mut Graph, losses: &[Var], share: f64) -> Result<()> 
     g.backward(losses, &[])?;
     if share < 1.0 {
         let (gradient, sum) = (g.slab(Slab::Grads), g.slab(Slab::Sum));
-        g.apply_to(Accumulate { share }, &[gradient], &[sum])?;
+        let starts = g.parts().is_some_and(|parts| parts.first == 0);
+        g.apply_to(Accumulate { share, starts }, &[gradient], &[sum])?;
     }
     Ok(())
 }

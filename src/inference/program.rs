@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
+use crate::generate::HISTORY;
 use crate::generate::batches::largest;
 use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
@@ -91,6 +92,9 @@ impl BatchedProgram {
             self.run.set_first_row(first);
             self.run.set_step(0);
             self.run.write("x", &x)?;
+            if self.run.graph().find(HISTORY).is_ok() {
+                self.run.write(HISTORY, &vec![0.0; x.len()])?;
+            }
             if !self.advance(&mut completion, observe)? {
                 return Err(Error::Interrupted(format!(
                     "stopped after {first} of {}; nothing is written",

@@ -127,6 +127,18 @@ impl<S: Scalar> Noise<'_, S> {
     }
 }
 
+/// v within +- bound; a NaN stays one, so that a diverged run does not look healthy.
+#[inline(always)]
+fn clip<S: Scalar>(v: S, bound: S) -> S {
+    if v > bound {
+        bound
+    } else if v < -bound {
+        -bound
+    } else {
+        v
+    }
+}
+
 /// The step on the elements from `start` on.
 #[inline(always)]
 fn step<S: Scalar>(row: &[S], m: &[S], start: usize, x: &mut [S], mut h: Option<&mut [S]>, noise: Noise<S>) {
@@ -141,14 +153,14 @@ fn step<S: Scalar>(row: &[S], m: &[S], start: usize, x: &mut [S], mut h: Option<
         match &mut h {
             None => {
                 for i in 0..len {
-                    let x0 = (c_x * x[i] + c_m * m[i]).max(-bound).min(bound);
+                    let x0 = clip(c_x * x[i] + c_m * m[i], bound);
                     x[i] = ((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_z * z[i];
                 }
             }
             Some(h) => {
                 let h = &mut h[BLOCK * b..][..len];
                 for i in 0..len {
-                    let x0 = (c_x * x[i] + c_m * m[i]).max(-bound).min(bound);
+                    let x0 = clip(c_x * x[i] + c_m * m[i], bound);
                     let next = (((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_h * h[i]) + k_z * z[i];
                     h[i] = ((row[9] * x0 + row[10] * x[i]) + row[11] * m[i]) + row[12] * h[i];
                     x[i] = next;

@@ -222,13 +222,16 @@ impl Gpu {
         let label = kernel.label();
         let source = &match &self.position_layout {
             None => kernel.source()?,
-            Some(_) => kernel.clone().part("clock_binding", position::UNIFORM.into()).source()?,
+            Some(_) => kernel.clone().without_immediates().source()?,
         };
         let bindings = kernel::bindings(&label, source, kernel.entry)?;
         let most = self.limits.max_storage_buffers_per_shader_stage as usize;
         if bindings.len() > most {
             let (need, name) = (bindings.len(), &self.info.name);
-            let message = format!("{label} binds {need} buffers, but {name} allows {most}; use less data");
+            let message = format!(
+                "{label} binds {need} buffers, but {name} allows {most}; use less data, which takes a buffer for every \
+                 128 MiB"
+            );
             return Err(Error::limit(message, false));
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);

@@ -200,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_the_objective_does_not_have_are_refused() {
+        let objective = Objective::new(linear(), Prediction::V);
+        let over = |ts: &[usize]| SamplerTable::over(&objective, &SamplerOptions::shared(ddim(0.0), 0), ts);
+        assert_eq!(over(&[999, 0]).unwrap().rows.len(), 2);
+        for ts in [&[][..], &[1000], &[999, 2000]] {
+            assert!(over(ts).unwrap_err().to_string().contains("from 0 to 999"));
+        }
+    }
+
+    #[test]
     fn epsilon_is_refused_at_pure_noise() {
         let schedule = Schedule::linear(100, 1e-4, 0.02).unwrap().zero_terminal_snr().unwrap();
         let table = |prediction, sampler: &Arc<dyn Sampler>| {
