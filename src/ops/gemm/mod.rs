@@ -2,8 +2,8 @@
 //!
 //! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`; the overrides `M`,
 //! `N` and `K` are set here. Transposes, implicit matrices and epilogues are therefore up to the shader. Several
-//! products in one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]). A grid of tiles that exceeds the limit of a
-//! dimension is folded along z ([`tiled`]).
+//! products in one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]). A grid of tiles that
+//! exceeds the limit of a dimension is folded along z ([`tiled`]).
 //!
 //! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that expensive computations on k or
 //! col alone (a position in an image) run once. With the flags `A_VEC4` and `B_VEC4`, `load_a4` or `load_b4` is called,
