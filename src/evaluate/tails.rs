@@ -1,0 +1,60 @@
+//! Tail probabilities of the distributions that the tests use.
+
+/// ln 0!, ln 1!, ..., ln n!.
+pub(super) fn ln_factorials(n: usize) -> Vec<f64> {
+    let later = (1..=n).scan(0.0, |sum, i| {
+        *sum += (i as f64).ln();
+        Some(*sum)
+    });
+    std::iter::once(0.0).chain(later).collect()
+}
+
+/// P(X >= `successes`) for the number X of heads of `n` fair coins.
+pub(super) fn coin_tail(successes: usize, n: usize) -> f64 {
+    let ln = ln_factorials(n);
+    let term = |k: usize| (ln[n] - ln[k] - ln[n - k] - n as f64 * 2f64.ln()).exp();
+    (successes..=n).map(term).sum::<f64>().min(1.0)
+}
+
+/// Fisher's exact test, one-sided: the probability that the first of two groups has at least as many successes as
+/// observed, given the number of successes in both. Each group is (successes, size).
+pub(super) fn fisher_tail((a, n): (usize, usize), (b, m): (usize, usize)) -> f64 {
+    let (all, total) = (a + b, n + m);
+    let ln = ln_factorials(total);
+    let choose = |n: usize, k: usize| ln[n] - ln[k] - ln[n - k];
+    let term = |k: usize| (choose(n, k) + choose(m, all - k) - choose(total, all)).exp();
+    (a..=all.min(n)).map(term).sum::<f64>().min(1.0)
+}
+
+/// The p-value of the two-sample Kolmogorov-Smirnov statistic `d` for sets of `n` and `m` values, from its limiting
+/// distribution with the correction of Stephens (1970) for small sets.
+pub(super) fn kolmogorov_tail(d: f64, n: usize, m: usize) -> f64 {
+    let root = (n as f64 * m as f64 / (n + m) as f64).sqrt();
+    let lambda = (root + 0.12 + 0.11 / root) * d;
+    if lambda < 0.2 {
+        return 1.0;
+    }
+    let term = |j: i32| f64::from(j).powi(2) * -2.0 * lambda * lambda;
+    let sum: f64 = (1..=100).map(|j| if j % 2 == 1 { term(j).exp() } else { -term(j).exp() }).sum();
+    (2.0 * sum).clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails_have_known_values() {
+        let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-9, "{got} {want}");
+        near(coin_tail(3, 4), 5.0 / 16.0);
+        near(coin_tail(0, 9), 1.0);
+        // The lady tasting tea: 3 of 4 against 1 of 4 has p = 17/70.
+        near(fisher_tail((3, 4), (1, 4)), 17.0 / 70.0);
+        near(fisher_tail((0, 4), (3, 4)), 1.0);
+        near(fisher_tail((5, 5), (0, 5)), 1.0 / 252.0);
+        // The 5% point of Kolmogorov's distribution is 1.3581.
+        let many = kolmogorov_tail(1.3581 / 5000f64.sqrt(), 10_000, 10_000);
+        assert!((many - 0.05).abs() < 1e-3, "{many}");
+        assert_eq!((kolmogorov_tail(0.0, 5, 5), kolmogorov_tail(1.0, 5000, 5000)), (1.0, 0.0));
+    }
+}
