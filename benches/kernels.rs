@@ -16,7 +16,8 @@ fn kernels(c: &mut Criterion) {
     control(c, "start");
     for (label, device) in devices() {
         let mut group = group(c, label);
-        for (name, case) in timed_cases() {
+        let cases = timed_cases().into_iter().flat_map(|(name, cases)| cases.into_iter().map(move |case| (name, case)));
+        for (name, case) in cases {
             let mut run = case.compile(&device).expect("it compiles");
             let of = run.costs()[0].clone();
             let products = of.cost.flops > INTENSE * of.cost.bytes;

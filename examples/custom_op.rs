@@ -38,7 +38,7 @@ impl Op for Square {
         Kernel::new("square", SQUARE, "square").dim("N", n).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y) = (io.input(0), io.output(0));
         y.iter_mut().zip(x).for_each(|(y, x)| *y = *x * *x);
     }
@@ -46,7 +46,7 @@ impl Op for Square {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         let Some(dy) = r.d(0) else { return Ok(()) };
         let dx = r.graph.apply1(SquareReverse, &[dy, r.input(0)])?;
-        r.give(0, dx);
+        r.add_gradient(0, dx);
         Ok(())
     }
 }
@@ -85,7 +85,7 @@ impl Op for SquareReverse {
         Kernel::new("square", SQUARE_REVERSE, "reverse").dim("N", n).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, x, dx) = (io.input(0), io.input(1), io.output(0));
         for i in 0..dx.len() {
             dx[i] = S::of(2.0) * x[i] * dy[i];
@@ -97,8 +97,8 @@ fn main() -> Result<()> {
     let device = Device::auto()?;
     println!("device: {device}");
     let case = Case::new(Square).input([13, 5]).tolerance(Tolerance::value(2.0)).gradient();
-    println!("kernel against twin: worst error {:.1e}", check(&case, &device)?.error);
-    println!("reverse rule against central differences: worst error {:.1e}", check_gradient(&case)?.error);
+    println!("kernel and CPU implementation: worst error {:.1e}", check(&case, &device)?.error);
+    println!("reverse rule and central differences: worst error {:.1e}", check_gradient(&case)?.error);
 
     // Gradient descent through the op finds the numbers with these squares.
     let mut g = Graph::new();

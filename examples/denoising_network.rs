@@ -1,4 +1,4 @@
-//! A denoising network: the first network of the textbook (Flatten, Dense 128 ReLU, Dense) learns clean from noisy sine
+//! A denoising network: the model `simple` (Flatten, Dense 128 ReLU, Dense) learns clean from noisy sine
 //! waves, with new noise in every step, and is evaluated on unseen waves and noise.
 //!
 //! `cargo run --release --example denoising_network`
@@ -51,7 +51,7 @@ fn train(device: &Device, waves: &Dataset, noise: NoiseKind, steps: u32) -> Resu
     let denoised = net.denoise(&mut g, noisy)?;
     let loss = g.mse(denoised, clean)?;
     let decay = Decay::Cosine { warmup: 0, total: steps };
-    g.minimize(loss, Optimizer { decay, ..Optimizer::adam_keras(2e-3) })?;
+    g.minimize(loss, Optimizer::adam_keras(2e-3).decay(decay))?;
     let mut run = device.compile(&g)?;
     run.write("waves", &waves.values)?;
     run.steps(1)?;

@@ -26,7 +26,7 @@ fn main() -> Result<()> {
 
     // Residual blocks with step conditioning on two levels, 8 x 8 and 4 x 4, with attention on the coarser.
     let (steps, width, batch) = if short { (5, 8, 8) } else { (2_000, 16, 64) };
-    let model = UNetOptions { width, ..UNetOptions::default() };
+    let model = UNetOptions::default().width(width);
     let decay = Decay::Cosine { warmup: steps / 20, total: steps };
     let config = Config { steps, batch, decay, lr: 2e-3, ema: 0.99, ..Config::new(model) };
     println!("{}", layers(&config.model, &digits.shape)?);
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     let started = Instant::now();
     let samples = sample(&device, &trainer.checkpoint()?, &Sampling { steps, ..Sampling::new(count) })?;
     println!("{count} digits drawn by DDIM in {steps} steps, {:.1} s", started.elapsed().as_secs_f64());
-    println!("{}", evaluate(&samples, &digits, &EvaluateOptions { seed: 1, ..EvaluateOptions::default() })?);
+    println!("{}", evaluate(&samples, &digits, &EvaluateOptions::default().seed(1))?);
 
     plot::compare(
         &out.join("image_unet.svg"),

@@ -20,12 +20,12 @@ fn main() -> Result<()> {
     let mut g = Graph::new();
     let x0 = g.dataset("points", [8_192, 2])?.batch(&mut g, 256)?;
     let q = g.noise(x0, &objective)?;
-    let size = MlpOptions { width: 128, depth: 3, ..MlpOptions::default() };
+    let size = MlpOptions::default().width(128).depth(3);
     let net = Mlp::new(&mut g, 2, &size)?;
     let v = net.forward(&mut g, Inputs::new(q.x_t, q.t))?;
     let loss = g.mse(v, q.target)?;
     let decay = Decay::Cosine { warmup: 0, total: steps };
-    g.minimize(loss, Optimizer { decay, ema: Some(0.99), ..Optimizer::adam(3e-3) })?;
+    g.minimize(loss, Optimizer::adam(3e-3).decay(decay).ema(Some(0.99)))?;
     let mut run = device.compile(&g)?;
     run.write("points", &points)?;
     for _ in 0..5 {

@@ -77,7 +77,7 @@ fn strip(path: &Path, kind: Kind, shape: &[usize], columns: &[(String, Vec<f32>)
 /// The encodings of all steps, one row per step.
 fn encode(device: &Device, name: &str) -> Result<Vec<f64>> {
     let kind = name.parse()?;
-    let options = StepEncoderOptions { width: WIDTH, kind, learned_steps: STEPS, ..StepEncoderOptions::default() };
+    let options = StepEncoderOptions::default().width(WIDTH).kind(kind).learned_steps(STEPS);
     let mut g = Graph::new();
     let t = g.state("t", [STEPS])?;
     let y = StepEncoder::new(&mut g, &options)?.forward(&mut g, t)?;

@@ -1,65 +1,63 @@
-//! The one error type of the crate.
+//! The error type of the crate.
 
-use std::path::Path;
-
-/// What can go wrong. Shape, limit and shader errors appear while a graph is built or compiled; a running program can
-/// only lose its device. Every message names the thing, what was expected, and what to do about it.
+/// An error of the library. Shape, limit and shader errors occur while a graph is built or compiled; a running program
+/// can only lose its device. A message contains the name, the expected and the actual value, and what to do.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An op was given tensors whose shapes or types do not fit.
+    /// An op does not accept the shapes or element types of its tensors.
     #[error("{op}: {message}")]
     Shape {
-        /// The op that refused.
+        /// The name of the op or tensor.
         op: String,
-        /// What was expected and what came.
+        /// The expected and the actual shapes.
         message: String,
     },
-    /// A setting is out of range or unknown (a usage error: exit code 2).
+    /// A setting is unknown or out of range. The program reports it as a usage error, with exit code 2.
     #[error("{0}")]
     Setting(String),
-    /// Data, a file or a checkpoint is not what it should be.
+    /// The content of data, a file or a checkpoint is invalid.
     #[error("{0}")]
     Input(String),
-    /// The operating system refused a file operation.
+    /// A file operation failed.
     #[error("{action} {path}: {source}")]
     Io {
-        /// What was tried, as a verb ("cannot read").
+        /// The failed action, such as "cannot read".
         action: &'static str,
         /// The file or folder.
         path: String,
         /// The cause.
         source: std::io::Error,
     },
-    /// No adapter fits what was asked for.
+    /// No adapter matches the request, or it cannot be opened.
     #[error("{0}")]
     NoAdapter(String),
-    /// The device cannot do what the program needs, however small it is.
+    /// The device lacks a feature that the program needs, whatever its size.
     #[error("{0}")]
     Unsupported(String),
-    /// The program needs more than the device offers.
+    /// The program exceeds a limit of the device.
     #[error("{message}")]
     Limit {
-        /// What is needed, what there is, and what to do.
+        /// The requirement, the limit, and what to do.
         message: String,
-        /// Whether a smaller batch needs less of it.
+        /// Whether a smaller batch reduces the requirement.
         smaller_batch_helps: bool,
     },
-    /// A shader did not compile or does not match its op.
+    /// A shader does not compile, does not match its op, or computes incorrect values.
     #[error("{0}")]
     Shader(String),
-    /// The device is gone, or reported an error while running.
+    /// The device was lost, or reported an error while running.
     #[error("{0}")]
     DeviceLost(String),
-    /// A loss or tensor became NaN or infinite.
+    /// A loss or another value became NaN or infinite.
     #[error("{0}")]
     NonFinite(String),
-    /// Stopped on request.
+    /// The operation was interrupted by the user.
     #[error("{0}")]
     Interrupted(String),
 }
 
-/// Shorthand used throughout the crate.
+/// A result with the error type of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -79,11 +77,7 @@ impl Error {
         Error::Limit { message: message.into(), smaller_batch_helps }
     }
 
-    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Error::Io { action, path: path.display().to_string(), source }
-    }
-
-    /// An unknown name, with the names there are.
+    /// An unknown name, with all known names.
     pub(crate) fn unknown(what: &str, got: &str, known: &[&str]) -> Self {
         Error::Setting(format!("unknown {what} {got:?}; there are: {}", known.join(", ")))
     }

@@ -1,18 +1,17 @@
-#![cfg_attr(feature = "files", doc = include_str!("../README.md"))]
-#![cfg_attr(
-    not(feature = "files"),
-    doc = "Trains and samples diffusion models on any GPU: the engine alone, without files and the program."
-)]
+#![doc = include_str!("../README.md")]
 
 // The modules in the order of their dependencies: a module uses those above it in this list, never those below. The test
 // `imports_point_down` reads the list and checks every import against it.
 
-// The base: errors, settings as text, numbers, loops over the CPU's cores.
+// The base: errors, settings as text, numbers, loops over the CPU's cores, the memory of the machine.
 mod error;
 #[macro_use]
 mod text;
-pub mod numeric;
+#[macro_use]
+mod setters;
+mod numeric;
 mod parallel;
+mod memory;
 
 // The engine: kernels from shaders, graphs of ops over tensors, programs on devices.
 #[macro_use]
@@ -53,6 +52,6 @@ pub mod cli;
 pub use device::{AdapterKind, AdapterSummary, Device, OpCost, OpTime, Run, Values, adapters};
 pub use error::{Error, Result};
 pub use graph::{Cost, DType, Data, Form, Gradients, Graph, HISTORY, Parameter, Reverse, Slab, Spec, Var};
-pub use kernel::{Constant, Kernel, Meaning, Precision, Target};
+pub use kernel::{Constant, ConstantKind, Kernel, Precision, Target};
 pub use numeric::random;
 pub use numeric::scalar::Scalar;

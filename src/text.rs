@@ -1,17 +1,17 @@
-//! Settings that files hold as text, and numbers as people read them.
+//! Conversion between enums and their names in files and options; numbers in messages.
 
 /// "1 sample", "2 samples", "0 samples".
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A number in the shortest form that reads back as the same: 0.1, 3, 1e300.
+/// The shortest text that parses to the same number: 0.1, 3, 1e300.
 pub fn exact(value: f64) -> String {
     let text = format!("{value:?}");
     text.strip_suffix(".0").map(str::to_string).unwrap_or(text)
 }
 
-/// At most four digits that matter, without zeros at the end.
+/// A number with at most four significant digits, without trailing zeros.
 pub fn short(value: f64) -> String {
     let trim = |text: &str| match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
@@ -31,13 +31,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// A level in decibels with two places, and no minus at zero.
-pub fn decibels(value: f64) -> String {
-    let text = format!("{value:.2} dB");
-    if text == "-0.00 dB" { "0.00 dB".into() } else { text }
-}
-
-/// 1234567 as "1 234 567".
+/// A number with grouped digits: 1234567 as "1 234 567".
 pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -50,7 +44,22 @@ pub fn grouped(n: usize) -> String {
     out
 }
 
-/// Converts a type from and into the text that it is parsed from and shown as, for serde's `into` and `try_from`.
+/// Replaces control characters, and characters that change the direction of text, by escape sequences of JSON, so that
+/// names from files cannot change the state of a terminal. Line breaks are kept.
+#[cfg(feature = "cli")]
+pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let unsafe_char = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(unsafe_char) {
+        return text.into();
+    }
+    let escaped = |c: char| if unsafe_char(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(escaped).collect::<String>().into()
+}
+
+/// Implements the conversions of serde's `into` and `try_from` for a type with `Display` and `FromStr`.
 macro_rules! stands_as_text {
     ($kind:ty) => {
         impl From<$kind> for String {
@@ -69,8 +78,8 @@ macro_rules! stands_as_text {
     };
 }
 
-/// Gives the variants of an enum their names, in one place: for parsing, showing, serde and the list in an error.
-/// A variant may have other names, which are understood but not shown.
+/// Defines the names of the variants of an enum, for parsing, display, serde and error messages. A variant may have
+/// further names, which are accepted but not displayed.
 macro_rules! named {
     ($kind:ident, $what:literal, $($variant:ident = $name:literal $(| $other:literal)*),+ $(,)?) => {
         impl $kind {
@@ -106,7 +115,7 @@ macro_rules! named {
     };
 }
 
-/// Bytes in the largest unit of which there is at least one.
+/// A size in bytes, in the largest unit of which it is at least one.
 pub fn readable(bytes: u64) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let unit = (bytes.max(1).ilog2() as usize / 10).min(units.len() - 1);
@@ -117,6 +126,13 @@ pub fn readable(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("a\nb \u{e9}"), "a\nb \u{e9}");
+        assert_eq!(printable("a\u{1b}[31m\u{9b}\r\u{202e}b"), "a\\u001b[31m\\u009b\\u000d\\u202eb");
+    }
 
     #[test]
     fn numbers_are_short() {
@@ -130,10 +146,6 @@ mod tests {
         assert_eq!(
             (count(1, "step"), count(0, "step"), count(2, "step")),
             ("1 step".into(), "0 steps".into(), "2 steps".into())
-        );
-        assert_eq!(
-            (decibels(-0.001), decibels(-0.01), decibels(12.345)),
-            ("0.00 dB".into(), "-0.01 dB".into(), "12.35 dB".into())
         );
     }
 }

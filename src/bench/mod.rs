@@ -4,6 +4,7 @@
 //! cost of a step according to the plan, and its share of the device's own copy and matrix product rates.
 
 mod first_step;
+mod latency;
 mod measure;
 mod report;
 mod workloads;
@@ -14,7 +15,6 @@ pub use report::{Baseline, Figures, Outcome, ReportRow, table};
 use crate::device::Device;
 use crate::device::OpTime;
 use crate::error::{Error, Result};
-use crate::parallel;
 use measure::{Ceilings, Effort, rate};
 use workloads::{ALL, CompiledWorkload, Workload, WorkloadKind};
 
@@ -96,7 +96,7 @@ impl Bench {
             gbytes: Some(cost.bytes as f64 / step / 1e9),
             share: Some(ceilings.share(&job, step)),
             dispatch_latency_us: if self.device.backend() == "cpu" {
-                parallel::dispatch_latency().map(|t| t.as_secs_f64() * 1e6)
+                latency::dispatch_latency().map(|t| t.as_secs_f64() * 1e6)
             } else {
                 None
             },

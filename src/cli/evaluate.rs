@@ -97,10 +97,9 @@ fn options(args: &EvaluateArgs) -> crate::Result<EvaluateOptions> {
     }
     let is_table = |file: &Path| matches!(extension(file).as_str(), "csv" | "tsv");
     let table = data::source(&args.data).is_some_and(is_table).then_some(Scaling::Columns);
-    Ok(EvaluateOptions {
-        seed: args.common.seed.unwrap_or(0),
-        projections: args.projections,
-        permutations: args.permutations,
-        scaling: args.scaling.or(table),
-    })
+    Ok(EvaluateOptions::default()
+        .seed(args.common.seed.unwrap_or(0))
+        .projections(args.projections)
+        .permutations(args.permutations)
+        .scaling(args.scaling.or(table)))
 }

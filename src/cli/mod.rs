@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use crate::text::count;
+use crate::text::{count, printable};
 use crate::{Device, Error, Precision};
 use clap::{Args, Parser, Subcommand};
 
@@ -125,13 +125,13 @@ pub fn run() -> ExitCode {
     });
     result.unwrap_or_else(|e| {
         let (start, code) = match e.downcast_ref::<Error>() {
-            Some(Error::Interrupted(_)) => ("", interrupt::STOPPED),
+            Some(Error::Interrupted(_)) => ("", interrupt::exit_code()),
             Some(Error::Setting(_)) => ("error: ", 2),
             _ => ("error: ", 1),
         };
-        let _ = writeln!(io::stderr(), "{start}{}", paragraph(&e));
+        let _ = writeln!(io::stderr(), "{start}{}", printable(&paragraph(&e)));
         if common.verbose > 1 {
-            let _ = writeln!(io::stderr(), "{e:?}");
+            let _ = writeln!(io::stderr(), "{}", printable(&format!("{e:?}")));
         }
         ExitCode::from(code)
     })
@@ -179,7 +179,7 @@ static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
 /// The implementation of `say!`.
 fn print(text: Arguments) {
-    match writeln!(io::stdout(), "{text}") {
+    match writeln!(io::stdout(), "{}", printable(&text.to_string())) {
         Err(cause) if cause.kind() != ErrorKind::BrokenPipe => drop(UNPRINTED.set(cause)),
         _ => {}
     }
@@ -189,7 +189,7 @@ fn print(text: Arguments) {
 fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|e: ParseIntError| match e.kind() {
         IntErrorKind::PosOverflow => "the number is too large",
-        _ => "use a whole number such as 1000",
+        _ => "use a whole number of 0 or more, such as 1000",
     })
 }
 
@@ -205,7 +205,12 @@ fn with_log(common: &Common, command: impl FnOnce() -> anyhow::Result<ExitCode>)
         1 => "info,wgpu_hal=warn,wgpu_core=warn,naga=warn",
         _ => "debug",
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter))
+        .format(|out, record| {
+            let level = record.level().as_str().to_lowercase();
+            writeln!(out, "{level}: {}", printable(&record.args().to_string()))
+        })
+        .init();
     command()
 }
 

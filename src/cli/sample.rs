@@ -72,6 +72,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         clip: !args.no_clip,
         seed: args.common.seed.unwrap_or(0),
     };
+    let seed = sampling.seed;
     let (started, stopped) = (std::time::Instant::now(), stop_flag()?);
     let mut meter = Meter::new("drawing samples", args.common.json);
     let mut observe = |progress| {
@@ -84,10 +85,13 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
         let shape = [&[args.count], &facts.shape[..]].concat();
-        say!("{}", json!({"out": args.out, "held": held, "shape": shape, "seconds": seconds, "device": device.name()}));
+        say!(
+            "{}",
+            json!({"out": args.out, "held": held, "shape": shape, "seed": seed, "seconds": seconds, "device": device.name()})
+        );
     } else {
         let what = samples(held, args.count, &facts.shape);
-        say!("{what} in {seconds:.1} s: {}", args.out.display());
+        say!("{what} with seed {seed} in {seconds:.1} s: {}", args.out.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,12 +2,19 @@
 
 use std::process::ExitCode;
 
+use crate::Target;
 use crate::ops::case::Case;
 use crate::ops::catalog;
-use crate::verify::{Report, check, own_targets};
-use serde_json::json;
+use crate::verify::{Comparison, check, own_targets};
+use serde_json::{Value, json};
 
 use super::Common;
+
+/// The properties of an adapter that the kernels of a row are chosen for.
+fn described(target: &Target) -> Value {
+    json!({"subgroup": target.subgroup, "software": target.software, "f16": target.half,
+           "products": target.gemm.map(|variant| format!("{variant:?}").to_lowercase())})
+}
 
 pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let device = common.open()?;
@@ -20,7 +27,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             if cases.is_empty() {
                 continue;
             }
-            let mut report = Report::default();
+            let mut report = Comparison::default();
             let mut failures = Vec::new();
             for case in &cases {
                 match check(case, &device) {
@@ -33,14 +40,15 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             if common.json {
                 say!(
                     "{}",
-                    json!({"op": name, "target": format!("{target:?}"), "cases": cases.len(), "failures": failures,
+                    json!({"op": name, "target": described(&target), "cases": cases.len(), "failures": failures,
                            "worst": worst, "error": error})
                 );
             } else {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
-                let name = target.family.map_or(name.to_string(), |family| format!("{name} {family:?}"));
-                say!("{name:<28} {n:>3} cases  largest error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
+                let name = target.gemm.map_or(name.to_string(), |variant| format!("{name} {variant:?}"));
+                // The tolerance depends on the size of the values, so the error alone would mislead.
+                say!("{name:<28} {n:>3} cases  largest error {:>3.0}% of the tolerance  {verdict}", 100.0 * worst);
                 failures.iter().for_each(|f| say!("  {f}"));
             }
         }

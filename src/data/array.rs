@@ -91,11 +91,12 @@ impl ArrayLayout {
                 Error::input(format!("{name}: not enough memory for {count} values; use a smaller part of the data"))
             })?;
         }
-        self.fill(reader, count, &mut values).map_err(|cause| {
-            Error::input(format!(
+        self.fill(reader, count, &mut values).map_err(|cause| match cause.kind() {
+            io::ErrorKind::InvalidInput => Error::input(format!("{name}: value {} of {count}: {cause}", values.len())),
+            _ => Error::input(format!(
                 "{name}: the data end or are damaged after {} of {count} values ({cause}); copy or write the file again",
                 values.len()
-            ))
+            )),
         })?;
         if let Available::AtMost(_) = available {
             // The decompressor verifies its checksum at the end of the stream, which may be after the values if the header
@@ -134,7 +135,12 @@ impl ArrayLayout {
                 if self.big_endian {
                     item.reverse();
                 }
-                values.push(self.element.decode(item));
+                let value = self.element.decode(item);
+                if value.is_infinite() && self.element == Element::F64 && is_finite_f64(item) {
+                    let text = "a value is too large for float32; rescale the data";
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+                }
+                values.push(value);
             }
             left -= part;
         }
@@ -157,6 +163,11 @@ impl ArrayLayout {
         }
         Dataset::new(name, shape, values)
     }
+}
+
+/// Whether a little-endian float64 is finite.
+fn is_finite_f64(bytes: &[u8]) -> bool {
+    bytes.try_into().is_ok_and(|bytes| f64::from_le_bytes(bytes).is_finite())
 }
 
 /// The shape of one sample of an array: `[n, d]`, `[n, h, w]` or `[n, c, h, w]`.
@@ -241,6 +252,14 @@ mod tests {
     fn fortran_order_is_converted() {
         let layout = ArrayLayout { fortran: true, ..layout(&[2, 3], Element::U8) };
         assert_eq!(read(layout, &[0, 3, 1, 4, 2, 5]).unwrap().values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn values_beyond_float32_are_not_called_infinite() {
+        let bytes = |bad: f64| [1.0, bad].iter().flat_map(|value: &f64| value.to_le_bytes()).collect::<Vec<u8>>();
+        let message = |bad| read(layout(&[1, 2], Element::F64), &bytes(bad)).unwrap_err().to_string();
+        assert!(message(1e300).contains("value 1 of 2: a value is too large for float32"), "{}", message(1e300));
+        assert!(message(f64::INFINITY).contains("infinite"), "{}", message(f64::INFINITY));
     }
 
     #[test]

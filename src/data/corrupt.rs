@@ -1,7 +1,7 @@
 //! Noise on data sets, by name and strength.
 //!
-//! The textbook uses the name shot noise for salt-and-pepper noise (values replaced by black or white). Here, shot noise in
-//! the physical sense, counts of a Poisson process, is `poisson`.
+//! Some texts call salt-and-pepper noise (values replaced by black or white) shot noise. Here, shot noise is `poisson`, the
+//! counts of a Poisson process.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::data::{Dataset, Kind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::ops::{Disturbance, LARGEST_RATE};
+use crate::ops::{Disturbance, MAX_RATE};
 use crate::text::{exact, short};
 
 /// A kind of noise with its strength, written as `kind:strength`.
@@ -148,9 +148,9 @@ stands_as_text!(NoiseKind);
 impl NoiseKind {
     fn check(self) -> Result<()> {
         if let NoiseKind::Poisson(peak) = self
-            && !(peak > 0.0 && peak <= LARGEST_RATE)
+            && !(peak > 0.0 && peak <= MAX_RATE)
         {
-            return Err(Error::setting(format!("the peak must be above 0 and at most {LARGEST_RATE}")));
+            return Err(Error::setting(format!("the peak must be above 0 and at most {MAX_RATE}")));
         }
         self.disturbance(Extent { low: 0.0, high: 1.0 }).map_or(Ok(()), |d| d.check())
     }
@@ -205,7 +205,9 @@ impl NoiseKind {
             return g.add_noise(x, disturbance);
         }
         let (NoiseKind::Jpeg(quality), [c, h, w]) = (self, shape) else {
-            return Err(Error::input(format!("{self} is for images, but these samples have shape {shape:?}")));
+            return Err(Error::setting(format!(
+                "the noise {self} needs images, but these samples have shape {shape:?}; use another kind of noise"
+            )));
         };
         let flat = g.shape(x).to_vec();
         let images = g.reshape(x, [flat[0], *c, *h, *w])?;

@@ -83,14 +83,16 @@ impl Dataset {
             return toy;
         }
         let path = Path::new(spec);
-        match fs::metadata(path) {
+        let data = match fs::metadata(path) {
             Ok(found) if found.is_dir() => images::read(path),
             Ok(found) if found.is_file() => read_file(path, found.len()),
             Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
             Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => read_range(spec, seed),
             Err(cause) if cause.kind() == ErrorKind::NotFound => read_group(spec),
             Err(cause) => Err(Error::io("cannot read", path, cause)),
-        }
+        }?;
+        log::info!("read {spec}: {} of shape {:?}", count(data.len(), "sample"), data.shape);
+        Ok(data)
     }
 
     /// Creates a data set from the values of all samples. `name` is used in messages.

@@ -119,8 +119,21 @@ impl<'a> Table<'a> {
     }
 
     fn value(&self, record: &StringRecord, column: usize) -> Result<f32> {
-        let problem = match number(&record[column]) {
+        let field = &record[column];
+        let parts_are_numbers = |separator: fn(char) -> bool| {
+            let mut parts = field.split(separator);
+            field.contains(separator) && parts.all(|part| number(part).is_some())
+        };
+        let problem = match number(field) {
             Some(value) if value.is_finite() => return Ok(value),
+            Some(_) if field.parse().is_ok_and(f64::is_finite) => "is too large for float32; rescale the data",
+            None if parts_are_numbers(|c| c == ';') => {
+                "contains a semicolon; write decimal numbers with a point, as in 1.5;2.5, so that semicolons separate the \
+                 columns"
+            }
+            None if parts_are_numbers(char::is_whitespace) => {
+                "contains several numbers; separate the columns with commas, semicolons or tabs"
+            }
             Some(_) => "is not a finite number; remove or repair such rows",
             None if record[column].is_empty() => "is an empty field; remove or fill such rows",
             None => "is not a number; only the first line and the first column may contain text",
@@ -223,9 +236,16 @@ mod tests {
             ("7,8,9", "has 3 columns"),
             ("7,", "column 2 (y): \"\" is an empty field"),
             ("7,nan", "\"nan\" is not a finite number"),
+            ("7,1e300", "\"1e300\" is too large for float32"),
             ("inf,7", "column 1 (x): \"inf\""),
         ] {
             let message = load("a.csv", &rows(bad), "").unwrap_err().to_string();
+            assert!(message.contains(cause), "{message}");
+        }
+        for (text, cause) in
+            [("1,5;2,5\n3,5;4,5", "decimal numbers with a point"), ("x y\n1 2\n3 4\n", "separate the columns")]
+        {
+            let message = load("a.csv", text, "").unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");
         }
         assert!(load("a.csv", "x,y\n", "").unwrap_err().to_string().contains("no row of numbers"));

@@ -1,36 +1,38 @@
-//! The adapters of a machine, and which of them is taken.
+//! Lists the adapters of a machine, and selects one.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// An adapter as `langevin devices` lists it.
+/// The properties of an adapter, as `langevin devices` lists them.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AdapterSummary {
     /// The adapter's name.
     pub name: String,
-    /// Vulkan, Metal or Dx12.
+    /// The graphics API: Vulkan, Metal or Dx12.
     pub backend: String,
-    /// Driver and its version.
+    /// The driver and its version.
     pub driver: String,
-    /// Discrete, integrated, virtual or software.
+    /// The kind of hardware.
     pub kind: AdapterKind,
-    /// Bytes in one storage binding.
+    /// The maximum size of a storage binding, in bytes.
     pub max_binding: u64,
-    /// Storage buffers per dispatch.
+    /// The maximum number of storage buffers per dispatch.
     pub max_buffers: u32,
-    /// Lanes of a subgroup (smallest, largest), where subgroup operations are offered.
+    /// The smallest and largest subgroup size, if subgroup operations are supported.
     pub subgroup: Option<(u32, u32)>,
-    /// 16-bit floats in shaders.
+    /// Whether shaders support 16-bit floats.
     pub f16: bool,
 }
 
-/// What an adapter is, best first.
+/// The kind of an adapter, in order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum AdapterKind {
-    /// A GPU with memory of its own.
+    /// A GPU with its own memory.
     Discrete,
-    /// A GPU that shares the processor's memory.
+    /// A GPU that shares the memory of the CPU.
     Integrated,
     /// A virtual or unknown GPU.
     Virtual,
@@ -49,18 +51,45 @@ impl fmt::Display for AdapterKind {
     }
 }
 
-/// Where to get a driver, for messages.
+/// How to install a driver, for error messages.
 const DRIVERS: &str = "Install a GPU driver; or, for software Vulkan: apt install mesa-vulkan-drivers (Debian, Ubuntu), \
     dnf install mesa-vulkan-drivers vulkan-loader (Fedora), pacman -S vulkan-swrast vulkan-icd-loader (Arch)";
 
-/// The adapters of this machine, in the order of their indices.
+/// The adapters of this machine; the position in the list is the index that [`Device::named`](crate::Device::named)
+/// accepts.
 pub fn adapters() -> Vec<AdapterSummary> {
     pollster::block_on(enumerate()).iter().map(summary).collect()
 }
 
+/// The environment variables that hide adapters from the program, with what they do.
+const HIDING: [(&str, &str); 6] = [
+    ("WGPU_BACKEND", "selects the graphics interfaces; langevin uses vulkan, metal and dx12"),
+    ("VK_DRIVER_FILES", "selects the Vulkan drivers"),
+    ("VK_ICD_FILENAMES", "selects the Vulkan drivers"),
+    ("VK_LOADER_DRIVERS_SELECT", "selects the Vulkan drivers"),
+    ("VK_LOADER_DRIVERS_DISABLE", "disables Vulkan drivers"),
+    ("MESA_VK_DEVICE_SELECT", "selects the Vulkan device"),
+];
+
+/// Why there is no adapter, with the environment variables that may be the reason.
+fn none_found(value_of: impl Fn(&str) -> Option<String>) -> String {
+    let set = HIDING.iter().filter_map(|&(name, effect)| {
+        let value = value_of(name).filter(|value| !value.is_empty())?;
+        Some(format!("{name} is {value:?}, which {effect}"))
+    });
+    let set: Vec<String> = set.collect();
+    let reason = if set.is_empty() { String::new() } else { format!(" ({})", set.join("; ")) };
+    format!("no Vulkan, Metal or DX12 adapter was found{reason}")
+}
+
+/// Says that no adapter was found, and which environment variables may be the reason.
+pub fn no_adapter() -> String {
+    none_found(|name| std::env::var(name).ok())
+}
+
 pub(super) async fn enumerate() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    // Indirect dispatches are not used, so their validation is left out.
+    // Indirect dispatches are not used, so their validation is disabled.
     descriptor.flags -= wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
     let instance = wgpu::Instance::new(descriptor);
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
@@ -91,21 +120,21 @@ pub(super) fn kind(info: &wgpu::AdapterInfo) -> AdapterKind {
     }
 }
 
-/// The index of the adapter that `request` means (`None`: the CPU executor), and why.
+/// Resolves `request` to the index of an adapter (`None`: the CPU executor), with the reason for the choice.
 pub(super) fn choose(request: &str, adapters: &[(String, AdapterKind)]) -> Result<(Option<usize>, String)> {
     let best = (0..adapters.len()).min_by_key(|&i| adapters[i].1);
     let listing = || {
         let names: Vec<_> = adapters.iter().enumerate().map(|(i, (n, k))| format!("{i}: {n} ({k})")).collect();
-        if names.is_empty() { "this machine has none".into() } else { format!("there are {}", names.join("; ")) }
+        if names.is_empty() { no_adapter() } else { format!("there are {}", names.join("; ")) }
     };
-    match (request, best) {
+    match (&*request.to_lowercase(), best) {
         ("auto", Some(i)) if adapters[i].1 < AdapterKind::Software => {
             Ok((Some(i), format!("the best of {} adapters", adapters.len())))
         }
         ("auto", Some(_)) => Ok((None, "only a software rasterizer was found, and the CPU executor is faster".into())),
-        ("auto", None) => Ok((None, "no Vulkan, Metal or DX12 adapter was found".into())),
-        ("gpu", Some(i)) => Ok((Some(i), "asked for a GPU".into())),
-        ("gpu", None) => Err(Error::NoAdapter(format!("no Vulkan, Metal or DX12 adapter was found. {DRIVERS}"))),
+        ("auto", None) => Ok((None, no_adapter())),
+        ("gpu", Some(i)) => Ok((Some(i), format!("the best of {} adapters", adapters.len()))),
+        ("gpu", None) => Err(Error::NoAdapter(format!("{}. {DRIVERS}", no_adapter()))),
         _ => {
             let by_index = request.parse::<usize>().ok().filter(|&i| i < adapters.len());
             let wanted = request.to_lowercase();
@@ -118,7 +147,7 @@ pub(super) fn choose(request: &str, adapters: &[(String, AdapterKind)]) -> Resul
                     listing()
                 ))
             };
-            found.map(|i| (Some(i), format!("asked for {request:?}"))).ok_or_else(missing)
+            found.map(|i| (Some(i), format!("requested as {request:?}"))).ok_or_else(missing)
         }
     }
 }
@@ -132,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_prefers_hardware_and_never_takes_software() {
+    fn auto_prefers_hardware_and_never_selects_software() {
         use AdapterKind::*;
         assert_eq!(choose("auto", &list(&[Software, Integrated, Discrete])).unwrap().0, Some(2));
         assert_eq!(choose("auto", &list(&[Software])).unwrap().0, None);
@@ -149,5 +178,13 @@ mod tests {
         assert_eq!(choose("SOFTWARE", &adapters).unwrap().0, Some(0));
         assert!(choose("7", &adapters).unwrap_err().to_string().contains("0: Name software"));
         assert!(choose("", &adapters).is_err());
+        assert_eq!(choose("GPU", &adapters).unwrap().0, Some(1));
+    }
+
+    #[test]
+    fn variables_that_hide_adapters_are_named() {
+        let message = none_found(|name| (name == "WGPU_BACKEND").then(|| "gl".into()));
+        assert!(message.contains("WGPU_BACKEND is \"gl\"") && !message.contains("VK_"), "{message}");
+        assert_eq!(none_found(|_| Some(String::new())), "no Vulkan, Metal or DX12 adapter was found");
     }
 }

@@ -1,4 +1,4 @@
-//! The CPU executor: runs the twins over the plan, in f32 as the fallback and in f64 as the reference.
+//! The CPU executor: runs the CPU implementations of the ops, in f32 as the fallback and in f64 as the reference.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use crate::numeric::scalar::Scalar;
 
 /// One buffer of the plan.
 #[derive(Debug)]
-enum Bank<S> {
+enum Buffer<S> {
     Float(Aligned<S>),
     Int(Aligned<u32>),
 }
 
-/// Memory that starts on a cache line, on another line of its page for each buffer. Loads of whole vectors then cross
-/// no line, and tensors that are walked side by side do not compete for the same few sets of the cache: where the
-/// allocator happens to put them makes a step up to five times slower.
+/// Memory aligned to a cache line, at a different line of the page for each buffer. Vector loads then never cross a
+/// cache line, and tensors that are read together do not map to the same few cache sets. With the alignment of the
+/// allocator alone, a step can be up to five times slower.
 #[derive(Debug, Default)]
 struct Aligned<T> {
     memory: Vec<T>,
@@ -32,7 +32,7 @@ impl<T: Copy> Aligned<T> {
 
     fn new(len: usize, zero: T, index: usize) -> Self {
         let memory = vec![zero; len + 2 * Self::PAGE / size_of::<T>()];
-        // An odd number of lines, so that all lines of a page are taken in turn.
+        // The stride is an odd number of lines, so that consecutive buffers cycle through all lines of a page.
         let line = (index * 13 * Self::LINE) % Self::PAGE;
         let start = memory.as_ptr().align_offset(Self::PAGE) + line / size_of::<T>();
         Self { memory, start, len }
@@ -47,33 +47,33 @@ impl<T: Copy> Aligned<T> {
     }
 }
 
-impl<S: Scalar> Bank<S> {
+impl<S: Scalar> Buffer<S> {
     fn view(&self, p: Place) -> View<'_, S> {
         match self {
-            Bank::Float(v) => View::Float(&v.all()[p.offset..p.offset + p.len]),
-            Bank::Int(v) => View::Int(&v.all()[p.offset..p.offset + p.len]),
+            Buffer::Float(v) => View::Float(&v.all()[p.offset..p.offset + p.len]),
+            Buffer::Int(v) => View::Int(&v.all()[p.offset..p.offset + p.len]),
         }
     }
 }
 
-/// A twin of the scalar `S`.
-pub(crate) trait RunTwin: Scalar {
+/// A scalar type that the CPU executor supports.
+pub(crate) trait CpuScalar: Scalar {
     fn run(call: &Call, io: &mut Io<Self>);
     fn values(slice: &[Self]) -> Values;
 }
 
-impl RunTwin for f32 {
+impl CpuScalar for f32 {
     fn run(call: &Call, io: &mut Io<f32>) {
-        call.node.op.twin_f32(io);
+        call.node.op.cpu_f32(io);
     }
     fn values(slice: &[f32]) -> Values {
         Values::F32(slice.to_vec())
     }
 }
 
-impl RunTwin for f64 {
+impl CpuScalar for f64 {
     fn run(call: &Call, io: &mut Io<f64>) {
-        call.node.op.twin_f64(io);
+        call.node.op.cpu_f64(io);
     }
     fn values(slice: &[f64]) -> Values {
         Values::F64(slice.to_vec())
@@ -83,21 +83,21 @@ impl RunTwin for f64 {
 #[derive(Debug)]
 pub(crate) struct CpuProgram<S> {
     plan: Plan,
-    banks: Vec<Bank<S>>,
+    buffers: Vec<Buffer<S>>,
 }
 
-impl<S: RunTwin> CpuProgram<S> {
+impl<S: CpuScalar> CpuProgram<S> {
     pub fn new(plan: Plan) -> Self {
-        let banks = plan
+        let buffers = plan
             .buffers
             .iter()
             .enumerate()
             .map(|(i, b)| match b.dtype {
-                DType::F32 => Bank::Float(Aligned::new(b.len, S::ZERO, i)),
-                DType::U32 => Bank::Int(Aligned::new(b.len, 0, i)),
+                DType::F32 => Buffer::Float(Aligned::new(b.len, S::ZERO, i)),
+                DType::U32 => Buffer::Int(Aligned::new(b.len, 0, i)),
             })
             .collect();
-        let mut program = Self { banks, plan };
+        let mut program = Self { buffers, plan };
         for (place, init) in program.plan.inits.clone() {
             match init {
                 Init::Zero | Init::Parameters => {}
@@ -109,13 +109,13 @@ impl<S: RunTwin> CpuProgram<S> {
         program
     }
 
-    /// Bytes in the buffers that were made.
+    /// The allocated bytes.
     pub fn allocated(&self) -> u64 {
-        let bytes = |bank: &Bank<S>| match bank {
-            Bank::Float(values) => size_of_val(values.all()),
-            Bank::Int(values) => size_of_val(values.all()),
+        let bytes = |buffer: &Buffer<S>| match buffer {
+            Buffer::Float(values) => size_of_val(values.all()),
+            Buffer::Int(values) => size_of_val(values.all()),
         };
-        self.banks.iter().map(bytes).sum::<usize>() as u64
+        self.buffers.iter().map(bytes).sum::<usize>() as u64
     }
 
     pub fn write(&mut self, place: Place, values: &[f32]) {
@@ -127,43 +127,43 @@ impl<S: RunTwin> CpuProgram<S> {
     }
 
     fn fill(&mut self, place: Place, values: impl Iterator<Item = f64>) {
-        if let Bank::Float(bank) = &mut self.banks[place.buffer] {
-            let target = &mut bank.all_mut()[place.offset..place.offset + place.len];
+        if let Buffer::Float(buffer) = &mut self.buffers[place.buffer] {
+            let target = &mut buffer.all_mut()[place.offset..place.offset + place.len];
             target.iter_mut().zip(values).for_each(|(t, v)| *t = S::of(v));
         }
     }
 
     pub fn write_u32(&mut self, place: Place, values: &[u32]) {
-        if let Bank::Int(bank) = &mut self.banks[place.buffer] {
-            bank.all_mut()[place.offset..place.offset + place.len].copy_from_slice(values);
+        if let Buffer::Int(buffer) = &mut self.buffers[place.buffer] {
+            buffer.all_mut()[place.offset..place.offset + place.len].copy_from_slice(values);
         }
     }
 
     pub fn read(&self, place: Place) -> Values {
-        match self.banks[place.buffer].view(place) {
+        match self.buffers[place.buffer].view(place) {
             View::Float(values) => S::values(values),
             View::Int(values) => Values::U32(values.to_vec()),
         }
     }
 
     pub fn step(&mut self, clock: Clock, row: usize) -> Result<()> {
-        let Self { plan, banks } = self;
+        let Self { plan, buffers } = self;
         for pass in &plan.passes {
             for call in &plan.calls[pass.calls.clone()] {
-                run_call(call, clock, row, pass, banks);
+                run_call(call, clock, row, pass, buffers);
             }
         }
         Ok(())
     }
 
-    /// The time of each call, the mean of `n` steps.
+    /// The time of each call, averaged over `n` steps.
     pub fn profile(&mut self, first: Clock, n: u32) -> Vec<Duration> {
         let mut times = vec![Duration::ZERO; self.plan.calls.len()];
         for step in first.step..first.step + n {
             for pass in &self.plan.passes {
                 for i in pass.calls.clone() {
                     let start = Instant::now();
-                    run_call(&self.plan.calls[i], Clock { step, ..first }, 0, pass, &mut self.banks);
+                    run_call(&self.plan.calls[i], Clock { step, ..first }, 0, pass, &mut self.buffers);
                     times[i] += start.elapsed();
                 }
             }
@@ -172,8 +172,8 @@ impl<S: RunTwin> CpuProgram<S> {
     }
 }
 
-/// Lends the call its tensors: written buffers are taken out of the list while the others are shared.
-fn run_call<S: RunTwin>(call: &Call, clock: Clock, row: usize, pass: &Pass, banks: &mut [Bank<S>]) {
+/// Runs one call. Written buffers are moved out of the list during the call, so that the others can be borrowed.
+fn run_call<S: CpuScalar>(call: &Call, clock: Clock, row: usize, pass: &Pass, buffers: &mut [Buffer<S>]) {
     let mut written: Vec<(usize, Place)> = call
         .outputs
         .iter()
@@ -183,38 +183,38 @@ fn run_call<S: RunTwin>(call: &Call, clock: Clock, row: usize, pass: &Pass, bank
         .filter_map(|(slot, place)| Some((slot, place?)))
         .collect();
     written.sort_by_key(|(_, p)| (p.buffer, p.offset));
-    let mut taken: Vec<(usize, Bank<S>)> = Vec::new();
+    let mut taken: Vec<(usize, Buffer<S>)> = Vec::new();
     for (_, place) in &written {
         if taken.last().is_none_or(|(b, _)| *b != place.buffer) {
-            let bank = std::mem::replace(&mut banks[place.buffer], Bank::Int(Aligned::default()));
-            taken.push((place.buffer, bank));
+            let buffer = std::mem::replace(&mut buffers[place.buffer], Buffer::Int(Aligned::default()));
+            taken.push((place.buffer, buffer));
         }
     }
     let slots = call.outputs.len() + call.updates.len();
     let mut views: Vec<ViewMut<S>> = (0..slots).map(|_| ViewMut::Nothing).collect();
-    for (buffer, bank) in &mut taken {
-        let ranges: Vec<_> = written.iter().filter(|(_, p)| p.buffer == *buffer).collect();
-        match bank {
-            Bank::Float(all) => split(all.all_mut(), &ranges, |slot, part| views[slot] = ViewMut::Float(part)),
-            Bank::Int(all) => split(all.all_mut(), &ranges, |slot, part| views[slot] = ViewMut::Int(part)),
+    for (index, buffer) in &mut taken {
+        let ranges: Vec<_> = written.iter().filter(|(_, p)| p.buffer == *index).collect();
+        match buffer {
+            Buffer::Float(all) => split(all.all_mut(), &ranges, |slot, part| views[slot] = ViewMut::Float(part)),
+            Buffer::Int(all) => split(all.all_mut(), &ranges, |slot, part| views[slot] = ViewMut::Int(part)),
         }
     }
     let updates = views.split_off(call.outputs.len());
-    let inputs = call.inputs.iter().map(|p| banks[p.buffer].view(*p)).collect();
+    let inputs = call.inputs.iter().map(|p| buffers[p.buffer].view(*p)).collect();
     let (first_row, part) = (row + pass.first_row, pass.part);
     S::run(call, &mut Io { specs: &call.specs, clock, first_row, part, inputs, outputs: views, updates });
-    for (buffer, bank) in taken {
-        banks[buffer] = bank;
+    for (index, buffer) in taken {
+        buffers[index] = buffer;
     }
 }
 
-/// Cuts the sorted, disjoint ranges out of one buffer.
-fn split<'a, T>(all: &'a mut [T], ranges: &[&(usize, Place)], mut give: impl FnMut(usize, &'a mut [T])) {
+/// Splits a buffer into the sorted, disjoint ranges.
+fn split<'a, T>(all: &'a mut [T], ranges: &[&(usize, Place)], mut assign: impl FnMut(usize, &'a mut [T])) {
     let (mut rest, mut start) = (all, 0);
     for (slot, place) in ranges {
         let (_, tail) = rest.split_at_mut(place.offset - start);
         let (part, tail) = tail.split_at_mut(place.len);
-        give(*slot, part);
+        assign(*slot, part);
         (rest, start) = (tail, place.offset + place.len);
     }
 }

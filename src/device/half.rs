@@ -1,21 +1,21 @@
-//! Whether a GPU multiplies rightly in f16, found out by a small product before anything relies on it.
+//! Verifies f16 products on a GPU with a small matrix product before the device is used.
 
 use super::Device;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::{Activation, Dense};
 
-/// Rows, columns and terms of the product: no multiples of a tile.
+/// M, N and K of the product: not multiples of a tile.
 const SHAPE: [usize; 3] = [70, 65, 37];
 
 /// Half a unit in the last place of an f16 near 1.
 const EPS: f64 = 4.882_812_5e-4;
 
-/// Compares a product on `device` with the same in f64: both factors of a term are rounded to f16, and the sum of k
-/// terms is made in f32, so that the error is at most 3 + sqrt(k) units of f16 of the sum of absolute terms.
+/// Compares a product on `device` with f64. Both factors of a term are rounded to f16, and the k terms are summed in
+/// f32, so the error is at most (3 + sqrt(k)) eps times the sum of absolute terms, with eps of f16.
 ///
 /// # Errors
-/// [`Error::Setting`] with the first element that is wrong.
+/// [`Error::Setting`] with the first incorrect element.
 pub(super) fn check(device: &Device) -> Result<()> {
     let [m, n, k] = SHAPE;
     let value = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0;
@@ -36,7 +36,7 @@ pub(super) fn check(device: &Device) -> Result<()> {
         if !((got - want).abs() <= allowed) {
             let name = device.name();
             return Err(Error::setting(format!(
-                "{name} multiplies wrongly in f16 (element {i} is {got:e}, expected {want:e}); use precision f32"
+                "{name} computes incorrect products in f16 (element {i} is {got:e}, expected {want:e}); use precision f32"
             )));
         }
     }

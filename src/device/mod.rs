@@ -4,12 +4,13 @@ mod choose;
 mod cpu;
 mod gpu;
 mod half;
-mod memory;
 mod profile;
 mod program;
 mod run;
 mod values;
 
+#[cfg(feature = "cli")]
+pub(crate) use choose::no_adapter;
 pub use choose::{AdapterKind, AdapterSummary, adapters};
 pub use profile::{OpCost, OpTime};
 pub use run::Run;
@@ -22,20 +23,21 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::plan::Plan;
 use crate::kernel::{Precision, Target};
+use crate::memory::HostMemory;
 use crate::text::readable;
 use choose::{choose, enumerate, kind};
 use cpu::CpuProgram;
 use gpu::Gpu;
 use gpu::program::GpuProgram;
-pub(crate) use memory::HostMemory;
 use program::Program;
 
-/// Something that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
+/// A device that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
 #[derive(Clone, Debug)]
 pub struct Device {
     engine: Engine,
-    why: String,
-    /// The most bytes that the buffers of a program may take together.
+    /// Why this device was selected.
+    reason: String,
+    /// The memory limit of a program, in bytes.
     memory: Option<usize>,
 }
 
@@ -47,44 +49,69 @@ enum Engine {
 }
 
 impl Engine {
-    /// Bytes of an element.
+    /// The size of an element in bytes.
     fn bytes(&self) -> usize {
         if matches!(self, Engine::Reference) { 8 } else { 4 }
     }
 }
 
 impl Device {
-    /// A discrete GPU, else an integrated one, else the CPU executor; `LANGEVIN_DEVICE` overrides.
+    /// A discrete GPU, otherwise an integrated one, otherwise the CPU executor. The environment variable
+    /// `LANGEVIN_DEVICE` overrides the choice with any name that [`Device::named`] accepts.
+    ///
+    /// # Errors
+    /// Those of [`Device::named`].
     pub fn auto() -> Result<Self> {
-        Self::named(&std::env::var("LANGEVIN_DEVICE").unwrap_or_else(|_| "auto".into()))
+        match std::env::var("LANGEVIN_DEVICE") {
+            Ok(name) if !name.is_empty() => Self::of_variable("LANGEVIN_DEVICE", &name),
+            _ => Self::named("auto"),
+        }
     }
 
-    /// The best GPU, a software rasterizer included.
+    /// The device that an environment variable names.
+    fn of_variable(variable: &str, name: &str) -> Result<Self> {
+        let mut device = Self::named(name).map_err(|e| match e {
+            Error::Setting(text) => Error::Setting(format!("{variable}: {text}")),
+            Error::NoAdapter(text) => Error::NoAdapter(format!("{variable} is {name:?}: {text}")),
+            other => other,
+        })?;
+        if !name.eq_ignore_ascii_case("auto") {
+            device.reason = format!("{variable} is {name}");
+        }
+        Ok(device)
+    }
+
+    /// The best GPU, which may be a software rasterizer.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if there is none.
     pub fn gpu() -> Result<Self> {
         Self::named("gpu")
     }
 
     /// The CPU executor: f32 on all cores.
     pub fn cpu() -> Self {
-        Self { engine: Engine::Cpu, why: "asked for".into(), memory: None }
+        Self { engine: Engine::Cpu, reason: "requested".into(), memory: None }
     }
 
-    /// The same program in f64, slow and exact: what kernels are checked against.
+    /// The reference: runs the same program on the CPU in f64. Slow and precise; kernels are tested against it.
     pub fn reference() -> Self {
-        Self { engine: Engine::Reference, why: "asked for".into(), memory: None }
+        Self { engine: Engine::Reference, reason: "requested".into(), memory: None }
     }
 
-    /// `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a part of its name.
+    /// The device with this name: `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a
+    /// part of its name. Upper and lower case are the same.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] with what there is and what to install.
+    /// [`Error::NoAdapter`] if there is no GPU, with the packages to install; [`Error::Setting`] for an unknown name,
+    /// with the names of all adapters.
     pub fn named(request: &str) -> Result<Self> {
         pollster::block_on(Self::named_async(request))
     }
 
     /// [`Device::named`] without blocking.
     pub async fn named_async(request: &str) -> Result<Self> {
-        match request {
+        match &*request.to_lowercase() {
             "cpu" => return Ok(Self::cpu()),
             "reference" => return Ok(Self::reference()),
             _ => {}
@@ -92,24 +119,24 @@ impl Device {
         let mut found = enumerate().await;
         let list: Vec<(String, AdapterKind)> = found.iter().map(|a| (a.get_info().name, kind(&a.get_info()))).collect();
         match choose(request, &list)? {
-            (Some(index), why) => {
+            (Some(index), reason) => {
                 let gpu = Gpu::open(found.swap_remove(index), Precision::F32).await?;
-                Ok(Self { engine: Engine::Gpu(Arc::new(gpu)), why, memory: None })
+                Ok(Self { engine: Engine::Gpu(Arc::new(gpu)), reason, memory: None })
             }
-            (None, why) => Ok(Self { engine: Engine::Cpu, why, memory: None }),
+            (None, reason) => Ok(Self { engine: Engine::Cpu, reason, memory: None }),
         }
     }
 
-    /// Compiles a graph: places its memory, builds its pipelines and bind groups, uploads its first values.
+    /// Compiles a graph: allocates its memory, builds its pipelines and bind groups, and uploads initial values.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the device is too small for it, [`Error::Unsupported`] when it lacks a feature,
-    /// [`Error::Shader`] when a kernel does not compile.
+    /// [`Error::Limit`] if the program exceeds the limits of the device, [`Error::Unsupported`] if the device lacks a
+    /// feature, [`Error::Shader`] if a kernel does not compile.
     pub fn compile(&self, graph: &Graph) -> Result<Run> {
         pollster::block_on(self.compile_async(graph))
     }
 
-    /// [`Device::compile`] without blocking, as a browser requires it.
+    /// [`Device::compile`] without blocking, as required in a browser.
     ///
     /// # Errors
     /// Those of [`Device::compile`].
@@ -119,7 +146,7 @@ impl Device {
         self.compile_plan(graph, plan).await
     }
 
-    /// [`Device::compile`] with guards around all memory, see [`Run::check_guards`].
+    /// [`Device::compile`] with guard elements around all tensors, see [`Run::check_guards`].
     #[doc(hidden)]
     pub fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
         let graph = graph.clone().fused();
@@ -139,34 +166,55 @@ impl Device {
         Ok(Run::new(graph, &plan, program))
     }
 
-    /// Of a GPU's memory only its driver knows, which refuses a buffer that does not fit.
+    /// Checks the memory of the host, which software adapters use, too. The memory of a GPU is known only to its driver, which refuses buffers that do
+    /// not fit.
     fn check_memory(&self, plan: &Plan) -> Result<()> {
-        let host = (!self.is_gpu()).then(HostMemory::now);
         let bytes = |elements: usize| self.engine.bytes() * elements;
-        let (all, fixed) = (bytes(plan.elements()), bytes(plan.fixed_elements()));
-        let most = self.memory.or(host.map(HostMemory::most)).unwrap_or(usize::MAX);
+        let (all, fixed, most) = (bytes(plan.elements()), bytes(plan.fixed_elements()), self.memory_limit());
         if all > most {
-            let [needs, allowed] = [all, most].map(|bytes| readable(bytes as u64));
-            let message = format!("the program needs {needs} of memory, and may take {allowed} on this device");
+            let [needs, allowed, fixed_needs] = [all, most, fixed].map(|bytes| readable(bytes as u64));
+            let message = format!("the program needs {needs} of memory, but the limit on this device is {allowed}");
             return Err(match fixed > most {
-                true => {
-                    Error::limit(format!("{message}, whatever the batch size; use less data or a smaller model"), false)
-                }
+                true => Error::limit(
+                    format!(
+                        "{message}; the data and the weights alone need {fixed_needs}; use less data or a smaller model"
+                    ),
+                    false,
+                ),
                 false => Error::limit(format!("{message}; use a smaller batch or a smaller model"), true),
             });
         }
-        host.map_or(Ok(()), |host| host.check_free(all))
+        match self.uses_host_memory() {
+            true => HostMemory::now().check_free(all),
+            false => Ok(()),
+        }
     }
 
-    /// The same device, on which no program may take more than `bytes`: where others use it too.
+    fn uses_host_memory(&self) -> bool {
+        match &self.engine {
+            Engine::Gpu(gpu) => gpu.target.software,
+            Engine::Cpu | Engine::Reference => true,
+        }
+    }
+
+    /// The memory limit of a program, in bytes.
+    fn memory_limit(&self) -> usize {
+        self.memory.unwrap_or(match self.uses_host_memory() {
+            true => HostMemory::now().program_limit(),
+            false => usize::MAX,
+        })
+    }
+
+    /// Sets the memory limit of a program to `bytes`, for example on a shared machine. By default it is three
+    /// quarters of the memory on the CPU, and unlimited on a GPU.
     pub fn with_memory(self, bytes: usize) -> Self {
         Self { memory: Some(bytes), ..self }
     }
 
-    /// The same device with products in this precision. f16 multiplies a small product first and compares it.
+    /// Sets the precision of matrix products. For f16, a small product is first compared with f64.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the device cannot, or computes something else.
+    /// [`Error::Setting`] if the device does not support the precision, or computes an incorrect result.
     pub fn with_precision(self, precision: Precision) -> Result<Self> {
         pollster::block_on(self.with_precision_async(precision))
     }
@@ -178,7 +226,7 @@ impl Device {
         let Engine::Gpu(gpu) = &self.engine else {
             let name = self.name();
             return Err(Error::setting(format!(
-                "precision f16 needs the cooperative matrices of a GPU, and this is the {name}; use f32, or another device"
+                "precision f16 needs the cooperative matrices of a GPU, but the device is the {name}; use f32, or another device"
             )));
         };
         self.engine = Engine::Gpu(Arc::new(gpu.reopen(precision).await?));
@@ -188,7 +236,7 @@ impl Device {
         Ok(self)
     }
 
-    /// In which numbers products are computed.
+    /// The precision of matrix products.
     pub fn precision(&self) -> Precision {
         match &self.engine {
             Engine::Gpu(gpu) if gpu.target.half.is_some() => Precision::F16,
@@ -196,7 +244,7 @@ impl Device {
         }
     }
 
-    /// Whether this is a wgpu adapter.
+    /// Whether the device is a wgpu adapter (a GPU or a software rasterizer).
     pub fn is_gpu(&self) -> bool {
         matches!(self.engine, Engine::Gpu(_))
     }
@@ -210,7 +258,7 @@ impl Device {
         }
     }
 
-    /// `vulkan`, `metal`, `dx12`, `cpu` or `reference`.
+    /// The name of the backend: `vulkan`, `metal`, `dx12`, `cpu` or `reference`.
     pub fn backend(&self) -> String {
         match &self.engine {
             Engine::Gpu(gpu) => format!("{:?}", gpu.info.backend).to_lowercase(),
@@ -219,7 +267,7 @@ impl Device {
         }
     }
 
-    /// The driver and its version, of a GPU.
+    /// The driver of a GPU and its version.
     pub fn driver(&self) -> Option<String> {
         match &self.engine {
             Engine::Gpu(gpu) => Some(format!("{} {}", gpu.info.driver, gpu.info.driver_info).trim().to_string()),
@@ -227,7 +275,7 @@ impl Device {
         }
     }
 
-    /// The same GPU with the kernels that another kind of adapter would get: for parity tests.
+    /// Selects kernels as for another kind of adapter: for parity tests.
     #[doc(hidden)]
     pub fn with_target(mut self, target: Target) -> Self {
         if let Engine::Gpu(gpu) = &self.engine {
@@ -236,8 +284,8 @@ impl Device {
         self
     }
 
-    /// The same GPU, on which the crate's own shaders are checked as in debug builds, or not, as in release builds; those
-    /// from outside always are.
+    /// Enables runtime checks in the crate's own shaders, as in debug builds, or disables them, as in release builds.
+    /// Shaders from outside the crate are always checked.
     #[doc(hidden)]
     pub fn with_shader_checks(mut self, check_all: bool) -> Self {
         if let Engine::Gpu(gpu) = &self.engine {
@@ -246,7 +294,7 @@ impl Device {
         self
     }
 
-    /// The same GPU as one without immediates (push constants): for parity tests.
+    /// Disables immediates (push constants): for parity tests.
     #[doc(hidden)]
     pub fn without_immediates(mut self) -> Self {
         if let Engine::Gpu(gpu) = &self.engine {
@@ -255,7 +303,7 @@ impl Device {
         self
     }
 
-    /// The same GPU that keeps files in `folder` alone, and may take as long as `autotune` to time candidate kernels.
+    /// Stores cache files in `folder`, and limits the time for autotuning.
     #[cfg(feature = "files")]
     #[doc(hidden)]
     pub fn with_cache(mut self, folder: &std::path::Path, autotune: std::time::Duration) -> Self {
@@ -282,11 +330,11 @@ impl fmt::Display for Device {
             }
             _ => f.write_str(&self.name())?,
         }
-        write!(f, ": {}", self.why)?;
+        write!(f, ": {}", self.reason)?;
         match &self.engine {
             Engine::Gpu(gpu) if gpu.target.half.is_some() => {
                 let size = gpu.target.half.unwrap_or_default();
-                write!(f, "; products in f16 by cooperative matrices of {size} x {size}")
+                write!(f, "; products in f16 with cooperative matrices of {size} x {size}")
             }
             _ => Ok(()),
         }

@@ -1,19 +1,20 @@
-//! What each dispatch of a compiled step costs, and how long it took.
+//! The cost of each dispatch of a compiled step, and its time.
 
 use std::time::Duration;
 
 use crate::graph::{AnyOp, Cost, Spec, Specs};
 
-/// One dispatch of a compiled step, or one that repeats for the parts of the batch.
+/// The cost of one dispatch of a compiled step. A dispatch that is repeated for each micro-batch has one entry.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OpCost {
     /// The op's name.
     pub op: &'static str,
-    /// Shapes of inputs, updates and outputs.
+    /// The shapes of the inputs, and of the updated tensors and outputs.
     pub shapes: String,
-    /// How often it is dispatched in a step.
+    /// The number of dispatches per step.
     pub times: u64,
-    /// What that costs at least.
+    /// The arithmetic and the minimum memory traffic of all these dispatches.
     pub cost: Cost,
 }
 
@@ -33,12 +34,13 @@ impl OpCost {
     }
 }
 
-/// A dispatch and the time it took, the mean over some steps.
+/// The measured time of a dispatch.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OpTime {
-    /// Which dispatch.
+    /// The dispatch.
     pub of: OpCost,
-    /// Its time in a step.
+    /// Its time per step, averaged over the profiled steps.
     pub time: Duration,
 }
 

@@ -18,7 +18,7 @@ pub(crate) enum Program {
 }
 
 impl Program {
-    /// Bytes in the buffers that were made.
+    /// The allocated bytes.
     pub fn allocated(&self) -> u64 {
         match self {
             Program::Gpu(p) => p.allocated(),
@@ -59,7 +59,7 @@ impl Program {
         }
     }
 
-    /// Runs steps `first .. first + count` on the rows from `row` on; on a GPU some may still be in flight afterwards.
+    /// Runs steps `first .. first + count` on the rows from `row` on; on a GPU some may still be in flight on return.
     pub fn steps(&mut self, first: Clock, row: usize, count: u32) -> Result<()> {
         match self {
             Program::Gpu(p) => p.steps(first, row, count),
@@ -68,7 +68,7 @@ impl Program {
         }
     }
 
-    /// Runs `n` steps and gives the time of each dispatch, the mean of them.
+    /// Runs `n` steps and returns the average time of each dispatch.
     pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
         match self {
             Program::Gpu(p) => p.profile(first, n),
@@ -77,7 +77,7 @@ impl Program {
         }
     }
 
-    /// Waits until everything submitted is done.
+    /// Waits for all submitted work.
     pub fn finish(&mut self) -> Result<()> {
         match self {
             Program::Gpu(p) => p.finish(),

@@ -1,11 +1,11 @@
-//! A compiled program: write, run steps, read.
+//! A compiled program: write tensors, run steps, read results.
 
 use super::profile::{OpCost, OpTime};
 use super::program::Program;
 use super::values::Values;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Call, Place, Plan};
-use crate::graph::{Cost, DType, FOREIGN, Form, Graph, HISTORY, Slab, Tensor, Var};
+use crate::graph::{Cost, DType, Form, Graph, HISTORY, OTHER_GRAPH, Slab, Tensor, Var};
 use crate::numeric::random::Clock;
 
 /// A graph compiled for a device.
@@ -15,16 +15,16 @@ pub struct Run {
     places: Vec<Option<Place>>,
     program: Program,
     clock: Clock,
-    /// The step from which on the histories of scalars are this program's.
-    began: u32,
+    /// The step at which the recorded histories of scalars start.
+    history_start: u32,
     first_row: usize,
     calls: Vec<OpCost>,
     elements: usize,
-    /// Elements that no kernel should write, in a guarded program.
+    /// The guard elements of a guarded program, which no kernel may write.
     guards: Vec<(Place, DType)>,
 }
 
-/// What guards hold.
+/// The value of guard elements.
 const SENTINEL: f32 = -1.234e-30;
 
 impl Run {
@@ -39,7 +39,7 @@ impl Run {
             places,
             program,
             clock: Clock { seed: 0, step: 0 },
-            began: 0,
+            history_start: 0,
             first_row: 0,
             calls,
             elements,
@@ -47,62 +47,63 @@ impl Run {
         }
     }
 
-    /// Chooses the random numbers of the run (0 by default).
+    /// Sets the seed of the random numbers (0 by default).
     pub fn seed(&mut self, seed: u64) {
         self.clock.seed = seed;
     }
 
-    /// The next step's number, counted from 0.
+    /// The number of the next step, counted from 0.
     pub fn step(&self) -> u32 {
         self.clock.step
     }
 
-    /// Continues at another step: random numbers, data order and learning rate all follow from it. The histories of scalars
-    /// begin anew.
+    /// Continues at another step, which determines random numbers, data order and learning rate. The histories of
+    /// scalars are reset.
     pub fn set_step(&mut self, step: u32) {
-        (self.clock.step, self.began) = (step, step);
+        (self.clock.step, self.history_start) = (step, step);
     }
 
-    /// The sample of a larger set that row 0 of the program's batches is: random numbers are drawn for the samples of the
-    /// set, so that they do not depend on how it is cut into batches.
+    /// Sets the index of the sample in row 0 of the batch, when a larger set is processed in several batches. Random
+    /// numbers depend on the index of a sample in the set, and therefore not on the batch size.
     pub fn set_first_row(&mut self, row: usize) {
         self.first_row = row;
     }
 
-    /// Dispatches in one step.
+    /// The number of dispatches per step.
     pub fn dispatches(&self) -> usize {
         self.calls.iter().map(|call| call.times as usize).sum()
     }
 
-    /// What the dispatches of a step cost at least: one entry for those that repeat for the parts of a batch.
+    /// The minimum cost of each dispatch of a step, with one entry for a dispatch that is repeated for each
+    /// micro-batch.
     pub fn costs(&self) -> &[OpCost] {
         &self.calls
     }
 
-    /// Arithmetic and least memory traffic of a step.
+    /// The arithmetic and the minimum memory traffic of a step.
     pub fn cost(&self) -> Cost {
         self.calls.iter().map(|c| c.cost).sum()
     }
 
-    /// Bytes of device memory in all buffers, as planned.
+    /// The planned device memory of all buffers, in bytes, with four bytes per element.
     pub fn bytes(&self) -> usize {
         4 * self.elements
     }
 
-    /// Bytes in the buffers that the executor made.
+    /// The bytes that the executor allocated for buffers.
     pub fn allocated(&self) -> u64 {
         self.program.allocated()
     }
 
-    /// The program's graph.
+    /// The compiled graph.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// Fills a named f32 tensor: a data set, a state or a parameter.
+    /// Writes a named f32 tensor: a data set, a state or a parameter.
     ///
     /// # Errors
-    /// When there is no such tensor or the length differs.
+    /// If there is no such tensor, or its length differs.
     pub fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
         let vars = self.graph.vars_named(name)?.to_vec();
         let total: usize = vars.iter().map(|&v| self.graph.spec(v).len()).sum();
@@ -110,10 +111,10 @@ impl Run {
         self.write_from(name, 0, values)
     }
 
-    /// Fills a part of a named f32 tensor: its elements from `first` on.
+    /// Writes a part of a named f32 tensor: the elements from `first` on.
     ///
     /// # Errors
-    /// When there is no such tensor, or the values go beyond its end.
+    /// If there is no such tensor, or the values exceed its length.
     pub fn write_from(&mut self, name: &str, first: usize, values: &[f32]) -> Result<()> {
         let vars = self.graph.vars_named(name)?.to_vec();
         let total: usize = vars.iter().map(|&v| self.graph.spec(v).len()).sum();
@@ -132,21 +133,27 @@ impl Run {
         Ok(())
     }
 
-    /// Fills a named u32 tensor.
+    /// Writes a named u32 tensor.
+    ///
+    /// # Errors
+    /// If there is no such tensor, or its length or element type differs.
     pub fn write_u32(&mut self, name: &str, values: &[u32]) -> Result<()> {
         let vars = self.graph.vars_named(name)?.to_vec();
         self.expect(name, &vars, DType::U32, self.graph.spec(vars[0]).len(), values.len())?;
         self.program.write_u32(self.place(vars[0])?, values)
     }
 
-    /// Fills a whole slab, as [`Run::read_slab`] gave it.
+    /// Writes a whole slab, in the layout of [`Run::read_slab`].
+    ///
+    /// # Errors
+    /// If the program has no such slab, or its length differs.
     pub fn write_slab(&mut self, slab: Slab, values: &[f32]) -> Result<()> {
         let var = self.slab_var(slab)?;
         self.expect(slab.name(), &[var], DType::F32, self.graph.spec(var).len(), values.len())?;
         self.program.write(self.place(var)?, values)
     }
 
-    /// Fills a tensor with NaN (all bits set for integers), so that an element that is never written shows.
+    /// Fills a tensor with NaN (all bits set for integers), to detect elements that are never written.
     pub(crate) fn poison(&mut self, var: Var) -> Result<()> {
         let (place, integers) = (self.place(var)?, self.graph.spec(var).dtype == DType::U32);
         match integers {
@@ -155,7 +162,7 @@ impl Run {
         }
     }
 
-    /// Fills elements that no kernel should write.
+    /// Fills the guard elements, which no kernel may write.
     pub(crate) fn set_guards(&mut self, guards: Vec<(Place, DType)>) -> Result<()> {
         self.guards = guards;
         for &(place, dtype) in &self.guards {
@@ -167,25 +174,25 @@ impl Run {
         Ok(())
     }
 
-    /// How many runs of elements around the tensors of a guarded program no kernel should write.
+    /// The number of guards: ranges of elements around the tensors of a guarded program that no kernel may write.
     #[doc(hidden)]
     pub fn guards(&self) -> usize {
         self.guards.len()
     }
 
-    /// Writes the element of guard `i` that is next to a tensor, for tests of [`Run::check_guards`].
+    /// Overwrites the element of guard `i` that is adjacent to a tensor, to test [`Run::check_guards`].
     #[doc(hidden)]
     pub fn damage_guard(&mut self, i: usize) -> Result<()> {
         let (mut place, _) = self.guards[i];
-        // The last element before the tensors of a buffer, or the first behind them.
+        // The last element before the tensors of a buffer, or the first after them.
         (place.offset, place.len) = (if place.offset == 0 { place.len - 1 } else { place.offset }, 1);
         self.program.write(place, &[7.0])
     }
 
-    /// That nothing was written around the tensors of a guarded program.
+    /// Checks that no kernel wrote outside the tensors of a guarded program.
     ///
     /// # Errors
-    /// [`Error::Shader`] otherwise.
+    /// [`Error::Shader`] if a guard was overwritten.
     #[doc(hidden)]
     pub fn check_guards(&self) -> Result<()> {
         for &(place, dtype) in &self.guards {
@@ -196,13 +203,13 @@ impl Run {
                 Values::U32(v) => v.iter().all(|v| *v == SENTINEL.to_bits()),
             };
             if !intact {
-                return Err(Error::Shader(format!("something was written beside a tensor: {held:?}")));
+                return Err(Error::Shader(format!("a kernel wrote outside its tensors: {held:?}")));
             }
         }
         Ok(())
     }
 
-    /// Fills a tensor of the reference without rounding.
+    /// Writes a tensor; the reference stores the values without rounding.
     pub(crate) fn write_f64(&mut self, var: Var, values: &[f64]) -> Result<()> {
         let place = self.place(var)?;
         match &mut self.program {
@@ -215,7 +222,7 @@ impl Run {
     fn expect(&self, name: &str, vars: &[Var], dtype: DType, want: usize, got: usize) -> Result<()> {
         let spec = self.graph.spec(vars[0]);
         if spec.dtype != dtype {
-            return Err(Error::shape(name, format!("holds {spec}, which is another element type than was written")));
+            return Err(Error::shape(name, format!("holds {spec}, which differs from the element type of the values")));
         }
         if want != got {
             return Err(Error::shape(name, format!("holds {want} elements, got {got}")));
@@ -234,40 +241,46 @@ impl Run {
             .ok_or_else(|| Error::setting(format!("{} is not part of the compiled program", tensor.name)))
     }
 
-    /// What a handle of the compiled graph means.
+    /// The tensor of a handle of the compiled graph.
     fn tensor(&self, var: Var) -> Result<&Tensor> {
-        self.graph.tensors.get(var).ok_or_else(|| Error::setting(FOREIGN))
+        self.graph.tensors.get(var).ok_or_else(|| Error::setting(OTHER_GRAPH))
     }
 
-    /// Runs `n` steps. Nothing is uploaded or read; on a GPU the last of them may still be in flight afterwards.
+    /// Runs `n` steps without any transfer between host and device. On a GPU, the last steps may still be in flight on
+    /// return.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] only.
+    /// Only [`Error::DeviceLost`].
     pub fn steps(&mut self, n: u32) -> Result<()> {
         self.program.steps(self.clock, self.first_row, n)?;
         self.clock.step += n;
         Ok(())
     }
 
-    /// Runs `n` steps and gives the time that each entry of [`Run::costs`] takes in a step, the mean of them: on a GPU by its timestamps.
+    /// Runs `n` steps and returns the average time per step of each entry of [`Run::costs`], on a GPU measured with
+    /// timestamp queries.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the adapter offers no timestamp queries.
+    /// [`Error::Unsupported`] if the adapter does not support timestamp queries, [`Error::DeviceLost`].
     pub fn profile(&mut self, n: u32) -> Result<Vec<OpTime>> {
         let times = self.program.profile(self.clock, n)?;
         self.clock.step += n;
         Ok(self.calls.iter().cloned().zip(times).map(|(of, time)| OpTime { of, time }).collect())
     }
 
-    /// Waits until all steps are done.
+    /// Waits for all steps to complete.
+    ///
+    /// # Errors
+    /// Only [`Error::DeviceLost`].
     pub fn finish(&mut self) -> Result<()> {
         self.program.finish()
     }
 
-    /// Reads a tensor: persistent, or kept by [`Graph::keep`].
+    /// Reads a tensor that is persistent, or was passed to [`Graph::keep`].
     ///
     /// # Errors
-    /// When the tensor's memory is shared with others, so that its values are gone.
+    /// If the memory of the tensor is reused within a step, so that its values are not available; if it is not a
+    /// tensor of the compiled graph; [`Error::DeviceLost`].
     pub async fn read_async(&self, var: Var) -> Result<Values> {
         let t = self.tensor(var)?;
         if self.graph.is_transient(var) {
@@ -276,17 +289,26 @@ impl Run {
         self.program.read(self.place(var)?, t.spec.dtype == DType::U32).await
     }
 
-    /// [`Run::read_async`], waiting, as f32.
+    /// [`Run::read_async`], blocking, as f32.
+    ///
+    /// # Errors
+    /// Those of [`Run::read_async`].
     pub fn read(&self, var: Var) -> Result<Vec<f32>> {
         Ok(pollster::block_on(self.read_async(var))?.f32s())
     }
 
-    /// [`Run::read_async`], waiting, as f64 without rounding.
+    /// [`Run::read_async`], blocking, as f64 without rounding.
+    ///
+    /// # Errors
+    /// Those of [`Run::read_async`].
     pub fn read_f64(&self, var: Var) -> Result<Vec<f64>> {
         Ok(pollster::block_on(self.read_async(var))?.f64s())
     }
 
-    /// Reads integers.
+    /// [`Run::read_async`] of a u32 tensor, blocking.
+    ///
+    /// # Errors
+    /// Those of [`Run::read_async`]; [`Error::Setting`] if the tensor holds floats.
     pub fn read_u32(&self, var: Var) -> Result<Vec<u32>> {
         match pollster::block_on(self.read_async(var))? {
             Values::U32(values) => Ok(values),
@@ -295,11 +317,17 @@ impl Run {
     }
 
     /// Reads a whole slab.
+    ///
+    /// # Errors
+    /// If the program has no such slab; [`Error::DeviceLost`].
     pub fn read_slab(&self, slab: Slab) -> Result<Vec<f32>> {
         self.read(self.slab_var(slab)?)
     }
 
-    /// The values of one parameter in `slab`, in its own shape.
+    /// Reads the part of `slab` that belongs to a parameter, in row-major order of its shape.
+    ///
+    /// # Errors
+    /// If there is no such parameter or slab; [`Error::DeviceLost`].
     pub fn read_parameter(&self, slab: Slab, name: &str) -> Result<Vec<f64>> {
         let p = self.graph.parameters().iter().find(|p| p.name == name);
         let p = p.ok_or_else(|| Error::setting(format!("no parameter {name:?}")))?;
@@ -310,7 +338,7 @@ impl Run {
     /// The value of a scalar at the last step.
     ///
     /// # Errors
-    /// When no step ran since the program was compiled or set to another step.
+    /// If no step ran since the program was compiled or set to another step.
     pub fn scalar(&self, scalar: Var) -> Result<f64> {
         Ok(self.history(scalar, 1)?[0])
     }
@@ -318,18 +346,18 @@ impl Run {
     /// The values of a scalar at the last `n` steps, oldest first; `n` is at most [`HISTORY`].
     ///
     /// # Errors
-    /// When fewer steps ran since the program was compiled or set to another step.
+    /// If fewer steps ran since the program was compiled or set to another step.
     pub fn history(&self, scalar: Var, n: usize) -> Result<Vec<f64>> {
         let Tensor { name, spec, .. } = self.tensor(scalar)?;
         if spec.form != Form::History {
-            return Err(Error::setting(format!("{name} is no scalar of each step; use `read`")));
+            return Err(Error::setting(format!("{name} is not a scalar with a history; use `read`")));
         }
-        let (done, ran) = (self.clock.step as usize, (self.clock.step - self.began) as usize);
+        let (done, ran) = (self.clock.step as usize, (self.clock.step - self.history_start) as usize);
         if n > ran.min(HISTORY) {
             return Err(Error::setting(format!(
-                "{name}: the last {n} values were asked for, and this program ran {ran} steps since it was compiled or set to \
-                 step {}; {HISTORY} are kept",
-                self.began
+                "{name}: the last {n} values were requested, but the program ran {ran} steps since it was compiled or set to \
+                 step {}, and keeps {HISTORY}",
+                self.history_start
             )));
         }
         let ring = self.read_f64(scalar)?;

@@ -6,7 +6,7 @@ use crate::kernel::Kernel;
 use crate::numeric::scalar::Scalar;
 use crate::ops::{Activation, Add, Dense};
 
-/// An op from outside, [N] to [N], that is never run.
+/// An op from outside the crate, [N] to [N], that is never run.
 #[derive(Debug)]
 struct Outside;
 
@@ -21,7 +21,7 @@ impl Op for Outside {
         let n = specs.inputs[0].len();
         Kernel::new("outside", "", "run").dim("N", n).over(n)
     }
-    fn twin<S: Scalar>(&self, _: &mut Io<S>) {}
+    fn cpu<S: Scalar>(&self, _: &mut Io<S>) {}
 }
 
 #[test]
@@ -41,13 +41,13 @@ fn a_limit_says_whether_a_smaller_batch_helps() {
     assert_eq!([200, 256, 60_000, 65_000].map(helps), [Some(false), Some(true), Some(true), None]);
 }
 
-/// The crate's own op as its kernel and its word, with twice the size.
+/// Wraps an op of the crate, with its trust, but with twice the size.
 #[derive(Debug)]
-struct Forged;
+struct Tampered;
 
-impl Op for Forged {
+impl Op for Tampered {
     fn name(&self) -> &'static str {
-        "forged"
+        "tampered"
     }
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         Add.infer(inputs)
@@ -57,8 +57,8 @@ impl Op for Forged {
         kernel.constants[0].value *= 2.0;
         kernel
     }
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
-        Add.twin(io);
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
+        Add.cpu(io);
     }
     fn trust(&self) -> Option<crate::graph::Trust> {
         Add.trust()
@@ -71,7 +71,7 @@ fn only_the_crates_own_ops_run_unchecked() {
     let inputs = ["a", "b"].map(|name| g.state(name, [5]).unwrap());
     g.apply(Add, &inputs).unwrap();
     g.apply(Outside, &inputs[..1]).unwrap();
-    g.apply(Forged, &inputs).unwrap();
+    g.apply(Tampered, &inputs).unwrap();
     // SAFETY: nothing is compiled.
     #[allow(unsafe_code)]
     unsafe { g.apply_unchecked(Outside, &inputs[..1], &[]) }.unwrap();
@@ -80,7 +80,7 @@ fn only_the_crates_own_ops_run_unchecked() {
 }
 
 #[test]
-fn histories_begin_where_the_program_was_set_to() {
+fn set_step_resets_histories() {
     let mut g = Graph::new();
     let [x, goal] = ["x", "goal"].map(|name| g.state(name, [4]).unwrap());
     let loss = g.mse(x, goal).unwrap();

@@ -1,18 +1,19 @@
-//! Values as a device holds them.
+//! Values read from a device.
 
-/// What a tensor holds, as the device holds it.
+/// The values of a tensor, in the number format of the device.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Values {
-    /// Floats of a GPU or the CPU executor.
+    /// f32 values of a GPU or of the CPU executor.
     F32(Vec<f32>),
-    /// Floats of the reference.
+    /// f64 values of the reference.
     F64(Vec<f64>),
     /// Integers.
     U32(Vec<u32>),
 }
 
 impl Values {
-    /// As f64, exactly.
+    /// Converts to f64, exactly.
     pub fn f64s(&self) -> Vec<f64> {
         match self {
             Values::F32(v) => v.iter().map(|&x| x as f64).collect(),
@@ -21,7 +22,7 @@ impl Values {
         }
     }
 
-    /// As f32; the reference's values are rounded.
+    /// Converts to f32; f64 and large u32 values are rounded.
     pub fn f32s(self) -> Vec<f32> {
         match self {
             Values::F32(v) => v,

@@ -7,6 +7,7 @@ use crate::ops::{Gather, Noise, NoisyBatch};
 
 /// Outputs of the noise addition layer.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Noised {
     /// The noisy data.
     pub x_t: Var,

@@ -8,6 +8,7 @@ use crate::{Error, Result};
 /// Selects N of the T training steps (names from Lin et al. 2023, table 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Spacing {
     /// Multiples of T/N rounded down, from 0; never visits T - 1.
     #[default]
@@ -32,7 +33,7 @@ pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Res
     check_steps(steps)?;
     if n == 0 || n > steps {
         return Err(Error::setting(format!(
-            "{n} sampling steps asked for, but the model was trained with {steps}: use 1 to {steps}"
+            "{n} sampling steps, but the model was trained with {steps} diffusion steps; use 1 to {steps}"
         )));
     }
     if n == 1 && steps > 1 && spacing != Spacing::Trailing {

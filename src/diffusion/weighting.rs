@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 /// w0 (s / d)^2: w0 / SNR for epsilon, w0 / (SNR + 1) for v on a variance-preserving path, w0 for x0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Weighting {
     /// 1 for every prediction.
     #[default]

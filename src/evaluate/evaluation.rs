@@ -25,6 +25,7 @@ const LEVEL: f64 = 0.05;
 const ENOUGH: f64 = 100.0;
 
 /// The settings of [`evaluate`].
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluateOptions {
     /// Seed of all random numbers.
@@ -42,6 +43,8 @@ impl Default for EvaluateOptions {
         Self { seed: 0, projections: PROJECTIONS, permutations: PERMUTATIONS, scaling: None }
     }
 }
+
+setters!(EvaluateOptions { seed: u64, projections: usize, permutations: usize, scaling: Option<Scaling> });
 
 /// The result of [`evaluate`].
 #[non_exhaustive]
@@ -202,7 +205,7 @@ impl fmt::Display for Evaluation {
         }
         writeln!(f, "{:<26} {:>9} {:>9} {:>9} {:>8}", "measure", "value", "expected", "+-", "p")?;
         for (name, Measure { value, expected, error, p }) in self.measures() {
-            let p = p.map_or("-".to_string(), rounded);
+            let p = p.map_or("-".to_string(), |p| rounded(p, ""));
             writeln!(f, "{name:<26} {value:>9.4} {expected:>9.4} {error:>9.4} {p:>8}")?;
         }
         if let Some(columns) = &self.columns {
@@ -214,32 +217,29 @@ impl fmt::Display for Evaluation {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { p, tests, size, .. } = self;
-        let p = format!("p = {} with {tests} tests", rounded(*p));
-        match self.outcome {
-            Outcome::ToldApart => write!(f, "samples and data are told apart ({p})")?,
-            Outcome::NotToldApart => write!(f, "samples and data are not told apart ({p})")?,
-            Outcome::TooFew => write!(
-                f,
-                "too few samples to tell ({p}; an effective number of {} is below {ENOUGH})",
-                short(size.round())
-            )?,
-        }
         if self.copies {
-            write!(f, "\nsamples are copies of the data")?;
+            writeln!(f, "samples are copies of the data")?;
         }
         if self.missing {
-            write!(f, "\nsamples are missing in parts of the data")?;
+            writeln!(f, "parts of the data have too few samples near them")?;
         }
-        Ok(())
+        let p = format!("p {} with {} tests", rounded(self.p, "= "), self.tests);
+        match self.outcome {
+            Outcome::ToldApart => write!(f, "samples and data are told apart ({p})"),
+            Outcome::NotToldApart => write!(f, "samples and data are not told apart ({p})"),
+            Outcome::TooFew => {
+                let size = short(self.size.round());
+                write!(f, "too few samples to tell ({p}; the effective number is {size}, at least {ENOUGH} are needed)")
+            }
+        }
     }
 }
 
-/// A p-value with two significant digits.
-fn rounded(p: f64) -> String {
+/// A p-value with two significant digits after `sign`, or "< 0.0001".
+fn rounded(p: f64, sign: &str) -> String {
     match p {
-        _ if p < 1e-4 => "<0.0001".to_string(),
-        _ => format!("{p:.*}", (1 - p.log10().floor() as i32).max(2) as usize),
+        _ if p < 1e-4 => "< 0.0001".to_string(),
+        _ => format!("{sign}{p:.*}", (1 - p.log10().floor() as i32).max(2) as usize),
     }
 }
 

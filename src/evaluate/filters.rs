@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use super::pairs::decibels;
 use super::pairs::{check_pairs, psnr, range_of};
 use crate::Result;
 use crate::data::{Dataset, Kind};
 use crate::parallel;
-use crate::text::{decibels, short};
+use crate::text::short;
 
 /// Number and width of the planes that are filtered independently: a signal is one row, an image has channels of h x w.
 fn planes(shape: &[usize]) -> (usize, usize) {

@@ -28,6 +28,8 @@ pub use evaluation::{EvaluateOptions, Evaluation, Outcome, PERMUTATIONS, Verdict
 pub use filters::{Denoised, Filtered, compare_denoised};
 pub use frechet::frechet_distance;
 pub use measure::Measure;
+#[cfg(feature = "cli")]
+pub(crate) use pairs::decibels;
 pub use pairs::{Pairs, compare_pairs, psnr, ssim};
 #[cfg(feature = "cli")]
 pub(crate) use pairs::{check_pairs, range_of};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::data::{Dataset, Kind};
 use crate::ops::Ssim;
-use crate::text::{count, decibels, exact, short};
+use crate::text::{count, exact, short};
 use crate::{Device, Error, Graph, Result};
 
 /// PSNR = 10 log10(range^2 / mean((a - b)^2)) in dB over all values; infinite when the sets are equal.
@@ -25,6 +25,12 @@ pub fn psnr(a: &[f32], b: &[f32], range: f64) -> Result<f64> {
     }
     let squares: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
     Ok(10.0 * (range * range * a.len() as f64 / squares).log10())
+}
+
+/// A level in decibels with two decimal places, and without a minus sign at zero.
+pub(crate) fn decibels(value: f64) -> String {
+    let text = format!("{value:.2} dB");
+    if text == "-0.00 dB" { "0.00 dB".into() } else { text }
 }
 
 /// Values compared at a time.
@@ -146,6 +152,11 @@ pub fn compare_pairs(samples: &Dataset, data: &Dataset, range: Option<f64>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_have_two_decimal_places() {
+        assert_eq!([-0.001, -0.01, 12.345].map(decibels), ["0.00 dB", "-0.01 dB", "12.35 dB"]);
+    }
 
     fn images(n: usize, shape: [usize; 3], noise: f32) -> Dataset {
         let len = n * shape.iter().product::<usize>();

@@ -7,6 +7,7 @@ use crate::data::{Dataset, Kind};
 ///
 /// Rounding makes the scale a property of the distribution rather than of this draw of the data. With the exact standard
 /// deviation, the data have a deviation of exactly 1 and the samples do not, which tests with many columns detect.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Scaling {

@@ -1,33 +1,50 @@
-//! Batches that are larger than a device: the largest part that fits, and graphs that work through a batch part by part.
+//! Splits batches that do not fit the device: finds the largest part that fits, and adds graphs for micro-batches.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Parts, Slab, Var};
 use crate::ops::Accumulate;
 
-/// What `make` gives for the largest number of rows that fits the device, and that number: `most`, else its half, its
-/// quarter and so on.
+/// Calls `make` with `most` rows, and with half as many while the result is a limit that a smaller batch helps. Returns
+/// the result with the number of rows.
+///
+/// After the first failure it tries one row, because each try compiles a program: if that fails, no other number will do.
 ///
 /// # Errors
-/// The first that fewer rows would not cure; when not even one row fits, [`Error::Limit`].
+/// The first error that a smaller batch does not help; [`Error::Limit`] if not even one row fits.
 pub(crate) fn largest<T>(most: usize, mut make: impl FnMut(usize) -> Result<T>) -> Result<(T, usize)> {
     let mut rows = most;
     loop {
         match make(rows) {
             Ok(made) => return Ok((made, rows)),
-            Err(Error::Limit { smaller_batch_helps: true, .. }) if rows > 1 => rows = rows.div_ceil(2),
-            Err(Error::Limit { message, smaller_batch_helps: true }) => {
-                return Err(Error::limit(format!("even one sample at a time is too much: {message}"), false));
+            Err(Error::Limit { smaller_batch_helps: true, .. }) if rows > 1 => {
+                if rows == most
+                    && let Err(e) = make(1)
+                {
+                    return Err(too_much(e));
+                }
+                rows = rows.div_ceil(2);
             }
-            Err(e) => return Err(e),
+            Err(e) => return Err(if rows == 1 { too_much(e) } else { e }),
         }
     }
 }
 
-/// Adds what `add` adds for a batch of `batch` rows that is computed in parts of `rows`, and gives what it gives, each with
-/// the share of one part in the batch: one entry for the parts of that size, and one more for a smaller last part.
+/// The error of a program for one row.
+fn too_much(e: Error) -> Error {
+    match e {
+        Error::Limit { message, .. } => {
+            Error::limit(format!("even one sample at a time is too much: {message}"), false)
+        }
+        e => e,
+    }
+}
+
+/// Splits a batch of `batch` rows into micro-batches of `rows` rows, and calls `add` to add their nodes: once for all
+/// micro-batches of that size, and once more for a smaller last one. Returns the results of `add`, each with the
+/// share of one micro-batch in the batch.
 ///
-/// The parts draw the random numbers that a whole batch would. A part runs in the memory of the part before; its scalars add up
-/// over the parts of one entry.
+/// Micro-batches use the same random numbers as the whole batch would, and reuse the same memory. Their scalars are
+/// summed per entry.
 ///
 /// # Errors
 /// Those of `add`.
@@ -37,12 +54,13 @@ pub(crate) fn in_parts<T>(
     rows: usize,
     mut add: impl FnMut(&mut Graph, f64) -> Result<T>,
 ) -> Result<Vec<(f64, T)>> {
-    let (streams, count, rest) = (g.streams(), batch / rows, batch % rows);
+    let (streams, count, rest) = (g.streams, batch / rows, batch % rows);
     let equal = Parts { first: 0, rows, count };
     let last = Parts { first: count * rows, rows: rest, count: 1 };
     let mut made = Vec::new();
     for parts in [equal, last].into_iter().filter(|parts| parts.rows > 0) {
-        g.rewind_streams(streams);
+        // Every micro-batch uses the random streams that the whole batch would.
+        g.streams = streams;
         g.set_parts((parts.rows < batch).then_some(parts));
         let share = parts.rows as f64 / batch as f64;
         made.push((share, add(g, share)?));
@@ -51,11 +69,11 @@ pub(crate) fn in_parts<T>(
     Ok(made)
 }
 
-/// Adds the reverse pass of `losses` over a part of the batch. The gradients of parts, weighted by their `share` of the batch,
-/// are added up in their order in a second slab, which the optimizer then takes.
+/// Adds the reverse pass of `losses` for a micro-batch. The gradients of micro-batches, weighted by their `share` of
+/// the batch, are accumulated in order in a second slab, which the optimizer then uses.
 ///
 /// # Errors
-/// As [`Graph::backward`].
+/// Those of [`Graph::backward`].
 pub(crate) fn backward(g: &mut Graph, losses: &[Var], share: f64) -> Result<()> {
     g.backward(losses, &[])?;
     if share < 1.0 {
@@ -77,6 +95,13 @@ mod tests {
         assert_eq!(largest(1_000, fits(1_000)).unwrap(), (1_000, 1_000));
         assert_eq!(largest(1_000, fits(130)).unwrap(), (125, 125));
         assert_eq!(largest(7, fits(1)).unwrap(), (1, 1));
+        let mut tried = vec![];
+        let mut never = |rows| {
+            tried.push(rows);
+            fits(0)(rows)
+        };
+        largest(1_000, &mut never).unwrap_err();
+        assert_eq!(tried, [1_000, 1], "not one compilation for each halving");
         let e = largest(7, fits(0)).unwrap_err().to_string();
         assert!(e.contains("even one sample") && e.contains("1 rows"), "{e}");
         let mut tries = 0;

@@ -1,4 +1,4 @@
-//! The forward process as a film strip shows it.
+//! The forward process: states of samples with increasing noise.
 
 use crate::device::Device;
 use crate::diffusion::{Mix, Row, SamplerTable, Schedule};
@@ -6,22 +6,23 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::SamplerStep;
 
-/// A moment of the forward process.
+/// A state of the forward process.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Frame {
-    /// Steps of noise so far.
+    /// The number of noise steps so far.
     pub steps: usize,
     /// The samples.
     pub values: Vec<f32>,
 }
 
 /// The forward process x_t = sqrt(1 - beta_t) x_{t-1} + z_t, z_t ~ N(0, beta_t), from `samples` to the end of the
-/// schedule, seen at the start and after each `n`-th part of the steps.
+/// schedule: the state at the start, and after each `n`-th of the steps.
 ///
 /// *Units*: samples and frames are in those of the network. *Source*: Ho et al. 2020, eq. 2.
 ///
 /// # Errors
-/// When there are no frames, or more than steps.
+/// If the number of frames is 0 or larger than the number of steps.
 pub fn forward_process(
     device: &Device,
     samples: &[f32],

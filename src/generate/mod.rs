@@ -1,4 +1,4 @@
-//! Networks at work: the reverse process that draws samples, and the forward process.
+//! The reverse process, which generates samples with a network, and the forward process.
 
 #[cfg(feature = "files")]
 pub(crate) mod batches;

@@ -1,4 +1,4 @@
-//! The reverse process: a network and a table of coefficients as one program.
+//! The reverse process: a network and a sampler in one graph.
 
 use crate::diffusion::SamplerTable;
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::nn::{Denoiser, Inputs};
 use crate::numeric::random::{Clock, fill_normals_from};
 use crate::ops::{FillRow, SamplerStep};
 
-/// The stream of the starting noise.
+/// The random stream of the initial noise.
 const START: u32 = u32::MAX;
 
 /// The reverse process over a network: state `x` [B, D], one step of the sampler per step of the run.
@@ -30,8 +30,8 @@ pub fn reverse_process(g: &mut Graph, network: &dyn Denoiser, table: &SamplerTab
     Ok(x)
 }
 
-/// x = standard normal noise, which a reverse process starts from: that of the values from number `first` of a set of samples
-/// on, so that it does not depend on how the set is cut into batches.
+/// x = standard normal noise, the initial state of a reverse process. `first` is the index of the first value in the
+/// set of samples, so that the noise does not depend on the batch size.
 pub fn starting_noise(seed: u64, first: usize, x: &mut [f32]) {
     fill_normals_from(Clock { seed, step: 0 }, START, first, x);
 }

@@ -1,4 +1,4 @@
-//! y = a + b, elementwise: the reverse pass sums gradients with it where they meet.
+//! y = a + b, elementwise. The reverse pass uses it to sum gradients.
 
 use super::op::{Io, Op, expect_count, expect_shape};
 use super::{Reverse, Spec, Specs};
@@ -9,7 +9,7 @@ use crate::parallel;
 
 /// y = a + b.
 ///
-/// *Shapes*: a, b and y alike. *Gradient*: da = dy, db = dy.
+/// *Shapes*: a, b and y have the same shape. *Gradient*: da = dy, db = dy.
 #[derive(Clone, Copy, Debug)]
 pub struct Add;
 
@@ -31,7 +31,7 @@ impl Op for Add {
         kernel!("add.wgsl", "add").dim("N", n).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (a, b, y) = (io.input(0), io.input(1), io.output(0));
         parallel::chunks(
             y,
@@ -46,8 +46,8 @@ impl Op for Add {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
-            r.give(0, dy);
-            r.give(1, dy);
+            r.add_gradient(0, dy);
+            r.add_gradient(1, dy);
         }
         Ok(())
     }

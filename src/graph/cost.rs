@@ -1,41 +1,43 @@
-//! What a step costs at least, from the shapes alone: arithmetic and memory traffic of each op of the plan.
+//! The minimum cost of each op, from the shapes: arithmetic and memory traffic.
 
 use std::iter::Sum;
 use std::ops::Add;
 
 use super::{Spec, Specs};
 
-/// Arithmetic and the least memory traffic of an op or of a step.
+/// The arithmetic and the minimum memory traffic of an op or of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cost {
     /// Floating-point operations; a multiply-add is two.
     pub flops: u64,
-    /// Bytes read and written when each tensor travels once: an updated one is read and written.
+    /// Bytes read and written if each tensor is transferred once; an updated tensor is read and written.
     pub bytes: u64,
 }
 
 impl Cost {
-    /// Every input read, every output written, every update both; one operation per element written.
+    /// The cost if every input is read, every output is written, every update is both, with one operation per written
+    /// element.
     pub fn of(specs: &Specs) -> Self {
-        let stored = |list: &[Spec]| list.iter().map(moved).sum::<u64>();
+        let stored = |list: &[Spec]| list.iter().map(transferred).sum::<u64>();
         let (read, written, updated) = (stored(&specs.inputs), stored(&specs.outputs), stored(&specs.updates));
         Self { flops: written + updated, bytes: 4 * (read + written + 2 * updated) }
     }
 
-    /// [`Cost::of`], of a product [m, k] [k, n] with `epilogue` operations per element of the result.
+    /// The cost of a matrix product of [m, k] and [k, n], with `epilogue` operations per element of the result.
     pub fn gemm(specs: &Specs, [m, n, k]: [usize; 3], epilogue: usize) -> Self {
         Self { flops: (m * n) as u64 * (2 * k + epilogue) as u64, ..Self::of(specs) }
     }
 
-    /// The same where input `i` is read only at `elements` of its elements.
+    /// The same cost if only `elements` elements of input `i` are read.
     pub fn reading(self, specs: &Specs, i: usize, elements: usize) -> Self {
-        let all = moved(&specs.inputs[i]);
+        let all = transferred(&specs.inputs[i]);
         Self { bytes: self.bytes - 4 * all + 4 * (elements as u64).min(all), ..self }
     }
 }
 
-/// Elements that move in a step: one of a history, none of an unstored tensor.
-fn moved(spec: &Spec) -> u64 {
+/// The transferred elements per step: one of a history, none of an unstored tensor.
+fn transferred(spec: &Spec) -> u64 {
     spec.stored().min(spec.len()) as u64
 }
 

@@ -1,28 +1,29 @@
-//! The reverse pass: it adds nodes to the same graph.
+//! The reverse pass, which adds nodes to the same graph.
 //!
-//! Gradients that meet at a fan-out are summed here and nowhere else.
+//! If a tensor is used several times, its gradients are summed here and nowhere else.
 
 use std::collections::HashMap;
 
 use super::{Add, Graph, Init, Node, Slab, Spec, Storage, Var};
 use crate::error::{Error, Result};
 
-/// The gradients that a reverse pass made.
+/// The gradients computed by a reverse pass.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
     of: HashMap<Var, Var>,
 }
 
 impl Gradients {
-    /// The gradient of the losses by `var`, if they depend on it.
+    /// The gradient of the losses with respect to `var`, if they depend on it.
     pub fn of(&self, var: Var) -> Option<Var> {
         self.of.get(&var).copied()
     }
 }
 
-/// What a reverse rule sees: its node, the gradients of its outputs, and the graph to add nodes to.
+/// The context of [`Op::reverse`](super::Op::reverse): a node, the gradients of its outputs, and the graph to add
+/// nodes to.
 pub struct Reverse<'a> {
-    /// The graph that grows.
+    /// The graph to which the rule adds nodes.
     pub graph: &'a mut Graph,
     inputs: Vec<Var>,
     outputs: Vec<Var>,
@@ -43,45 +44,45 @@ impl Reverse<'_> {
         self.outputs[i]
     }
 
-    /// The gradient of output `i`, if anything depends on it.
+    /// The gradient of output `i`, if the losses depend on it.
     pub fn d(&self, i: usize) -> Option<Var> {
         self.d[i]
     }
 
-    /// Whether the gradient of input `i` is asked for.
-    pub fn wants(&self, i: usize) -> bool {
+    /// Whether the gradient of input `i` is needed.
+    pub fn needs_gradient(&self, i: usize) -> bool {
         self.needed[self.graph.root(self.inputs[i]).index()]
     }
 
-    /// Whether this node alone reads `var` and nobody asked for its gradient, so that a gradient may skip ahead to what
-    /// `var` was made from.
+    /// Whether this node is the only one that reads `var`, and the gradient of `var` was not requested. The rule may
+    /// then compute the gradient of the input of the op that produced `var` instead.
     pub fn sole_use(&self, var: Var) -> bool {
         self.uses[self.graph.root(var).index()] == 1
     }
 
-    /// Gives `gradient` to input `i`.
-    pub fn give(&mut self, i: usize, gradient: Var) {
-        self.give_to(self.inputs[i], gradient);
+    /// Adds `gradient` to the gradient of input `i`.
+    pub fn add_gradient(&mut self, i: usize, gradient: Var) {
+        self.add_gradient_to(self.inputs[i], gradient);
     }
 
-    /// Gives `gradient` to any tensor made before this node.
-    pub fn give_to(&mut self, var: Var, gradient: Var) {
+    /// Adds `gradient` to the gradient of any tensor computed before this node.
+    pub fn add_gradient_to(&mut self, var: Var, gradient: Var) {
         self.contributions.push((var, gradient));
     }
 }
 
 impl Graph {
-    /// Adds the nodes that compute the gradients of the sum of `losses` by all parameters and by `also`.
-    /// Parameter gradients land in [`Slab::Grads`].
+    /// Adds the nodes that compute the gradients of the sum of `losses` with respect to all parameters and to `also`.
+    /// Parameter gradients are stored in [`Slab::Grads`].
     ///
     /// # Errors
-    /// When a scalar is not a loss, an op on the way has no reverse rule, or a tensor is another graph's.
+    /// If a scalar is not a loss, an op in between has no reverse rule, or a tensor belongs to another graph.
     pub fn backward(&mut self, losses: &[Var], also: &[Var]) -> Result<Gradients> {
         self.check(losses)?;
         let seed = |loss: &Var| {
             self.losses.get(loss).copied().ok_or_else(|| {
                 let name = &self.tensors[*loss].name;
-                Error::setting(format!("{name} is not a loss: only scalars made by a loss op can be minimized"))
+                Error::setting(format!("{name} is not a loss: only scalars computed by a loss op can be minimized"))
             })
         };
         let seeds: Vec<(Var, Var)> = losses.iter().map(seed).collect::<Result<_>>()?;
@@ -89,12 +90,15 @@ impl Graph {
     }
 
     /// [`Graph::backward`] from given gradients: pairs of a tensor and its gradient.
+    ///
+    /// # Errors
+    /// If an op in between has no reverse rule, or a tensor belongs to another graph.
     pub fn backward_from(&mut self, seeds: &[(Var, Var)], also: &[Var]) -> Result<Gradients> {
         seeds.iter().try_for_each(|&(at, d)| self.check(&[at, d]))?;
         self.check(also)?;
-        let mut meeting: HashMap<Var, Vec<Var>> = HashMap::new();
+        let mut pending: HashMap<Var, Vec<Var>> = HashMap::new();
         for &(at, d) in seeds {
-            meeting.entry(self.root(at)).or_default().push(d);
+            pending.entry(self.root(at)).or_default().push(d);
         }
         let needed = self.needing_gradients(also);
         let uses = self.uses(also);
@@ -102,30 +106,30 @@ impl Graph {
         for index in (0..self.nodes.len()).rev() {
             let Node { op, inputs, outputs, .. } = &self.nodes[index];
             let wanted = inputs.iter().any(|v| needed[self.root(*v).index()]);
-            if !wanted || !outputs.iter().any(|v| meeting.contains_key(v)) {
+            if !wanted || !outputs.iter().any(|v| pending.contains_key(v)) {
                 continue;
             }
             let (op, inputs, outputs) = (op.clone(), inputs.clone(), outputs.clone());
             let d: Vec<Option<Var>> =
-                outputs.iter().map(|&v| self.sum_at(v, &mut meeting, &mut gradients)).collect::<Result<_>>()?;
+                outputs.iter().map(|&v| self.sum_at(v, &mut pending, &mut gradients)).collect::<Result<_>>()?;
             let (needed, uses, contributions) = (&needed[..], &uses[..], Vec::new());
             let mut reverse = Reverse { inputs, outputs, d, needed, uses, contributions, graph: self };
             op.reverse(&mut reverse)?;
             for (var, gradient) in reverse.contributions {
                 self.check(&[var, gradient])?;
-                meeting.entry(self.root(var)).or_default().push(gradient);
+                pending.entry(self.root(var)).or_default().push(gradient);
             }
         }
         let leaves: Vec<Var> = self.parameters.iter().map(|p| p.var).chain(also.iter().copied()).collect();
         for var in leaves {
-            let d = self.sum_at(self.root(var), &mut meeting, &mut gradients)?;
+            let d = self.sum_at(self.root(var), &mut pending, &mut gradients)?;
             d.map(|d| gradients.of.insert(var, d));
         }
         self.place_parameter_gradients(&mut gradients)?;
         Ok(gradients)
     }
 
-    /// By tensor: whether it depends on a parameter or on `also`, these included.
+    /// For each tensor, whether it is or depends on a parameter or one of `also`.
     fn needing_gradients(&self, also: &[Var]) -> Vec<bool> {
         let mut needed = vec![false; self.tensors.len()];
         self.parameters.iter().for_each(|p| needed[p.var.index()] = true);
@@ -138,7 +142,7 @@ impl Graph {
         needed
     }
 
-    /// By tensor: how many nodes read it, and one more where its own gradient is asked for.
+    /// For each tensor, the number of nodes that read it, plus one if its own gradient was requested.
     fn uses(&self, also: &[Var]) -> Vec<usize> {
         let mut uses = vec![0; self.tensors.len()];
         let read = self.nodes.iter().flat_map(|node| &node.inputs);
@@ -146,14 +150,14 @@ impl Graph {
         uses
     }
 
-    /// The one gradient of `var`: the sum of all that were given to it.
+    /// The gradient of `var`: the sum of all contributions.
     fn sum_at(
         &mut self,
         var: Var,
-        meeting: &mut HashMap<Var, Vec<Var>>,
+        pending: &mut HashMap<Var, Vec<Var>>,
         gradients: &mut Gradients,
     ) -> Result<Option<Var>> {
-        let Some(parts) = meeting.remove(&var) else { return Ok(gradients.of(var)) };
+        let Some(parts) = pending.remove(&var) else { return Ok(gradients.of(var)) };
         let shape = self.shape(var).to_vec();
         let mut total = self.shaped(parts[0], &shape)?;
         for &part in &parts[1..] {
@@ -164,18 +168,18 @@ impl Graph {
         Ok(Some(total))
     }
 
-    /// A gradient that came by a reshaped tensor, in the shape of the tensor itself.
+    /// The gradient of a reshaped tensor, in the shape of the original tensor.
     fn shaped(&mut self, d: Var, shape: &[usize]) -> Result<Var> {
         if self.shape(d) == shape { Ok(d) } else { self.reshape(d, shape) }
     }
 
-    /// Moves each parameter's gradient into the slab, by letting its last op write there.
+    /// Places each parameter's gradient in the slab: the op that computes it writes there.
     fn place_parameter_gradients(&mut self, gradients: &mut Gradients) -> Result<()> {
         let slab = self.slab(Slab::Grads);
         for p in self.parameters.clone() {
             let Some(mut d) = gradients.of(p.var) else { continue };
             if self.tensors[self.root(d)].storage != Storage::Step {
-                // Another parameter's gradient is the very same tensor: this one gets a copy.
+                // The same tensor is already the gradient of another parameter: copy it.
                 let zero =
                     self.tensor(format!("{}.zero", p.name), Spec::f32(p.shape.clone()), Storage::State, Init::Zero);
                 d = self.apply1(Add, &[d, zero])?;

@@ -1,6 +1,6 @@
-//! The contract of an op: shapes, kernel, the same computation on slices, and the reverse rule.
+//! The trait of an op: shapes, kernel, CPU implementation, and reverse rule.
 //!
-//! `ops` has the engine's own; an op from outside implements [`Op`] too (`examples/custom_op.rs`).
+//! `ops` contains the ops of the crate. Other crates can implement [`Op`] too (`examples/custom_op.rs`).
 
 use std::any::{Any, TypeId};
 use std::fmt::Debug;
@@ -13,9 +13,9 @@ use crate::numeric::activation::Activation;
 use crate::numeric::random::Clock;
 use crate::numeric::scalar::Scalar;
 
-/// The crate's word that the shader of an op stays inside its bindings for all tensors that [`Op::infer`] accepts, and for
-/// whatever values these hold: release builds then compile it without runtime checks. Only the crate can give it, and it
-/// counts for the op type it was given to.
+/// Declares that the shader of an op was reviewed: its accesses are within its bindings for all tensors that
+/// [`Op::infer`] accepts, with any values. Release builds then compile it without runtime checks. Only the crate can
+/// create it, and it is valid for one type of op only.
 #[derive(Clone, Copy, Debug)]
 pub struct Trust(TypeId);
 
@@ -25,93 +25,98 @@ impl Trust {
     }
 }
 
-/// One kind of computation. Implement it outside the crate to add your own (`examples/custom_op.rs`).
+/// An operation on tensors: shapes, GPU kernel, CPU implementation and gradient. Other crates can implement it
+/// (`examples/custom_op.rs`).
 pub trait Op: Debug + Send + Sync + 'static {
-    /// The name in messages.
+    /// The name, for messages.
     fn name(&self) -> &'static str;
 
-    /// The outputs' shapes; `inputs` holds the inputs, then the updated tensors.
+    /// The shapes of the outputs. `inputs` contains the inputs, and then the updated tensors. Their element types are
+    /// those of [`Op::dtypes`]; their number and shapes are checked here.
     ///
     /// # Errors
-    /// [`Error::Shape`] when these inputs do not fit.
+    /// [`Error::Shape`] if the op does not accept the inputs.
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>>;
 
-    /// The dispatch for these shapes: inputs, updates, then outputs, as in [`Io::specs`].
+    /// The GPU kernel for these shapes.
     ///
-    /// The shader's `read` bindings are the inputs in order; its `read_write` bindings are the outputs that have
-    /// memory, in order, then the updated tensors.
+    /// The `read` bindings of the shader are the inputs, in order. Its `read_write` bindings are the outputs that are
+    /// stored, in order, and then the updated tensors.
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel;
 
-    /// The element types that tensor `i` of `count` may have, inputs and then updated ones: floats by default.
+    /// The element types that the op accepts for tensor `i` of `count`, counting inputs and then updated tensors: by
+    /// default only f32.
     fn dtypes(&self, _i: usize, _count: usize) -> &'static [DType] {
         &[DType::F32]
     }
 
-    /// How many tensors it updates in place: none by default.
+    /// The number of tensors that are updated in place, see [`Graph::apply_to`](super::Graph::apply_to): by default
+    /// none.
     fn updates(&self) -> usize {
         0
     }
 
-    /// The same computation on slices, on one or more cores. In f64 it is the reference.
-    fn twin<S: Scalar>(&self, io: &mut Io<S>);
+    /// The CPU implementation: the same computation on slices. In f32 it runs on the CPU executor, and in f64 it is the
+    /// reference that the kernel is tested against.
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>);
 
-    /// Arithmetic and least memory traffic, for benchmarks: by default each tensor travels once.
+    /// The arithmetic and the minimum memory traffic, for benchmarks: by default those of [`Cost::of`].
     fn cost(&self, specs: &Specs) -> Cost {
         Cost::of(specs)
     }
 
-    /// The activation that output 0 went through last. The value before it is output 1 (unstored where the
-    /// derivative follows from the output), or input 0 of an op with one output. A product that comes next in the reverse pass then
-    /// applies the derivative in its own dispatch.
+    /// The activation that is applied last to compute output 0. The value before it is output 1 (unstored if the
+    /// derivative follows from the output), or input 0 of an op with one output. The product that follows in the
+    /// reverse pass can then apply the derivative in the same dispatch.
     fn activation(&self) -> Option<Activation> {
         None
     }
 
-    /// Whether the shader was reviewed: of the crate's own ops alone.
+    /// Whether the shader was reviewed; only for ops of the crate.
     #[doc(hidden)]
     fn trust(&self) -> Option<Trust> {
         None
     }
 
-    /// Adds the nodes that compute the inputs' gradients.
+    /// Adds the nodes that compute the gradients of the inputs.
     ///
     /// # Errors
-    /// By default: that there is no reverse rule.
+    /// By default [`Error::Setting`], because there is no reverse rule.
     fn reverse(&self, _: &mut Reverse) -> Result<()> {
         Err(Error::setting(format!("{} has no reverse rule, so nothing before it can be trained", self.name())))
     }
 }
 
-/// A read-only tensor of a twin.
+/// A read-only tensor of a CPU implementation.
 #[derive(Clone, Copy, Debug)]
-pub enum View<'a, S> {
+pub(crate) enum View<'a, S> {
     /// Floats.
     Float(&'a [S]),
     /// Integers.
     Int(&'a [u32]),
 }
 
-/// A writable tensor of a twin.
+/// A writable tensor of a CPU implementation.
 #[derive(Debug)]
-pub enum ViewMut<'a, S> {
+pub(crate) enum ViewMut<'a, S> {
     /// Floats.
     Float(&'a mut [S]),
     /// Integers.
     Int(&'a mut [u32]),
-    /// Unstored, or already taken.
+    /// The tensor is unstored, or was taken before.
     Nothing,
 }
 
-/// The tensors a twin works on.
+/// The tensors of a CPU implementation ([`Op::cpu`]), and the position of the run.
 #[derive(Debug)]
 pub struct Io<'a, S> {
-    /// Shapes.
+    /// The shapes and element types.
     pub specs: &'a Specs,
-    /// Step and seed.
+    /// The step and the seed, for random numbers.
     pub clock: Clock,
-    /// The row of the batch that row 0 of these tensors is: an op that draws numbers for rows counts from there.
+    /// The index in the batch of row 0 of the tensors, for random numbers per row.
     pub first_row: usize,
-    /// Which of the parts of the batch that the op runs for in this step: 0 for the first.
+    /// The index of the micro-batch, 0 for the first.
     pub part: usize,
     pub(crate) inputs: Vec<View<'a, S>>,
     pub(crate) outputs: Vec<ViewMut<'a, S>>,
@@ -119,7 +124,10 @@ pub struct Io<'a, S> {
 }
 
 impl<'a, S> Io<'a, S> {
-    /// Input `i`, floats.
+    /// Input `i`.
+    ///
+    /// # Panics
+    /// If it holds integers.
     pub fn input(&self, i: usize) -> &'a [S] {
         match self.inputs[i] {
             View::Float(values) => values,
@@ -127,7 +135,10 @@ impl<'a, S> Io<'a, S> {
         }
     }
 
-    /// Input `i`, integers.
+    /// Input `i` of type u32.
+    ///
+    /// # Panics
+    /// If it holds floats.
     pub fn input_u32(&self, i: usize) -> &'a [u32] {
         match self.inputs[i] {
             View::Int(values) => values,
@@ -135,20 +146,29 @@ impl<'a, S> Io<'a, S> {
         }
     }
 
-    /// Takes output `i`, floats.
+    /// Takes output `i`.
+    ///
+    /// # Panics
+    /// If it holds integers, is unstored, or was taken before.
     pub fn output(&mut self, i: usize) -> &'a mut [S] {
         take(&mut self.outputs[i])
     }
 
-    /// Takes output `i`, integers.
+    /// Takes output `i` of type u32.
+    ///
+    /// # Panics
+    /// If it holds floats, is unstored, or was taken before.
     pub fn output_u32(&mut self, i: usize) -> &'a mut [u32] {
         match std::mem::replace(&mut self.outputs[i], ViewMut::Nothing) {
             ViewMut::Int(values) => values,
-            _ => panic!("output {i} does not hold integers, or was taken before"),
+            _ => panic!("output {i} does not hold integers, is unstored, or was taken before"),
         }
     }
 
     /// Takes the updated tensor `i`.
+    ///
+    /// # Panics
+    /// If it holds integers, or was taken before.
     pub fn update(&mut self, i: usize) -> &'a mut [S] {
         take(&mut self.updates[i])
     }
@@ -157,11 +177,11 @@ impl<'a, S> Io<'a, S> {
 fn take<'a, S>(slot: &mut ViewMut<'a, S>) -> &'a mut [S] {
     match std::mem::replace(slot, ViewMut::Nothing) {
         ViewMut::Float(values) => values,
-        _ => panic!("a twin took a tensor twice, or one without floats"),
+        _ => panic!("the tensor does not hold floats, is unstored, or was taken before"),
     }
 }
 
-/// [`Op`] with the scalar chosen, so that a graph can hold any op.
+/// The object-safe form of [`Op`], which graphs store.
 pub trait AnyOp: Any + Debug + Send + Sync {
     /// See [`Op::name`].
     fn name(&self) -> &'static str;
@@ -175,13 +195,13 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn updates(&self) -> usize;
     /// See [`Op::cost`].
     fn cost(&self, specs: &Specs) -> Cost;
-    /// [`Op::twin`] in f32.
-    fn twin_f32(&self, io: &mut Io<f32>);
-    /// [`Op::twin`] in f64.
-    fn twin_f64(&self, io: &mut Io<f64>);
+    /// [`Op::cpu`] in f32.
+    fn cpu_f32(&self, io: &mut Io<f32>);
+    /// [`Op::cpu`] in f64.
+    fn cpu_f64(&self, io: &mut Io<f64>);
     /// See [`Op::activation`].
     fn activation(&self) -> Option<Activation>;
-    /// Whether [`Op::trust`] was given to this very op.
+    /// Whether [`Op::trust`] declares this type of op.
     fn is_trusted(&self) -> bool;
     /// See [`Op::reverse`].
     fn reverse(&self, reverse: &mut Reverse) -> Result<()>;
@@ -206,17 +226,17 @@ impl<O: Op> AnyOp for O {
     fn cost(&self, specs: &Specs) -> Cost {
         Op::cost(self, specs)
     }
-    fn twin_f32(&self, io: &mut Io<f32>) {
-        self.twin(io);
+    fn cpu_f32(&self, io: &mut Io<f32>) {
+        self.cpu(io);
     }
-    fn twin_f64(&self, io: &mut Io<f64>) {
-        self.twin(io);
+    fn cpu_f64(&self, io: &mut Io<f64>) {
+        self.cpu(io);
     }
     fn activation(&self) -> Option<Activation> {
         Op::activation(self)
     }
     fn is_trusted(&self) -> bool {
-        // The word that another op was given says nothing of this one's kernel.
+        // An op that forwards the trust of another op may have another kernel.
         self.trust().is_some_and(|trust| trust.0 == TypeId::of::<O>())
     }
     fn reverse(&self, reverse: &mut Reverse) -> Result<()> {

@@ -1,17 +1,19 @@
-//! From a graph to what an executor runs: which nodes, and where each tensor lies.
+//! From a graph to a plan for an executor: the nodes to run, and the memory of each tensor.
 //!
-//! Pure code, no device: tensors of one step share buffers by lifetime, persistent ones have their own. A tensor is
-//! never placed in a buffer that the same node reads, because a dispatch may not read and write one buffer.
+//! Tensors of one step share buffers if their lifetimes do not overlap; persistent tensors have their own buffers. An
+//! output is never placed in a buffer that the same node reads, because a dispatch must not read and write one
+//! buffer. This module does not depend on a device.
 
 use std::ops::Range;
 
 use super::{DType, Form, Graph, Init, Node, Parameter, Parts, Specs, Storage, Var};
 use crate::error::{Error, Result};
 
-/// Elements around the content of a guarded buffer: 256 bytes, the offset any adapter accepts for a binding.
+/// The number of guard elements at each end of a guarded buffer: 256 bytes, a binding offset that every adapter
+/// supports.
 const GUARD: usize = 64;
 
-/// A place in memory.
+/// A range of a buffer, in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub buffer: usize,
@@ -25,11 +27,11 @@ pub(crate) struct Buffer {
     pub len: usize,
     pub dtype: DType,
     pub label: String,
-    /// Its size does not follow from the batch.
+    /// Whether its size is independent of the batch size.
     pub fixed: bool,
 }
 
-/// One node with its places.
+/// One node with the memory of its tensors.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub node: Node,
@@ -40,25 +42,25 @@ pub(crate) struct Call {
     pub updates: Vec<Place>,
 }
 
-/// Calls that run one after the other on the same rows of the batch.
+/// Consecutive calls on the same rows of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pass {
     pub calls: Range<usize>,
-    /// The row of the batch that row 0 of the calls' tensors is: random numbers are drawn for rows of the batch.
+    /// The index in the batch of row 0 of the tensors, for random numbers per row.
     pub first_row: usize,
-    /// Which of the parts that the calls run for.
+    /// The index of the micro-batch.
     pub part: usize,
 }
 
-/// The program that an executor runs.
+/// A program for an executor.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub buffers: Vec<Buffer>,
     pub places: Vec<Option<Place>>,
     pub calls: Vec<Call>,
-    /// A step: each call is in as many passes as there are parts of the batch that it works on.
+    /// The passes of a step: each call is in one pass per micro-batch.
     pub passes: Vec<Pass>,
-    /// First contents of persistent tensors.
+    /// The initial values of persistent tensors.
     pub inits: Vec<(Place, Init)>,
 }
 
@@ -88,8 +90,8 @@ impl Plan {
         Ok(Self { buffers, places, calls, passes, inits })
     }
 
-    /// The same plan with unused elements around the content of each buffer, so that bindings begin and end inside of
-    /// buffers; and where these elements are.
+    /// Adds guard elements around the content of each buffer, so that bindings start and end inside of buffers;
+    /// returns the places of the guards.
     pub fn guarded(mut self) -> (Self, Vec<(Place, DType)>) {
         let mut guards = Vec::new();
         for (buffer, b) in self.buffers.iter_mut().enumerate() {
@@ -105,12 +107,12 @@ impl Plan {
         (self, guards)
     }
 
-    /// Elements of memory in all buffers.
+    /// The number of elements of all buffers.
     pub fn elements(&self) -> usize {
         self.buffers.iter().map(|b| b.len).sum()
     }
 
-    /// Elements of memory that no smaller batch saves.
+    /// The number of elements that do not depend on the batch size.
     pub fn fixed_elements(&self) -> usize {
         self.buffers.iter().filter(|b| b.fixed).map(|b| b.len).sum()
     }
@@ -125,7 +127,7 @@ fn parts(graph: &Graph, slab: Place) -> Vec<(Place, Init)> {
     graph.parameters().iter().map(part).collect()
 }
 
-/// Neighbours that work on the same rows, which run for one part after the other.
+/// Groups consecutive nodes with the same micro-batches into passes.
 fn passes(nodes: &[&Node]) -> Vec<Pass> {
     let (mut passes, mut start) = (Vec::new(), 0);
     for group in nodes.chunk_by(|a, b| a.parts == b.parts) {
@@ -138,7 +140,7 @@ fn passes(nodes: &[&Node]) -> Vec<Pass> {
     passes
 }
 
-/// The nodes that matter: those that update something, write a history or a kept tensor, and all they depend on.
+/// The nodes with an effect, and their dependencies: an effect is an update, a history, or a kept or persistent output.
 fn live_nodes(graph: &Graph) -> Vec<bool> {
     let mut wanted: Vec<bool> =
         graph.tensors.iter().map(|t| t.kept || t.spec.form == Form::History || t.storage != Storage::Step).collect();
@@ -156,9 +158,9 @@ struct Memory<'a> {
     graph: &'a Graph,
     places: Vec<Option<Place>>,
     buffers: Vec<Buffer>,
-    /// Buffers that hold nothing now.
+    /// Buffers that are currently unused.
     free: Vec<usize>,
-    /// The last node that reads or writes each tensor.
+    /// For each tensor, the last node that reads or writes it.
     last: Vec<usize>,
 }
 
@@ -168,7 +170,7 @@ impl<'a> Memory<'a> {
         for (i, node) in nodes.iter().enumerate() {
             node.inputs.iter().chain(&node.outputs).for_each(|v| last[graph.root(*v).index()] = i);
         }
-        keep_for_repetitions(graph, nodes, &mut last);
+        keep_for_micro_batches(graph, nodes, &mut last);
         let places = vec![None; graph.tensors.len()];
         let mut memory = Self { graph, places, buffers: Vec::new(), free: Vec::new(), last };
         for (i, t) in graph.tensors.iter().enumerate() {
@@ -181,14 +183,14 @@ impl<'a> Memory<'a> {
         }
         for (i, t) in graph.tensors.iter().enumerate() {
             if let Storage::Part { of, offset } = t.storage {
-                let whole = memory.places[of.index()].expect("a part lies in a persistent tensor");
+                let whole = memory.places[of.index()].expect("the whole tensor is persistent");
                 memory.places[i] = Some(Place { buffer: whole.buffer, offset, len: t.spec.len() });
             }
         }
         memory
     }
 
-    /// Places the outputs of a node.
+    /// Allocates the outputs of a node.
     fn begin(&mut self, node: &Node) {
         for &v in &node.outputs {
             let spec = &self.graph.tensors[v].spec;
@@ -200,7 +202,7 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Frees what node `i` was the last to need.
+    /// Frees the tensors for which node `i` is the last use.
     fn end(&mut self, i: usize, node: &Node) {
         let mut seen: Vec<Var> = Vec::new();
         for v in node.inputs.iter().chain(&node.outputs).map(|v| self.graph.root(*v)) {
@@ -212,7 +214,8 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// The smallest free buffer that is large enough, else the largest one grown, else a new one.
+    /// Allocates the smallest free buffer that is large enough, otherwise enlarges the largest free one, otherwise
+    /// adds one.
     fn take(&mut self, len: usize, dtype: DType) -> usize {
         let fits = |b: &Buffer| (b.len < len, b.len.abs_diff(len));
         let best = (0..self.free.len())
@@ -233,16 +236,17 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// What is made before nodes that repeat and read by them is there for the last repetition too: it keeps its memory.
-fn keep_for_repetitions(graph: &Graph, nodes: &[&Node], last: &mut [usize]) {
-    let mut made_for: Vec<Option<Parts>> = vec![None; graph.tensors.len()];
+/// A tensor that is computed once and read by nodes that run for each micro-batch keeps its memory until the end of the
+/// step.
+fn keep_for_micro_batches(graph: &Graph, nodes: &[&Node], last: &mut [usize]) {
+    let mut computed_for: Vec<Option<Parts>> = vec![None; graph.tensors.len()];
     for node in nodes {
         for v in node.inputs.iter().map(|v| graph.root(*v)) {
-            if node.parts.is_some() && made_for[v.index()] != node.parts {
+            if node.parts.is_some() && computed_for[v.index()] != node.parts {
                 last[v.index()] = usize::MAX;
             }
         }
-        node.outputs.iter().for_each(|v| made_for[v.index()] = node.parts);
+        node.outputs.iter().for_each(|v| computed_for[v.index()] = node.parts);
     }
 }
 
@@ -250,7 +254,7 @@ fn call(graph: &Graph, node: &Node, places: &[Option<Place>]) -> Result<Call> {
     let specs = |vars: &[Var]| vars.iter().map(|&v| graph.spec(v).clone()).collect::<Vec<_>>();
     let place = |v: &Var| {
         let name = &graph.tensors[*v].name;
-        places[graph.root(*v).index()].ok_or_else(|| Error::shape(node.op.name(), format!("{name} was never computed")))
+        places[graph.root(*v).index()].ok_or_else(|| Error::shape(node.op.name(), format!("{name} is not computed")))
     };
     let call = Call {
         specs: Specs { inputs: specs(&node.inputs), outputs: specs(&node.outputs), updates: specs(&node.updates) },
@@ -263,7 +267,7 @@ fn call(graph: &Graph, node: &Node, places: &[Option<Place>]) -> Result<Call> {
     Ok(call)
 }
 
-/// No buffer is read and written by one node, and no two written ranges overlap.
+/// Checks that no buffer is both read and written by the node, and that written ranges do not overlap.
 fn check_hazards(call: &Call) -> Result<()> {
     let written: Vec<Place> = call.outputs.iter().flatten().chain(&call.updates).copied().collect();
     let fail = |what: &str| Err(Error::shape(call.node.op.name(), format!("{what}; copy one of them first")));

@@ -1,4 +1,4 @@
-//! Tensors: shape, type, memory, and the slabs in which parameters lie together.
+//! Tensors: shape, element type, memory, and the slabs of all parameters.
 
 use std::fmt;
 use std::ops::{Index, IndexMut};
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::numeric::random::Draw;
 
-/// A handle to a tensor of a [`Graph`](super::Graph). A copy of the graph knows the handles that were made before it was
-/// copied; what either of the two adds afterwards is its own.
+/// A handle to a tensor of a [`Graph`](super::Graph). After a graph is cloned, earlier handles are valid for both
+/// graphs, and later ones only for the graph that created them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Var {
     index: u32,
@@ -16,13 +16,13 @@ pub struct Var {
 }
 
 impl Var {
-    /// Its place in the list of tensors of any graph that knows it.
+    /// The index in the list of tensors.
     pub(crate) fn index(self) -> usize {
         self.index as usize
     }
 }
 
-/// A number that tells the tensors which one graph adds from those of all others.
+/// A number that distinguishes the tensors of one graph from those of all others.
 #[derive(Debug)]
 pub(super) struct Origin(u32);
 
@@ -34,7 +34,7 @@ impl Default for Origin {
 }
 
 impl Clone for Origin {
-    /// Another number: a copied graph adds other tensors than the one it was copied from.
+    /// A new number: tensors added to the clone differ from those added to the original.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -53,7 +53,7 @@ impl Tensors {
         self.var(self.list.len() - 1)
     }
 
-    /// The handle of the tensor at a place in the list.
+    /// The handle of the tensor at an index.
     pub fn var(&self, index: usize) -> Var {
         Var { index: index as u32, origin: self.list[index].origin }
     }
@@ -75,24 +75,25 @@ impl Index<Var> for Tensors {
     type Output = Tensor;
 
     fn index(&self, var: Var) -> &Tensor {
-        self.get(var).expect(FOREIGN)
+        self.get(var).expect(OTHER_GRAPH)
     }
 }
 
 impl IndexMut<Var> for Tensors {
     fn index_mut(&mut self, var: Var) -> &mut Tensor {
-        assert!(self.get(var).is_some(), "{FOREIGN}");
+        assert!(self.get(var).is_some(), "{OTHER_GRAPH}");
         &mut self.list[var.index()]
     }
 }
 
-/// What is wrong with a handle that a graph does not know.
-pub(crate) const FOREIGN: &str = "a tensor of another graph; take the handles that this graph gave";
+/// The error message for a handle of another graph.
+pub(crate) const OTHER_GRAPH: &str = "the tensor belongs to another graph; use the handles that this graph returned";
 
 /// The element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DType {
-    /// 32-bit float (f64 on the reference).
+    /// 32-bit float (f64 in the reference).
     F32,
     /// 32-bit unsigned integer.
     U32,
@@ -104,25 +105,26 @@ impl fmt::Display for DType {
     }
 }
 
-/// How a tensor lies in memory.
+/// The memory form of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Form {
     /// Dense and row-major.
     Dense,
-    /// One number per step, which the parts of a batch add up to: a ring of the last [`HISTORY`] values, entry
-    /// `step % HISTORY`.
+    /// A scalar per step, the sum over micro-batches: a ring buffer of the last [`HISTORY`] values, with step `t` at
+    /// index `t % HISTORY`.
     History,
-    /// A handle only: it takes no memory and is never bound. Gradients can still be sent to it.
+    /// Without memory, and never bound to a kernel. It can still have a gradient.
     Unstored,
 }
 
-/// The number of steps a [`Form::History`] remembers.
+/// The number of steps in a [`Form::History`].
 pub const HISTORY: usize = 1024;
 
-/// Shape and type of a tensor.
+/// Shape, element type and memory form of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// Dimensions, at most four.
+    /// The dimensions, at most four.
     pub shape: Vec<usize>,
     /// Element type.
     pub dtype: DType,
@@ -141,7 +143,7 @@ impl Spec {
         Self { dtype: DType::U32, ..Self::f32(shape) }
     }
 
-    /// A scalar that is remembered per step.
+    /// A scalar with a history, see [`Form::History`].
     pub fn history() -> Self {
         Self { form: Form::History, ..Self::f32([]) }
     }
@@ -151,17 +153,17 @@ impl Spec {
         Self { form: Form::Unstored, ..self }
     }
 
-    /// Elements of the value (1 for a scalar).
+    /// The number of elements (1 for a scalar).
     pub fn len(&self) -> usize {
         self.shape.iter().fold(1, |len, &dim| len.saturating_mul(dim))
     }
 
-    /// Whether there is no element.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Elements in memory.
+    /// The number of elements in memory.
     pub fn stored(&self) -> usize {
         match self.form {
             Form::Dense => self.len(),
@@ -195,34 +197,34 @@ pub struct Specs {
 }
 
 impl Specs {
-    /// Whether the node has an output `i` that takes memory.
+    /// Whether the node has an output `i` that is stored.
     pub fn stores(&self, i: usize) -> bool {
         self.outputs.get(i).is_some_and(|output| output.stored() > 0)
     }
 }
 
-/// Where a tensor lies.
+/// The location of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Storage {
-    /// In memory shared by lifetime: valid within one step.
+    /// In memory that is reused after the last use within a step.
     Step,
-    /// In a buffer of its own, kept between steps.
+    /// In its own buffer, persistent across steps.
     State,
-    /// Inside another tensor, at an element offset.
+    /// A part of another tensor, at an element offset.
     Part { of: Var, offset: usize },
-    /// Another tensor under a second shape: the same memory, the same gradient.
+    /// A reshaped tensor: with the memory and the gradient of another one.
     Alias { of: Var },
 }
 
-/// What a persistent tensor holds before the first write.
+/// The initial values of a persistent tensor.
 #[derive(Clone, Debug)]
 pub(crate) enum Init {
     Zero,
     F32(Arc<[f32]>),
     U32(Arc<[u32]>),
-    /// Drawn when a program is compiled, so that a graph of any size takes little memory.
+    /// Random values, generated when a program is compiled, so that large graphs take little memory.
     Drawn(Draw),
-    /// What the parameters hold, each at its offset.
+    /// The initial values of the parameters, each at its offset.
     Parameters,
 }
 
@@ -232,18 +234,19 @@ pub(crate) struct Tensor {
     pub spec: Spec,
     pub storage: Storage,
     pub init: Init,
-    /// Readable after a step: its memory is not given to others.
+    /// Readable after a step: its memory is not reused.
     pub kept: bool,
-    /// Its size does not follow from the batch.
+    /// Whether its size is independent of the batch size.
     pub fixed: bool,
-    /// The node that makes it.
+    /// The node that computes it.
     pub maker: Option<usize>,
-    /// The graph that added it, as [`Var`] has it.
+    /// The origin of its handle ([`Var`]).
     pub origin: u32,
 }
 
-/// One of the equally laid out, contiguous tensors over all parameters.
+/// A contiguous tensor that contains one value per element of all parameters. All slabs have the same layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Slab {
     /// The weights.
     Params,
@@ -263,7 +266,7 @@ impl Slab {
     /// All slabs in the order of a checkpoint.
     pub const ALL: [Slab; 6] = [Slab::Params, Slab::Grads, Slab::Sum, Slab::First, Slab::Second, Slab::Ema];
 
-    /// The name of the slab's tensor.
+    /// The name of the tensor.
     pub fn name(self) -> &'static str {
         match self {
             Slab::Params => "slab.params",
@@ -278,13 +281,14 @@ impl Slab {
 
 /// A trainable tensor: a part of [`Slab::Params`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Parameter {
     /// PyTorch's name, such as `fc1.weight`.
     pub name: String,
     /// PyTorch's shape: a weight is [out, in].
     pub shape: Vec<usize>,
-    /// Its tensor.
+    /// The tensor.
     pub var: Var,
-    /// Element offset in every slab.
+    /// The offset in every slab, in elements.
     pub offset: usize,
 }

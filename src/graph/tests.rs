@@ -14,7 +14,7 @@ fn parameters_are_aligned_and_named_once() {
 }
 
 #[test]
-fn equal_tables_are_one() {
+fn equal_constants_are_shared() {
     let mut g = Graph::new();
     let a = g.constant([2], vec![1.0, 2.0]).unwrap();
     assert_eq!(g.constant([2], vec![1.0, 2.0]).unwrap(), a);
@@ -33,7 +33,7 @@ fn a_reshaped_tensor_is_the_same_memory_with_the_same_gradient() {
     let y = g.apply(Dense { activation: Activation::Silu }, &[rows, w, b]).unwrap()[0];
     let wide = g.reshape(y, [2, 6]).unwrap();
     let goal = g.state("goal", [2, 6]).unwrap();
-    // The reshaped tensor meets another use of the tensor itself.
+    // The original tensor is used too.
     let again = g.apply(Dense { activation: Activation::None }, &[y, w, b]).unwrap()[0];
     let again = g.reshape(again, [2, 6]).unwrap();
     let sum = g.apply(crate::ops::Add, &[wide, again]).unwrap()[0];
@@ -88,7 +88,7 @@ fn gradients(g: &mut Graph, loss: Var, d: Var, x: &str) -> (Vec<f64>, Vec<f64>) 
 }
 
 #[test]
-fn a_gradient_that_is_asked_for_is_given_behind_a_fused_activation() {
+fn a_requested_gradient_is_computed_before_a_fused_activation() {
     use crate::ops::{Activation, Conv, Dense};
     for convolution in [false, true] {
         let mut g = Graph::new();
@@ -113,7 +113,7 @@ fn a_gradient_that_is_asked_for_is_given_behind_a_fused_activation() {
         // The same loss of h as a value of its own.
         let mut alone = g.clone();
         let d = g.backward(&[loss], &[h, x]).unwrap();
-        let (d_h, d_x) = (d.of(h).expect("h was asked for"), d.of(x).unwrap());
+        let (d_h, d_x) = (d.of(h).expect("h was requested"), d.of(x).unwrap());
         g.keep(d_h);
         let (analytic, numeric) = gradients(&mut g, loss, d_x, "x");
         analytic.iter().zip(&numeric).for_each(|(a, n)| assert!((a - n).abs() < 1e-8, "{a} {n}"));
@@ -123,7 +123,7 @@ fn a_gradient_that_is_asked_for_is_given_behind_a_fused_activation() {
         let d = alone.backward(&[loss], &[free]).unwrap().of(free).unwrap();
         let (analytic, numeric) = gradients(&mut alone, loss, d, "h");
         analytic.iter().zip(&numeric).for_each(|(a, n)| assert!((a - n).abs() < 1e-8, "{a} {n}"));
-        // In the whole graph h is what the first layer made of x.
+        // In the whole graph, h is the output of the first layer.
         let read = |g: &Graph, write: Option<(&str, &[f32])>, var| {
             let mut run = crate::Device::reference().compile(g).unwrap();
             write.into_iter().for_each(|(name, values)| run.write(name, values).unwrap());
@@ -143,10 +143,10 @@ fn element_types_are_checked_where_shapes_are() {
     let (x, n) = (g.state("x", [4]).unwrap(), g.state_u32("n", [4]).unwrap());
     let e = g.apply(Add, &[x, n]).unwrap_err();
     assert!(matches!(e, Error::Shape { .. }));
-    assert_eq!(e.to_string(), "add: tensor 1, n, holds u32 [4], and should hold f32");
+    assert_eq!(e.to_string(), "add: tensor 1, n, is u32 [4], expected f32");
     let loss = g.mse(x, x).unwrap();
     let e = g.apply(Add, &[loss, loss]).unwrap_err().to_string();
-    assert!(e.contains("one value per step"), "{e}");
+    assert!(e.contains("scalar with a history"), "{e}");
     let e = g.apply_to(Add, &[x], &[x]).unwrap_err().to_string();
     assert!(e.contains("updates 0 tensors in place, got 1"), "{e}");
 }
@@ -155,10 +155,10 @@ fn element_types_are_checked_where_shapes_are() {
 fn a_tensor_of_another_graph_is_refused() {
     let (mut g, mut other) = (Graph::new(), Graph::new());
     let x = g.state("x", [4]).unwrap();
-    // At the same place in its list, and beyond the end of the other one's.
+    // At an index of this graph, and at one beyond its end.
     let foreign = [other.state("a", [4]).unwrap(), other.state("b", [4]).unwrap()];
     for y in foreign {
-        let refused = |e: Error| assert_eq!(e.to_string(), FOREIGN);
+        let refused = |e: Error| assert_eq!(e.to_string(), OTHER_GRAPH);
         refused(g.apply(Add, &[x, y]).unwrap_err());
         refused(g.apply_to(crate::ops::Accumulate { share: 1.0 }, &[x], &[y]).unwrap_err());
         refused(g.reshape(y, [2, 2]).unwrap_err());
@@ -174,7 +174,7 @@ fn a_tensor_of_another_graph_is_refused() {
 }
 
 #[test]
-fn a_copied_graph_knows_the_tensors_made_before_and_its_own() {
+fn a_cloned_graph_has_the_earlier_tensors_and_its_own() {
     let mut g = Graph::new();
     let x = g.state("x", [4]).unwrap();
     let mut copy = g.clone();
@@ -182,16 +182,16 @@ fn a_copied_graph_knows_the_tensors_made_before_and_its_own() {
     assert_ne!(a, b);
     assert!(g.apply(Add, &[x, a]).is_ok() && copy.apply(Add, &[x, b]).is_ok());
     assert!(g.apply(Add, &[x, b]).is_err() && copy.apply(Add, &[x, a]).is_err());
-    // A program knows what its graph had when it was compiled.
+    // A program has the tensors of its graph at the time of compilation.
     let run = crate::Device::cpu().compile(&g).unwrap();
     let later = g.state("later", [4]).unwrap();
     assert!(run.read(a).is_ok() && run.read(later).is_err());
 }
 
 #[test]
-fn sizes_that_no_computer_holds_are_refused() {
+fn excessive_sizes_are_refused() {
     let mut g = Graph::new();
-    // Their product is 8 when it overflows.
+    // The product overflows to 8.
     assert!(g.state("x", [(1 << 61) + 1, 8]).unwrap_err().to_string().contains("2^40"));
     assert!(g.parameter("w", [usize::MAX, 2], vec![]).is_err());
     assert!(g.state("x", [1, 1, 1, 1, 1]).is_err() && g.state("x", [3, 0]).is_err());

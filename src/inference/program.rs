@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::generate::batches::largest;
 use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
+use crate::text;
 use crate::train::Checkpoint;
 
 /// The maximum batch size; smaller if the device has not enough memory.
@@ -60,6 +61,7 @@ impl BatchedProgram {
             Ok((device.compile(&g)?, result))
         })?;
         checkpoint.write_weights(&mut run)?;
+        log::info!("{count} samples in batches of {rows}, {steps} steps each; {} bytes", run.bytes());
         Ok(Self { run, result, rows, width, steps })
     }
 
@@ -89,7 +91,12 @@ impl BatchedProgram {
             self.run.set_first_row(first);
             self.run.set_step(0);
             self.run.write("x", &x)?;
-            self.advance(&mut completion, observe)?;
+            if !self.advance(&mut completion, observe)? {
+                return Err(Error::Interrupted(format!(
+                    "stopped after {first} of {}; nothing is written",
+                    text::count(count, "sample")
+                )));
+            }
             let result = self.run.read(self.result)?;
             if result[..len].iter().any(|v| !v.is_finite()) {
                 return Err(Error::NonFinite(
@@ -102,15 +109,12 @@ impl BatchedProgram {
         Ok(())
     }
 
-    /// Runs the steps of one batch.
-    fn advance(&mut self, completion: &mut Completion, observe: &mut Observer) -> Result<()> {
+    /// Runs the steps of one batch. Returns whether it was completed.
+    fn advance(&mut self, completion: &mut Completion, observe: &mut Observer) -> Result<bool> {
         let (mut done, mut n) = (0, 1);
         while done < self.steps {
             if !observe(*completion) {
-                return Err(Error::Interrupted(format!(
-                    "stopped after {} of {} steps; nothing is written",
-                    completion.done, completion.total
-                )));
+                return Ok(false);
             }
             let began = Instant::now();
             n = n.min(self.steps - done);
@@ -119,6 +123,6 @@ impl BatchedProgram {
             let per_step = began.elapsed().as_secs_f64() / f64::from(n);
             n = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * n);
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -13,7 +13,7 @@ mod preprocess;
 mod target;
 
 pub use precision::Precision;
-pub use target::{Family, Target};
+pub use target::{GemmVariant, Target};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ const SHARED: &[(&str, &str)] = &[
 /// The kind of a constant, for the tests: changing a `Dim` or `Hyper` must change the result, changing a `Tune` must
 /// not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub enum ConstantKind {
     /// A size.
     Dim,
     /// A number in the formula.
@@ -71,7 +71,7 @@ pub struct Constant {
     /// The value, rounded by WGSL to the declared type.
     pub value: f64,
     /// The kind.
-    pub meaning: Meaning,
+    pub kind: ConstantKind,
 }
 
 /// One dispatch: shader text, entry point, constants and workgroup counts.
@@ -88,7 +88,7 @@ pub struct Kernel {
     flags: BTreeMap<&'static str, bool>,
     parts: Vec<(&'static str, String)>,
     repeats: Vec<(&'static str, usize)>,
-    families: Vec<Family>,
+    variants: Vec<GemmVariant>,
     enables: Vec<&'static str>,
 }
 
@@ -106,29 +106,29 @@ impl Kernel {
             flags,
             parts,
             repeats,
-            families: Vec::new(),
+            variants: Vec::new(),
             enables: Vec::new(),
         }
     }
 
-    fn constant(mut self, name: &'static str, value: f64, meaning: Meaning) -> Self {
-        self.constants.push(Constant { name, value, meaning });
+    fn constant(mut self, name: &'static str, value: f64, kind: ConstantKind) -> Self {
+        self.constants.push(Constant { name, value, kind });
         self
     }
 
     /// Sets a size.
     pub fn dim(self, name: &'static str, value: usize) -> Self {
-        self.constant(name, value as f64, Meaning::Dim)
+        self.constant(name, value as f64, ConstantKind::Dim)
     }
 
     /// Sets a number in the formula.
     pub fn hyper(self, name: &'static str, value: f64) -> Self {
-        self.constant(name, value, Meaning::Hyper)
+        self.constant(name, value, ConstantKind::Hyper)
     }
 
     /// Sets a tile or workgroup size.
     pub fn tune(self, name: &'static str, value: u32) -> Self {
-        self.constant(name, value as f64, Meaning::Tune)
+        self.constant(name, value as f64, ConstantKind::Tune)
     }
 
     /// Keeps the lines between `//#if flag` and its end if `on`. A kernel sets every flag that its text uses.
@@ -161,19 +161,19 @@ impl Kernel {
         self
     }
 
-    /// Records that it computes a product with the first of these families, and that the others may be faster.
-    pub(crate) fn product(self, families: Vec<Family>) -> Self {
-        Self { families, ..self }
+    /// Records that it computes a product with the first of these variants, and that the others may be faster.
+    pub(crate) fn product(self, variants: Vec<GemmVariant>) -> Self {
+        Self { variants, ..self }
     }
 
-    /// The family of its product, if it computes one.
-    pub fn family(&self) -> Option<Family> {
-        self.families.first().copied()
+    /// The variant of its product, if it computes one.
+    pub fn gemm_variant(&self) -> Option<GemmVariant> {
+        self.variants.first().copied()
     }
 
-    /// The candidates for autotuning, with its own family first; empty if the rule is certain.
-    pub(crate) fn candidates(&self) -> &[Family] {
-        if self.families.len() > 1 { &self.families } else { &[] }
+    /// The candidates for autotuning, with its own variant first; empty if the rule is certain.
+    pub(crate) fn candidates(&self) -> &[GemmVariant] {
+        if self.variants.len() > 1 { &self.variants } else { &[] }
     }
 
     /// Sets the workgroups in x and y.

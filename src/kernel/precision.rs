@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Precision {
     /// f32.
     #[default]

@@ -1,4 +1,4 @@
-//! Properties of an adapter that kernels depend on, and the families of matrix products.
+//! Properties of an adapter that kernels depend on, and the variants of the matrix product.
 
 /// What a kernel may depend on: properties of the adapter it will run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,13 +9,14 @@ pub struct Target {
     pub software: bool,
     /// Rows and columns of the cooperative matrices that multiply in f16, if f16 was requested.
     pub half: Option<u32>,
-    /// Forces a family of products, if the adapter supports it: for tests.
-    pub family: Option<Family>,
+    /// Forces a variant of the product, if the adapter supports it: for tests.
+    pub gemm: Option<GemmVariant>,
 }
 
 /// The kernel used for a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
+#[non_exhaustive]
+pub enum GemmVariant {
     /// Tiles of 32 x 32 in shared memory, 4 x 4 outputs an invocation: for small grids.
     Blocked32,
     /// Tiles of 64 x 64 in shared memory, 4 x 4 outputs an invocation.
@@ -33,9 +34,9 @@ pub enum Family {
 }
 
 /// The largest subgroup over which a product is unrolled: that of software adapters with 512-bit vectors.
-const MOST_LANES: u32 = 16;
+const MAX_LANES: u32 = 16;
 
-impl Family {
+impl GemmVariant {
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::Blocked32,
@@ -50,7 +51,7 @@ impl Family {
     /// Whether an adapter supports it.
     pub fn runs_on(self, target: &Target) -> bool {
         match self {
-            Self::Broadcast16 | Self::Broadcast32 => target.subgroup.is_some_and(|lanes| lanes <= MOST_LANES),
+            Self::Broadcast16 | Self::Broadcast32 => target.subgroup.is_some_and(|lanes| lanes <= MAX_LANES),
             Self::Cooperative => target.subgroup.is_some() && target.half.is_some(),
             _ => true,
         }

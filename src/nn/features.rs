@@ -100,7 +100,7 @@ impl Features {
             x = g.apply1(op, &[x, w, b])?;
             y = g.apply1(op, &[y, w, b])?;
             if layer.factor > 0.0 {
-                let squared = PointLoss::new(Measure::Squared).weighted(weight * layer.factor);
+                let squared = PointLoss::new(Measure::Squared).weight(weight * layer.factor);
                 parts.push((g.point_loss(squared, x, y, Factors::default())?, layer.factor));
             }
         }

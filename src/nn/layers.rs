@@ -190,12 +190,15 @@ fn weights(g: &mut Graph, name: &str, shape: Vec<usize>, outputs: usize, limit: 
 
 /// Regularisation of hidden activations in training: dropout, then noise. Both are disabled at inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Regularisation {
     /// The probability that an activation is dropped.
     pub dropout: f32,
     /// Standard deviation of the noise added to the activations.
     pub activation_noise: f32,
 }
+
+setters!(Regularisation { dropout: f32, activation_noise: f32 });
 
 impl Regularisation {
     /// The activations with dropout and noise applied.

@@ -11,6 +11,7 @@ use crate::ops::{Activation, Embedding, Encode, Layout};
 /// The name of a step encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum StepEncoding {
     /// Interleaved sines and cosines: [`Layout::Interleaved`].
     Sinusoidal,
@@ -37,6 +38,7 @@ named!(
 
 /// The settings of a step encoding; in `config.toml` they are part of the network's table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StepEncoderOptions {
     /// Width of the encoding.
     #[serde(rename = "encoding")]
@@ -51,6 +53,14 @@ pub struct StepEncoderOptions {
     /// `learned` only: rows of the table, at least the number of diffusion steps.
     pub learned_steps: usize,
 }
+
+setters!(StepEncoderOptions {
+    width: usize,
+    kind: StepEncoding,
+    flip_sin_to_cos: bool,
+    frequency_shift: f64,
+    learned_steps: usize,
+});
 
 impl Default for StepEncoderOptions {
     fn default() -> Self {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Activation {
     /// x
     None,

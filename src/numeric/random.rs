@@ -118,7 +118,8 @@ pub fn fill_normals_from<S: Scalar>(clock: Clock, stream: u32, first: usize, out
     fill_normals(clock, stream, block + 1, rest);
 }
 
-/// Calls `f(i, word)` for the words of elements `first + i` of a stream, i < n: element e has word e % 4 of block e / 4.
+/// Calls `f(i, word)` for the words of elements `first + i` of a stream, i < n: element e has word e % 4 of block e /
+/// 4.
 #[inline(always)]
 pub fn each_word(clock: Clock, stream: u32, first: usize, n: usize, mut f: impl FnMut(usize, u32)) {
     let mut i = 0;

@@ -1,6 +1,6 @@
 //! total += share x: accumulates the gradients of micro-batches.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Spec;
@@ -10,10 +10,11 @@ use crate::parallel;
 
 /// total = share x for the first rows of the batch, total + share x for those after.
 ///
-/// *Shapes*: x and total alike; total is updated in place. *Gradient*: none; it runs after the backward pass.
+/// *Shapes*: x and total have the same shape; total is updated in place. *Gradient*: none; it runs after the backward
+/// pass.
 /// *Accuracy*: one rounding each for the product and the sum, in the order of the dispatches.
 #[derive(Clone, Copy, Debug)]
-pub struct Accumulate {
+pub(crate) struct Accumulate {
     /// The factor of x: the share of the micro-batch in the batch.
     pub share: f64,
 }
@@ -40,9 +41,9 @@ impl Op for Accumulate {
         kernel!("accumulate.wgsl", "accumulate").dim("N", n).hyper("SHARE", self.share).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, total, share) = (io.input(0), io.update(0), S::of(self.share));
-        // What the step before left does not count.
+        // The first micro-batch starts a new sum.
         if io.first_row == 0 {
             total.fill(S::ZERO);
         }
@@ -66,4 +67,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::value(2.0)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Accumulate { share: 0.125 }).input([MANY]).zeros(MANY)]
 }

@@ -1,6 +1,6 @@
 //! y = act(x), elementwise, and its derivative.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, Tolerance};
 use super::{Activation, Add, Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Graph, Reverse, Spec, Var};
@@ -37,7 +37,7 @@ impl Graph {
 
 /// y = act(x).
 ///
-/// *Shapes*: x and y alike. *Gradient*: dx = dy act'(x).
+/// *Shapes*: x and y have the same shape. *Gradient*: dx = dy act'(x).
 /// *Accuracy*: a few units of 2^-24 relative to |f| + |x f'|, also in the tails: the relative error of an exponential
 /// is the absolute error of its argument, and a derivative with zeros is a sum. Exponentials below the smallest normal
 /// number (1.2e-38) may be flushed to zero. The derivatives of tanh and sigmoid are accurate functions of the output y,
@@ -66,7 +66,7 @@ impl Op for Activate {
         self.0.choose(kernel.dim("N", n)).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y) = (io.input(0), io.output(0));
         parallel::chunks(
             y,
@@ -86,7 +86,7 @@ impl Op for Activate {
         if let Some(dy) = r.d(0) {
             let saved = if self.0.saves_output() { r.output(0) } else { r.input(0) };
             let dx = r.graph.apply1(Slope(self.0), &[dy, saved])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Op for Slope {
         self.0.choose(kernel.dim("N", n)).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, saved, dx) = (io.input(0), io.input(1), io.output(0));
         parallel::chunks(
             dx,
@@ -211,4 +211,9 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(Slope(a)).input([n]).values([n], saved).tolerance(tolerance));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let activation = Activation::Silu;
+    vec![Case::new(Activate(activation)).input([MANY]), Case::new(Slope(activation)).input([MANY]).input([MANY])]
 }

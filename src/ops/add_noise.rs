@@ -13,6 +13,7 @@ use crate::text::{exact, short};
 
 /// A kind of noise; numbers are in the units of the data unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Disturbance {
     /// y = x + scale z, z standard normal.
     Gaussian {
@@ -43,7 +44,7 @@ pub enum Disturbance {
     /// y = black + (white - black) / peak Poisson(peak (x - black) / (white - black)): counts of quanta; values below
     /// black give 0 counts.
     Poisson {
-        /// Mean count at `white`; at most [`LARGEST_RATE`].
+        /// Mean count at `white`; at most 65,535.
         peak: f64,
         /// The value with a mean count of 0, such as 0 for intensities.
         black: f64,
@@ -53,15 +54,16 @@ pub enum Disturbance {
 }
 
 /// Higher rates are clamped to this.
-pub const LARGEST_RATE: f64 = 65_535.0;
+pub(crate) const MAX_RATE: f64 = 65_535.0;
 
 /// y = [`Disturbance`] of x, with draws from the run's random stream, or given ones.
 ///
-/// *Shapes*: x and y alike; given draws like x: z, v in (-1, 1), or for salt-and-pepper u in [0, 1). Shot noise takes
-/// the table of [`poisson_table`] instead. *Gradient*: Gaussian and uniform noise pass it through unchanged, the others
-/// have none. *Accuracy*: the draws are integers that are identical on every device. Salt-and-pepper and shot noise
-/// compare integers; the rate of shot noise is one difference and one product, rounded to 16 binary places, and counts
-/// are looked up in tables of integers, so its counts are bit-identical. Normals are accurate to 1e-6 of their radius.
+/// *Shapes*: x and y have the same shape, and so have given draws: z, v in (-1, 1), or for salt-and-pepper u in [0,
+/// 1). Shot noise has a constant table as its second input instead; use [`Graph::add_noise`]. *Gradient*: Gaussian
+/// and uniform noise pass it through unchanged, the others have none. *Accuracy*: the draws are integers that are
+/// identical on every device. Salt-and-pepper and shot noise compare integers; the rate of shot noise is one
+/// difference and one product, rounded to 16 binary places, and counts are looked up in tables of integers, so its
+/// counts are bit-identical. Normals are accurate to 1e-6 of their radius.
 /// *Source*: the textbook's `add_noise`; Poisson by additivity over the digits of the rate and inversion of tables
 /// (Devroye 1986, sections III.2 and X.3).
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +77,7 @@ pub struct AddNoise {
 }
 
 impl Graph {
-    /// Adds noise to x, drawn anew in each step.
+    /// Adds noise to x, drawn independently in each step.
     ///
     /// # Errors
     /// When a parameter of the noise is out of range.
@@ -123,11 +125,9 @@ impl Disturbance {
                 }
             }
             Disturbance::Poisson { peak, black, white } => {
-                if !(peak > 0.0 && peak <= LARGEST_RATE) {
+                if !(peak > 0.0 && peak <= MAX_RATE) {
                     let peak = exact(peak);
-                    return refuse(format!(
-                        "shot noise with a peak of {peak}; use a count above 0, up to {LARGEST_RATE}"
-                    ));
+                    return refuse(format!("shot noise with a peak of {peak}; use a count above 0, up to {MAX_RATE}"));
                 }
                 let gain = peak / (white - black);
                 match white > black && finite(black) && finite(gain * 65_536.0) && finite(1.0 / gain) {
@@ -276,7 +276,7 @@ impl Op for AddNoise {
         self.disturbance.constants().into_iter().fold(kernel, |kernel, (name, value)| kernel.hyper(name, value))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let given = self.given.then(|| io.input(1));
         let (io, first) = (&*io, first_element(io));
@@ -302,7 +302,7 @@ impl Op for AddNoise {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         match (self.disturbance, r.d(0)) {
-            (Disturbance::Gaussian { .. } | Disturbance::Uniform { .. }, Some(d)) => r.give(0, d),
+            (Disturbance::Gaussian { .. } | Disturbance::Uniform { .. }, Some(d)) => r.add_gradient(0, d),
             (_, None) => {}
             (other, _) => {
                 return Err(Error::setting(format!(
@@ -318,7 +318,7 @@ impl Op for AddNoise {
 const PLACES: i32 = 16;
 /// Hexadecimal digits of a rate, four of which are fractional.
 const DIGITS: usize = 8;
-/// [`LARGEST_RATE`] in units of 2^-16.
+/// [`MAX_RATE`] in units of 2^-16.
 const LARGEST_FIXED: u32 = 0xffff_0000;
 
 /// A Poisson count with the rate `rate` / 2^16: the sum of one count per hexadecimal digit of the rate, each drawn by
@@ -341,7 +341,7 @@ fn poisson(rate: u32, words: [[u32; 4]; 2], table: &[u32]) -> u32 {
 
 /// For each digit d = 1..15 of each place j, the distribution of Poisson(d 16^j / 2^16): (offset, least count, length)
 /// and, at the offset, 2^32 P(count <= least + i) as integers. Tails below 2^-33 are cut.
-pub fn poisson_table() -> Vec<u32> {
+pub(crate) fn poisson_table() -> Vec<u32> {
     let mut table = vec![0; 3 * 15 * DIGITS];
     for j in 0..DIGITS {
         for d in 1..16 {
@@ -414,6 +414,11 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.integers([table.len()], table.clone()).tolerance(tolerance));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let disturbance = Disturbance::Gaussian { scale: 0.5 };
+    vec![Case::new(AddNoise { disturbance, stream: 3, given: false }).input([1024, 784])]
 }
 
 #[cfg(test)]

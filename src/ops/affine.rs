@@ -37,7 +37,7 @@ impl Op for Affine {
         kernel!("affine.wgsl", "affine").dim("N", n).dim("C", specs.inputs[1].rows().1).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let c = io.specs.inputs[1].rows().1;
         let (x, table, y) = (io.input(0), io.input(1), io.output(0));
         parallel::chunks(
@@ -57,4 +57,8 @@ pub(super) fn cases() -> Vec<Case> {
     [(vec![5, 7], 1), (vec![33, 2], 2), (vec![4, 3, 10], 6)]
         .map(|(shape, c)| Case::new(Affine).input(shape).input([2, c]).tolerance(Tolerance::value(2.0)))
         .to_vec()
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Affine).input([1024, 784]).input([2, 784])]
 }

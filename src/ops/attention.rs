@@ -222,7 +222,7 @@ impl Op for Attention {
         Cost { flops: 4 * (b * n * n * c) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let sizes = self.sizes(&io.specs.inputs[0]);
         let (qkv, y, stats) = (io.input(0), io.output(0), io.output(1));
         let each = sizes.n * sizes.c;
@@ -242,7 +242,7 @@ impl Op for Attention {
         if let Some(dy) = r.d(0) {
             let (qkv, y, stats) = (r.input(0), r.output(0), r.output(1));
             let d = r.graph.apply1(AttentionInput(*self), &[dy, qkv, y, stats])?;
-            r.give(0, d);
+            r.add_gradient(0, d);
         }
         Ok(())
     }
@@ -278,7 +278,7 @@ impl Op for AttentionInput {
         Cost { flops: 10 * (b * n * n * c) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let sizes = self.0.sizes(&io.specs.inputs[1]);
         let [dy, qkv, y, stats] = [0, 1, 2, 3].map(|i| io.input(i));
         let (each, rows) = (sizes.n * sizes.c, 2 * sizes.heads * sizes.n);
@@ -344,6 +344,10 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(forward(case, 5, 2, 0.7).gradient());
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Attention { heads: 4, channels: Channels::First }).input([8, 384, 256])]
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use super::{Activation, Family, Io, Op, Specs};
+use super::{Activation, GemmVariant, Io, Op, Specs};
 use crate::error::Result;
 use crate::graph::{AnyOp, Cost, DType, Form, Graph, Parts, Reverse, Spec, Var};
 use crate::kernel::{Constant, Kernel, Target};
 
 /// The tolerance of a kernel against the reference, derived from its arithmetic; each op sets its constant c.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Tolerance {
     /// Equal bits.
     Exact,
@@ -25,6 +26,11 @@ pub enum Tolerance {
     /// (c + sqrt k) eps s: a sum of k terms, with s the sum of their absolute values.
     Terms(f64, usize),
 }
+
+/// Sizes of benchmark cases: the elements of a large tensor, the rows of a data set, and the steps of a schedule.
+pub(crate) const MANY: usize = 1 << 20;
+pub(crate) const ROWS: usize = 8192;
+pub(crate) const STEPS: usize = 1000;
 
 /// The smallest normal number of f32. Subnormal numbers may be flushed to zero.
 const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
@@ -168,6 +174,26 @@ impl Case {
         self
     }
 
+    /// Adds a table with positive values below 1.
+    pub(crate) fn table(self, [rows, cols]: [usize; 2]) -> Self {
+        self.values([rows, cols], (0..rows * cols).map(|i| 0.1 + 0.8 * (i % 97) as f32 / 97.0).collect())
+    }
+
+    /// Adds `n` diffusion steps, as floats.
+    pub(crate) fn steps(self, n: usize) -> Self {
+        self.values([n], (0..n).map(|i| (i * 7 % STEPS) as f32).collect())
+    }
+
+    /// Adds `n` indices below `end`.
+    pub(crate) fn indices(self, n: usize, end: usize) -> Self {
+        self.integers([n], (0..n).map(|i| (i * 7 % end) as u32).collect())
+    }
+
+    /// Adds `n` zeros that are updated in place.
+    pub(crate) fn zeros(self, n: usize) -> Self {
+        self.update([n], vec![0.0; n])
+    }
+
     /// Sets seed and step.
     pub fn clock(mut self, seed: u64, step: u32) -> Self {
         (self.seed, self.step) = (seed, step);
@@ -214,14 +240,14 @@ impl Case {
         Ok(self.kernel(target)?.constants)
     }
 
-    /// The product family of the kernel, if it computes a matrix product.
-    pub fn family(&self, target: &Target) -> Result<Option<Family>> {
-        Ok(self.kernel(target)?.family())
+    /// The product variant of the kernel, if it computes a matrix product.
+    pub fn gemm_variant(&self, target: &Target) -> Result<Option<GemmVariant>> {
+        Ok(self.kernel(target)?.gemm_variant())
     }
 
-    /// Whether a target is worth testing: one that forces a family is, for products only.
+    /// Whether a target is worth testing: one that forces a variant is, for products only.
     pub fn concerns(&self, target: &Target) -> Result<bool> {
-        Ok(target.family.is_none() || self.family(target)?.is_some())
+        Ok(target.gemm.is_none() || self.gemm_variant(target)?.is_some())
     }
 
     /// Whether two targets get different kernels.
@@ -315,11 +341,11 @@ impl AnyOp for Tampered {
     fn cost(&self, specs: &Specs) -> Cost {
         self.op.cost(specs)
     }
-    fn twin_f32(&self, io: &mut Io<f32>) {
-        self.op.twin_f32(io);
+    fn cpu_f32(&self, io: &mut Io<f32>) {
+        self.op.cpu_f32(io);
     }
-    fn twin_f64(&self, io: &mut Io<f64>) {
-        self.op.twin_f64(io);
+    fn cpu_f64(&self, io: &mut Io<f64>) {
+        self.op.cpu_f64(io);
     }
     fn activation(&self) -> Option<Activation> {
         self.op.activation()

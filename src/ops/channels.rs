@@ -46,7 +46,7 @@ impl Op for ChannelBias {
         self.activation.choose(kernel).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, bias, y) = (io.input(0), io.input(1), io.output(0));
         let places = x.len() / bias.len();
         let saves = io.specs.stores(1);
@@ -85,15 +85,15 @@ impl Op for ChannelBias {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         let Some(dz) = gradient_before(r, self.activation)? else { return Ok(()) };
-        r.give(0, dz);
-        if r.wants(1) {
+        r.add_gradient(0, dz);
+        if r.needs_gradient(1) {
             let shape = r.graph.shape(r.input(1)).to_vec();
             // Every plane is a channel of one sample.
             let rows = [&[1, shape[0] * shape[1]], &r.graph.shape(dz)[2..]].concat();
             let rows = r.graph.reshape(dz, rows)?;
             let d = r.graph.apply1(ChannelSum, &[rows])?;
             let d = r.graph.reshape(d, shape)?;
-            r.give(1, d);
+            r.add_gradient(1, d);
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Op for ChannelSum {
         if short { kernel.over(c) } else { kernel.tune("WG", 128).groups(c) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, _), x, sums) = (io.specs.inputs[0].rows(), io.input(0), io.output(0));
         let c = sums.len();
         let places = x.len() / b / c;
@@ -179,4 +179,12 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::value(24.0)).gradient().gradient_from(stored_outputs(activation)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let x = [32, 64, 14, 14];
+    vec![
+        Case::new(ChannelBias { activation: Activation::Relu }).input(x).input([32, 64]),
+        Case::new(ChannelSum).input(x),
+    ]
 }

@@ -1,6 +1,6 @@
 //! y = p_t a + q_t b: adds noise with given t and eps, and converts between eps, x0 and v.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, STEPS, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::{Reverse, Spec};
@@ -35,7 +35,7 @@ impl Op for Combine {
         kernel("combine", specs)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (a, b, t, table, y) = (io.input(0), io.input(1), io.input(2), io.input(3), io.output(0));
         parallel::rows(
@@ -54,10 +54,10 @@ impl Op for Combine {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         let Some(dy) = r.d(0) else { return Ok(()) };
         for i in 0..2 {
-            if r.wants(i) {
+            if r.needs_gradient(i) {
                 let (t, table) = (r.input(2), r.input(3));
                 let dx = r.graph.apply1(CombineTerm { term: i }, &[dy, t, table])?;
-                r.give(i, dx);
+                r.add_gradient(i, dx);
             }
         }
         Ok(())
@@ -89,7 +89,7 @@ impl Op for CombineTerm {
         kernel("term", specs).hyper("TERM", self.term as f64)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (dy, t, table, dx) = (io.input(0), io.input(1), io.input(2), io.output(0));
         parallel::rows(
@@ -124,4 +124,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::absolute(2.0)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Combine).input([1024, 784]).input([1024, 784]).steps(1024).input([STEPS, 2])]
 }

@@ -35,7 +35,7 @@ impl Op for Concat {
         kernel!("concat.wgsl", "concat").dim("B", rows).dim("P", p).dim("Q", q).over(rows * (p + q))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((_, p), (_, q)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (a, b, y) = (io.input(0), io.input(1), io.output(0));
         parallel::rows(
@@ -54,9 +54,9 @@ impl Op for Concat {
         let p = r.graph.shape(r.input(0))[1];
         let q = r.graph.shape(r.input(1))[1];
         for (i, (start, len)) in [(0, p), (p, q)].into_iter().enumerate() {
-            if r.wants(i) {
+            if r.needs_gradient(i) {
                 let d = r.graph.apply1(Columns { start, len }, &[dy])?;
-                r.give(i, d);
+                r.add_gradient(i, d);
             }
         }
         Ok(())
@@ -97,7 +97,7 @@ impl Op for Columns {
             .over(b * self.len)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, d) = io.specs.inputs[0].rows();
         let (x, y) = (io.input(0), io.output(0));
         parallel::rows(
@@ -116,4 +116,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Columns { start: 2, len: 5 }).input([9, 8]).tolerance(Tolerance::exact()),
         Case::new(Columns { start: 0, len: 1 }).input([65, 2]).tolerance(Tolerance::exact()),
     ]
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Concat).input([1024, 784]).input([1024, 128])]
 }

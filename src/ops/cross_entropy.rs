@@ -1,6 +1,6 @@
 //! The cross entropy of logits with integer labels, and its backward pass.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, ROWS, Tolerance};
 use super::embedding::row_of;
 use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use crate::parallel;
 /// that.
 /// *Source*: PyTorch's `cross_entropy` with `reduction='none'`; [`Graph::cross_entropy`] is the mean.
 #[derive(Clone, Copy, Debug)]
-pub struct CrossEntropy;
+pub(crate) struct CrossEntropy;
 
 impl Graph {
     /// The loss mean of -ln softmax(logits)\[label\]: logits [B, C], label \[B\] or [B, 1].
@@ -79,7 +79,7 @@ impl Op for CrossEntropy {
         Cost { flops: 4 * specs.inputs[0].len() as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, label, (_, c)) = (io.input(0), io.inputs[1], io.specs.inputs[0].rows());
         parallel::rows2(
             io.output(0),
@@ -105,7 +105,7 @@ impl Op for CrossEntropy {
         if let Some(dy) = r.d(0) {
             let (x, label, stats) = (r.input(0), r.input(1), r.output(1));
             let dx = r.graph.apply1(CrossEntropyInput, &[x, label, dy, stats])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -143,7 +143,7 @@ impl Op for CrossEntropyInput {
         Cost { flops: 4 * specs.inputs[0].len() as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, label, dy, stats) = (io.input(0), io.inputs[1], io.input(2), io.input(3));
         let c = io.specs.inputs[0].rows().1;
         parallel::rows(
@@ -190,6 +190,10 @@ pub(super) fn cases() -> Vec<Case> {
     let case = Case::new(CrossEntropy).input([4, 6]).integers([4], vec![5, 0, 3, 3]);
     cases.push(case.tolerance(tolerance(2.0, 6)).gradient());
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(CrossEntropy).input([ROWS, 10]).indices(ROWS, 10)]
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::graph::{Reverse, Spec};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
-use crate::parallel::matmul::{Matrix, Start, matmul, matmul_with};
+use crate::parallel::matmul::{Initial, Matrix, matmul, matmul_with};
 
 /// y = act(z), z = x W^T + b.
 ///
@@ -58,10 +58,10 @@ impl Op for Dense {
         Cost::gemm(specs, [b, o, i], 1 + (self.activation != Activation::None) as usize)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, i), (o, _)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (x, w, bias, y) = (io.input(0), io.input(1), io.input(2), io.output(0));
-        let (x, w, bias) = (Matrix::new(x, b, i), Matrix::new(w, o, i).t(), Start::Row(bias));
+        let (x, w, bias) = (Matrix::new(x, b, i), Matrix::new(w, o, i).t(), Initial::Row(bias));
         if io.specs.stores(1) {
             let z = io.output(1);
             matmul_with(z, x, w, bias, |_, _| {});
@@ -91,20 +91,20 @@ impl Op for Dense {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         let Some(dz) = gradient_before(r, self.activation)? else { return Ok(()) };
         let (x, w) = (r.input(0), r.input(1));
-        if r.wants(1) || r.wants(2) {
+        if r.needs_gradient(1) || r.needs_gradient(2) {
             let d = r.graph.apply(DenseWeight, &[dz, x])?;
-            r.give(1, d[0]);
-            r.give(2, d[1]);
+            r.add_gradient(1, d[0]);
+            r.add_gradient(2, d[1]);
         }
-        if r.wants(0) {
+        if r.needs_gradient(0) {
             match activation_before(r.graph, x).filter(|_| r.sole_use(x)) {
                 Some((activation, saved, before)) => {
                     let d = r.graph.apply1(DenseInput { activation }, &[dz, w, saved])?;
-                    r.give_to(before, d);
+                    r.add_gradient_to(before, d);
                 }
                 None => {
                     let dx = r.graph.apply1(DenseInput { activation: Activation::None }, &[dz, w])?;
-                    r.give(0, dx);
+                    r.add_gradient(0, dx);
                 }
             }
         }
@@ -149,7 +149,7 @@ impl Op for DenseInput {
         Cost::gemm(specs, [b, i, o], 2 * (self.activation != Activation::None) as usize)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (dx, dz, w) = (io.output(0), Matrix::new(io.input(0), b, o), Matrix::new(io.input(1), o, i));
         if self.activation == Activation::None {
@@ -160,7 +160,7 @@ impl Op for DenseInput {
             dx,
             dz,
             w,
-            Start::Zero,
+            Initial::Zero,
             #[inline(always)]
             |start, dx| self.activation.slope_all(dx, &saved[start..]),
         );
@@ -200,7 +200,7 @@ impl Op for DenseWeight {
         Cost::gemm(specs, [o, i, b], 0) + sums
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (dz, x) = (io.input(0), io.input(1));
         matmul(io.output(0), Matrix::new(dz, b, o).t(), Matrix::new(x, b, i), false);
@@ -262,4 +262,13 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let (x, w) = ([256, 1024], [1024, 1024]);
+    vec![
+        Case::new(Dense { activation: Activation::Relu }).input(x).input(w).input([1024]),
+        Case::new(DenseInput { activation: Activation::None }).input(x).input(w),
+        Case::new(DenseWeight).input(x).input(x),
+    ]
 }

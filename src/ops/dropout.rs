@@ -12,10 +12,10 @@ use crate::parallel;
 
 /// y = x / (1 - p) with probability 1 - p, else 0.
 ///
-/// *Shapes*: x and y alike. *Gradient*: dx is dropout of dy with the same mask, which is regenerated.
+/// *Shapes*: x and y have the same shape. *Gradient*: dx is dropout of dy with the same mask, which is regenerated.
 /// *Source*: Srivastava et al. 2014, scaled in training as in PyTorch.
 #[derive(Clone, Copy, Debug)]
-pub struct Dropout {
+pub(crate) struct Dropout {
     /// p, the probability of 0.
     pub p: f32,
     /// The random stream of the mask.
@@ -24,9 +24,9 @@ pub struct Dropout {
 
 /// y = x + scale eps, eps standard normal.
 ///
-/// *Shapes*: x and y alike. *Units*: scale in those of x. *Gradient*: dx = dy.
+/// *Shapes*: x and y have the same shape. *Units*: scale in those of x. *Gradient*: dx = dy.
 #[derive(Clone, Copy, Debug)]
-pub struct ActivationNoise {
+pub(crate) struct ActivationNoise {
     /// The noise's standard deviation.
     pub scale: f32,
     /// Its random stream.
@@ -34,10 +34,13 @@ pub struct ActivationNoise {
 }
 
 impl Graph {
-    /// [`Dropout`] with probability `p` if the graph is in training mode and p is not 0; otherwise x itself.
+    /// y = x / (1 - p) with probability 1 - p, else 0. Outside of training mode ([`Graph::train`]), or if p is 0, y
+    /// is x.
+    ///
+    /// *Shapes*: x and y have the same shape. *Source*: Srivastava et al. 2014, scaled in training as in PyTorch.
     ///
     /// # Errors
-    /// When p is not in [0, 1).
+    /// If p is not in [0, 1).
     pub fn dropout(&mut self, x: Var, p: f32) -> Result<Var> {
         if !(0.0..1.0).contains(&p) {
             return Err(Error::setting(format!("a dropout of {p}; use a probability from 0 to below 1, such as 0.1")));
@@ -49,11 +52,13 @@ impl Graph {
         self.apply1(Dropout { p, stream }, &[x])
     }
 
-    /// [`ActivationNoise`] of standard deviation `scale` if the graph is in training mode and it is not 0; otherwise x
-    /// itself.
+    /// y = x + scale eps, eps standard normal. Outside of training mode ([`Graph::train`]), or if the scale is 0, y
+    /// is x.
+    ///
+    /// *Shapes*: x and y have the same shape. *Units*: scale in those of x.
     ///
     /// # Errors
-    /// When the scale is negative or not finite.
+    /// If the scale is negative or not finite.
     pub fn activation_noise(&mut self, x: Var, scale: f32) -> Result<Var> {
         if !(scale >= 0.0 && scale.is_finite()) {
             return Err(Error::setting(format!("noise of scale {scale} on activations; use 0 or more, such as 0.1")));
@@ -66,7 +71,8 @@ impl Graph {
     }
 }
 
-/// One invocation for four elements, which share a block of random words, and one more where a part begins within a block.
+/// One invocation for four elements, which share a block of random words, and one more where a part begins within a
+/// block.
 fn kernel(entry: &'static str, specs: &Specs, stream: u32) -> Kernel {
     let n = specs.inputs[0].len();
     kernel!("dropout.wgsl", entry)
@@ -100,7 +106,7 @@ impl Op for Dropout {
         kernel("dropout", specs, self.stream).hyper("P", self.p as f64)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let first = first_element(io);
         // A word below it drops the element; exact in f64 and in f32.
@@ -126,7 +132,7 @@ impl Op for Dropout {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
             let dx = r.graph.apply1(*self, &[dy])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -148,7 +154,7 @@ impl Op for ActivationNoise {
         kernel("add_noise", specs, self.stream).hyper("SCALE", self.scale as f64)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let first = first_element(io);
         let scale = S::of(self.scale as f64);
@@ -166,7 +172,7 @@ impl Op for ActivationNoise {
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
-            r.give(0, dy);
+            r.add_gradient(0, dy);
         }
         Ok(())
     }
@@ -186,6 +192,10 @@ pub(super) fn cases() -> Vec<Case> {
     let case = Case::new(ActivationNoise { scale: 0.5, stream: 1 }).input([5, 4]);
     cases.push(case.tolerance(Tolerance::absolute(24.0)).gradient());
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Dropout { p: 0.1, stream: 4 }).input([1024, 1024])]
 }
 
 #[cfg(test)]

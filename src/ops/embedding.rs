@@ -1,10 +1,10 @@
 //! Table lookup by index, and the gradient of the table.
 
-use super::case::{Case, Tolerance};
-use super::{Io, Op, Specs, View, expect_count, expect_shape};
+use super::case::{Case, STEPS, Tolerance};
+use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
-use crate::graph::{DType, Reverse, Spec};
+use crate::graph::{DType, Reverse, Spec, View};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
@@ -70,7 +70,7 @@ impl Op for Embedding {
         Cost { flops: 0, ..Cost::of(specs).reading(specs, 0, specs.outputs[0].len()) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (v, e) = io.specs.inputs[0].rows();
         let (table, index) = (io.input(0), io.inputs[1]);
         parallel::rows(
@@ -86,7 +86,7 @@ impl Op for Embedding {
             let index = r.input(1);
             let rows = r.graph.shape(r.input(0))[0];
             let d = r.graph.apply1(EmbeddingTable { rows }, &[dy, index])?;
-            r.give(0, d);
+            r.add_gradient(0, d);
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Op for EmbeddingTable {
             .over(self.rows * blocks)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (n, e) = io.specs.inputs[0].rows();
         let (dy, index, d) = (io.input(0), io.inputs[1], io.output(0));
         d.fill(S::ZERO);
@@ -164,4 +164,11 @@ pub(super) fn cases() -> Vec<Case> {
     let case = Case::new(Embedding).input([5, 3]).integers([4], vec![4, 0, 4, 2]);
     cases.push(case.tolerance(Tolerance::exact()).gradient());
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![
+        Case::new(Embedding).input([STEPS, 128]).indices(4096, STEPS),
+        Case::new(EmbeddingTable { rows: STEPS }).input([4096, 128]).indices(4096, STEPS),
+    ]
 }

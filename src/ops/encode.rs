@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, ROWS, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{DType, Graph, Spec, Var};
@@ -12,6 +12,7 @@ use crate::parallel;
 
 /// The arrangement and the rates of sines and cosines.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Layout {
     /// enc\[2i\] = sin(t r_i), enc[2i+1] = cos(t r_i), r_i = 10000^(-2i/d): Vaswani et al. 2017, section 3.5.
     Interleaved,
@@ -186,7 +187,7 @@ impl Op for Encode {
             .over(b * f)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (t, rates, enc) = (io.input(0), io.input_u32(1), io.output(0));
         parallel::rows(
             enc,
@@ -215,4 +216,10 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(op).values([7], t.clone()).integers(shape, words).tolerance(Tolerance::absolute(3.3))
     })
     .collect()
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let encode = Encode { width: 128, layout: Layout::Interleaved };
+    let (shape, rates) = encode.rate_words();
+    vec![Case::new(encode).steps(ROWS).integers(shape, rates)]
 }

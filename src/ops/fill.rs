@@ -1,6 +1,6 @@
 //! t [B] = one entry of a table, selected by the step: provides the time in a sampling loop.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, STEPS, Tolerance};
 use super::{Io, Op, Specs, expect_count};
 use crate::error::Result;
 use crate::graph::Cost;
@@ -12,7 +12,7 @@ use crate::numeric::scalar::Scalar;
 ///
 /// *Shapes*: table [K, C], y \[B\].
 #[derive(Clone, Copy, Debug)]
-pub struct FillRow {
+pub(crate) struct FillRow {
     /// B.
     pub batch: usize,
 }
@@ -38,7 +38,7 @@ impl Op for FillRow {
         Cost::of(specs).reading(specs, 0, 1)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (k, c) = io.specs.inputs[0].rows();
         let at = (io.clock.step as usize).min(k - 1);
         io.output(0).fill(io.input(0)[at * c]);
@@ -52,4 +52,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(FillRow { batch: 65_535 * 64 + 77 }).input([2, 2]).clock(1, 1).tolerance(Tolerance::exact()),
         Case::new(FillRow { batch: 1 }).input([5, 8]).clock(1, 9).tolerance(Tolerance::exact()),
     ]
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(FillRow { batch: MANY }).input([STEPS, 8])]
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, ROWS, Tolerance};
 use super::{Io, Op, Specs};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
@@ -18,7 +18,7 @@ use crate::parallel;
 /// epochs.
 /// *Shapes*: data in one or more parts, together [n, ...]; y [B, ...].
 #[derive(Clone, Copy, Debug)]
-pub struct Gather {
+pub(crate) struct Gather {
     /// The batch size B.
     pub batch: usize,
     /// The rows of this op: fewer than B in a micro-batch.
@@ -116,7 +116,7 @@ impl Op for Gather {
         Cost { flops: 0, bytes: 2 * 4 * specs.outputs[0].len() as u64 }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let d = io.specs.inputs[0].rows().1;
         let n: usize = io.specs.inputs.iter().map(|s| s.rows().0).sum();
         let y = io.output(0);
@@ -159,4 +159,8 @@ pub(super) fn cases() -> Vec<Case> {
         // Three parts of 40, 40 and 7 rows.
         Case::new(op(29, 40)).input([40, 5]).input([40, 5]).input([7, 5]).clock(9, 7).tolerance(Tolerance::exact()),
     ]
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2 }).input([ROWS, 784])]
 }

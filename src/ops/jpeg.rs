@@ -154,7 +154,7 @@ impl Op for Jpeg {
             .over(planes * h.div_ceil(8) * w.div_ceil(8))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let [_, h, w] = planes(&io.specs.inputs[0]);
         let (x, tables, y) = (io.input(0), io.input(1), io.output(0));
         parallel::rows(
@@ -209,6 +209,11 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(op).values(shape, x).values([2, 8, 8], tables).tolerance(tolerance));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let tables = tables(50).expect("the quality is in range");
+    vec![Case::new(Jpeg { low: 0.0, high: 1.0 }).input([64, 1, 32, 32]).values([2, 8, 8], tables)]
 }
 
 #[cfg(test)]

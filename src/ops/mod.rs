@@ -1,9 +1,9 @@
-//! The ops: one file each here, beside one shader each in `shaders/`.
+//! The ops: one file each here, and one shader each in `shaders/`.
 //!
 //! An op defines the shapes of its outputs, its kernel, its CPU implementation (the same computation on slices, generic
-//! over the scalar), and its gradient. Its test cases follow it in the file. To add one: `shaders/x.wgsl`,
-//! `src/ops/x.rs`, and one word in [`catalog`], from which parity tests, gradient tests, shader checks and benchmark
-//! rows are derived.
+//! over the scalar), and its gradient. In the same file, `cases` lists its test cases, and `timed` its benchmark cases.
+//! To add one: `shaders/NAME.wgsl`, `src/ops/NAME.rs`, and NAME in the two lists below. Parity tests, gradient tests,
+//! shader checks and benchmarks are derived from the catalog.
 
 mod accumulate;
 mod activation;
@@ -11,7 +11,6 @@ mod add;
 mod add_noise;
 mod affine;
 mod attention;
-pub mod case;
 mod channels;
 mod combine;
 mod concat;
@@ -22,9 +21,7 @@ mod dropout;
 mod embedding;
 mod encode;
 mod fill;
-mod fusion;
 mod gather;
-mod gemm;
 mod jpeg;
 mod noise;
 mod noisy_batch;
@@ -35,72 +32,82 @@ mod point_loss;
 mod pool;
 mod reduce;
 mod sampler_step;
-#[cfg(test)]
-mod size;
 mod softmax;
 mod ssim;
 mod step_input;
-mod timed;
 mod upsample;
 
-pub use accumulate::Accumulate;
-pub use activation::Activate;
-pub use add_noise::{AddNoise, Disturbance, LARGEST_RATE, poisson_table};
-pub use affine::Affine;
-pub use attention::{Attention, Channels};
-pub use channels::ChannelBias;
-pub use combine::Combine;
-pub use concat::Concat;
-pub use conv::{Conv, ConvTranspose};
-pub use cross_entropy::CrossEntropy;
-pub use dense::Dense;
-pub(crate) use dense::DenseInput;
-pub use dropout::{ActivationNoise, Dropout};
-pub use embedding::Embedding;
-pub use encode::{Encode, Layout};
-pub use fill::FillRow;
-pub use gather::Gather;
-pub use jpeg::{Jpeg, quantisation};
-pub use noise::Noise;
-pub use noisy_batch::NoisyBatch;
-pub use norm::{GroupNorm, LayerNorm};
-pub use optimizer::{Decay, Optimizer, OptimizerKind, Rule};
-pub use philox::Philox;
-pub use point_loss::{Average, Factors, Measure, PointLoss};
-pub use pool::{Pool, Pooling};
-pub use reduce::{Reduce, Reduction, SquaredNorm};
-pub use sampler_step::SamplerStep;
-pub use softmax::Softmax;
-pub use ssim::Ssim;
-pub use step_input::StepInput;
-#[doc(hidden)]
-pub use timed::timed_cases;
-pub use upsample::{Upsample, Widen};
+pub mod case;
+mod fusion;
+mod gemm;
+#[cfg(test)]
+mod size;
 
-pub use crate::graph::Add;
-pub use crate::graph::{Io, Op, Specs, View, ViewMut};
-pub(crate) use crate::graph::{expect_count, expect_shape};
-pub use crate::kernel::Family;
-pub use crate::numeric::activation::Activation;
+/// Exports the public items of the ops, and defines their catalog. The modules are declared above rather than here,
+/// because rustfmt does not see declarations in a macro.
+macro_rules! catalog {
+    ($($op:ident),* $(,)?) => {
+        $(
+            #[allow(unused_imports)] // Some ops are only used by the crate.
+            pub use $op::*;
+        )*
 
-/// Every op's cases, by the op's file.
-pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
-    macro_rules! list {
-        ($($op:ident),*; $($folder:ident::$file:ident as $name:literal),*) => {
-            vec![$((stringify!($op), $op::cases()),)* $(($name, $folder::$file::cases()),)*]
-        };
-    }
-    list![
-        accumulate, activation, add, attention, add_noise, affine, channels, combine, concat, cross_entropy, dense,
-        dropout, embedding, encode, fill, gather, jpeg, noise, noisy_batch, norm, optimizer, philox, point_loss, pool,
-        reduce, sampler_step, softmax, ssim, step_input, upsample;
-        conv::forward as "conv", conv::gradient as "conv_gradient", conv::transpose as "conv_transpose"
-    ]
+        /// The test cases of every op, by the name of its file.
+        pub fn catalog() -> Vec<(&'static str, Vec<case::Case>)> {
+            vec![$((stringify!($op), $op::cases())),*]
+        }
+
+        /// The benchmark cases of every op, by the name of its file: sizes that are common in training, with about a
+        /// million elements, or some hundred million FLOPs.
+        pub fn timed_cases() -> Vec<(&'static str, Vec<case::Case>)> {
+            vec![$((stringify!($op), $op::timed())),*]
+        }
+    };
 }
+
+catalog![
+    accumulate,
+    activation,
+    add,
+    add_noise,
+    affine,
+    attention,
+    channels,
+    combine,
+    concat,
+    conv,
+    cross_entropy,
+    dense,
+    dropout,
+    embedding,
+    encode,
+    fill,
+    gather,
+    jpeg,
+    noise,
+    noisy_batch,
+    norm,
+    optimizer,
+    philox,
+    point_loss,
+    pool,
+    reduce,
+    sampler_step,
+    softmax,
+    ssim,
+    step_input,
+    upsample,
+];
+
+pub use crate::graph::{Io, Op, Specs};
+pub(crate) use crate::graph::{expect_count, expect_shape};
+pub use crate::kernel::GemmVariant;
+pub use crate::numeric::activation::Activation;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{GemmVariant, catalog, timed_cases};
+    use crate::Device;
     use crate::graph::DType;
     use crate::kernel::Target;
 
@@ -142,11 +149,23 @@ mod tests {
     fn every_kernel_states_the_flags_of_its_shader() {
         let software = Target { software: true, ..Target::default() };
         let lanes = Target { subgroup: Some(8), ..software };
-        let forced = Family::ALL.map(|family| Target { family: Some(family), half: Some(16), ..lanes });
+        let forced = GemmVariant::ALL.map(|variant| Target { gemm: Some(variant), half: Some(16), ..lanes });
         for case in catalog().into_iter().flat_map(|(_, cases)| cases) {
             for target in [Target::default(), software, lanes].iter().chain(&forced) {
                 case.kernel(target).unwrap().source().unwrap_or_else(|e| panic!("{}: {e}", case.name()));
             }
         }
+    }
+
+    #[test]
+    fn every_op_has_test_and_benchmark_cases_that_run() {
+        for (name, cases) in timed_cases() {
+            assert!(!cases.is_empty(), "{name} has no benchmark cases");
+            for case in cases {
+                let mut run = case.compile(&Device::cpu()).unwrap_or_else(|e| panic!("{name}: {e}"));
+                run.steps(1).unwrap();
+            }
+        }
+        catalog().iter().for_each(|(name, cases)| assert!(!cases.is_empty(), "{name} has no test cases"));
     }
 }

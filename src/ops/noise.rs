@@ -1,6 +1,6 @@
 //! The noise addition layer: draws t and eps, and computes x_t and the training target.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, STEPS, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Spec;
@@ -90,7 +90,7 @@ impl Op for Noise {
             .over(rows * lanes)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (_, cols) = io.specs.inputs[0].rows();
         let (x0, table) = (io.input(0), io.input(1));
         let (x_t, target, t) = (io.output(0), io.output(1), io.output(2));
@@ -132,4 +132,8 @@ pub(super) fn cases() -> Vec<Case> {
     [(vec![1, 1], 0), (vec![9, 7], 6), (vec![33, 100], 0), (vec![5, 1, 28, 28], 0), (vec![3, 2, 129], 6)]
         .map(case)
         .into()
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Noise { stream: 5 }).input([1024, 784]).table([STEPS, Noise::ROW])]
 }

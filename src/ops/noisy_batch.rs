@@ -1,9 +1,9 @@
 //! Batch, noise and step encoding in one pass over the data: the inputs of a training step.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, ROWS, STEPS, Tolerance};
 use super::gather::parts;
 use super::noise::example_table;
-use super::{Encode, Gather, Io, Noise, Op, Specs, expect_shape};
+use super::{Encode, Gather, Io, Layout, Noise, Op, Specs, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
 use crate::graph::{DType, Spec};
@@ -16,7 +16,7 @@ use crate::parallel;
 /// *Shapes*: data in parts, together [n, ...], table [T, 4], and with an encoding of width E its rates; outputs the
 /// network's input [B, ...] or [B, D + E], the target [B, ...], and t \[B\].
 #[derive(Clone, Copy, Debug)]
-pub struct NoisyBatch {
+pub(crate) struct NoisyBatch {
     /// Selects the rows.
     pub gather: Gather,
     /// The noise.
@@ -93,7 +93,7 @@ impl Op for NoisyBatch {
         Cost { flops: 3 * specs.outputs[1].len() as u64, bytes: 4 * (rows + written) as u64 }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let count = io.specs.inputs.len() - self.others();
         let (batch, d) = io.specs.outputs[1].rows();
         let (input, target, t) = (io.output(0), io.output(1), io.output(2));
@@ -133,9 +133,9 @@ pub(super) fn cases() -> Vec<Case> {
     let case = Case::new(part).input([20, 7]).values([50, Noise::ROW], table.clone());
     cases.push(case.clock(77, 3).first_row(5).tolerance(tolerance));
     for (layout, width, d) in [
-        (super::Layout::Interleaved, 9, 33),
-        (super::Layout::Halves { flip: false, shift: 0.0 }, 16, 100),
-        (super::Layout::Halves { flip: true, shift: 1.0 }, 7, 2),
+        (Layout::Interleaved, 9, 33),
+        (Layout::Halves { flip: false, shift: 0.0 }, 16, 100),
+        (Layout::Halves { flip: true, shift: 1.0 }, 7, 2),
     ] {
         let encode = Encode { width, layout };
         let op = NoisyBatch { gather: gather(29, 40), noise, encode: Some(encode) };
@@ -144,4 +144,12 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.integers(shape, rates).clock(9, 7).tolerance(tolerance));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let gather = Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2 };
+    let encode = Encode { width: 128, layout: Layout::Interleaved };
+    let (shape, rates) = encode.rate_words();
+    let case = Case::new(NoisyBatch { gather, noise: Noise { stream: 5 }, encode: Some(encode) }).input([ROWS, 784]);
+    vec![case.table([STEPS, Noise::ROW]).integers(shape, rates)]
 }

@@ -1,7 +1,7 @@
 //! Group and layer normalisation with a fused activation, and their backward passes.
 //!
 //! Both normalise runs of consecutive elements: a group of channels, or a row. A layer norm is a group norm with one
-//! group whose every element is a channel, so they share kernels and twins.
+//! group whose every element is a channel, so they share kernels and CPU implementations.
 
 use super::case::{Case, Tolerance};
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
@@ -17,6 +17,7 @@ use crate::parallel;
 /// *Gradient*: below, in two dispatches that recompute what is not saved. *Accuracy*: group sums are reduced as trees.
 /// *Source*: Wu and He 2018, eq. 7; epsilon 1e-5 and the population variance as in PyTorch.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct GroupNorm {
     /// The number of groups G, which divides the channels.
     pub groups: usize,
@@ -25,6 +26,8 @@ pub struct GroupNorm {
     /// The fused activation.
     pub activation: Activation,
 }
+
+setters!(GroupNorm { epsilon: f64, activation: Activation });
 
 impl GroupNorm {
     /// G groups with PyTorch's epsilon, 1e-5, and no activation.
@@ -39,12 +42,15 @@ impl GroupNorm {
 /// *Gradient*: as for [`GroupNorm`]. *Source*: Ba et al. 2016, eq. 4; epsilon 1e-5 and population variance as in
 /// PyTorch.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct LayerNorm {
     /// Added to the variance.
     pub epsilon: f64,
     /// The fused activation.
     pub activation: Activation,
 }
+
+setters!(LayerNorm { epsilon: f64, activation: Activation });
 
 impl Default for LayerNorm {
     fn default() -> Self {
@@ -139,17 +145,17 @@ fn reverse(r: &mut Reverse, op: NormInput, weight: NormWeight) -> Result<()> {
     let Some(dy) = r.d(0) else { return Ok(()) };
     let (x, gamma, beta, stats) = (r.input(0), r.input(1), r.input(2), r.output(1));
     let mut dz = dy;
-    if r.wants(0) || op.activation != Activation::None {
+    if r.needs_gradient(0) || op.activation != Activation::None {
         let mut inputs: Vec<Var> = vec![dy, x, stats, gamma];
         inputs.extend((op.activation != Activation::None).then_some(beta));
         let d = r.graph.apply(op, &inputs)?;
         dz = d.get(1).copied().unwrap_or(dy);
-        r.give(0, d[0]);
+        r.add_gradient(0, d[0]);
     }
-    if r.wants(1) || r.wants(2) {
+    if r.needs_gradient(1) || r.needs_gradient(2) {
         let d = r.graph.apply(weight, &[dz, x, stats])?;
-        r.give(1, d[0]);
-        r.give(2, d[1]);
+        r.add_gradient(1, d[0]);
+        r.add_gradient(2, d[1]);
     }
     Ok(())
 }
@@ -198,7 +204,7 @@ impl Op for GroupNorm {
         self.activation.choose(kernel.hyper("EPSILON", self.epsilon))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         forward(io, runs_of(&io.specs.inputs[0], Some(self.groups)), self.epsilon, self.activation);
     }
 
@@ -229,7 +235,7 @@ impl Op for LayerNorm {
         self.activation.choose(kernel.hyper("EPSILON", self.epsilon))
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         forward(io, runs_of(&io.specs.inputs[0], None), self.epsilon, self.activation);
     }
 
@@ -269,7 +275,7 @@ impl Op for NormInput {
         if self.activation == Activation::None { kernel } else { self.activation.choose(kernel.flag("ACTIVE", true)) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[0], self.groups);
         let (dy, x, stats, gamma) = (io.input(0), io.input(1), io.input(2), io.input(3));
         let (d, n) = (runs.run, S::of(runs.run as f64));
@@ -351,7 +357,7 @@ impl Op for NormWeight {
         runs.kernel("channels").tune("WG", lanes(each, target)).groups(channels)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[0], self.groups);
         let (dz, x, stats) = (io.input(0), io.input(1), io.input(2));
         let (dgamma, dbeta) = (io.output(0), io.output(1));
@@ -438,4 +444,14 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::absolute(60.0)).gradient());
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let x = [32, 64, 14, 14];
+    let reverse = NormInput { groups: Some(8), activation: Activation::None };
+    vec![
+        Case::new(GroupNorm::new(8)).input(x).input([64]).input([64]),
+        Case::new(reverse).input(x).input(x).table([256, 2]).input([64]),
+        Case::new(LayerNorm::default()).input([1024, 1024]).input([1024]).input([1024]),
+    ]
 }

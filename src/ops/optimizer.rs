@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, Tolerance};
 use super::{Io, Op, Reduce, Reduction, Specs, SquaredNorm, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Slab, Spec, Var};
@@ -12,6 +12,7 @@ use crate::parallel;
 
 /// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Rule {
     /// b = momentum b + g, p -= lr b; with Nesterov p -= lr (g + momentum b). PyTorch's convention.
     Sgd {
@@ -38,7 +39,8 @@ pub enum Rule {
 
 /// The learning rate schedule over the steps k = 0, 1, ...
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Decay {
     /// Constant.
     Constant,
@@ -104,6 +106,7 @@ named!(
 
 /// An optimizer and its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Optimizer {
     /// The update rule.
     pub rule: Rule,
@@ -118,6 +121,8 @@ pub struct Optimizer {
     /// Warm-up of the average: d is at most (1 + k) / (10 + k) at step k.
     pub ema_warmup: bool,
 }
+
+setters!(Optimizer { decay: Decay, clip: Option<f64>, ema: Option<f64>, ema_warmup: bool });
 
 impl Optimizer {
     /// Adam with the usual decays 0.9 and 0.999, epsilon 1e-8.
@@ -290,7 +295,7 @@ impl Op for Optimizer {
         .over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let grads = io.input(0);
         let factor = if self.clip.is_some() { io.input(1)[0] } else { S::ONE };
         let lr = self.lr * self.decay.factor(io.clock.step);
@@ -397,6 +402,10 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend([3, 20_000].map(|step| case(op, step, 33, 1e-8)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Optimizer::adam(1e-3)).input([MANY]).zeros(MANY).zeros(MANY).zeros(MANY)]
 }
 
 /// A step on gradients and moments of a given size. In units of eps an update has four divisions of 5 and two roots of

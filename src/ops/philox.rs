@@ -38,7 +38,7 @@ impl Op for Philox {
         kernel!("philox.wgsl", "draw").dim("N", n).over(n)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (counter, key) = (io.input_u32(0), io.input_u32(1));
         let (words, z) = (io.output_u32(0), io.output(1));
         for i in 0..words.len() / 4 {
@@ -55,4 +55,10 @@ pub(super) fn cases() -> Vec<Case> {
     let key = (0..520u32).map(|i| i.wrapping_mul(0x9E37_79B9) ^ 7).collect();
     let case = Case::new(Philox).integers([260, 4], counter).integers([260, 2], key);
     vec![case.tolerance(Tolerance::absolute(40.0))]
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    const BLOCKS: usize = 65_536;
+    let counters = (0..4 * BLOCKS as u32).collect();
+    vec![Case::new(Philox).integers([BLOCKS, 4], counters).integers([BLOCKS, 2], vec![7; 2 * BLOCKS])]
 }

@@ -14,6 +14,7 @@ use crate::parallel;
 
 /// The loss f of an error e.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Measure {
     /// e^2.
     Squared,
@@ -28,6 +29,7 @@ pub enum Measure {
 
 /// The divisor of the sum over all elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Average {
     /// The number of elements.
     Elements,
@@ -38,7 +40,7 @@ pub enum Average {
 /// Partial sums of w f(e) and d = weight w f'(e) / count, with e = prediction - goal: d is the gradient of
 /// weight / count times the sum.
 ///
-/// *Shapes*: prediction, goal and d alike, [B, ...] with N elements; with `by_step` t \[B\] and a table \[T\], whose
+/// *Shapes*: prediction, goal and d [B, ...] with N elements; with `by_step` t \[B\] and a table \[T\], whose
 /// row nearest to t is the factor of a sample; with `mask` a factor per element, shaped as the prediction. w is the
 /// product of both. partials \[G\], G determined by N.
 /// *Units*: t in steps. The count ignores table and mask: a table of mean 1 preserves the scale, and a mask of zeros
@@ -47,6 +49,7 @@ pub enum Average {
 /// *Accuracy*: relative; the only cancellation in f and f' is the difference of prediction and goal. A fixed order of
 /// summation, the same on every run.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PointLoss {
     /// The function f.
     pub measure: Measure,
@@ -60,14 +63,19 @@ pub struct PointLoss {
     pub mask: bool,
 }
 
+setters!(PointLoss { weight: f64, average: Average, by_step: bool, mask: bool });
+
 /// Factors of a [`PointLoss`], given as tensors.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct Factors {
     /// t \[B\] and the table \[T\] of a sample's factor.
     pub by_step: Option<(Var, Var)>,
     /// A factor for each element.
     pub mask: Option<Var>,
 }
+
+setters!(Factors { by_step: Option<(Var, Var)>, mask: Option<Var> });
 
 impl Graph {
     /// The loss mean((prediction - goal)^2) over all elements.
@@ -100,11 +108,6 @@ impl PointLoss {
     /// The mean over all elements, with weight 1.
     pub fn new(measure: Measure) -> Self {
         Self { measure, weight: 1.0, average: Average::Elements, by_step: false, mask: false }
-    }
-
-    /// Sets the weight in a sum of losses.
-    pub fn weighted(self, weight: f64) -> Self {
-        Self { weight, ..self }
     }
 
     /// Sets the divisor of the sum.
@@ -250,7 +253,7 @@ impl Op for PointLoss {
         Cost { flops: 5 * specs.inputs[0].len() as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (two, half) = (S::of(2.0), S::of(0.5));
         match self.measure {
             Measure::Squared => self.pass(io, |e| (e * e, two * e)),
@@ -290,7 +293,7 @@ pub(super) fn cases() -> Vec<Case> {
     let measures = [Measure::Squared, Measure::Absolute, Measure::Huber { delta: 0.4 }];
     for shape in [&[1][..], &[63], &[33, 65], &[70, 1000]] {
         for measure in measures {
-            cases.push(case(PointLoss::new(measure).weighted(0.5), shape));
+            cases.push(case(PointLoss::new(measure).weight(0.5), shape));
         }
     }
     let steps = |rows: usize| (0..rows).map(|i| (i * 7 % 20) as f32).collect::<Vec<f32>>();
@@ -318,6 +321,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(PointLoss::new(Measure::Squared)).input([1024, 784]).input([1024, 784])]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,7 +344,7 @@ mod tests {
         let huber = PointLoss::new(Measure::Huber { delta: -1.0 });
         assert!(message(huber, Factors::default()).contains("delta is -1"));
         let mse = PointLoss::new(Measure::Squared);
-        assert!(message(mse.weighted(-2.0), Factors::default()).contains("-2"));
+        assert!(message(mse.weight(-2.0), Factors::default()).contains("-2"));
         assert!(message(PointLoss { average: Average::Positions, ..mse }, Factors::default()).contains("[4, 6]"));
         assert!(message(mse, Factors { by_step: Some((x, y)), mask: None }).contains("t should have shape [4]"));
     }

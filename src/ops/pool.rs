@@ -12,6 +12,7 @@ use crate::parallel;
 
 /// The reduction of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pooling {
     /// The mean of kernel^2 elements, padding included as zeros (PyTorch's default).
     Average,
@@ -78,7 +79,7 @@ impl Op for Pool {
         Cost { flops: (specs.outputs[0].len() * window.taps()) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let window = self.window(&io.specs.inputs[0]).expect("inferred before");
         let (x, y) = (io.input(0), io.output(0));
         let (pixels, kernel) = (window.pixels(), S::of(window.taps() as f64));
@@ -105,7 +106,7 @@ impl Op for Pool {
             // Only the position of the maximum depends on x.
             let inputs = if self.kind == Pooling::Max { vec![x, dy] } else { vec![dy] };
             let dx = r.graph.apply1(op, &inputs)?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -165,7 +166,7 @@ impl Op for PoolInput {
         self.of.shader("pool_input", &self.window(), specs.outputs[0].len())
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let window = self.window();
         let (pixels, count, kernel) = (window.pixels(), window.count(), S::of(window.taps() as f64));
         let (x, dx) = (io.input(0), io.output(0));
@@ -214,4 +215,9 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let pool = Pool { kind: Pooling::Max, kernel: 2, stride: 2, padding: 0 };
+    vec![Case::new(pool).input([32, 64, 14, 14])]
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, MANY, Tolerance};
 use super::{Io, Op, Specs, expect_count};
 use crate::error::Result;
 use crate::graph::{HISTORY, Spec};
@@ -68,7 +68,7 @@ impl Op for SquaredNorm {
         Split::new(specs.inputs[0].len()).kernel(kernel)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let x = io.input(0);
         Split::new(x.len()).sums(io.output(0), |i| x[i] * x[i]);
     }
@@ -79,6 +79,7 @@ const CLIP_EPSILON: f64 = 1e-6;
 
 /// The result computed by stage two from the partial sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Reduction {
     /// history = scale * sum, added up over the parts of the batch that it runs for.
     Sum {
@@ -125,7 +126,7 @@ impl Op for Reduce {
         }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let partials = io.input(0);
         let total = parallel::sum(partials.len(), |i| partials[i]);
         let history = &mut io.output(0)[io.clock.step as usize % HISTORY];
@@ -156,4 +157,8 @@ pub(super) fn cases() -> Vec<Case> {
     let op = Reduce(Reduction::Clip { max: 1e-6 });
     cases.push(Case::new(op).values([3], vec![1e-13, 4e-13, 2e-13]).tolerance(Tolerance::relative(12.0)));
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(SquaredNorm).input([MANY]), Case::new(Reduce(Reduction::Sum { scale: 1.0 })).input([4096])]
 }

@@ -1,6 +1,6 @@
 //! One row of a sampler: the update after an evaluation of the network, from a table of coefficients.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, STEPS, Tolerance};
 use super::dropout::first_element;
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
@@ -78,7 +78,7 @@ impl Op for SamplerStep {
         if self.given { cost.reading(specs, 2, n) } else { cost }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (m, table, x) = (io.input(0), io.input(1), io.update(0));
         let mut nothing = [];
         let h: &mut [S] = if self.history { io.update(1) } else { &mut nothing };
@@ -184,4 +184,9 @@ pub(super) fn cases() -> Vec<Case> {
         case(SamplerStep { history: true, ..drawn }, [11, 17], 1).first_row(3),
         case(SamplerStep { history: true, ..given }, [3, 70], 0),
     ]
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let case = Case::new(SamplerStep { stream: 3, given: false, history: false }).input([1024, 784]);
+    vec![case.table([STEPS, SamplerStep::ROW]).update([1024, 784], vec![0.5; 1024 * 784])]
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use naga::{Block, Expression, Function, Statement};
 
-use super::{Family, case::Case, catalog};
+use super::{GemmVariant, case::Case, catalog};
 use crate::kernel::Target;
 
 /// The maximum number of paths through the body of a loop: ten conditions in sequence. SwiftShader follows each path;
@@ -92,17 +92,17 @@ fn size(source: &str, entry: &str) -> Size {
     Size::of(&entry.function, &called)
 }
 
-/// Kinds of adapters, with each family of products that they can run.
+/// Kinds of adapters, with each variant of the product that they can run.
 fn targets() -> Vec<Target> {
     let lanes = [None, Some(4), Some(8), Some(16), Some(32)];
     let plain = lanes.into_iter().flat_map(|subgroup| {
-        [false, true].map(|software| Target { subgroup, software, half: subgroup.map(|_| 8), family: None })
+        [false, true].map(|software| Target { subgroup, software, half: subgroup.map(|_| 8), gemm: None })
     });
-    let families = |target: Target| {
-        let forced = Family::ALL.into_iter().filter(move |f| f.runs_on(&target)).map(Some);
-        [None].into_iter().chain(forced).map(move |family| Target { family, ..target })
+    let variants = |target: Target| {
+        let forced = GemmVariant::ALL.into_iter().filter(move |f| f.runs_on(&target)).map(Some);
+        [None].into_iter().chain(forced).map(move |variant| Target { gemm: variant, ..target })
     };
-    plain.flat_map(families).collect()
+    plain.flat_map(variants).collect()
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Op for Softmax {
         kernel("softmax", specs, target)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, (_, d)) = (io.input(0), rows(&io.specs.inputs[0]));
         parallel::rows(
             io.output(0),
@@ -75,7 +75,7 @@ impl Op for Softmax {
         if let Some(dy) = r.d(0) {
             let y = r.output(0);
             let dx = r.graph.apply1(SoftmaxInput, &[dy, y])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Op for SoftmaxInput {
         kernel("input", specs, target)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (dy, y, (_, d)) = (io.input(0), io.input(1), rows(&io.specs.inputs[0]));
         parallel::rows(
             io.output(0),
@@ -121,9 +121,9 @@ impl Op for SoftmaxInput {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // Relative errors in units of eps, half a unit in the last place: for exp(x) WGSL allows 3 + 2 |x| units, 6 eps and
-    // 4 `reach`, to which its rounded argument adds `reach`; 6 in the sum, where large terms count, and about the root of
-    // D; 5 of the division, and a product.
+    // Relative errors in units of eps, half a unit in the last place: for exp(x) WGSL allows 3 + 2 |x| units, 6 eps
+    // and 4 `reach`, to which its rounded argument adds `reach`; 6 in the sum, where large terms count, and about the
+    // root of D; 5 of the division, and a product.
     let tolerance = |reach: f64, d: usize| Tolerance::relative(18.0 + 5.0 * reach + (d as f64).sqrt());
     for shape in [vec![1, 1], vec![4, 5], vec![3, 2, 257], vec![65, 33], vec![9]] {
         let d = shape[shape.len() - 1];
@@ -142,4 +142,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::new(Softmax).input([65_539, 2]).tolerance(tolerance(2.0, 2)));
     cases.push(Case::new(Softmax).input([3, 6]).tolerance(tolerance(2.0, 6)).gradient());
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![Case::new(Softmax).input([4096, 256])]
 }

@@ -17,6 +17,7 @@ use crate::parallel;
 /// *Units*: `range` is the difference of the largest and smallest possible value, in the units of the images.
 /// *Source*: Wang et al. 2004, Image quality assessment: from error visibility to structural similarity, eq. 13.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Ssim {
     /// Side length of the window, in elements.
     pub window: usize,
@@ -29,6 +30,8 @@ pub struct Ssim {
     /// The range of the data.
     pub range: f64,
 }
+
+setters!(Ssim { window: usize, sigma: f64, k1: f64, k2: f64 });
 
 impl Ssim {
     /// The settings of the paper: a window of 11 x 11 with sigma 1.5, k1 = 0.01, k2 = 0.03.
@@ -130,7 +133,7 @@ impl Op for Rows {
         Cost { flops: (2 * specs.inputs[0].len() * specs.outputs[0].len()) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (w, width) = (io.specs.inputs[1].shape[3], io.specs.outputs[0].shape[3]);
         let (window, x, y, moments) = (io.input(0), io.input(1), io.input(2), io.output(0));
         parallel::rows(
@@ -210,7 +213,7 @@ impl Op for Map {
         Cost { flops: (positions * (10 * specs.inputs[0].len() + 40)) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (h, w) = (io.specs.inputs[1].shape[1], io.specs.inputs[1].shape[3]);
         let height = io.specs.outputs[1].shape[1];
         let per_group = rows_per_group(&io.specs.outputs[1]);
@@ -300,7 +303,7 @@ impl Op for Spread {
         Cost { flops: (2 * specs.inputs[0].len() * specs.inputs[1].len()) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (height, h) = (io.specs.inputs[1].shape[1], io.specs.outputs[0].shape[1]);
         let width = 3 * io.specs.outputs[0].shape[3];
         let (window, slopes, spread) = (io.input(0), io.input(1), io.output(0));
@@ -358,7 +361,7 @@ impl Op for Gradient {
         Cost { flops: (2 * specs.inputs[0].len() * specs.inputs[3].len()) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (w, width) = (io.specs.inputs[1].shape[3], io.specs.inputs[3].shape[3]);
         let (window, x, y, spread, d) = (io.input(0), io.input(1), io.input(2), io.input(3), io.output(0));
         let two = S::of(2.0);
@@ -405,6 +408,13 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::absolute(60.0)).first_tolerance(first));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    const WINDOW: usize = 11;
+    let weights = Ssim::new(2.0).window(WINDOW).weights().iter().map(|&w| w as f32).collect();
+    let images = [32, 1, 64, 64];
+    vec![Case::new(Rows).values([WINDOW], weights).input(images).input(images)]
 }
 
 fn moments([planes, h, w]: [usize; 3]) -> Vec<f32> {

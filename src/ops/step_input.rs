@@ -1,6 +1,6 @@
 //! The input of a sampling step for a network that takes x_t and the step encoding in one tensor.
 
-use super::case::{Case, Tolerance};
+use super::case::{Case, STEPS, Tolerance};
 use super::{Encode, Io, Layout, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Cost;
@@ -14,7 +14,7 @@ use crate::parallel;
 ///
 /// *Shapes*: x [B, D], table [K, C], rates [F, 2] u32, output [B, D + E].
 #[derive(Clone, Copy, Debug)]
-pub struct StepInput {
+pub(crate) struct StepInput {
     /// The encoding that follows x in each row.
     pub encode: Encode,
 }
@@ -54,7 +54,7 @@ impl Op for StepInput {
         Cost::of(specs).reading(specs, 1, 1)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (d, (k, c)) = (io.specs.inputs[0].rows().1, io.specs.inputs[1].rows());
         let t = io.input(1)[(io.clock.step as usize).min(k - 1) * c];
         let (x, rates, out) = (io.input(0), io.input_u32(2), io.output(0));
@@ -87,4 +87,10 @@ pub(super) fn cases() -> Vec<Case> {
             case.integers(shape, words).clock(1, step).tolerance(Tolerance::absolute(3.3))
         })
         .collect()
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let encode = Encode { width: 128, layout: Layout::Interleaved };
+    let (shape, rates) = encode.rate_words();
+    vec![Case::new(StepInput { encode }).input([1024, 784]).table([STEPS, 8]).integers(shape, rates)]
 }

@@ -60,7 +60,7 @@ impl Op for Upsample {
         self.shader("upsample", &specs.inputs[0], specs.outputs[0].len())
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let shape = &io.specs.inputs[0].shape;
         let ([fy, fx], w) = (self.factor, shape[shape.len() - 1]);
         let (x, y) = (io.input(0), io.output(0));
@@ -78,7 +78,7 @@ impl Op for Upsample {
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
         if let Some(dy) = r.d(0) {
             let dx = r.graph.apply1(BlockSums(*self), &[dy])?;
-            r.give(0, dx);
+            r.add_gradient(0, dx);
         }
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Op for BlockSums {
         Cost { flops: specs.inputs[0].len() as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let shape = &io.specs.outputs[0].shape;
         let ([fy, fx], w) = (self.0.factor, shape[shape.len() - 1]);
         let (dy, dx) = (io.input(0), io.output(0));
@@ -137,7 +137,7 @@ impl Op for BlockSums {
 /// convolution of the image itself by v with stride `factor` and padding K - 1 - p: several taps of w read the same
 /// element, so they can be added beforehand, which saves 5/9 of the products for K = 3 and a factor of 2.
 #[derive(Clone, Copy, Debug)]
-pub struct Widen {
+pub(crate) struct Widen {
     /// The factor of the upsampling.
     pub factor: usize,
 }
@@ -190,7 +190,7 @@ impl Op for Widen {
         self.shader("widen", &specs.inputs[0], specs.outputs[0].len())
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let spec = &io.specs.inputs[0];
         let ([o, c, _, kw], [_, fx]) = (self.dims(spec), factors(spec.shape.len() - 2, self.factor));
         let (w, v) = (io.input(0), io.output(0));
@@ -208,7 +208,7 @@ impl Op for Widen {
         if let Some(dv) = r.d(0) {
             let shape = r.graph.shape(r.input(0)).to_vec();
             let dw = r.graph.apply1(Narrow { of: *self, shape }, &[dv])?;
-            r.give(0, dw);
+            r.add_gradient(0, dw);
         }
         Ok(())
     }
@@ -244,7 +244,7 @@ impl Op for Narrow {
         Cost { flops: (specs.outputs[0].len() * fy * fx) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let spec = &io.specs.outputs[0];
         let ([o, c, _, kw], [_, fx]) = (self.of.dims(spec), factors(spec.shape.len() - 2, self.of.factor));
         let (dv, dw) = (io.input(0), io.output(0));
@@ -279,6 +279,13 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(Narrow { of, shape }).input(wider).tolerance(terms));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    vec![
+        Case::new(Upsample { factor: [2, 2] }).input([32, 64, 14, 14]),
+        Case::new(Widen { factor: 2 }).input([128, 64, 3, 3]),
+    ]
 }
 
 #[cfg(test)]

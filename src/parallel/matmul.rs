@@ -114,20 +114,20 @@ const SIDE: usize = 16;
 
 /// Multiply-adds above which a piece is worth a separate task.
 const PIECE: usize = 1 << 17;
-/// The most pieces of a single row or column.
+/// The maximum number of pieces of a single row or column.
 const MANY: usize = 16;
 /// The tile of the kernels of `gemm`: pieces end on multiples of it.
 const TILE: [usize; 2] = [6, 64];
 
 /// out = a b (+ out when `accumulate`), row-major [a.rows, b.cols], on all cores.
 pub fn matmul<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool) {
-    let start = if accumulate { Start::Out } else { Start::Zero };
+    let start = if accumulate { Initial::Out } else { Initial::Zero };
     matmul_with(out, a, b, start, |_, _| {});
 }
 
 /// The initial value of a product's output.
 #[derive(Clone, Copy)]
-pub enum Start<'a, S> {
+pub enum Initial<'a, S> {
     /// Zero.
     Zero,
     /// The current output.
@@ -142,15 +142,15 @@ pub enum Start<'a, S> {
 /// cache sets, and every line is fetched many times; a copy with contiguous rows is cheaper, even for other strides.
 /// With few rows, out^T = b^T a^T is cheaper still: a and out are smaller than b.
 ///
-/// The number of threads decides how the output is cut, and no bit of it: an element is summed in the order of k, in
-/// parts of [`DEPTH`], whatever is computed beside it. `gemm` does so but for products of a single row or column, and for
-/// small ones of two matrices that are both contiguous along k. The former are cut by their shape alone, and no piece is
-/// a single row or column of a larger product; of the latter, one is copied.
+/// The result does not depend on the number of threads: an element is summed in the order of k, in parts of
+/// [`DEPTH`], in any piece. `gemm` guarantees this except for products of a single row or column, and for small
+/// products of two matrices that are both contiguous along k. The former are split by their shape only, and no piece
+/// of a larger product is a single row or column; for the latter, one matrix is copied.
 pub fn matmul_with<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     product_for(parallel::threads(), out, a, b, start, finish);
@@ -162,7 +162,7 @@ fn product_for<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
@@ -172,13 +172,13 @@ fn product_for<S: Scalar>(
     }
     let (m, n, k) = (a.rows, b.cols, a.cols);
     let pieces = if m.min(n) == 1 { MANY } else { threads }.min(m * n * k / PIECE).max(1);
-    if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Start::Out) {
+    if b.is_transposed() && m >= SIDE && m * (n + k) < n * k && !matches!(start, Initial::Out) {
         return by_transpose(out, a, b, start, pieces, finish);
     }
     let many_columns = n > 2 * m && n >= 2 * pieces * TILE[1];
     let parts = parts_of_k(m, n, k);
     if many_columns || parts.is_some() {
-        if let Start::Row(row) = start {
+        if let Initial::Row(row) = start {
             parallel::rows(
                 out,
                 n,
@@ -186,7 +186,7 @@ fn product_for<S: Scalar>(
                 |_, out| out.copy_from_slice(row),
             );
         }
-        let accumulate = !matches!(start, Start::Zero);
+        let accumulate = !matches!(start, Initial::Zero);
         match parts {
             Some(parts) => with_rows(b, m, |b| sum_of_products(out, a, b, accumulate, parts)),
             None => by_columns(out, a, b, accumulate, pieces),
@@ -205,7 +205,7 @@ fn plain<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let n = b.cols;
@@ -214,9 +214,9 @@ fn plain<S: Scalar>(
         #[inline(always)]
         |i, out| {
             match start {
-                Start::Zero => out.fill(S::ZERO),
-                Start::Out => {}
-                Start::Row(row) => out.copy_from_slice(row),
+                Initial::Zero => out.fill(S::ZERO),
+                Initial::Out => {}
+                Initial::Row(row) => out.copy_from_slice(row),
             }
             for k in 0..a.cols {
                 for j in 0..n {
@@ -253,7 +253,7 @@ fn by_rows<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     pieces: usize,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
@@ -263,10 +263,10 @@ fn by_rows<S: Scalar>(
         parallel::cut(out, rows * n),
         #[inline(always)]
         |i, out| {
-            if let Start::Row(row) = start {
+            if let Initial::Row(row) = start {
                 out.chunks_mut(n).for_each(|out| out.copy_from_slice(row));
             }
-            let accumulate = !matches!(start, Start::Zero);
+            let accumulate = !matches!(start, Initial::Zero);
             product(out, a.some_rows(i * rows, out.len() / n), b, accumulate);
             finish(i * rows * n, out);
         },
@@ -278,18 +278,18 @@ fn by_transpose<S: Scalar>(
     out: &mut [S],
     a: Matrix<S>,
     b: Matrix<S>,
-    start: Start<S>,
+    start: Initial<S>,
     pieces: usize,
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let (m, n) = (a.rows, b.cols);
     S::with_scratch(m * n, |result| {
-        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Start::Zero, pieces, |_, _| {}));
+        with_rows(a.t(), n, |a| by_rows(result, b.t(), a, Initial::Zero, pieces, |_, _| {}));
         Matrix::new(result, n, m).t().copy_to(
             out,
             #[inline(always)]
             |offset, out| {
-                if let Start::Row(row) = start {
+                if let Initial::Row(row) = start {
                     for out in out.chunks_mut(n) {
                         out.iter_mut().zip(row).for_each(|(o, r)| *o += *r);
                     }
@@ -335,7 +335,7 @@ fn sum_of_products<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumul
     });
 }
 
-/// Pieces of columns; the columns of b that a piece needs are copied by it, so that it finds them in its own cache.
+/// Pieces of columns; the columns of b that a piece needs are copied by it, so that they are in its cache.
 fn by_columns<S: Scalar>(out: &mut [S], a: Matrix<S>, b: Matrix<S>, accumulate: bool, pieces: usize) {
     struct Shared<S>(*mut S);
     // SAFETY: every task writes its own columns.
@@ -376,9 +376,9 @@ unsafe fn product_at<S: Scalar>(out: *mut S, stride: usize, a: Matrix<S>, b: Mat
     for first in (0..a.cols.max(1)).step_by(DEPTH) {
         let len = DEPTH.min(a.cols - first);
         let (a, b) = (a.t().some_rows(first, len).t(), b.some_rows(first, len));
-        // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may be
-        // written is the caller's word, and as a mutable borrow it overlaps neither. `Scalar` is sealed: f32 and f64,
-        // both of which `gemm` supports.
+        // SAFETY: `Matrix::new` and `some_rows` keep every (row, col) of a and b inside their slices; that `out` may
+        // be written is guaranteed by the caller, and as a mutable borrow it overlaps neither. `Scalar` is sealed:
+        // f32 and f64, both of which `gemm` supports.
         unsafe {
             gemm::gemm(
                 a.rows,
@@ -460,7 +460,7 @@ mod tests {
                     product_for(threads, &mut out, a, b, start, |_, _| {});
                     out
                 };
-                for start in [Start::Zero, Start::Out, Start::Row(&row)] {
+                for start in [Initial::Zero, Initial::Out, Initial::Row(&row)] {
                     let want = product(1, start);
                     for threads in [2, 3, 8, 32] {
                         assert!(product(threads, start) == want, "[{m}, {k}] x [{k}, {n}] with {threads} threads");

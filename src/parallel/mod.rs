@@ -6,7 +6,7 @@
 pub mod matmul;
 mod pool;
 
-pub use pool::{dispatch_latency, tasks, threads};
+pub use pool::{tasks, threads};
 
 use std::marker::PhantomData;
 

@@ -72,24 +72,24 @@ static POOL: Pool = Pool {
     workers: OnceLock::new(),
 };
 
-/// How many threads work together.
+/// The number of threads.
 const VARIABLE: &str = "LANGEVIN_THREADS";
-/// More than any machine has.
-const MOST: usize = 4096;
+/// The maximum number of threads.
+const MAX_THREADS: usize = 4096;
 
-/// The threads that work together: what `LANGEVIN_THREADS` says, else one per core that this process may use.
+/// The number of threads: the value of `LANGEVIN_THREADS`, otherwise one per core that is available to this process.
 pub fn threads() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
     *COUNT.get_or_init(|| wanted(std::env::var(VARIABLE).ok().as_deref()).unwrap_or_else(cores))
 }
 
-/// The number that the environment asks for, if it is one.
+/// The value of `LANGEVIN_THREADS`, if it is valid.
 fn wanted(text: Option<&str>) -> Option<usize> {
     let text = text.filter(|text| !text.is_empty())?;
-    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    let count = text.parse().ok().filter(|count| (1..=MAX_THREADS).contains(count));
     if count.is_none() {
-        log::warn!("{VARIABLE} is {text:?} and should be a number from 1 to {MOST}; all cores are used");
+        log::warn!("{VARIABLE} is {text:?} and should be a number from 1 to {MAX_THREADS}; all cores are used");
     }
     count
 }
@@ -106,29 +106,6 @@ pub fn tasks(count: usize, f: impl Fn(usize) + Sync) {
         Err(TryLockError::Poisoned(next)) => POOL.share(&f, count, &mut next.into_inner()),
         Err(TryLockError::WouldBlock) => (0..count).for_each(f),
     }
-}
-
-/// The latency of a dispatch to all threads and back, on an idle machine; `None` with one thread. Between cores that
-/// share a cache it is some tenths of a microsecond. It is several times that if the system places the threads on
-/// distant cores, and then small steps are hardly faster on several cores than on one.
-pub fn dispatch_latency() -> Option<Duration> {
-    const ROUNDS: usize = 1001;
-    const BARRIER_TIMEOUT: Duration = Duration::from_millis(1);
-    let threads = threads();
-    let round = |_| {
-        let (here, start) = (AtomicUsize::new(0), Instant::now());
-        tasks(threads, |_| {
-            here.fetch_add(1, SeqCst);
-            // A barrier, so that no thread runs the task of another.
-            while here.load(SeqCst) < threads && start.elapsed() < BARRIER_TIMEOUT {
-                std::hint::spin_loop();
-            }
-        });
-        start.elapsed()
-    };
-    let mut times: Vec<Duration> = (0..ROUNDS).map(round).collect();
-    times.sort();
-    (threads > 1).then(|| times[ROUNDS / 2])
 }
 
 impl Pool {
@@ -267,11 +244,6 @@ mod tests {
             }
         });
         assert_eq!(total.load(SeqCst), 4 * 200 * 15);
-    }
-
-    #[test]
-    fn work_reaches_every_thread() {
-        assert_eq!(dispatch_latency().is_some(), threads() > 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::to_table;
+use super::tables::to_table;
 use super::{Config, Normalise};
 use crate::data::{Dataset, Kind, Normalisation, Subset};
 use crate::error::{Error, Result};

@@ -15,6 +15,7 @@ mod objective;
 mod program;
 mod resume;
 mod setting;
+mod tables;
 mod trainer;
 mod validation;
 
@@ -22,6 +23,8 @@ pub use checkpoint::{Checkpoint, TensorData};
 pub use config::{Config, Normalise, ScheduleKind, Task};
 pub use facts::Facts;
 pub use features::load_features;
+#[cfg(feature = "cli")]
+pub(crate) use folder::{PICTURE, SAMPLES, runs_in};
 pub use folder::{Progress, RunFolder, Stop, train};
 pub use loss::{DiffusionSteps, LossInputs, LossKind, LossMix, Term, WeightedLoss};
 pub use memory::MemoryEstimate;

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::config::to_table;
-use super::setting::leaves;
+use super::tables::{leaves, to_table};
 use super::{Checkpoint, Config, Facts};
 use crate::error::{Error, Result};
 use crate::ops::Decay;

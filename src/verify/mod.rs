@@ -4,7 +4,7 @@
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
 use crate::graph::{DType, Form, Graph, HISTORY, Var};
-use crate::kernel::{Family, Target};
+use crate::kernel::{GemmVariant, Target};
 use crate::ops::case::{Case, Content, Tolerance};
 
 /// 2^-24: half a unit in the last place of an f32 near 1.
@@ -111,7 +111,8 @@ impl Case {
 
 /// The result of a successful comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Report {
+#[non_exhaustive]
+pub struct Comparison {
     /// The largest error as a share of its tolerance.
     pub worst: f64,
     /// The largest absolute error.
@@ -120,10 +121,10 @@ pub struct Report {
     pub elements: usize,
 }
 
-impl Report {
+impl Comparison {
     /// Combines two reports.
-    pub fn and(self, other: Report) -> Report {
-        Report {
+    pub fn and(self, other: Comparison) -> Comparison {
+        Comparison {
             worst: self.worst.max(other.worst),
             error: self.error.max(other.error),
             elements: self.elements + other.elements,
@@ -135,14 +136,14 @@ impl Report {
 ///
 /// # Errors
 /// [`Error::Shader`] with the first element out of tolerance; the errors of compiling and running.
-pub fn check(case: &Case, device: &Device) -> Result<Report> {
+pub fn check(case: &Case, device: &Device) -> Result<Comparison> {
     let want = case.outcome(&Device::reference(), Values::Own)?;
     let got = case.outcome(device, Values::Own)?;
-    let half = device.is_gpu() && case.family(&device.target())? == Some(Family::Cooperative);
+    let half = device.is_gpu() && case.gemm_variant(&device.target())? == Some(GemmVariant::Cooperative);
     let eps = if half { EPS_HALF } else { EPS };
     let rest = (case.tolerance, case.scale(case.tolerance, &want)?);
     let first = case.first.map(|tolerance| Ok((tolerance, case.scale(tolerance, &want)?))).transpose()?;
-    let mut report = Report::default();
+    let mut report = Comparison::default();
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         let (tolerance, scale) = first.as_ref().filter(|_| i == 0).unwrap_or(&rest);
         let compared = compare(got, want, |e| tolerance.at(want[e], scale[i][e], eps));
@@ -156,11 +157,11 @@ pub fn check(case: &Case, device: &Device) -> Result<Report> {
 ///
 /// # Errors
 /// The first element that differs by more than its tolerance, or a difference in length.
-pub fn compare(got: &[f64], want: &[f64], tolerance: impl Fn(usize) -> f64) -> std::result::Result<Report, String> {
+pub fn compare(got: &[f64], want: &[f64], tolerance: impl Fn(usize) -> f64) -> std::result::Result<Comparison, String> {
     if got.len() != want.len() {
         return Err(format!("{} elements, expected {}", got.len(), want.len()));
     }
-    let mut report = Report { elements: got.len(), ..Report::default() };
+    let mut report = Comparison { elements: got.len(), ..Comparison::default() };
     for i in 0..got.len() {
         let (error, allowed) = ((got[i] - want[i]).abs(), tolerance(i));
         // Written so that NaN fails.
@@ -179,12 +180,12 @@ pub fn compare(got: &[f64], want: &[f64], tolerance: impl Fn(usize) -> f64) -> s
 ///
 /// # Errors
 /// [`Error::Shader`] with the input and element that differ.
-pub fn check_gradient(case: &Case) -> Result<Report> {
-    (0..case.carriers).try_fold(Report::default(), |all, first| Ok(all.and(check_gradient_from(case, first)?)))
+pub fn check_gradient(case: &Case) -> Result<Comparison> {
+    (0..case.carriers).try_fold(Comparison::default(), |all, first| Ok(all.and(check_gradient_from(case, first)?)))
 }
 
 /// The loss of the check is a weighted sum of the outputs from `first` on that carry a gradient.
-fn check_gradient_from(case: &Case, first: usize) -> Result<Report> {
+fn check_gradient_from(case: &Case, first: usize) -> Result<Comparison> {
     let (mut g, inputs, outputs) = case.graph()?;
     let weights = |n: usize, o: usize| (0..n).map(|i| (((i + o) * 37 % 11) as f32 - 4.5) / 8.0).collect::<Vec<f32>>();
     let mut loss = Vec::new();
@@ -203,7 +204,7 @@ fn check_gradient_from(case: &Case, first: usize) -> Result<Report> {
     let mut run = Device::reference().compile(&g)?;
     case.fill(&mut run, Values::Own)?;
     run.steps(1)?;
-    let mut report = Report::default();
+    let mut report = Comparison::default();
     for &x in &floats {
         let Some(d) = gradients.of(x) else {
             return Err(Error::Shader(format!("{}: no gradient for an input", case.name())));
@@ -224,7 +225,7 @@ fn check_gradient_from(case: &Case, first: usize) -> Result<Report> {
 pub fn check_losses(
     shape: &[usize],
     build: impl FnOnce(&mut Graph, Var, Var) -> Result<Vec<(Var, f64)>>,
-) -> Result<Report> {
+) -> Result<Comparison> {
     let mut g = Graph::new();
     let (prediction, goal) = (g.state("prediction", shape)?, g.state("goal", shape)?);
     let losses = build(&mut g, prediction, goal)?;
@@ -285,16 +286,16 @@ pub fn targets(device: &Device) -> Vec<Target> {
     all
 }
 
-/// An adapter's own target, and for the cases with a product each family that the rule selects for some shape.
+/// An adapter's own target, and for the cases with a product each variant that the rule selects for some shape.
 pub fn own_targets(device: &Device) -> Vec<Target> {
     let own = device.target();
-    let families = forced(device).into_iter().filter(|t| t.family.is_some_and(|f| f.suits(&own)));
-    [own].into_iter().chain(families).collect()
+    let variants = forced(device).into_iter().filter(|t| t.gemm.is_some_and(|f| f.suits(&own)));
+    [own].into_iter().chain(variants).collect()
 }
 
-/// Each family of products that an adapter supports, forced: for the cases with a product.
+/// Each variant of the product that an adapter supports, forced: for the cases with a product.
 pub fn forced(device: &Device) -> Vec<Target> {
     let own = device.target();
-    let families = Family::ALL.into_iter().filter(|f| f.runs_on(&own));
-    families.map(|family| Target { family: Some(family), ..own }).collect()
+    let variants = GemmVariant::ALL.into_iter().filter(|f| f.runs_on(&own));
+    variants.map(|variant| Target { gemm: Some(variant), ..own }).collect()
 }

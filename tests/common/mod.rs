@@ -104,7 +104,9 @@ impl On {
         match self {
             On::Gpu if !required("LANGEVIN_GPU") => GPU.clone(),
             // Wrong products are no reason.
-            On::F16 if !required("LANGEVIN_COOPERATIVE") => F16.clone().filter(|e| !e.contains("multiplies wrongly")),
+            On::F16 if !required("LANGEVIN_COOPERATIVE") => {
+                F16.clone().filter(|e| !e.contains("computes incorrect products"))
+            }
             _ => None,
         }
     }

@@ -30,8 +30,8 @@ pub fn tests() -> Vec<Test> {
 }
 
 fn small(noise: &str, steps: u32) -> Config {
-    let step = StepEncoderOptions { width: 8, ..StepEncoderOptions::default() };
-    let model = MlpOptions { width: 48, depth: 2, step, ..MlpOptions::default() };
+    let step = StepEncoderOptions::default().width(8);
+    let model = MlpOptions::default().width(48).depth(2).step(step);
     let mut config = Config { data: "test".into(), steps, batch: 32, ..Config::new(model) };
     (config.task, config.noise) = (Task::Denoise, Some(noise.parse().unwrap()));
     config

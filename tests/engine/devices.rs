@@ -56,6 +56,6 @@ fn what_is_written_beside_a_tensor_is_found(on: On) {
         run.check_guards().unwrap();
         assert_eq!(run.read(y).unwrap(), [3.0; 5]);
         run.damage_guard(guard).unwrap();
-        assert!(run.check_guards().unwrap_err().to_string().contains("beside a tensor"));
+        assert!(run.check_guards().unwrap_err().to_string().contains("outside its tensors"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use langevin::ops::case::{Case, Tolerance};
 use langevin::ops::{Add, Io, Op, Specs, catalog};
 use langevin::verify::{check, compare};
-use langevin::{Graph, Kernel, Meaning, Result, Scalar, Slab, Spec, Target};
+use langevin::{ConstantKind, Graph, Kernel, Result, Scalar, Slab, Spec, Target};
 
 use crate::common::{Named, On, Test, always, named, on};
 
@@ -72,7 +72,7 @@ impl Op for Transpose {
         let n = b * d - (self.0 == Fault::LastIsNotWritten) as usize;
         Kernel::new("transpose", TRANSPOSE, "transpose").dim("B", rows).dim("D", cols).dim("N", n).over(b * d)
     }
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (b, d) = io.specs.inputs[0].rows();
         let (x, y) = (io.input(0), io.output(0));
         for i in 0..b * d {
@@ -97,25 +97,25 @@ fn constants_mean_what_they_say(on: On) {
     for case in catalog().into_iter().flat_map(|(_, cases)| cases) {
         for constant in case.constants(&Target::default()).unwrap() {
             let name = constant.name;
-            let value = match constant.meaning {
+            let value = match constant.kind {
                 // One less stays within all buffers.
-                Meaning::Dim if constant.value < 2.0 => continue,
-                Meaning::Dim => constant.value - 1.0,
-                Meaning::Hyper if constant.value.fract() == 0.0 => constant.value + 1.0,
+                ConstantKind::Dim if constant.value < 2.0 => continue,
+                ConstantKind::Dim => constant.value - 1.0,
+                ConstantKind::Hyper if constant.value.fract() == 0.0 => constant.value + 1.0,
                 // By a factor, so that a small constant stays small.
-                Meaning::Hyper => constant.value * 1.5,
+                ConstantKind::Hyper => constant.value * 1.5,
                 // More lanes than the grid was made for are idle; fewer per row take more items each.
-                Meaning::Tune if name == "WG" => 2.0 * constant.value,
-                Meaning::Tune if constant.value >= 2.0 => constant.value / 2.0,
-                Meaning::Tune => continue,
+                ConstantKind::Tune if name == "WG" => 2.0 * constant.value,
+                ConstantKind::Tune if constant.value >= 2.0 => constant.value / 2.0,
+                ConstantKind::Tune => continue,
             };
             let seen = noticed.entry((case.op(), name)).or_default();
-            if *seen && constant.meaning != Meaning::Tune {
+            if *seen && constant.kind != ConstantKind::Tune {
                 continue;
             }
             let outcome = check(&case.with_constant(name, value), &device.clone().with_target(Target::default()));
-            match constant.meaning {
-                Meaning::Tune => {
+            match constant.kind {
+                ConstantKind::Tune => {
                     outcome.unwrap_or_else(|e| panic!("{name} changed the result of {}: {e}", case.name()));
                     *seen = true;
                 }
@@ -161,7 +161,7 @@ impl Op for Careless {
         let n = specs.inputs[0].len();
         Kernel::new("careless", CARELESS, "careless").dim("N", n).over(n)
     }
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         io.output(0).fill(io.input(0)[3]);
     }
 }
@@ -199,7 +199,7 @@ impl Op for Beyond {
         let n = specs.inputs[0].len();
         Kernel::new("beyond", BEYOND, "beyond").dim("N", n).over(n)
     }
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         io.output(0).copy_from_slice(io.input(0));
     }
 }

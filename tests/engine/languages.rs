@@ -1,5 +1,5 @@
 //! Every kernel of the catalog in the languages of all drivers: MSL, HLSL and SPIR-V, written by naga as wgpu does it,
-//! for every kind of adapter and every family of products. No GPU is needed.
+//! for every kind of adapter and every variant of the product. No GPU is needed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use langevin::ops::case::Case;
-use langevin::ops::{Family, catalog};
-use langevin::{Kernel, Meaning, Target};
+use langevin::ops::{GemmVariant, catalog};
+use langevin::{ConstantKind, Kernel, Target};
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -29,17 +29,17 @@ pub fn tests() -> Vec<Test> {
     tests
 }
 
-/// Every kind of adapter, with each family of products that it can run.
+/// Every kind of adapter, with each variant of the product that it can run.
 fn targets() -> Vec<Target> {
     let mut all = Vec::new();
     for (subgroup, software) in [None, Some(8), Some(32)].into_iter().flat_map(|s| [(s, false), (s, true)]) {
-        let plain = Target { subgroup, software, half: None, family: None };
+        let plain = Target { subgroup, software, half: None, gemm: None };
         let halves = [8, 16].map(|size| Target { half: Some(size), ..plain });
         for adapter in [plain].into_iter().chain(halves.into_iter().filter(|_| subgroup.is_some())) {
-            // Which families other than that of the matrices there are does not depend on these.
-            let families = Family::ALL.into_iter().filter(|f| f.runs_on(&adapter));
-            let families = families.filter(|f| adapter.half.is_none() || *f == Family::Cooperative);
-            all.extend([None].into_iter().chain(families.map(Some)).map(|family| Target { family, ..adapter }));
+            // Which variants other than that of the matrices there are does not depend on these.
+            let variants = GemmVariant::ALL.into_iter().filter(|f| f.runs_on(&adapter));
+            let variants = variants.filter(|f| adapter.half.is_none() || *f == GemmVariant::Cooperative);
+            all.extend([None].into_iter().chain(variants.map(Some)).map(|variant| Target { gemm: variant, ..adapter }));
         }
     }
     all
@@ -84,7 +84,7 @@ static KERNELS: LazyLock<Vec<Ready>> = LazyLock::new(|| {
         for case in cases.iter().filter(|case| case.concerns(&target).unwrap()) {
             let kernel = case.kernel(&target).unwrap();
             let source = kernel.source().unwrap();
-            let tiles: Vec<_> = kernel.constants.iter().filter(|c| c.meaning == Meaning::Tune).collect();
+            let tiles: Vec<_> = kernel.constants.iter().filter(|c| c.kind == ConstantKind::Tune).collect();
             let key = format!("{} {tiles:?} {source}", kernel.entry);
             let known = found.entry(key).or_insert((kernel, source, Capabilities::all()));
             known.2 &= capabilities(&target);

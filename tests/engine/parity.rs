@@ -1,8 +1,8 @@
 //! Every case of the catalog on a GPU adapter and on the CPU executor, against the f64 reference.
 
 use langevin::ops::case::Case;
-use langevin::ops::{Activate, Activation, Dense, Family, Io, Op, Specs, catalog};
-use langevin::verify::{Report, check, forced, targets};
+use langevin::ops::{Activate, Activation, Dense, GemmVariant, Io, Op, Specs, catalog};
+use langevin::verify::{Comparison, check, forced, targets};
 use langevin::{Device, Kernel, Result, Scalar, Spec, Target, adapters};
 
 use crate::common::{On, Test, named, on, unless};
@@ -12,14 +12,14 @@ pub fn tests() -> Vec<Test> {
         &[On::Gpu],
         named![
             gpu_kernels_match_the_reference,
-            every_family_of_products_matches_the_reference,
-            families_of_products_agree_to_the_bit,
+            every_variant_of_products_matches_the_reference,
+            variants_of_products_agree_to_the_bit,
             without_immediates_the_values_are_the_same,
         ],
     );
     tests.extend(on(&[On::F16], named![products_match_the_reference, products_stay_nan_or_infinite]));
     tests.extend(unless(no_f16(), named![f16_saturates_finite_values_and_keeps_the_others]));
-    tests.extend(on(&[On::Cpu], named![twins_match_the_reference]));
+    tests.extend(on(&[On::Cpu], named![cpu_matches_the_reference]));
     tests.extend(on(&[On::Gpu, On::Cpu], named![activations_propagate_nan]));
     tests
 }
@@ -28,7 +28,7 @@ fn check_all(device: &Device, label: &str, wanted: impl Fn(&Case) -> bool) {
     let (mut failures, mut count) = (Vec::new(), 0);
     for (name, cases) in catalog() {
         assert!(!cases.is_empty(), "{name} has no cases");
-        let mut worst = Report::default();
+        let mut worst = Comparison::default();
         for case in cases.iter().filter(|case| wanted(case)) {
             count += 1;
             match check(case, device) {
@@ -62,7 +62,7 @@ fn without_immediates_the_values_are_the_same(on: On) {
 }
 
 fn is_product(case: &Case) -> bool {
-    case.family(&Target::default()).expect("a case has a kernel").is_some()
+    case.gemm_variant(&Target::default()).expect("a case has a kernel").is_some()
 }
 
 fn gpu_kernels_match_the_reference(on: On) {
@@ -75,17 +75,17 @@ fn gpu_kernels_match_the_reference(on: On) {
     }
 }
 
-fn every_family_of_products_matches_the_reference(on: On) {
+fn every_variant_of_products_matches_the_reference(on: On) {
     let device = on.open();
     for target in forced(&device) {
-        check_all(&device.clone().with_target(target), &format!("{:?}", target.family), is_product);
+        check_all(&device.clone().with_target(target), &format!("{:?}", target.gemm), is_product);
     }
 }
 
 /// The device of the tests in f16, with every product by cooperative matrices.
 fn cooperative(on: On) -> Device {
     let device = on.open();
-    let target = forced(&device).into_iter().find(|target| target.family == Some(Family::Cooperative));
+    let target = forced(&device).into_iter().find(|target| target.gemm == Some(GemmVariant::Cooperative));
     device.with_target(target.expect("products in f16 are cooperative"))
 }
 
@@ -146,7 +146,7 @@ impl Op for ThroughHalf {
         let n = specs.inputs[0].len();
         Kernel::new("through_half", THROUGH_HALF, "through_half").enable("f16").dim("N", n).over(n)
     }
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         io.output(0).copy_from_slice(io.input(0));
     }
 }
@@ -168,18 +168,18 @@ fn f16_saturates_finite_values_and_keeps_the_others() {
 }
 
 /// An element is a sum over k in ascending order by `fma` in each of them.
-fn families_of_products_agree_to_the_bit(on: On) {
+fn variants_of_products_agree_to_the_bit(on: On) {
     let device = on.open();
     let (_, cases) = catalog().into_iter().find(|(name, _)| *name == "dense").expect("the dense layer has cases");
     for case in cases.iter().filter(|case| is_product(case)) {
         let want = case.run(&device).unwrap();
         for target in forced(&device) {
             let got = case.run(&device.clone().with_target(target)).unwrap();
-            assert_eq!(got, want, "{:?} in {}", target.family, case.name());
+            assert_eq!(got, want, "{:?} in {}", target.gemm, case.name());
         }
     }
 }
 
-fn twins_match_the_reference(on: On) {
+fn cpu_matches_the_reference(on: On) {
     check_all(&on.open(), "CPU executor", |_| true);
 }

@@ -428,7 +428,7 @@ fn what_does_not_fit_is_split_or_refused() {
     assert!(micro < 64 && t.config().micro_batch == micro);
     t.advance(2).unwrap();
     let e = Trainer::new(&Device::cpu().with_memory(10_000), &config, &data(&config)).unwrap_err().to_string();
-    assert!(e.contains("whatever the batch size") && e.contains("9.8 KiB"), "{e}");
+    assert!(e.contains("the data and the weights alone need") && e.contains("9.8 KiB"), "{e}");
 }
 
 fn the_predicted_memory_is_what_is_allocated(on: On) {
@@ -525,7 +525,7 @@ fn samplers_reproduce_a_gaussian(on: On) {
     ];
     let objective = Objective::new(schedule.clone(), Prediction::Epsilon);
     for (sampler, steps) in samplers {
-        let options = SamplerOptions { spacing: Spacing::Trailing, ..SamplerOptions::shared(sampler.clone(), steps) };
+        let options = SamplerOptions::shared(sampler.clone(), steps).spacing(Spacing::Trailing);
         let table = SamplerTable::new(&objective, &options).unwrap();
         let (rows, cols) = (64, 64);
         let mut g = Graph::new();

@@ -26,8 +26,68 @@ pub fn tests() -> Vec<Test> {
         the_learning_rate_warms_up_and_falls,
         a_denoiser_is_judged_on_held_out_samples,
         only_files_that_are_there_are_named,
+        other_samples_have_another_seed,
+        a_denoiser_is_described_as_one,
+        a_training_that_diverges_is_reported,
+        messages_of_verbose_commands_are_printed,
     ]));
     tests
+}
+
+fn other_samples_have_another_seed() {
+    let place = Place::new();
+    let said = place.train("ok.npy", "run");
+    assert!(said.contains("langevin sample run --count 64 --seed 1 --out new.npy"), "{said}");
+    assert!(said.contains("drew samples in"), "{said}");
+    let said = place.ok("sample run --count 40 --out new.npy");
+    assert!(said.contains("40 samples of shape [8] with seed 0 in"), "{said}");
+    assert!(place.read("new.npy") == place.read("run/samples/samples.npy"), "the same seed");
+    place.ok("sample run --count 40 --seed 1 --out new.npy");
+    assert!(place.read("new.npy") != place.read("run/samples/samples.npy"));
+    let report = json(&place.ok("sample run --count 4 --seed 7 --out new.npy --json"));
+    assert_eq!(report["seed"], 7);
+}
+
+fn a_denoiser_is_described_as_one() {
+    let place = Place::new();
+    place.ok("train ok.npy --out run --config small.toml --steps 10 --task denoise --noise salt_pepper:0.1:0.9");
+    let said = place.ok("inspect run");
+    assert!(said.contains("task denoise, removes the noise salt_pepper:0.1:0.9"), "{said}");
+    assert!(!said.contains("predicts") && !said.contains("schedule"), "{said}");
+    let config = String::from_utf8(place.read("run/config.toml")).unwrap();
+    assert!(!config.contains("prediction") && !config.contains("schedule"), "{config}");
+    let report = json(&place.ok("inspect run --json"));
+    assert!(report["config"]["prediction"].is_null() && report["config"]["noise"] == "salt_pepper:0.1:0.9", "{report}");
+    place.ok("train --out run --resume --steps 20");
+}
+
+fn a_training_that_diverges_is_reported() {
+    let place = Place::new();
+    let train = "train ok.npy --config small.toml --steps 60 --lr 90 --no-samples";
+    let said = place.ok(&format!("{train} --out run"));
+    assert!(said.contains("the training diverged. Lower --lr (it is 90)"), "{said}");
+    let report = json(&place.ok(&format!("{train} --out other --json")));
+    assert!(report["diverged"] == true && report["picture"].is_null(), "{report}");
+    assert!(!place.path("run/samples").exists());
+    assert!(!place.train("ok.npy", "good").contains("diverged"));
+}
+
+fn messages_of_verbose_commands_are_printed() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    for (command, words) in [
+        (
+            "train ok.npy --out other --steps 2 --batch 8 -v",
+            &["read ok.npy: 40 samples", "compiled a step", "saved step 2"][..],
+        ),
+        ("sample run --count 3 --steps 2 --out a.npy -v", &["3 samples in batches of 3"]),
+    ] {
+        let outcome = place.run(command);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        for word in words {
+            assert!(outcome.err.contains(&format!("info: {word}")), "{word}: {outcome:?}");
+        }
+    }
 }
 
 fn json(text: &str) -> Value {
@@ -180,6 +240,7 @@ fn json_is_all_there_is_on_standard_output() {
     assert!(report["pairs"].is_null() && report["verdict"]["outcome"].is_string(), "{report}");
     assert!(json(&place.ok("devices --json"))["adapters"].is_array());
     let lines = place.ok("selftest --json");
+    assert_eq!(json(lines.lines().next().unwrap())["target"]["software"], false);
     assert!(lines.lines().count() > 5 && lines.lines().all(|line| json(line)["failures"] == serde_json::json!([])));
 }
 

@@ -61,7 +61,7 @@ pub struct TrainArgs {
     /// Noise schedule: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
     #[arg(long)]
     schedule: Option<ScheduleKind>,
-    /// What the network predicts: epsilon, x0 or v
+    /// What the network predicts: epsilon, x0, v or flow
     #[arg(long)]
     prediction: Option<Prediction>,
     /// Loss: mse, mse_document, l1, huber, ssim, perceptual:1:FILE, or a weighted sum such as l1:1,ssim:0.1
@@ -103,6 +103,12 @@ pub struct TrainArgs {
     /// Continue the run in --out; with --sweep, finish the runs of the sweep
     #[arg(long)]
     pub resume: bool,
+    /// Replace the run in --out
+    #[arg(long, conflicts_with_all = ["resume", "sweep"])]
+    pub force: bool,
+    /// Do not draw samples after the training
+    #[arg(long, conflicts_with = "sweep")]
+    no_samples: bool,
     #[command(flatten)]
     pub common: Common,
 }
@@ -114,14 +120,15 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
-    match watched(&session.folder, &mut session.trainer, &stopped, args.common.json)? {
+    let (stop, untrained) = watched(&session.folder, &mut session.trainer, &stopped, args.common.json)?;
+    match stop {
         Stop::Requested => return Err(interrupted(args, &session).into()),
         Stop::Early if !args.common.json => {
             say!("{}", session::stopped_early(session.trainer.step(), session.trainer.config().early_stop));
         }
         _ => {}
     }
-    report::finish(args, &session, &stopped, started)?;
+    report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -147,13 +154,22 @@ fn interrupted(args: &TrainArgs, session: &Session) -> Error {
     ))
 }
 
-/// Trains and shows the progress.
-pub fn watched(folder: &RunFolder, trainer: &mut Trainer, stopped: &AtomicBool, json: bool) -> crate::Result<Stop> {
+/// Trains and shows the progress. Also returns the loss of the first step of a new run.
+pub fn watched(
+    folder: &RunFolder,
+    trainer: &mut Trainer,
+    stopped: &AtomicBool,
+    json: bool,
+) -> crate::Result<(Stop, Option<f64>)> {
     let mut display = TrainingProgress::new(trainer.step(), trainer.config().steps, json);
+    let mut untrained = None;
     let stop = train(folder, trainer, &mut |p| {
+        if p.step == 1 {
+            untrained = Some(p.loss);
+        }
         display.show(p);
         !stopped.load(Ordering::Relaxed)
     });
     display.finish();
-    stop
+    Ok((stop?, untrained))
 }

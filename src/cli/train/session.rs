@@ -55,7 +55,7 @@ pub fn stopped_early(step: u32, patience: u32) -> String {
 pub fn start(args: &TrainArgs) -> anyhow::Result<Session> {
     let config = settings(args)?;
     config.check()?;
-    let folder = RunFolder::vacant(&args.out)?;
+    let folder = if args.force { RunFolder::replacing(&args.out) } else { RunFolder::vacant(&args.out) }?;
     let data = Dataset::load(&config.data, config.seed)?;
     config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
     let device = args.common.open_for(config.precision)?;
@@ -72,7 +72,9 @@ pub fn start_run(
     data: &Dataset,
 ) -> crate::Result<Trainer> {
     let trainer = Trainer::new(device, config, data)?;
-    if folder.is_unfinished() && !args.common.json {
+    if args.force && folder.is_started() && !args.common.json {
+        say!("the run in {} is replaced", args.out.display());
+    } else if folder.is_unfinished() && !args.common.json {
         say!("the folder contains a run that ended before its first checkpoint; it is replaced");
     }
     folder.write_config(&trainer)?;
@@ -99,7 +101,14 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
         return Err(Error::Setting(stopped_early(checkpoint.step, config.early_stop)).into());
     }
     let device = args.common.open_for(config.precision)?;
-    let data = data_of(&config)?;
+    let data = data_of(&config).map_err(|e| match folder.ended(&config, checkpoint.step) {
+        Some(_) => e.context(format!(
+            "the run in {} is finished and saved after {}; samples are not drawn again",
+            args.out.display(),
+            text::count(checkpoint.step as usize, "step")
+        )),
+        None => e,
+    })?;
     let trainer = resume_run(&folder, &device, &config, &checkpoint, &data)?;
     let shown = Shown::of(&config, &data)?;
     Ok(Session { trainer, folder, device, shown })

@@ -1,76 +1,78 @@
-//! Which family of products is the fastest, where no rule knows: a short timing, remembered for the next run.
+//! Autotuning: selects the fastest variant of a matrix product by a short measurement, where the rule is uncertain.
+//! Results are cached for the next run.
 //!
-//! All families give the same bits, so the answer changes the speed alone.
+//! All candidates compute bit-identical results, so the choice affects speed only.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cache::Cache;
 use crate::error::Result;
-use crate::kernel::Family;
+use crate::kernel::GemmVariant;
 
-/// The file's name in the cache.
+/// The name of the file in the cache.
 const NAME: &str = "products";
-/// Answers so far, and the time left for others.
+
+/// The results so far, and the remaining time budget.
 #[derive(Debug)]
 pub(super) struct Autotune {
-    answers: BTreeMap<String, Family>,
-    left: Duration,
-    more: bool,
+    results: BTreeMap<String, GemmVariant>,
+    budget: Duration,
+    changed: bool,
 }
 
 impl Autotune {
-    /// What earlier runs found on this adapter. All timings together take `left`; questions beyond get the rule's guess, and
-    /// are asked again next time.
-    pub fn load(cache: &Cache, left: Duration) -> Self {
-        Self::parse(&String::from_utf8_lossy(&cache.load(NAME).unwrap_or_default()), left)
+    /// Loads the results of earlier runs on this adapter. `budget` limits the time of all measurements together. When
+    /// it is used up, the choice of the rule is taken without being stored, so that the next run measures again.
+    pub fn load(cache: &Cache, budget: Duration) -> Self {
+        Self::parse(&String::from_utf8_lossy(&cache.load(NAME).unwrap_or_default()), budget)
     }
 
-    /// Remembers what is new.
+    /// Saves new results.
     pub fn save(&self, cache: &Cache) {
-        if self.more {
+        if self.changed {
             cache.save(NAME, self.text().as_bytes());
         }
     }
 
-    /// The fastest of `candidates`, the first of which is the rule's guess; `time` runs one and gives the time of compiling and
-    /// running it, and that of its kernel alone.
+    /// The fastest of `candidates` for the kernel `key`; the first candidate is the choice of the rule. `time`
+    /// measures one, and returns the total time with compilation, and the time of one dispatch.
     pub fn fastest(
         &mut self,
-        question: &str,
-        candidates: &[Family],
-        mut time: impl FnMut(Family) -> Result<[Duration; 2]>,
-    ) -> Result<Family> {
-        if let Some(known) = self.answers.get(question).filter(|f| candidates.contains(f)) {
+        key: &str,
+        candidates: &[GemmVariant],
+        mut time: impl FnMut(GemmVariant) -> Result<[Duration; 2]>,
+    ) -> Result<GemmVariant> {
+        if let Some(known) = self.results.get(key).filter(|f| candidates.contains(f)) {
             return Ok(*known);
         }
         let mut best = (Duration::MAX, candidates[0]);
-        for &family in candidates {
-            if self.left.is_zero() {
+        for &variant in candidates {
+            if self.budget.is_zero() {
                 return Ok(candidates[0]);
             }
-            let [all, kernel] = time(family)?;
-            self.left = self.left.saturating_sub(all);
-            best = if kernel < best.0 { (kernel, family) } else { best };
+            let [all, kernel] = time(variant)?;
+            self.budget = self.budget.saturating_sub(all);
+            best = if kernel < best.0 { (kernel, variant) } else { best };
         }
-        log::debug!("{question}: {:?} is the fastest of {candidates:?}", best.1);
-        self.answers.insert(question.to_string(), best.1);
-        self.more = true;
+        log::debug!("{key}: {:?} is the fastest of {candidates:?}", best.1);
+        self.results.insert(key.to_string(), best.1);
+        self.changed = true;
         Ok(best.1)
     }
 
-    /// A line for each question and its answer.
+    /// One line per result.
     fn text(&self) -> String {
-        self.answers.iter().map(|(question, family)| format!("{question} = {family:?}\n")).collect()
+        self.results.iter().map(|(key, variant)| format!("{key} = {variant:?}\n")).collect()
     }
 
-    fn parse(text: &str, left: Duration) -> Self {
-        let named = |name: &str| Family::ALL.into_iter().find(|f| format!("{f:?}") == name);
+    fn parse(text: &str, budget: Duration) -> Self {
+        let named = |name: &str| GemmVariant::ALL.into_iter().find(|f| format!("{f:?}") == name);
         let line = |line: &str| {
-            let (question, family) = line.rsplit_once(" = ")?;
-            Some((question.to_string(), named(family)?))
+            let (key, variant) = line.rsplit_once(" = ")?;
+            Some((key.to_string(), named(variant)?))
         };
-        Self { answers: text.lines().filter_map(line).collect(), left, more: false }
+        Self { results: text.lines().filter_map(line).collect(), budget, changed: false }
     }
 }
 
@@ -78,46 +80,46 @@ impl Autotune {
 mod tests {
     use super::*;
 
-    const CANDIDATES: [Family; 2] = [Family::Blocked128, Family::Blocked64];
+    const CANDIDATES: [GemmVariant; 2] = [GemmVariant::Blocked128, GemmVariant::Blocked64];
 
     fn parsed(text: &str) -> Autotune {
         Autotune::parse(text, Duration::from_millis(300))
     }
 
-    /// Milliseconds of the two candidates, each timing taking ten times as long as the kernel.
-    fn timer(asked: &mut usize, ms: [u64; 2]) -> impl FnMut(Family) -> Result<[Duration; 2]> {
-        move |family| {
-            *asked += 1;
-            let ms = ms[(family != CANDIDATES[0]) as usize];
+    /// Measures the two candidates as `ms` milliseconds, and each measurement as ten times as long.
+    fn timer(count: &mut usize, ms: [u64; 2]) -> impl FnMut(GemmVariant) -> Result<[Duration; 2]> {
+        move |variant| {
+            *count += 1;
+            let ms = ms[(variant != CANDIDATES[0]) as usize];
             Ok([10 * ms, ms].map(Duration::from_millis))
         }
     }
 
     #[test]
-    fn the_fastest_is_found_once_and_remembered() {
-        let (mut autotune, mut asked) = (parsed(""), 0);
-        assert_eq!(autotune.fastest("a 1x2", &CANDIDATES, timer(&mut asked, [5, 4])).unwrap(), Family::Blocked64);
-        assert_eq!(autotune.fastest("a 1x2", &CANDIDATES, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked64);
-        assert_eq!(autotune.fastest("b 1x2", &CANDIDATES, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked128);
-        assert_eq!((asked, autotune.more), (4, true));
+    fn the_fastest_is_measured_once_and_cached() {
+        let (mut autotune, mut count) = (parsed(""), 0);
+        assert_eq!(autotune.fastest("a 1x2", &CANDIDATES, timer(&mut count, [5, 4])).unwrap(), GemmVariant::Blocked64);
+        assert_eq!(autotune.fastest("a 1x2", &CANDIDATES, timer(&mut count, [4, 5])).unwrap(), GemmVariant::Blocked64);
+        assert_eq!(autotune.fastest("b 1x2", &CANDIDATES, timer(&mut count, [4, 5])).unwrap(), GemmVariant::Blocked128);
+        assert_eq!((count, autotune.changed), (4, true));
         let mut again = parsed(&autotune.text());
-        assert_eq!(again.fastest("a 1x2", &CANDIDATES, timer(&mut asked, [4, 5])).unwrap(), Family::Blocked64);
-        assert_eq!((asked, again.more), (4, false));
+        assert_eq!(again.fastest("a 1x2", &CANDIDATES, timer(&mut count, [4, 5])).unwrap(), GemmVariant::Blocked64);
+        assert_eq!((count, again.changed), (4, false));
     }
 
     #[test]
-    fn the_rule_guesses_when_the_time_is_over() {
-        let (mut autotune, mut asked) = (parsed(""), 0);
-        assert_eq!(autotune.fastest("a", &CANDIDATES, timer(&mut asked, [40, 4])).unwrap(), CANDIDATES[0]);
-        assert_eq!(autotune.fastest("b", &CANDIDATES, timer(&mut asked, [5, 4])).unwrap(), CANDIDATES[0]);
-        assert_eq!((asked, autotune.text().as_str()), (1, ""));
+    fn the_rule_decides_when_the_budget_is_used_up() {
+        let (mut autotune, mut count) = (parsed(""), 0);
+        assert_eq!(autotune.fastest("a", &CANDIDATES, timer(&mut count, [40, 4])).unwrap(), CANDIDATES[0]);
+        assert_eq!(autotune.fastest("b", &CANDIDATES, timer(&mut count, [5, 4])).unwrap(), CANDIDATES[0]);
+        assert_eq!((count, autotune.text().as_str()), (1, ""));
     }
 
     #[test]
-    fn answers_that_make_no_sense_are_asked_anew() {
-        let (mut autotune, mut asked) = (parsed("a = Blocked32\nb = Nothing\n\nc\n"), 0);
-        assert_eq!(autotune.fastest("a", &CANDIDATES, timer(&mut asked, [2, 1])).unwrap(), Family::Blocked64);
-        assert_eq!(autotune.fastest("b", &CANDIDATES, timer(&mut asked, [2, 1])).unwrap(), Family::Blocked64);
-        assert_eq!(asked, 4);
+    fn invalid_results_are_measured_again() {
+        let (mut autotune, mut count) = (parsed("a = Blocked32\nb = Nothing\n\nc\n"), 0);
+        assert_eq!(autotune.fastest("a", &CANDIDATES, timer(&mut count, [2, 1])).unwrap(), GemmVariant::Blocked64);
+        assert_eq!(autotune.fastest("b", &CANDIDATES, timer(&mut count, [2, 1])).unwrap(), GemmVariant::Blocked64);
+        assert_eq!(count, 4);
     }
 }

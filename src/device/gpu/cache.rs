@@ -1,10 +1,9 @@
-//! What is worth remembering between runs of the program: the driver's compiled pipelines, and which variant of a
-//! kernel was the fastest.
+//! Files cached between runs of the program: the driver's compiled pipelines, and the results of autotuning.
 //!
-//! Files lie in the user's cache folder (`~/.cache/langevin` on Linux). `LANGEVIN_CACHE` names another folder, or says
-//! `off`; a debug build remembers nothing unless it is set, so tests leave the user's files alone. A cache never makes a
-//! run fail: what cannot be written is not written, and a file that is damaged, or of another adapter, driver or version
-//! of the crate, counts as absent. So does a folder that is another user's, or that others may write to.
+//! Files are stored in the user's cache folder (`~/.cache/langevin` on Linux). `LANGEVIN_CACHE` sets another folder, or
+//! `off`. In debug builds the cache is off unless the variable is set, so that tests do not change the user's files. A
+//! cache never causes an error: write errors are logged and ignored, and a file that is damaged, or of another adapter,
+//! driver or version of the crate, is ignored too. So is a folder that is owned or writable by another user.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -15,15 +14,15 @@ use std::sync::Once;
 use etcetera::BaseStrategy;
 use flate2::Crc;
 
-/// Names the folder, or turns the cache off.
+/// The environment variable with the folder, or `off`.
 const VARIABLE: &str = "LANGEVIN_CACHE";
-/// The first bytes of every file, with the version of the layout: magic, checksum of the rest, length of the key, key,
+/// The first bytes of every file, with the version of the format: magic, checksum of the rest, length of the key, key,
 /// content.
 const MAGIC: &[u8; 8] = b"langev\0\x01";
-/// Where the key begins.
+/// The offset of the key.
 const HEADER: usize = 16;
-/// More than this is not kept: something grew that should not.
-const MOST: usize = 64 << 20;
+/// The maximum size of a file.
+const MAX_BYTES: usize = 64 << 20;
 
 /// Files that are valid for one key: an adapter with its driver, and this version of the crate.
 #[derive(Clone, Debug)]
@@ -33,35 +32,35 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// In the user's folder, for what depends on `key` and on the version of the crate.
+    /// A cache in the user's folder, for data that depend on `key` and on the version of the crate.
     pub fn of_user(key: &str) -> Self {
         Self::new(folder(std::env::var_os(VARIABLE), user_folder()), key)
     }
 
-    /// Whether anything is kept: what costs time to find out is not worth it otherwise.
-    pub fn remembers(&self) -> bool {
+    /// Whether files are stored. Otherwise autotuning is not worth its time.
+    pub fn is_enabled(&self) -> bool {
         self.private_folder().is_some()
     }
 
-    /// In a folder of choice, or nowhere.
+    /// A cache in `folder`, or a disabled one.
     pub fn new(folder: Option<PathBuf>, key: &str) -> Self {
         Self { folder, key: format!("langevin {}\n{key}", env!("CARGO_PKG_VERSION")) }
     }
 
-    /// What [`Cache::save`] kept under this name: letters, digits and hyphens.
+    /// Loads what [`Cache::save`] stored under this name (letters, digits and hyphens).
     pub fn load(&self, name: &str) -> Option<Vec<u8>> {
         let file = fs::read(self.path(name)?).ok()?;
         let content = self.content(&file).map(<[u8]>::to_vec);
-        log::debug!("cache: {name}: {}", if content.is_some() { "found" } else { "not valid, so left aside" });
+        log::debug!("cache: {name}: {}", if content.is_some() { "found" } else { "not valid, ignored" });
         content
     }
 
-    /// Keeps some bytes under this name, in place of what was there.
+    /// Stores bytes under this name, and replaces earlier ones.
     pub fn save(&self, name: &str, content: &[u8]) {
-        let Some(path) = self.path(name).filter(|_| content.len() <= MOST) else { return };
+        let Some(path) = self.path(name).filter(|_| content.len() <= MAX_BYTES) else { return };
         match self.replace(&path, content) {
-            Ok(()) => log::debug!("cache: {name}: {} bytes kept", content.len()),
-            Err(e) => log::debug!("cache: {} is not written: {e}", path.display()),
+            Ok(()) => log::debug!("cache: {name}: {} bytes stored", content.len()),
+            Err(e) => log::debug!("cache: cannot write {}: {e}", path.display()),
         }
     }
 
@@ -70,7 +69,7 @@ impl Cache {
         Some(folder.join(format!("{name}-{:08x}", checksum(&[self.key.as_bytes()]))))
     }
 
-    /// The folder, if no other user can have put files there: a driver is given back what they hold.
+    /// The folder, if no other user can write to it, because its files are passed to the driver.
     fn private_folder(&self) -> Option<&Path> {
         static WARNING: Once = Once::new();
         let folder = self.folder.as_deref()?;
@@ -79,15 +78,14 @@ impl Cache {
         }
         WARNING.call_once(|| {
             log::warn!(
-                "the cache folder {} is another user's, or others may write to it, so it is not used; {VARIABLE} names \
-                 another",
+                "the cache folder {} is owned or writable by another user, so it is not used; set {VARIABLE} to another folder",
                 folder.display()
             );
         });
         None
     }
 
-    /// The content of a whole and undamaged file of this key.
+    /// The content of a file, if it is complete, undamaged and has this key.
     fn content<'a>(&self, file: &'a [u8]) -> Option<&'a [u8]> {
         let word = |at: usize| Some(u32::from_le_bytes(file.get(at..at + 4)?.try_into().ok()?));
         let rest = file.strip_prefix(MAGIC)?.get(4..)?;
@@ -96,9 +94,9 @@ impl Cache {
         valid.then(|| &file[HEADER + key.len()..])
     }
 
-    /// Writes beside the file and renames, so that a reader finds the old content or the new, never a part.
+    /// Writes a temporary file and renames it, so that a reader never sees partial content.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let folder = path.parent().expect("it was joined to the folder");
+        let folder = path.parent().expect("the path has a folder");
         create_private(folder)?;
         let (length, key) = ((self.key.len() as u32).to_le_bytes(), self.key.as_bytes());
         let sum = checksum(&[&length, key, content]).to_le_bytes();
@@ -111,7 +109,7 @@ impl Cache {
     }
 }
 
-/// The folder that the variable means, else the user's own.
+/// The folder set by the variable, otherwise the user's folder.
 fn folder(variable: Option<OsString>, user: Option<PathBuf>) -> Option<PathBuf> {
     match variable.filter(|v| !v.is_empty()) {
         Some(v) if v == "off" => None,
@@ -124,7 +122,7 @@ fn user_folder() -> Option<PathBuf> {
     Some(etcetera::base_strategy::choose_native_strategy().ok()?.cache_dir().join("langevin"))
 }
 
-/// Whether a folder is the user's own, and writable for nobody else; one that does not exist yet will be.
+/// Whether a folder is owned by the user and not writable by others. A folder that does not exist yet is created so.
 #[cfg(unix)]
 fn is_private(folder: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -137,7 +135,7 @@ fn is_private(_: &Path) -> bool {
     true
 }
 
-/// Only the user may write there.
+/// Creates a folder that only the user can write to.
 fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_found_by_the_same_key_only() {
+    fn content_is_found_by_the_same_key_only() {
         let folder = tempfile::tempdir().unwrap();
         let ours = cache(folder.path(), "adapter 1");
         assert_eq!(ours.load("tiles"), None);
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_and_foreign_files_are_absent() {
+    fn damaged_files_and_other_keys_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let ours = cache(folder.path(), "adapter");
         ours.save("tiles", b"some content");
@@ -195,7 +193,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_folder_that_others_may_write_to_is_ignored() {
+    fn a_folder_writable_by_others_is_ignored() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let ours = cache(folder.path(), "adapter");
@@ -203,17 +201,17 @@ mod tests {
         let mode = |mode| fs::set_permissions(folder.path().join("a/b"), fs::Permissions::from_mode(mode)).unwrap();
         for others in [0o777, 0o770, 0o702] {
             mode(others);
-            assert!(!ours.remembers() && ours.load("tiles").is_none(), "{others:o}");
+            assert!(!ours.is_enabled() && ours.load("tiles").is_none(), "{others:o}");
             ours.save("other", b"1");
         }
         mode(0o755);
-        assert!(ours.remembers() && ours.load("tiles").is_some() && ours.load("other").is_none());
+        assert!(ours.is_enabled() && ours.load("tiles").is_some() && ours.load("other").is_none());
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn a_folder_of_another_user_is_ignored() {
-        // `/proc/1` and `/` belong to the first process's user and to root: one of them is somebody else's.
+        // `/proc/1` belongs to the user of the first process, and `/` to root; at least one of them is another user's.
         let theirs = [Path::new("/"), Path::new("/proc/1")];
         let me = rustix::process::geteuid().as_raw();
         for folder in theirs {
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_is_no_error() {
+    fn an_impossible_folder_is_not_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let ours = cache(file.path(), "adapter");
         ours.save("tiles", b"64x64");
@@ -235,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_names_the_folder_or_turns_it_off() {
+    fn the_variable_sets_the_folder_or_disables_the_cache() {
         let user = || Some(PathBuf::from("/home/me/.cache/langevin"));
         assert_eq!(folder(Some("off".into()), user()), None);
         assert_eq!(folder(Some("/tmp/x".into()), user()), Some("/tmp/x".into()));

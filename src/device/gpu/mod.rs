@@ -1,4 +1,4 @@
-//! The GPU executor: buffers, pipelines and bind groups are made once; a step only re-encodes prepared dispatches.
+//! The GPU executor: buffers, pipelines and bind groups are created once; a step only encodes prepared dispatches.
 
 mod autotune;
 #[cfg_attr(not(feature = "files"), path = "uncached.rs")]
@@ -22,40 +22,40 @@ use cache::Cache;
 use driver_cache::DriverCache;
 use stopwatch::Stopwatch;
 
-/// Step, seed (two words), the first row of a micro-batch and its number.
+/// The size of the position: step, seed (two words), first row of the micro-batch, and its index.
 const POSITION_BYTES: u32 = 20;
-/// Shaders count elements, and double them, in 32 bits.
-const MOST_BYTES: u64 = 1 << 32;
-/// A submission that takes longer than this is reported as lost.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The maximum size of a binding: shaders compute indices, and twice an index, in 32 bits.
+const MAX_BYTES: u64 = 1 << 32;
+/// If a submission takes longer than this, the device is reported as lost.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The timings of candidate kernels for a program may take this long together.
+/// The time limit for autotuning one program.
 const AUTOTUNE: Duration = Duration::from_millis(300);
 
 /// An opened adapter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Gpu {
     pub info: wgpu::AdapterInfo,
     pub limits: wgpu::Limits,
     pub target: Target,
-    /// What was found out about this adapter and driver before.
+    /// Files for this adapter and driver.
     pub cache: Cache,
-    /// What the timings of candidate kernels for a program may take together; nothing where the cache would not keep them.
+    /// The time limit for autotuning one program; zero if the cache is disabled.
     pub autotune: Duration,
     adapter: wgpu::Adapter,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    /// The first error that no scope caught, or the reason of a loss.
-    fault: Arc<Mutex<Option<String>>>,
-    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    /// The first uncaptured error, or the reason of a device loss.
+    error: Arc<Mutex<Option<String>>>,
+    pipelines: Arc<Mutex<HashMap<Key, Arc<Pipeline>>>>,
     driver_cache: Option<Arc<DriverCache>>,
-    /// Of the uniform buffer that holds the position of the run, where there are no immediates.
+    /// The layout of the uniform buffer with the position of the run, if immediates are not supported.
     position_layout: Option<wgpu::BindGroupLayout>,
-    /// Whether the crate's own shaders are checked too, as debug builds do.
+    /// Whether runtime checks are also enabled in trusted shaders, as in debug builds.
     check_all: bool,
 }
 
-/// Everything a pipeline is made from; the last says whether its indices and loops are checked.
+/// Identifies a pipeline; the second element tells whether runtime checks are enabled.
 pub(super) type Key = (kernel::Identity, bool);
 
 #[derive(Debug)]
@@ -66,10 +66,10 @@ pub(super) struct Pipeline {
 }
 
 impl Gpu {
-    /// Opens an adapter with the limits it offers and the features the engine uses.
+    /// Opens an adapter with all of its limits and the features that the engine uses.
     ///
     /// # Errors
-    /// [`Error::Setting`] where it cannot multiply in the precision that is wanted.
+    /// [`Error::Setting`] if the adapter does not support the precision; [`Error::NoAdapter`] if it cannot be opened.
     pub async fn open(adapter: wgpu::Adapter, precision: Precision) -> Result<Self> {
         let (info, mut limits, offered) = (adapter.get_info(), adapter.limits(), adapter.features());
         let immediates = offered.contains(wgpu::Features::IMMEDIATES) && limits.max_immediate_size >= POSITION_BYTES;
@@ -81,7 +81,8 @@ impl Gpu {
         if precision == Precision::F16 {
             half = Some(cooperative_size(&adapter, fixed)?);
             wanted |= COOPERATIVE;
-            // SAFETY: wgpu does not check the shapes of cooperative matrices; those of the kernels are the adapter's own.
+            // SAFETY: wgpu does not check the shapes of cooperative matrices; the kernels only use shapes that the
+            // adapter reports.
             #[allow(unsafe_code)]
             unsafe {
                 experimental_features = wgpu::ExperimentalFeatures::enabled();
@@ -97,29 +98,18 @@ impl Gpu {
                 trace: wgpu::Trace::Off,
             })
             .await
-            .map_err(|e| Error::NoAdapter(format!("{} was found but does not open: {e}", info.name)))?;
-        let fault = Arc::new(Mutex::new(None));
-        let note = |slot: &Arc<Mutex<Option<String>>>, text: String| {
-            slot.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(text);
-        };
-        let slot = fault.clone();
-        device.on_uncaptured_error(Arc::new(move |e| note(&slot, format!("the device reported: {e}"))));
-        let slot = fault.clone();
-        device.set_device_lost_callback(move |reason, text| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                note(&slot, format!("the device was lost: {text}"));
-            }
-        });
+            .map_err(|e| Error::NoAdapter(format!("{} was found but cannot be opened: {e}", info.name)))?;
+        let error = first_error(&device);
         let target = Target {
             subgroup: fixed.then_some(info.subgroup_max_size),
             software: info.device_type == wgpu::DeviceType::Cpu,
             half,
-            family: None,
+            gemm: None,
         };
         let cache = Cache::of_user(&format!("{}\n{}\n{}", info.name, info.driver, info.driver_info));
-        let autotune = if cache.remembers() { AUTOTUNE } else { Duration::ZERO };
+        let autotune = if cache.is_enabled() { AUTOTUNE } else { Duration::ZERO };
         let driver_cache = DriverCache::open(&device, &info, &cache).map(Arc::new);
-        let pipelines = Mutex::default();
+        let pipelines = Arc::default();
         let check_all = cfg!(debug_assertions);
         let position_layout = (!immediates).then(|| position::layout(&device));
         Ok(Self {
@@ -131,7 +121,7 @@ impl Gpu {
             adapter,
             device,
             queue,
-            fault,
+            error,
             pipelines,
             driver_cache,
             check_all,
@@ -139,70 +129,61 @@ impl Gpu {
         })
     }
 
-    /// The same device without the pipelines made so far.
+    /// A copy of the device with an empty list of pipelines.
     fn copy(&self) -> Self {
-        Self {
-            info: self.info.clone(),
-            limits: self.limits.clone(),
-            target: self.target,
-            cache: self.cache.clone(),
-            autotune: self.autotune,
-            adapter: self.adapter.clone(),
-            device: self.device.clone(),
-            queue: self.queue.clone(),
-            fault: self.fault.clone(),
-            pipelines: Mutex::default(),
-            driver_cache: self.driver_cache.clone(),
-            check_all: self.check_all,
-            position_layout: self.position_layout.clone(),
-        }
+        Self { pipelines: Arc::default(), ..self.clone() }
     }
 
-    /// The same device, with kernels for another target; it keeps the sizes of subgroups and matrices that it has.
+    /// A copy with kernels for another target. The sizes of subgroups and matrices remain those of the adapter.
     pub fn with_target(&self, target: Target) -> Self {
         let (subgroup, half) = (target.subgroup.and(self.target.subgroup), target.half.and(self.target.half));
         Self { target: Target { subgroup, half, ..target }, ..self.copy() }
     }
 
-    /// The same device as one without immediates.
+    /// A copy that does not use immediates.
     pub fn without_immediates(&self) -> Self {
         Self { position_layout: Some(position::layout(&self.device)), ..self.copy() }
     }
 
-    /// The same device, on which the crate's own shaders are checked too, or not.
+    /// A copy with or without runtime checks in trusted shaders.
     pub fn with_shader_checks(&self, check_all: bool) -> Self {
         Self { check_all, ..self.copy() }
     }
 
-    /// The same device with its cache in a folder of choice, and another time for timings.
+    /// A copy with another cache folder and time limit for autotuning.
     #[cfg(feature = "files")]
     pub fn with_cache(&self, folder: &std::path::Path, autotune: Duration) -> Self {
         Self { cache: Cache::new(Some(folder.into()), &self.info.name), autotune, ..self.copy() }
     }
 
-    /// The same adapter, opened for another precision.
+    /// Opens the same adapter for another precision.
     pub async fn reopen(&self, precision: Precision) -> Result<Self> {
         let opened = Self::open(self.adapter.clone(), precision).await?;
         Ok(Self { check_all: self.check_all, ..opened })
     }
 
+    /// Returns the first error that was reported outside of an error scope.
     pub(super) fn check(&self) -> Result<()> {
-        match &*self.fault.lock().unwrap_or_else(|e| e.into_inner()) {
+        match &*self.error.lock().unwrap_or_else(|e| e.into_inner()) {
             Some(text) => Err(Error::DeviceLost(format!("{}: {text}", self.info.name))),
             None => Ok(()),
         }
     }
 
+    /// Creates a buffer.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if it is larger than a binding may be, or does not fit in memory.
     pub(super) async fn buffer(&self, planned: &plan::Buffer) -> Result<wgpu::Buffer> {
         let (label, bytes) = (&planned.label, planned.len as u64 * 4);
-        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(MOST_BYTES);
+        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(MAX_BYTES);
         let limit = |message: String| {
             let advice = if planned.fixed { "use a smaller model" } else { "use a smaller batch or a smaller model" };
             Error::limit(format!("{message}; {advice}"), !planned.fixed)
         };
         let name = &self.info.name;
         if bytes > most {
-            return Err(limit(format!("{label} needs {bytes} bytes, but {name} binds at most {most} at a time")));
+            return Err(limit(format!("{label} needs {bytes} bytes, but a binding on {name} has at most {most}")));
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -210,34 +191,33 @@ impl Gpu {
         let buffer = self.device.create_buffer(&descriptor);
         match scope.pop().await {
             None => Ok(buffer),
-            Some(_) => Err(limit(format!("{name} has no {bytes} bytes left for {label}"))),
+            Some(_) => Err(limit(format!("{name} has not enough memory for the {bytes} bytes of {label}"))),
         }
     }
 
-    /// The pipelines of some kernels, each with whether its shader is trusted; those that are missing are made
-    /// several at a time.
+    /// The pipelines of kernels, each with whether its shader is trusted. Missing ones are compiled in parallel.
     pub(super) async fn pipelines(&self, kernels: &[(&Kernel, bool)]) -> Result<Vec<Arc<Pipeline>>> {
-        let made = || self.pipelines.lock().unwrap_or_else(|e| e.into_inner());
+        let cached = || self.pipelines.lock().unwrap_or_else(|e| e.into_inner());
         let keys: Vec<Key> = kernels.iter().map(|(k, trusted)| (k.identity(), self.check_all || !trusted)).collect();
         let mut seen = HashSet::new();
         let missing: Vec<usize> =
-            (0..keys.len()).filter(|&i| !made().contains_key(&keys[i]) && seen.insert(&keys[i])).collect();
+            (0..keys.len()).filter(|&i| !cached().contains_key(&keys[i]) && seen.insert(&keys[i])).collect();
         let compiled = parallel::map(missing.len(), |i| self.make_pipeline(kernels[missing[i]].0, keys[missing[i]].1));
-        // The error is that of the first kernel, in the order of the plan, whose pipeline cannot be made.
+        // If several fail, the error is that of the first kernel in the order of the plan.
         let mut new = Vec::new();
         for compiled in compiled {
-            let (pipeline, label, fault) = compiled?;
-            match fault.await {
+            let (pipeline, label, error) = compiled?;
+            match error.await {
                 None => new.push(pipeline),
                 Some(e) => return Err(Error::Shader(format!("{label}: {e}"))),
             }
         }
-        made().extend(missing.iter().zip(new).map(|(&i, pipeline)| (keys[i].clone(), Arc::new(pipeline))));
-        Ok(keys.iter().map(|key| made()[key].clone()).collect())
+        cached().extend(missing.iter().zip(new).map(|(&i, pipeline)| (keys[i].clone(), Arc::new(pipeline))));
+        Ok(keys.iter().map(|key| cached()[key].clone()).collect())
     }
 
-    /// A pipeline, its label, and what the driver will say of it.
-    fn make_pipeline(&self, kernel: &Kernel, checked: bool) -> Result<(Pipeline, String, impl Fault)> {
+    /// Creates a pipeline; returns it with its label, and a future with the validation error.
+    fn make_pipeline(&self, kernel: &Kernel, checked: bool) -> Result<(Pipeline, String, impl ScopeError)> {
         let started = Stopwatch::start();
         let label = kernel.label();
         let source = &match &self.position_layout {
@@ -248,7 +228,7 @@ impl Gpu {
         let most = self.limits.max_storage_buffers_per_shader_stage as usize;
         if bindings.len() > most {
             let (need, name) = (bindings.len(), &self.info.name);
-            let message = format!("{label} binds {need} buffers, {name} allows {most}; use less data");
+            let message = format!("{label} binds {need} buffers, but {name} allows {most}; use less data");
             return Err(Error::limit(message, false));
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -274,62 +254,80 @@ impl Gpu {
             },
             cache: self.driver_cache.as_ref().map(|c| c.pipelines()),
         });
-        let fault = scope.pop();
-        log::debug!("compiled in {started}: {:?} {}", kernel.family(), kernel.summary());
-        Ok((Pipeline { pipeline, layout, bindings }, label, fault))
+        let error = scope.pop();
+        log::debug!("compiled in {started}: {:?} {}", kernel.gemm_variant(), kernel.summary());
+        Ok((Pipeline { pipeline, layout, bindings }, label, error))
     }
 
-    /// With every index checked and every loop bounded, or as the text says.
+    /// Creates a shader module with runtime checks (bounded indices and loops) or without.
     fn module(&self, label: &str, source: &str, checked: bool) -> wgpu::ShaderModule {
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };
         if checked {
             return self.device.create_shader_module(descriptor);
         }
-        // SAFETY: the kernel is one of a node that is trusted. Either its op is the crate's own: then the text and its
-        // constants come from `Op::kernel` alone, for shapes that `Op::infer` accepted, and the plan binds ranges of exactly
-        // these shapes; every such shader was read with this in mind, so that no index leaves its binding whatever the
-        // tensors hold, no loop goes on for ever, and workgroup memory is written before it is read. Or the node was added by
-        // `Graph::apply_unchecked`, whose caller vouches for the same.
+        // SAFETY: the kernel belongs to a trusted node. Either its op is part of the crate: then the source and the
+        // constants come from `Op::kernel` only, for shapes that `Op::infer` accepted, and the plan binds ranges of
+        // exactly these shapes. Every such shader was reviewed: for any tensor values, all indices are within their
+        // bindings, all loops terminate, and workgroup memory is written before it is read. Or the node was added by
+        // `Graph::apply_unchecked`, whose caller guarantees the same.
         #[allow(unsafe_code)]
         unsafe {
             self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         }
     }
 
-    /// Waits for a submission. A browser does not let its page wait: there the callbacks of the submission run later.
+    /// Waits for a submission. In a browser, blocking is not possible: the callbacks of the submission run later.
     pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         if cfg!(target_arch = "wasm32") {
             return self.check();
         }
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(PATIENCE) };
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
         let polled = self.device.poll(wait);
         self.check()?;
         polled.map(|_| ()).map_err(|e| {
-            let (name, seconds) = (&self.info.name, PATIENCE.as_secs());
+            let (name, seconds) = (&self.info.name, TIMEOUT.as_secs());
             Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); use a smaller batch"))
         })
     }
 }
 
-/// The error that a scope caught, if any.
-trait Fault: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend {}
-impl<F: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend> Fault for F {}
+/// The first uncaptured error of a device, or the reason of its loss, once there is one.
+fn first_error(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
+    let error = Arc::new(Mutex::new(None));
+    let record = |slot: &Mutex<Option<String>>, text: String| {
+        slot.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(text);
+    };
+    let slot = error.clone();
+    device.on_uncaptured_error(Arc::new(move |e| record(&slot, format!("the device reported: {e}"))));
+    let slot = error.clone();
+    device.set_device_lost_callback(move |reason, text| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            record(&slot, format!("the device was lost: {text}"));
+        }
+    });
+    error
+}
 
-/// What products in f16 need of an adapter.
+/// A future with the error of a scope, if any.
+trait ScopeError: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend {}
+impl<F: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend> ScopeError for F {}
+
+/// The features required for products in f16.
 const COOPERATIVE: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
-/// Rows and columns of the cooperative matrices that multiply f16 and add f32; `fixed`: all subgroups have one size.
+/// The size of the square cooperative matrices with factors in f16 and sums in f32; `fixed`: all subgroups have the
+/// same size.
 fn cooperative_size(adapter: &wgpu::Adapter, fixed: bool) -> Result<u32> {
     use wgpu::CooperativeScalarType as Scalar;
     let name = adapter.get_info().name;
     let refuse = |why: &str| Err(Error::setting(format!("{name} {why}; use precision f32")));
     if !adapter.features().contains(COOPERATIVE) {
-        return refuse("offers no cooperative matrices in f16");
+        return refuse("does not support cooperative matrices in f16");
     }
     if !fixed {
-        return refuse("has subgroups of several sizes, over which a cooperative matrix cannot be laid out");
+        return refuse("has subgroups of different sizes, which cooperative matrices do not support");
     }
     let listed = adapter.cooperative_matrix_properties();
     let suits = |size: &u32| {

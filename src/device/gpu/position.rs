@@ -1,17 +1,17 @@
-//! How a dispatch learns the position of the run: step, seed, and rows of the batch (`shaders/shared/clock.wgsl`).
+//! Passes the position of the run to a dispatch: step, seed, and rows of the batch (`shaders/shared/clock.wgsl`).
 //!
-//! Immediates (push constants) need no buffer. Adapters and browsers without them read a uniform buffer, of which each
-//! pass of a submission has a slot; the slots are written before the submission.
+//! Immediates (push constants) need no buffer. On adapters and browsers without immediates, shaders read a uniform
+//! buffer with one slot per pass of a submission, written before the submission.
 
 use super::{Gpu, POSITION_BYTES};
 
 /// The words of `Clock` in `clock.wgsl`.
 pub(super) type Words = [u32; 5];
 
-/// Bytes from one slot to the next: the largest alignment that an adapter may ask for.
+/// The size of a slot in bytes: the largest alignment that an adapter may require.
 const SLOT: u32 = 256;
-/// The passes of a submission, at most.
-pub(super) const MOST_PASSES: usize = 1000;
+/// The maximum number of passes in a submission.
+pub(super) const MAX_PASSES: usize = 1000;
 
 /// The declaration of the position in a shader for adapters without immediates.
 pub(super) const UNIFORM: &str = "@group(1) @binding(0) var<uniform> clock: Clock;\n";
@@ -33,17 +33,17 @@ pub(super) fn layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     })
 }
 
-/// What tells the dispatches of a program the position.
+/// The uniform buffer of a program, if immediates are not supported.
 #[derive(Debug)]
 pub(super) struct Position(Option<(wgpu::Buffer, wgpu::BindGroup)>);
 
 impl Position {
-    /// For the programs of an adapter.
+    /// Creates the buffer, if the adapter needs it.
     pub fn new(gpu: &Gpu) -> Self {
         let uniform = gpu.position_layout.as_ref().map(|layout| {
             let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("langevin.position"),
-                size: u64::from(SLOT) * MOST_PASSES as u64,
+                size: u64::from(SLOT) * MAX_PASSES as u64,
                 usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
@@ -59,7 +59,7 @@ impl Position {
         Self(uniform)
     }
 
-    /// Prepares a submission with these positions, one for each of its passes.
+    /// Writes the positions of the passes of a submission.
     pub fn prepare(&self, gpu: &Gpu, passes: &[Words]) {
         let Some((buffer, _)) = &self.0 else { return };
         let mut bytes = vec![0; SLOT as usize * passes.len()];
@@ -69,10 +69,10 @@ impl Position {
         gpu.queue.write_buffer(buffer, 0, &bytes);
     }
 
-    /// Tells the next dispatch that it is in pass `pass` of the submission, whose position is `words`.
+    /// Sets the position of the next dispatch, in pass `pass` of the submission, to `words`.
     pub fn set(&self, encoding: &mut wgpu::ComputePass, pass: usize, words: &Words) {
         match &self.0 {
-            // Each time, because wgpu zeroes them when a pipeline of another layout is set.
+            // For each dispatch, because wgpu zeroes immediates when the pipeline layout changes.
             None => encoding.set_immediates(0, bytemuck::cast_slice(words)),
             Some((_, group)) => encoding.set_bind_group(1, group, &[SLOT * pass as u32]),
         }

@@ -1,4 +1,4 @@
-//! A plan on an adapter: its buffers, and dispatches that are made once and only encoded again in each step.
+//! A compiled plan on an adapter: buffers, and dispatches that are created once and encoded in each step.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::autotune::Autotune;
-use super::position::{MOST_PASSES, Position, Words};
+use super::position::{MAX_PASSES, Position, Words};
 use super::stopwatch::Stopwatch;
 use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
@@ -18,14 +18,15 @@ use crate::graph::plan::{Call, Pass, Place, Plan};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::Clock;
 
-/// A submission should take about this long: short enough for watchdogs and for a responsive desktop.
+/// The intended time of a submission: short enough for watchdogs and for a responsive desktop.
 const SUBMISSION: Duration = Duration::from_millis(50);
-/// Submissions that may be unfinished at a time.
+/// The maximum number of submissions in flight.
 const IN_FLIGHT: usize = 3;
-/// Bytes that are uploaded at a time, and after which the copies of the driver are waited for.
-const PIECE: usize = 16 << 20;
-const STAGED: usize = 64 << 20;
-/// The timing of a kernel takes about this long.
+/// The maximum size of one upload.
+const UPLOAD: usize = 16 << 20;
+/// The size of uploads after which to wait for the device, so that it frees its staging buffers.
+const MAX_STAGED: usize = 64 << 20;
+/// The intended time of a kernel measurement for autotuning.
 const TIMING: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]
@@ -36,7 +37,7 @@ struct Dispatch {
 }
 
 impl Dispatch {
-    /// In pass `pass` of a submission, at the position `words`.
+    /// Encodes the dispatch in pass `pass` of a submission, at the position `words`.
     fn encode(&self, encoding: &mut wgpu::ComputePass, position: &Position, pass: usize, words: &Words) {
         encoding.set_pipeline(&self.pipeline.pipeline);
         encoding.set_bind_group(0, &self.bind_group, &[]);
@@ -44,7 +45,7 @@ impl Dispatch {
         encoding.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
     }
 
-    /// How long it takes, from as many in one submission as take some milliseconds.
+    /// Measures the time of one dispatch, from a submission of many.
     fn time(&self, gpu: &Gpu) -> Result<Duration> {
         let position = Position::new(gpu);
         let run = |count: u32| -> Result<Duration> {
@@ -57,7 +58,7 @@ impl Dispatch {
             gpu.wait(gpu.queue.submit([commands]))?;
             Ok(started.elapsed())
         };
-        // Some drivers compile at the first dispatch.
+        // Some drivers compile the pipeline at the first dispatch.
         run(1)?;
         let mut count = 1;
         loop {
@@ -70,23 +71,23 @@ impl Dispatch {
     }
 }
 
-/// A plan on an adapter.
+/// A compiled plan on an adapter.
 #[derive(Debug)]
 pub(crate) struct GpuProgram {
     gpu: Arc<Gpu>,
     buffers: Vec<wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
     position: Position,
-    /// A step.
+    /// The passes of a step.
     passes: Vec<Pass>,
-    /// Unfinished submissions with their number of passes.
+    /// Submissions in flight, with their number of passes.
     in_flight: VecDeque<(wgpu::SubmissionIndex, usize)>,
-    /// Passes per submission, from the measured time of a pass.
+    /// The number of passes per submission, from the measured time of a pass.
     per_submission: usize,
-    /// Since the last submission was done.
+    /// The time since the last submission was completed.
     since: Stopwatch,
     staging: Mutex<Option<wgpu::Buffer>>,
-    /// Bytes that were written since the last submission for writes alone.
+    /// The bytes written since the last wait for uploads.
     staged: usize,
 }
 
@@ -100,7 +101,7 @@ impl GpuProgram {
         let trusted = plan.calls.iter().map(|call| call.node.trusted);
         let pipelines = gpu.pipelines(&kernels.iter().zip(trusted).collect::<Vec<_>>()).await?;
         if let Some(driver_cache) = &gpu.driver_cache {
-            driver_cache.keep(&gpu.cache);
+            driver_cache.save(&gpu.cache);
         }
         let mut dispatches = Vec::new();
         for (call, (kernel, pipeline)) in plan.calls.iter().zip(kernels.iter().zip(pipelines)) {
@@ -129,18 +130,18 @@ impl GpuProgram {
         Ok(program)
     }
 
-    /// Bytes in the buffers that were made.
+    /// The allocated bytes.
     pub fn allocated(&self) -> u64 {
         self.buffers.iter().map(wgpu::Buffer::size).sum()
     }
 
     pub fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
-        // In pieces, because each write takes a staging buffer of its size, which only a submission frees.
-        for (i, piece) in bytes.chunks(PIECE).enumerate() {
-            let offset = place.offset as u64 * 4 + (i * PIECE) as u64;
+        // In pieces, because each write allocates a staging buffer of its size, which is freed after a submission.
+        for (i, piece) in bytes.chunks(UPLOAD).enumerate() {
+            let offset = place.offset as u64 * 4 + (i * UPLOAD) as u64;
             self.gpu.queue.write_buffer(&self.buffers[place.buffer], offset, piece);
             self.staged += piece.len();
-            if self.staged >= STAGED {
+            if self.staged >= MAX_STAGED {
                 self.gpu.wait(self.gpu.queue.submit([]))?;
                 self.staged = 0;
             }
@@ -150,8 +151,8 @@ impl GpuProgram {
 
     pub async fn read(&self, place: Place) -> Result<Vec<u8>> {
         let bytes = place.len as u64 * 4;
-        let kept = self.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let staging = match kept.filter(|b| b.size() >= bytes) {
+        let staging = self.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let staging = match staging.filter(|b| b.size() >= bytes) {
             Some(buffer) => buffer,
             None => self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("langevin.staging"),
@@ -165,7 +166,7 @@ impl GpuProgram {
         let (sender, receiver) = oneshot_channel();
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..bytes, move |r| drop(sender.send(r)));
         let submission = self.gpu.queue.submit([encoder.finish()]);
-        // Outside of a browser the wait runs the callback; there the event loop does.
+        // `wait` runs the callback; in a browser, the event loop does.
         self.gpu.wait(submission)?;
         let lost = || Error::DeviceLost(format!("{}: a read did not complete", self.gpu.info.name));
         receiver.receive().await.ok_or_else(lost)?.map_err(|_| lost())?;
@@ -191,7 +192,7 @@ impl GpuProgram {
         self.gpu.check()
     }
 
-    /// Submits some of the passes of the steps from `first` on.
+    /// Submits a range of the passes of the steps from `first` on.
     fn submit(&mut self, first: Clock, row: usize, passes: Range<usize>) {
         let (n, per_step) = (passes.len(), self.passes.len());
         let clock = |i: usize| Clock { step: first.step + (i / per_step) as u32, ..first };
@@ -209,18 +210,18 @@ impl GpuProgram {
         self.in_flight.push_back((submission, n));
     }
 
-    /// Waits for the oldest submission and adapts the length of the next ones to its time.
+    /// Waits for the oldest submission, and adapts the number of passes per submission to its time.
     fn retire(&mut self) -> Result<()> {
         let Some((submission, n)) = self.in_flight.pop_front() else { return Ok(()) };
         self.gpu.wait(submission)?;
         let per_pass = self.since.restart().as_secs_f64() / n as f64;
-        let wanted = (SUBMISSION.as_secs_f64() / per_pass.max(1e-6)) as usize;
-        // At most four times longer at once: one early measurement says little.
-        self.per_submission = wanted.clamp(1, self.per_submission * 4).min(MOST_PASSES);
+        let ideal = (SUBMISSION.as_secs_f64() / per_pass.max(1e-6)) as usize;
+        // At most four times more, because a single measurement is inaccurate.
+        self.per_submission = ideal.clamp(1, self.per_submission * 4).min(MAX_PASSES);
         Ok(())
     }
 
-    /// The device's time of each dispatch in a step, the mean of `n` steps: timestamps around each.
+    /// The device time of each dispatch of a step, averaged over `n` steps.
     pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
         self.finish()?;
         let clock = Timestamps::new(&self.gpu, self.dispatches.len())?;
@@ -249,14 +250,14 @@ impl GpuProgram {
     }
 }
 
-/// What a kernel is told of where the run is.
+/// The position that is passed to a kernel.
 fn words(clock: Clock, row: usize, pass: &Pass) -> Words {
     let first_row = (row + pass.first_row) as u32;
     [clock.step, clock.seed as u32, (clock.seed >> 32) as u32, first_row, pass.part as u32]
 }
 
-/// The kernels of a plan's calls; where no rule tells the fastest, the one that a short timing finds, which happens before
-/// the buffers hold anything.
+/// The kernels of the calls of a plan, autotuned where there are several candidates. This runs before the buffers are
+/// initialised, because it overwrites them.
 fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
     let mut kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &gpu.target)).collect();
     if gpu.autotune.is_zero() || kernels.iter().all(|k| k.candidates().is_empty()) {
@@ -264,12 +265,12 @@ fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kerne
     }
     let mut autotune = Autotune::load(&gpu.cache, gpu.autotune);
     for (call, kernel) in plan.calls.iter().zip(&mut kernels).filter(|(_, k)| !k.candidates().is_empty()) {
-        let forced = |family| Target { family: Some(family), ..gpu.target };
-        let make = |family| call.node.op.kernel(&call.specs, &forced(family));
-        let family = autotune.fastest(&kernel.summary(), kernel.candidates(), |family| {
+        let forced = |variant| Target { gemm: Some(variant), ..gpu.target };
+        let make = |variant| call.node.op.kernel(&call.specs, &forced(variant));
+        let variant = autotune.fastest(&kernel.summary(), kernel.candidates(), |variant| {
             let started = Stopwatch::start();
-            let kernel = make(family);
-            // Only where a cache keeps the answers, which a browser does not have: waiting is allowed.
+            let kernel = make(variant);
+            // There is no autotuning in browsers, which have no cache; so blocking is allowed.
             let dispatch = pollster::block_on(async {
                 let pipeline = gpu.pipelines(&[(&kernel, call.node.trusted)]).await?.remove(0);
                 dispatch(gpu, buffers, call, &kernel, pipeline).await
@@ -277,13 +278,13 @@ fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kerne
             let time = dispatch.time(gpu)?;
             Ok([started.elapsed(), time])
         })?;
-        *kernel = make(family);
+        *kernel = make(variant);
     }
     autotune.save(&gpu.cache);
     Ok(kernels)
 }
 
-/// Binds a call's places to the kernel's bindings: inputs to `read`, outputs and then updates to `read_write`.
+/// Creates the bind group of a call: inputs are bound to `read` variables, outputs and then updates to `read_write`.
 async fn dispatch(
     gpu: &Gpu,
     buffers: &[wgpu::Buffer],
@@ -294,10 +295,11 @@ async fn dispatch(
     let mut reads = call.inputs.iter();
     let mut writes = call.outputs.iter().flatten().chain(&call.updates);
     let label = kernel.label();
-    let misfit = || Error::Shader(format!("{label}: the shader's bindings are not the op's inputs and outputs"));
+    let mismatch =
+        || Error::Shader(format!("{label}: the bindings of the shader do not match the inputs and outputs of the op"));
     let mut entries = Vec::new();
     for binding in &pipeline.bindings {
-        let place = if binding.writable { writes.next() } else { reads.next() }.ok_or_else(misfit)?;
+        let place = if binding.writable { writes.next() } else { reads.next() }.ok_or_else(mismatch)?;
         entries.push(wgpu::BindGroupEntry {
             binding: binding.slot,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -308,12 +310,14 @@ async fn dispatch(
         });
     }
     if reads.next().is_some() || writes.next().is_some() {
-        return Err(misfit());
+        return Err(mismatch());
     }
     let most = gpu.limits.max_compute_workgroups_per_dimension;
     if kernel.groups.iter().any(|&g| g > most) {
         let groups = kernel.groups;
-        let message = format!("{label} needs {groups:?} workgroups, {most} is the most; use a smaller batch");
+        let message = format!(
+            "{label} needs {groups:?} workgroups, but at most {most} are allowed per dimension; use a smaller batch"
+        );
         return Err(Error::limit(message, true));
     }
     let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);

@@ -1,11 +1,11 @@
-//! Time as far as the platform tells it: WebAssembly without a host has no clock, and reading one would panic.
+//! A clock that also works on WebAssembly, where `Instant::now` panics.
 
 use std::fmt;
 use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
-/// The time since it was started; none where there is no clock.
+/// Measures time; always zero on WebAssembly.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stopwatch {
     #[cfg(not(target_arch = "wasm32"))]
@@ -27,7 +27,7 @@ impl Stopwatch {
         Duration::ZERO
     }
 
-    /// The time so far, and begins anew.
+    /// Returns the elapsed time and restarts.
     pub fn restart(&mut self) -> Duration {
         let elapsed = self.elapsed();
         *self = Self::start();

@@ -1,12 +1,12 @@
-//! Device time around passes, by timestamp queries.
+//! Measures the device time of passes with timestamp queries.
 
 use super::Gpu;
 use crate::error::{Error, Result};
 
-/// The most queries in a set.
-const MOST: usize = wgpu::QUERY_SET_MAX_QUERIES as usize;
+/// The maximum number of queries in a set.
+const MAX_QUERIES: usize = wgpu::QUERY_SET_MAX_QUERIES as usize;
 
-/// Two timestamps for each of some passes.
+/// Two timestamps per pass.
 pub(super) struct Timestamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
@@ -14,18 +14,23 @@ pub(super) struct Timestamps {
 }
 
 impl Timestamps {
-    /// For up to `passes` passes.
+    /// Creates queries for up to `passes` passes.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the adapter offers none; [`Error::Limit`] when there are too many passes.
+    /// [`Error::Unsupported`] if the adapter does not support timestamp queries; [`Error::Limit`] for too many passes.
     pub fn new(gpu: &Gpu, passes: usize) -> Result<Self> {
         let name = &gpu.info.name;
         if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(Error::Unsupported(format!("{name} offers no timestamp queries; profile on another device")));
+            return Err(Error::Unsupported(format!(
+                "{name} does not support timestamp queries; use another device to profile"
+            )));
         }
         let count = 2 * passes;
-        if count > MOST {
-            return Err(Error::limit(format!("a profile of {passes} dispatches; {} is the most", MOST / 2), false));
+        if count > MAX_QUERIES {
+            return Err(Error::limit(
+                format!("cannot profile {passes} dispatches; the maximum is {}", MAX_QUERIES / 2),
+                false,
+            ));
         }
         let buffer = |label, usage| {
             let size = 8 * count as u64;
@@ -48,7 +53,7 @@ impl Timestamps {
         })
     }
 
-    /// What pass `i` writes.
+    /// The timestamp writes of pass `i`.
     pub fn around(&self, i: usize) -> wgpu::ComputePassTimestampWrites<'_> {
         wgpu::ComputePassTimestampWrites {
             query_set: &self.queries,
@@ -57,7 +62,7 @@ impl Timestamps {
         }
     }
 
-    /// Submits the passes, waits, and adds the seconds of each to `total`, which has an entry for each.
+    /// Submits the passes, waits, and adds the time of each in seconds to its entry of `total`.
     pub fn read(&self, gpu: &Gpu, mut encoder: wgpu::CommandEncoder, total: &mut [f64]) -> Result<()> {
         let bytes = 16 * total.len() as u64;
         encoder.resolve_query_set(&self.queries, 0..2 * total.len() as u32, &self.resolved, 0);

@@ -1,6 +1,6 @@
-//! The cache of a build without files: it remembers nothing.
+//! The cache in builds without the feature `files`: stores nothing.
 
-/// Holds nothing.
+/// See `cache.rs`.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache;
 
@@ -10,16 +10,16 @@ impl Cache {
         Self
     }
 
-    /// Never.
-    pub fn remembers(&self) -> bool {
+    /// Always false.
+    pub fn is_enabled(&self) -> bool {
         false
     }
 
-    /// Nothing.
+    /// Always `None`.
     pub fn load(&self, _: &str) -> Option<Vec<u8>> {
         None
     }
 
-    /// Drops the content.
+    /// Does nothing.
     pub fn save(&self, _: &str, _: &[u8]) {}
 }

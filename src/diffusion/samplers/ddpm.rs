@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Sampler, SamplerSettings};
-use crate::diffusion::table::{Mix, Row, Step};
+use super::SamplerSettings;
+use crate::diffusion::sampler::{Mix, Row, Sampler, Step};
 
 /// The mean of q(x_to | x_from, x0), plus noise of a fixed variance:
 ///
@@ -25,6 +25,7 @@ pub struct Ddpm {
 /// The variance of the noise added by DDPM (Ho et al. 2020, section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Variance {
     /// The variance of q(x_to | x_from, x0), the lower bound: optimal when the data are a single point.
     #[default]

@@ -8,33 +8,10 @@ mod ddpm;
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
 
-use std::fmt;
 use std::sync::Arc;
 
-use super::table::{Row, Step};
+use super::sampler::Sampler;
 use crate::error::{Error, Result};
-
-/// The rule for one step of the reverse process, from one noise level to the next.
-pub trait Sampler: fmt::Debug + fmt::Display + Send + Sync {
-    /// The rows of all steps, noisiest first, one per evaluation of the network.
-    fn rows(&self, steps: &[Step]) -> Vec<Row>;
-
-    /// The default number of sampling steps for a model trained with `steps` steps.
-    fn default_steps(&self, steps: usize) -> usize;
-
-    /// Checks the sampler's settings.
-    ///
-    /// # Errors
-    /// When a setting is out of range; the message names the setting and its range.
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Whether a step may go to a time other than the next one visited.
-    fn goes_anywhere(&self) -> bool {
-        false
-    }
-}
 
 /// Settings for creating a sampler by name; a setting that the sampler does not have is an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -45,6 +22,8 @@ pub struct SamplerSettings {
     /// The variance of the noise.
     pub variance: Option<Variance>,
 }
+
+setters!(SamplerSettings { eta: Option<f64>, variance: Option<Variance> });
 
 /// Takes the settings that this sampler has and leaves the others in place.
 type Make = fn(&mut SamplerSettings) -> Arc<dyn Sampler>;
@@ -78,6 +57,9 @@ mod tests {
     use super::*;
     use crate::diffusion::{Flow, Mix, Objective, Path, PrevRule, SamplerOptions, SamplerTable, Schedule, Spacing};
     use crate::diffusion::{Level, Prediction};
+    use std::fmt;
+
+    use crate::diffusion::{Row, Step};
 
     const SMALL: Ddpm = Ddpm { variance: Variance::FixedSmall };
     const LARGE: Ddpm = Ddpm { variance: Variance::FixedLarge };
@@ -273,7 +255,7 @@ mod tests {
     }
 
     impl Sampler for SecondOrder {
-        fn rows(&self, steps: &[super::Step]) -> Vec<Row> {
+        fn rows(&self, steps: &[Step]) -> Vec<Row> {
             let estimate = |level: &Level| Row::new(level, Mix::ZERO, 0.0);
             let sigma = |level: &Level| level.s / level.a;
             // On the path x / a, the slope with respect to sigma is (x / a - x0) / sigma; for these rows a is 1.

@@ -6,7 +6,7 @@ fn load(name: &str) -> Dataset {
 }
 
 fn judged(samples: &Dataset, data: &Dataset, seed: u64) -> Evaluation {
-    let options = EvaluateOptions { seed, projections: 16, ..EvaluateOptions::default() };
+    let options = EvaluateOptions::default().seed(seed).projections(16);
     evaluate(samples, data, &options).unwrap()
 }
 
@@ -83,7 +83,7 @@ fn dropped_modes_are_missing() {
     let without = part(&digits, (0..digits.len()).filter(|&i| i % 2 == 0 && labels.of[i] != 4));
     let found = judged(&without, &part(&digits, (0..digits.len()).filter(|i| i % 2 == 1)), 0);
     assert!(found.verdict.missing, "{found}");
-    assert!(found.to_string().contains("samples are missing in parts of the data"), "{found}");
+    assert!(found.to_string().contains("parts of the data have too few samples near them"), "{found}");
 }
 
 fn load_labels() -> Labels {
@@ -94,15 +94,15 @@ fn load_labels() -> Labels {
 /// have a probability below 1% at a rate of 5%.
 #[test]
 fn new_data_pass_nineteen_times_in_twenty() {
-    let pulses = load("digits8x8.npy");
+    let digits = load("digits8x8.npy");
     let mut rejected = Vec::new();
     for seed in 0..30 {
         let order: Vec<usize> = (0..400u32)
-            .map(|i| crate::numeric::random::permuted(i, pulses.len() as u32, seed, 0, 5) as usize)
+            .map(|i| crate::numeric::random::permuted(i, digits.len() as u32, seed, 0, 5) as usize)
             .collect();
         let pairs = [
             (moons(120, 100 + u64::from(seed)), moons(150, 200 + u64::from(seed))),
-            (part(&pulses, order[..150].iter().copied()), part(&pulses, order[150..].iter().copied())),
+            (part(&digits, order[..150].iter().copied()), part(&digits, order[150..].iter().copied())),
         ];
         for (samples, data) in pairs {
             let verdict = judged(&samples, &data, seed.into()).verdict;
@@ -182,10 +182,7 @@ fn results_repeat_and_bad_requests_are_refused() {
     assert_eq!(judged(&a, &b, 3), judged(&a, &b, 3));
     let shapes = evaluate(&a, &load("pulse.npy"), &EvaluateOptions::default()).unwrap_err().to_string();
     assert!(shapes.contains("[2]") && shapes.contains("[128]"), "{shapes}");
-    for options in [
-        EvaluateOptions { permutations: 0, ..EvaluateOptions::default() },
-        EvaluateOptions { projections: 0, ..EvaluateOptions::default() },
-    ] {
+    for options in [EvaluateOptions::default().permutations(0), EvaluateOptions::default().projections(0)] {
         assert!(matches!(evaluate(&a, &b, &options), Err(Error::Setting(_))));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_WIDTH, Options};
+use super::{MAX_WIDTH, Options};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::{
@@ -13,6 +13,7 @@ use crate::ops::{Activation, Upsample};
 /// The settings of an [`AutoEncoder`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AutoEncoderOptions {
     /// Channels of the first layer; the latent has twice as many.
     pub width: usize,
@@ -23,6 +24,8 @@ pub struct AutoEncoderOptions {
     #[serde(flatten)]
     pub regularisation: Regularisation,
 }
+
+setters!(AutoEncoderOptions { width: usize, step: StepEncoderOptions, regularisation: Regularisation });
 
 impl Default for AutoEncoderOptions {
     fn default() -> Self {
@@ -67,7 +70,7 @@ impl AutoEncoder {
     /// When a size of the sample is not a multiple of four, or the width is out of range.
     pub fn new(g: &mut Graph, sample: &[usize], options: &AutoEncoderOptions) -> Result<Self> {
         let AutoEncoderOptions { width, step, regularisation } = *options;
-        check_size("width", width, MOST_WIDTH)?;
+        check_size("width", width, MAX_WIDTH)?;
         let (channels, places) = channels_and_places(sample)?;
         let axes = places.len();
         let encoder = StepEncoder::new(g, &step)?;

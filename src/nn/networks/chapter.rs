@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_WIDTH, Options, Recipe};
+use super::{MAX_WIDTH, Options, Recipe};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::{Denoiser, Inputs, Linear, Regularisation, StepEncoder, StepEncoderOptions, StepEncoding, check_size};
@@ -11,6 +11,7 @@ use crate::ops::{Activation, Concat};
 /// The settings of a [`Chapter`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ChapterOptions {
     /// Neurons of the hidden layer.
     pub width: usize,
@@ -21,6 +22,8 @@ pub struct ChapterOptions {
     #[serde(flatten)]
     pub regularisation: Regularisation,
 }
+
+setters!(ChapterOptions { width: usize, step: StepEncoderOptions, regularisation: Regularisation });
 
 impl Default for ChapterOptions {
     fn default() -> Self {
@@ -65,7 +68,7 @@ impl Chapter {
     /// When a size is out of range.
     pub fn new(g: &mut Graph, data: usize, options: &ChapterOptions) -> Result<Self> {
         let ChapterOptions { width, step, regularisation } = *options;
-        check_size("width", width, MOST_WIDTH)?;
+        check_size("width", width, MAX_WIDTH)?;
         let encoder = StepEncoder::new(g, &step)?;
         let (fc1, fc2) = (Linear::new(g, "fc1", data + step.width, width)?, Linear::new(g, "fc2", width, data)?);
         Ok(Self { regularisation, encoder, fc1, fc2 })

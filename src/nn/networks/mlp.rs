@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_DEPTH, MOST_WIDTH, Options};
+use super::{MAX_DEPTH, MAX_WIDTH, Options};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::{Denoiser, Inputs, LayerNorm, Linear, Regularisation, StepEncoderOptions, TimeMlp, check_size};
@@ -11,6 +11,7 @@ use crate::ops::{Activation, Add};
 /// The settings of an [`Mlp`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct MlpOptions {
     /// Width of a hidden layer.
     pub width: usize,
@@ -29,6 +30,16 @@ pub struct MlpOptions {
     #[serde(flatten)]
     pub regularisation: Regularisation,
 }
+
+setters!(MlpOptions {
+    width: usize,
+    depth: usize,
+    step: StepEncoderOptions,
+    activation: Activation,
+    residual: bool,
+    layer_norm: bool,
+    regularisation: Regularisation,
+});
 
 impl Default for MlpOptions {
     fn default() -> Self {
@@ -79,8 +90,8 @@ impl Mlp {
     /// When a size is out of range.
     pub fn new(g: &mut Graph, data: usize, options: &MlpOptions) -> Result<Self> {
         let MlpOptions { width, depth, layer_norm, .. } = *options;
-        check_size("width", width, MOST_WIDTH)?;
-        check_size("depth", depth, MOST_DEPTH)?;
+        check_size("width", width, MAX_WIDTH)?;
+        check_size("depth", depth, MAX_DEPTH)?;
         let time = TimeMlp::new(g, &options.step, width)?;
         let input = Linear::new(g, "input", data, width)?;
         let norm = |g: &mut Graph, name: &str| layer_norm.then(|| LayerNorm::new(g, name, width)).transpose();

@@ -188,5 +188,5 @@ impl Model {
 }
 
 /// The maximum width of a layer, and the maximum number of blocks.
-const MOST_WIDTH: usize = 1 << 15;
-const MOST_DEPTH: usize = 256;
+const MAX_WIDTH: usize = 1 << 15;
+const MAX_DEPTH: usize = 256;

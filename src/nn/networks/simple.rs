@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_WIDTH, Options, Recipe};
+use super::{MAX_WIDTH, Options, Recipe};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::{Denoiser, Inputs, Linear, Regularisation, check_size};
@@ -11,6 +11,7 @@ use crate::ops::Activation;
 /// The settings of a [`Simple`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SimpleOptions {
     /// Neurons of the hidden layer.
     pub width: usize,
@@ -18,6 +19,8 @@ pub struct SimpleOptions {
     #[serde(flatten)]
     pub regularisation: Regularisation,
 }
+
+setters!(SimpleOptions { width: usize, regularisation: Regularisation });
 
 impl Default for SimpleOptions {
     fn default() -> Self {
@@ -50,7 +53,7 @@ impl Simple {
     /// When a size is out of range.
     pub fn new(g: &mut Graph, data: usize, options: &SimpleOptions) -> Result<Self> {
         let SimpleOptions { width, regularisation } = *options;
-        check_size("width", width, MOST_WIDTH)?;
+        check_size("width", width, MAX_WIDTH)?;
         let (fc1, fc2) = (Linear::new(g, "fc1", data, width)?, Linear::new(g, "fc2", width, data)?);
         Ok(Self { regularisation, fc1, fc2 })
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_DEPTH, MOST_WIDTH, Options, Recipe};
+use super::{MAX_DEPTH, MAX_WIDTH, Options, Recipe};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::{Conv, Denoiser, GroupNorm, Inputs, Linear, Regularisation, StepEncoderOptions, TimeMlp, check_size};
@@ -11,6 +11,7 @@ use crate::ops::{Activation, Add, Attention, ChannelBias, Channels};
 /// The settings of a [`UNet`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct UNetOptions {
     /// Channels of the finest level.
     pub width: usize,
@@ -27,9 +28,18 @@ pub struct UNetOptions {
     pub levels: UNetLevels,
 }
 
+setters!(UNetOptions {
+    width: usize,
+    depth: usize,
+    step: StepEncoderOptions,
+    regularisation: Regularisation,
+    levels: UNetLevels,
+});
+
 /// The levels of a [`UNet`], with their attention and normalisation: the table `[model.unet]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct UNetLevels {
     /// Channels of each level, finest first, as multiples of the width; `None` for the defaults of
     /// [`UNetLevels::for_sample`].
@@ -45,6 +55,14 @@ pub struct UNetLevels {
     /// Width of the network on the step encoding; 0 for four times the width.
     pub time: usize,
 }
+
+setters!(UNetLevels {
+    multipliers: Option<Vec<usize>>,
+    attention: Option<Vec<usize>>,
+    heads: usize,
+    groups: usize,
+    time: usize,
+});
 
 impl Default for UNetOptions {
     fn default() -> Self {
@@ -159,8 +177,8 @@ impl UNet {
     /// message suggests a setting that works.
     pub fn new(g: &mut Graph, sample: &[usize], options: &UNetOptions) -> Result<Self> {
         let UNetOptions { width, depth, step, regularisation, ref levels } = *options;
-        check_size("width", width, MOST_WIDTH)?;
-        check_size("depth", depth, MOST_DEPTH)?;
+        check_size("width", width, MAX_WIDTH)?;
+        check_size("depth", depth, MAX_DEPTH)?;
         let (multipliers, attention) = levels.resolved(sample);
         let UNetLevels { heads, groups, time, .. } = *levels;
         let sample = if sample.len() == 3 { sample.to_vec() } else { [&[1], sample].concat() };

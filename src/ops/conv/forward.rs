@@ -69,7 +69,7 @@ impl Op for Conv {
         Cost::gemm(specs, [o, b * window.count(), c * window.taps()], epilogue)
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, w, bias) = (io.input(0), io.input(1), io.input(2));
         let z = io.specs.stores(1).then(|| io.output(1));
@@ -84,16 +84,16 @@ impl Op for Conv {
         let Some(dz) = gradient_before(r, self.activation)? else { return Ok(()) };
         let (x, w) = (r.input(0), r.input(1));
         let Self { stride, padding, .. } = *self;
-        if r.wants(1) || r.wants(2) {
+        if r.needs_gradient(1) || r.needs_gradient(2) {
             let (shape, image) = (r.graph.shape(w).to_vec(), r.graph.shape(x).to_vec());
             let kernel = if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
             let sum = PartSum { shape: [[shape[0], image[1]].as_slice(), &shape[2..]].concat(), bias: true };
             let parts = r.graph.apply1(ConvWeight { stride, padding, kernel, bias: true }, &[x, dz])?;
             let d = r.graph.apply(sum, &[parts])?;
-            r.give(1, d[0]);
-            r.give(2, d[1]);
+            r.add_gradient(1, d[0]);
+            r.add_gradient(2, d[1]);
         }
-        if r.wants(0) {
+        if r.needs_gradient(0) {
             let image = r.graph.shape(x)[2..].to_vec();
             let gradient = |activation| ConvInput { stride, padding, transposed: false, image, activation };
             give_input(r, [x, dz, w], gradient)?;
@@ -102,7 +102,7 @@ impl Op for Conv {
     }
 }
 
-pub(in crate::ops) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (i, (x, w, stride, padding)) in SHAPES.into_iter().enumerate() {
         let k = w[1..].iter().product();
@@ -119,4 +119,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         );
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let conv = Conv { stride: 1, padding: 1, activation: Activation::Relu };
+    vec![Case::new(conv).input([32, 32, 14, 14]).input([64, 32, 3, 3]).input([64])]
 }

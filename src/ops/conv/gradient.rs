@@ -81,7 +81,7 @@ impl Op for ConvInput {
         Cost { flops: product.flops + epilogue, ..product }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
         let (dz, w, dx) = (io.input(0), io.input(1), io.output(0));
         let saved = if self.activation == Activation::None { &[] } else { io.input(2) };
@@ -174,7 +174,7 @@ impl Op for ConvWeight {
         Cost { flops: (2 * o * cols * b * window.count()) as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let Parts { window, counts: [b, c, o], per, cols, .. } =
             self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, dz, out) = (io.input(0), io.input(1), io.output(0));
@@ -267,7 +267,7 @@ impl Op for PartSum {
         Cost { flops: specs.inputs[0].len() as u64, ..Cost::of(specs) }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((_, n), parts) = (io.specs.inputs[0].rows(), io.input(0));
         let sum = |offset: usize, out: &mut [S]| {
             parallel::chunks(
@@ -299,17 +299,17 @@ pub(super) fn give_input(
     match activation_before(r.graph, x).filter(|_| r.sole_use(x)) {
         Some((activation, saved, before)) => {
             let d = r.graph.apply1(gradient(activation), &[dz, w, saved])?;
-            r.give_to(before, d);
+            r.add_gradient_to(before, d);
         }
         None => {
             let d = r.graph.apply1(gradient(Activation::None), &[dz, w])?;
-            r.give(0, d);
+            r.add_gradient(0, d);
         }
     }
     Ok(())
 }
 
-pub(in crate::ops) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (x, w, stride, padding) in SHAPES {
         let axes = x.len() - 2;
@@ -343,4 +343,12 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     cases.push(Case::new(op(true)).input([7, 33]).tolerance(Tolerance::terms(1.0, 7)));
     cases.push(Case::new(op(false)).input([4, 30]).tolerance(Tolerance::terms(1.0, 4)));
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let (x, y) = ([32, 32, 14, 14], [32, 64, 14, 14]);
+    let (stride, padding, activation) = (1, 1, Activation::None);
+    let input = ConvInput { stride, padding, transposed: false, image: x[2..].to_vec(), activation };
+    let weight = ConvWeight { stride, padding, kernel: [3, 3], bias: true };
+    vec![Case::new(input).input(y).input([64, 32, 3, 3]), Case::new(weight).input(x).input(y)]
 }

@@ -1,10 +1,20 @@
 //! Convolutions of signals and images: forward, gradients, transposed.
 
-pub(super) mod forward;
-pub(super) mod gradient;
+mod forward;
+mod gradient;
 mod products;
-pub(super) mod transpose;
+mod transpose;
 pub(super) mod window;
 
 pub use forward::Conv;
 pub use transpose::ConvTranspose;
+
+use super::case::Case;
+
+pub(super) fn cases() -> Vec<Case> {
+    [forward::cases(), gradient::cases(), transpose::cases()].concat()
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    [forward::timed(), gradient::timed(), transpose::timed()].concat()
+}

@@ -74,7 +74,7 @@ impl Op for ConvTranspose {
         Cost { flops: product.flops + epilogue * specs.outputs[0].len() as u64, ..product }
     }
 
-    fn twin<S: Scalar>(&self, io: &mut Io<S>) {
+    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, w, bias) = (io.input(0), io.input(1), io.input(2));
         let z = io.specs.stores(1).then(|| io.output(1));
@@ -89,18 +89,18 @@ impl Op for ConvTranspose {
         let Some(dz) = gradient_before(r, self.activation)? else { return Ok(()) };
         let (x, w) = (r.input(0), r.input(1));
         let Self { stride, padding, .. } = *self;
-        if r.wants(1) {
+        if r.needs_gradient(1) {
             let shape = r.graph.shape(w).to_vec();
             let kernel = if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
             let parts = r.graph.apply1(ConvWeight { stride, padding, kernel, bias: false }, &[dz, x])?;
             let dw = r.graph.apply1(PartSum { shape, bias: false }, &[parts])?;
-            r.give(1, dw);
+            r.add_gradient(1, dw);
         }
-        if r.wants(2) {
+        if r.needs_gradient(2) {
             let db = r.graph.apply1(ChannelSum, &[dz])?;
-            r.give(2, db);
+            r.add_gradient(2, db);
         }
-        if r.wants(0) {
+        if r.needs_gradient(0) {
             let image = r.graph.shape(dz)[2..].to_vec();
             let gradient = |activation| ConvInput { stride, padding, transposed: true, image, activation };
             give_input(r, [x, dz, w], gradient)?;
@@ -109,7 +109,7 @@ impl Op for ConvTranspose {
     }
 }
 
-pub(in crate::ops) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let shapes = [
         (vec![1, 1, 1, 1], vec![1, 1, 1, 1], 1, 0, 0),
         (vec![2, 4, 5, 3], vec![4, 3, 4, 4], 2, 1, 0),
@@ -136,4 +136,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         cases.push(case.tolerance(Tolerance::terms(24.0, 12)).gradient().gradient_from(stored_outputs(activation)));
     }
     cases
+}
+
+pub(super) fn timed() -> Vec<Case> {
+    let op = ConvTranspose { stride: 2, padding: 1, output_padding: 0, activation: Activation::None };
+    vec![Case::new(op).input([32, 64, 7, 7]).input([64, 32, 4, 4]).input([32])]
 }

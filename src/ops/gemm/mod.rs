@@ -1,27 +1,27 @@
-//! The matrix product of the GPU kernels: C = A B in one of several families, selected by adapter and shape.
+//! The matrix product of the GPU kernels: C = A B in one of several variants, selected by adapter and shape.
 //!
 //! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`; the overrides `M`,
-//! `N` and `K` are set here. Transposes, implicit matrices and epilogues are therefore up to the shader. Several products in
-//! one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]).
+//! `N` and `K` are set here. Transposes, implicit matrices and epilogues are therefore up to the shader. Several
+//! products in one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]).
 //!
 //! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that expensive computations on k or
 //! col alone (a position in an image) run once. With the flags `A_VEC4` and `B_VEC4`, `load_a4` or `load_b4` is called,
 //! which loads four contiguous values ([`Operand::rows_of`]).
 //!
-//! In every f32 family an element of C is a sum by `fma` over k in ascending order, so the choice does not change the
+//! In every f32 variant an element of C is a sum by `fma` over k in ascending order, so the choice does not change the
 //! result on an adapter whose `fma` is the same in all kernels.
 //!
 //! In f16 small gradients would underflow. The gradient of a mean loss is about 1/B of the error, so gradients are
 //! scaled by a power of two near [`GRADIENT_SCALE`] B when converted to f16, and the sum is scaled back: a static loss
 //! scaling within the product, so that stored tensors keep their units.
 
-mod family;
+mod variant;
 
-pub(super) use family::LARGE;
+pub(super) use variant::LARGE;
 
 use std::fmt::Write;
 
-use crate::kernel::{Family, Kernel, Target};
+use crate::kernel::{GemmVariant, Kernel, Target};
 
 /// Memory layout of an operand, so that neighbouring invocations read neighbouring addresses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,20 +71,20 @@ const GRADIENT_SCALE: usize = 16;
 /// The product with the entry point `gemm`.
 pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel {
     let [m, n, k] = product.shape;
-    let families = Family::choose(&product, target);
-    let family = families[0];
-    let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(families);
+    let variants = GemmVariant::choose(&product, target);
+    let variant = variants[0];
+    let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(variants);
     let kernel = kernel.flag("A_VEC4", false).flag("B_VEC4", false);
-    let kernel = match (family, target.subgroup) {
-        (Family::Cooperative, Some(lanes)) => {
+    let kernel = match (variant, target.subgroup) {
+        (GemmVariant::Cooperative, Some(lanes)) => {
             let size = target.half.expect("it runs on this target");
             cooperative(kernel, &product, size as usize, lanes as usize)
         }
-        (Family::Blocked32, _) => blocked(kernel, &product, Tile { side: 32, step: 16, blocks: 1 }),
-        (Family::Blocked64, _) => blocked(kernel, &product, Tile { side: 64, step: 16, blocks: 1 }),
-        (Family::Blocked128, _) => blocked(kernel, &product, Tile { side: 128, step: 8, blocks: 2 }),
-        (Family::Broadcast16, Some(lanes)) => broadcast(kernel, &product, 16, lanes as usize),
-        (Family::Broadcast32, Some(lanes)) => broadcast(kernel, &product, 32, lanes as usize),
+        (GemmVariant::Blocked32, _) => blocked(kernel, &product, Tile { side: 32, step: 16, blocks: 1 }),
+        (GemmVariant::Blocked64, _) => blocked(kernel, &product, Tile { side: 64, step: 16, blocks: 1 }),
+        (GemmVariant::Blocked128, _) => blocked(kernel, &product, Tile { side: 128, step: 8, blocks: 2 }),
+        (GemmVariant::Broadcast16, Some(lanes)) => broadcast(kernel, &product, 16, lanes as usize),
+        (GemmVariant::Broadcast32, Some(lanes)) => broadcast(kernel, &product, 32, lanes as usize),
         (_, _) => registers(kernel, &product),
     };
     kernel.slices(product.slices)

@@ -39,13 +39,11 @@ fn similarity(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
         }
     }
     let range = number(case, "data_range")?;
-    let ssim = Ssim {
-        window: whole(case, "window")?,
-        sigma: number(case, "sigma")?,
-        k1: number(case, "K1")?,
-        k2: number(case, "K2")?,
-        range,
-    };
+    let ssim = Ssim::new(range)
+        .window(whole(case, "window")?)
+        .sigma(number(case, "sigma")?)
+        .k1(number(case, "K1")?)
+        .k2(number(case, "K2")?);
     let (loss, d_x) = minimized(case, device, |g, x, y| Ok(vec![(g.ssim_loss(&ssim, x, y, 1.0)?, 1.0)]))?;
     got.insert("ssim".into(), vec![1.0 - loss]);
     got.insert("d_x".into(), d_x.into_iter().map(|d| -d).collect());
@@ -74,13 +72,13 @@ fn terms(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
 
 fn term(case: &Case, g: &mut Graph, name: &str, weight: f64, x: Var, y: Var) -> Outcome<Term> {
     let point = |g: &mut Graph, op: PointLoss| {
-        let loss = g.point_loss(op.weighted(weight), x, y, Factors::default())?;
+        let loss = g.point_loss(op.weight(weight), x, y, Factors::default())?;
         Ok(vec![(loss, weight)])
     };
     let squared = PointLoss::new(Measure::Squared);
     match name {
         "mse" => point(g, squared),
-        "mse_document" => point(g, PointLoss { average: Average::Positions, ..squared }),
+        "mse_document" => point(g, squared.average(Average::Positions)),
         "l1" => point(g, PointLoss::new(Measure::Absolute)),
         "huber" => point(g, PointLoss::new(Measure::Huber { delta: number(case, "huber_delta")? })),
         "perceptual" => {

@@ -1,6 +1,6 @@
 //! Dense networks: output, loss and gradients of the first step, and what each optimizer makes of the parameters.
 
-use langevin::ops::{Activation, Dense, Optimizer, Reduce, Reduction, SquaredNorm};
+use langevin::ops::{Activation, Dense, Reduce, Reduction, SquaredNorm};
 use langevin::{Device, Graph, Run, Slab, Var};
 
 use super::optimizers::{named, state};
@@ -108,7 +108,7 @@ impl<'a> Net<'a> {
         let ema = if averaged { Some(number(case, "ema_decay")?) } else { None };
         let mut g = Graph::new();
         let loss = self.build(&mut g)?.loss;
-        g.minimize(loss, Optimizer { ema, ..named(case, name, lr)? })?;
+        g.minimize(loss, named(case, name, lr)?.ema(ema))?;
         let mut run = device.compile(&g)?;
         let step_of = |tensor: &str, stage: Stage| match stage.what {
             What::Losses => case.shape(tensor).iter().product::<usize>() as u32,

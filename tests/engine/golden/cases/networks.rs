@@ -10,8 +10,8 @@ use crate::golden::manifest::Case;
 pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     match text(case, "structure")? {
         "autoencoder" => {
-            let step = StepEncoderOptions { width: case.shape("enc")[1], ..StepEncoderOptions::default() };
-            let options = AutoEncoderOptions { width: whole(case, "c")?, step, ..AutoEncoderOptions::default() };
+            let step = StepEncoderOptions::default().width(case.shape("enc")[1]);
+            let options = AutoEncoderOptions::default().width(whole(case, "c")?).step(step);
             check(case, device, got, str::to_string, |g, x, encoding| {
                 let net = AutoEncoder::new(g, &case.shape("x")[1..], &options)?;
                 let latent = net.latent(g, x, encoding)?;
@@ -35,9 +35,9 @@ fn small_unet(case: &Case) -> Outcome<UNetOptions> {
     }
     let [groups, time] = [whole(case, "groups")?, whole(case, "temb")?];
     let (multipliers, attention) = (Some(vec![1, 2]), Some(vec![1]));
-    let levels = UNetLevels { multipliers, attention, heads: 1, groups, time };
-    let step = StepEncoderOptions { width: whole(case, "enc")?, ..StepEncoderOptions::default() };
-    Ok(UNetOptions { width: whole(case, "c")?, depth: 1, step, levels, ..UNetOptions::default() })
+    let levels = UNetLevels::default().multipliers(multipliers).attention(attention).heads(1).groups(groups).time(time);
+    let step = StepEncoderOptions::default().width(whole(case, "enc")?);
+    Ok(UNetOptions::default().width(whole(case, "c")?).depth(1).step(step).levels(levels))
 }
 
 /// The name that the network gives to a parameter of the case.

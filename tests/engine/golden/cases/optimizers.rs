@@ -88,7 +88,7 @@ fn trajectory(case: &Case, name: &str, device: &Device, got: &mut Outputs) -> Ou
 /// With lr 1 and p = 0, plain gradient descent leaves minus the clipped gradient in p.
 fn clip(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     let n = rows(case, "grads")[1];
-    let optimizer = Optimizer { clip: Some(number(case, "clip_norm")?), ..Optimizer::sgd(1.0, 0.0, false) };
+    let optimizer = Optimizer::sgd(1.0, 0.0, false).clip(Some(number(case, "clip_norm")?));
     let mut alone = Alone::new(vec![0.0; n], optimizer, device)?;
     alone.step(&case.f32s("grads")[..n])?;
     let norm = alone.norm.ok_or(Trouble::Failed("clipping gave no norm".into()))?;
@@ -109,7 +109,7 @@ fn cosine_warmup(case: &Case, name: &str, device: &Device, got: &mut Outputs) ->
     let steps = case.shape(name).iter().product::<usize>() as u32;
     let on_host: Vec<f64> = (0..steps).map(|k| lr * decay.factor(k)).collect();
     case.check(name, &on_host).map_err(|e| Trouble::Failed(format!("on the host: {e}")))?;
-    let mut alone = Alone::new(vec![0.0], Optimizer { decay, ..Optimizer::sgd(lr, 0.0, false) }, device)?;
+    let mut alone = Alone::new(vec![0.0], Optimizer::sgd(lr, 0.0, false).decay(decay), device)?;
     let zeros = vec![0.0; alone.run.read_slab(Slab::Params)?.len()];
     let mut rates = Vec::new();
     for _ in 0..steps {

@@ -54,18 +54,17 @@ pub fn inputs<'a>(golden: &'a Golden, case: &Case) -> Outcome<&'a Case> {
 pub fn table_of(case: &Case) -> Outcome<SamplerTable> {
     let (name, mut settings) = (text(case, "sampler")?, SamplerSettings::default());
     match name {
-        "ddpm" => settings.variance = Some(text(case, "variance")?.parse()?),
-        "ddim" => settings.eta = Some(number(case, "eta")?),
+        "ddpm" => settings = settings.variance(Some(text(case, "variance")?.parse()?)),
+        "ddim" => settings = settings.eta(Some(number(case, "eta")?)),
         other => return unsupported(format!("{case}: sampler {other:?}")),
     }
-    let options = SamplerOptions {
-        spacing: text(case, "spacing")?.parse()?,
-        clip: flag(case, "clip")?.then_some(1.0),
-        rederive: flag(case, "rederive")?,
-        // Where nothing is said, the values are those of diffusers.
-        prev_rule: if has_setting(case, "prev_rule") { text(case, "prev_rule")?.parse()? } else { PrevRule::Stride },
-        ..SamplerOptions::shared(sampler(name, settings)?, whole(case, "N")?)
-    };
+    // Without the setting, the values are those of diffusers.
+    let prev_rule = if has_setting(case, "prev_rule") { text(case, "prev_rule")?.parse()? } else { PrevRule::Stride };
+    let options = SamplerOptions::shared(sampler(name, settings)?, whole(case, "N")?)
+        .spacing(text(case, "spacing")?.parse()?)
+        .clip(flag(case, "clip")?.then_some(1.0))
+        .rederive(flag(case, "rederive")?)
+        .prev_rule(prev_rule);
     let schedule = Schedule::named(text(case, "schedule")?, whole(case, "T")?)?;
     Ok(SamplerTable::new(&Objective::new(schedule, text(case, "pred")?.parse()?), &options)?)
 }

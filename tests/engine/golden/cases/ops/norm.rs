@@ -1,7 +1,7 @@
 //! Group and layer normalisation.
 
 use langevin::Device;
-use langevin::ops::{Activation, GroupNorm, LayerNorm};
+use langevin::ops::{GroupNorm, LayerNorm};
 
 use super::{Outcome, Outputs, check, expect_settings, has_inputs, has_setting, number, text, unsupported, whole};
 use crate::golden::manifest::Case;
@@ -13,7 +13,7 @@ pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Option<Outcom
 
 fn groups(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     expect_settings(case, &["groups", "eps"])?;
-    let op = GroupNorm { groups: whole(case, "groups")?, epsilon: number(case, "eps")?, activation: Activation::None };
+    let op = GroupNorm::new(whole(case, "groups")?).epsilon(number(case, "eps")?);
     check(case, device, got, |g, i| g.apply1(op, &[i["x"], i["weight"], i["bias"]]))
 }
 
@@ -22,6 +22,6 @@ fn rows(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     if text(case, "axis")? != "last" {
         return unsupported(format!("{case}: normalisation over {:?}", text(case, "axis")?));
     }
-    let op = LayerNorm { epsilon: number(case, "eps")?, activation: Activation::None };
+    let op = LayerNorm::default().epsilon(number(case, "eps")?);
     check(case, device, got, |g, i| g.apply1(op, &[i["x"], i["weight"], i["bias"]]))
 }

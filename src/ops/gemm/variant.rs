@@ -1,7 +1,7 @@
-//! The families of matrix product kernels, and the rule that selects one.
+//! The variants of the matrix product kernel, and the rule that selects one.
 
 use super::Product;
-use crate::kernel::{Family, Target};
+use crate::kernel::{GemmVariant, Target};
 
 /// Multiply-adds above which a product is worth the seconds that software adapters need to compile the largest kernel.
 pub(crate) const LARGE: usize = 1 << 25;
@@ -10,10 +10,10 @@ const LEAST_COOPERATIVE: usize = 16;
 /// Workgroups needed to occupy an adapter.
 const BUSY: usize = 64;
 
-impl Family {
-    /// The family for a product on an adapter, followed by other candidates that may be faster.
+impl GemmVariant {
+    /// The variant for a product on an adapter, followed by other candidates that may be faster.
     pub(super) fn choose(product: &Product, target: &Target) -> Vec<Self> {
-        if let Some(forced) = target.family.filter(|f| f.runs_on(target)) {
+        if let Some(forced) = target.gemm.filter(|f| f.runs_on(target)) {
             return vec![forced];
         }
         let [m, n, k] = product.shape;
@@ -51,58 +51,58 @@ mod tests {
     use super::super::Operand;
     use super::*;
 
-    fn families(shape: [usize; 3], slices: usize, target: Target) -> Vec<Family> {
-        Family::choose(&Product { shape, slices, a: Operand::INNER, b: Operand::INNER }, &target)
+    fn variants(shape: [usize; 3], slices: usize, target: Target) -> Vec<GemmVariant> {
+        GemmVariant::choose(&Product { shape, slices, a: Operand::INNER, b: Operand::INNER }, &target)
     }
 
-    fn family(shape: [usize; 3], slices: usize, target: Target) -> Family {
-        families(shape, slices, target)[0]
+    fn variant(shape: [usize; 3], slices: usize, target: Target) -> GemmVariant {
+        variants(shape, slices, target)[0]
     }
 
     #[test]
     fn tiles_fit_the_grid() {
         let hardware = Target { subgroup: Some(32), ..Target::default() };
-        assert_eq!(family([4096, 4096, 64], 1, hardware), Family::Blocked128);
-        assert_eq!(family([256, 1024, 1024], 1, hardware), Family::Blocked64);
-        assert_eq!(family([256, 128, 228], 1, hardware), Family::Blocked32);
+        assert_eq!(variant([4096, 4096, 64], 1, hardware), GemmVariant::Blocked128);
+        assert_eq!(variant([256, 1024, 1024], 1, hardware), GemmVariant::Blocked64);
+        assert_eq!(variant([256, 128, 228], 1, hardware), GemmVariant::Blocked32);
         // 100 rows pad a tile of 128 no more than four of 32; 32 rows would leave three quarters of it idle.
-        assert_eq!(family([100, 100_000, 64], 1, hardware), Family::Blocked128);
-        assert_eq!(family([32, 100_000, 64], 1, hardware), Family::Blocked32);
-        assert_eq!(family([64, 64, 4096], 64, hardware), Family::Blocked64);
+        assert_eq!(variant([100, 100_000, 64], 1, hardware), GemmVariant::Blocked128);
+        assert_eq!(variant([32, 100_000, 64], 1, hardware), GemmVariant::Blocked32);
+        assert_eq!(variant([64, 64, 4096], 64, hardware), GemmVariant::Blocked64);
     }
 
     #[test]
     fn candidates_are_tried_for_medium_grids_on_hardware_only() {
         let hardware = Target { subgroup: Some(32), ..Target::default() };
-        let unsure = |shape, target| families(shape, 1, target).len() > 1;
-        assert_eq!(families([1024, 1024, 64], 1, hardware), [Family::Blocked128, Family::Blocked64]);
-        assert_eq!(families([512, 512, 64], 1, hardware), [Family::Blocked64, Family::Blocked32]);
+        let unsure = |shape, target| variants(shape, 1, target).len() > 1;
+        assert_eq!(variants([1024, 1024, 64], 1, hardware), [GemmVariant::Blocked128, GemmVariant::Blocked64]);
+        assert_eq!(variants([512, 512, 64], 1, hardware), [GemmVariant::Blocked64, GemmVariant::Blocked32]);
         assert!(!unsure([2048, 2048, 64], hardware) && !unsure([256, 256, 64], hardware));
         assert!(!unsure([1024, 1024, 64], Target { software: true, ..hardware }));
-        assert!(!unsure([1024, 1024, 64], Target { family: Some(Family::Blocked64), ..hardware }));
+        assert!(!unsure([1024, 1024, 64], Target { gemm: Some(GemmVariant::Blocked64), ..hardware }));
     }
 
     #[test]
     fn cooperative_matrices_are_used_where_enabled_and_efficient() {
         let half = Target { subgroup: Some(32), half: Some(16), ..Target::default() };
-        assert_eq!(families([256, 128, 228], 1, half), [Family::Cooperative]);
-        assert_eq!(family([256, 128, 9], 1, half), Family::Blocked32);
-        assert_eq!(family([256, 128, 228], 1, Target { subgroup: None, ..half }), Family::Blocked32);
+        assert_eq!(variants([256, 128, 228], 1, half), [GemmVariant::Cooperative]);
+        assert_eq!(variant([256, 128, 9], 1, half), GemmVariant::Blocked32);
+        assert_eq!(variant([256, 128, 228], 1, Target { subgroup: None, ..half }), GemmVariant::Blocked32);
         assert_eq!(Operand::INNER.gradient(250).scale, 4096.0);
     }
 
     #[test]
-    fn software_uses_registers_and_a_forced_family_is_used() {
+    fn software_uses_registers_and_a_forced_variant_is_used() {
         let software = Target { subgroup: Some(8), software: true, ..Target::default() };
-        assert_eq!(family([256, 128, 228], 1, software), Family::Broadcast16);
-        assert_eq!(family([1024, 1024, 1024], 1, software), Family::Broadcast32);
+        assert_eq!(variant([256, 128, 228], 1, software), GemmVariant::Broadcast16);
+        assert_eq!(variant([1024, 1024, 1024], 1, software), GemmVariant::Broadcast32);
         let plain = Target { subgroup: None, ..software };
-        assert_eq!(family([256, 128, 228], 1, plain), Family::Registers);
-        assert_eq!(family([256, 128, 228], 1, Target { subgroup: Some(32), ..software }), Family::Registers);
-        for forced in Family::ALL.into_iter().filter(|f| f.runs_on(&software)) {
-            assert_eq!(family([5, 6, 7], 1, Target { family: Some(forced), ..software }), forced);
+        assert_eq!(variant([256, 128, 228], 1, plain), GemmVariant::Registers);
+        assert_eq!(variant([256, 128, 228], 1, Target { subgroup: Some(32), ..software }), GemmVariant::Registers);
+        for forced in GemmVariant::ALL.into_iter().filter(|f| f.runs_on(&software)) {
+            assert_eq!(variant([5, 6, 7], 1, Target { gemm: Some(forced), ..software }), forced);
         }
-        let forced = Target { family: Some(Family::Broadcast16), ..plain };
-        assert_eq!(family([5, 6, 7], 1, forced), Family::Registers);
+        let forced = Target { gemm: Some(GemmVariant::Broadcast16), ..plain };
+        assert_eq!(variant([5, 6, 7], 1, forced), GemmVariant::Registers);
     }
 }
