@@ -18,7 +18,7 @@ const MOST: usize = 2000;
 /// The largest number of values of a sample that the classifier sees, evenly spaced.
 const WIDEST: usize = 4096;
 
-/// The result of [`classifier_test`].
+/// The classifier two-sample test.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ClassifierTest {

@@ -47,7 +47,7 @@ pub struct Correlation {
     pub error: f64,
 }
 
-/// The result of [`columns`].
+/// The comparison of all columns.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Columns {
@@ -57,7 +57,7 @@ pub struct Columns {
     pub worst: Measure,
     /// All columns.
     pub columns: Vec<Column>,
-    /// The largest error of a correlation; `None` for a single column.
+    /// The largest error of a correlation; `None` for a single column and for fewer than 4 samples or data.
     pub correlation: Option<Correlation>,
 }
 
@@ -139,6 +139,9 @@ fn distribution_distances(a: &[f64], b: &[f64]) -> (f64, f64) {
 
 /// The largest error of a correlation. Columns without spread in either set have none.
 fn correlation(samples: &Dataset, data: &Dataset) -> Option<Correlation> {
+    if samples.len().min(data.len()) < 4 {
+        return None;
+    }
     let (dim, sets) = (data.sample_len(), [standardised(samples), standardised(data)]);
     let [n, m] = [&sets[0], &sets[1]].map(|columns| columns[0].len() as f64);
     let worst = parallel::map(dim, |i| {
@@ -230,7 +233,9 @@ mod tests {
     fn constant_columns_are_compared() {
         let data = set(2, &[1.0, 7.0, 2.0, 7.0, 3.0, 7.0]);
         let found = columns(&set(2, &[1.0, 7.5, 2.0, 7.5, 3.0, 7.5]), &data);
-        assert!(found.columns[1].ks == 1.0 && found.columns[1].mean_error == 0.5 && found.correlation.is_none());
+        assert!(found.columns[1].ks == 1.0 && found.columns[1].mean_error == 0.5);
+        let four = set(2, &[1.0, 7.0, 2.0, 7.0, 3.0, 7.0, 9.0, 7.0]);
+        assert!(columns(&four, &four).correlation.is_none());
         assert_eq!(columns(&data, &data).worst.value, 0.0);
     }
 

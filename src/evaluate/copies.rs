@@ -18,7 +18,7 @@ const FEWEST: usize = 50;
 /// Queries that share a pass over the data.
 const BLOCK: usize = 16;
 
-/// The result of [`copies`].
+/// The test for copies of the data.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Copies {

@@ -50,7 +50,7 @@ pub fn sliced_wasserstein(a: &[f32], b: &[f32], dim: usize, projections: usize, 
     Ok((squares.iter().sum::<f64>() / projections as f64).sqrt())
 }
 
-/// The result of [`sliced_ratio`]. Each `_se` is the standard error over the splits.
+/// The sliced Wasserstein distance compared with that within the data. Each `_se` is the standard error over the splits.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct DistanceReport {
