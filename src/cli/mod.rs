@@ -69,7 +69,7 @@ enum Command {
     Denoise(denoise::DenoiseArgs),
     /// Show layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
-    /// Compare samples with data: sliced Wasserstein distance, PSNR and SSIM of pairs, class distribution
+    /// Compare samples with data: distances, two-sample tests, copies, coverage, columns, classes, pairs
     Evaluate(evaluate::EvaluateArgs),
     /// Measure the throughput of benchmark workloads
     Bench(bench::BenchArgs),

@@ -156,7 +156,7 @@ impl Dataset {
 
 /// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
 #[cfg(feature = "cli")]
-fn source(spec: &str) -> Option<&Path> {
+pub(crate) fn source(spec: &str) -> Option<&Path> {
     if toys::is_toy(spec) {
         return None;
     }

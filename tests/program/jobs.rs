@@ -116,7 +116,8 @@ fn the_main_job_in_short() {
     assert!(header.contains("'fortran_order': False"), "{header}");
     assert!(new.len() >= 64 * 128 * 4 + 80);
     let said = place.ok(&format!("evaluate new.npy {pulse}"));
-    assert!(said.contains("ratio") && said.contains("do not form pairs"), "{said}");
+    assert!(said.contains("64 samples against 1203") && said.contains("samples and data are told apart"), "{said}");
+    assert!(!said.contains("PSNR") && !said.contains("device"), "{said}");
 }
 
 fn each_term_of_a_loss_has_a_column_and_a_curve() {
@@ -145,20 +146,22 @@ fn a_run_may_be_called_like_its_toy() {
     place.ok("train moons --out moons --steps 10 --batch 32");
     place.ok("train --out moons --resume --steps 20");
     place.ok("sample moons --count 20 --steps 5 --out new.npy");
-    assert!(place.ok("evaluate new.npy moons").contains("ratio"));
+    assert!(place.ok("evaluate new.npy moons").contains("Wasserstein ratio"));
     place.refused("evaluate new.npy ./moons", 1, &["./moons", "a folder without PNG or JPEG"]);
 }
 
 fn pairs_are_compared_one_by_one() {
     let place = Place::new();
     let digits = sample_data("digits8x8.npy");
-    let said = place.ok(&format!("evaluate {digits} {digits} --projections 8"));
+    let said = place.ok(&format!("evaluate {digits} {digits} --projections 8 --pairs"));
     assert!(said.contains("PSNR inf dB") && said.contains("8 x 8 are smaller"), "{said}");
     let images = sample_data("mnist-1k/train-images-idx3-ubyte");
-    let report = json(&place.ok(&format!("evaluate {images} {images} --projections 8 --range 2 --json")));
+    let report = json(&place.ok(&format!("evaluate {images} {images} --projections 8 --pairs --range 2 --json")));
     let pairs = &report["pairs"];
     assert!(pairs["psnr"].is_null() && pairs["range"] == 2.0, "{report}");
     assert!((pairs["ssim"].as_f64().unwrap() - 1.0).abs() < 1e-9, "{report}");
+    assert_eq!(report["verdict"]["copies"], true, "{report}");
+    place.refused("evaluate ok.npy ok.npy[0:9] --pairs", 1, &["not pairs"]);
 }
 
 /// A classifier on real digits sees that samples without the last five classes lack them.
@@ -232,7 +235,9 @@ fn json_is_all_there_is_on_standard_output() {
     let trained = json(&place.ok("train ok.npy --out run --config small.toml --steps 20 --json"));
     assert_eq!((&trained["steps"], trained["loss"].is_f64()), (&20.into(), true));
     assert_eq!(json(&place.ok("sample run --count 6 --out a.npy --json"))["shape"], serde_json::json!([6, 8]));
-    assert!(json(&place.ok("evaluate a.npy ok.npy --json"))["ratio"].is_f64());
+    let report = json(&place.ok("evaluate a.npy ok.npy --json"));
+    assert!(report["energy"]["p"].is_f64() && report["sliced"]["ratio"].is_f64(), "{report}");
+    assert!(report["pairs"].is_null() && report["verdict"]["outcome"].is_string(), "{report}");
     assert!(json(&place.ok("devices --json"))["adapters"].is_array());
     let lines = place.ok("selftest --json");
     assert_eq!(json(lines.lines().next().unwrap())["target"]["software"], false);

@@ -308,7 +308,10 @@ fn bad_sampling_is_refused_before_the_work() {
     place.refused("sample run/config.toml --out a.npy", 1, &["part of one; use run"]);
     place.refused("sample . --out a.npy", 1, &["contains runs", "run"]);
     place.refused("evaluate ok.npy moons", 1, &["differ in shape"]);
-    place.refused("evaluate ok.npy ok.npy --range -2", 2, &["a range of -2"]);
+    place.refused("evaluate ok.npy ok.npy --pairs --range -2", 2, &["a range of -2"]);
+    place.refused("evaluate ok.npy ok.npy --permutations 0", 2, &["--permutations 1 to"]);
+    place.refused("evaluate ok.npy ok.npy --scaling rows", 2, &["unknown scaling", "columns, channels"]);
+    place.refused("evaluate ok.npy ok.npy --device nonsense", 1, &["nonsense"]);
     place.refused("evaluate ok.npy ok.npy --projections 0", 2, &["--projections 1 to"]);
     place.refused("evaluate ok.npy ok.npy --projections 100000000000", 2, &["--projections 1 to"]);
 }
