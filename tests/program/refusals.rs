@@ -311,7 +311,7 @@ fn bad_sampling_is_refused_before_the_work() {
     place.refused("evaluate ok.npy ok.npy --pairs --range -2", 2, &["a range of -2"]);
     place.refused("evaluate ok.npy ok.npy --permutations 0", 2, &["--permutations 1 to"]);
     place.refused("evaluate ok.npy ok.npy --scaling rows", 2, &["unknown scaling", "columns, channels"]);
-    place.refused("evaluate ok.npy ok.npy --device nonsense", 1, &["nonsense"]);
+    place.refused("evaluate ok.npy ok.npy --device nonsense", 2, &["unknown device", "nonsense"]);
     place.refused("evaluate ok.npy ok.npy --projections 0", 2, &["--projections 1 to"]);
     place.refused("evaluate ok.npy ok.npy --projections 100000000000", 2, &["--projections 1 to"]);
 }
