@@ -49,7 +49,7 @@ pub struct Step {
     pub to: Level,
     /// Whether this is the last step, which adds no noise.
     pub last: bool,
-    /// See [`SamplerOptions::rederive`].
+    /// See [`SamplerOptions::rederive`](super::SamplerOptions::rederive).
     pub rederive: bool,
 }
 

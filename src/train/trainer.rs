@@ -35,7 +35,7 @@ fn with_precision_of(device: &Device, config: &Config) -> Result<Device> {
     let (set, wanted) = (device.precision(), config.precision);
     if set != Precision::default() && set != wanted {
         return Err(Error::setting(format!(
-            "the device has precision {set:?}, but the settings of the run have {wanted:?}; set Config::precision"
+            "the device has precision {set}, but the `precision` of the settings is {wanted}; change one of them"
         )));
     }
     device.clone().with_precision(wanted)
