@@ -13,6 +13,10 @@ use crate::train::Checkpoint;
 /// The maximum batch size; smaller if the device has not enough memory.
 const ROWS: usize = 1_024;
 
+/// The maximum arithmetic of a step of a batch on the CPU, about a second, so that progress is shown and a computation can
+/// be stopped.
+const MOST_FLOPS: u64 = 1 << 33;
+
 /// The target time between two calls of the observer.
 const REPORT: Duration = Duration::from_millis(250);
 
@@ -40,7 +44,7 @@ pub(super) struct BatchedProgram {
 
 impl BatchedProgram {
     /// Compiles the operations that `build` adds to the network of `checkpoint`, for the largest batches of `count` samples
-    /// that fit the device. `build` gets the shape of a batch and returns the result.
+    /// that fit the device, on the CPU smaller ones if a step takes too long. `build` gets the shape of a batch and returns the result.
     ///
     /// # Errors
     /// When not even one sample fits the device, or the checkpoint does not match its own settings.
@@ -53,13 +57,20 @@ impl BatchedProgram {
     ) -> Result<Self> {
         let (config, facts) = (&checkpoint.config, &checkpoint.facts);
         let width = facts.shape.iter().product();
-        let ((mut run, result), rows) = largest(count.min(ROWS), |rows| {
+        let compile = |rows: usize| {
             // The random frequencies of the step encoding depend on the seed of the run.
             let mut g = Graph::seeded(config.seed);
             let network = config.model.build(&mut g, &facts.shape)?;
             let result = build(&mut g, network.as_ref(), [rows, width])?;
             Ok((device.compile(&g)?, result))
-        })?;
+        };
+        let mut compiled = largest(count.min(ROWS), compile)?;
+        let ((run, _), rows) = &compiled;
+        if let Some(fewer) = fewer_rows(device, run.cost().flops, *rows) {
+            drop(compiled);
+            compiled = largest(fewer, compile)?;
+        }
+        let ((mut run, result), rows) = compiled;
         checkpoint.write_weights(&mut run)?;
         log::info!("{count} samples in batches of {rows}, {steps} steps each; {} bytes", run.bytes());
         Ok(Self { run, result, rows, width, steps })
@@ -125,4 +136,10 @@ impl BatchedProgram {
         }
         Ok(true)
     }
+}
+
+/// The batch size on the CPU if a step of `rows` samples, with this arithmetic, takes too long.
+fn fewer_rows(device: &Device, flops: u64, rows: usize) -> Option<usize> {
+    let too_many = !device.is_gpu() && flops > MOST_FLOPS && rows > 1;
+    too_many.then(|| ((rows as f64 * MOST_FLOPS as f64 / flops as f64) as usize).max(1))
 }
