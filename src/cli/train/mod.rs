@@ -30,7 +30,7 @@ pub use settings::settings;
 #[derive(Args)]
 pub struct TrainArgs {
     /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or sine, moons, circles or swissroll
-    #[arg(required_unless_present_any = ["resume", "config"])]
+    #[arg(required_unless_present_any = ["resume", "config", "init"])]
     data: Option<String>,
     /// Run folder
     #[arg(long, value_name = "RUN")]
@@ -38,6 +38,9 @@ pub struct TrainArgs {
     /// TOML file with settings, in the format of config.toml; other options override it
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
+    /// Start from the weights of another run, with its settings unless options or --config change them
+    #[arg(long, value_name = "RUN")]
+    init: Option<PathBuf>,
     /// diffusion for a generative model (default), or denoise for a denoiser of the noise in --noise
     #[arg(long)]
     task: Option<Task>,
