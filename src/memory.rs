@@ -58,13 +58,17 @@ impl HostMemory {
     }
 }
 
+/// The address space that is left for the stacks of threads and for parts of data on their way to the device.
+#[cfg(all(feature = "files", target_os = "linux"))]
+const SCRATCH: u64 = 128 << 20;
+
 /// The limit of the address space of this process (`ulimit -v`), and what it uses, if there is a limit.
 #[cfg(all(feature = "files", target_os = "linux"))]
 fn address_space() -> Option<[u64; 2]> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::As).current?;
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let used: u64 = pages.split(' ').next()?.parse().ok()?;
-    Some([limit, used.saturating_mul(rustix::param::page_size() as u64)])
+    Some([limit, used.saturating_mul(rustix::param::page_size() as u64).saturating_add(SCRATCH)])
 }
 
 #[cfg(all(feature = "files", not(target_os = "linux")))]

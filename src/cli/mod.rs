@@ -156,7 +156,9 @@ fn paragraph(e: &anyhow::Error) -> String {
     }
     text += match e.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
         Some(Error::NoAdapter(_) | Error::Unsupported(_)) => "; --device cpu works on every machine",
-        Some(Error::DeviceLost(_)) => "; if this happens again, update the driver, or choose another --device, such as cpu",
+        Some(Error::DeviceLost(_)) => {
+            "; if this happens again, update the driver, or choose another --device, such as cpu"
+        }
         _ => "",
     };
     let refused = e.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);

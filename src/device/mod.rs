@@ -196,7 +196,8 @@ impl Device {
         }
     }
 
-    fn uses_host_memory(&self) -> bool {
+    /// Whether programs run on the CPU, by the executor or by a software adapter.
+    pub(crate) fn uses_host_memory(&self) -> bool {
         match &self.engine {
             Engine::Gpu(gpu) => gpu.target.software,
             Engine::Cpu | Engine::Reference => true,

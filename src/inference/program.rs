@@ -138,8 +138,20 @@ impl BatchedProgram {
     }
 }
 
-/// The batch size on the CPU if a step of `rows` samples, with this arithmetic, takes too long.
+/// The batch size on the CPU, or on a software adapter, if a step of `rows` samples, with this arithmetic, takes too long.
 fn fewer_rows(device: &Device, flops: u64, rows: usize) -> Option<usize> {
-    let too_many = !device.is_gpu() && flops > MOST_FLOPS && rows > 1;
+    let too_many = device.uses_host_memory() && flops > MOST_FLOPS && rows > 1;
     too_many.then(|| ((rows as f64 * MOST_FLOPS as f64 / flops as f64) as usize).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_on_the_cpu_is_short() {
+        let rows = |flops, rows| fewer_rows(&Device::cpu(), flops, rows);
+        assert_eq!((rows(MOST_FLOPS, 1_024), rows(1 << 60, 1)), (None, None));
+        assert_eq!((rows(4 * MOST_FLOPS, 1_024), rows(1 << 60, 1_024)), (Some(256), Some(1)));
+    }
 }

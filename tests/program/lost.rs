@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Test> {
         missing,
         named![
             a_run_on_a_lost_device_continues_from_its_checkpoint,
+            a_run_continues_by_itself_on_a_new_device,
             a_device_that_is_lost_at_any_time_is_no_panic,
             a_lost_device_does_not_compute_wrongly,
         ],
@@ -53,13 +54,17 @@ fn llvmpipe() -> Option<PathBuf> {
     Some(library)
 }
 
-/// Runs a command on a device that is lost at a call, such as `wait:3`.
+/// Runs a command on a device that is lost at a call, such as `wait:3`, and remains lost.
 fn losing(place: &Place, args: &str, at: &str) -> Outcome {
+    Outcome::of(command(place, args, at).output().unwrap())
+}
+
+fn command(place: &Place, args: &str, at: &str) -> Command {
     let driver = DRIVER.as_ref().unwrap_or_else(|e| panic!("{e}"));
     let mut command = place.command(args);
     command.env("VK_DRIVER_FILES", driver.folder.path().join("driver.json")).env("LANGEVIN_DEVICE", "gpu");
     command.env("LANGEVIN_TEST_DRIVER", &driver.below).env("LANGEVIN_TEST_LOSE", at);
-    Outcome::of(command.output().unwrap())
+    command
 }
 
 const TRAIN: &str = "train ok.npy --config small.toml --steps 100000";
@@ -71,10 +76,27 @@ fn a_run_on_a_lost_device_continues_from_its_checkpoint() {
         assert_eq!(outcome.code, Some(1), "{at}: {outcome:?}");
         let report: serde_json::Value = serde_json::from_str(&place.ok("inspect run --json")).unwrap();
         let step = report["step"].as_u64().unwrap();
-        let kept = format!("The last checkpoint (step {step}) is kept; continue with: langevin train --out run --resume");
+        let kept =
+            format!("The last checkpoint (step {step}) is kept; continue with: langevin train --out run --resume");
         outcome.says(at, &["the device was lost", &kept]);
         let outcome = losing(&place, &format!("train --out run --resume --steps {}", step + 10), "never");
         assert_eq!(outcome.code, Some(0), "{at}: {outcome:?}");
+    }
+}
+
+fn a_run_continues_by_itself_on_a_new_device() {
+    let place = Place::new();
+    let train = |out: &str, at: &str| {
+        let args = format!("train ok.npy --config small.toml --steps 300 --no-samples --force --out {out}");
+        let outcome = Outcome::of(command(&place, &args, at).env("LANGEVIN_TEST_RECOVER", "1").output().unwrap());
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        outcome.err
+    };
+    assert!(!train("whole", "never").contains("lost"));
+    for at in ["wait:100", "submit:100"] {
+        let said = train("run", at);
+        assert!(said.contains("run: the device was lost; the run continues from step "), "{said}");
+        assert!(place.read("run/checkpoint.safetensors") == place.read("whole/checkpoint.safetensors"));
     }
 }
 

@@ -292,9 +292,9 @@ impl Gpu {
         let (name, seconds) = (&self.info.name, TIMEOUT.as_secs());
         match polled {
             Some(Ok(_)) => Ok(()),
-            Some(Err(e)) => Err(Error::DeviceLost(format!(
-                "{name} did not finish within {seconds} s ({e}); use a smaller batch"
-            ))),
+            Some(Err(e)) => {
+                Err(Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); use a smaller batch")))
+            }
             None => Err(Error::DeviceLost(format!("{name}: waiting for the device failed"))),
         }
     }

@@ -1,6 +1,6 @@
 /* A Vulkan driver that loses its device, for tests. It forwards every call to the driver in LANGEVIN_TEST_DRIVER. From
  * the n-th call of the kind in LANGEVIN_TEST_LOSE on ("wait:n" or "submit:n"), all calls that can report the loss of
- * the device return VK_ERROR_DEVICE_LOST. */
+ * the device return VK_ERROR_DEVICE_LOST. With LANGEVIN_TEST_RECOVER, a device that is created later is not lost. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,15 +19,16 @@ typedef int32_t (*Submit)(void *, uint32_t, const void *, uint64_t);
 typedef int32_t (*Status)(void *, uint64_t);
 typedef int32_t (*Counter)(void *, uint64_t, uint64_t *);
 typedef int32_t (*Idle)(void *);
+typedef int32_t (*Create)(void *, const void *, const void *, void **);
 
-static int waits, submits, lost;
+static int waits, submits, lost, recovered;
 
 /* Counts a call of a kind. Returns whether the device is lost. */
 static int counted(const char *kind, int *calls) {
     const char *text = getenv("LANGEVIN_TEST_LOSE");
     size_t length = strlen(kind);
     int call = __sync_add_and_fetch(calls, 1);
-    if (text && !strncmp(text, kind, length) && call >= atoi(text + length)) {
+    if (text && !recovered && !strncmp(text, kind, length) && call >= atoi(text + length)) {
         lost = 1;
     }
     return lost;
@@ -72,6 +73,15 @@ static int32_t queue_wait(void *queue) {
     return lost ? LOST : result;
 }
 
+static Create create;
+static int32_t create_device(void *adapter, const void *info, const void *allocator, void **device) {
+    if (lost && getenv("LANGEVIN_TEST_RECOVER")) {
+        lost = 0;
+        recovered = 1;
+    }
+    return create(adapter, info, allocator, device);
+}
+
 static GetProc device_proc;
 static Function wrapped(const char *name, Function real);
 static Function get_device_proc(void *device, const char *name) { return wrapped(name, device_proc(device, name)); }
@@ -87,6 +97,7 @@ static Function wrapped(const char *name, Function real) {
         return real;
     }
     WRAP("vkGetDeviceProcAddr", device_proc, get_device_proc)
+    WRAP("vkCreateDevice", create, create_device)
     WRAP("vkWaitForFences", fences, wait_fences)
     WRAP("vkWaitSemaphores", semaphores, wait_semaphores)
     WRAP("vkWaitSemaphoresKHR", semaphores, wait_semaphores)
@@ -99,6 +110,14 @@ static Function wrapped(const char *name, Function real) {
     WRAP("vkDeviceWaitIdle", device_idle, device_wait)
     WRAP("vkQueueWaitIdle", queue_idle, queue_wait)
     return real;
+}
+
+/* Keeps this library, with its counters, when the instance of Vulkan is destroyed. */
+__attribute__((constructor)) static void stay(void) {
+    Dl_info self;
+    if (dladdr((void *)(uintptr_t)stay, &self)) {
+        dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+    }
 }
 
 static Function exported(const char *name) {
