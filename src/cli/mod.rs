@@ -107,6 +107,7 @@ impl Common {
 /// and 1 for other failures.
 pub fn run() -> ExitCode {
     quiet_mesa();
+    quiet_losses();
     let cli = Cli::parse();
     let (common, result) = match cli.command {
         Command::Devices { common } => (common.clone(), with_log(&common, || devices::run(&common))),
@@ -155,7 +156,9 @@ fn paragraph(e: &anyhow::Error) -> String {
     }
     text += match e.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
         Some(Error::NoAdapter(_) | Error::Unsupported(_)) => "; --device cpu works on every machine",
-        Some(Error::DeviceLost(_)) => "; a training run continues from its last checkpoint with --resume",
+        Some(Error::DeviceLost(_)) => {
+            "; if this happens again, update the driver, or choose another --device, such as cpu"
+        }
         _ => "",
     };
     let refused = e.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
@@ -212,6 +215,16 @@ fn with_log(common: &Common, command: impl FnOnce() -> anyhow::Result<ExitCode>)
         })
         .init();
     command()
+}
+
+/// Does not print panics that are caught and reported as an error.
+fn quiet_losses() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !crate::device::catches_panics() {
+            print(info);
+        }
+    }));
 }
 
 /// Sets XDG_RUNTIME_DIR if it is missing, because Mesa prints a warning for each instance without it.

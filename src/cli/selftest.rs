@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::Error;
 use crate::Target;
 use crate::ops::case::Case;
 use crate::ops::catalog;
@@ -32,6 +33,8 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             for case in &cases {
                 match check(case, &device) {
                     Ok(passed) => report = report.and(passed),
+                    // The results of a lost device are not wrong; there are none.
+                    Err(e @ Error::DeviceLost(_)) => return Err(e.into()),
                     Err(e) => failures.push(e.to_string()),
                 }
             }

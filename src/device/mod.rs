@@ -55,6 +55,12 @@ impl Engine {
     }
 }
 
+/// Whether a panic of the current thread is caught and reported as an error: the loss of a device.
+#[cfg(feature = "cli")]
+pub(crate) fn catches_panics() -> bool {
+    gpu::is_guarded()
+}
+
 impl Device {
     /// A discrete GPU, otherwise an integrated one, otherwise the CPU executor. The environment variable
     /// `LANGEVIN_DEVICE` overrides the choice with any name that [`Device::named`] accepts.
@@ -190,7 +196,8 @@ impl Device {
         }
     }
 
-    fn uses_host_memory(&self) -> bool {
+    /// Whether programs run on the CPU, by the executor or by a software adapter.
+    pub(crate) fn uses_host_memory(&self) -> bool {
         match &self.engine {
             Engine::Gpu(gpu) => gpu.target.software,
             Engine::Cpu | Engine::Reference => true,

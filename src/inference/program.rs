@@ -14,6 +14,10 @@ use crate::train::Checkpoint;
 /// The maximum batch size; smaller if the device has not enough memory.
 const ROWS: usize = 1_024;
 
+/// The maximum arithmetic of a step of a batch on the CPU, about a second, so that progress is shown and a computation can
+/// be stopped.
+const MOST_FLOPS: u64 = 1 << 33;
+
 /// The target time between two calls of the observer.
 const REPORT: Duration = Duration::from_millis(250);
 
@@ -41,7 +45,7 @@ pub(super) struct BatchedProgram {
 
 impl BatchedProgram {
     /// Compiles the operations that `build` adds to the network of `checkpoint`, for the largest batches of `count` samples
-    /// that fit the device. `build` gets the shape of a batch and returns the result.
+    /// that fit the device, on the CPU smaller ones if a step takes too long. `build` gets the shape of a batch and returns the result.
     ///
     /// # Errors
     /// When not even one sample fits the device, or the checkpoint does not match its own settings.
@@ -54,13 +58,20 @@ impl BatchedProgram {
     ) -> Result<Self> {
         let (config, facts) = (&checkpoint.config, &checkpoint.facts);
         let width = facts.shape.iter().product();
-        let ((mut run, result), rows) = largest(count.min(ROWS), |rows| {
+        let compile = |rows: usize| {
             // The random frequencies of the step encoding depend on the seed of the run.
             let mut g = Graph::seeded(config.seed);
             let network = config.model.build(&mut g, &facts.shape)?;
             let result = build(&mut g, network.as_ref(), [rows, width])?;
             Ok((device.compile(&g)?, result))
-        })?;
+        };
+        let mut compiled = largest(count.min(ROWS), compile)?;
+        let ((run, _), rows) = &compiled;
+        if let Some(fewer) = fewer_rows(device, run.cost().flops, *rows) {
+            drop(compiled);
+            compiled = largest(fewer, compile)?;
+        }
+        let ((mut run, result), rows) = compiled;
         checkpoint.write_weights(&mut run)?;
         log::info!("{count} samples in batches of {rows}, {steps} steps each; {} bytes", run.bytes());
         Ok(Self { run, result, rows, width, steps })
@@ -128,5 +139,23 @@ impl BatchedProgram {
             n = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * n);
         }
         Ok(true)
+    }
+}
+
+/// The batch size on the CPU, or on a software adapter, if a step of `rows` samples, with this arithmetic, takes too long.
+fn fewer_rows(device: &Device, flops: u64, rows: usize) -> Option<usize> {
+    let too_many = device.uses_host_memory() && flops > MOST_FLOPS && rows > 1;
+    too_many.then(|| ((rows as f64 * MOST_FLOPS as f64 / flops as f64) as usize).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_on_the_cpu_is_short() {
+        let rows = |flops, rows| fewer_rows(&Device::cpu(), flops, rows);
+        assert_eq!((rows(MOST_FLOPS, 1_024), rows(1 << 60, 1)), (None, None));
+        assert_eq!((rows(4 * MOST_FLOPS, 1_024), rows(1 << 60, 1_024)), (Some(256), Some(1)));
     }
 }

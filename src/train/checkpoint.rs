@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{Config, Facts, Losses};
 use crate::device::Run;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Slab};
+use crate::graph::{Graph, HISTORY, Slab};
 use crate::io::write_atomically;
+use crate::nn::StepEncoding;
 
 /// The version of the file format.
 const FORMAT: u32 = 1;
@@ -112,6 +113,14 @@ impl Checkpoint {
         Ok(Self { config, facts, step: run.step(), tensors, pending: pending.to_vec() })
     }
 
+    /// The approximate size of the file of a checkpoint of `run`, in bytes.
+    pub(super) fn size(run: &Run) -> u64 {
+        let graph = run.graph();
+        let slabs = PREFIXES.iter().filter(|(slab, _)| graph.slab_if_used(*slab).is_some()).count() as u64;
+        // The header has at most about 200 bytes per tensor, and the settings.
+        slabs * (4 * graph.parameter_count() as u64 + 200 * graph.parameters().len() as u64) + (16 << 10)
+    }
+
     /// Restores the state of a run on a device.
     ///
     /// # Errors
@@ -135,6 +144,46 @@ impl Checkpoint {
         let averaged = self.tensors.iter().any(|t| t.name.starts_with("ema."));
         let whole = self.slab(run.graph(), if averaged { "ema." } else { "" })?;
         run.write_slab(Slab::Params, &whole)
+    }
+
+    /// Writes the weights as the initial weights of another run, and of their moving average.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::restore`].
+    pub(super) fn start(&self, run: &mut Run) -> Result<()> {
+        self.write_weights(run)?;
+        if run.graph().slab_if_used(Slab::Ema).is_some() {
+            run.write_slab(Slab::Ema, &run.read_slab(Slab::Params)?)?;
+        }
+        Ok(())
+    }
+
+    /// Checks whether the weights can be those of a run with these settings and samples of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with what differs.
+    pub(super) fn check_network(&self, config: &Config, shape: &[usize]) -> Result<()> {
+        let [mine, other] = [&self.config, config];
+        if self.facts.shape != shape {
+            return Err(Error::setting(format!(
+                "the weights are those of a network for samples of shape {:?}, but the samples of {} have shape {shape:?}; \
+                 use data of the same shape",
+                self.facts.shape, other.data
+            )));
+        }
+        if let Some(difference) = mine.differences(other).iter().find(|d| d.is_of_model()) {
+            return Err(Error::setting(format!(
+                "the weights are those of another network ({difference}); use the settings of its section [model]"
+            )));
+        }
+        let is_random = mine.model.step_encoder().is_some_and(|step| step.kind == StepEncoding::Fourier);
+        if is_random && mine.seed != other.seed {
+            return Err(Error::setting(format!(
+                "the fourier step encoding depends on the seed, which is {} for these weights; use --seed {0}",
+                mine.seed
+            )));
+        }
+        Ok(())
     }
 
     /// The content of a slab in the layout of `graph`.
@@ -272,7 +321,29 @@ impl Checkpoint {
             ))
         })?;
         let facts = facts.ok_or_else(|| Error::input("the checkpoint has no facts about its data"))?;
-        Ok(Self { config, facts, step: header.step, tensors, pending })
+        let checkpoint = Self { config, facts, step: header.step, tensors, pending };
+        checkpoint.check()?;
+        Ok(checkpoint)
+    }
+}
+
+impl Checkpoint {
+    /// Checks what the checksum does not protect from: another program may write any numbers with a correct checksum.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the number that langevin does not write.
+    fn check(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::input(format!("{text}: langevin did not write this checkpoint")));
+        self.facts.check().or_else(refuse)?;
+        self.config.check().or_else(|e| refuse(e.to_string()))?;
+        let (pending, step, terms) = (self.pending.len(), self.step, self.config.loss.terms().len());
+        if pending > HISTORY || pending > step as usize {
+            return refuse(format!("{pending} losses since the last row of metrics.csv, after {step} steps"));
+        }
+        match self.pending.iter().find(|losses| losses.terms.len() != terms) {
+            Some(losses) => refuse(format!("{} loss terms, but the loss has {terms}", losses.terms.len())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -305,7 +376,7 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let tensor = |name: &str, len| TensorData { name: name.into(), shape: vec![len], values: vec![0.5; len] };
-        let pending = vec![Losses { total: 0.1, terms: vec![0.25, 1.0 / 3.0] }];
+        let pending = vec![Losses { total: 0.1, terms: vec![1.0 / 3.0] }];
         let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0 };
         let (kind, shape) = (Kind::Signals, vec![8]);
         let facts = Facts { kind, shape, samples: 10, checksum: 7, normalisation, range: vec![], features: None };
@@ -381,6 +452,29 @@ mod tests {
         let metadata = HashMap::from([("langevin".to_string(), checkpoint().header())]);
         let (text, other) = unusable(&serialized(&changed, Some(metadata)));
         assert!(!other && text.contains("changed after langevin wrote the file"), "{text}");
+    }
+
+    /// Files of another program, whose checksum is correct.
+    #[test]
+    fn numbers_that_langevin_does_not_write_are_refused() {
+        let refused = |change: &dyn Fn(&mut Checkpoint), words: &str| {
+            let mut changed = checkpoint();
+            change(&mut changed);
+            let message = Checkpoint::parse(&bytes(&changed)).unwrap_err().error.to_string();
+            assert!(message.contains(words) && message.contains("langevin did not write"), "{message}");
+        };
+        let losses = |terms| Losses { total: 1.0, terms: vec![1.0; terms] };
+        refused(&|c| c.facts.samples = i64::MAX as usize, "9223372036854775807 samples of shape [8]");
+        refused(&|c| c.facts.samples = 0, "0 samples");
+        refused(&|c| c.facts.shape = vec![1 << 40, 1 << 40], "shape [1099511627776, 1099511627776]");
+        refused(&|c| c.facts.shape = vec![0], "shape [0]");
+        refused(&|c| c.facts.normalisation.scale = vec![], "a normalisation");
+        refused(&|c| c.facts.normalisation.scale = vec![0.0], "a normalisation");
+        refused(&|c| c.facts.range = vec![[0.0, 1.0]; 3], "a range");
+        refused(&|c| c.pending = vec![losses(1); 8], "8 losses since the last row of metrics.csv, after 7 steps");
+        refused(&|c| (c.step, c.pending) = (1 << 20, vec![losses(1); HISTORY + 1]), "losses since the last row");
+        refused(&|c| c.pending = vec![losses(2)], "2 loss terms, but the loss has 1");
+        refused(&|c| c.config.validation_every = 0, "validation_every");
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct Config {
     /// The data: a path or the name of a built-in data set, see
     /// [`Dataset::load`](crate::data::Dataset::load).
     pub data: String,
+    /// The folder of the run whose weights a new run starts from; empty for random weights.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub init: String,
     /// What the network is trained for.
     pub task: Task,
     /// The noise that a denoiser removes; `None` for a diffusion model.
@@ -156,6 +159,7 @@ impl Config {
         let Recipe { steps, prediction, lr, decay, clip_norm, ema, .. } = model.recipe();
         Self {
             data: String::new(),
+            init: String::new(),
             task: Task::Diffusion,
             noise: None,
             steps,

@@ -9,6 +9,9 @@ use super::{Config, Normalise};
 use crate::data::{Dataset, Kind, Normalisation, Subset};
 use crate::error::{Error, Result};
 
+/// The maximum number of values of data: 4 TiB.
+const MOST_VALUES: u64 = 1 << 40;
+
 /// The facts about the training data that a run depends on.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,25 @@ impl Facts {
     /// The table `[facts]` of `config.toml`.
     pub(super) fn to_table(&self) -> toml::Table {
         toml::Table::from_iter([("facts".to_string(), to_table(self).into())])
+    }
+
+    /// Returns what no data can have.
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        let Self { shape, samples, normalisation: Normalisation { shift, scale, bound }, .. } = self;
+        let values = shape.iter().try_fold(*samples, |product, &size| product.checked_mul(size));
+        if values.is_none_or(|values| values == 0 || values as u64 > MOST_VALUES) {
+            return Err(format!("{samples} samples of shape {shape:?}"));
+        }
+        let coordinates = if self.kind == Kind::Points { shape.iter().product() } else { 1 };
+        let finite = shift.iter().chain(scale).chain([bound]).all(|v| v.is_finite());
+        if [shift.len(), scale.len()] != [coordinates; 2] || !finite || scale.iter().any(|&s| s <= 0.0) {
+            return Err(format!("a normalisation with shift {shift:?}, scale {scale:?} and bound {bound}"));
+        }
+        let range = &self.range;
+        if !range.is_empty() && range.len() != coordinates || !range.as_flattened().iter().all(|v| v.is_finite()) {
+            return Err(format!("a range of {range:?}"));
+        }
+        Ok(())
     }
 
     /// Whether both describe the same data. The range is ignored, because runs of older versions do not have it.

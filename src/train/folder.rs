@@ -13,6 +13,7 @@ use super::{Checkpoint, Config, Trainer};
 use crate::error::{Error, Result};
 use crate::io::{quoted, sync_folder, write_atomically};
 use crate::plot;
+use crate::text::readable;
 
 /// A folder with `config.toml`, `metrics.csv`, `checkpoint.safetensors`, the checkpoint before it, `loss.svg` and
 /// `samples/`.
@@ -378,6 +379,30 @@ impl RunFolder {
         replace().inspect_err(|_| drop(fs::remove_file(&new)))
     }
 
+    /// Checks whether the disk has space for the checkpoints of a run, `bytes` each: the last one, the one before it and a
+    /// new one, and the best state if the run keeps one.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the required and the free space.
+    pub(super) fn check_space(&self, bytes: u64, keep_best: bool) -> Result<()> {
+        let used = |name| fs::metadata(self.file(name)).map_or(0, |file| file.len());
+        let used: u64 = [LAST, PREVIOUS, BEST].into_iter().map(used).sum();
+        let copies = if keep_best { 4 } else { 3 };
+        let needed = (copies * bytes).saturating_sub(used);
+        match fs4::available_space(&self.path) {
+            Ok(free) if needed > free => Err(Error::setting(format!(
+                "the checkpoints in {} need {} more ({copies} of {}), but the disk has only {} left; free some space, or \
+                 choose another --out",
+                self.path.display(),
+                readable(needed),
+                readable(bytes),
+                readable(free)
+            ))),
+            // Unknown, or enough.
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the temporary files of a process that was killed.
     pub(super) fn remove_temporary_files(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
@@ -552,6 +577,24 @@ mod tests {
         let message = folder.checkpoint().unwrap_err().to_string();
         assert!(message.contains("newer version of langevin, in format 9"), "{message}");
         assert!(!message.contains("cp ") && !message.contains("train again"), "{message}");
+    }
+
+    #[test]
+    fn a_full_disk_is_noticed_before_the_first_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
+        let trainer = trainer(0);
+        folder.write_config(&trainer).unwrap();
+        folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
+        let (size, estimate) = (fs::metadata(folder.file(LAST)).unwrap().len(), trainer.checkpoint_size());
+        assert!((size..size + (32 << 10)).contains(&estimate), "{size} and {estimate}");
+        folder.check_space(estimate, true).unwrap();
+        let message = folder.check_space(1 << 60, false).unwrap_err().to_string();
+        assert!(message.contains("need 3145728.0 TiB more (3 of 1048576.0 TiB), but the disk has only"), "{message}");
+        // Existing checkpoints are replaced.
+        File::options().write(true).open(folder.file(LAST)).unwrap().set_len(3 << 20).unwrap();
+        let free = fs4::available_space(dir.path()).unwrap();
+        folder.check_space((free + (2 << 20)) / 3, false).unwrap();
     }
 
     #[cfg(unix)]

@@ -23,6 +23,13 @@ impl fmt::Display for Difference {
     }
 }
 
+impl Difference {
+    /// Whether it is a setting that determines the weights of the network.
+    pub(super) fn is_of_model(&self) -> bool {
+        self.name.starts_with("model.") && !matches!(&*self.name, "model.dropout" | "model.activation_noise")
+    }
+}
+
 /// The values that differ between two tables, in the order of their names.
 fn differences(mine: &toml::Table, others: &toml::Table) -> Vec<Difference> {
     let (mine, others) = (leaves(mine), leaves(others));

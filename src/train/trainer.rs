@@ -212,6 +212,24 @@ impl Trainer {
         Checkpoint::of(&self.run, &self.config, &self.facts, &self.pending)
     }
 
+    /// The approximate size of a checkpoint, in bytes.
+    pub(super) fn checkpoint_size(&self) -> u64 {
+        Checkpoint::size(&self.run)
+    }
+
+    /// Starts from the weights of another run, with the averaged ones if there are any. Its data and its other settings may
+    /// differ.
+    ///
+    /// # Errors
+    /// When this run has completed a step, or the network or the shape of the samples differ.
+    pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        if self.run.step() > 0 {
+            return Err(Error::setting(format!("the run has completed {} steps; start a new run", self.run.step())));
+        }
+        checkpoint.check_network(&self.config, &self.facts.shape)?;
+        checkpoint.start(&mut self.run)
+    }
+
     /// Continues from a checkpoint.
     ///
     /// # Errors

@@ -44,7 +44,8 @@ pub enum Stop {
 /// several times a second; training stops when it returns false. A finished run is not changed.
 ///
 /// # Errors
-/// [`Error::NonFinite`] when a loss is not finite, [`Error::Io`] when a file cannot be written. The last checkpoint is kept.
+/// [`Error::Setting`] when the disk has not enough space for the checkpoints, [`Error::NonFinite`] when a loss is not
+/// finite, [`Error::Io`] when a file cannot be written, [`Error::DeviceLost`]. The last checkpoint is kept.
 pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
     run(folder, trainer, observe).map_err(|e| explain(folder, e))
 }
@@ -54,6 +55,9 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
     // The lock is held, so no running process uses these files.
     folder.remove_temporary_files();
     let config = trainer.config().clone();
+    if trainer.step() < config.steps {
+        folder.check_space(trainer.checkpoint_size(), config.keep_best)?;
+    }
     let mut record = Record::new(&folder.metrics(), trainer);
     let (start, first) = (Instant::now(), trainer.step());
     let (mut chunk, mut saved) = (1, Saved::now());
@@ -155,6 +159,11 @@ fn validate(record: &mut Record, trainer: &mut Trainer) -> Result<(Option<f64>, 
     Ok((Some(loss), better && keep))
 }
 
+/// The command that continues a run.
+fn resuming(folder: &RunFolder) -> String {
+    format!("langevin train --out {} --resume", quoted(&folder.path.to_string_lossy()))
+}
+
 /// Adds to an error where the last checkpoint is and how to continue.
 fn explain(folder: &RunFolder, e: Error) -> Error {
     let (kept, path) = (folder.checkpoint().ok(), folder.path.display());
@@ -166,12 +175,19 @@ fn explain(folder: &RunFolder, e: Error) -> Error {
         (Error::NonFinite(text), None) => {
             Error::NonFinite(format!("{text}. There was no checkpoint yet: a new run can use {path} again"))
         }
+        (Error::DeviceLost(text), Some(good)) => Error::DeviceLost(format!(
+            "{text}. The last checkpoint (step {}) is kept; continue with: {}",
+            good.step,
+            resuming(folder)
+        )),
+        (Error::DeviceLost(text), None) => {
+            Error::DeviceLost(format!("{text}. There was no checkpoint yet: a new run can use {path} again"))
+        }
         (Error::Io { action, path: file, source }, Some(good)) => {
             let text = format!(
-                "{source}. The last checkpoint (step {}) is kept; when the problem is solved, continue with: \
-                 langevin train --out {} --resume",
+                "{source}. The last checkpoint (step {}) is kept; when the problem is solved, continue with: {}",
                 good.step,
-                quoted(&path.to_string())
+                resuming(folder)
             );
             Error::Io { action, path: file, source: io::Error::new(source.kind(), text) }
         }

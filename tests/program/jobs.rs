@@ -1,9 +1,10 @@
 //! What a user does on a good day.
 
+use langevin::train::Checkpoint;
 use serde_json::Value;
 
 use crate::common::{Test, always, named, no_sample_data, sample_data, unless};
-use crate::support::Place;
+use crate::support::{Place, npy, signals};
 
 pub fn tests() -> Vec<Test> {
     let mut tests = unless(
@@ -17,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         ],
     );
     tests.extend(always(named![
+        a_run_starts_from_the_weights_of_another,
         a_run_may_be_called_like_its_toy,
         inspect_counts_the_chapters_model,
         json_is_all_there_is_on_standard_output,
@@ -336,4 +338,33 @@ fn only_files_that_are_there_are_named() {
     assert!(said.contains("run folder: one (config.toml, metrics.csv, checkpoint.safetensors)"), "{said}");
     let said = place.ok("train --out one --resume --steps 20");
     assert!(said.contains("run folder: one (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)"), "{said}");
+}
+
+fn a_run_starts_from_the_weights_of_another() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    place.write("other.npy", npy("<f4", false, &[60, 8], &signals(60 * 8)));
+    let said = place.ok("train other.npy --init run --out new --lr 1e-30 --loss l1 --steps 5 --no-samples");
+    assert!(said.contains("the weights are those of run after 30 steps"), "{said}");
+    let settings = String::from_utf8(place.read("new/config.toml")).unwrap();
+    assert!(settings.contains("init = \"run\"") && settings.contains("width = 16"), "{settings}");
+    // At a rate that changes nothing, the run has the averaged weights of the other one.
+    place.ok("train --out new --resume --steps 6");
+    place.refused("train --out new --resume --init other --steps 7", 2, &["init"]);
+    let [run, new] = ["run", "new"]
+        .map(|run| Checkpoint::load(&place.path(&format!("{run}/checkpoint.safetensors"))).unwrap().tensors);
+    let averaged = run.iter().filter_map(|t| Some((t.name.strip_prefix("ema.")?, &t.values)));
+    for (name, values) in averaged {
+        assert_eq!(&new.iter().find(|t| t.name == name).unwrap().values, values, "{name}");
+    }
+
+    place.write("wide.npy", npy("<f4", false, &[40, 16], &signals(40 * 16)));
+    let words = ["--init run", "samples of shape [8]", "wide.npy have shape [16]"];
+    place.refused("train wide.npy --init run --out x", 2, &words);
+    place.write("wide.toml", "[model]\nwidth = 32\ndepth = 1\nencoding = 8\n");
+    let words = ["--init run", "another network (model.width: 16 and 32)"];
+    place.refused("train ok.npy --init run --config wide.toml --out x", 2, &words);
+    place.refused("train ok.npy --init run --model unet --out x", 2, &["--model unet", "network of run is mlp"]);
+    place.refused("train ok.npy --init missing --out x", 1, &["missing does not exist"]);
+    assert!(!place.path("x").exists());
 }

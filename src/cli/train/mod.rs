@@ -30,7 +30,7 @@ pub use settings::settings;
 #[derive(Args)]
 pub struct TrainArgs {
     /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or sine, moons, circles or swissroll
-    #[arg(required_unless_present_any = ["resume", "config"])]
+    #[arg(required_unless_present_any = ["resume", "config", "init"])]
     data: Option<String>,
     /// Run folder
     #[arg(long, value_name = "RUN")]
@@ -38,6 +38,9 @@ pub struct TrainArgs {
     /// TOML file with settings, in the format of config.toml; other options override it
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
+    /// Start from the weights of another run, with its settings unless options or --config change them
+    #[arg(long, value_name = "RUN")]
+    init: Option<PathBuf>,
     /// diffusion for a generative model (default), or denoise for a denoiser of the noise in --noise
     #[arg(long)]
     task: Option<Task>,
@@ -120,7 +123,18 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
-    let (stop, untrained) = watched(&session.folder, &mut session.trainer, &stopped, args.common.json)?;
+    let (mut first, mut recovered) = (None, None);
+    let stop = loop {
+        match watched(&session.folder, &mut session.trainer, &stopped, args.common.json) {
+            Ok((stop, untrained)) => {
+                first = first.or(untrained);
+                break stop;
+            }
+            Err(Error::DeviceLost(text)) => session = recover(args, session, text, &mut recovered)?,
+            Err(e) => return Err(e.into()),
+        }
+    };
+    let untrained = first;
     match stop {
         Stop::Requested => return Err(interrupted(args, &session).into()),
         Stop::Early if !args.common.json => {
@@ -130,6 +144,31 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     }
     report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Continues a run whose device was lost from its last checkpoint, on the device opened again. `recovered` is the step of
+/// the last time, after which the run must have been saved again: a device that is lost again and again is not retried.
+///
+/// # Errors
+/// [`Error::DeviceLost`] with `text` when the run cannot be continued.
+fn recover(args: &TrainArgs, session: Session, text: String, recovered: &mut Option<u32>) -> crate::Result<Session> {
+    let saved = session.folder.checkpoint().ok().map(|checkpoint| checkpoint.step);
+    let Some(step) = saved.filter(|step| recovered.is_none_or(|before| *step > before)) else {
+        return Err(Error::DeviceLost(text));
+    };
+    // The lost device frees its memory, and the folder its lock.
+    drop(session);
+    match session::resume(args) {
+        Ok(again) => {
+            log::warn!("{}: the device was lost; the run continues from step {step}", args.out.display());
+            *recovered = Some(step);
+            Ok(again)
+        }
+        Err(e) => {
+            log::info!("the run cannot be continued: {e:#}");
+            Err(Error::DeviceLost(text))
+        }
+    }
 }
 
 /// Says that a resumed run is finished, and how to train it further.

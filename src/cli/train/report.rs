@@ -81,11 +81,17 @@ pub struct Training {
     pub untrained: Option<f64>,
 }
 
-/// Draws samples with the trained network, and prints the results and the files of the run.
+/// Prints the results, draws samples with the trained network, and prints the files of the run.
 pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, training: Training) -> anyhow::Result<()> {
     session.folder.save_again(&session.trainer)?;
     let (picture, summary) = (session.folder.file(PICTURE), session.folder.summary()?);
     let started = Instant::now();
+    if !args.common.json {
+        print_results(session, &summary, training);
+        if !args.no_samples {
+            say!("the training is saved; drawing samples for {}", picture.display());
+        }
+    }
     let denoised = if args.no_samples { None } else { draw(session, stopped, args.common.json)? };
     let (seconds, drawing) = (training.time.as_secs_f64(), started.elapsed().as_secs_f64());
     let picture = (!args.no_samples).then_some(picture);
@@ -102,7 +108,6 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
         say!("{report}");
         return Ok(());
     }
-    print_results(session, &summary, training);
     let Some(picture) = picture else {
         say!("run folder: {} ({})", quoted(&args.out.to_string_lossy()), session.folder.files().join(", "));
         return Ok(());

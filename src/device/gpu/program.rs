@@ -93,6 +93,11 @@ pub(crate) struct GpuProgram {
 
 impl GpuProgram {
     pub async fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
+        // Whatever fails on a lost device fails because of the loss.
+        Self::build(gpu.clone(), plan).await.map_err(|e| gpu.check().err().unwrap_or(e))
+    }
+
+    async fn build(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
         let mut buffers = Vec::new();
         for planned in &plan.buffers {
             buffers.push(gpu.buffer(planned).await?);
