@@ -33,6 +33,10 @@ wasm() {
     [ $status = 77 ] && echo "ignored" && return
     return $status
 }
+features() {
+    tool clippy clippy && cargo clippy --no-default-features -- -D warnings &&
+        cargo clippy --no-default-features --features files -- -D warnings
+}
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps; }
 tests() { cargo test --release --no-fail-fast -- --show-output 2>&1 | tee "$log"; }
 
@@ -86,6 +90,7 @@ target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_director
 check format format
 check clippy clippy
 check documentation documentation
+check "engine alone, and with files" features
 check wasm32 wasm
 printf '\n== tests\n'
 cargo test --release --no-run || stop "the tests do not compile"

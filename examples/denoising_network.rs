@@ -1,4 +1,4 @@
-//! A denoising network: the first network of the textbook (Flatten, Dense 128 ReLU, Dense) learns clean from noisy sine
+//! A denoising network: the model `simple` (Flatten, Dense 128 ReLU, Dense) learns clean from noisy sine
 //! waves, with new noise in every step, and is evaluated on unseen waves and noise.
 //!
 //! `cargo run --release --example denoising_network`

@@ -1,4 +1,4 @@
-//! The full diffusion model of the textbook, trained on sine waves: its loss curve, its DDPM and DDIM samples compared
+//! A small diffusion model, the network `chapter`, trained on sine waves: its loss curve, its DDPM and DDIM samples compared
 //! with real waves, and their distance from the data; then the default model with as many steps.
 //!
 //! `cargo run --release --example full_diffusion_model`
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use langevin::data::{Dataset, Kind, sine_waves};
 use langevin::diffusion::{Ddim, Ddpm, Sampler};
-use langevin::evaluate::evaluate;
+use langevin::evaluate::{EvaluateOptions, evaluate};
 use langevin::inference::{Sampling, sample};
 use langevin::nn::layers;
 use langevin::ops::Decay;
@@ -53,8 +53,11 @@ fn main() -> Result<()> {
             let started = Instant::now();
             let samples = sample(&device, &checkpoint, &Sampling { sampler, steps, ..Sampling::new(count) })?;
             let seconds = started.elapsed().as_secs_f64();
-            let report = evaluate(&samples, &waves, 1, projections)?;
-            println!("{name}, {title} in {steps} steps, {seconds:.1} s: sliced Wasserstein ratio {:.2}", report.ratio);
+            let found = evaluate(&samples, &waves, &EvaluateOptions::default().projections(projections))?.energy;
+            println!(
+                "{name}, {title} in {steps} steps, {seconds:.1} s: energy distance {:.3}, {:.3} expected of new data",
+                found.value, found.expected
+            );
             drawn.push((format!("{name}, {title}"), samples));
         }
     }

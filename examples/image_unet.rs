@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use langevin::data::Dataset;
-use langevin::evaluate::evaluate;
+use langevin::evaluate::{EvaluateOptions, evaluate};
 use langevin::inference::{Sampling, sample};
 use langevin::nn::{UNetOptions, layers};
 use langevin::ops::Decay;
@@ -45,8 +45,7 @@ fn main() -> Result<()> {
     let started = Instant::now();
     let samples = sample(&device, &trainer.checkpoint()?, &Sampling { steps, ..Sampling::new(count) })?;
     println!("{count} digits drawn by DDIM in {steps} steps, {:.1} s", started.elapsed().as_secs_f64());
-    let report = evaluate(&samples, &digits, 1, if short { 16 } else { 256 })?;
-    println!("sliced Wasserstein ratio {:.2}: 1 is as good as more real digits", report.ratio);
+    println!("{}", evaluate(&samples, &digits, &EvaluateOptions::default().seed(1))?);
 
     plot::compare(
         &out.join("image_unet.svg"),

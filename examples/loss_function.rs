@@ -1,4 +1,4 @@
-//! Loss functions: the mean squared error computed manually and by the engine, the textbook's normalisation, other
+//! Loss functions: the mean squared error computed manually and by the engine, a sum that is not divided by the channels, other
 //! losses and a mix, each with its gradient, and how they grow with the noise.
 //!
 //! `cargo run --release --example loss_function`
@@ -10,7 +10,7 @@ use langevin::data::{Dataset, sine_waves};
 use langevin::train::{LossInputs, LossMix, Term};
 use langevin::{Device, Graph, Result, plot};
 
-/// Images of three channels: the textbook's normalisation does not count the channels.
+/// Images of three channels, which `mse_document` does not count.
 const IMAGE: [usize; 3] = [3, 16, 16];
 const LEN: usize = 3 * 16 * 16;
 const LOSSES: [&str; 6] = ["mse", "mse_document", "l1", "huber:1:0.1", "ssim", "mse:1,l1:0.2,ssim:0.1"];

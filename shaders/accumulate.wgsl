@@ -1,4 +1,4 @@
-// total += SHARE x; for the first rows of the batch, total = SHARE x. One invocation per element.
+// total += SHARE x; for the first part of the batch, total = SHARE x. One invocation per element.
 //#use items
 //#use clock
 override N: u32; override SHARE: f32;
@@ -10,5 +10,11 @@ fn accumulate(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw
               @builtin(local_invocation_index) lane: u32) {
   let i = item(wid, nwg, lane);
   if (i >= N) { return; }
-  if (clock.first_row == 0u) { total[i] = SHARE * x[i]; } else { total[i] += SHARE * x[i]; }
+//#if STARTS
+  if (clock.part == 0u) {
+    total[i] = SHARE * x[i];
+    return;
+  }
+//#endif
+  total[i] += SHARE * x[i];
 }

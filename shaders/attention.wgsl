@@ -2,6 +2,7 @@
 // A workgroup handles one head of one sample, an invocation the place i; loops over a head's channels are unrolled, so
 // that q_i, its sums and so on stay in registers.
 //#use items
+//#use nan
 override B: u32; override N: u32; override HEADS: u32; override D: u32; override SCALE: f32;
 
 // The element of channel c and place n in a tensor of `width` channels.
@@ -45,7 +46,7 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
     // Rescales the previous sums.
     let top = max(largest, score);
     let keep = exp(max(largest - top, -87.0));
-    let p = exp(max(score - top, -87.0));
+    let p = keep_nan(exp(max(score - top, -87.0)), score - top);
     sum = sum * keep + p;
 //#repeat E
     o$E = o$E * keep + p * qkv[at(o.b, 2u * C + c + $Eu, j, 3u * C)];
@@ -57,7 +58,7 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
   y[at(o.b, c + $Eu, o.i, C)] = o$E * share;
 //#end
   let row = ((o.b * HEADS + o.h) * N + o.i) * 2u;
-  stats[row] = largest;
+  stats[row] = keep_nan(largest, sum);
   stats[row + 1u] = share;
 }
 

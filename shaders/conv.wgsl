@@ -117,8 +117,10 @@ fn load_a(row: u32, k: u32) -> f32 {
   return select(0.0, dz[(min(sample, BATCH - 1u) * M + row) * (OH * OW) + k % (OH * OW)], inside);
 }
 fn inner(k: u32) -> vec3<u32> { return window_of(min(slice * PER + k / (OH * OW), BATCH - 1u), k % (OH * OW)); }
-// The column of ones is outside of every image, and is marked by an offset that no tap has.
-fn outer(col: u32) -> vec3<u32> { return select(tap_of(col), vec3(~0u), col >= CHANNELS * KH * KW); }
+// The column of ones is outside of every image, wherever the window is, and is marked by an offset that no tap has.
+fn outer(col: u32) -> vec3<u32> {
+  return select(tap_of(col), vec3(~0u, 0x80000000u, 0x80000000u), col >= CHANNELS * KH * KW);
+}
 fn load_b(window: vec3<u32>, tap: vec3<u32>) -> f32 { return select(element(window + tap), 1.0, tap.x == ~0u); }
 fn store(row: u32, col: u32, sum: f32) {
   let taps = CHANNELS * KH * KW;

@@ -25,11 +25,14 @@ fn cross_entropy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups)
   largest = max_lanes(lane, largest);
   let label = class_of(b);
   var sum = 0.0;
-  for (var c = lane; c < C; c += WG) { sum += select(exp(x[b * C + c] - largest), 0.0, c == label); }
+  for (var c = lane; c < C; c += WG) {
+    let rest = x[b * C + c] - largest;
+    sum += select(keep_nan(exp(rest), rest), 0.0, c == label);
+  }
   let others = sum_lanes(lane, sum);
   if (row >= B || lane > 0u) { return; }
   let below = largest - x[b * C + label];
-  let all = others + exp(-below);
+  let all = others + keep_nan(exp(-below), below);
   // If the label is the largest, 1 is not added, so that a small loss is accurate; otherwise the loss is at least ln 2.
   y[b] = log1p(select(all - 1.0, others, below == 0.0)) + below;
   stats[3u * b] = largest;
@@ -47,7 +50,8 @@ fn input(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
   let i = item(wid, nwg, lane);
   if (i >= B * C) { return; }
   let b = i / C;
-  let share = exp(x[i] - stats_[3u * b]) * stats_[3u * b + 1u];
+  let rest = x[i] - stats_[3u * b];
+  let share = keep_nan(exp(rest), rest) * stats_[3u * b + 1u];
   // softmax - 1 at the label, where a subtraction would cancel.
   dx[i] = dy[b] * select(share, -stats_[3u * b + 2u], i % C == class_of(b));
 }

@@ -1,12 +1,13 @@
 // The mean or the maximum of each window, and its backward pass. Planes are [B C]; one invocation per element written.
 //#use window
+//#use nan
 //#use items
 override N: u32;
 //#if READS_X
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [planes, H, W]
 //#endif
 //#if MAX
-// The index within a plane of the first maximum of the window at (oy, ox).
+// The index within a plane of the first maximum of the window at (oy, ox); a NaN is larger than every number.
 fn largest(plane: u32, oy: u32, ox: u32) -> u32 {
   var best = 0u;
   var found = false;
@@ -15,7 +16,8 @@ fn largest(plane: u32, oy: u32, ox: u32) -> u32 {
     let ix = ox * SW + tap % KW - PW;
     if ((iy < H) & (ix < W)) {
       let at = iy * W + ix;
-      if (!found | (x[plane * H * W + at] > x[plane * H * W + best])) { best = at; }
+      let v = x[plane * H * W + at];
+      if (!found | (v > x[plane * H * W + best]) | is_nan(v)) { best = at; }
       found = true;
     }
   }

@@ -1,5 +1,6 @@
 // Sums in a fixed order: each workgroup sums one chunk as a tree; `total` sums the partial sums of all workgroups.
 //#use sum_lanes
+//#use nan
 //#use clock
 override N: u32; override CHUNK: u32; override SCALE: f32 = 0.0;
 
@@ -34,7 +35,7 @@ fn total(@builtin(local_invocation_index) lane: u32) {
 //#if CLIP
   let norm = sqrt(all);
   history[clock.step % HISTORY] = norm;
-  factor[0] = min(1.0, SCALE / (norm + EPSILON));
+  factor[0] = keep_nan(min(1.0, SCALE / (norm + EPSILON)), norm);
 //#else
   let entry = clock.step % HISTORY;
   if (clock.part == 0u) { history[entry] = SCALE * all; } else { history[entry] += SCALE * all; }

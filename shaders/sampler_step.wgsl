@@ -3,6 +3,7 @@
 // One invocation per block of four elements.
 //#use items
 //#use blocks
+//#use nan
 override N: u32; override STEPS: u32; override STREAM: u32;
 @group(0) @binding(0) var<storage, read> m: array<f32>;  // [N]
 @group(0) @binding(1) var<storage, read> table: array<f32>;  // [STEPS, 13]
@@ -46,7 +47,8 @@ fn sampler_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) 
       low = max(low, limits[i % W]);
       high = min(high, limits[W + i % W]);
 //#endif
-      let x0 = clamp(table[row + 1u] * xi + table[row + 2u] * m[i], low, high);
+      let free = table[row + 1u] * xi + table[row + 2u] * m[i];
+      let x0 = keep_nan(clamp(free, low, high), free);
       let next = (table[row + 4u] * x0 + table[row + 5u] * xi) + table[row + 6u] * m[i];
 //#if HISTORY
       let hi = h[i];

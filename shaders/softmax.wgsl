@@ -1,5 +1,6 @@
 // y = softmax(x) over the rows of [B, D], and its backward pass. WG invocations per row.
 //#use max_lanes
+//#use nan
 override B: u32; override D: u32;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, D]
@@ -14,7 +15,10 @@ fn softmax(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
   for (var i = lane; i < D; i += WG) { largest = max(largest, x[at + i]); }
   largest = max_lanes(lane, largest);
   var sum = 0.0;
-  for (var i = lane; i < D; i += WG) { sum += exp(x[at + i] - largest); }
+  for (var i = lane; i < D; i += WG) {
+    let below = x[at + i] - largest;
+    sum += keep_nan(exp(below), below);
+  }
   let share = 1.0 / sum_lanes(lane, sum);
   if (row >= B) { return; }
   for (var i = lane; i < D; i += WG) { y[at + i] = exp(x[at + i] - largest) * share; }

@@ -1,7 +1,8 @@
 //! The error type of the crate.
 
-/// An error of the library. Shape, limit and shader errors occur while a graph is built or compiled; a running program
-/// can only lose its device. A message contains the name, the expected and the actual value, and what to do.
+/// An error of the library. Shape, limit and shader errors occur while a graph is built or compiled. Running steps of a
+/// compiled program can only fail with [`Error::DeviceLost`]; training, sampling and denoising also report values that
+/// are not finite, and an interruption by the user. A message contains the name, the expected and the actual value, and what to do.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::device::HostMemory;
 use crate::error::{Error, Result};
+use crate::memory::HostMemory;
 use crate::text::readable;
 
 impl Error {
@@ -18,10 +18,13 @@ impl Error {
 }
 
 /// A file that is written under a temporary name and renamed when it is complete, so that readers see either the old or the
-/// new content. It is removed if it is not committed.
+/// new content. It is removed if it is not committed. A file that exists keeps its permissions, and a symbolic link keeps
+/// pointing to the file that is replaced.
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
     path: PathBuf,
+    /// `path` without symbolic links.
+    target: PathBuf,
     file: BufWriter<NamedTempFile>,
 }
 
@@ -32,7 +35,8 @@ impl AtomicFile {
     /// [`Error::Setting`] when the folder does not exist or `path` is a folder, [`Error::Io`] when the file cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
         check_path(path)?;
-        Ok(Self { path: path.into(), file: BufWriter::new(temporary(path)?) })
+        let file = BufWriter::new(temporary(path)?);
+        Ok(Self { path: path.into(), target: followed(path), file })
     }
 
     /// Writes to the file.
@@ -50,9 +54,13 @@ impl AtomicFile {
     pub fn commit(self) -> Result<()> {
         let failed = |cause| Error::io("cannot write", &self.path, cause);
         let file = self.file.into_inner().map_err(|e| failed(e.into_error()))?;
+        if let Ok(old) = fs::metadata(&self.target) {
+            // Not all file systems have permissions.
+            let _ = fs::set_permissions(file.path(), old.permissions());
+        }
         file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.path).map_err(|cause| failed(cause.error))?;
-        sync_folder(&self.path);
+        file.persist(&self.target).map_err(|cause| failed(cause.error))?;
+        sync_folder(&self.target);
         Ok(())
     }
 }
@@ -126,7 +134,8 @@ pub(crate) fn check_path(path: &Path) -> Result<()> {
         }
         _ => {}
     }
-    let folder = folder(path);
+    let target = followed(path);
+    let folder = folder(&target);
     if !folder.is_dir() {
         return Err(Error::setting(format!("{name}: there is no folder {}; create it first", folder.display())));
     }
@@ -138,7 +147,18 @@ pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Creates a temporary file in the folder of `path`, with the usual permissions of new files. It is removed when dropped.
+/// The file that `path` points to if it is a symbolic link, otherwise `path`.
+fn followed(path: &Path) -> PathBuf {
+    let mut target = path.to_path_buf();
+    // Linux follows as many links.
+    for _ in 0..40 {
+        let Ok(next) = fs::read_link(&target) else { break };
+        target = folder(&target).join(next);
+    }
+    target
+}
+
+/// Creates a temporary file in the folder of the file that `path` points to, with the usual permissions of new files. It is removed when dropped.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be created.
@@ -146,7 +166,15 @@ pub(crate) fn temporary(path: &Path) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder(path)).map_err(|cause| Error::io("cannot write", path, cause))
+    builder.tempfile_in(folder(&followed(path))).map_err(|cause| Error::io("cannot write", path, without_path(cause)))
+}
+
+/// An error of `tempfile` without the path of the temporary file.
+fn without_path(cause: io::Error) -> io::Error {
+    match cause.to_string().split_once(" at path ") {
+        Some((text, _)) => io::Error::new(cause.kind(), text),
+        None => cause,
+    }
 }
 
 /// The extension of a path in lower case; empty if there is none.
@@ -173,6 +201,35 @@ mod tests {
         let message = write_atomically(&path, full).unwrap_err().to_string();
         assert!(message.contains("cannot write") && message.contains("a.npy"), "{message}");
         assert_eq!((fs::read(&path).unwrap(), fs::read_dir(dir.path()).unwrap().count()), (b"old".to_vec(), 1));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_keeps_its_permissions_and_links() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("folder")).unwrap();
+        fs::write(path("folder/private"), "old").unwrap();
+        fs::set_permissions(path("folder/private"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("folder/private", path("link")).unwrap();
+        symlink("link", path("second")).unwrap();
+        symlink("folder/new", path("dangling")).unwrap();
+        for name in ["second", "dangling"] {
+            write_atomically(&path(name), |file| io::Write::write_all(file, b"new")).unwrap();
+            assert!(path(name).is_symlink());
+        }
+        assert_eq!(fs::read(path("folder/private")).unwrap(), b"new");
+        assert_eq!(fs::metadata(path("folder/private")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(path("folder/new")).unwrap(), b"new");
+        assert_eq!(fs::read_dir(path("folder")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn messages_do_not_contain_temporary_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = temporary(&dir.path().join("missing/a.npy")).unwrap_err().to_string();
+        assert!(message.contains("missing/a.npy: No such file") && !message.contains(" at path "), "{message}");
     }
 
     #[test]

@@ -1,13 +1,9 @@
-#![cfg_attr(feature = "files", doc = include_str!("../README.md"))]
-#![cfg_attr(
-    not(feature = "files"),
-    doc = "Trains and samples diffusion models on any GPU: the engine alone, without files and the program."
-)]
+#![doc = include_str!("../README.md")]
 
 // The modules in the order of their dependencies: a module uses those above it in this list, never those below. The test
 // `imports_point_down` reads the list and checks every import against it.
 
-// The base: errors, settings as text, numbers, loops over the CPU's cores.
+// The base: errors, settings as text, numbers, loops over the CPU's cores, the memory of the machine.
 mod error;
 #[macro_use]
 mod text;
@@ -15,6 +11,7 @@ mod text;
 mod setters;
 mod numeric;
 mod parallel;
+mod memory;
 
 // The engine: kernels from shaders, graphs of ops over tensors, programs on devices.
 #[macro_use]

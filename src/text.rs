@@ -44,6 +44,21 @@ pub fn grouped(n: usize) -> String {
     out
 }
 
+/// Replaces control characters, and characters that change the direction of text, by escape sequences of JSON, so that
+/// names from files cannot change the state of a terminal. Line breaks are kept.
+#[cfg(feature = "cli")]
+pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let unsafe_char = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(unsafe_char) {
+        return text.into();
+    }
+    let escaped = |c: char| if unsafe_char(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(escaped).collect::<String>().into()
+}
+
 /// Implements the conversions of serde's `into` and `try_from` for a type with `Display` and `FromStr`.
 macro_rules! stands_as_text {
     ($kind:ty) => {
@@ -111,6 +126,13 @@ pub fn readable(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("a\nb \u{e9}"), "a\nb \u{e9}");
+        assert_eq!(printable("a\u{1b}[31m\u{9b}\r\u{202e}b"), "a\\u001b[31m\\u009b\\u000d\\u202eb");
+    }
 
     #[test]
     fn numbers_are_short() {

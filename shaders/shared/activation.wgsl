@@ -12,13 +12,14 @@ fn sigmoids(x: f32) -> vec2<f32> {
 
 fn activate(x: f32) -> f32 {
   switch ACT {
-    case 1u: { return select(x, 0.0, x <= 0.0); }
+    // Drivers turn the selection into max(x, 0), which may drop a NaN.
+    case 1u: { return keep_nan(select(x, 0.0, x <= 0.0), x); }
     case 2u: { return x * sigmoids(x).x; }
     // (1 + tanh(u / 2)) / 2 = sigmoid(u), without the cancellation.
     case 3u: { return x * sigmoids(x * (1.5957691216 + 0.0713548163 * (x * x))).x; }
     case 4u: { return x * normal(x).x; }
     case 5u: { return tanh_(x); }
-    case 6u: { return sigmoids(x).x; }
+    case 6u: { return keep_nan(sigmoids(x).x, x); }
     case 7u: { return select(x, LEAK * x, x <= 0.0); }
     default: { return x; }
   }

@@ -2,6 +2,7 @@
 // times as many of 4 columns in registers; two blocks are half a tile apart, so that neighbours read contiguous shared
 // memory. The values of the next step are loaded while those of the current one are multiplied.
 //#use gemm_sizes
+//#use gemm_tiles
 const QUADS = SIDE / 4u;
 const PITCH = QUADS + 1u;  // padded by one, so that a column does not map to one bank
 var<workgroup> tile_a: array<vec4<f32>, STEP * PITCH>;  // [STEP k][SIDE rows, and 4 unused]
@@ -68,9 +69,10 @@ fn get_b(k: u32, col: u32) -> vec4<f32> {
 
 @compute @workgroup_size(LANES)
 fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  slice = wid.z;
-  let row0 = wid.y * SIDE;
-  let col0 = wid.x * SIDE;
+  let at = tile(wid);
+  slice = at.z;
+  let row0 = at.y * SIDE;
+  let col0 = at.x * SIDE;
   let r = lane / (QUADS / BLOCKS);
   let c = lane % (QUADS / BLOCKS);
 //#repeat R

@@ -3,6 +3,7 @@
 // are scaled back.
 //#use half
 //#use gemm_sizes
+//#use gemm_tiles
 const PITCH_A = STEP + 8u;  // rows are aligned to 16 bytes and padded against bank conflicts
 const PITCH_B = SIDE + 8u;
 var<workgroup> tile_a: array<f16, SIDE * PITCH_A>;  // [SIDE rows][STEP k, and 8 unused]
@@ -28,9 +29,10 @@ fn b_k(e: u32) -> u32 { return e / SIDE; }
 @compute @workgroup_size(LANES)
 fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32,
         @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) member: u32) {
-  slice = wid.z;
-  let row0 = wid.y * SIDE;
-  let col0 = wid.x * SIDE;
+  let at = tile(wid);
+  slice = at.z;
+  let row0 = at.y * SIDE;
+  let col0 = at.x * SIDE;
   // The quarter of this subgroup.
   let r = subgroup / 2u % 2u * (SIDE / 2u);
   let c = subgroup % 2u * (SIDE / 2u);

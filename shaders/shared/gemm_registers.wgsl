@@ -3,6 +3,7 @@
 // `subgroupBroadcast`, because repeated loads are expensive on software rasterizers; without it k advances in steps of
 // STEP to reduce iterations.
 //#use gemm_sizes
+//#use gemm_tiles
 var<private> slice: u32;
 
 @compute @workgroup_size(LANES)
@@ -12,9 +13,10 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
 //#else
         @builtin(local_invocation_index) lane: u32) {
 //#endif
-  slice = wid.z;
-  let row = wid.y * ROWS;
-  let col = wid.x * (COLS * LANES) + lane;
+  let at = tile(wid);
+  slice = at.z;
+  let row = at.y * ROWS;
+  let col = at.x * (COLS * LANES) + lane;
   // Rows and columns beyond the edge repeat the last one and are not stored.
 //#repeat J
 //#if INDEXED
@@ -90,7 +92,8 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
 //#end
 //#end
   for (var e = 0u; e < ROWS * COLS; e++) {
-    let at = vec2(row + e / COLS, col + e % COLS * LANES);
-    if ((at.x < M) & (at.y < N)) { store(at.x, at.y, sums[e]); }
+    let i = row + e / COLS;
+    let j = col + e % COLS * LANES;
+    if ((i < M) & (j < N)) { store(i, j, sums[e]); }
   }
 }

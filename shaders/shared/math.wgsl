@@ -1,4 +1,5 @@
 // Functions whose accuracy WGSL does not guarantee.
+//#use nan
 
 // (sin, cos) of phase / 2^32 turns, to 2e-7: the quadrant is split off as an integer, then polynomials on +-pi/4.
 fn sin_cos_turns(phase: u32) -> vec2<f32> {
@@ -33,7 +34,7 @@ fn log1p(x: f32) -> f32 {
   let e = select(f32(bitcast<i32>(shifted) >> 23u), 0.0, near);
   let m = bitcast<f32>((shifted & 0x007fffffu) + 0x3f3504f3u);
   let s = select((m - 1.0) / (m + 1.0), x / (2.0 + x), near);
-  return e * 0.69314718 + atanh_twice(s);
+  return keep_nan(e * 0.69314718 + atanh_twice(s), x);
 }
 
 // 2 atanh(s) for |s| <= 0.172.
@@ -65,5 +66,5 @@ fn expm1(x: f32) -> f32 {
 // tanh, accurate near zero, where drivers lose digits.
 fn tanh_(x: f32) -> f32 {
   let e = expm1(-2.0 * abs(x));
-  return sign(x) * (-e / (e + 2.0));
+  return keep_nan(sign(x) * (-e / (e + 2.0)), x);
 }

@@ -12,6 +12,9 @@ pub(super) fn dispatch_latency() -> Option<Duration> {
     const ROUNDS: usize = 1001;
     const BARRIER_TIMEOUT: Duration = Duration::from_millis(1);
     let threads = threads();
+    if threads < 2 {
+        return None;
+    }
     let round = |_| {
         let (here, start) = (AtomicUsize::new(0), Instant::now());
         tasks(threads, |_| {
@@ -25,7 +28,7 @@ pub(super) fn dispatch_latency() -> Option<Duration> {
     };
     let mut times: Vec<Duration> = (0..ROUNDS).map(round).collect();
     times.sort();
-    (threads > 1).then(|| times[ROUNDS / 2])
+    Some(times[ROUNDS / 2])
 }
 
 #[cfg(test)]

@@ -45,12 +45,20 @@ impl Bench {
     /// Measures one workload. A failure is also returned as a row.
     ///
     /// # Errors
-    /// When there is no workload of this name; the message lists the available ones.
+    /// When there is no workload of this name; the message lists the available ones. [`Error::DeviceLost`].
     pub fn row(&mut self, name: &str) -> Result<Vec<ReportRow>> {
         let workload = find(name)?;
         let rows = match workload.kind {
             WorkloadKind::FirstStep => self.start_ups(),
-            kind => vec![(kind.metric().0, self.measure(kind).unwrap_or_else(|e| Outcome::Failed(e.to_string())))],
+            kind => {
+                let outcome = match self.measure(kind) {
+                    Ok(outcome) => outcome,
+                    // No other workload can be measured either.
+                    Err(e @ Error::DeviceLost(_)) => return Err(e),
+                    Err(e) => Outcome::Failed(e.to_string()),
+                };
+                vec![(kind.metric().0, outcome)]
+            }
         };
         Ok(rows.into_iter().map(|(metric, outcome)| self.row_of(workload, metric, outcome)).collect())
     }

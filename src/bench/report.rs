@@ -193,13 +193,18 @@ impl Baseline {
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let mut values = HashMap::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-            let row: Value = serde_json::from_str(line).map_err(|e| format!("line {}: {e}", i + 1))?;
+            let row: Value = serde_json::from_str(line)
+                .map_err(|e| format!("line {} is not JSON ({e}); name an output of `langevin bench --json`", i + 1))?;
             let word = |key: &str| row[key].as_str().unwrap_or_default().to_string();
             if let Some(value) = row["value"].as_f64() {
                 values.insert([word("workload"), word("metric"), word("backend")], value);
             }
         }
-        if values.is_empty() { Err("contains no row of `langevin bench --json`".into()) } else { Ok(Self { values }) }
+        if values.is_empty() {
+            Err("contains no row of `langevin bench --json`; name an output of it".into())
+        } else {
+            Ok(Self { values })
+        }
     }
 
     /// The speed of `row` relative to the baseline; above 1 is faster.

@@ -12,8 +12,7 @@ use super::Common;
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Name of a workload; can be repeated [default: all]
-    #[arg(long, value_name = "W")]
+    #[arg(long, value_name = "W", help = format!("Workload, can be repeated: {} [default: all]", bench::names().join(", ")))]
     workload: Vec<String>,
     /// Print ratios to an earlier output of `bench --json`; above 1 is faster
     #[arg(long, value_name = "FILE")]

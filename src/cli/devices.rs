@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::device::no_adapter;
 use crate::{Device, adapters};
 use serde_json::json;
 
@@ -27,7 +28,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
-        say!("no Vulkan, Metal or DX12 adapter was found");
+        say!("{}", no_adapter());
     }
     for (index, a) in found.iter().enumerate() {
         say!("{index}: {} ({}, {}), a {}", a.name, a.backend, a.driver, a.kind);

@@ -1,19 +1,22 @@
 //! `langevin evaluate`
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use crate::Error;
-use crate::data::{Dataset, Labels};
-use crate::evaluate::{PROJECTIONS, Sines, classify, compare_pairs, evaluate};
-use crate::text::count;
+use crate::data::{self, Dataset, Labels};
+use crate::evaluate::{
+    EvaluateOptions, PERMUTATIONS, PROJECTIONS, Scaling, Sines, check_pairs, classify, compare_pairs, evaluate,
+};
+use crate::io::extension;
+use crate::{Device, Error};
 use clap::Args;
 use serde_json::json;
 
 use super::reading::{ReadArgs, describe};
 use super::{Common, real, whole};
 
-/// The maximum number of projections.
-const MAX_PROJECTIONS: usize = 100_000;
+/// The maximum number of projections, and of permutations.
+const MOST: usize = 100_000;
 
 #[derive(Args)]
 pub struct EvaluateArgs {
@@ -21,11 +24,21 @@ pub struct EvaluateArgs {
     samples: String,
     /// Data to compare with
     data: String,
-    /// Number of random directions
+    /// Which values share a scale: columns for tables, channels for signals and images [default: columns for points, .csv
+    /// and .tsv files and samples of up to 32 values]
+    #[arg(long)]
+    scaling: Option<Scaling>,
+    /// Number of random directions of the sliced Wasserstein distance
     #[arg(long, default_value_t = PROJECTIONS, value_parser = whole::<usize>, allow_negative_numbers = true)]
     projections: usize,
+    /// Number of random permutations of the permutation tests
+    #[arg(long, default_value_t = PERMUTATIONS, value_parser = whole::<usize>, allow_negative_numbers = true)]
+    permutations: usize,
+    /// Also compare sample i with data i, for denoised or reconstructed data: PSNR and SSIM
+    #[arg(long)]
+    pairs: bool,
     /// Range of the values for PSNR and SSIM [default: largest minus smallest value of the data]
-    #[arg(long, value_parser = real, allow_negative_numbers = true)]
+    #[arg(long, value_parser = real, allow_negative_numbers = true, requires = "pairs")]
     range: Option<f64>,
     /// Labels of the data (.npy or IDX): train a classifier and print the class distribution of the samples
     #[arg(long)]
@@ -37,18 +50,17 @@ pub struct EvaluateArgs {
 }
 
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
-    let (seed, projections) = (args.common.seed.unwrap_or(0), args.projections);
-    if projections == 0 || projections > MAX_PROJECTIONS {
-        return Err(
-            Error::Setting(format!("{projections} projections; use --projections 1 to {MAX_PROJECTIONS}")).into()
-        );
+    let (seed, options) = (args.common.seed.unwrap_or(0), options(args)?);
+    if let (Some(name), None) = (&args.common.device, &args.labels) {
+        // Not used, but a wrong name is an error as in other commands.
+        Device::named(name)?;
     }
-    if let Some(range) = args.range.filter(|range| !(*range > 0.0 && range.is_finite())) {
-        return Err(Error::Setting(format!("a range of {range}; use --range with a positive number")).into());
+    let read = args.read.options();
+    let data = Dataset::load_with(&args.data, seed, &read)?;
+    let samples = Dataset::load_like(&args.samples, seed, &read, &data)?;
+    if args.pairs {
+        check_pairs(&samples, &data)?;
     }
-    let options = args.read.options();
-    let data = Dataset::load_with(&args.data, seed, &options)?;
-    let samples = Dataset::load_like(&args.samples, seed, &options, &data)?;
     if !args.common.json {
         describe(&data);
     }
@@ -57,24 +69,20 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         Some(labels) => Some(classify(&args.common.open()?, &samples, &data, &labels, seed)?),
         None => None,
     };
-    let report = evaluate(&samples, &data, seed, projections)?;
-    let pairs = if samples.len() == data.len() { Some(compare_pairs(&samples, &data, args.range)?) } else { None };
+    let evaluation = evaluate(&samples, &data, &options)?;
+    let pairs = args.pairs.then(|| compare_pairs(&samples, &data, args.range)).transpose()?;
     let sines = (args.data == "sine").then(|| Sines::of(&samples, &data));
     if args.common.json {
-        let mut all = serde_json::to_value(&report)?;
+        let mut all = serde_json::to_value(&evaluation)?;
         all["pairs"] = json!(pairs);
         all["classes"] = json!(classes);
         all["sines"] = json!(sines);
         say!("{all}");
         return Ok(ExitCode::SUCCESS);
     }
-    say!("{report}");
-    match pairs {
-        Some(pairs) => say!("{pairs}"),
-        None => {
-            let n = count(samples.len(), "sample");
-            say!("PSNR and SSIM omitted: {n} and {} of the data do not form pairs", data.len());
-        }
+    say!("{evaluation}");
+    if let Some(pairs) = pairs {
+        say!("{pairs}");
     }
     if let Some(sines) = sines {
         say!("{sines}");
@@ -83,4 +91,22 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         say!("{classes}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn options(args: &EvaluateArgs) -> crate::Result<EvaluateOptions> {
+    for (number, what) in [(args.projections, "projections"), (args.permutations, "permutations")] {
+        if number == 0 || number > MOST {
+            return Err(Error::Setting(format!("{number} {what}; use --{what} 1 to {MOST}")));
+        }
+    }
+    if let Some(range) = args.range.filter(|range| !(*range > 0.0 && range.is_finite())) {
+        return Err(Error::Setting(format!("a range of {range}; use --range with a positive number")));
+    }
+    let is_table = |file: &Path| matches!(extension(file).as_str(), "csv" | "tsv");
+    let table = data::source(&args.data).is_some_and(is_table).then_some(Scaling::Columns);
+    Ok(EvaluateOptions::default()
+        .seed(args.common.seed.unwrap_or(0))
+        .projections(args.projections)
+        .permutations(args.permutations)
+        .scaling(args.scaling.or(table)))
 }

@@ -30,14 +30,17 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &args.common.device {
+        // No device is used, but a wrong name is a mistake.
+        crate::Device::named(name)?;
+    }
     if is_data(&args.run) {
         return data(args);
     }
     if args.run.is_file() && is_foreign(&args.run) {
         return foreign(args);
     }
-    let checkpoint =
-        if args.run.is_file() { Checkpoint::load(&args.run)? } else { RunFolder::open(&args.run)?.checkpoint()? };
+    let checkpoint = if args.run.is_file() { of_file(&args.run)? } else { RunFolder::open(&args.run)?.checkpoint()? };
     let config = &checkpoint.config;
     let weights = weights(&checkpoint)?;
     let total: usize = weights.iter().map(|t| t.values.len()).sum();
@@ -50,6 +53,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let memory = config.memory(facts.samples, &facts.shape)?;
     if args.common.json {
         let list: Vec<_> = weights.iter().map(|t| json!({"name": t.name, "shape": t.shape})).collect();
+        let mut settings = json!(config);
+        config.without_effect().iter().for_each(|name| drop(settings.as_object_mut().map(|all| all.remove(*name))));
         let summary: Vec<_> = layers
             .iter()
             .map(|l| json!({"layer": l.name, "op": l.op, "output": l.output, "parameters": l.parameters}))
@@ -59,7 +64,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             json!({"model": config.model, "parameters": total, "step": checkpoint.step, "steps": config.steps,
                    "bytes": {"parameters": 4 * total, "average": average, "optimizer": optimizer,
                              "activations": memory.activations, "data": memory.data, "peak": memory.total()},
-                   "layers": summary, "tensors": list, "config": config, "facts": facts})
+                   "layers": summary, "tensors": list, "config": settings, "facts": facts})
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -76,8 +81,12 @@ fn print_settings(checkpoint: &Checkpoint) {
     let steps = count(config.steps as usize, "step");
     say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
     say!("data: {} {} of shape {:?}", facts.samples, facts.kind.samples(), facts.shape);
-    let Config { optimizer, lr, schedule, prediction, seed, .. } = config;
-    say!("settings: {optimizer}, lr {lr}, schedule {schedule}, predicts {prediction}, seed {seed}");
+    let Config { task, optimizer, lr, schedule, prediction, seed, .. } = config;
+    let trained_for = match &config.noise {
+        Some(noise) => format!("removes the noise {noise}"),
+        None => format!("schedule {schedule}, predicts {prediction}"),
+    };
+    say!("settings: task {task}, {trained_for}, {optimizer}, lr {lr}, seed {seed}");
 }
 
 fn print_memory(memory: &MemoryEstimate) {
@@ -92,6 +101,22 @@ fn print_memory(memory: &MemoryEstimate) {
         grouped(memory.tables),
         grouped(memory.validation)
     );
+}
+
+/// Reads a checkpoint from a file that the user named.
+fn of_file(path: &Path) -> crate::Result<Checkpoint> {
+    let start = std::fs::File::open(path).and_then(|file| {
+        let mut start = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, 9), &mut start).map(|_| start)
+    });
+    // A safetensors file starts with the length of its header, which is JSON.
+    if start.is_ok_and(|start| start.get(8) != Some(&b'{')) && path.extension().is_none_or(|e| e != "safetensors") {
+        let name = path.display();
+        return Err(Error::Input(format!(
+            "{name}: not a safetensors file; inspect takes a run folder or a safetensors file"
+        )));
+    }
+    Checkpoint::load(path)
 }
 
 /// The weights in the order of the layers.
@@ -111,6 +136,8 @@ fn table<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone) {
     for (name, shape) in tensors {
         let numbers = shape.iter().product();
         total += numbers;
+        // A name is one line, whatever the file contains.
+        let name = name.replace('\n', "\\u000a");
         say!("{name:<wide$} {:>18} {:>14}", format!("{shape:?}"), grouped(numbers));
     }
     say!("{:<wide$} {:>18} {:>14}", "total", "", grouped(total));

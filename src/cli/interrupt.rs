@@ -1,8 +1,8 @@
 //! Signals that stop the program.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -12,8 +12,20 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
 #[cfg(not(unix))]
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// The exit code after an interrupt: 128 plus the number of SIGINT.
-pub const STOPPED: u8 = 130;
+/// The last signal that was received; 0 before the first one.
+static RECEIVED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
+/// The exit code after an interrupt: 128 plus the number of the signal, as shells report it.
+pub fn exit_code() -> u8 {
+    match RECEIVED.load(Ordering::Relaxed) {
+        0 => code_of(SIGINT),
+        signal => code_of(signal as i32),
+    }
+}
+
+fn code_of(signal: i32) -> u8 {
+    128 + signal as u8
+}
 
 /// A flag that SIGINT, SIGTERM and SIGHUP set. A second signal ends the program immediately. Signals that the parent process
 /// has set to be ignored remain ignored, for example SIGHUP by `nohup`.
@@ -21,7 +33,8 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
     for signal in SIGNALS.into_iter().filter(|&signal| !ignored(signal)) {
         // The order matters: the shutdown must check the flag before it is set.
-        flag::register_conditional_shutdown(signal, STOPPED.into(), stopped.clone())?;
+        flag::register_conditional_shutdown(signal, code_of(signal).into(), stopped.clone())?;
+        flag::register_usize(signal, RECEIVED.clone(), signal as usize)?;
         flag::register(signal, stopped.clone())?;
     }
     Ok(stopped)

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use crate::text::count;
+use crate::text::{count, printable};
 use crate::{Device, Error, Precision};
 use clap::{Args, Parser, Subcommand};
 
@@ -70,7 +70,7 @@ enum Command {
     Denoise(denoise::DenoiseArgs),
     /// Describe data, or show layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
-    /// Compare samples with data: sliced Wasserstein distance, PSNR and SSIM of pairs, class distribution
+    /// Compare samples with data: distances, two-sample tests, copies, coverage, columns, classes, pairs
     Evaluate(evaluate::EvaluateArgs),
     /// Measure the throughput of benchmark workloads
     Bench(bench::BenchArgs),
@@ -108,6 +108,7 @@ impl Common {
 /// and 1 for other failures.
 pub fn run() -> ExitCode {
     quiet_mesa();
+    quiet_losses();
     let cli = Cli::parse();
     let (common, result) = match cli.command {
         Command::Devices { common } => (common.clone(), with_log(&common, || devices::run(&common))),
@@ -126,13 +127,13 @@ pub fn run() -> ExitCode {
     });
     result.unwrap_or_else(|e| {
         let (start, code) = match e.downcast_ref::<Error>() {
-            Some(Error::Interrupted(_)) => ("", interrupt::STOPPED),
+            Some(Error::Interrupted(_)) => ("", interrupt::exit_code()),
             Some(Error::Setting(_)) => ("error: ", 2),
             _ => ("error: ", 1),
         };
-        let _ = writeln!(io::stderr(), "{start}{}", paragraph(&e));
+        let _ = writeln!(io::stderr(), "{start}{}", printable(&paragraph(&e)));
         if common.verbose > 1 {
-            let _ = writeln!(io::stderr(), "{e:?}");
+            let _ = writeln!(io::stderr(), "{}", printable(&format!("{e:?}")));
         }
         ExitCode::from(code)
     })
@@ -156,7 +157,9 @@ fn paragraph(e: &anyhow::Error) -> String {
     }
     text += match e.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
         Some(Error::NoAdapter(_) | Error::Unsupported(_)) => "; --device cpu works on every machine",
-        Some(Error::DeviceLost(_)) => "; a training run continues from its last checkpoint with --resume",
+        Some(Error::DeviceLost(_)) => {
+            "; if this happens again, update the driver, or choose another --device, such as cpu"
+        }
         _ => "",
     };
     let refused = e.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
@@ -180,7 +183,7 @@ static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
 /// The implementation of `say!`.
 fn print(text: Arguments) {
-    match writeln!(io::stdout(), "{text}") {
+    match writeln!(io::stdout(), "{}", printable(&text.to_string())) {
         Err(cause) if cause.kind() != ErrorKind::BrokenPipe => drop(UNPRINTED.set(cause)),
         _ => {}
     }
@@ -190,7 +193,7 @@ fn print(text: Arguments) {
 fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|e: ParseIntError| match e.kind() {
         IntErrorKind::PosOverflow => "the number is too large",
-        _ => "use a whole number such as 1000",
+        _ => "use a whole number of 0 or more, such as 1000",
     })
 }
 
@@ -206,8 +209,23 @@ fn with_log(common: &Common, command: impl FnOnce() -> anyhow::Result<ExitCode>)
         1 => "info,wgpu_hal=warn,wgpu_core=warn,naga=warn",
         _ => "debug",
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter))
+        .format(|out, record| {
+            let level = record.level().as_str().to_lowercase();
+            writeln!(out, "{level}: {}", printable(&record.args().to_string()))
+        })
+        .init();
     command()
+}
+
+/// Does not print panics that are caught and reported as an error.
+fn quiet_losses() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !crate::device::catches_panics() {
+            print(info);
+        }
+    }));
 }
 
 /// Sets XDG_RUNTIME_DIR if it is missing, because Mesa prints a warning for each instance without it.

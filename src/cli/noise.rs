@@ -43,7 +43,7 @@ const PROCESS: usize = 1_000;
 ///
 ///   jpeg:Q           compression of images: 8x8 cosine transform, quantised with quality Q (1 to 100)
 ///
-/// The textbook uses the name shot noise for salt-and-pepper noise.
+/// Some texts call salt-and-pepper noise shot noise; here, shot noise is poisson.
 #[derive(Args)]
 pub struct NoiseArgs {
     /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or sine, moons, circles or swissroll
@@ -126,7 +126,7 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     }
     say!("{kind}: {}", kind.describe(extent));
     if matches!(kind, NoiseKind::SaltPepper { .. } | NoiseKind::Poisson(_)) {
-        say!("(the textbook uses the name shot noise for salt_pepper; Poisson-distributed shot noise is poisson)");
+        say!("(some texts call salt_pepper shot noise; here, shot noise is poisson)");
     }
     let psnr = psnr.map(|psnr| format!(", PSNR {} (range {})", decibels(psnr), short(range))).unwrap_or_default();
     say!("{}{psnr}: {}", samples(held, noisy.len(), &noisy.shape), args.out.display());

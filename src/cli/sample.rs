@@ -73,6 +73,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         clip: !args.no_clip,
         seed: args.common.seed.unwrap_or(0),
     };
+    let seed = sampling.seed;
     let (started, stopped) = (std::time::Instant::now(), stop_flag()?);
     let mut meter = Meter::new("drawing samples", args.common.json);
     let mut observe = |progress| {
@@ -87,12 +88,12 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         let shape = [&[args.count], &facts.shape[..]].concat();
         say!(
             "{}",
-            json!({"out": args.out, "held": held, "shape": shape, "clipped": clipped, "seconds": seconds,
+            json!({"out": args.out, "held": held, "shape": shape, "seed": seed, "clipped": clipped, "seconds": seconds,
                    "device": device.name()})
         );
     } else {
         let what = samples(held, args.count, &facts.shape);
-        say!("{what} in {seconds:.1} s: {}", args.out.display());
+        say!("{what} with seed {seed} in {seconds:.1} s: {}", args.out.display());
         if clipped > 0.0 {
             let share = short(100.0 * clipped);
             say!("{share}% of the values were clipped to the range of the training data; --no-clip does not clip");

@@ -2,12 +2,20 @@
 
 use std::process::ExitCode;
 
+use crate::Error;
+use crate::Target;
 use crate::ops::case::Case;
 use crate::ops::catalog;
 use crate::verify::{Comparison, check, own_targets};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Common;
+
+/// The properties of an adapter that the kernels of a row are chosen for.
+fn described(target: &Target) -> Value {
+    json!({"subgroup": target.subgroup, "software": target.software, "f16": target.half,
+           "products": target.gemm.map(|variant| format!("{variant:?}").to_lowercase())})
+}
 
 pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let device = common.open()?;
@@ -25,6 +33,8 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             for case in &cases {
                 match check(case, &device) {
                     Ok(passed) => report = report.and(passed),
+                    // The results of a lost device are not wrong; there are none.
+                    Err(e @ Error::DeviceLost(_)) => return Err(e.into()),
                     Err(e) => failures.push(e.to_string()),
                 }
             }
@@ -33,14 +43,15 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             if common.json {
                 say!(
                     "{}",
-                    json!({"op": name, "target": format!("{target:?}"), "cases": cases.len(), "failures": failures,
+                    json!({"op": name, "target": described(&target), "cases": cases.len(), "failures": failures,
                            "worst": worst, "error": error})
                 );
             } else {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
                 let name = target.gemm.map_or(name.to_string(), |variant| format!("{name} {variant:?}"));
-                say!("{name:<28} {n:>3} cases  largest error {error:.1e}, {worst:.2} of the tolerance  {verdict}");
+                // The tolerance depends on the size of the values, so the error alone would mislead.
+                say!("{name:<28} {n:>3} cases  largest error {:>3.0}% of the tolerance  {verdict}", 100.0 * worst);
                 failures.iter().for_each(|f| say!("  {f}"));
             }
         }

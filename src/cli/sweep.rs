@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::Dataset;
 use crate::io::quoted;
-use crate::train::{Config, RunFolder, Stop, Summary};
+use crate::text::short;
+use crate::train::{Config, RunFolder, Stop, Summary, runs_in};
 use crate::{Device, Error};
 use anyhow::Context;
 use serde_json::json;
@@ -52,7 +53,12 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
             say!("{name}{}", if matches!(trial.state, State::Finished) { ": already done" } else { "" });
         }
         let result = match train(args, &trial, &device, &stopped) {
-            Ok(Some(summary)) => Ok(summary),
+            Ok(Some((summary, untrained))) => {
+                if let (Some(first), false) = (summary.risen_from(untrained), args.common.json) {
+                    say!("{name}: the loss rose from {}, so the training diverged", short(first));
+                }
+                Ok(summary)
+            }
             Ok(None) => return Err(interrupted(args, &name).into()),
             // Other values may still work.
             Err(e) if matches!(e.downcast_ref(), Some(Error::NonFinite(_) | Error::Limit { .. })) => Err(e.to_string()),
@@ -88,7 +94,29 @@ fn trials(args: &TrainArgs, base: &Config, sweep: &str) -> anyhow::Result<(Strin
         }
         trials.push(trial);
     }
+    check_others(args, &trials)?;
     Ok((key.into(), trials))
+}
+
+/// Checks that the folder of a new sweep contains nothing else.
+fn check_others(args: &TrainArgs, trials: &[Trial]) -> crate::Result<()> {
+    if args.resume {
+        return Ok(());
+    }
+    let name = args.out.display();
+    if RunFolder::open(&args.out).is_ok() {
+        return Err(Error::Setting(format!("{name} is the folder of a run; choose another --out for the sweep")));
+    }
+    let others = runs_in(&args.out).into_iter().filter(|run| !trials.iter().any(|trial| trial.path == *run));
+    let others: Vec<String> = others.map(|run| quoted(&run.to_string_lossy())).collect();
+    if let Some(first) = others.first() {
+        let rest = if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
+        return Err(Error::Setting(format!(
+            "{name} already contains other runs ({first}{rest}); choose another --out, or add the values to this sweep with \
+             --resume"
+        )));
+    }
+    Ok(())
 }
 
 /// Splits at the commas that are not inside brackets or quotes.
@@ -142,11 +170,16 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
     Ok(())
 }
 
-/// Trains a run. Returns `None` when it was interrupted.
-fn train(args: &TrainArgs, trial: &Trial, device: &Device, stopped: &AtomicBool) -> anyhow::Result<Option<Summary>> {
+/// Trains a run. Returns its results and the loss of its first step, or `None` when it was interrupted.
+fn train(
+    args: &TrainArgs,
+    trial: &Trial,
+    device: &Device,
+    stopped: &AtomicBool,
+) -> anyhow::Result<Option<(Summary, Option<f64>)>> {
     let Trial { folder, config, .. } = trial;
     let mut trainer = match trial.state {
-        State::Finished => return Ok(Some(folder.summary()?)),
+        State::Finished => return Ok(Some((folder.summary()?, None))),
         _ if stopped.load(Ordering::Relaxed) => return Ok(None),
         State::New => {
             start_run(args, folder, device, config, &Dataset::load_with(&config.data, config.seed, &config.read)?)?
@@ -157,8 +190,8 @@ fn train(args: &TrainArgs, trial: &Trial, device: &Device, stopped: &AtomicBool)
             resume_run(folder, device, config, &checkpoint, &data)?
         }
     };
-    let stop = watched(folder, &mut trainer, stopped, args.common.json)?;
-    Ok(if stop == Stop::Requested { None } else { Some(folder.summary()?) })
+    let (stop, untrained) = watched(folder, &mut trainer, stopped, args.common.json)?;
+    Ok(if stop == Stop::Requested { None } else { Some((folder.summary()?, untrained)) })
 }
 
 fn interrupted(args: &TrainArgs, name: &str) -> Error {

@@ -262,6 +262,14 @@ mod tests {
     }
 
     #[test]
+    fn values_beyond_float32_are_not_called_infinite() {
+        let bytes = |bad: f64| [1.0, bad].iter().flat_map(|value: &f64| value.to_le_bytes()).collect::<Vec<u8>>();
+        let message = |bad| read(layout(&[1, 2], Element::F64), &bytes(bad)).unwrap_err().to_string();
+        assert!(message(1e300).contains("value 1 of 2: a value is too large for float32"), "{}", message(1e300));
+        assert!(message(f64::INFINITY).contains("infinite"), "{}", message(f64::INFINITY));
+    }
+
+    #[test]
     fn big_endian_values_are_read() {
         let bytes: Vec<u8> = [1.5f64, -2.0, 3.25, 0.0].iter().flat_map(|value| value.to_be_bytes()).collect();
         let layout = ArrayLayout { big_endian: true, ..layout(&[2, 2], Element::F64) };

@@ -1,7 +1,7 @@
 //! Noise on data sets, by name and strength.
 //!
-//! The textbook uses the name shot noise for salt-and-pepper noise (values replaced by black or white). Here, shot noise in
-//! the physical sense, counts of a Poisson process, is `poisson`.
+//! Some texts call salt-and-pepper noise (values replaced by black or white) shot noise. Here, shot noise is `poisson`, the
+//! counts of a Poisson process.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -205,7 +205,9 @@ impl NoiseKind {
             return g.add_noise(x, disturbance);
         }
         let (NoiseKind::Jpeg(quality), [c, h, w]) = (self, shape) else {
-            return Err(Error::input(format!("{self} is for images, but these samples have shape {shape:?}")));
+            return Err(Error::setting(format!(
+                "the noise {self} needs images, but these samples have shape {shape:?}; use another kind of noise"
+            )));
         };
         let flat = g.shape(x).to_vec();
         let images = g.reshape(x, [flat[0], *c, *h, *w])?;

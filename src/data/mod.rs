@@ -323,7 +323,7 @@ fn file_and_part(spec: &str) -> Option<(&Path, &str)> {
 
 /// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
 #[cfg(feature = "cli")]
-fn source(spec: &str) -> Option<&Path> {
+pub(crate) fn source(spec: &str) -> Option<&Path> {
     let whole = Path::new(spec);
     match spec {
         _ if toys::is_toy(spec) => None,

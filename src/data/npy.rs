@@ -112,6 +112,10 @@ pub(super) fn header(element: &str, shape: &[usize]) -> Vec<u8> {
 /// recursion.
 fn read_layout(name: &str, reader: &mut dyn Read) -> Result<(ArrayLayout, u64)> {
     let (text, len) = read_header(reader)
+        .map_err(|cause| match cause.kind() {
+            io::ErrorKind::UnexpectedEof => "the file is too short".to_string(),
+            _ => cause.to_string(),
+        })
         .map_err(|cause| Error::input(format!("{name}: not a .npy array ({cause}); write it again with numpy.save")))?;
     let garbage = |what: &str| {
         Error::input(format!("{name}: the .npy header has no valid {what}: {:?}; write the file again", shorten(&text)))

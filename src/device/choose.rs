@@ -61,6 +61,32 @@ pub fn adapters() -> Vec<AdapterSummary> {
     pollster::block_on(enumerate()).iter().map(summary).collect()
 }
 
+/// The environment variables that hide adapters from the program, with what they do.
+const HIDING: [(&str, &str); 6] = [
+    ("WGPU_BACKEND", "selects the graphics interfaces; langevin uses vulkan, metal and dx12"),
+    ("VK_DRIVER_FILES", "selects the Vulkan drivers"),
+    ("VK_ICD_FILENAMES", "selects the Vulkan drivers"),
+    ("VK_LOADER_DRIVERS_SELECT", "selects the Vulkan drivers"),
+    ("VK_LOADER_DRIVERS_DISABLE", "disables Vulkan drivers"),
+    ("MESA_VK_DEVICE_SELECT", "selects the Vulkan device"),
+];
+
+/// Why there is no adapter, with the environment variables that may be the reason.
+fn none_found(value_of: impl Fn(&str) -> Option<String>) -> String {
+    let set = HIDING.iter().filter_map(|&(name, effect)| {
+        let value = value_of(name).filter(|value| !value.is_empty())?;
+        Some(format!("{name} is {value:?}, which {effect}"))
+    });
+    let set: Vec<String> = set.collect();
+    let reason = if set.is_empty() { String::new() } else { format!(" ({})", set.join("; ")) };
+    format!("no Vulkan, Metal or DX12 adapter was found{reason}")
+}
+
+/// Says that no adapter was found, and which environment variables may be the reason.
+pub fn no_adapter() -> String {
+    none_found(|name| std::env::var(name).ok())
+}
+
 pub(super) async fn enumerate() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     // Indirect dispatches are not used, so their validation is disabled.
@@ -99,16 +125,16 @@ pub(super) fn choose(request: &str, adapters: &[(String, AdapterKind)]) -> Resul
     let best = (0..adapters.len()).min_by_key(|&i| adapters[i].1);
     let listing = || {
         let names: Vec<_> = adapters.iter().enumerate().map(|(i, (n, k))| format!("{i}: {n} ({k})")).collect();
-        if names.is_empty() { "this machine has none".into() } else { format!("there are {}", names.join("; ")) }
+        if names.is_empty() { no_adapter() } else { format!("there are {}", names.join("; ")) }
     };
-    match (request, best) {
+    match (&*request.to_lowercase(), best) {
         ("auto", Some(i)) if adapters[i].1 < AdapterKind::Software => {
             Ok((Some(i), format!("the best of {} adapters", adapters.len())))
         }
         ("auto", Some(_)) => Ok((None, "only a software rasterizer was found, and the CPU executor is faster".into())),
-        ("auto", None) => Ok((None, "no Vulkan, Metal or DX12 adapter was found".into())),
-        ("gpu", Some(i)) => Ok((Some(i), "requested as a GPU".into())),
-        ("gpu", None) => Err(Error::NoAdapter(format!("no Vulkan, Metal or DX12 adapter was found. {DRIVERS}"))),
+        ("auto", None) => Ok((None, no_adapter())),
+        ("gpu", Some(i)) => Ok((Some(i), format!("the best of {} adapters", adapters.len()))),
+        ("gpu", None) => Err(Error::NoAdapter(format!("{}. {DRIVERS}", no_adapter()))),
         _ => {
             let by_index = request.parse::<usize>().ok().filter(|&i| i < adapters.len());
             let wanted = request.to_lowercase();
@@ -152,5 +178,13 @@ mod tests {
         assert_eq!(choose("SOFTWARE", &adapters).unwrap().0, Some(0));
         assert!(choose("7", &adapters).unwrap_err().to_string().contains("0: Name software"));
         assert!(choose("", &adapters).is_err());
+        assert_eq!(choose("GPU", &adapters).unwrap().0, Some(1));
+    }
+
+    #[test]
+    fn variables_that_hide_adapters_are_named() {
+        let message = none_found(|name| (name == "WGPU_BACKEND").then(|| "gl".into()));
+        assert!(message.contains("WGPU_BACKEND is \"gl\"") && !message.contains("VK_"), "{message}");
+        assert_eq!(none_found(|_| Some(String::new())), "no Vulkan, Metal or DX12 adapter was found");
     }
 }

@@ -156,14 +156,14 @@ impl<S: CpuScalar> CpuProgram<S> {
         Ok(())
     }
 
-    /// The time of each call, averaged over `n` steps.
-    pub fn profile(&mut self, first: Clock, n: u32) -> Vec<Duration> {
+    /// The time of each call, averaged over `n` steps on the rows from `row` on.
+    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Vec<Duration> {
         let mut times = vec![Duration::ZERO; self.plan.calls.len()];
         for step in first.step..first.step + n {
             for pass in &self.plan.passes {
                 for i in pass.calls.clone() {
                     let start = Instant::now();
-                    run_call(&self.plan.calls[i], Clock { step, ..first }, 0, pass, &mut self.buffers);
+                    run_call(&self.plan.calls[i], Clock { step, ..first }, row, pass, &mut self.buffers);
                     times[i] += start.elapsed();
                 }
             }

@@ -4,12 +4,13 @@ mod choose;
 mod cpu;
 mod gpu;
 mod half;
-mod memory;
 mod profile;
 mod program;
 mod run;
 mod values;
 
+#[cfg(feature = "cli")]
+pub(crate) use choose::no_adapter;
 pub use choose::{AdapterKind, AdapterSummary, adapters};
 pub use profile::{OpCost, OpTime};
 pub use run::Run;
@@ -22,12 +23,12 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::plan::Plan;
 use crate::kernel::{Precision, Target};
+use crate::memory::HostMemory;
 use crate::text::readable;
 use choose::{choose, enumerate, kind};
 use cpu::CpuProgram;
 use gpu::Gpu;
 use gpu::program::GpuProgram;
-pub(crate) use memory::HostMemory;
 use program::Program;
 
 /// A device that runs graphs: a GPU, the CPU executor (f32), or the reference (f64).
@@ -54,6 +55,12 @@ impl Engine {
     }
 }
 
+/// Whether a panic of the current thread is caught and reported as an error: the loss of a device.
+#[cfg(feature = "cli")]
+pub(crate) fn catches_panics() -> bool {
+    gpu::is_guarded()
+}
+
 impl Device {
     /// A discrete GPU, otherwise an integrated one, otherwise the CPU executor. The environment variable
     /// `LANGEVIN_DEVICE` overrides the choice with any name that [`Device::named`] accepts.
@@ -61,7 +68,23 @@ impl Device {
     /// # Errors
     /// Those of [`Device::named`].
     pub fn auto() -> Result<Self> {
-        Self::named(&std::env::var("LANGEVIN_DEVICE").unwrap_or_else(|_| "auto".into()))
+        match std::env::var("LANGEVIN_DEVICE") {
+            Ok(name) if !name.is_empty() => Self::of_variable("LANGEVIN_DEVICE", &name),
+            _ => Self::named("auto"),
+        }
+    }
+
+    /// The device that an environment variable names.
+    fn of_variable(variable: &str, name: &str) -> Result<Self> {
+        let mut device = Self::named(name).map_err(|e| match e {
+            Error::Setting(text) => Error::Setting(format!("{variable}: {text}")),
+            Error::NoAdapter(text) => Error::NoAdapter(format!("{variable} is {name:?}: {text}")),
+            other => other,
+        })?;
+        if !name.eq_ignore_ascii_case("auto") {
+            device.reason = format!("{variable} is {name}");
+        }
+        Ok(device)
     }
 
     /// The best GPU, which may be a software rasterizer.
@@ -83,7 +106,7 @@ impl Device {
     }
 
     /// The device with this name: `auto`, `gpu`, `cpu`, `reference`, the index of an adapter in [`adapters`], or a
-    /// part of its name.
+    /// part of its name. Upper and lower case are the same.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if there is no GPU, with the packages to install; [`Error::Setting`] for an unknown name,
@@ -94,7 +117,7 @@ impl Device {
 
     /// [`Device::named`] without blocking.
     pub async fn named_async(request: &str) -> Result<Self> {
-        match request {
+        match &*request.to_lowercase() {
             "cpu" => return Ok(Self::cpu()),
             "reference" => return Ok(Self::reference()),
             _ => {}
@@ -149,24 +172,44 @@ impl Device {
         Ok(Run::new(graph, &plan, program))
     }
 
-    /// Checks the memory of the host. The memory of a GPU is known only to its driver, which refuses buffers that do
+    /// Checks the memory of the host, which software adapters use, too. The memory of a GPU is known only to its driver, which refuses buffers that do
     /// not fit.
     fn check_memory(&self, plan: &Plan) -> Result<()> {
-        let host = (!self.is_gpu()).then(HostMemory::now);
         let bytes = |elements: usize| self.engine.bytes() * elements;
-        let (all, fixed) = (bytes(plan.elements()), bytes(plan.fixed_elements()));
-        let most = self.memory.or(host.map(HostMemory::program_limit)).unwrap_or(usize::MAX);
+        let (all, fixed, most) = (bytes(plan.elements()), bytes(plan.fixed_elements()), self.memory_limit());
         if all > most {
-            let [needs, allowed] = [all, most].map(|bytes| readable(bytes as u64));
+            let [needs, allowed, fixed_needs] = [all, most, fixed].map(|bytes| readable(bytes as u64));
             let message = format!("the program needs {needs} of memory, but the limit on this device is {allowed}");
             return Err(match fixed > most {
-                true => {
-                    Error::limit(format!("{message}, whatever the batch size; use less data or a smaller model"), false)
-                }
+                true => Error::limit(
+                    format!(
+                        "{message}; the data and the weights alone need {fixed_needs}; use less data or a smaller model"
+                    ),
+                    false,
+                ),
                 false => Error::limit(format!("{message}; use a smaller batch or a smaller model"), true),
             });
         }
-        host.map_or(Ok(()), |host| host.check_free(all))
+        match self.uses_host_memory() {
+            true => HostMemory::now().check_free(all),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether programs run on the CPU, by the executor or by a software adapter.
+    pub(crate) fn uses_host_memory(&self) -> bool {
+        match &self.engine {
+            Engine::Gpu(gpu) => gpu.target.software,
+            Engine::Cpu | Engine::Reference => true,
+        }
+    }
+
+    /// The memory limit of a program, in bytes.
+    fn memory_limit(&self) -> usize {
+        self.memory.unwrap_or(match self.uses_host_memory() {
+            true => HostMemory::now().program_limit(),
+            false => usize::MAX,
+        })
     }
 
     /// Sets the memory limit of a program to `bytes`, for example on a shared machine. By default it is three

@@ -68,12 +68,12 @@ impl Program {
         }
     }
 
-    /// Runs `n` steps and returns the average time of each dispatch.
-    pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
+    /// Runs `n` steps on the rows from `row` on, and returns the average time of each dispatch.
+    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Result<Vec<Duration>> {
         match self {
-            Program::Gpu(p) => p.profile(first, n),
-            Program::Cpu(p) => Ok(p.profile(first, n)),
-            Program::Reference(p) => Ok(p.profile(first, n)),
+            Program::Gpu(p) => p.profile(first, row, n),
+            Program::Cpu(p) => Ok(p.profile(first, row, n)),
+            Program::Reference(p) => Ok(p.profile(first, row, n)),
         }
     }
 

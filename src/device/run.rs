@@ -24,8 +24,9 @@ pub struct Run {
     guards: Vec<(Place, DType)>,
 }
 
-/// The value of guard elements.
-const SENTINEL: f32 = -1.234e-30;
+/// The bits of guard elements: a NaN, so that a kernel that reads beside a tensor computes NaN, with a payload that
+/// no kernel writes.
+const SENTINEL: u32 = 0x7fc5_a17e;
 
 impl Run {
     pub(crate) fn new(graph: Graph, plan: &Plan, program: Program) -> Self {
@@ -64,7 +65,9 @@ impl Run {
     }
 
     /// Sets the index of the sample in row 0 of the batch, when a larger set is processed in several batches. Random
-    /// numbers depend on the index of a sample in the set, and therefore not on the batch size.
+    /// numbers depend on the index of a sample in the set, and therefore not on the batch size. It is 0 in a program that
+    /// selects its batches itself ([`Data::batch`](crate::graph::Data::batch)), such as a training step: rows beyond the
+    /// batch repeat its last row there.
     pub fn set_first_row(&mut self, row: usize) {
         self.first_row = row;
     }
@@ -162,13 +165,13 @@ impl Run {
         }
     }
 
-    /// Fills the guard elements, which no kernel may write.
+    /// Fills the guard elements, which no kernel may read or write.
     pub(crate) fn set_guards(&mut self, guards: Vec<(Place, DType)>) -> Result<()> {
         self.guards = guards;
         for &(place, dtype) in &self.guards {
             match dtype {
-                DType::F32 => self.program.write(place, &vec![SENTINEL; place.len])?,
-                DType::U32 => self.program.write_u32(place, &vec![SENTINEL.to_bits(); place.len])?,
+                DType::F32 => self.program.write(place, &vec![f32::from_bits(SENTINEL); place.len])?,
+                DType::U32 => self.program.write_u32(place, &vec![SENTINEL; place.len])?,
             }
         }
         Ok(())
@@ -198,9 +201,9 @@ impl Run {
         for &(place, dtype) in &self.guards {
             let held = pollster::block_on(self.program.read(place, dtype == DType::U32))?;
             let intact = match &held {
-                Values::F32(v) => v.iter().all(|v| v.to_bits() == SENTINEL.to_bits()),
-                Values::F64(v) => v.iter().all(|v| *v == f64::from(SENTINEL)),
-                Values::U32(v) => v.iter().all(|v| *v == SENTINEL.to_bits()),
+                Values::F32(v) => v.iter().all(|v| v.to_bits() == SENTINEL),
+                Values::F64(v) => v.iter().all(|v| v.is_nan()),
+                Values::U32(v) => v.iter().all(|v| *v == SENTINEL),
             };
             if !intact {
                 return Err(Error::Shader(format!("a kernel wrote outside its tensors: {held:?}")));
@@ -263,7 +266,7 @@ impl Run {
     /// # Errors
     /// [`Error::Unsupported`] if the adapter does not support timestamp queries, [`Error::DeviceLost`].
     pub fn profile(&mut self, n: u32) -> Result<Vec<OpTime>> {
-        let times = self.program.profile(self.clock, n)?;
+        let times = self.program.profile(self.clock, self.first_row, n)?;
         self.clock.step += n;
         Ok(self.calls.iter().cloned().zip(times).map(|(of, time)| OpTime { of, time }).collect())
     }

@@ -96,3 +96,25 @@ fn set_step_resets_histories() {
     run.set_step(0);
     assert!(run.scalar(loss).is_err());
 }
+
+#[test]
+fn a_profile_runs_the_steps_on_the_same_rows() {
+    let mut g = Graph::new();
+    g.train();
+    let x = g.constant([8, 5], vec![1.0; 40]).unwrap();
+    let y = g.dropout(x, 0.5).unwrap();
+    g.keep(y);
+    let mut run = Device::cpu().compile(&g).unwrap();
+    let mut after = |row: usize, profile: bool| {
+        run.set_first_row(row);
+        run.set_step(0);
+        if profile {
+            drop(run.profile(1).unwrap())
+        } else {
+            run.steps(1).unwrap()
+        }
+        run.read(y).unwrap()
+    };
+    assert_eq!(after(16, true), after(16, false));
+    assert!(after(16, true) != after(0, true));
+}

@@ -33,7 +33,7 @@ pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Res
     check_steps(steps)?;
     if n == 0 || n > steps {
         return Err(Error::setting(format!(
-            "{n} sampling steps were requested, but the model was trained with {steps}: use 1 to {steps}"
+            "{n} sampling steps, but the model was trained with {steps} diffusion steps; use 1 to {steps}"
         )));
     }
     if n == 1 && steps > 1 && spacing != Spacing::Trailing {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::tails::ln_factorials;
 use crate::data::{Dataset, Kind, Labels, Normalisation};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -163,8 +164,8 @@ fn picked(labels: &Labels, rows: &[usize]) -> Vec<f32> {
 }
 
 /// The prediction for one sample.
-struct Found {
-    class: usize,
+pub(super) struct Found {
+    pub class: usize,
     probability: f64,
 }
 
@@ -173,7 +174,7 @@ fn mean_confidence(found: &[Found]) -> f64 {
 }
 
 /// A trained network.
-struct Classifier {
+pub(super) struct Classifier {
     shape: Vec<usize>,
     classes: usize,
     normalisation: Normalisation,
@@ -181,7 +182,7 @@ struct Classifier {
 }
 
 impl Classifier {
-    fn train(device: &Device, data: &Dataset, labels: &[f32], classes: usize, seed: u64) -> Result<Self> {
+    pub fn train(device: &Device, data: &Dataset, labels: &[f32], classes: usize, seed: u64) -> Result<Self> {
         let normalisation = Normalisation::standard(data)?;
         let (n, shape, batch) = (data.len(), data.shape.clone(), data.len().min(BATCH));
         let steps = (EPOCHS * n / batch).clamp(*STEPS.start(), *STEPS.end()) as u32;
@@ -217,7 +218,7 @@ impl Classifier {
     }
 
     /// The most likely class of each sample.
-    fn apply(&self, device: &Device, data: &Dataset) -> Result<Vec<Found>> {
+    pub fn apply(&self, device: &Device, data: &Dataset) -> Result<Vec<Found>> {
         let width = data.sample_len();
         let ((mut run, probabilities), rows) = largest(data.len().min(CLASSIFY_BATCH), |rows| {
             let mut g = Graph::new();
@@ -289,12 +290,7 @@ impl Network {
 /// drawn from: half the sum of the mean deviations of binomials, E|X - n p| = 2 m C(n, m) p^m q^(n - m + 1), m =
 /// floor(n p) + 1 (de Moivre 1730).
 fn expected_distance(shares: &[f64], n: usize) -> f64 {
-    let ln_factorial: Vec<f64> = std::iter::once(0.0)
-        .chain((1..=n).scan(0.0, |sum, i| {
-            *sum += (i as f64).ln();
-            Some(*sum)
-        }))
-        .collect();
+    let ln_factorial = ln_factorials(n);
     let deviation = |&p: &f64| {
         let m = (n as f64 * p) as usize + 1;
         if p <= 0.0 || p >= 1.0 || m > n {

@@ -1,22 +1,39 @@
-//! Quality of samples: as a set compared with data (sliced Wasserstein and Frechet distance, class distribution), or
-//! pairwise against references (PSNR and SSIM) with classical filters as baselines.
+//! Quality of samples: as a set compared with data ([`evaluate`], Frechet distance, class distribution), or pairwise
+//! against references (PSNR and SSIM) with classical filters as baselines.
 
 mod classifier;
+mod classifier_test;
+mod columns;
+mod copies;
+mod coverage;
+mod energy;
+mod evaluation;
 mod filters;
 mod frechet;
+mod measure;
+mod neighbours;
 mod pairs;
+mod pooled;
+mod scaling;
 #[cfg(feature = "cli")]
 mod sines;
 mod sliced;
+mod tails;
 
 pub use classifier::{Classified, Share, classify};
+pub use classifier_test::ClassifierTest;
+pub use columns::{Column, Columns, Correlation};
+pub use copies::Copies;
+pub use evaluation::{EvaluateOptions, Evaluation, Outcome, PERMUTATIONS, Verdict, evaluate};
 pub use filters::{Denoised, Filtered, compare_denoised};
 pub use frechet::frechet_distance;
+pub use measure::Measure;
 #[cfg(feature = "cli")]
 pub(crate) use pairs::decibels;
 pub use pairs::{Pairs, compare_pairs, psnr, ssim};
 #[cfg(feature = "cli")]
 pub(crate) use pairs::{check_pairs, range_of};
+pub use scaling::Scaling;
 #[cfg(feature = "cli")]
 pub(crate) use sines::Sines;
-pub use sliced::{DistanceReport, PROJECTIONS, evaluate, sliced_wasserstein};
+pub use sliced::{DistanceReport, PROJECTIONS, sliced_wasserstein};

@@ -5,9 +5,9 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 
+use super::measure::mean_and_deviation;
 use crate::data::Dataset;
 use crate::parallel;
-use crate::text::count;
 use crate::{Error, Result};
 
 /// Default number of random directions, sufficient up to a few hundred dimensions.
@@ -50,7 +50,7 @@ pub fn sliced_wasserstein(a: &[f32], b: &[f32], dim: usize, projections: usize, 
     Ok((squares.iter().sum::<f64>() / projections as f64).sqrt())
 }
 
-/// The result of [`evaluate`]. Each `_se` is the standard error over the splits.
+/// The sliced Wasserstein distance compared with that within the data. Each `_se` is the standard error over the splits.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct DistanceReport {
@@ -74,19 +74,6 @@ pub struct DistanceReport {
     pub size: usize,
 }
 
-impl std::fmt::Display for DistanceReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let DistanceReport { distance, distance_se, floor, floor_se, ratio, ratio_se, projections, splits, size } =
-            self;
-        write!(
-            f,
-            "sliced Wasserstein distance {distance:.4} +- {distance_se:.4}, floor {floor:.4} +- {floor_se:.4}, \
-             ratio {ratio:.3} +- {ratio_se:.3} ({}, {splits} splits, {size} against {size} samples)",
-            count(*projections, "projection")
-        )
-    }
-}
-
 /// Compares `samples` with `data`.
 ///
 /// The distance of two finite sets is not 0 even when both come from one distribution, and it depends on their sizes.
@@ -96,24 +83,19 @@ impl std::fmt::Display for DistanceReport {
 /// the splits, not over other samples and data: for samples drawn from the distribution of the data, the ratio itself
 /// was between 0.7 and 1.5 (8192 points of two moons), so only a ratio well above that indicates a difference.
 ///
+/// `None` for fewer than 4 data or 2 samples, and when all data are equal.
+///
 /// # Errors
-/// [`Error::Input`] when the shapes differ, when there are fewer than 4 data or 2 samples, or when all data are equal.
-pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize) -> Result<DistanceReport> {
-    if samples.shape != data.shape {
-        return Err(Error::input(format!(
-            "samples and data differ in shape: {} has samples of shape {:?}, {} of {:?}; compare sets of one shape",
-            samples.name, samples.shape, data.name, data.shape
-        )));
-    }
+/// [`Error::Setting`] when `projections` is 0.
+pub(super) fn sliced_ratio(
+    samples: &Dataset,
+    data: &Dataset,
+    seed: u64,
+    projections: usize,
+) -> Result<Option<DistanceReport>> {
     let size = samples.len().min(data.len() / 2);
     if size < 2 {
-        return Err(Error::input(format!(
-            "too few to compare: {} in {} and {} in {}; at least 2 samples and 4 data are needed",
-            count(samples.len(), "sample"),
-            samples.name,
-            data.len(),
-            data.name
-        )));
+        return Ok(None);
     }
     let directions = directions(data.sample_len(), projections, seed)?;
     let splits = SplitMarks::draw(samples.len(), data.len(), size, seed);
@@ -127,9 +109,7 @@ pub fn evaluate(samples: &Dataset, data: &Dataset, seed: u64, projections: usize
     };
     let distances: Vec<f64> = (0..SPLITS).map(|split| mean(split, |pair| pair.0)).collect();
     let floors: Vec<f64> = (0..SPLITS).map(|split| mean(split, |pair| pair.1)).collect();
-    summarise(&distances, &floors, projections, size).ok_or_else(|| {
-        Error::input(format!("{}: all samples of the data are equal; nothing to compare with", data.name))
-    })
+    Ok(summarise(&distances, &floors, projections, size))
 }
 
 /// `None` when the floor is 0.
@@ -146,10 +126,8 @@ fn summarise(distances: &[f64], floors: &[f64], projections: usize, size: usize)
 }
 
 fn mean_and_error(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, (variance / n).sqrt())
+    let (mean, deviation) = mean_and_deviation(values);
+    (mean, deviation / (values.len() as f64).sqrt())
 }
 
 /// Directions `[projections, dim]`, uniform on the unit sphere.
@@ -308,16 +286,20 @@ mod tests {
         assert!((got - 2.0).abs() < 1e-12);
     }
 
+    fn ratio(samples: &Dataset, data: &Dataset, seed: u64, projections: usize) -> DistanceReport {
+        sliced_ratio(samples, data, seed, projections).unwrap().unwrap()
+    }
+
     #[test]
     fn perfect_samples_have_ratio_1() {
         let data = dataset(2000, &[0.0, 0.0], 1);
-        let good = evaluate(&dataset(2000, &[0.0, 0.0], 2), &data, 5, 128).unwrap();
-        assert!(good.ratio > 0.7 && good.ratio < 1.6, "{good}");
+        let good = ratio(&dataset(2000, &[0.0, 0.0], 2), &data, 5, 128);
+        assert!(good.ratio > 0.7 && good.ratio < 1.6, "{good:?}");
         assert_eq!((good.size, good.splits, good.projections), (1000, 20, 128));
-        let bad = evaluate(&dataset(2000, &[0.5, 0.0], 2), &data, 5, 128).unwrap();
-        assert!(bad.ratio > 4.0 && bad.distance > 0.3, "{bad}");
-        assert!(bad.distance_se < 0.1 * bad.distance && bad.ratio_se > 0.0, "{bad}");
-        assert_eq!(bad, evaluate(&dataset(2000, &[0.5, 0.0], 2), &data, 5, 128).unwrap());
+        let bad = ratio(&dataset(2000, &[0.5, 0.0], 2), &data, 5, 128);
+        assert!(bad.ratio > 4.0 && bad.distance > 0.3, "{bad:?}");
+        assert!(bad.distance_se < 0.1 * bad.distance && bad.ratio_se > 0.0, "{bad:?}");
+        assert_eq!(bad, ratio(&dataset(2000, &[0.5, 0.0], 2), &data, 5, 128));
     }
 
     /// Few samples are compared with equally small sets of data, so the ratio is unbiased.
@@ -325,20 +307,20 @@ mod tests {
     fn few_samples_have_an_unbiased_ratio() {
         let data = dataset(4000, &[0.0, 0.0], 1);
         let reports: Vec<DistanceReport> =
-            (0..8).map(|seed| evaluate(&dataset(50, &[0.0, 0.0], 100 + seed), &data, seed, 64).unwrap()).collect();
+            (0..8).map(|seed| ratio(&dataset(50, &[0.0, 0.0], 100 + seed), &data, seed, 64)).collect();
         let mean = reports.iter().map(|report| report.ratio).sum::<f64>() / 8.0;
         assert!(reports[0].size == 50 && (mean - 1.0).abs() < 0.3, "{mean}");
     }
 
     #[test]
-    fn sets_that_cannot_be_compared_are_refused() {
-        let message = |samples: &Dataset, data: &Dataset| evaluate(samples, data, 0, 8).unwrap_err().to_string();
-        let shapes = message(&dataset(9, &[0.0; 3], 1), &dataset(9, &[0.0; 2], 1));
-        assert!(shapes.contains("[3]") && shapes.contains("[2]"), "{shapes}");
-        assert!(message(&dataset(1, &[0.0; 3], 1), &dataset(9, &[0.0; 3], 1)).contains("too few"));
+    fn sets_that_cannot_be_compared_have_no_ratio() {
+        let none = |samples: &Dataset, data: &Dataset| sliced_ratio(samples, data, 0, 8).unwrap().is_none();
+        assert!(none(&dataset(1, &[0.0; 3], 1), &dataset(9, &[0.0; 3], 1)));
         let constant = Dataset::new("c", [3], vec![1.0; 30]).unwrap();
-        assert!(message(&dataset(9, &[0.0; 3], 1), &constant).contains("equal"));
-        assert!(evaluate(&constant, &constant, 0, 0).is_err());
+        assert!(
+            none(&dataset(9, &[0.0; 3], 1), &constant) && none(&dataset(9, &[0.0; 3], 1), &dataset(3, &[0.0; 3], 1))
+        );
+        assert!(sliced_ratio(&constant, &constant, 0, 0).is_err());
         assert!(sliced_wasserstein(&[1.0], &[1.0, 2.0], 2, 4, 0).is_err());
     }
 }

@@ -7,6 +7,8 @@ use crate::ops::Accumulate;
 /// Calls `make` with `most` rows, and with half as many while the result is a limit that a smaller batch helps. Returns
 /// the result with the number of rows.
 ///
+/// After the first failure it tries one row, because each try compiles a program: if that fails, no other number will do.
+///
 /// # Errors
 /// The first error that a smaller batch does not help; [`Error::Limit`] if not even one row fits.
 pub(crate) fn largest<T>(most: usize, mut make: impl FnMut(usize) -> Result<T>) -> Result<(T, usize)> {
@@ -14,12 +16,26 @@ pub(crate) fn largest<T>(most: usize, mut make: impl FnMut(usize) -> Result<T>) 
     loop {
         match make(rows) {
             Ok(made) => return Ok((made, rows)),
-            Err(Error::Limit { smaller_batch_helps: true, .. }) if rows > 1 => rows = rows.div_ceil(2),
-            Err(Error::Limit { message, smaller_batch_helps: true }) => {
-                return Err(Error::limit(format!("even one sample at a time is too much: {message}"), false));
+            Err(Error::Limit { smaller_batch_helps: true, .. }) if rows > 1 => {
+                if rows == most
+                    && let Err(e) = make(1)
+                {
+                    return Err(too_much(e));
+                }
+                rows = rows.div_ceil(2);
             }
-            Err(e) => return Err(e),
+            Err(e) => return Err(if rows == 1 { too_much(e) } else { e }),
         }
+    }
+}
+
+/// The error of a program for one row.
+fn too_much(e: Error) -> Error {
+    match e {
+        Error::Limit { message, .. } => {
+            Error::limit(format!("even one sample at a time is too much: {message}"), false)
+        }
+        e => e,
     }
 }
 
@@ -62,7 +78,8 @@ pub(crate) fn backward(g: &mut Graph, losses: &[Var], share: f64) -> Result<()> 
     g.backward(losses, &[])?;
     if share < 1.0 {
         let (gradient, sum) = (g.slab(Slab::Grads), g.slab(Slab::Sum));
-        g.apply_to(Accumulate { share }, &[gradient], &[sum])?;
+        let starts = g.parts().is_some_and(|parts| parts.first == 0);
+        g.apply_to(Accumulate { share, starts }, &[gradient], &[sum])?;
     }
     Ok(())
 }
@@ -79,6 +96,13 @@ mod tests {
         assert_eq!(largest(1_000, fits(1_000)).unwrap(), (1_000, 1_000));
         assert_eq!(largest(1_000, fits(130)).unwrap(), (125, 125));
         assert_eq!(largest(7, fits(1)).unwrap(), (1, 1));
+        let mut tried = vec![];
+        let mut never = |rows| {
+            tried.push(rows);
+            fits(0)(rows)
+        };
+        largest(1_000, &mut never).unwrap_err();
+        assert_eq!(tried, [1_000, 1], "not one compilation for each halving");
         let e = largest(7, fits(0)).unwrap_err().to_string();
         assert!(e.contains("even one sample") && e.contains("1 rows"), "{e}");
         let mut tries = 0;

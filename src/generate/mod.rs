@@ -6,4 +6,6 @@ mod forward;
 mod reverse;
 
 pub use forward::{Frame, forward_process};
+#[cfg(feature = "files")]
+pub(crate) use reverse::HISTORY;
 pub use reverse::{reverse_process, reverse_process_within, starting_noise};

@@ -10,7 +10,13 @@ use crate::ops::{FillRow, SamplerStep};
 /// The random stream of the initial noise.
 const START: u32 = u32::MAX;
 
+/// The history of a sampler, a state of the reverse process.
+pub(crate) const HISTORY: &str = "history";
+
 /// The reverse process over a network: state `x` [B, D], one step of the sampler per step of the run.
+///
+/// A sampler that carries state between its rows ([`SamplerTable::has_history`]) also has the state `history` [B, D],
+/// initially zero. To generate more samples with the same run, set it to zero, write `x`, and set the step to 0.
 ///
 /// # Errors
 /// When the network refuses the shape.
@@ -39,7 +45,7 @@ pub fn reverse_process_within(
     let history = table.has_history();
     let mut states = vec![x];
     if history {
-        states.push(g.state("history", shape)?);
+        states.push(g.state(HISTORY, shape)?);
     }
     let mut inputs = vec![m, rows];
     if let Some(limits) = limits {

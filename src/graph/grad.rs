@@ -173,13 +173,21 @@ impl Graph {
         if self.shape(d) == shape { Ok(d) } else { self.reshape(d, shape) }
     }
 
-    /// Places each parameter's gradient in the slab: the op that computes it writes there.
+    /// Places each parameter's gradient in the slab: the op that computes it writes there. A tensor that another op
+    /// reads, or that is the gradient of several parameters, is copied, because an op cannot read the slab that it
+    /// writes to.
     fn place_parameter_gradients(&mut self, gradients: &mut Gradients) -> Result<()> {
         let slab = self.slab(Slab::Grads);
+        let mut uses = vec![0; self.tensors.len()];
+        let read = self.nodes.iter().flat_map(|node| &node.inputs).copied();
+        let owned = self.parameters.iter().filter_map(|p| gradients.of(p.var));
+        for v in read.map(|v| (v, 2)).chain(owned.map(|v| (v, 1))).collect::<Vec<_>>() {
+            uses[self.root(v.0).index()] += v.1;
+        }
         for p in self.parameters.clone() {
             let Some(mut d) = gradients.of(p.var) else { continue };
-            if self.tensors[self.root(d)].storage != Storage::Step {
-                // The same tensor is already the gradient of another parameter: copy it.
+            let root = self.root(d);
+            if self.tensors[root].storage != Storage::Step || uses[root.index()] > 1 {
                 let zero =
                     self.tensor(format!("{}.zero", p.name), Spec::f32(p.shape.clone()), Storage::State, Init::Zero);
                 d = self.apply1(Add, &[d, zero])?;

@@ -69,6 +69,8 @@ pub struct Graph {
     pub(crate) streams: u32,
     optimized: bool,
     training: bool,
+    /// Whether an op that is only active in training was left out.
+    left_out: bool,
     parts: Option<Parts>,
     seed: u64,
 }
@@ -300,6 +302,7 @@ impl Graph {
     }
 
     /// Switches to training mode: ops that are only active in training (dropout, noise on activations) are then added.
+    /// Call it before the network is added; an optimizer refuses a graph from which such ops were left out.
     pub fn train(&mut self) -> &mut Self {
         self.training = true;
         self
@@ -310,9 +313,32 @@ impl Graph {
         self.training
     }
 
+    /// Whether to add an op that is only active in training.
+    pub(crate) fn trains_with(&mut self) -> bool {
+        self.left_out |= !self.training;
+        self.training
+    }
+
+    /// Checks that nothing that is only active in training was left out.
+    pub(crate) fn check_training(&self) -> Result<()> {
+        match self.left_out {
+            false => Ok(()),
+            true => Err(Error::setting(
+                "dropout or noise on activations was left out, because the graph was not in training mode; call \
+                 `Graph::train` before the network is added",
+            )),
+        }
+    }
+
     /// Sets the micro-batches that subsequently added nodes run for, or `None` for the whole batch at once.
     pub(crate) fn set_parts(&mut self, parts: Option<Parts>) {
         self.parts = parts;
+    }
+
+    /// The micro-batches that added nodes run for.
+    #[cfg(feature = "files")]
+    pub(crate) fn parts(&self) -> Option<Parts> {
+        self.parts
     }
 
     /// The rows that a node processes at a time: those of a micro-batch, otherwise `batch`.

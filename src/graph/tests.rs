@@ -160,7 +160,7 @@ fn a_tensor_of_another_graph_is_refused() {
     for y in foreign {
         let refused = |e: Error| assert_eq!(e.to_string(), OTHER_GRAPH);
         refused(g.apply(Add, &[x, y]).unwrap_err());
-        refused(g.apply_to(crate::ops::Accumulate { share: 1.0 }, &[x], &[y]).unwrap_err());
+        refused(g.apply_to(crate::ops::Accumulate { share: 1.0, starts: true }, &[x], &[y]).unwrap_err());
         refused(g.reshape(y, [2, 2]).unwrap_err());
         refused(g.name("y", y).unwrap_err());
         refused(g.define_loss(y, x, x).unwrap_err());
@@ -195,4 +195,33 @@ fn excessive_sizes_are_refused() {
     assert!(g.state("x", [(1 << 61) + 1, 8]).unwrap_err().to_string().contains("2^40"));
     assert!(g.parameter("w", [usize::MAX, 2], vec![]).is_err());
     assert!(g.state("x", [1, 1, 1, 1, 1]).is_err() && g.state("x", [3, 0]).is_err());
+}
+
+/// The gradient of two parameters is one tensor, which also the ops read that compute other gradients.
+#[test]
+fn a_gradient_that_is_read_is_copied_to_its_slab() {
+    use crate::ops::{Activation, Add, Dense};
+    let mut g = Graph::new();
+    let values = |n: usize| (0..n).map(|i| (i as f32 * 0.9).sin()).collect::<Vec<f32>>();
+    let x = g.constant([2, 3], values(6)).unwrap();
+    let [w, b] = [("w", vec![4, 3]), ("b", vec![4])].map(|(name, shape)| {
+        let n = shape.iter().product();
+        g.parameter(name, shape, values(n)).unwrap()
+    });
+    let [p, q] = ["p", "q"].map(|name| g.parameter(name, [2, 4], values(8)).unwrap());
+    let dense = g.apply1(Dense { activation: Activation::None }, &[x, w, b]).unwrap();
+    let sum = g.apply1(Add, &[dense, p]).unwrap();
+    let y = g.apply1(Add, &[sum, q]).unwrap();
+    let goal = g.constant([2, 4], vec![0.25; 8]).unwrap();
+    let loss = g.mse(y, goal).unwrap();
+    g.backward(&[loss], &[]).unwrap();
+    g.keep(y);
+    let mut run = crate::Device::reference().compile(&g).unwrap();
+    run.steps(1).unwrap();
+    let want: Vec<f64> = run.read_f64(y).unwrap().iter().map(|y| 2.0 / 8.0 * (y - 0.25)).collect();
+    let gradient = |name| run.read_parameter(Slab::Grads, name).unwrap();
+    assert_eq!((gradient("p"), gradient("q")), (want.clone(), want.clone()));
+    let sums: Vec<f64> = (0..4).map(|o| want[o] + want[4 + o]).collect();
+    assert!(gradient("b").iter().zip(&sums).all(|(got, want)| (got - want).abs() < 1e-12));
+    assert!(gradient("w").iter().all(|d| *d != 0.0));
 }

@@ -4,13 +4,19 @@ use std::time::{Duration, Instant};
 
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
+use crate::generate::HISTORY;
 use crate::generate::batches::largest;
 use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
+use crate::text;
 use crate::train::Checkpoint;
 
 /// The maximum batch size; smaller if the device has not enough memory.
 const ROWS: usize = 1_024;
+
+/// The maximum arithmetic of a step of a batch on the CPU, about a second, so that progress is shown and a computation can
+/// be stopped.
+const MOST_FLOPS: u64 = 1 << 33;
 
 /// The target time between two calls of the observer.
 const REPORT: Duration = Duration::from_millis(250);
@@ -39,7 +45,7 @@ pub(super) struct BatchedProgram {
 
 impl BatchedProgram {
     /// Compiles the operations that `build` adds to the network of `checkpoint`, for the largest batches of `count` samples
-    /// that fit the device. `build` gets the shape of a batch and returns the result.
+    /// that fit the device, on the CPU smaller ones if a step takes too long. `build` gets the shape of a batch and returns the result.
     ///
     /// # Errors
     /// When not even one sample fits the device, or the checkpoint does not match its own settings.
@@ -52,14 +58,22 @@ impl BatchedProgram {
     ) -> Result<Self> {
         let (config, facts) = (&checkpoint.config, &checkpoint.facts);
         let width = facts.shape.iter().product();
-        let ((mut run, result), rows) = largest(count.min(ROWS), |rows| {
+        let compile = |rows: usize| {
             // The random frequencies of the step encoding depend on the seed of the run.
             let mut g = Graph::seeded(config.seed);
             let network = config.model.build(&mut g, &facts.shape)?;
             let result = build(&mut g, network.as_ref(), [rows, width])?;
             Ok((device.compile(&g)?, result))
-        })?;
+        };
+        let mut compiled = largest(count.min(ROWS), compile)?;
+        let ((run, _), rows) = &compiled;
+        if let Some(fewer) = fewer_rows(device, run.cost().flops, *rows) {
+            drop(compiled);
+            compiled = largest(fewer, compile)?;
+        }
+        let ((mut run, result), rows) = compiled;
         checkpoint.write_weights(&mut run)?;
+        log::info!("{count} samples in batches of {rows}, {steps} steps each; {} bytes", run.bytes());
         Ok(Self { run, result, rows, width, steps })
     }
 
@@ -89,7 +103,15 @@ impl BatchedProgram {
             self.run.set_first_row(first);
             self.run.set_step(0);
             self.run.write("x", &x)?;
-            self.advance(&mut completion, observe)?;
+            if self.run.graph().find(HISTORY).is_ok() {
+                self.run.write(HISTORY, &vec![0.0; x.len()])?;
+            }
+            if !self.advance(&mut completion, observe)? {
+                return Err(Error::Interrupted(format!(
+                    "stopped after {first} of {}; nothing is written",
+                    text::count(count, "sample")
+                )));
+            }
             let result = self.run.read(self.result)?;
             if result[..len].iter().any(|v| !v.is_finite()) {
                 return Err(Error::NonFinite(
@@ -102,15 +124,12 @@ impl BatchedProgram {
         Ok(())
     }
 
-    /// Runs the steps of one batch.
-    fn advance(&mut self, completion: &mut Completion, observe: &mut Observer) -> Result<()> {
+    /// Runs the steps of one batch. Returns whether it was completed.
+    fn advance(&mut self, completion: &mut Completion, observe: &mut Observer) -> Result<bool> {
         let (mut done, mut n) = (0, 1);
         while done < self.steps {
             if !observe(*completion) {
-                return Err(Error::Interrupted(format!(
-                    "stopped after {} of {} steps; nothing is written",
-                    completion.done, completion.total
-                )));
+                return Ok(false);
             }
             let began = Instant::now();
             n = n.min(self.steps - done);
@@ -119,6 +138,24 @@ impl BatchedProgram {
             let per_step = began.elapsed().as_secs_f64() / f64::from(n);
             n = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * n);
         }
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// The batch size on the CPU, or on a software adapter, if a step of `rows` samples, with this arithmetic, takes too long.
+fn fewer_rows(device: &Device, flops: u64, rows: usize) -> Option<usize> {
+    let too_many = device.uses_host_memory() && flops > MOST_FLOPS && rows > 1;
+    too_many.then(|| ((rows as f64 * MOST_FLOPS as f64 / flops as f64) as usize).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_on_the_cpu_is_short() {
+        let rows = |flops, rows| fewer_rows(&Device::cpu(), flops, rows);
+        assert_eq!((rows(MOST_FLOPS, 1_024), rows(1 << 60, 1)), (None, None));
+        assert_eq!((rows(4 * MOST_FLOPS, 1_024), rows(1 << 60, 1_024)), (Some(256), Some(1)));
     }
 }

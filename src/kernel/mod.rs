@@ -32,7 +32,7 @@ macro_rules! kernel {
 }
 
 /// The maximum number of workgroups in one dimension, supported by every adapter.
-const MAX_GROUPS: u32 = 65_535;
+pub(crate) const MAX_GROUPS: u32 = 65_535;
 
 /// The parts shared by shaders, in `shaders/shared`.
 const SHARED: &[(&str, &str)] = &[
@@ -41,6 +41,7 @@ const SHARED: &[(&str, &str)] = &[
     ("items", include_str!("../../shaders/shared/items.wgsl")),
     ("sum_lanes", include_str!("../../shaders/shared/sum_lanes.wgsl")),
     ("max_lanes", include_str!("../../shaders/shared/max_lanes.wgsl")),
+    ("nan", include_str!("../../shaders/shared/nan.wgsl")),
     ("math", include_str!("../../shaders/shared/math.wgsl")),
     ("random", include_str!("../../shaders/shared/random.wgsl")),
     ("blocks", include_str!("../../shaders/shared/blocks.wgsl")),
@@ -178,13 +179,13 @@ impl Kernel {
 
     /// Sets the workgroups in x and y.
     pub fn grid(mut self, x: usize, y: usize) -> Self {
-        self.groups = [x as u32, y as u32, 1];
+        self.groups = [limited(x), limited(y), 1];
         self
     }
 
     /// Repeats the grid `count` times, along z.
     pub fn slices(mut self, count: usize) -> Self {
-        self.groups[2] = count as u32;
+        self.groups[2] = limited(count);
         self
     }
 
@@ -200,6 +201,12 @@ impl Kernel {
     pub fn groups(self, count: usize) -> Self {
         let x = count.min(MAX_GROUPS as usize).max(1);
         self.grid(x, count.div_ceil(x))
+    }
+
+    /// Reads the position of the run from a uniform buffer, for adapters without immediates.
+    #[doc(hidden)]
+    pub fn without_immediates(self) -> Self {
+        self.part("clock_binding", "@group(1) @binding(0) var<uniform> clock: Clock;\n".into())
     }
 
     /// The name for messages and labels.
@@ -234,6 +241,11 @@ impl Kernel {
             enables: self.enables.clone(),
         }
     }
+}
+
+/// A count that exceeds u32 exceeds the limit of every adapter too.
+fn limited(count: usize) -> u32 {
+    count.try_into().unwrap_or(u32::MAX)
 }
 
 /// See [`Kernel::identity`].

@@ -75,7 +75,11 @@ pub fn layers(model: &Model, sample: &[usize]) -> Result<Layers> {
         let parameters = own.iter().map(|p| p.shape.iter().product::<usize>()).sum();
         let (op, output) = (node.op.name(), g.shape(*output)[1..].to_vec());
         match layers.iter_mut().find(|layer| layer.name == name) {
-            // The output of a layer of several ops, such as an upsampled convolution, is that of its last op.
+            // An upsampled convolution is computed as a transposed one with a wider kernel.
+            Some(layer) if layer.op == "widen" => {
+                (layer.op, layer.output, layer.parameters) = ("nearest + conv", output, layer.parameters + parameters)
+            }
+            // The output of a layer of several ops is that of its last op.
             Some(layer) => (layer.op, layer.output, layer.parameters) = (op, output, layer.parameters + parameters),
             None => layers.push(Layer { name: name.to_string(), op, output, parameters }),
         }
@@ -94,6 +98,16 @@ mod tests {
         assert!(layers.to_string().ends_with("42 212"), "{layers}");
         let rows: Vec<_> = layers.iter().map(|l| (l.name.as_str(), l.output.as_slice(), l.parameters)).collect();
         assert_eq!(rows, [("fc1", &[128][..], 29_312), ("fc2", &[100], 12_900)]);
+    }
+
+    #[test]
+    fn layers_have_the_names_of_their_definition() {
+        let unet = layers(&Model::named("unet").unwrap().for_sample(&[1, 8, 8]), &[1, 8, 8]).unwrap();
+        let ops = |layers: &Layers| layers.iter().map(|l| l.op).collect::<Vec<_>>();
+        assert!(ops(&unet).contains(&"nearest + conv"), "{unet}");
+        assert!(!ops(&unet).iter().any(|op| ["conv_transpose", "widen"].contains(op)), "{unet}");
+        let autoencoder = layers(&Model::named("autoencoder").unwrap(), &[1, 8, 8]).unwrap();
+        assert!(ops(&autoencoder).contains(&"conv_transpose"), "{autoencoder}");
     }
 
     #[test]

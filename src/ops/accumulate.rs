@@ -8,7 +8,7 @@ use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// total = share x for the first rows of the batch, total + share x for those after.
+/// total = share x for the first part of the batch, total + share x for those after.
 ///
 /// *Shapes*: x and total have the same shape; total is updated in place. *Gradient*: none; it runs after the backward
 /// pass.
@@ -17,6 +17,8 @@ use crate::parallel;
 pub(crate) struct Accumulate {
     /// The factor of x: the share of the micro-batch in the batch.
     pub share: f64,
+    /// Whether the first of the micro-batches that it runs for is that of the batch, which starts a new sum.
+    pub starts: bool,
 }
 
 impl Op for Accumulate {
@@ -38,13 +40,13 @@ impl Op for Accumulate {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        kernel!("accumulate.wgsl", "accumulate").dim("N", n).hyper("SHARE", self.share).over(n)
+        let kernel = kernel!("accumulate.wgsl", "accumulate").flag("STARTS", self.starts);
+        kernel.dim("N", n).hyper("SHARE", self.share).over(n)
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, total, share) = (io.input(0), io.update(0), S::of(self.share));
-        // The first micro-batch starts a new sum.
-        if io.first_row == 0 {
+        if self.starts && io.part == 0 {
             total.fill(S::ZERO);
         }
         parallel::chunks(
@@ -61,14 +63,35 @@ impl Op for Accumulate {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (n, first_row) in [(1, 0), (7, 8), (300, 0), (513, 24)] {
+    for (n, starts) in [(1, true), (7, false), (300, true), (513, false)] {
         let values = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
-        let case = Case::new(Accumulate { share: 0.125 }).input([n]).update([n], values).first_row(first_row);
+        let case = Case::new(Accumulate { share: 0.125, starts }).input([n]).update([n], values).first_row(8);
         cases.push(case.tolerance(Tolerance::value(2.0)));
     }
     cases
 }
 
 pub(super) fn timed() -> Vec<Case> {
-    vec![Case::new(Accumulate { share: 0.125 }).input([MANY]).zeros(MANY)]
+    vec![Case::new(Accumulate { share: 0.125, starts: false }).input([MANY]).zeros(MANY)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, Parts};
+
+    #[test]
+    fn a_sum_starts_with_the_first_part_of_each_step_whatever_the_first_row() {
+        let mut g = Graph::new();
+        let [x, total] = ["x", "total"].map(|name| g.state(name, [5]).unwrap());
+        g.set_parts(Some(Parts { first: 0, rows: 4, count: 3 }));
+        g.apply_to(Accumulate { share: 0.25, starts: true }, &[x], &[total]).unwrap();
+        g.set_parts(Some(Parts { first: 12, rows: 2, count: 1 }));
+        g.apply_to(Accumulate { share: 0.125, starts: false }, &[x], &[total]).unwrap();
+        let mut run = crate::Device::cpu().compile(&g).unwrap();
+        run.write("x", &[2.0; 5]).unwrap();
+        run.set_first_row(7);
+        run.steps(3).unwrap();
+        assert_eq!(run.read(total).unwrap(), [3.0 * 0.5 + 0.25; 5]);
+    }
 }

@@ -271,6 +271,16 @@ impl Case {
         Case { op: Arc::new(Tampered { op: self.op.clone(), name, value }), ..self.clone() }
     }
 
+    /// The case with a NaN in the middle of the first input, if that holds floats: to test that NaN propagates.
+    #[doc(hidden)]
+    pub fn with_nan(&self) -> Option<Case> {
+        let mut case = self.clone();
+        let Content::Floats(values) = &mut case.inputs.first_mut()?.content else { return None };
+        let middle = values.len() / 2;
+        values[middle] = f32::NAN;
+        Some(case)
+    }
+
     /// The op's name.
     pub fn op(&self) -> &'static str {
         self.op.name()

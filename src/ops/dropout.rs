@@ -45,7 +45,7 @@ impl Graph {
         if !(0.0..1.0).contains(&p) {
             return Err(Error::setting(format!("a dropout of {p}; use a probability from 0 to below 1, such as 0.1")));
         }
-        if p == 0.0 || !self.is_training() {
+        if p == 0.0 || !self.trains_with() {
             return Ok(x);
         }
         let stream = self.stream();
@@ -63,7 +63,7 @@ impl Graph {
         if !(scale >= 0.0 && scale.is_finite()) {
             return Err(Error::setting(format!("noise of scale {scale} on activations; use 0 or more, such as 0.1")));
         }
-        if scale == 0.0 || !self.is_training() {
+        if scale == 0.0 || !self.trains_with() {
             return Ok(x);
         }
         let stream = self.stream();
@@ -222,5 +222,24 @@ mod tests {
         run.steps(1).unwrap();
         assert!(run.read(y).unwrap() != first, "another step, another mask");
         assert!(g.dropout(x, 1.0).is_err() && g.dropout(x, f32::NAN).is_err() && g.activation_noise(x, -1.0).is_err());
+    }
+
+    #[test]
+    fn an_optimizer_refuses_a_network_whose_dropout_was_left_out() {
+        for noise in [false, true] {
+            for trains in [false, true] {
+                let mut g = Graph::new();
+                if trains {
+                    g.train();
+                }
+                let w = g.parameter("w", [3, 4], vec![1.0; 12]).unwrap();
+                let y = if noise { g.activation_noise(w, 0.1) } else { g.dropout(w, 0.1) }.unwrap();
+                let goal = g.constant([3, 4], vec![0.0; 12]).unwrap();
+                let loss = g.mse(y, goal).unwrap();
+                let added = g.minimize(loss, crate::ops::Optimizer::adam(1e-3));
+                assert_eq!(added.is_ok(), trains);
+                assert!(added.map_or_else(|e| e.to_string().contains("Graph::train"), |_| true));
+            }
+        }
     }
 }

@@ -47,7 +47,7 @@ impl Op for Embedding {
         }
         if index[0] > TRIPS {
             let text = format!("{} indices at once; the table's gradient takes at most {TRIPS}", index[0]);
-            return Err(Error::shape("embedding", text));
+            return Err(Error::limit(format!("embedding: {text}; use a smaller batch"), true));
         }
         Ok(vec![Spec::f32([index[0], table[1]])])
     }
@@ -171,4 +171,17 @@ pub(super) fn timed() -> Vec<Case> {
         Case::new(Embedding).input([STEPS, 128]).indices(4096, STEPS),
         Case::new(EmbeddingTable { rows: STEPS }).input([4096, 128]).indices(4096, STEPS),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_indices_than_a_loop_may_take_are_a_limit_that_a_smaller_batch_helps() {
+        let infer = |n: usize| Embedding.infer(&[Spec::f32([10, 4]), Spec::f32([n])]);
+        infer(TRIPS).unwrap();
+        let e = infer(TRIPS + 1).unwrap_err();
+        assert!(matches!(e, Error::Limit { smaller_batch_helps: true, .. }), "{e:?}");
+    }
 }

@@ -39,7 +39,7 @@ pub enum Rule {
 
 /// The learning rate schedule over the steps k = 0, 1, ...
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Decay {
     /// Constant.
@@ -217,9 +217,11 @@ impl Graph {
     /// norm if clipped.
     ///
     /// # Errors
-    /// When a setting is out of range, or an optimizer was already added.
+    /// When a setting is out of range, an optimizer was already added, or the graph was not in training mode where a
+    /// network has dropout or noise on activations ([`Graph::train`]).
     pub fn optimize(&mut self, optimizer: Optimizer) -> Result<Option<Var>> {
         optimizer.check()?;
+        self.check_training()?;
         self.mark_optimized()?;
         let sum = self.slab_if_used(Slab::Sum);
         let mut inputs = vec![sum.unwrap_or_else(|| self.slab(Slab::Grads))];

@@ -277,7 +277,8 @@ fn sign<S: Scalar>(e: S) -> S {
     } else if e < S::ZERO {
         -S::ONE
     } else {
-        S::ZERO
+        // 0 or NaN.
+        e + S::ZERO
     }
 }
 

@@ -16,7 +16,7 @@ use crate::parallel;
 pub enum Pooling {
     /// The mean of kernel^2 elements, padding included as zeros (PyTorch's default).
     Average,
-    /// The maximum; padding is ignored.
+    /// The maximum; padding is ignored, and a NaN propagates.
     Max,
 }
 
@@ -122,10 +122,10 @@ fn elements(window: &Window, place: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The first maximum of a window.
+/// The first maximum of a window; a NaN is larger than every number.
 fn largest<S: Scalar>(window: &Window, x: &[S], place: usize) -> usize {
     let first = elements(window, place).next().expect("padding is at most half of a window");
-    elements(window, place).fold(first, |best, i| if x[i] > x[best] { i } else { best })
+    elements(window, place).fold(first, |best, i| if x[i] > x[best] || x[i].f64().is_nan() { i } else { best })
 }
 
 /// The gradient of [`Pool`]: x as its input (absent for the mean), dy as y, dx as x.

@@ -136,7 +136,9 @@ impl Op for Reduce {
             Reduction::Clip { max } => {
                 let norm = total.sqrt();
                 *history = norm;
-                io.output(1)[0] = S::ONE.min(S::of(max) / (norm + S::of(CLIP_EPSILON)));
+                let factor = S::of(max) / (norm + S::of(CLIP_EPSILON));
+                // Written so that NaN propagates.
+                io.output(1)[0] = if factor > S::ONE { S::ONE } else { factor };
             }
         }
     }

@@ -136,6 +136,18 @@ impl<S: Scalar> Noise<'_, S> {
     }
 }
 
+/// v between low and high; a NaN stays one, so that a diverged run does not look healthy.
+#[inline(always)]
+fn clip<S: Scalar>(v: S, low: S, high: S) -> S {
+    if v > high {
+        high
+    } else if v < low {
+        low
+    } else {
+        v
+    }
+}
+
 /// The step on the elements from `start` on.
 #[inline(always)]
 fn step<S: Scalar>(
@@ -165,14 +177,14 @@ fn step<S: Scalar>(
         match &mut h {
             None => {
                 for i in 0..len {
-                    let x0 = (c_x * x[i] + c_m * m[i]).max(low[i]).min(high[i]);
+                    let x0 = clip(c_x * x[i] + c_m * m[i], low[i], high[i]);
                     x[i] = ((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_z * z[i];
                 }
             }
             Some(h) => {
                 let h = &mut h[BLOCK * b..][..len];
                 for i in 0..len {
-                    let x0 = (c_x * x[i] + c_m * m[i]).max(low[i]).min(high[i]);
+                    let x0 = clip(c_x * x[i] + c_m * m[i], low[i], high[i]);
                     let next = (((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_h * h[i]) + k_z * z[i];
                     h[i] = ((row[9] * x0 + row[10] * x[i]) + row[11] * m[i]) + row[12] * h[i];
                     x[i] = next;

@@ -116,7 +116,7 @@ impl Pool {
             next.0.store(count * share / shares, SeqCst);
         }
         let job = &Job { f, count, next: &next[..shares], panic: Mutex::new(None) };
-        let workers = self.workers.get_or_init(|| (1..threads()).filter_map(|i| self.start(i)).collect());
+        let workers = self.workers.get_or_init(|| (1..threads()).map_while(|i| self.start(i)).collect());
         self.open.store((job as *const Job).cast_mut().cast(), SeqCst);
         for worker in workers.iter().take(shares - 1) {
             if worker.asleep.swap(false, SeqCst) {

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{Config, Facts, Losses};
 use crate::device::Run;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Slab};
+use crate::graph::{Graph, HISTORY, Slab};
 use crate::io::write_atomically;
+use crate::nn::StepEncoding;
 
 /// The version of the file format.
 const FORMAT: u32 = 1;
@@ -50,6 +51,26 @@ pub struct Checkpoint {
     pub tensors: Vec<TensorData>,
     /// The losses of the steps since the last row of `metrics.csv`.
     pub pending: Vec<Losses>,
+}
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug)]
+pub(super) struct Unusable {
+    pub error: Error,
+    /// Whether the file is intact, but of another version of langevin. It must not be replaced then.
+    pub other_version: bool,
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self { error, other_version: false }
+    }
+}
+
+impl Unusable {
+    fn of_version(text: String) -> Self {
+        Self { error: Error::Input(text), other_version: true }
+    }
 }
 
 /// The metadata of the file. They have a single key, so that equal checkpoints are equal byte for byte.
@@ -92,6 +113,14 @@ impl Checkpoint {
         Ok(Self { config, facts, step: run.step(), tensors, pending: pending.to_vec() })
     }
 
+    /// The approximate size of the file of a checkpoint of `run`, in bytes.
+    pub(super) fn size(run: &Run) -> u64 {
+        let graph = run.graph();
+        let slabs = PREFIXES.iter().filter(|(slab, _)| graph.slab_if_used(*slab).is_some()).count() as u64;
+        // The header has at most about 200 bytes per tensor, and the settings.
+        slabs * (4 * graph.parameter_count() as u64 + 200 * graph.parameters().len() as u64) + (16 << 10)
+    }
+
     /// Restores the state of a run on a device.
     ///
     /// # Errors
@@ -117,11 +146,50 @@ impl Checkpoint {
         run.write_slab(Slab::Params, &whole)
     }
 
+    /// Writes the weights as the initial weights of another run, and of their moving average.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::restore`].
+    pub(super) fn start(&self, run: &mut Run) -> Result<()> {
+        self.write_weights(run)?;
+        if run.graph().slab_if_used(Slab::Ema).is_some() {
+            run.write_slab(Slab::Ema, &run.read_slab(Slab::Params)?)?;
+        }
+        Ok(())
+    }
+
+    /// Checks whether the weights can be those of a run with these settings and samples of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with what differs.
+    pub(super) fn check_network(&self, config: &Config, shape: &[usize]) -> Result<()> {
+        let [mine, other] = [&self.config, config];
+        if self.facts.shape != shape {
+            return Err(Error::setting(format!(
+                "the weights are those of a network for samples of shape {:?}, but the samples of {} have shape {shape:?}; \
+                 use data of the same shape",
+                self.facts.shape, other.data
+            )));
+        }
+        if let Some(difference) = mine.differences(other).iter().find(|d| d.is_of_model()) {
+            return Err(Error::setting(format!(
+                "the weights are those of another network ({difference}); use the settings of its section [model]"
+            )));
+        }
+        let is_random = mine.model.step_encoder().is_some_and(|step| step.kind == StepEncoding::Fourier);
+        if is_random && mine.seed != other.seed {
+            return Err(Error::setting(format!(
+                "the fourier step encoding depends on the seed, which is {} for these weights; use --seed {0}",
+                mine.seed
+            )));
+        }
+        Ok(())
+    }
+
     /// The content of a slab in the layout of `graph`.
     fn slab(&self, graph: &Graph, prefix: &str) -> Result<Vec<f32>> {
-        let last = graph.parameters().last().ok_or_else(|| Error::setting("the model has no parameters"))?;
-        let end = last.offset + last.shape.iter().product::<usize>();
-        let mut whole = vec![0.0; end.next_multiple_of(64)];
+        let params = graph.slab_if_used(Slab::Params).ok_or_else(|| Error::setting("the model has no parameters"))?;
+        let mut whole = vec![0.0; graph.spec(params).len()];
         for p in graph.parameters() {
             let name = format!("{prefix}{}", p.name);
             let found = self.tensors.iter().find(|t| t.name == name);
@@ -183,45 +251,99 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when it is damaged, truncated or not a checkpoint.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
-        Self::parse(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))
+        Self::try_load(path).map_err(|unusable| unusable.error)
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self> {
+    /// [`Checkpoint::load`] with the kind of the failure.
+    pub(super) fn try_load(path: &Path) -> std::result::Result<Self, Unusable> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
+        Self::parse(&bytes).map_err(|Unusable { error, other_version }| Unusable {
+            error: Error::input(format!("{}: {error}", path.display())),
+            other_version,
+        })
+    }
+
+    fn parse(bytes: &[u8]) -> std::result::Result<Self, Unusable> {
         let damaged =
             |e: &dyn std::fmt::Display| Error::input(format!("not a safetensors file, or damaged or truncated ({e})"));
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get("langevin"));
-        let header = header.ok_or_else(|| Error::input("a safetensors file, but not a checkpoint of langevin"))?;
-        let header: Header = serde_json::from_str(header).map_err(|e| damaged(&e))?;
-        if header.format != FORMAT {
-            let got = header.format;
-            return Err(Error::input(format!("checkpoint format {got}; this version reads format {FORMAT}")));
+        let header = header.ok_or_else(|| {
+            Error::input(
+                "the settings of the run are missing: another program wrote this safetensors file, or saved it again \
+                 without its metadata",
+            )
+        })?;
+        let header: serde_json::Value = serde_json::from_str(header).map_err(|e| damaged(&e))?;
+        match header["format"].as_u64() {
+            Some(format) if format > u64::from(FORMAT) => {
+                return Err(Unusable::of_version(format!(
+                    "written by a newer version of langevin, in format {format}; this version reads format {FORMAT}: \
+                     update langevin to use it"
+                )));
+            }
+            Some(format) if format < u64::from(FORMAT) => {
+                let text = format!("format {format} of an older version of langevin, which this version cannot read");
+                return Err(Unusable::of_version(text));
+            }
+            _ => {}
         }
+        let header: Header = serde_json::from_value(header).map_err(|e| damaged(&e))?;
         let mut tensors = Vec::new();
         for (name, view) in file.iter() {
             if view.dtype() != Dtype::F32 {
                 return Err(Error::input(format!(
-                    "{name} has type {:?}; the tensors of a checkpoint have type F32",
+                    "{name} has type {:?}, but langevin writes type F32: the file was changed after langevin wrote it",
                     view.dtype()
-                )));
+                ))
+                .into());
             }
             let values = bytemuck::pod_collect_to_vec(view.data());
             tensors.push(TensorData { name: name.to_string(), shape: view.shape().to_vec(), values });
         }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         if checksum(header.step, &header.config, &header.pending, &tensors) != header.checksum {
-            return Err(damaged(&"the checksum does not match"));
+            return Err(Error::input(
+                "the checksum does not match: the weights were changed after langevin wrote the file, or it is damaged",
+            )
+            .into());
         }
         let losses = |bits: &Vec<u64>| {
             let mut values = bits.iter().map(|&v| f64::from_bits(v));
             values.next().map(|total| Losses { total, terms: values.collect() })
         };
         let pending = header.pending.iter().filter_map(losses).collect();
-        let (config, facts) = Config::parse_run(&header.config)?;
+        // The checksum matches, so that these are the settings that were written.
+        let (config, facts) = Config::parse_run(&header.config).map_err(|e| {
+            Unusable::of_version(format!(
+                "its settings are those of another version of langevin ({e}); update langevin"
+            ))
+        })?;
         let facts = facts.ok_or_else(|| Error::input("the checkpoint has no facts about its data"))?;
-        Ok(Self { config, facts, step: header.step, tensors, pending })
+        let checkpoint = Self { config, facts, step: header.step, tensors, pending };
+        checkpoint.check()?;
+        Ok(checkpoint)
+    }
+}
+
+impl Checkpoint {
+    /// Checks what the checksum does not protect from: another program may write any numbers with a correct checksum.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the number that langevin does not write.
+    fn check(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::input(format!("{text}: langevin did not write this checkpoint")));
+        self.facts.check().or_else(refuse)?;
+        self.config.check().or_else(|e| refuse(e.to_string()))?;
+        let (pending, step, terms) = (self.pending.len(), self.step, self.config.loss.terms().len());
+        if pending > HISTORY || pending > step as usize {
+            return refuse(format!("{pending} losses since the last row of metrics.csv, after {step} steps"));
+        }
+        match self.pending.iter().find(|losses| losses.terms.len() != terms) {
+            Some(losses) => refuse(format!("{} loss terms, but the loss has {terms}", losses.terms.len())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -254,7 +376,7 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let tensor = |name: &str, len| TensorData { name: name.into(), shape: vec![len], values: vec![0.5; len] };
-        let pending = vec![Losses { total: 0.1, terms: vec![0.25, 1.0 / 3.0] }];
+        let pending = vec![Losses { total: 0.1, terms: vec![1.0 / 3.0] }];
         let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
         let (kind, shape) = (Kind::Signals, vec![8]);
         let facts = Facts {
@@ -291,13 +413,77 @@ mod tests {
             for name in ["b".repeat(len + 1), "B".to_string()] {
                 checkpoint.tensors.push(TensorData { name, shape: vec![len, 2], values: vec![1.5; 2 * len] });
             }
-            let views = checkpoint.tensors.iter().map(|t| {
-                let bytes = bytemuck::cast_slice(&t.values);
-                (t.name.as_str(), TensorView::new(Dtype::F32, t.shape.clone(), bytes).unwrap())
-            });
             let metadata = HashMap::from([("langevin".to_string(), checkpoint.header())]);
-            assert_eq!(bytes(&checkpoint), safetensors::serialize(views, Some(metadata)).unwrap());
+            assert_eq!(bytes(&checkpoint), serialized(&checkpoint, Some(metadata)));
         }
+    }
+
+    /// A file whose header is changed, with the checksum of the changed settings.
+    fn with_header(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        let checkpoint = checkpoint();
+        let mut header: serde_json::Value = serde_json::from_str(&checkpoint.header()).unwrap();
+        change(&mut header);
+        let bits = |l: &Losses| std::iter::once(&l.total).chain(&l.terms).map(|v| v.to_bits()).collect();
+        let pending: Vec<Vec<u64>> = checkpoint.pending.iter().map(bits).collect();
+        let config = header["config"].as_str().unwrap().to_string();
+        header["checksum"] = checksum(checkpoint.step, &config, &pending, &checkpoint.tensors).into();
+        serialized(&checkpoint, Some(HashMap::from([("langevin".to_string(), header.to_string())])))
+    }
+
+    fn serialized(checkpoint: &Checkpoint, metadata: Option<HashMap<String, String>>) -> Vec<u8> {
+        let views = checkpoint.tensors.iter().map(|t| {
+            let bytes = bytemuck::cast_slice(&t.values);
+            (t.name.as_str(), TensorView::new(Dtype::F32, t.shape.clone(), bytes).unwrap())
+        });
+        safetensors::serialize(views, metadata).unwrap()
+    }
+
+    #[test]
+    fn files_of_other_versions_and_programs_are_not_called_damaged() {
+        let unusable = |bytes: &[u8]| {
+            let Unusable { error, other_version } = Checkpoint::parse(bytes).unwrap_err();
+            (error.to_string(), other_version)
+        };
+        let (text, other) = unusable(&with_header(|header| {
+            header["format"] = 2.into();
+            header.as_object_mut().unwrap().remove("step");
+        }));
+        assert!(other && text.contains("newer version of langevin, in format 2") && text.contains("update"), "{text}");
+        let (text, other) = unusable(&with_header(|header| {
+            let config = header["config"].as_str().unwrap();
+            header["config"] = format!("unheard_of = 1\n{config}").into();
+        }));
+        assert!(other && text.contains("another version of langevin") && text.contains("unheard_of"), "{text}");
+        let (text, other) = unusable(&serialized(&checkpoint(), None));
+        assert!(!other && text.contains("the settings of the run are missing"), "{text}");
+        let mut changed = checkpoint();
+        changed.tensors[0].values[0] = 0.25;
+        let metadata = HashMap::from([("langevin".to_string(), checkpoint().header())]);
+        let (text, other) = unusable(&serialized(&changed, Some(metadata)));
+        assert!(!other && text.contains("changed after langevin wrote the file"), "{text}");
+    }
+
+    /// Files of another program, whose checksum is correct.
+    #[test]
+    fn numbers_that_langevin_does_not_write_are_refused() {
+        let refused = |change: &dyn Fn(&mut Checkpoint), words: &str| {
+            let mut changed = checkpoint();
+            change(&mut changed);
+            let message = Checkpoint::parse(&bytes(&changed)).unwrap_err().error.to_string();
+            assert!(message.contains(words) && message.contains("langevin did not write"), "{message}");
+        };
+        let losses = |terms| Losses { total: 1.0, terms: vec![1.0; terms] };
+        refused(&|c| c.facts.samples = i64::MAX as usize, "9223372036854775807 samples of shape [8]");
+        refused(&|c| c.facts.samples = 0, "0 samples");
+        refused(&|c| c.facts.shape = vec![1 << 40, 1 << 40], "shape [1099511627776, 1099511627776]");
+        refused(&|c| c.facts.shape = vec![0], "shape [0]");
+        refused(&|c| c.facts.normalisation.scale = vec![], "a normalisation");
+        refused(&|c| c.facts.normalisation.scale = vec![0.0], "a normalisation");
+        refused(&|c| c.facts.range = vec![[0.0, 1.0]; 3], "a range");
+        refused(&|c| c.pending = vec![losses(1); 8], "8 losses since the last row of metrics.csv, after 7 steps");
+        refused(&|c| (c.step, c.pending) = (1 << 20, vec![losses(1); HISTORY + 1]), "losses since the last row");
+        refused(&|c| c.pending = vec![losses(2)], "2 loss terms, but the loss has 1");
+        refused(&|c| c.config.validation_every = 0, "validation_every");
     }
 
     #[test]

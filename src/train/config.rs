@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
 use super::{Facts, LossMix, model_table};
 use crate::data::ReadOptions;
@@ -24,6 +25,9 @@ pub struct Config {
     /// The data: a path or the name of a built-in data set, see
     /// [`Dataset::load`](crate::data::Dataset::load).
     pub data: String,
+    /// The folder of the run whose weights a new run starts from; empty for random weights.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub init: String,
     /// What the network is trained for.
     pub task: Task,
     /// The noise that a denoiser removes; `None` for a diffusion model.
@@ -159,6 +163,7 @@ impl Config {
         let Recipe { steps, prediction, lr, decay, clip_norm, ema, .. } = model.recipe();
         Self {
             data: String::new(),
+            init: String::new(),
             task: Task::Diffusion,
             noise: None,
             steps,
@@ -238,6 +243,7 @@ impl Config {
         let model = model_table::read(stated.remove("model"), model)?;
         let mut all = to_table(&Self::new(model));
         all.extend(stated);
+        complete_decay(&mut all);
         Ok((all.try_into().map_err(invalid)?, facts))
     }
 
@@ -250,9 +256,21 @@ impl Config {
         self.steps = steps;
     }
 
-    /// The settings as TOML.
+    /// The settings as TOML. Settings of the diffusion process are omitted for a denoiser, which does not have one.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("settings are TOML")
+        let text = toml::to_string(self).expect("settings are TOML");
+        let omitted = self.without_effect();
+        let is_stated = |line: &&str| !omitted.iter().any(|name| line.starts_with(&format!("{name} = ")));
+        text.split_inclusive('\n').filter(is_stated).collect()
+    }
+
+    /// The settings that have no effect. One that differs from its default is not among them, so that it is not lost.
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
+        if self.task != Task::Denoise {
+            return vec![];
+        }
+        let (all, default) = (to_table(self), to_table(&Self::new(self.model.clone())));
+        OF_DIFFUSION.into_iter().filter(|name| all.get(*name) == default.get(*name)).collect()
     }
 
     /// The content of the `config.toml` of a run: the settings, then the facts about its data.
@@ -342,20 +360,39 @@ impl Config {
     }
 }
 
+/// The settings of the diffusion process.
+const OF_DIFFUSION: [&str; 3] = ["schedule", "diffusion_steps", "prediction"];
+
+/// Adds the omitted parts of `decay` in a file: the default warm-up, and all steps as the length of a cosine. A name alone
+/// selects the default of all parts.
+fn complete_decay(all: &mut toml::Table) {
+    let steps = all.get("steps").and_then(toml::Value::as_integer).unwrap_or(0);
+    let parts = |name: &str| match name {
+        "cosine" => vec![("warmup", steps / 20), ("total", steps)],
+        "inverse_sqrt" => vec![("hold", 1_000)],
+        _ => vec![],
+    };
+    let Some(decay) = all.get_mut("decay") else { return };
+    if let Some(name) = decay.as_str().filter(|name| !parts(name).is_empty()) {
+        *decay = toml::Table::from_iter([(name.to_string(), toml::Table::new().into())]).into();
+    }
+    for (name, stated) in decay.as_table_mut().into_iter().flatten() {
+        for (part, value) in parts(name) {
+            if let Some(stated) = stated.as_table_mut() {
+                stated.entry(part).or_insert(value.into());
+            }
+        }
+    }
+}
+
 /// A syntax error with its line.
 fn not_toml(text: &str, e: &toml::de::Error) -> Error {
     let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+    let content = text.lines().nth(line - 1).unwrap_or_default();
+    if let Some((name, "")) = content.split_once('=').map(|(name, value)| (name.trim(), value.trim())) {
+        return Error::setting(format!("line {line}: `{name}` has no value; write {name} = VALUE, or remove the line"));
+    }
     Error::setting(format!("line {line} is not TOML: {}", e.message()))
-}
-
-/// Settings as a TOML table.
-pub(super) fn to_table<T: Serialize>(settings: &T) -> toml::Table {
-    toml::Table::try_from(settings).expect("settings are a table")
-}
-
-/// The message of a TOML error without line breaks.
-pub(super) fn one_line(e: &toml::de::Error) -> String {
-    e.to_string().trim().replace('\n', " ")
 }
 
 #[cfg(test)]
@@ -390,6 +427,10 @@ mod tests {
             ("weighting = \"min_snr:-5\"", "gamma is \"-5\""),
             ("optimizer = \"nope\"", "there are: sgd, sgd_momentum"),
             ("steps = 1\nlr = = 2", "line 2 is not TOML"),
+            ("lr = 1\nsteps =", "line 2: `steps` has no value"),
+            ("steps = \"a\"", "expected a whole number of 0 or more in `steps`"),
+            ("decay = { cosine = { warm = 3 } }", "unknown field `warm`"),
+            ("decay = \"linear\"", "unknown variant `linear`"),
         ] {
             let message = Config::parse(text, None).unwrap_err().to_string();
             assert!(message.contains(cause) && !message.contains('\n'), "{message}");
@@ -405,6 +446,32 @@ mod tests {
         );
         let config = Config { batch: 10, ..Config::default() };
         assert!(config.batch_for(5).unwrap_err().to_string().contains("--batch 5"));
+    }
+
+    #[test]
+    fn a_decay_may_be_incomplete() {
+        let decay = |text: &str| Config::parse(text, None).unwrap().decay;
+        assert_eq!(decay("steps = 300\n[decay.cosine]\nwarmup = 3"), Decay::Cosine { warmup: 3, total: 300 });
+        assert_eq!(decay("steps = 300\ndecay = \"cosine\""), Decay::Cosine { warmup: 15, total: 300 });
+        assert_eq!(decay("steps = 3\n[decay.cosine]\ntotal = 40"), Decay::Cosine { warmup: 0, total: 40 });
+        assert_eq!(decay("[decay.inverse_sqrt]"), Decay::InverseSqrt { hold: 1_000 });
+        assert_eq!(decay("decay = \"constant\""), Decay::Constant);
+        // The options that follow the file still change the length.
+        let mut config = Config::parse("steps = 300\n[decay.cosine]\nwarmup = 3", None).unwrap();
+        config.set_steps(60);
+        assert_eq!(config.decay, Decay::Cosine { warmup: 3, total: 60 });
+    }
+
+    #[test]
+    fn a_denoiser_states_no_diffusion_process() {
+        let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
+        for name in OF_DIFFUSION {
+            assert!(!denoiser.to_toml().contains(&format!("{name} =")), "{}", denoiser.to_toml());
+            assert!(Config::default().to_toml().contains(&format!("{name} =")));
+        }
+        assert_eq!(Config::parse(&denoiser.to_toml(), None).unwrap(), denoiser);
+        let set = Config { prediction: Prediction::X0, ..denoiser };
+        assert_eq!(Config::parse(&set.to_toml(), None).unwrap(), set);
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::to_table;
+use super::tables::to_table;
 use super::{Config, Normalise};
 use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, SampleLayout, Subset};
 use crate::error::{Error, Result};
+
+/// The maximum number of values of data: 4 TiB.
+const MOST_VALUES: u64 = 1 << 40;
 
 /// The facts about the training data that a run depends on.
 #[non_exhaustive]
@@ -40,6 +43,29 @@ impl Facts {
     /// The table `[facts]` of `config.toml`.
     pub(super) fn to_table(&self) -> toml::Table {
         toml::Table::from_iter([("facts".to_string(), to_table(self).into())])
+    }
+
+    /// Returns what no data can have.
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        let Self { shape, samples, normalisation: Normalisation { shift, scale, bound, .. }, .. } = self;
+        let values = shape.iter().try_fold(*samples, |product, &size| product.checked_mul(size));
+        if values.is_none_or(|values| values == 0 || values as u64 > MOST_VALUES) {
+            return Err(format!("{samples} samples of shape {shape:?}"));
+        }
+        let groups = Grouping::of(self.kind, shape).count;
+        let finite = shift.iter().chain(scale).chain([bound]).all(|v| v.is_finite());
+        if shift.len() != scale.len()
+            || ![1, groups].contains(&shift.len())
+            || !finite
+            || scale.iter().any(|&s| s <= 0.0)
+        {
+            return Err(format!("a normalisation with shift {shift:?}, scale {scale:?} and bound {bound}"));
+        }
+        let range = &self.range;
+        if ![0, 1, groups].contains(&range.len()) || !range.as_flattened().iter().all(|v| v.is_finite()) {
+            return Err(format!("a range of {range:?}"));
+        }
+        Ok(())
     }
 
     /// How samples are written.

@@ -1,18 +1,19 @@
-//! The run folder, and the training loop that writes to it.
+//! The run folder.
 
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
 
-use super::metrics::{Record, Summary, curves, mean};
+use super::checkpoint::Unusable;
+use super::metrics::{Record, Summary, curves};
 use super::{Checkpoint, Config, Trainer};
 use crate::error::{Error, Result};
 use crate::io::{quoted, sync_folder, write_atomically};
 use crate::plot;
+use crate::text::readable;
 
 /// A folder with `config.toml`, `metrics.csv`, `checkpoint.safetensors`, the checkpoint before it, `loss.svg` and
 /// `samples/`.
@@ -20,28 +21,39 @@ use crate::plot;
 /// Only one process can train in it at a time, see [`RunFolder::lock`].
 #[derive(Clone, Debug)]
 pub struct RunFolder {
-    path: PathBuf,
-    /// Whether it is for a new run.
-    fresh: bool,
-    lock: Arc<OnceLock<File>>,
+    pub(super) path: PathBuf,
+    begin: Begin,
+    /// The locked file, while this process trains in the folder.
+    lock: Arc<Mutex<Option<File>>>,
+}
+
+/// What a folder is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// The run in it.
+    Existing,
+    /// A new run.
+    New,
+    /// A new run in place of the run in it.
+    Replace,
 }
 
 const CONFIG: &str = "config.toml";
 const LAST: &str = "checkpoint.safetensors";
 const PREVIOUS: &str = "checkpoint.previous.safetensors";
-const BEST: &str = "best.safetensors";
+pub(super) const BEST: &str = "best.safetensors";
 const NEW: &str = "checkpoint.new.safetensors";
 const METRICS: &str = "metrics.csv";
 const LOSS: &str = "loss.svg";
+/// The samples that are drawn after the training, and their picture.
+pub(crate) const SAMPLES: &str = "samples/samples.npy";
+pub(crate) const PICTURE: &str = "samples/compare.svg";
 /// An empty file that is locked by the training process. The lock ends with the process; the file remains.
 const LOCK: &str = ".lock";
 
-/// The target time between two calls of the observer.
-const REPORT: Duration = Duration::from_millis(250);
-
 impl RunFolder {
-    fn at(path: &Path, fresh: bool) -> Self {
-        Self { path: path.to_path_buf(), fresh, lock: Arc::default() }
+    fn at(path: &Path, begin: Begin) -> Self {
+        Self { path: path.to_path_buf(), begin, lock: Arc::default() }
     }
 
     /// The folder of a new run: a path that does not exist, an empty folder, or a run that ended before its first
@@ -50,7 +62,19 @@ impl RunFolder {
     /// # Errors
     /// When the folder is not empty, or another process trains in it.
     pub fn vacant(path: &Path) -> Result<Self> {
-        let folder = Self::at(path, true);
+        Self::vacant_for(path, Begin::New)
+    }
+
+    /// As [`RunFolder::vacant`], but the folder may contain a run. [`RunFolder::write_config`] removes its files.
+    ///
+    /// # Errors
+    /// When the folder contains something else than a run, or another process trains in it.
+    pub fn replacing(path: &Path) -> Result<Self> {
+        Self::vacant_for(path, Begin::Replace)
+    }
+
+    fn vacant_for(path: &Path, begin: Begin) -> Result<Self> {
+        let folder = Self::at(path, begin);
         if folder.file(LOCK).is_file() {
             folder.lock()?;
         }
@@ -61,9 +85,13 @@ impl RunFolder {
     fn check_vacant(&self) -> Result<()> {
         let name = self.path.display();
         if self.has_checkpoint() {
-            return Err(Error::setting(format!(
-                "{name} already contains a run; continue it with --resume, or choose another --out"
-            )));
+            return match self.begin {
+                Begin::Replace => Ok(()),
+                _ => Err(Error::setting(format!(
+                    "{name} already contains a run; continue it with --resume, replace it with --force, or choose \
+                     another --out"
+                ))),
+            };
         }
         if self.path.is_file() {
             return Err(Error::setting(format!("{name} is a file, but --out must be a folder")));
@@ -82,31 +110,61 @@ impl RunFolder {
         !self.has_checkpoint() && Config::read_run(&self.file(CONFIG)).is_ok_and(|(_, facts)| facts.is_some())
     }
 
+    /// Whether it contains a run.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_started(&self) -> bool {
+        self.has_checkpoint()
+    }
+
     /// Opens the folder of an existing run.
     ///
     /// # Errors
     /// When it has no checkpoint.
     pub fn open(path: &Path) -> Result<Self> {
-        let folder = Self::at(path, false);
+        let folder = Self::at(path, Begin::Existing);
         if folder.has_checkpoint() {
             return Ok(folder);
         }
-        let what = match (path.exists(), folder.file(CONFIG).exists()) {
-            (false, _) => "does not exist",
-            (true, false) => "is not a run folder: it has no config.toml and no checkpoint.safetensors",
+        let name = path.display();
+        let create = format!("create a run with: langevin train DATA --out {}", quoted(&name.to_string()));
+        let text = match (path.exists(), folder.file(CONFIG).exists()) {
+            (false, _) => format!("{name} does not exist; {create}"),
+            (true, false) => folder.not_a_run(),
             (true, true) if folder.is_busy() => {
-                let path = path.display();
-                return Err(Error::input(format!(
-                    "{path} is being trained and has no checkpoint.safetensors yet; wait for the first checkpoint"
-                )));
+                format!("{name} is being trained and has no checkpoint.safetensors yet; wait for the first checkpoint")
             }
-            (true, true) => "has no checkpoint.safetensors: its training ended before the first checkpoint",
+            (true, true) => {
+                format!(
+                    "{name} has no checkpoint.safetensors: its training ended before the first checkpoint; {create}"
+                )
+            }
         };
-        let path = path.display();
-        Err(Error::input(format!(
-            "{path} {what}; create a run with: langevin train DATA --out {}",
-            quoted(&path.to_string())
-        )))
+        Err(Error::input(text))
+    }
+
+    /// Describes a path that exists but is not a run, and names a run that may be meant.
+    fn not_a_run(&self) -> String {
+        let name = self.path.display();
+        let run = self.path.ancestors().skip(1).take(2).find(|path| Self::at(path, Begin::Existing).has_checkpoint());
+        if let Some(run) = run.filter(|run| !run.as_os_str().is_empty()) {
+            return format!("{name} is not a run folder, but is part of one; use {}", quoted(&run.to_string_lossy()));
+        }
+        if self.path.is_file() {
+            return format!(
+                "{name} is a file, not a run folder; name the folder that was --out of langevin train, or create a run \
+                 with: langevin train DATA --out RUN"
+            );
+        }
+        let runs = runs_in(&self.path);
+        if runs.is_empty() {
+            return format!(
+                "{name} is not a run folder: it has no config.toml and no checkpoint.safetensors; create a run in a new \
+                 folder with: langevin train DATA --out RUN"
+            );
+        }
+        let shown: Vec<String> = runs.iter().take(8).map(|run| quoted(&run.to_string_lossy())).collect();
+        let more = if runs.len() > shown.len() { ", ..." } else { "" };
+        format!("{name} is not a run folder, but contains runs; name one of them: {}{more}", shown.join(", "))
     }
 
     /// Prevents other processes from training in this folder, until the last clone of this value is dropped or the process
@@ -115,7 +173,8 @@ impl RunFolder {
     /// # Errors
     /// When another process trains in this folder.
     pub fn lock(&self) -> Result<bool> {
-        if self.lock.get().is_some() {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
             return Ok(false);
         }
         let path = self.file(LOCK);
@@ -132,7 +191,8 @@ impl RunFolder {
             // Some file systems do not support locks.
             Err(TryLockError::Error(e)) => log::warn!("cannot lock {}: {e}", path.display()),
         }
-        Ok(self.lock.set(file).is_ok())
+        *held = Some(file);
+        Ok(true)
     }
 
     /// Whether another process trains in this folder.
@@ -141,7 +201,7 @@ impl RunFolder {
         matches!(shared, Ok(Err(TryLockError::WouldBlock)))
     }
 
-    fn has_checkpoint(&self) -> bool {
+    pub(super) fn has_checkpoint(&self) -> bool {
         self.file(LAST).exists() || self.file(PREVIOUS).exists()
     }
 
@@ -155,7 +215,7 @@ impl RunFolder {
     /// # Errors
     /// When it is damaged (the message says whether the previous one is intact), or does not match `config.toml`.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        self.checked(Checkpoint::load(&self.file(LAST)).map_err(|e| self.or_previous(e))?)
+        self.checked(Checkpoint::try_load(&self.file(LAST)).map_err(|e| self.or_previous(e))?)
     }
 
     /// Reads the state with the lowest validation loss, which a run with `keep_best` has.
@@ -196,7 +256,10 @@ impl RunFolder {
         Ok(checkpoint)
     }
 
-    fn or_previous(&self, e: Error) -> Error {
+    fn or_previous(&self, Unusable { error: e, other_version }: Unusable) -> Error {
+        if other_version {
+            return e;
+        }
         let (last, previous) = (self.file(LAST), self.file(PREVIOUS));
         match Checkpoint::load(&previous) {
             Ok(good) => Error::input(format!(
@@ -218,22 +281,70 @@ impl RunFolder {
     /// # Errors
     /// When another process trains in the folder or has created a run since, or [`Error::Io`] when a file cannot be written.
     pub fn write_config(&self, trainer: &Trainer) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(|e| Error::io("cannot create the folder", &self.path, e))?;
-        if self.lock()? && self.fresh {
+        self.create()?;
+        let fresh = self.begin != Begin::Existing;
+        if self.lock()? && fresh {
             self.check_vacant()?;
         }
-        if self.fresh && !self.has_checkpoint() {
-            for name in [BEST, NEW, METRICS, LOSS] {
+        if self.begin == Begin::Replace || fresh && !self.has_checkpoint() {
+            // The checkpoints first: a folder without them is not used as a run.
+            for name in [LAST, PREVIOUS, BEST, NEW, METRICS, LOSS, SAMPLES, PICTURE] {
                 match fs::remove_file(self.file(name)) {
-                    Err(e) if e.kind() != ErrorKind::NotFound => {
+                    Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                         return Err(Error::io("cannot remove", &self.file(name), e));
                     }
                     _ => {}
                 }
             }
         }
+        self.write_settings(trainer)
+    }
+
+    fn create(&self) -> Result<()> {
+        fs::create_dir_all(&self.path).map_err(|e| Error::io("cannot create the folder", &self.path, e))
+    }
+
+    fn write_settings(&self, trainer: &Trainer) -> Result<()> {
         let text = trainer.config().to_run_toml(trainer.facts());
         write_atomically(&self.file(CONFIG), |f| f.write_all(text.as_bytes()))
+    }
+
+    /// Creates the folder again if it was moved or deleted while its run was trained.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be created.
+    pub(super) fn create_again(&self, trainer: &Trainer) -> Result<()> {
+        if !self.path.is_dir() {
+            log::warn!("{} was moved or deleted while its run was trained; it is created again", self.path.display());
+            self.create()?;
+            // The lock went with the folder.
+            *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.lock()?;
+        }
+        if !self.file(CONFIG).exists() { self.write_settings(trainer) } else { Ok(()) }
+    }
+
+    /// Saves the run again if its folder was moved or deleted since the last checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    #[cfg(feature = "cli")]
+    pub(crate) fn save_again(&self, trainer: &Trainer) -> Result<()> {
+        if !self.has_checkpoint() {
+            self.create_again(trainer)?;
+            self.write_checkpoint(&trainer.checkpoint()?)?;
+        }
+        Ok(())
+    }
+
+    /// Creates the folder of the samples that are drawn after the training.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be created.
+    #[cfg(feature = "cli")]
+    pub(crate) fn create_samples(&self) -> Result<()> {
+        let samples = self.file("samples");
+        fs::create_dir_all(&samples).map_err(|e| Error::io("cannot create the folder", &samples, e))
     }
 
     /// The names of the existing files of the run.
@@ -250,7 +361,9 @@ impl RunFolder {
         let (last, previous, new) = (self.file(LAST), self.file(PREVIOUS), self.file(NEW));
         let replace = || {
             checkpoint.save(&new)?;
-            if last.exists() {
+            if let Ok(old) = fs::metadata(&last) {
+                // Not all file systems have permissions.
+                let _ = fs::set_permissions(&new, old.permissions());
                 // The last checkpoint keeps its name until the new one replaces it, so that there is always one.
                 let _ = fs::remove_file(&previous);
                 let copy = |f: &mut BufWriter<NamedTempFile>| io::copy(&mut File::open(&last)?, f).map(drop);
@@ -260,13 +373,38 @@ impl RunFolder {
             }
             fs::rename(&new, &last).map_err(|e| Error::io("cannot replace", &last, e))?;
             sync_folder(&last);
+            log::info!("saved step {} in {}", checkpoint.step, last.display());
             Ok(())
         };
         replace().inspect_err(|_| drop(fs::remove_file(&new)))
     }
 
+    /// Checks whether the disk has space for the checkpoints of a run, `bytes` each: the last one, the one before it and a
+    /// new one, and the best state if the run keeps one.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the required and the free space.
+    pub(super) fn check_space(&self, bytes: u64, keep_best: bool) -> Result<()> {
+        let used = |name| fs::metadata(self.file(name)).map_or(0, |file| file.len());
+        let used: u64 = [LAST, PREVIOUS, BEST].into_iter().map(used).sum();
+        let copies = if keep_best { 4 } else { 3 };
+        let needed = (copies * bytes).saturating_sub(used);
+        match fs4::available_space(&self.path) {
+            Ok(free) if needed > free => Err(Error::setting(format!(
+                "the checkpoints in {} need {} more ({copies} of {}), but the disk has only {} left; free some space, or \
+                 choose another --out",
+                self.path.display(),
+                readable(needed),
+                readable(bytes),
+                readable(free)
+            ))),
+            // Unknown, or enough.
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the temporary files of a process that was killed.
-    fn remove_temporary_files(&self) {
+    pub(super) fn remove_temporary_files(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(".tmp") {
                 let _ = fs::remove_file(entry.path());
@@ -275,11 +413,11 @@ impl RunFolder {
     }
 
     /// The text of `metrics.csv`; empty if there is no such file.
-    fn metrics(&self) -> String {
+    pub(super) fn metrics(&self) -> String {
         fs::read_to_string(self.file(METRICS)).unwrap_or_default()
     }
 
-    fn write_metrics(&self, record: &mut Record) -> Result<()> {
+    pub(super) fn write_metrics(&self, record: &mut Record) -> Result<()> {
         let path = self.file(METRICS);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         file.and_then(|file| record.append(&file)).map_err(|e| Error::io("cannot write", &path, e))?;
@@ -287,154 +425,30 @@ impl RunFolder {
         if rows.len() > 1 { plot::loss_curve(&self.file(LOSS), &curves(&record.header, &rows)) } else { Ok(()) }
     }
 
-    /// The results of the run so far, from `metrics.csv`.
+    /// The results of the run so far, from `metrics.csv`; nothing if there is no such file.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn summary(&self) -> Result<Summary> {
         let path = self.file(METRICS);
-        let text = fs::read_to_string(&path).map_err(|e| Error::io("cannot read", &path, e))?;
-        Ok(Summary::of(&text))
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Summary::of(&text)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Summary::of("")),
+            Err(e) => Err(Error::io("cannot read", &path, e)),
+        }
     }
+}
 
-    /// Why a run with these settings is finished after `step` steps; `None` if it is not.
-    #[cfg(feature = "cli")]
-    pub(crate) fn ended(&self, config: &Config, step: u32) -> Option<Stop> {
-        let early = Record::after(&self.metrics(), config, step).is_at_early_stop(config);
-        if step >= config.steps { Some(Stop::Done) } else { early.then_some(Stop::Early) }
-    }
+/// The run folders in a folder, sorted by name.
+pub(crate) fn runs_in(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut runs: Vec<PathBuf> = entries.filter(|path| RunFolder::at(path, Begin::Existing).has_checkpoint()).collect();
+    runs.sort();
+    runs
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().to_string_lossy().starts_with('.')
-}
-
-/// The progress of [`train`].
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// The number of completed steps.
-    pub step: u32,
-    /// The total number of steps.
-    pub steps: u32,
-    /// The mean loss of the steps since the last call.
-    pub loss: f64,
-    /// The last validation loss.
-    pub validation: Option<f64>,
-    /// The mean speed since [`train`] was called.
-    pub steps_per_second: f64,
-}
-
-/// Why [`train`] ended.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// All steps are completed.
-    Done,
-    /// The validation loss did not decrease for `early_stop` evaluations. The state is saved.
-    Early,
-    /// The observer requested it. The state is saved.
-    Requested,
-}
-
-/// Trains up to the number of steps in the settings, and writes metrics and checkpoints into `folder`. `observe` is called
-/// several times a second; training stops when it returns false. A finished run is not changed.
-///
-/// # Errors
-/// [`Error::NonFinite`] when a loss is not finite, [`Error::Io`] when a file cannot be written. The last checkpoint is kept.
-pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
-    run(folder, trainer, observe).map_err(|e| explain(folder, e))
-}
-
-fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
-    folder.lock()?;
-    // The lock is held, so no running process uses these files.
-    folder.remove_temporary_files();
-    let config = trainer.config().clone();
-    let mut record = Record::new(&folder.metrics(), trainer);
-    let (start, first) = (Instant::now(), trainer.step());
-    let mut chunk = 1;
-    let early = |record: &Record| if record.is_at_early_stop(&config) { Stop::Early } else { Stop::Done };
-    let mut stop = early(&record);
-    while trainer.step() < config.steps && stop == Stop::Done {
-        let began = Instant::now();
-        let step = trainer.step();
-        let to = |every: u32| every - step % every;
-        let n = chunk.min(config.steps - step).min(to(config.checkpoint_every)).min(to_validation(&config, step));
-        let mut losses = trainer.pending().to_vec();
-        let new = trainer.advance_by_term(n)?;
-        let per_step = began.elapsed().as_secs_f64() / n as f64;
-        let loss = mean(new.iter().map(|l| l.total));
-        losses.extend(new);
-        let (validation, best) = validate(&mut record, trainer)?;
-        let done = trainer.step();
-        let per_second = (done - first) as f64 / start.elapsed().as_secs_f64();
-        record.take(&config, done, losses, validation, per_second * trainer.batch() as f64);
-        chunk = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * chunk).min(1_000);
-        stop = early(&record);
-        let validation = record.early_stopping.last;
-        if !observe(Progress { step: done, steps: config.steps, loss, validation, steps_per_second: per_second }) {
-            stop = Stop::Requested;
-        }
-        let due = done.is_multiple_of(config.checkpoint_every) || done == config.steps || stop != Stop::Done;
-        if best || due {
-            let checkpoint = trainer.checkpoint()?;
-            if best {
-                checkpoint.save(&folder.file(BEST))?;
-            }
-            // `best.safetensors` can only be used in a run with a checkpoint.
-            if due || !folder.has_checkpoint() {
-                folder.write_metrics(&mut record)?;
-                folder.write_checkpoint(&checkpoint)?;
-            }
-        }
-    }
-    Ok(stop)
-}
-
-/// The number of steps until the next evaluation.
-fn to_validation(config: &Config, step: u32) -> u32 {
-    if config.validation > 0.0 { config.validation_every - step % config.validation_every } else { u32::MAX }
-}
-
-/// Evaluates the held-out data if it is due. Returns the loss, and whether the state is to be kept as the best one. Only
-/// evaluations at multiples of `validation_every` count for the best state and early stopping, not the one after the last
-/// step.
-fn validate(record: &mut Record, trainer: &mut Trainer) -> Result<(Option<f64>, bool)> {
-    let (config, step) = (trainer.config(), trainer.step());
-    let (regular, keep) = (step.is_multiple_of(config.validation_every), config.keep_best);
-    if !(regular || step == config.steps) {
-        return Ok((None, false));
-    }
-    let Some(loss) = trainer.validate()? else { return Ok((None, false)) };
-    // Rounded as in the file, which is all that a resumed run has.
-    let loss = format!("{loss:.6e}").parse().unwrap_or(loss);
-    let better = regular && record.early_stopping.observe(step, loss);
-    Ok((Some(loss), better && keep))
-}
-
-/// Adds to an error where the last checkpoint is and how to continue.
-fn explain(folder: &RunFolder, e: Error) -> Error {
-    let (kept, path) = (folder.checkpoint().ok(), folder.path.display());
-    match (e, kept) {
-        (Error::NonFinite(text), Some(good)) => Error::NonFinite(format!(
-            "{text}. The last checkpoint (step {}) is kept in {path}; a new run needs another --out",
-            good.step
-        )),
-        (Error::NonFinite(text), None) => {
-            Error::NonFinite(format!("{text}. There was no checkpoint yet: a new run can use {path} again"))
-        }
-        (Error::Io { action, path: file, source }, Some(good)) => {
-            let text = format!(
-                "{source}. The last checkpoint (step {}) is kept; when the problem is solved, continue with: \
-                 langevin train --out {} --resume",
-                good.step,
-                quoted(&path.to_string())
-            );
-            Error::Io { action, path: file, source: io::Error::new(source.kind(), text) }
-        }
-        (e, _) => e,
-    }
 }
 
 #[cfg(test)]
@@ -442,11 +456,19 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::device::Device;
+    use crate::train::{Stop, train};
+
+    fn small(micro_batch: usize) -> Config {
+        Config { batch: 8, micro_batch, ..Config::for_model("simple").unwrap() }
+    }
+
+    fn trainer_of(config: Config) -> Trainer {
+        let data = Dataset::new("signals", [4], (0..64).map(|i| (i as f32 * 0.7).sin()).collect()).unwrap();
+        Trainer::new(&Device::cpu(), &config, &data).unwrap()
+    }
 
     fn trainer(micro_batch: usize) -> Trainer {
-        let data = Dataset::new("signals", [4], (0..64).map(|i| (i as f32 * 0.7).sin()).collect()).unwrap();
-        let config = Config { batch: 8, micro_batch, ..Config::for_model("simple").unwrap() };
-        Trainer::new(&Device::cpu(), &config, &data).unwrap()
+        trainer_of(small(micro_batch))
     }
 
     /// A run that is resumed on a smaller device writes its micro-batch to `config.toml` before the next checkpoint.
@@ -461,6 +483,133 @@ mod tests {
         folder.write_config(&trainer(2)).unwrap();
         for checkpoint in [folder.checkpoint(), folder.best()] {
             assert_eq!(checkpoint.unwrap().config.micro_batch, 2);
+        }
+    }
+
+    /// Both the folder and single files may disappear while a run is trained.
+    #[test]
+    fn a_folder_that_was_deleted_is_created_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let folder = RunFolder::vacant(&path).unwrap();
+        let mut trainer = trainer_of(Config { steps: 40, checkpoint_every: 10, ..small(0) });
+        folder.write_config(&trainer).unwrap();
+        let mut removed = 0;
+        let stop = train(&folder, &mut trainer, &mut |p| {
+            if p.step > 10 * (removed + 1) && removed < 2 {
+                match removed {
+                    0 => fs::rename(&path, dir.path().join("moved")).unwrap(),
+                    _ => fs::remove_dir_all(&path).unwrap(),
+                }
+                removed += 1;
+            }
+            true
+        });
+        assert_eq!(stop.unwrap(), Stop::Done);
+        let checkpoint = RunFolder::open(&path).unwrap().checkpoint().unwrap();
+        assert_eq!((checkpoint.step, checkpoint.config), (40, trainer.config().clone()));
+        let metrics = fs::read_to_string(folder.file(METRICS)).unwrap();
+        let steps: Vec<&str> = metrics.lines().map(|row| row.split(',').next().unwrap()).collect();
+        assert_eq!(steps, ["step", "10", "20", "30", "40"]);
+        // After the last step too.
+        fs::remove_dir_all(&path).unwrap();
+        #[cfg(feature = "cli")]
+        {
+            folder.save_again(&trainer).unwrap();
+            assert_eq!(RunFolder::open(&path).unwrap().checkpoint().unwrap().step, 40);
+        }
+    }
+
+    #[test]
+    fn a_run_is_replaced_on_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let folder = RunFolder::vacant(&path).unwrap();
+        let old = trainer(0);
+        folder.write_config(&old).unwrap();
+        (0..2).for_each(|_| folder.write_checkpoint(&old.checkpoint().unwrap()).unwrap());
+        fs::write(folder.file(METRICS), "old").unwrap();
+        fs::write(folder.file("notes.txt"), "mine").unwrap();
+        drop(folder);
+        assert!(RunFolder::vacant(&path).unwrap_err().to_string().contains("--force"));
+        let new = RunFolder::replacing(&path).unwrap();
+        assert!(new.has_checkpoint(), "nothing is removed before the new run begins");
+        new.write_config(&trainer(0)).unwrap();
+        assert!(!new.has_checkpoint() && !new.file(METRICS).exists() && new.file("notes.txt").exists());
+        // Only a run is replaced.
+        fs::create_dir(dir.path().join("mine")).unwrap();
+        fs::write(dir.path().join("mine/notes.txt"), "mine").unwrap();
+        assert!(RunFolder::replacing(&dir.path().join("mine")).unwrap_err().to_string().contains("not empty"));
+    }
+
+    #[test]
+    fn a_path_that_is_not_a_run_names_the_run_that_may_be_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let sweep = dir.path().join("sweep");
+        let run = sweep.join("lr=0.1");
+        let folder = RunFolder::vacant(&run).unwrap();
+        folder.write_config(&trainer(0)).unwrap();
+        folder.write_checkpoint(&trainer(0).checkpoint().unwrap()).unwrap();
+        fs::create_dir(folder.file("samples")).unwrap();
+        let message = |path: &Path| RunFolder::open(path).unwrap_err().to_string();
+        let quoted_run = quoted(&run.to_string_lossy());
+        for part in [LAST, "samples", "config.toml"] {
+            let message = message(&folder.file(part));
+            assert!(message.ends_with(&format!("part of one; use {quoted_run}")), "{message}");
+        }
+        assert!(message(&sweep).ends_with(&format!("name one of them: {quoted_run}")), "{}", message(&sweep));
+        fs::write(dir.path().join("data.npy"), "x").unwrap();
+        let file = message(&dir.path().join("data.npy"));
+        assert!(file.contains("is a file, not a run folder") && !file.contains("--out data.npy"), "{file}");
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_newer_version_is_not_to_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
+        let trainer = trainer(0);
+        folder.write_config(&trainer).unwrap();
+        (0..2).for_each(|_| folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap());
+        let bytes = fs::read(folder.file(LAST)).unwrap();
+        let format = br#"\"format\":1,"#;
+        let at = bytes.windows(format.len()).position(|part| part == format).unwrap() + format.len() - 2;
+        fs::write(folder.file(LAST), [&bytes[..at], b"9", &bytes[at + 1..]].concat()).unwrap();
+        let message = folder.checkpoint().unwrap_err().to_string();
+        assert!(message.contains("newer version of langevin, in format 9"), "{message}");
+        assert!(!message.contains("cp ") && !message.contains("train again"), "{message}");
+    }
+
+    #[test]
+    fn a_full_disk_is_noticed_before_the_first_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
+        let trainer = trainer(0);
+        folder.write_config(&trainer).unwrap();
+        folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
+        let (size, estimate) = (fs::metadata(folder.file(LAST)).unwrap().len(), trainer.checkpoint_size());
+        assert!((size..size + (32 << 10)).contains(&estimate), "{size} and {estimate}");
+        folder.check_space(estimate, true).unwrap();
+        let message = folder.check_space(1 << 60, false).unwrap_err().to_string();
+        assert!(message.contains("need 3145728.0 TiB more (3 of 1048576.0 TiB), but the disk has only"), "{message}");
+        // Existing checkpoints are replaced.
+        File::options().write(true).open(folder.file(LAST)).unwrap().set_len(3 << 20).unwrap();
+        let free = fs4::available_space(dir.path()).unwrap();
+        folder.check_space((free + (2 << 20)) / 3, false).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_checkpoint_stays_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
+        let trainer = trainer(0);
+        folder.write_config(&trainer).unwrap();
+        folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
+        fs::set_permissions(folder.file(LAST), fs::Permissions::from_mode(0o600)).unwrap();
+        folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
+        for name in [LAST, PREVIOUS] {
+            assert_eq!(fs::metadata(folder.file(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
         }
     }
 

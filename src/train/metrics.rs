@@ -17,7 +17,12 @@ const HEADER: &str = "step,loss,lr,samples_per_second";
 impl Config {
     /// Whether `metrics.csv` has a regular row for this step: every ten steps, and at every evaluation.
     pub(crate) fn has_row(&self, step: u32) -> bool {
-        step.is_multiple_of(ROW) || self.validation > 0.0 && step.is_multiple_of(self.validation_every)
+        step.is_multiple_of(ROW) || self.has_validation(step)
+    }
+
+    /// Whether the regular row of this step has a validation loss. There is one after the last step, too.
+    fn has_validation(&self, step: u32) -> bool {
+        self.validation > 0.0 && step.is_multiple_of(self.validation_every)
     }
 }
 
@@ -60,8 +65,11 @@ pub(crate) struct Record {
     written: u64,
     /// Regular rows that are not in the file yet.
     regular: Vec<String>,
-    /// The row of the current step if it is not a regular one. It is removed when the run continues.
+    /// The row of the current step if it is not a regular one: another step, or a validation loss because the run ended
+    /// there. It is removed when the run continues.
     last: Option<String>,
+    /// The regular row that takes the place of `last` when the run continues.
+    next: Option<String>,
     drawn: Thinned,
     pub early_stopping: EarlyStopping,
 }
@@ -81,25 +89,28 @@ impl Record {
         let is_kept = |row: &str| row.ends_with('\n') && step_of(row).is_some_and(|s| s <= step && config.has_row(s));
         let mut lines = text.split_inclusive('\n');
         let header = lines.next().unwrap_or_default();
-        let kept: Vec<&str> = lines.take_while(|row| is_kept(row)).collect();
+        let mut kept: Vec<&str> = lines.take_while(|row| is_kept(row)).collect();
+        let irregular = |row: &str| header.trim_end().ends_with(VALIDATION) && !row.trim_end().ends_with(',');
+        let next = kept
+            .pop_if(|row| irregular(row) && !step_of(row).is_some_and(|step| config.has_validation(step)))
+            .map(without_last_cell);
         let written = if kept.is_empty() { 0 } else { header.len() + kept.iter().map(|row| row.len()).sum::<usize>() };
         let header = header.trim_end().to_string();
         let mut drawn = Thinned::default();
         kept.iter().for_each(|row| drawn.push(row.trim_end()));
         let mut early_stopping = EarlyStopping::default();
         for (step, loss) in column(&header, &kept, VALIDATION) {
-            if step.is_multiple_of(config.validation_every) {
-                early_stopping.observe(step, loss);
-            }
+            early_stopping.observe(step, loss);
         }
-        Self { header, written: written as u64, regular: vec![], last: None, drawn, early_stopping }
+        Self { header, written: written as u64, regular: vec![], last: None, next, drawn, early_stopping }
     }
 
     /// Appends the new rows to `file` and removes a row that is not regular.
     pub fn append(&mut self, mut file: &File) -> io::Result<()> {
         if file.metadata()?.len() < self.written {
-            // The file was removed or truncated: start again.
+            // The file was removed or truncated: start again with the rows that are in memory.
             self.written = 0;
+            self.regular = self.drawn.rows.clone();
         }
         file.set_len(self.written)?;
         file.seek(SeekFrom::End(0))?;
@@ -131,6 +142,9 @@ impl Record {
         let before = done - losses.len() as u32;
         let (mut first, n) = (0, losses.len());
         self.last = None;
+        if let Some(row) = self.next.take() {
+            self.push(row);
+        }
         for end in 1..=n {
             let step = before + end as u32;
             if !config.has_row(step) && end < n {
@@ -141,22 +155,34 @@ impl Record {
                 let validation = validation.filter(|_| end == n);
                 row += &validation.map_or(",".to_string(), |loss| format!(",{loss:.6e}"));
             }
-            match config.has_row(step) {
-                true => {
-                    self.drawn.push(&row);
-                    self.regular.push(row);
-                }
-                false => self.last = Some(row),
+            if config.has_row(step) && (config.has_validation(step) || validation.is_none() || end < n) {
+                self.push(row);
+            } else {
+                self.next = config.has_row(step).then(|| without_last_cell(&row));
+                self.last = Some(row);
             }
             first = end;
         }
     }
+
+    /// Adds a regular row.
+    fn push(&mut self, row: String) {
+        self.drawn.push(&row);
+        self.regular.push(row);
+    }
+}
+
+/// A row with an empty last cell.
+fn without_last_cell(row: &str) -> String {
+    row[..row.rfind(',').map_or(0, |comma| comma + 1)].to_string()
 }
 
 /// The results of a run.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
+    /// The training loss at the start: the mean over the steps of the first row.
+    pub first: Option<f64>,
     /// The training loss at the end: the mean over the steps of the last row.
     pub loss: Option<f64>,
     /// The validation loss at the end.
@@ -171,12 +197,22 @@ impl Summary {
         let mut lines = text.lines();
         let header = lines.next().unwrap_or_default();
         let rows: Vec<&str> = lines.collect();
-        let validations = column(header, &rows, VALIDATION);
+        let (losses, validations) = (column(header, &rows, "loss"), column(header, &rows, VALIDATION));
         Self {
-            loss: column(header, &rows, "loss").last().map(|(_, loss)| *loss),
+            first: losses.first().map(|(_, loss)| *loss),
+            loss: losses.last().map(|(_, loss)| *loss),
             validation: validations.last().map(|(_, loss)| *loss),
             best: validations.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)),
         }
+    }
+}
+
+impl Summary {
+    /// The loss at the start if the loss at the end is much larger. `untrained` is the loss of the first step, if it is
+    /// known; the first row also contains later ones.
+    #[cfg(feature = "cli")]
+    pub(crate) fn risen_from(&self, untrained: Option<f64>) -> Option<f64> {
+        untrained.or(self.first).filter(|first| self.loss.is_some_and(|last| last > 10.0 * first))
     }
 }
 
@@ -246,6 +282,10 @@ mod tests {
     /// Runs that were interrupted at different steps have the same regular rows.
     #[test]
     fn regular_rows_do_not_depend_on_interruptions() {
+        [false, true].into_iter().for_each(interrupted_and_whole);
+    }
+
+    fn interrupted_and_whole(restarted: bool) {
         let config = Config { steps: 24, validation: 0.5, validation_every: 12, ..Config::default() };
         let losses = |steps: std::ops::RangeInclusive<u32>| {
             steps.map(|s| Losses { total: f64::from(s), terms: vec![0.0] }).collect::<Vec<_>>()
@@ -261,7 +301,14 @@ mod tests {
         parts.take(&config, 7, losses(1..=7), None, 1.0);
         parts.append(other.as_file()).unwrap();
         assert!(text(&other).ends_with("\n7,4.000000e0,2.000000e-3,1.0,\n"), "{}", text(&other));
-        parts.take(&config, 12, losses(1..=12), Some(2.0), 1.0);
+        // A run that ends in a regular row: its validation loss is removed when it continues, with or without a restart.
+        parts.take(&config, 10, losses(1..=10), Some(9.0), 1.0);
+        parts.append(other.as_file()).unwrap();
+        assert!(text(&other).ends_with("\n10,5.500000e0,2.000000e-3,1.0,9.000000e0\n"), "{}", text(&other));
+        if restarted {
+            parts = Record::after(&text(&other), &config, 10);
+        }
+        parts.take(&config, 12, losses(11..=12), Some(2.0), 1.0);
         parts.take(&config, 15, losses(13..=15), None, 1.0);
         parts.append(other.as_file()).unwrap();
         assert!(text(&other).lines().last().unwrap().starts_with("15,1.4"));
@@ -289,7 +336,7 @@ mod tests {
         record.take(&config, 20, losses(10), None, 1.0);
         record.append(file.as_file()).unwrap();
         let text = std::fs::read_to_string(file.path()).unwrap();
-        assert_eq!(text.lines().map(|row| row[..3].to_string()).collect::<Vec<_>>(), ["ste", "20,"]);
+        assert_eq!(text.lines().map(|row| row[..3].to_string()).collect::<Vec<_>>(), ["ste", "10,", "20,"]);
     }
 
     #[test]

@@ -15,16 +15,21 @@ mod objective;
 mod program;
 mod resume;
 mod setting;
+mod tables;
 mod trainer;
+mod training;
 mod validation;
 
 pub use checkpoint::{Checkpoint, TensorData};
 pub use config::{Config, Normalise, ScheduleKind, Task};
 pub use facts::Facts;
 pub use features::load_features;
-pub use folder::{Progress, RunFolder, Stop, train};
+pub use folder::RunFolder;
+#[cfg(feature = "cli")]
+pub(crate) use folder::{PICTURE, SAMPLES, runs_in};
 pub use loss::{DiffusionSteps, LossInputs, LossKind, LossMix, Term, WeightedLoss};
 pub use memory::MemoryEstimate;
 pub use metrics::Summary;
 pub use program::Losses;
 pub use trainer::Trainer;
+pub use training::{Progress, Stop, train};

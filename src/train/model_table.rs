@@ -2,8 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::config::{one_line, to_table};
-use super::setting::{insert, leaves};
+use super::tables::{insert, leaves, one_line, to_table};
 use crate::error::{Error, Result};
 use crate::nn::{MODELS, MlpOptions, Model};
 
@@ -130,7 +129,7 @@ mod tests {
         for (text, cause) in [
             ("name = \"nope\"", "there are: mlp, chapter"),
             ("name = 3", "unknown model \"3\""),
-            ("width = -4", "expected usize in `model.width`"),
+            ("width = -4", "expected a whole number of 0 or more in `model.width`"),
             ("width.x = 4", "in `model.width.x`"),
             ("dropout = \"much\"", "in `model.dropout`"),
             ("activation = \"nope\"", "there are: none, relu, silu"),

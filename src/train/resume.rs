@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::config::to_table;
-use super::setting::leaves;
+use super::tables::{leaves, to_table};
 use super::{Checkpoint, Config, Facts};
 use crate::error::{Error, Result};
 use crate::ops::Decay;
@@ -21,6 +20,13 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [mine, others] = &self.values;
         write!(f, "{}: {mine} and {others}", self.name)
+    }
+}
+
+impl Difference {
+    /// Whether it is a setting that determines the weights of the network.
+    pub(super) fn is_of_model(&self) -> bool {
+        self.name.starts_with("model.") && !matches!(&*self.name, "model.dropout" | "model.activation_noise")
     }
 }
 

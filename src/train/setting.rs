@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::config::{one_line, to_table};
+use super::tables::{insert, leaves, one_line, to_table};
 use super::{Config, Task};
 use crate::data::corrupt::NoiseKind;
 use crate::error::{Error, Result};
@@ -10,39 +10,10 @@ use crate::nn::{MODELS, Model};
 use crate::ops::Decay;
 
 /// Short names of settings.
-const SHORT: [(&str, &str); 1] = [("noise", "model.activation_noise")];
+const SHORT: [(&str, &str); 2] = [("noise", "model.activation_noise"), ("model", "model.name")];
 
 /// The names of [`Config::decay_named`].
 const DECAYS: &[&str] = &["constant", "cosine", "inverse_sqrt"];
-
-/// The settings in a table by their full names, such as `model.width`.
-pub(super) fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
-    let mut found = BTreeMap::new();
-    for (name, value) in table {
-        match value {
-            // The learning rate schedule is a single setting.
-            toml::Value::Table(inner) if name != "decay" => {
-                found.extend(leaves(inner).into_iter().map(|(inner, value)| (format!("{name}.{inner}"), value)));
-            }
-            _ => drop(found.insert(name.clone(), value.clone())),
-        }
-    }
-    found
-}
-
-/// Inserts a value into a table by its full name as in [`leaves`]. Values in place of the tables on the way are replaced.
-pub(super) fn insert(table: &mut toml::Table, name: &str, value: toml::Value) {
-    let Some((first, rest)) = name.split_once('.') else {
-        table.insert(name.into(), value);
-        return;
-    };
-    let mut inner = match table.remove(first) {
-        Some(toml::Value::Table(inner)) => inner,
-        _ => toml::Table::new(),
-    };
-    insert(&mut inner, rest, value);
-    table.insert(first.into(), inner.into());
-}
 
 impl Config {
     /// These settings with another value for one of them. The key is its name in `config.toml`, such as `lr` or
@@ -176,6 +147,7 @@ mod tests {
         assert_eq!(config.with("model.width", "32").unwrap().model, narrow);
         assert_eq!(config.with("width", "32").unwrap().model, narrow);
         assert_eq!(config.with("model.name", "unet").unwrap().model, Model::named("unet").unwrap());
+        assert_eq!(config.with("model", "unet").unwrap().model, Model::named("unet").unwrap());
         let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
         assert_eq!(denoiser.with("noise", "0.5").unwrap().noise, "gaussian:0.5".parse().ok());
         let unset = Config { noise: None, ..denoiser };
@@ -193,7 +165,7 @@ mod tests {
             ("decay", "linear", "inverse_sqrt"),
             ("heads", "2", "model.unet.heads belongs to --model unet; the model is mlp"),
             ("model.name", "nope", "there are: mlp, chapter"),
-            ("model", "unet", "model.name"),
+            ("model", "nope", "there are: mlp, chapter"),
         ] {
             let message = config.with(key, value).unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");

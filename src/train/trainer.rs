@@ -11,6 +11,7 @@ use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::generate::batches::largest;
 use crate::graph::{Graph, HISTORY, Slab};
+use crate::kernel::Precision;
 
 /// Compiles the step. The micro-batch is halved until the step fits the device; its size is also returned.
 fn compile(
@@ -27,6 +28,17 @@ fn compile(
         Ok((device.compile(&g)?, vars))
     })?;
     Ok((run, vars, micro))
+}
+
+/// The device with the precision of the settings.
+fn with_precision_of(device: &Device, config: &Config) -> Result<Device> {
+    let (set, wanted) = (device.precision(), config.precision);
+    if set != Precision::default() && set != wanted {
+        return Err(Error::setting(format!(
+            "the device has precision {set}, but the `precision` of the settings is {wanted}; change one of them"
+        )));
+    }
+    device.clone().with_precision(wanted)
 }
 
 /// A training step on a device: batch, noise, network, loss, reverse pass and optimizer.
@@ -50,7 +62,7 @@ impl Trainer {
     /// When a setting does not fit the data or the device.
     pub fn new(device: &Device, config: &Config, data: &Dataset) -> Result<Self> {
         config.check()?;
-        let device = &device.clone().with_precision(config.precision)?;
+        let device = &with_precision_of(device, config)?;
         let DataSplit { kept, held_out } = DataSplit::new(config, data)?;
         let facts = config.measure(data, &kept)?;
         let batch = config.batch_for(kept.len())?;
@@ -59,6 +71,11 @@ impl Trainer {
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
         let sample = SampleInfo { shape: kept.shape(), range, normalisation, extent };
         let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
+        log::info!(
+            "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",
+            run.dispatches(),
+            run.bytes()
+        );
         run.seed(config.seed);
         upload(&mut run, &kept, normalisation)?;
         let validation = held_out.map(|out| Validation::new(device, config, sample, &out, micro)).transpose()?;
@@ -195,6 +212,24 @@ impl Trainer {
         Checkpoint::of(&self.run, &self.config, &self.facts, &self.pending)
     }
 
+    /// The approximate size of a checkpoint, in bytes.
+    pub(super) fn checkpoint_size(&self) -> u64 {
+        Checkpoint::size(&self.run)
+    }
+
+    /// Starts from the weights of another run, with the averaged ones if there are any. Its data and its other settings may
+    /// differ.
+    ///
+    /// # Errors
+    /// When this run has completed a step, or the network or the shape of the samples differ.
+    pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        if self.run.step() > 0 {
+            return Err(Error::setting(format!("the run has completed {} steps; start a new run", self.run.step())));
+        }
+        checkpoint.check_network(&self.config, &self.facts.shape)?;
+        checkpoint.start(&mut self.run)
+    }
+
     /// Continues from a checkpoint.
     ///
     /// # Errors
@@ -235,6 +270,9 @@ mod tests {
         let config = Config { batch: 64, ..Config::for_model("mlp").unwrap() };
         let e = Trainer::new(&Device::cpu().with_memory(100_000), &config, &data).unwrap_err();
         assert!(matches!(&e, Error::Limit { smaller_batch_helps: false, .. }), "{e:?}");
-        assert!(e.to_string().contains("may take 97.7 KiB on this device, whatever the batch size"), "{e}");
+        assert!(
+            e.to_string().contains("but the limit on this device is 97.7 KiB; the data and the weights alone need"),
+            "{e}"
+        );
     }
 }

@@ -76,7 +76,10 @@ impl Case {
         }
         self.fill(&mut run, which)?;
         run.steps(1)?;
-        run.check_guards().map_err(|e| Error::Shader(format!("{}: {e}", self.name())))?;
+        run.check_guards().map_err(|e| match e {
+            Error::Shader(text) => Error::Shader(format!("{}: {text}", self.name())),
+            other => other,
+        })?;
         outputs
             .iter()
             .map(|&v| {

@@ -83,13 +83,18 @@ static KERNELS: LazyLock<Vec<Ready>> = LazyLock::new(|| {
     for target in targets() {
         for case in cases.iter().filter(|case| case.concerns(&target).unwrap()) {
             let kernel = case.kernel(&target).unwrap();
-            let source = kernel.source().unwrap();
-            let tiles: Vec<_> = kernel.constants.iter().filter(|c| c.kind == ConstantKind::Tune).collect();
-            let key = format!("{} {tiles:?} {source}", kernel.entry);
-            let known = found.entry(key).or_insert((kernel, source, Capabilities::all()));
-            known.2 &= capabilities(&target);
+            for (kernel, immediates) in [(kernel.clone().without_immediates(), false), (kernel, true)] {
+                let source = kernel.source().unwrap();
+                let tiles: Vec<_> = kernel.constants.iter().filter(|c| c.kind == ConstantKind::Tune).collect();
+                let key = format!("{} {tiles:?} {source}", kernel.entry);
+                let known = found.entry(key).or_insert((kernel, source, Capabilities::all()));
+                known.2 &= capabilities(&target);
+                known.2.set(Capabilities::IMMEDIATES, known.2.contains(Capabilities::IMMEDIATES) & immediates);
+            }
         }
     }
+    let uniform = found.values().filter(|(_, source, _)| source.contains("var<uniform> clock")).count();
+    assert!(uniform > 5, "{uniform} kernels without immediates");
     let mut all: Vec<Ready> =
         found.into_values().map(|(kernel, source, has)| ready(&kernel, &source, has).unwrap()).collect();
     all.sort_by(|a, b| a.label.cmp(&b.label));

@@ -24,7 +24,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// The code of a file without its comments and its unit tests, which may use anything.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let text = text.split("#[cfg(test)]").next().unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
@@ -76,7 +76,10 @@ fn pointing_up(src: &Path) -> Vec<String> {
         let inside = path.strip_prefix(src).unwrap();
         let own = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
         let Some(here) = floor(own) else { continue };
-        for name in names_after(&code(&path), "crate::") {
+        // The root of the crate is as many modules up as the path has parts, without a `mod.rs`.
+        let depth = inside.with_extension("").iter().filter(|part| *part != "mod").count();
+        let (code, up) = (code(&path), "super::".repeat(depth));
+        for name in names_after(&code, "crate::").into_iter().chain(names_after(&code, &up)) {
             match floor(&name) {
                 Some(there) if there > here => wrong.push(format!("{} -> {name}", inside.display())),
                 Some(_) => {}
@@ -101,6 +104,17 @@ fn an_import_that_points_up_is_found() {
     assert_eq!(pointing_up(folder.path()), [""; 0]);
     write("low.rs", "fn f() { crate::high::g(); }\nuse crate::{Stone,\n    Tile};\n");
     assert_eq!(pointing_up(folder.path()), ["low.rs -> Tile", "low.rs -> high"]);
+    // Beyond a module that only tests use, and by way of the root.
+    write("low.rs", "#[cfg(test)]\nmod size;\nuse crate::high::X;\n");
+    assert_eq!(pointing_up(folder.path()), ["low.rs -> high"]);
+    fs::create_dir(folder.path().join("low")).unwrap();
+    write("low.rs", "use super::high::X;\n");
+    write("low/mod.rs", "use super::high::X;\n");
+    write("low/part.rs", "use super::high::X;\nuse super::super::high::X;\n");
+    assert_eq!(pointing_up(folder.path()), ["low/mod.rs -> high", "low/part.rs -> high", "low.rs -> high"]);
+    write("low/mod.rs", "");
+    write("low/part.rs", "use super::high::X;\n");
+    assert_eq!(pointing_up(folder.path()), ["low.rs -> high"]);
 }
 
 /// A function with libtest's attribute would be left out without a word.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use langevin::data::{Dataset, sine_waves, two_moons};
 use langevin::diffusion::{
-    Ddim, Ddpm, Objective, Prediction, Sampler, SamplerOptions, SamplerSettings, SamplerTable, Schedule, Spacing,
-    Variance, sampler,
+    Ddim, Ddpm, Mix, Objective, Prediction, Row, Sampler, SamplerOptions, SamplerSettings, SamplerTable, Schedule,
+    Spacing, Step, Variance, sampler,
 };
 use langevin::generate::reverse_process;
 use langevin::inference::{Completion, Sampling, sample, sample_in_parts};
@@ -29,6 +29,8 @@ pub fn tests() -> Vec<Test> {
             a_continued_run_is_equal_to_the_bit,
             a_batch_in_parts_is_the_batch,
             a_sample_follows_from_its_number_and_the_seed_alone,
+            the_history_of_a_sampler_starts_at_zero_for_every_sample,
+            the_latent_of_a_batch_in_parts_is_that_of_its_last_full_part,
             what_trains_on_a_device_is_validated_there,
             the_predicted_memory_is_what_is_allocated,
             validation_measures_the_weights_alone,
@@ -36,6 +38,8 @@ pub fn tests() -> Vec<Test> {
             data_larger_than_one_binding_is_split,
         ],
     );
+    tests.extend(on(&[On::Gpu], named![without_immediates_training_is_equal_to_the_bit]));
+    tests.extend(on(&[On::F16], named![a_device_in_f16_is_not_used_in_f32]));
     tests.extend(always(named![
         dropout_and_noise_on_activations_are_off_when_the_network_is_used,
         every_step_encoding_trains_and_survives_in_its_checkpoint,
@@ -360,6 +364,83 @@ fn a_sample_follows_from_its_number_and_the_seed_alone(on: On) {
     assert!((1..1_100).all(|i| row(i) != row(0)), "every sample has its own noise");
 }
 
+/// A sampler whose steps depend on those before.
+#[derive(Debug)]
+struct Remembering;
+
+impl std::fmt::Display for Remembering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("remembering")
+    }
+}
+
+impl Sampler for Remembering {
+    fn rows(&self, steps: &[Step]) -> Vec<Row> {
+        let row = |step: &Step| {
+            let next = step.to.a * Mix::X0 + step.to.s * step.eps() + Mix { h: 0.3, ..Mix::ZERO };
+            Row { history: Mix { x0: 0.5, h: 0.5, ..Mix::ZERO }, ..Row::new(&step.from, next, 0.0) }
+        };
+        steps.iter().map(row).collect()
+    }
+
+    fn default_steps(&self, steps: usize) -> usize {
+        steps
+    }
+}
+
+fn the_history_of_a_sampler_starts_at_zero_for_every_sample(on: On) {
+    let device = on.open();
+    let checkpoint = trainer(&device, &small("mlp")).checkpoint().unwrap();
+    let draw = |device: &Device| {
+        let sampling = Sampling { sampler: Arc::new(Remembering), steps: 3, seed: 9, ..Sampling::new(50) };
+        let (mut values, mut parts) = (Vec::new(), 0);
+        let mut take = |part: &[f32]| {
+            parts += 1;
+            values.extend_from_slice(part);
+            Ok(())
+        };
+        sample_in_parts(device, &checkpoint, &sampling, &mut |_| true, &mut take)?;
+        Ok((values, parts))
+    };
+    let (whole, one) = draw(&device).unwrap();
+    let (_, (split, parts)) = tightest(&device, draw);
+    assert!(one == 1 && parts > 3 && close(&split, &whole, 1e-5), "{parts} parts");
+}
+
+/// Each part replaces the latent of the one before; the part that is smaller has its own.
+fn the_latent_of_a_batch_in_parts_is_that_of_its_last_full_part(on: On) {
+    let device = on.open();
+    let latent = |micro_batch: usize| {
+        let mut t = trainer(&device, &Config { micro_batch, ..small("autoencoder") });
+        t.advance(1).unwrap();
+        let latent = t.run().graph().find("latent").unwrap();
+        (t.run().graph().shape(latent)[0], t.run().read(latent).unwrap())
+    };
+    let ((rows, whole), (few, part)) = (latent(0), latent(8));
+    let each = whole.len() / rows;
+    assert_eq!((rows, few, part.len()), (33, 8, 8 * each));
+    assert!(close(&part, &whole[24 * each..32 * each], 1e-5));
+}
+
+/// Several submissions in flight, each with the positions of many passes.
+fn without_immediates_training_is_equal_to_the_bit(on: On) {
+    let device = on.open();
+    let after = |device: &Device| {
+        let mut t = trainer(device, &Config { micro_batch: 4, ..disturbed("mlp") });
+        let losses = t.advance(60).unwrap();
+        (losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>(), t.checkpoint().unwrap())
+    };
+    assert!(after(&device) == after(&device.clone().without_immediates()));
+}
+
+/// The default of the settings is f32.
+fn a_device_in_f16_is_not_used_in_f32(on: On) {
+    let (device, config) = (on.open(), small("mlp"));
+    let e = Trainer::new(&device, &config, &data(&config)).unwrap_err().to_string();
+    assert!(e.contains("f16") && e.contains("`precision`"), "{e}");
+    trainer(&device, &Config { precision: device.precision(), ..config });
+}
+
 fn sampling_stops_when_the_observer_says_so() {
     let config = small("mlp");
     let checkpoint = trainer(&Device::cpu(), &config).checkpoint().unwrap();
@@ -428,7 +509,7 @@ fn what_does_not_fit_is_split_or_refused() {
     assert!(micro < 64 && t.config().micro_batch == micro);
     t.advance(2).unwrap();
     let e = Trainer::new(&Device::cpu().with_memory(10_000), &config, &data(&config)).unwrap_err().to_string();
-    assert!(e.contains("whatever the batch size") && e.contains("9.8 KiB"), "{e}");
+    assert!(e.contains("the data and the weights alone need") && e.contains("9.8 KiB"), "{e}");
 }
 
 fn the_predicted_memory_is_what_is_allocated(on: On) {

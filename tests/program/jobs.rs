@@ -1,9 +1,10 @@
 //! What a user does on a good day.
 
+use langevin::train::Checkpoint;
 use serde_json::Value;
 
 use crate::common::{Test, always, named, no_sample_data, sample_data, unless};
-use crate::support::Place;
+use crate::support::{Place, npy, signals};
 
 pub fn tests() -> Vec<Test> {
     let mut tests = unless(
@@ -17,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         ],
     );
     tests.extend(always(named![
+        a_run_starts_from_the_weights_of_another,
         a_run_may_be_called_like_its_toy,
         inspect_counts_the_chapters_model,
         json_is_all_there_is_on_standard_output,
@@ -26,8 +28,68 @@ pub fn tests() -> Vec<Test> {
         the_learning_rate_warms_up_and_falls,
         a_denoiser_is_judged_on_held_out_samples,
         only_files_that_are_there_are_named,
+        other_samples_have_another_seed,
+        a_denoiser_is_described_as_one,
+        a_training_that_diverges_is_reported,
+        messages_of_verbose_commands_are_printed,
     ]));
     tests
+}
+
+fn other_samples_have_another_seed() {
+    let place = Place::new();
+    let said = place.train("ok.npy", "run");
+    assert!(said.contains("langevin sample run --count 64 --seed 1 --out new.npy"), "{said}");
+    assert!(said.contains("drew samples in"), "{said}");
+    let said = place.ok("sample run --count 40 --out new.npy");
+    assert!(said.contains("40 samples of shape [8] with seed 0 in"), "{said}");
+    assert!(place.read("new.npy") == place.read("run/samples/samples.npy"), "the same seed");
+    place.ok("sample run --count 40 --seed 1 --out new.npy");
+    assert!(place.read("new.npy") != place.read("run/samples/samples.npy"));
+    let report = json(&place.ok("sample run --count 4 --seed 7 --out new.npy --json"));
+    assert_eq!(report["seed"], 7);
+}
+
+fn a_denoiser_is_described_as_one() {
+    let place = Place::new();
+    place.ok("train ok.npy --out run --config small.toml --steps 10 --task denoise --noise salt_pepper:0.1:0.9");
+    let said = place.ok("inspect run");
+    assert!(said.contains("task denoise, removes the noise salt_pepper:0.1:0.9"), "{said}");
+    assert!(!said.contains("predicts") && !said.contains("schedule"), "{said}");
+    let config = String::from_utf8(place.read("run/config.toml")).unwrap();
+    assert!(!config.contains("prediction") && !config.contains("schedule"), "{config}");
+    let report = json(&place.ok("inspect run --json"));
+    assert!(report["config"]["prediction"].is_null() && report["config"]["noise"] == "salt_pepper:0.1:0.9", "{report}");
+    place.ok("train --out run --resume --steps 20");
+}
+
+fn a_training_that_diverges_is_reported() {
+    let place = Place::new();
+    let train = "train ok.npy --config small.toml --steps 60 --lr 90 --no-samples";
+    let said = place.ok(&format!("{train} --out run"));
+    assert!(said.contains("the training diverged. Lower --lr (it is 90)"), "{said}");
+    let report = json(&place.ok(&format!("{train} --out other --json")));
+    assert!(report["diverged"] == true && report["picture"].is_null(), "{report}");
+    assert!(!place.path("run/samples").exists());
+    assert!(!place.train("ok.npy", "good").contains("diverged"));
+}
+
+fn messages_of_verbose_commands_are_printed() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    for (command, words) in [
+        (
+            "train ok.npy --out other --steps 2 --batch 8 -v",
+            &["read ok.npy: 40 samples", "compiled a step", "saved step 2"][..],
+        ),
+        ("sample run --count 3 --steps 2 --out a.npy -v", &["3 samples in batches of 3"]),
+    ] {
+        let outcome = place.run(command);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        for word in words {
+            assert!(outcome.err.contains(&format!("info: {word}")), "{word}: {outcome:?}");
+        }
+    }
 }
 
 fn json(text: &str) -> Value {
@@ -56,7 +118,8 @@ fn the_main_job_in_short() {
     assert!(header.contains("'fortran_order': False"), "{header}");
     assert!(new.len() >= 64 * 128 * 4 + 80);
     let said = place.ok(&format!("evaluate new.npy {pulse}"));
-    assert!(said.contains("ratio") && said.contains("do not form pairs"), "{said}");
+    assert!(said.contains("64 samples against 1203") && said.contains("samples and data are told apart"), "{said}");
+    assert!(!said.contains("PSNR") && !said.contains("device"), "{said}");
 }
 
 fn each_term_of_a_loss_has_a_column_and_a_curve() {
@@ -85,20 +148,23 @@ fn a_run_may_be_called_like_its_toy() {
     place.ok("train moons --out moons --steps 10 --batch 32");
     place.ok("train --out moons --resume --steps 20");
     place.ok("sample moons --count 20 --steps 5 --out new.npy");
-    assert!(place.ok("evaluate new.npy moons").contains("ratio"));
+    assert!(place.ok("evaluate new.npy moons").contains("Wasserstein ratio"));
     place.refused("evaluate new.npy ./moons", 1, &["./moons", "a folder without PNG, JPEG"]);
 }
 
 fn pairs_are_compared_one_by_one() {
     let place = Place::new();
     let digits = sample_data("digits8x8.npy");
-    let said = place.ok(&format!("evaluate {digits} {digits} --projections 8"));
+    let said = place.ok(&format!("evaluate {digits} {digits} --projections 8 --pairs"));
     assert!(said.contains("PSNR inf dB") && said.contains("8 x 8 are smaller"), "{said}");
     let images = sample_data("mnist-1k/train-images-idx3-ubyte");
-    let report = json(&place.ok(&format!("evaluate {images} {images} --projections 8 --range 2 --json")));
+    let report =
+        json(&place.ok(&format!("evaluate {images}[0:150] {images}[0:150] --projections 8 --pairs --range 2 --json")));
     let pairs = &report["pairs"];
     assert!(pairs["psnr"].is_null() && pairs["range"] == 2.0, "{report}");
     assert!((pairs["ssim"].as_f64().unwrap() - 1.0).abs() < 1e-9, "{report}");
+    assert_eq!(report["verdict"]["copies"], true, "{report}");
+    place.refused("evaluate ok.npy ok.npy[0:9] --pairs", 1, &["not pairs"]);
 }
 
 /// A classifier on real digits sees that samples without the last five classes lack them.
@@ -172,9 +238,12 @@ fn json_is_all_there_is_on_standard_output() {
     let trained = json(&place.ok("train ok.npy --out run --config small.toml --steps 20 --json"));
     assert_eq!((&trained["steps"], trained["loss"].is_f64()), (&20.into(), true));
     assert_eq!(json(&place.ok("sample run --count 6 --out a.npy --json"))["shape"], serde_json::json!([6, 8]));
-    assert!(json(&place.ok("evaluate a.npy ok.npy --json"))["ratio"].is_f64());
+    let report = json(&place.ok("evaluate a.npy ok.npy --json"));
+    assert!(report["energy"]["p"].is_f64() && report["sliced"]["ratio"].is_f64(), "{report}");
+    assert!(report["pairs"].is_null() && report["verdict"]["outcome"].is_string(), "{report}");
     assert!(json(&place.ok("devices --json"))["adapters"].is_array());
     let lines = place.ok("selftest --json");
+    assert_eq!(json(lines.lines().next().unwrap())["target"]["software"], false);
     assert!(lines.lines().count() > 5 && lines.lines().all(|line| json(line)["failures"] == serde_json::json!([])));
 }
 
@@ -269,4 +338,33 @@ fn only_files_that_are_there_are_named() {
     assert!(said.contains("run folder: one (config.toml, metrics.csv, checkpoint.safetensors)"), "{said}");
     let said = place.ok("train --out one --resume --steps 20");
     assert!(said.contains("run folder: one (config.toml, metrics.csv, checkpoint.safetensors, loss.svg)"), "{said}");
+}
+
+fn a_run_starts_from_the_weights_of_another() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    place.write("other.npy", npy("<f4", false, &[60, 8], &signals(60 * 8)));
+    let said = place.ok("train other.npy --init run --out new --lr 1e-30 --loss l1 --steps 5 --no-samples");
+    assert!(said.contains("the weights are those of run after 30 steps"), "{said}");
+    let settings = String::from_utf8(place.read("new/config.toml")).unwrap();
+    assert!(settings.contains("init = \"run\"") && settings.contains("width = 16"), "{settings}");
+    // At a rate that changes nothing, the run has the averaged weights of the other one.
+    place.ok("train --out new --resume --steps 6");
+    place.refused("train --out new --resume --init other --steps 7", 2, &["init"]);
+    let [run, new] = ["run", "new"]
+        .map(|run| Checkpoint::load(&place.path(&format!("{run}/checkpoint.safetensors"))).unwrap().tensors);
+    let averaged = run.iter().filter_map(|t| Some((t.name.strip_prefix("ema.")?, &t.values)));
+    for (name, values) in averaged {
+        assert_eq!(&new.iter().find(|t| t.name == name).unwrap().values, values, "{name}");
+    }
+
+    place.write("wide.npy", npy("<f4", false, &[40, 16], &signals(40 * 16)));
+    let words = ["--init run", "samples of shape [8]", "wide.npy have shape [16]"];
+    place.refused("train wide.npy --init run --out x", 2, &words);
+    place.write("wide.toml", "[model]\nwidth = 32\ndepth = 1\nencoding = 8\n");
+    let words = ["--init run", "another network (model.width: 16 and 32)"];
+    place.refused("train ok.npy --init run --config wide.toml --out x", 2, &words);
+    place.refused("train ok.npy --init run --model unet --out x", 2, &["--model unet", "network of run is mlp"]);
+    place.refused("train ok.npy --init missing --out x", 1, &["missing does not exist"]);
+    assert!(!place.path("x").exists());
 }

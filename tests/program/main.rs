@@ -8,6 +8,8 @@ mod common;
 mod examples;
 mod former;
 mod jobs;
+#[cfg(target_os = "linux")]
+mod lost;
 #[cfg(unix)]
 mod mishaps;
 mod models;
@@ -34,6 +36,8 @@ fn main() -> std::process::ExitCode {
     .to_vec();
     #[cfg(unix)]
     tests.push(mishaps::tests);
+    #[cfg(target_os = "linux")]
+    tests.push(lost::tests);
     // The examples last: they use all cores, and what else runs waits for them.
     tests.extend([bench::tests, examples::tests]);
     common::run(tests.into_iter().flat_map(|tests| tests()).collect())

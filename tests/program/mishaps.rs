@@ -4,11 +4,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Test, always, named};
+use crate::common::{Test, always, named, unless};
 use crate::support::{Outcome, Place, npy, signals};
 
 pub fn tests() -> Vec<Test> {
-    always(named![
+    let no_limit = (!cfg!(target_os = "linux")).then(|| "limits of the address space are tested on Linux".to_string());
+    let mut tests = unless(no_limit, named![a_memory_limit_is_no_abort]);
+    tests.extend(always(named![
         a_signal_to_stop_saves_and_says_how_to_resume,
         signals_that_are_ignored_do_not_stop_a_run,
         a_signal_while_samples_are_drawn_leaves_no_file,
@@ -21,7 +23,8 @@ pub fn tests() -> Vec<Test> {
         a_full_disk_keeps_the_last_checkpoint,
         divergence_stops_and_keeps_the_last_good_checkpoint,
         a_closed_pipe_is_no_panic,
-    ])
+    ]));
+    tests
 }
 
 const SIGNALS: [(&str, libc::c_int); 3] = [("-INT", libc::SIGINT), ("-TERM", libc::SIGTERM), ("-HUP", libc::SIGHUP)];
@@ -85,11 +88,11 @@ fn a_signal_to_stop_saves_and_says_how_to_resume() {
     outcome.says("Ctrl-C", &[&format!("stopped at step {first} of 100000000"), "langevin train --out run --resume"]);
 
     let mut last = first;
-    for signal in ["-TERM", "-HUP"] {
+    for (signal, code) in [("-TERM", 143), ("-HUP", 129)] {
         let before = place.read("run/checkpoint.safetensors");
         let moved = || place.read("run/checkpoint.safetensors") != before;
         let outcome = interrupted(&place, "train --out run --resume", signal, moved);
-        assert_eq!(outcome.code, Some(130), "{outcome:?}");
+        assert_eq!(outcome.code, Some(code), "{outcome:?}");
         outcome.says(signal, &["stopped at step", "langevin train --out run --resume"]);
         let step = step(&place);
         assert!(step > last, "{signal}: {last} and {step}");
@@ -125,7 +128,7 @@ fn a_signal_while_samples_are_drawn_leaves_no_file() {
         place.write("many.npy", npy("<f4", false, &[400_000, 8], &signals(400_000 * 8)));
         let outcome = interrupted(&place, sample, "-INT", begun);
         assert_eq!(outcome.code, Some(130), "{sample}: {outcome:?}");
-        outcome.says(sample, &["stopped after", "nothing is written"]);
+        outcome.says(sample, &["stopped after ", "00000 samples; nothing is written"]);
         let left = place.list(".");
         assert!(left.iter().all(|name| !name.starts_with('.') && !name.starts_with("new.")), "{left:?}");
     }
@@ -140,6 +143,7 @@ fn a_signal_at_the_last_picture_keeps_the_training() {
     let outcome = interrupted(&place, "train ok.npy --out run --config deep.toml --steps 1", "-INT", saved);
     assert_eq!(outcome.code, Some(130), "{outcome:?}");
     outcome.says("Ctrl-C", &["the training is finished and saved"]);
+    assert!(outcome.out.contains("the training is saved; drawing samples for run/samples/compare.svg"), "{outcome:?}");
     assert!(place.list("run/samples").is_empty());
     assert_eq!(step(&place), 1);
 }
@@ -150,6 +154,28 @@ fn samples_that_no_disk_holds_are_refused_before_the_first_step() {
     place.refused("sample run --count 1000000000000 --out new.npy", 2, &["new.npy needs 29.1 TiB", "left"]);
     place.refused("sample run --count 1000000000000 --out new.png", 2, &["all samples in memory: 29.1 TiB of", ".npy"]);
     assert!(place.list(".").iter().all(|name| !name.starts_with('.') && !name.starts_with("new.")));
+}
+
+/// 64 MB of data, and limits of the address space from less than the data need to more than enough.
+fn a_memory_limit_is_no_abort() {
+    let place = Place::new();
+    place.write("big.npy", npy("<f4", false, &[16_384, 1_024], &signals(16_384 * 1_024)));
+    let mut refused = 0;
+    for limit in [80_000, 130_000, 160_000, 200_000, 280_000, 1_000_000] {
+        let program =
+            place.command(&format!("train big.npy --out run{limit} --config small.toml --steps 2 --no-samples"));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -v {limit}; exec \"$0\" \"$@\"")]).arg(program.get_program());
+        shell.args(program.get_args()).current_dir(place.path("."));
+        shell.env("LANGEVIN_DEVICE", "cpu").env("LANGEVIN_THREADS", "2");
+        let outcome = Outcome::of(shell.output().unwrap());
+        assert!(matches!(outcome.code, Some(0 | 1)), "{limit}: {outcome:?}");
+        if outcome.code == Some(1) {
+            refused += 1;
+            outcome.says("memory", &["memory", "use "]);
+        }
+    }
+    assert!((1..6).contains(&refused), "{refused}");
 }
 
 fn a_killed_run_leaves_no_rubbish_for_the_next() {

@@ -1,4 +1,4 @@
-//! The textbook's smaller networks from training to use, and a loss whose features come from one of them.
+//! The smaller networks from training to use, and a loss whose features come from one of them.
 
 use std::fs;
 

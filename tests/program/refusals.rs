@@ -3,7 +3,9 @@
 use std::fs;
 
 use crate::common::{Test, always, named, no_sample_data, sample_data, unless};
-use crate::support::{Place, npy, signals};
+use crate::support::{Outcome, Place, npy, signals};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 
 pub fn tests() -> Vec<Test> {
     let mut tests = unless(
@@ -19,8 +21,40 @@ pub fn tests() -> Vec<Test> {
         damaged_checkpoints_are_noticed,
         a_checkpoint_of_another_run_is_noticed,
         bad_sampling_is_refused_before_the_work,
+        the_variable_of_the_device_is_named,
+        names_in_files_do_not_control_the_terminal,
     ]));
     tests
+}
+
+fn the_variable_of_the_device_is_named() {
+    let place = Place::new();
+    let with = |variables: &[(&str, &str)], args: &str| {
+        Outcome::of(place.command(args).envs(variables.iter().copied()).output().unwrap())
+    };
+    let noise = "noise ok.npy --kind gaussian:0.1 --out a.npy";
+    let outcome = with(&[("LANGEVIN_DEVICE", "foo")], noise);
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    outcome.says("foo", &["LANGEVIN_DEVICE: unknown device \"foo\""]);
+    let outcome = with(&[("LANGEVIN_DEVICE", "CPU")], noise);
+    assert!(outcome.code == Some(0) && outcome.out.contains("LANGEVIN_DEVICE is CPU"), "{outcome:?}");
+    let outcome = with(&[("LANGEVIN_DEVICE", "")], noise);
+    assert!(outcome.code == Some(0) && outcome.out.contains("device: "), "{outcome:?}");
+    let outcome = with(&[("WGPU_BACKEND", "gl")], "noise ok.npy --kind gaussian:0.1 --out a.npy --device GPU");
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    outcome.says("gl", &["no Vulkan, Metal or DX12 adapter", "WGPU_BACKEND is \"gl\""]);
+}
+
+/// Escape sequences in the names of tensors and files.
+fn names_in_files_do_not_control_the_terminal() {
+    let place = Place::new();
+    let tensor = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+    let names = ["a\u{1b}[2J", "b\nc"].map(|name| (name, &tensor));
+    place.write("foreign.safetensors", safetensors::serialize(names, None).unwrap());
+    let said = place.ok("inspect foreign.safetensors");
+    assert!(said.contains("a\\u001b[2J ") && said.contains("b\\u000ac "), "{said}");
+    let outcome = place.run("evaluate no\u{1b}[2J.npy ok.npy");
+    assert!(!outcome.err.contains('\u{1b}') && outcome.err.contains("no"), "{outcome:?}");
 }
 
 fn bad_data_are_named() {
@@ -67,7 +101,8 @@ fn bad_data_are_named() {
 fn images_smaller_than_the_window_are_refused() {
     let place = Place::new();
     let digits = sample_data("digits8x8.npy");
-    place.refused(&format!("train {digits} --out run --loss ssim"), 1, &["8 x 8", "11 x 11", "another loss"]);
+    place.refused(&format!("train {digits} --out run --loss ssim"), 2, &["8 x 8", "11 x 11", "another loss"]);
+    place.refused("train moons --out run --task denoise --noise jpeg:20", 2, &["jpeg:20 needs images", "[2]"]);
     let other = format!("{}/tests/golden/random.safetensors", env!("CARGO_MANIFEST_DIR"));
     let features = format!("train {digits} --out run --loss mse,perceptual:0.1:");
     place.refused(&format!("{features}{other}"), 1, &["no conv1.weight", "but [\"philox"]);
@@ -96,7 +131,8 @@ fn bad_settings_are_named() {
         ("--steps 99999999999", &["--steps", "too large"]),
         ("--steps 1e3", &["--steps", "whole number"]),
         ("--batch 0", &["batch of 0", "--batch 1"]),
-        ("--batch -3", &["--batch", "whole number"]),
+        ("--batch -3", &["--batch", "a whole number of 0 or more"]),
+        ("--seed -1", &["--seed", "a whole number of 0 or more"]),
         ("--batch 41", &["batch of 41", "40 samples", "--batch 40 or less"]),
         ("--lr 0", &["learning rate (lr) of 0", "0.001"]),
         ("--lr -1", &["learning rate (lr) of -1"]),
@@ -119,6 +155,8 @@ fn bad_settings_files_are_named() {
         ("learning_rate = 1", &["unknown field `learning_rate`", "`lr`"][..]),
         ("lr = \"fast\"", &["\"fast\"", "in `lr`"]),
         ("steps = 5\nlr = = 3", &["line 2 is not TOML"]),
+        ("steps = ", &["line 1: `steps` has no value"]),
+        ("steps = \"a\"", &["\"a\"", "expected a whole number"]),
         ("steps = 100000000000", &["in `steps`"]),
         ("diffusion_steps = 0", &["0 diffusion steps", "1000 is usual"]),
         ("diffusion_steps = 1000000000000", &["use 1 to"]),
@@ -153,7 +191,9 @@ fn a_place_that_is_taken_is_left_alone() {
     let place = Place::new();
     place.train("ok.npy", "run");
     let before = place.read("run/checkpoint.safetensors");
-    place.refused("train moons --out run", 2, &["already contains a run", "--resume", "another --out"]);
+    place.refused("train moons --out run", 2, &["already contains a run", "--resume", "--force", "another --out"]);
+    place.refused("train moons --out run --force --batch 0", 2, &["batch of 0"]);
+    place.refused("train --out run --force --resume", 2, &["--force", "--resume"]);
     assert!(place.read("run/checkpoint.safetensors") == before);
     place.refused("train ok.npy --out ok.npy", 2, &["ok.npy is a file", "must be a folder"]);
     place.refused("train ok.npy --out ok.npy/run", 1, &["cannot create the folder", "choose another"]);
@@ -168,6 +208,12 @@ fn a_place_that_is_taken_is_left_alone() {
         &["ended before the first checkpoint", "langevin train DATA --out run"],
     );
     place.train("moons", "run");
+    let said = place.ok("train ok.npy --out run --config small.toml --steps 10 --force --no-samples");
+    assert!(said.contains("the run in run is replaced") && said.contains("done: 10 steps"), "{said}");
+    assert!(place.list("run/samples").is_empty() && !place.path("run/checkpoint.previous.safetensors").exists());
+    fs::create_dir(place.path("mine")).unwrap();
+    place.write("mine/notes.txt", "");
+    place.refused("train ok.npy --out mine --force", 2, &["not empty", "notes.txt"]);
 }
 
 fn a_resumed_run_keeps_its_settings() {
@@ -190,6 +236,7 @@ fn a_resumed_run_keeps_its_settings() {
         1,
         &["cannot read the data of the run again", "if they were moved"],
     );
+    place.refused("train --resume --out run", 1, &["the run in run is finished and saved after 30 steps"]);
     place.ok("train moved.npy --resume --out run --steps 40");
     let mut other = place.read("moved.npy");
     *other.last_mut().unwrap() ^= 1;
@@ -219,6 +266,7 @@ fn damaged_checkpoints_are_noticed() {
     place.refused("sample run --out a.npy", 1, &["damaged", "train again"]);
     place.write("other.safetensors", "x".repeat(100));
     place.refused("inspect other.safetensors", 1, &["other.safetensors", "not a safetensors file"]);
+    place.refused("inspect run --device foo", 2, &["unknown device \"foo\""]);
 }
 
 fn a_checkpoint_of_another_run_is_noticed() {
@@ -245,7 +293,7 @@ fn bad_sampling_is_refused_before_the_work() {
     for (options, words) in [
         ("--out a.npy --count 0", &["0 samples", "a count of 1 to"][..]),
         ("--out a.npy --steps 0", &["--steps 0", "at least one"]),
-        ("--out a.npy --steps 5000", &["5000", "1 to 1000"]),
+        ("--out a.npy --steps 5000", &["5000 sampling steps", "1 to 1000"]),
         ("--out a.npy --sampler euler", &["unknown sampler", "ddpm, ddim"]),
         ("--out a.npy --spacing odd", &["unknown spacing", "trailing"]),
         ("--out a.npy --eta -1", &["eta = -1", "use 0"]),
@@ -258,8 +306,13 @@ fn bad_sampling_is_refused_before_the_work() {
     }
     assert!(!place.path("a.npy").exists());
     place.refused("sample ok.npy --out a.npy", 1, &["not a run folder"]);
+    place.refused("sample run/config.toml --out a.npy", 1, &["part of one; use run"]);
+    place.refused("sample . --out a.npy", 1, &["contains runs", "run"]);
     place.refused("evaluate ok.npy moons", 1, &["differ in shape"]);
-    place.refused("evaluate ok.npy ok.npy --range -2", 2, &["a range of -2"]);
+    place.refused("evaluate ok.npy ok.npy --pairs --range -2", 2, &["a range of -2"]);
+    place.refused("evaluate ok.npy ok.npy --permutations 0", 2, &["--permutations 1 to"]);
+    place.refused("evaluate ok.npy ok.npy --scaling rows", 2, &["unknown scaling", "columns, channels"]);
+    place.refused("evaluate ok.npy ok.npy --device nonsense", 2, &["unknown device", "nonsense"]);
     place.refused("evaluate ok.npy ok.npy --projections 0", 2, &["--projections 1 to"]);
     place.refused("evaluate ok.npy ok.npy --projections 100000000000", 2, &["--projections 1 to"]);
 }

@@ -14,7 +14,11 @@ pub fn tests() -> Vec<Test> {
             validation_and_the_best_state_survive_a_stop,
         ],
     );
-    tests.extend(always(named![rows_do_not_tell_where_a_run_was_stopped, a_finished_run_is_left_as_it_is]));
+    tests.extend(always(named![
+        rows_do_not_tell_where_a_run_was_stopped,
+        a_finished_run_is_left_as_it_is,
+        seeds_do_not_share_samples,
+    ]));
     tests
 }
 
@@ -55,7 +59,7 @@ fn rows_do_not_tell_where_a_run_was_stopped() {
         place.ok(&format!("{train} 34 --out whole{}", options.len()));
         let parts = format!("parts{}", options.len());
         place.ok(&format!("{train} 11 --out {parts}"));
-        for steps in [15, 16, 34] {
+        for steps in [15, 16, 20, 34] {
             place.ok(&format!("train --out {parts} --resume --steps {steps}"));
         }
         let whole = format!("whole{}", options.len());
@@ -74,6 +78,25 @@ fn a_finished_run_is_left_as_it_is() {
     let before = files.map(|file| place.read(&format!("run/{file}")));
     assert!(place.ok("train --out run --resume").contains("has already completed all of its 30 steps"));
     assert_eq!(files.map(|file| place.read(&format!("run/{file}"))), before);
+}
+
+/// A large seed is not the continuation of a smaller one.
+fn seeds_do_not_share_samples() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    let samples = |seed: u64, count: usize| {
+        place.ok(&format!("sample run --seed {seed} --count {count} --steps 2 --out a.npy"));
+        let bytes = place.read("a.npy");
+        bytes[bytes.len() - count * 32..].to_vec()
+    };
+    let zero = samples(0, 3072);
+    for seed in [1, 1 << 31, 1 << 32, 1 << 40, 1 << 41, u64::MAX] {
+        let other = samples(seed, 1024);
+        assert!(zero.chunks(1024 * 32).all(|part| part != other), "seed {seed}");
+        assert!(zero.chunks(32).all(|sample| sample != &other[..32]), "seed {seed}");
+    }
+    // More samples do not change the first ones.
+    assert!(samples(1 << 40, 2048)[..1024 * 32] == samples(1 << 40, 1024));
 }
 
 fn validation_and_the_best_state_survive_a_stop(on: On) {
@@ -95,11 +118,5 @@ fn validation_and_the_best_state_survive_a_stop(on: On) {
     for (name, tensor) in whole.iter() {
         assert!(tensor.data() == parts.tensor(name).unwrap().data(), "the best {name} differs");
     }
-    let column = |run: &str| {
-        let metrics = String::from_utf8(place.read(&format!("{run}/metrics.csv"))).unwrap();
-        let rows = metrics.lines().map(|row| (row.split(',').next().unwrap().to_string(), row.to_string()));
-        let regular = rows.filter(|(step, _)| step.parse::<u32>().is_ok_and(|step| step % 20 == 0));
-        regular.map(|(step, row)| (step, row.rsplit(',').next().unwrap().to_string())).collect::<Vec<_>>()
-    };
-    assert_eq!(column("whole"), column("parts"));
+    assert_eq!(rows(&place, "whole"), rows(&place, "parts"));
 }

@@ -12,6 +12,8 @@ pub fn tests() -> Vec<Test> {
         all_values_are_checked_before_the_first_one_is_trained,
         an_interrupted_sweep_is_resumed,
         losses_that_measure_something_else_have_no_best,
+        a_sweep_is_not_mixed_with_other_runs,
+        networks_are_swept_by_name,
     ])
 }
 
@@ -92,6 +94,28 @@ fn an_interrupted_sweep_is_resumed() {
         let bytes = |sweep: &str| place.read(&format!("{sweep}/lr={value}/checkpoint.safetensors"));
         assert!(bytes("sweep") == bytes("whole"), "{value}");
     }
+}
+
+fn a_sweep_is_not_mixed_with_other_runs() {
+    let place = Place::new();
+    let train = "train ok.npy --config small.toml --steps 10";
+    place.ok(&format!("{train} --sweep lr=0.001,0.002 --out sweep"));
+    let words = ["sweep already contains other runs ('sweep/lr=0.001' and 1 more)", "another --out", "--resume"];
+    place.refused(&format!("{train} --batch 8 --sweep lr=0.1,0.2 --out sweep"), 2, &words);
+    assert_eq!(place.list("sweep"), ["lr=0.001", "lr=0.002"]);
+    place.ok(&format!("{train} --sweep lr=0.001,0.002,0.003 --out sweep --resume"));
+    place.refused(&format!("{train} --sweep lr=0.1,0.2 --out sweep/lr=0.001"), 2, &["is the folder of a run"]);
+    place.refused(
+        "sample sweep --out a.npy",
+        1,
+        &["contains runs; name one of them: 'sweep/lr=0.001', 'sweep/lr=0.002', "],
+    );
+}
+
+fn networks_are_swept_by_name() {
+    let place = Place::new();
+    place.ok("train ok.npy --batch 16 --steps 10 --sweep model=chapter,simple --out sweep");
+    assert_eq!(place.list("sweep"), ["model=chapter", "model=simple"]);
 }
 
 fn losses_that_measure_something_else_have_no_best() {

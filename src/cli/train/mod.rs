@@ -31,7 +31,7 @@ pub use settings::settings;
 #[derive(Args)]
 pub struct TrainArgs {
     /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or sine, moons, circles or swissroll
-    #[arg(required_unless_present_any = ["resume", "config"])]
+    #[arg(required_unless_present_any = ["resume", "config", "init"])]
     data: Option<String>,
     /// Run folder
     #[arg(long, value_name = "RUN")]
@@ -39,6 +39,9 @@ pub struct TrainArgs {
     /// TOML file with settings, in the format of config.toml; other options override it
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
+    /// Start from the weights of another run, with its settings unless options or --config change them
+    #[arg(long, value_name = "RUN")]
+    init: Option<PathBuf>,
     /// diffusion for a generative model (default), or denoise for a denoiser of the noise in --noise
     #[arg(long)]
     task: Option<Task>,
@@ -62,7 +65,7 @@ pub struct TrainArgs {
     /// Noise schedule: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
     #[arg(long)]
     schedule: Option<ScheduleKind>,
-    /// What the network predicts: epsilon, x0 or v
+    /// What the network predicts: epsilon, x0, v or flow
     #[arg(long)]
     prediction: Option<Prediction>,
     /// Loss: mse, mse_document, l1, huber, ssim, perceptual:1:FILE, or a weighted sum such as l1:1,ssim:0.1
@@ -104,6 +107,12 @@ pub struct TrainArgs {
     /// Continue the run in --out; with --sweep, finish the runs of the sweep
     #[arg(long)]
     pub resume: bool,
+    /// Replace the run in --out
+    #[arg(long, conflicts_with_all = ["resume", "sweep"])]
+    pub force: bool,
+    /// Do not draw samples after the training
+    #[arg(long, conflicts_with = "sweep")]
+    no_samples: bool,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
@@ -117,15 +126,52 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
-    match watched(&session.folder, &mut session.trainer, &stopped, args.common.json)? {
+    let (mut first, mut recovered) = (None, None);
+    let stop = loop {
+        match watched(&session.folder, &mut session.trainer, &stopped, args.common.json) {
+            Ok((stop, untrained)) => {
+                first = first.or(untrained);
+                break stop;
+            }
+            Err(Error::DeviceLost(text)) => session = recover(args, session, text, &mut recovered)?,
+            Err(e) => return Err(e.into()),
+        }
+    };
+    let untrained = first;
+    match stop {
         Stop::Requested => return Err(interrupted(args, &session).into()),
         Stop::Early if !args.common.json => {
             say!("{}", session::stopped_early(session.trainer.step(), session.trainer.config().early_stop));
         }
         _ => {}
     }
-    report::finish(args, &session, &stopped, started)?;
+    report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Continues a run whose device was lost from its last checkpoint, on the device opened again. `recovered` is the step of
+/// the last time, after which the run must have been saved again: a device that is lost again and again is not retried.
+///
+/// # Errors
+/// [`Error::DeviceLost`] with `text` when the run cannot be continued.
+fn recover(args: &TrainArgs, session: Session, text: String, recovered: &mut Option<u32>) -> crate::Result<Session> {
+    let saved = session.folder.checkpoint().ok().map(|checkpoint| checkpoint.step);
+    let Some(step) = saved.filter(|step| recovered.is_none_or(|before| *step > before)) else {
+        return Err(Error::DeviceLost(text));
+    };
+    // The lost device frees its memory, and the folder its lock.
+    drop(session);
+    match session::resume(args) {
+        Ok(again) => {
+            log::warn!("{}: the device was lost; the run continues from step {step}", args.out.display());
+            *recovered = Some(step);
+            Ok(again)
+        }
+        Err(e) => {
+            log::info!("the run cannot be continued: {e:#}");
+            Err(Error::DeviceLost(text))
+        }
+    }
 }
 
 /// Says that a resumed run is finished, and how to train it further.
@@ -150,13 +196,22 @@ fn interrupted(args: &TrainArgs, session: &Session) -> Error {
     ))
 }
 
-/// Trains and shows the progress.
-pub fn watched(folder: &RunFolder, trainer: &mut Trainer, stopped: &AtomicBool, json: bool) -> crate::Result<Stop> {
+/// Trains and shows the progress. Also returns the loss of the first step of a new run.
+pub fn watched(
+    folder: &RunFolder,
+    trainer: &mut Trainer,
+    stopped: &AtomicBool,
+    json: bool,
+) -> crate::Result<(Stop, Option<f64>)> {
     let mut display = TrainingProgress::new(trainer.step(), trainer.config().steps, json);
+    let mut untrained = None;
     let stop = train(folder, trainer, &mut |p| {
+        if p.step == 1 {
+            untrained = Some(p.loss);
+        }
         display.show(p);
         !stopped.load(Ordering::Relaxed)
     });
     display.finish();
-    stop
+    Ok((stop?, untrained))
 }

@@ -1,7 +1,7 @@
 //! What `langevin train` prints before and after the training, and the samples that it draws.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
@@ -12,17 +12,13 @@ use crate::inference::{Denoising, Observer, Sampling, denoise_in_parts, sample_i
 use crate::io::quoted;
 use crate::plot::{self, Scale, evenly_spaced};
 use crate::text::{self, grouped};
-use crate::train::{Config, LossMix, Summary, Trainer};
-use anyhow::Context;
+use crate::train::{Config, LossMix, PICTURE, SAMPLES, Summary, Trainer};
 use serde_json::json;
 
 use super::TrainArgs;
 use super::session::{Session, Shown};
 use crate::cli::progress::Meter;
 use crate::cli::reading::shown;
-
-/// The picture of samples in a run folder.
-const PICTURE: &str = "samples/compare.svg";
 
 /// Prints data, model and settings before the training.
 pub fn describe(session: &Session) {
@@ -77,16 +73,34 @@ fn describe_model(trainer: &Trainer) {
     }
 }
 
-/// Draws samples with the trained network, and prints the results and the files of the run.
-pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, started: Instant) -> anyhow::Result<()> {
-    let denoised = draw(session, stopped, args.common.json)?;
+/// The training that was completed.
+#[derive(Clone, Copy)]
+pub struct Training {
+    pub time: Duration,
+    /// The loss of the first step of a new run.
+    pub untrained: Option<f64>,
+}
+
+/// Prints the results, draws samples with the trained network, and prints the files of the run.
+pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, training: Training) -> anyhow::Result<()> {
+    session.folder.save_again(&session.trainer)?;
     let (picture, summary) = (session.folder.file(PICTURE), session.folder.summary()?);
-    let seconds = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    if !args.common.json {
+        print_results(session, &summary, training);
+        if !args.no_samples {
+            say!("the training is saved; drawing samples for {}", picture.display());
+        }
+    }
+    let denoised = if args.no_samples { None } else { draw(session, stopped, args.common.json)? };
+    let (seconds, drawing) = (training.time.as_secs_f64(), started.elapsed().as_secs_f64());
+    let picture = (!args.no_samples).then_some(picture);
     if args.common.json {
         let Session { trainer, device, shown, data, .. } = session;
         let mut report = json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
                    "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
-                   "seconds": seconds, "device": device.name(), "picture": picture, "data": data});
+                   "diverged": summary.risen_from(training.untrained).is_some(), "seconds": seconds, "drawing_seconds": drawing,
+                   "device": device.name(), "files": session.folder.files(), "picture": picture, "data": data});
         if let Some(pairs) = denoised {
             report["compare"] = json!(pairs);
             report["held_out"] = json!(shown.held_out);
@@ -94,7 +108,11 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, started
         say!("{report}");
         return Ok(());
     }
-    print_results(session, &summary, seconds);
+    let Some(picture) = picture else {
+        say!("run folder: {} ({})", quoted(&args.out.to_string_lossy()), session.folder.files().join(", "));
+        return Ok(());
+    };
+    say!("drew samples in {drawing:.0} s");
     let out = quoted(&args.out.to_string_lossy());
     say!("run folder: {out} ({})", session.folder.files().join(", "));
     match denoised {
@@ -105,7 +123,9 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, started
         }
         None => {
             say!("real and generated side by side: {}", picture.display());
-            say!("draw more with: langevin sample {out} --count 64 --out new.npy");
+            // Another seed than that of the samples in the run folder.
+            let seed = session.trainer.config().seed + 1;
+            say!("to draw other samples: langevin sample {out} --count 64 --seed {seed} --out new.npy");
         }
     }
     Ok(())
@@ -114,7 +134,7 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, started
 /// Draws the samples and the picture of the run. A denoiser is also compared with filters.
 fn draw(session: &Session, stopped: &AtomicBool, json: bool) -> anyhow::Result<Option<Denoised>> {
     let Session { trainer, folder, .. } = session;
-    std::fs::create_dir_all(folder.file("samples")).context("cannot create the folder samples")?;
+    folder.create_samples()?;
     let mut meter = Meter::new("drawing samples", json);
     let mut observe = |completion| {
         meter.show(completion);
@@ -124,24 +144,34 @@ fn draw(session: &Session, stopped: &AtomicBool, json: bool) -> anyhow::Result<O
         Some(noise) => show_denoised(session, noise, &mut observe).map(Some),
         None => show_samples(session, &mut observe).map(|()| None),
     };
-    Ok(drawn.map_err(|e| match e {
+    drawn.map_err(|e| match e {
         Error::Interrupted(_) => Error::Interrupted(format!(
             "stopped while drawing samples for {}; the training is finished and saved",
             folder.file(PICTURE).display()
-        )),
-        other => other,
-    })?)
+        ))
+        .into(),
+        other => anyhow::Error::new(other)
+            .context("the training is finished and saved, but its samples cannot be drawn or written"),
+    })
 }
 
 /// Prints the losses of a finished run.
-fn print_results(session: &Session, summary: &Summary, seconds: f64) {
-    let (trainer, number) =
-        (&session.trainer, |loss: Option<f64>| loss.map(|loss| format!("{loss:.6e}")).unwrap_or_default());
+fn print_results(session: &Session, summary: &Summary, training: Training) {
+    let trainer = &session.trainer;
+    let number = |loss: Option<f64>| loss.map(text::short).unwrap_or_default();
     let steps = text::count(trainer.step() as usize, "step");
-    say!("done: {steps} in {seconds:.0} s, loss {}", number(summary.loss));
+    let seconds = training.time.as_secs_f64();
+    say!("done: {steps} in {seconds:.0} s, loss {} (last row of metrics.csv)", number(summary.loss));
+    if let Some(first) = summary.risen_from(training.untrained) {
+        let (last, lr) = (number(summary.loss), trainer.config().lr);
+        say!(
+            "warning: the loss rose from {} to {last}, so the training diverged. Lower --lr (it is {lr})",
+            text::short(first)
+        );
+    }
     if let Some((step, best)) = summary.best {
         let (last, weights) = (number(summary.validation), evaluated_weights(trainer.config()));
-        say!("validation loss of the {weights}: {last}; the lowest was {best:.6e} at step {step}");
+        say!("validation loss of the {weights}: {last}; the lowest was {} at step {step}", text::short(best));
     }
 }
 
@@ -155,14 +185,18 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
     let Session { trainer, folder, device, shown: Shown { samples: real, .. }, .. } = session;
     let seed = trainer.config().seed;
     let count = if real.kind() == Kind::Points { real.len().max(256) } else { real.len() };
+    let shown = real.values.len();
     let mut drawn = Vec::new();
     let mut take = |part: &[f32]| {
         drawn.extend_from_slice(part);
         Ok(())
     };
     sample_in_parts(device, &trainer.checkpoint()?, &Sampling { seed, ..Sampling::new(count) }, observe, &mut take)?;
-    plot::save_as(&folder.file("samples/samples.npy"), real.layout(), &drawn)?;
-    plot::compare(&folder.file(PICTURE), real.kind(), &real.shape, &real.values, &drawn)
+    folder.save_again(trainer)?;
+    folder.create_samples()?;
+    plot::save_as(&folder.file(SAMPLES), real.layout(), &drawn)?;
+    // As many as real ones, so that the densities of points can be compared.
+    plot::compare(&folder.file(PICTURE), real.kind(), &real.shape, &real.values, &drawn[..shown])
 }
 
 /// Adds noise to samples and removes it, and draws a picture of both.
@@ -179,7 +213,9 @@ fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) ->
     let denoised = clean.with_values("denoised", values)?;
     let columns = denoised.columns.without_rounding();
     let layout = SampleLayout { columns: &columns, ..denoised.layout() };
-    plot::save_as(&folder.file("samples/samples.npy"), layout, &denoised.values)?;
+    folder.save_again(trainer)?;
+    folder.create_samples()?;
+    plot::save_as(&folder.file(SAMPLES), layout, &denoised.values)?;
     let [before, after, shown] = [&noisy, &denoised, clean].map(|set| evenly_spaced(set, 36));
     let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
     let (picture, scale) = (folder.file(PICTURE), Scale::of(clean.kind(), &clean.shape, &clean.values));

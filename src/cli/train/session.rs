@@ -1,8 +1,11 @@
 //! Starting and resuming training runs.
 
+use std::path::Path;
+
 use crate::cli::train::TrainArgs;
 use crate::cli::train::settings::{apply_options, set, settings, stated};
 use crate::data::{Dataset, Description, Kind, Subset};
+use crate::io::quoted;
 use crate::nn::Model;
 use crate::text;
 use crate::train::{Checkpoint, Config, Facts, RunFolder, Stop, Trainer};
@@ -27,12 +30,16 @@ pub struct Shown {
     pub held_out: bool,
 }
 
+/// The maximum number of values of the samples that a denoiser is judged on, because the filters for comparison run on the
+/// CPU.
+const MOST_VALUES: usize = 1 << 21;
+
 impl Shown {
     fn of(config: &Config, data: &Dataset) -> crate::Result<Self> {
         let held_out = if config.noise.is_some() { config.held_out(data)? } else { None };
         let (is_held_out, all) = (held_out.is_some(), held_out.unwrap_or(Subset::all(data)));
         let most = match (config.noise, data.kind()) {
-            (Some(_), _) => 1_024,
+            (Some(_), _) => (MOST_VALUES / data.sample_len()).clamp(36, 1_024),
             (None, Kind::Points) => 2_000,
             (None, _) => 64,
         };
@@ -57,12 +64,17 @@ pub fn stopped_early(step: u32, patience: u32) -> String {
 pub fn start(args: &TrainArgs) -> anyhow::Result<Session> {
     let config = settings(args)?;
     config.check()?;
-    let folder = RunFolder::vacant(&args.out)?;
+    let folder = if args.force { RunFolder::replacing(&args.out) } else { RunFolder::vacant(&args.out) }?;
     let data = Dataset::load_with(&config.data, config.seed, &config.read)?;
     config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
     let device = args.common.open_for(config.precision)?;
     let (trainer, shown) = (start_run(args, &folder, &device, &config, &data)?, Shown::of(&config, &data)?);
     Ok(Session { trainer, folder, device, shown, data: data.describe() })
+}
+
+/// The checkpoint whose weights a new run starts from.
+fn initial(config: &Config) -> crate::Result<Option<Checkpoint>> {
+    (!config.init.is_empty()).then(|| RunFolder::open(Path::new(&config.init))?.checkpoint()).transpose()
 }
 
 /// Creates a run in a vacant folder.
@@ -73,8 +85,21 @@ pub fn start_run(
     config: &Config,
     data: &Dataset,
 ) -> crate::Result<Trainer> {
-    let trainer = Trainer::new(device, config, data)?;
-    if folder.is_unfinished() && !args.common.json {
+    let init = initial(config)?;
+    let mut trainer = Trainer::new(device, config, data)?;
+    if let Some(checkpoint) = init {
+        let named = |text| format!("--init {}: {text}", quoted(&config.init));
+        trainer.start_from(&checkpoint).map_err(|e| match e {
+            Error::Setting(text) => Error::Setting(named(text)),
+            other => other,
+        })?;
+        if !args.common.json {
+            say!("the weights are those of {} after {}", config.init, text::count(checkpoint.step as usize, "step"));
+        }
+    }
+    if args.force && folder.is_started() && !args.common.json {
+        say!("the run in {} is replaced", args.out.display());
+    } else if folder.is_unfinished() && !args.common.json {
         say!("the folder contains a run that ended before its first checkpoint; it is replaced");
     }
     folder.write_config(&trainer)?;
@@ -90,18 +115,27 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
     let mut wanted = if args.config.is_some() { stated(args)? } else { began.clone() };
     // A file for --config may omit the end of the run and the data.
     (wanted.steps, wanted.early_stop, wanted.data) = (began.steps, began.early_stop, began.data.clone());
+    wanted.init = began.init.clone();
     if let Some(name) = args.model.as_deref().filter(|name| *name != wanted.model.name()) {
         wanted.model = Model::named(name)?;
     }
     apply_options(&mut wanted, args)?;
     set(&mut wanted.steps, &args.steps);
     set(&mut wanted.data, &args.data);
+    set(&mut wanted.init, &args.init.as_ref().map(|run| run.to_string_lossy().into_owned()));
     let config = checkpoint.continued(&wanted)?;
     if config.steps != began.steps && folder.ended(&config, checkpoint.step) == Some(Stop::Early) {
         return Err(Error::Setting(stopped_early(checkpoint.step, config.early_stop)).into());
     }
     let device = args.common.open_for(config.precision)?;
-    let data = data_of(&config, &checkpoint.facts)?;
+    let data = data_of(&config, &checkpoint.facts).map_err(|e| match folder.ended(&config, checkpoint.step) {
+        Some(_) => e.context(format!(
+            "the run in {} is finished and saved after {}; samples are not drawn again",
+            args.out.display(),
+            text::count(checkpoint.step as usize, "step")
+        )),
+        None => e,
+    })?;
     let trainer = resume_run(&folder, &device, &config, &checkpoint, &data)?;
     let shown = Shown::of(&config, &data)?;
     Ok(Session { trainer, folder, device, shown, data: data.describe() })

@@ -1,9 +1,11 @@
 //! The settings of `langevin train`: a file, overridden by options.
 
+use std::path::Path;
+
 use super::TrainArgs;
 use crate::Error;
 use crate::ops::Decay;
-use crate::train::{Config, Task};
+use crate::train::{Config, RunFolder, Task};
 
 /// The settings of the command, with the data.
 pub fn settings(args: &TrainArgs) -> crate::Result<Config> {
@@ -18,10 +20,15 @@ pub fn settings(args: &TrainArgs) -> crate::Result<Config> {
 
 /// The settings of the command.
 pub fn stated(args: &TrainArgs) -> crate::Result<Config> {
-    let mut config = match &args.config {
-        Some(path) => Config::read(path, args.model.as_deref())?,
-        None => Config::for_model(args.model.as_deref().unwrap_or("mlp"))?,
+    let mut config = match (&args.config, &args.init) {
+        (Some(path), _) => Config::read(path, args.model.as_deref())?,
+        (None, Some(run)) => settings_of(run, args)?,
+        (None, None) => Config::for_model(args.model.as_deref().unwrap_or("mlp"))?,
     };
+    if let Some(run) = &args.init {
+        // As the data, it is named as the user does.
+        config.init = run.to_string_lossy().into_owned();
+    }
     set(&mut config.data, &args.data);
     config.set_steps(args.steps.unwrap_or(config.steps));
     if args.batch == Some(0) {
@@ -29,6 +36,21 @@ pub fn stated(args: &TrainArgs) -> crate::Result<Config> {
     }
     apply_options(&mut config, args)?;
     reject_unused_options(&config, args)?;
+    Ok(config)
+}
+
+/// The settings of the run for `--init`.
+fn settings_of(run: &Path, args: &TrainArgs) -> crate::Result<Config> {
+    let mut config = RunFolder::open(run)?.checkpoint()?.config;
+    if let Some(name) = args.model.as_deref().filter(|name| *name != config.model.name()) {
+        return Err(Error::Setting(format!(
+            "--model {name}, but the network of {} is {}; omit --model, or omit --init",
+            run.display(),
+            config.model.name()
+        )));
+    }
+    // It may have been reduced to fit the device.
+    config.micro_batch = 0;
     Ok(config)
 }
 

@@ -1,7 +1,8 @@
 //! Autotuning: selects the fastest variant of a matrix product by a short measurement, where the rule is uncertain.
 //! Results are cached for the next run.
 //!
-//! All candidates compute bit-identical results, so the choice affects speed only.
+//! All candidates compute bit-identical results where `fma` is the same in all kernels of an adapter
+//! ([`crate::ops`], `gemm`). Elsewhere another choice may change the last bits of a result, so the choice is kept.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

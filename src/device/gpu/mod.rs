@@ -9,7 +9,9 @@ pub(super) mod program;
 mod stopwatch;
 mod timestamps;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -222,13 +224,16 @@ impl Gpu {
         let label = kernel.label();
         let source = &match &self.position_layout {
             None => kernel.source()?,
-            Some(_) => kernel.clone().part("clock_binding", position::UNIFORM.into()).source()?,
+            Some(_) => kernel.clone().without_immediates().source()?,
         };
         let bindings = kernel::bindings(&label, source, kernel.entry)?;
         let most = self.limits.max_storage_buffers_per_shader_stage as usize;
         if bindings.len() > most {
             let (need, name) = (bindings.len(), &self.info.name);
-            let message = format!("{label} binds {need} buffers, but {name} allows {most}; use less data");
+            let message = format!(
+                "{label} binds {need} buffers, but {name} allows {most}; use less data, which takes a buffer for every \
+                 128 MiB"
+            );
             return Err(Error::limit(message, false));
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -282,14 +287,39 @@ impl Gpu {
         if cfg!(target_arch = "wasm32") {
             return self.check();
         }
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
-        let polled = self.device.poll(wait);
+        // A submission to a lost device does not exist, so it cannot be waited for.
         self.check()?;
-        polled.map(|_| ()).map_err(|e| {
-            let (name, seconds) = (&self.info.name, TIMEOUT.as_secs());
-            Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); use a smaller batch"))
-        })
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
+        let polled = guarded(|| self.device.poll(wait));
+        self.check()?;
+        let (name, seconds) = (&self.info.name, TIMEOUT.as_secs());
+        match polled {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(e)) => {
+                Err(Error::DeviceLost(format!("{name} did not finish within {seconds} s ({e}); use a smaller batch")))
+            }
+            None => Err(Error::DeviceLost(format!("{name}: waiting for the device failed"))),
+        }
     }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of the current thread is caught and reported as [`Error::DeviceLost`].
+#[cfg(feature = "cli")]
+pub(super) fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+/// Calls `poll` and returns `None` if it panics: waiting for a device that is lost is a panic in wgpu, which has called
+/// the callback of the loss and released its locks before.
+fn guarded<T>(poll: impl FnOnce() -> T) -> Option<T> {
+    let before = GUARDED.replace(true);
+    let polled = catch_unwind(AssertUnwindSafe(poll));
+    GUARDED.set(before);
+    polled.ok()
 }
 
 /// The first uncaptured error of a device, or the reason of its loss, once there is one.

@@ -1,7 +1,7 @@
 //! Passes the position of the run to a dispatch: step, seed, and rows of the batch (`shaders/shared/clock.wgsl`).
 //!
 //! Immediates (push constants) need no buffer. On adapters and browsers without immediates, shaders read a uniform
-//! buffer with one slot per pass of a submission, written before the submission.
+//! buffer ([`Kernel::without_immediates`](crate::kernel::Kernel::without_immediates)) with one slot per pass of a submission, written before the submission.
 
 use super::{Gpu, POSITION_BYTES};
 
@@ -12,9 +12,6 @@ pub(super) type Words = [u32; 5];
 const SLOT: u32 = 256;
 /// The maximum number of passes in a submission.
 pub(super) const MAX_PASSES: usize = 1000;
-
-/// The declaration of the position in a shader for adapters without immediates.
-pub(super) const UNIFORM: &str = "@group(1) @binding(0) var<uniform> clock: Clock;\n";
 
 /// The bind group layout of the uniform buffer.
 pub(super) fn layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {

@@ -93,6 +93,11 @@ pub(crate) struct GpuProgram {
 
 impl GpuProgram {
     pub async fn new(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
+        // Whatever fails on a lost device fails because of the loss.
+        Self::build(gpu.clone(), plan).await.map_err(|e| gpu.check().err().unwrap_or(e))
+    }
+
+    async fn build(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
         let mut buffers = Vec::new();
         for planned in &plan.buffers {
             buffers.push(gpu.buffer(planned).await?);
@@ -221,14 +226,14 @@ impl GpuProgram {
         Ok(())
     }
 
-    /// The device time of each dispatch of a step, averaged over `n` steps.
-    pub fn profile(&mut self, first: Clock, n: u32) -> Result<Vec<Duration>> {
+    /// The device time of each dispatch of a step, averaged over `n` steps on the rows from `row` on.
+    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Result<Vec<Duration>> {
         self.finish()?;
         let clock = Timestamps::new(&self.gpu, self.dispatches.len())?;
         let mut total = vec![0.0; self.dispatches.len()];
         for step in first.step..first.step + n {
             for pass in &self.passes {
-                let words = words(Clock { step, ..first }, 0, pass);
+                let words = words(Clock { step, ..first }, row, pass);
                 self.position.prepare(&self.gpu, &[words]);
                 let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
                 for (i, d) in self.dispatches[pass.calls.clone()].iter().enumerate() {
@@ -260,6 +265,8 @@ fn words(clock: Clock, row: usize, pass: &Pass) -> Words {
 /// initialised, because it overwrites them.
 fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
     let mut kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &gpu.target)).collect();
+    // Before the pipelines are built, which takes longer.
+    kernels.iter().try_for_each(|kernel| check_groups(gpu, kernel))?;
     if gpu.autotune.is_zero() || kernels.iter().all(|k| k.candidates().is_empty()) {
         return Ok(kernels);
     }
@@ -270,6 +277,7 @@ fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kerne
         let variant = autotune.fastest(&kernel.summary(), kernel.candidates(), |variant| {
             let started = Stopwatch::start();
             let kernel = make(variant);
+            check_groups(gpu, &kernel)?;
             // There is no autotuning in browsers, which have no cache; so blocking is allowed.
             let dispatch = pollster::block_on(async {
                 let pipeline = gpu.pipelines(&[(&kernel, call.node.trusted)]).await?.remove(0);
@@ -282,6 +290,22 @@ fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kerne
     }
     autotune.save(&gpu.cache);
     Ok(kernels)
+}
+
+/// Checks the number of workgroups of a kernel.
+///
+/// # Errors
+/// [`Error::Limit`] if it exceeds that of the adapter in one dimension.
+fn check_groups(gpu: &Gpu, kernel: &Kernel) -> Result<()> {
+    let (groups, most) = (kernel.groups, gpu.limits.max_compute_workgroups_per_dimension);
+    if groups.iter().all(|&count| count <= most) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} needs {groups:?} workgroups, but at most {most} are allowed per dimension; use a smaller batch",
+        kernel.label()
+    );
+    Err(Error::limit(message, true))
 }
 
 /// Creates the bind group of a call: inputs are bound to `read` variables, outputs and then updates to `read_write`.
@@ -311,14 +335,6 @@ async fn dispatch(
     }
     if reads.next().is_some() || writes.next().is_some() {
         return Err(mismatch());
-    }
-    let most = gpu.limits.max_compute_workgroups_per_dimension;
-    if kernel.groups.iter().any(|&g| g > most) {
-        let groups = kernel.groups;
-        let message = format!(
-            "{label} needs {groups:?} workgroups, but at most {most} are allowed per dimension; use a smaller batch"
-        );
-        return Err(Error::limit(message, true));
     }
     let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::SamplerSettings;
 use super::ddpm::posterior_deviation;
-use super::{Sampler, SamplerSettings};
-use crate::diffusion::table::{Mix, Row, Step};
+use crate::diffusion::sampler::{Mix, Row, Sampler, Step};
 use crate::error::{Error, Result};
 
 /// `x = a_to x0 + sqrt(s_to^2 - sd^2) eps + sd z`, with sd = eta times the standard deviation of q(x_to | x_from, x0).

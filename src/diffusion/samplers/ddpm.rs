@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Sampler, SamplerSettings};
-use crate::diffusion::table::{Mix, Row, Step};
+use super::SamplerSettings;
+use crate::diffusion::sampler::{Mix, Row, Sampler, Step};
 
 /// The mean of q(x_to | x_from, x0), plus noise of a fixed variance:
 ///

@@ -8,33 +8,10 @@ mod ddpm;
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
 
-use std::fmt;
 use std::sync::Arc;
 
-use super::table::{Row, Step};
+use super::sampler::Sampler;
 use crate::error::{Error, Result};
-
-/// The rule for one step of the reverse process, from one noise level to the next.
-pub trait Sampler: fmt::Debug + fmt::Display + Send + Sync {
-    /// The rows of all steps, noisiest first, one per evaluation of the network.
-    fn rows(&self, steps: &[Step]) -> Vec<Row>;
-
-    /// The default number of sampling steps for a model trained with `steps` steps.
-    fn default_steps(&self, steps: usize) -> usize;
-
-    /// Checks the sampler's settings.
-    ///
-    /// # Errors
-    /// When a setting is out of range; the message names the setting and its range.
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Whether a step may go to a time other than the next one visited.
-    fn goes_anywhere(&self) -> bool {
-        false
-    }
-}
 
 /// Settings for creating a sampler by name; a setting that the sampler does not have is an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -80,6 +57,9 @@ mod tests {
     use super::*;
     use crate::diffusion::{Flow, Mix, Objective, Path, PrevRule, SamplerOptions, SamplerTable, Schedule, Spacing};
     use crate::diffusion::{Level, Prediction};
+    use std::fmt;
+
+    use crate::diffusion::{Row, Step};
 
     const SMALL: Ddpm = Ddpm { variance: Variance::FixedSmall };
     const LARGE: Ddpm = Ddpm { variance: Variance::FixedLarge };
@@ -220,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_the_objective_does_not_have_are_refused() {
+        let objective = Objective::new(linear(), Prediction::V);
+        let over = |ts: &[usize]| SamplerTable::over(&objective, &SamplerOptions::shared(ddim(0.0), 0), ts);
+        assert_eq!(over(&[999, 0]).unwrap().rows.len(), 2);
+        for ts in [&[][..], &[1000], &[999, 2000]] {
+            assert!(over(ts).unwrap_err().to_string().contains("from 0 to 999"));
+        }
+    }
+
+    #[test]
     fn epsilon_is_refused_at_pure_noise() {
         let schedule = Schedule::linear(100, 1e-4, 0.02).unwrap().zero_terminal_snr().unwrap();
         let table = |prediction, sampler: &Arc<dyn Sampler>| {
@@ -275,7 +265,7 @@ mod tests {
     }
 
     impl Sampler for SecondOrder {
-        fn rows(&self, steps: &[super::Step]) -> Vec<Row> {
+        fn rows(&self, steps: &[Step]) -> Vec<Row> {
             let estimate = |level: &Level| Row::new(level, Mix::ZERO, 0.0);
             let sigma = |level: &Level| level.s / level.a;
             // On the path x / a, the slope with respect to sigma is (x / a - x0) / sigma; for these rows a is 1.

@@ -52,7 +52,8 @@ impl Options for AutoEncoderOptions {
 /// [x_t | enc(t) at every place] -> `enc1`, `enc2` (stride 2, ReLU) -> latent -> `dec1` (ReLU), `dec2` (twice the size
 /// each).
 ///
-/// The latent [B, 2 width, sizes / 4] can be read as `latent` after a step; with micro-batches, that of the first one.
+/// The latent [B, 2 width, sizes / 4] can be read as `latent` after a step; with micro-batches, that of the last one of
+/// full size.
 #[derive(Clone, Debug)]
 pub struct AutoEncoder {
     regularisation: Regularisation,

@@ -154,7 +154,7 @@ pub(super) fn finish<S: Scalar>(y: &mut [S], z: Option<&mut [S]>, bias: &[S], ac
 }
 
 /// Test shapes: ragged, strided, padded, pointwise, long and not square, as x, w, stride, padding.
-pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 12] = [
+pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 14] = [
     (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 1, 1),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 2, 1),
@@ -167,4 +167,6 @@ pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 12] = [
     (&[2, 7, 6, 5], &[2, 7, 3, 3], 1, 1),
     (&[2, 8, 9], &[1, 8, 5], 1, 1),
     (&[9, 17, 13, 11], &[33, 17, 3, 3], 1, 1),
+    (&[2, 2, 5, 4], &[3, 2, 1, 1], 1, 1),
+    (&[2, 1, 5, 4], &[3, 1, 1, 1], 1, 1),
 ];

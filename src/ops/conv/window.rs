@@ -86,7 +86,7 @@ impl Window {
 
     /// Whether every window is one element and every element one window.
     pub fn is_identity(&self) -> bool {
-        self.taps() == 1 && self.stride == [1, 1]
+        self.taps() == 1 && self.stride == [1, 1] && self.padding == [0, 0]
     }
 
     /// Taps that can reach one element: those of one residue modulo the stride.

@@ -2,7 +2,8 @@
 //!
 //! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`; the overrides `M`,
 //! `N` and `K` are set here. Transposes, implicit matrices and epilogues are therefore up to the shader. Several
-//! products in one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]).
+//! products in one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]). A grid of tiles that
+//! exceeds the limit of a dimension is folded along z ([`tiled`]).
 //!
 //! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that expensive computations on k or
 //! col alone (a position in an image) run once. With the flags `A_VEC4` and `B_VEC4`, `load_a4` or `load_b4` is called,
@@ -21,7 +22,7 @@ pub(super) use variant::LARGE;
 
 use std::fmt::Write;
 
-use crate::kernel::{GemmVariant, Kernel, Target};
+use crate::kernel::{GemmVariant, Kernel, MAX_GROUPS, Target};
 
 /// Memory layout of an operand, so that neighbouring invocations read neighbouring addresses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,7 +76,7 @@ pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel 
     let variant = variants[0];
     let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(variants);
     let kernel = kernel.flag("A_VEC4", false).flag("B_VEC4", false);
-    let kernel = match (variant, target.subgroup) {
+    match (variant, target.subgroup) {
         (GemmVariant::Cooperative, Some(lanes)) => {
             let size = target.half.expect("it runs on this target");
             cooperative(kernel, &product, size as usize, lanes as usize)
@@ -86,8 +87,25 @@ pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel 
         (GemmVariant::Broadcast16, Some(lanes)) => broadcast(kernel, &product, 16, lanes as usize),
         (GemmVariant::Broadcast32, Some(lanes)) => broadcast(kernel, &product, 32, lanes as usize),
         (_, _) => registers(kernel, &product),
+    }
+}
+
+/// Sets a workgroup for each of the tiles of `rows` by `cols` of each slice, and the function `tile` that returns its
+/// column, row and slice. Folded grids may have tiles beyond the last column or row, which store nothing.
+fn tiled(kernel: Kernel, product: &Product, rows: usize, cols: usize) -> Kernel {
+    let [m, n, _] = product.shape;
+    let tiles = [n.div_ceil(cols), m.div_ceil(rows)];
+    let folds = tiles.map(|count| count.div_ceil(MAX_GROUPS as usize));
+    let [x, y] = [0, 1].map(|axis| tiles[axis].div_ceil(folds[axis]));
+    let text = match folds {
+        [1, 1] => "fn tile(wid: vec3<u32>) -> vec3<u32> { return wid; }\n".into(),
+        [fx, fy] => format!(
+            "fn tile(wid: vec3<u32>) -> vec3<u32> {{\n  let fold = wid.z % {0}u;\n  return vec3(fold % {fx}u * {x}u + \
+             wid.x, fold / {fx}u * {y}u + wid.y, wid.z / {0}u);\n}}\n",
+            fx * fy
+        ),
     };
-    kernel.slices(product.slices)
+    kernel.part("gemm_tiles", text).grid(x, y).slices(product.slices * folds[0] * folds[1])
 }
 
 /// A square tile, its step in k, and the blocks of four rows and of four columns computed by an invocation.
@@ -98,10 +116,9 @@ struct Tile {
 }
 
 fn blocked(kernel: Kernel, product: &Product, Tile { side, step, blocks }: Tile) -> Kernel {
-    let [m, n, _] = product.shape;
     let Product { a, b, .. } = *product;
     let lanes = (side / 4 / blocks).pow(2);
-    kernel
+    tiled(kernel, product, side, side)
         .part("gemm", include_str!("../../../shaders/shared/gemm_blocked.wgsl").into())
         .part("gemm_sizes", sizes(&[("SIDE", side), ("STEP", step), ("BLOCKS", blocks), ("LANES", lanes)]))
         .repeat("R", blocks)
@@ -115,7 +132,6 @@ fn blocked(kernel: Kernel, product: &Product, Tile { side, step, blocks }: Tile)
         .flag("B_VEC4", b.vec4())
         .flag("A_TURN", a.inner && a.vec4())
         .flag("B_TURN", b.inner && b.vec4())
-        .grid(n.div_ceil(side), m.div_ceil(side))
 }
 
 fn broadcast(kernel: Kernel, product: &Product, rows: usize, lanes: usize) -> Kernel {
@@ -128,28 +144,25 @@ fn registers(kernel: Kernel, product: &Product) -> Kernel {
 
 /// Rows and columns per invocation, invocations side by side, and the step in k.
 fn in_registers(kernel: Kernel, product: &Product, [rows, cols, lanes, step]: [usize; 4]) -> Kernel {
-    let [m, n, _] = product.shape;
-    kernel
+    tiled(kernel, product, rows, cols * lanes)
         .part("gemm", include_str!("../../../shaders/shared/gemm_registers.wgsl").into())
         .part("gemm_sizes", sizes(&[("ROWS", rows), ("COLS", cols), ("LANES", lanes), ("STEP", step)]))
         .repeat("I", rows)
         .repeat("J", cols)
         .repeat("Q", step)
-        .grid(n.div_ceil(cols * lanes), m.div_ceil(rows))
 }
 
 /// Four subgroups of `lanes` share a tile, with 2 x 2 matrices of `size` each.
 fn cooperative(kernel: Kernel, product: &Product, size: usize, lanes: usize) -> Kernel {
     const STEP: usize = 16;
     let side = 4 * size;
-    let [m, n, _] = product.shape;
     let Product { a, b, .. } = *product;
     let mut text = sizes(&[("SIDE", side), ("STEP", STEP), ("SIZE", size), ("LANES", 4 * lanes), ("MEMBERS", lanes)]);
     for (role, number) in [("A", "f16"), ("B", "f16"), ("C", "f32")] {
         text += &format!("alias Matrix{role} = coop_mat{size}x{size}<{number}, {role}>;\n");
     }
     text += &format!("const SCALE_A = {:?}; const SCALE_B = {:?};\n", a.scale, b.scale);
-    kernel
+    tiled(kernel, product, side, side)
         .enable("wgpu_cooperative_matrix")
         .enable("f16")
         .part("gemm", include_str!("../../../shaders/shared/gemm_cooperative.wgsl").into())
@@ -160,7 +173,6 @@ fn cooperative(kernel: Kernel, product: &Product, size: usize, lanes: usize) -> 
         .repeat("Q", STEP / size)
         .flag("A_INNER", a.inner)
         .flag("B_INNER", b.inner)
-        .grid(n.div_ceil(side), m.div_ceil(side))
 }
 
 fn sizes(list: &[(&str, usize)]) -> String {
@@ -168,4 +180,32 @@ fn sizes(list: &[(&str, usize)]) -> String {
         writeln!(text, "const {name} = {value}u;").expect("writing to a string");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups([m, n]: [usize; 2], slices: usize, variant: GemmVariant) -> ([usize; 3], String) {
+        let target = Target { subgroup: Some(8), gemm: Some(variant), half: Some(16), ..Target::default() };
+        let product = Product { shape: [m, n, 4], slices, a: Operand::INNER, b: Operand::INNER };
+        let kernel = gemm(Kernel::new("t.wgsl", "//#use gemm_tiles", "gemm"), product, &target);
+        (kernel.groups.map(|n| n as usize), kernel.source().unwrap())
+    }
+
+    #[test]
+    fn grids_that_exceed_a_dimension_are_folded() {
+        for variant in GemmVariant::ALL {
+            let ([x, y, z], text) = groups([100, 100_000], 3, variant);
+            assert!(x <= 100_000 && y <= 100 && z == 3 && text.contains("return wid;"), "{variant:?}");
+            for (shape, slices) in [([3, 50_000_000], 4), ([50_000_000, 3], 1), ([9_000_000, 9_000_000], 2)] {
+                let (groups, text) = groups(shape, slices, variant);
+                assert!(groups.iter().all(|&n| n <= MAX_GROUPS as usize), "{variant:?} {groups:?}");
+                assert!(
+                    groups[2] > slices && groups[2] % slices == 0 && text.contains("fold"),
+                    "{variant:?} {groups:?}"
+                );
+            }
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub struct WeightedLoss {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum LossKind {
-    /// `mse`: the mean of e^2. `mse_document`: the sum of e^2 divided by N W H, as in the textbook. `l1`: the mean of
+    /// `mse`: the mean of e^2. `mse_document`: the sum of e^2 divided by N W H, without the channels. `l1`: the mean of
     /// |e|. `huber`: the Huber loss; its detail is delta, in normalised units (1 by default).
     Point {
         /// The function of the error.
@@ -165,13 +165,24 @@ impl LossMix {
                 }
                 LossKind::Ssim { range } => {
                     let ssim = Ssim::new(range.unwrap_or(inputs.range));
-                    vec![(g.ssim_loss(&ssim, x, y, weight)?, 1.0)]
+                    vec![(g.ssim_loss(&ssim, x, y, weight).map_err(|e| unsuitable("ssim", e))?, 1.0)]
                 }
-                LossKind::Perceptual { file } => load_features(Path::new(file))?.loss(g, x, y, weight)?,
+                LossKind::Perceptual { file } => {
+                    let features = load_features(Path::new(file))?;
+                    features.loss(g, x, y, weight).map_err(|e| unsuitable("perceptual", e))?
+                }
             };
             terms.push(Term { name: kind.name(), weight, parts });
         }
         Ok(terms)
+    }
+}
+
+/// A loss that does not fit the samples is a wrong setting.
+fn unsuitable(name: &str, e: Error) -> Error {
+    match e {
+        Error::Shape { message, .. } => Error::setting(format!("loss {name}: {message}")),
+        other => other,
     }
 }
 

@@ -23,7 +23,8 @@ impl HostMemory {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
         let container = system.cgroup_limits().map(|group| [group.total_memory, group.rss]);
-        Self::of(system.total_memory(), system.available_memory(), container)
+        let now = Self::of(system.total_memory(), system.available_memory(), container);
+        address_space().map_or(now, |[limit, used]| Self::of(now.total, now.free, Some([limit, used])))
     }
 
     #[cfg(any(feature = "files", test))]
@@ -55,6 +56,24 @@ impl HostMemory {
         );
         Err(Error::limit(message, false))
     }
+}
+
+/// The address space that is left for the stacks of threads and for parts of data on their way to the device.
+#[cfg(all(feature = "files", target_os = "linux"))]
+const SCRATCH: u64 = 128 << 20;
+
+/// The limit of the address space of this process (`ulimit -v`), and what it uses, if there is a limit.
+#[cfg(all(feature = "files", target_os = "linux"))]
+fn address_space() -> Option<[u64; 2]> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current?;
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let used: u64 = pages.split(' ').next()?.parse().ok()?;
+    Some([limit, used.saturating_mul(rustix::param::page_size() as u64).saturating_add(SCRATCH)])
+}
+
+#[cfg(all(feature = "files", not(target_os = "linux")))]
+fn address_space() -> Option<[u64; 2]> {
+    None
 }
 
 #[cfg(test)]

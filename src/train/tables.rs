@@ -1,0 +1,56 @@
+//! Settings as TOML tables.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Settings as a TOML table.
+pub(super) fn to_table<T: Serialize>(settings: &T) -> toml::Table {
+    toml::Table::try_from(settings).expect("settings are a table")
+}
+
+/// The message of a TOML error without line breaks.
+pub(super) fn one_line(e: &toml::de::Error) -> String {
+    let mut text = e.to_string().trim().replace('\n', " ");
+    // serde names the types of Rust.
+    for (types, name) in [(&["u32", "u64", "usize"][..], "a whole number of 0 or more"), (&["f64", "f32"], "a number")]
+    {
+        for kind in types {
+            if let Some((before, after)) = text.split_once(&format!("expected {kind}"))
+                && !after.starts_with(char::is_alphanumeric)
+            {
+                text = format!("{before}expected {name}{after}");
+            }
+        }
+    }
+    text
+}
+
+/// The settings in a table by their full names, such as `model.width`.
+pub(super) fn leaves(table: &toml::Table) -> BTreeMap<String, toml::Value> {
+    let mut found = BTreeMap::new();
+    for (name, value) in table {
+        match value {
+            // The learning rate schedule is a single setting.
+            toml::Value::Table(inner) if name != "decay" => {
+                found.extend(leaves(inner).into_iter().map(|(inner, value)| (format!("{name}.{inner}"), value)));
+            }
+            _ => drop(found.insert(name.clone(), value.clone())),
+        }
+    }
+    found
+}
+
+/// Inserts a value into a table by its full name as in [`leaves`]. Values in place of the tables on the way are replaced.
+pub(super) fn insert(table: &mut toml::Table, name: &str, value: toml::Value) {
+    let Some((first, rest)) = name.split_once('.') else {
+        table.insert(name.into(), value);
+        return;
+    };
+    let mut inner = match table.remove(first) {
+        Some(toml::Value::Table(inner)) => inner,
+        _ => toml::Table::new(),
+    };
+    insert(&mut inner, rest, value);
+    table.insert(first.into(), inner.into());
+}

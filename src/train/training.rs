@@ -1,0 +1,242 @@
+//! The training loop, which writes metrics and checkpoints into the run folder.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::folder::{self, RunFolder};
+use super::metrics::{Record, mean};
+use super::{Config, Trainer};
+use crate::error::{Error, Result};
+use crate::io::quoted;
+
+/// The target time between two calls of the observer.
+const REPORT: Duration = Duration::from_millis(250);
+
+/// The progress of [`train`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// The number of completed steps.
+    pub step: u32,
+    /// The total number of steps.
+    pub steps: u32,
+    /// The mean loss of the steps since the last call.
+    pub loss: f64,
+    /// The last validation loss.
+    pub validation: Option<f64>,
+    /// The mean speed since [`train`] was called.
+    pub steps_per_second: f64,
+}
+
+/// Why [`train`] ended.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// All steps are completed.
+    Done,
+    /// The validation loss did not decrease for `early_stop` evaluations. The state is saved.
+    Early,
+    /// The observer requested it. The state is saved.
+    Requested,
+}
+
+/// Trains up to the number of steps in the settings, and writes metrics and checkpoints into `folder`. `observe` is called
+/// several times a second; training stops when it returns false. A finished run is not changed.
+///
+/// # Errors
+/// [`Error::Setting`] when the disk has not enough space for the checkpoints, [`Error::NonFinite`] when a loss is not
+/// finite, [`Error::Io`] when a file cannot be written, [`Error::DeviceLost`]. The last checkpoint is kept.
+pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
+    run(folder, trainer, observe).map_err(|e| explain(folder, e))
+}
+
+fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
+    folder.lock()?;
+    // The lock is held, so no running process uses these files.
+    folder.remove_temporary_files();
+    let config = trainer.config().clone();
+    if trainer.step() < config.steps {
+        folder.check_space(trainer.checkpoint_size(), config.keep_best)?;
+    }
+    let mut record = Record::new(&folder.metrics(), trainer);
+    let (start, first) = (Instant::now(), trainer.step());
+    let (mut chunk, mut saved) = (1, Saved::now());
+    let early = |record: &Record| if record.is_at_early_stop(&config) { Stop::Early } else { Stop::Done };
+    let mut stop = early(&record);
+    while trainer.step() < config.steps && stop == Stop::Done {
+        let began = Instant::now();
+        let step = trainer.step();
+        let to = |every: u32| every - step % every;
+        let n = chunk.min(config.steps - step).min(to(config.checkpoint_every)).min(to_validation(&config, step));
+        let mut losses = trainer.pending().to_vec();
+        let new = trainer.advance_by_term(n)?;
+        let per_step = began.elapsed().as_secs_f64() / n as f64;
+        let loss = mean(new.iter().map(|l| l.total));
+        losses.extend(new);
+        let (validation, best) = validate(&mut record, trainer)?;
+        let done = trainer.step();
+        let per_second = (done - first) as f64 / start.elapsed().as_secs_f64();
+        record.take(&config, done, losses, validation, per_second * trainer.batch() as f64);
+        chunk = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * chunk).min(1_000);
+        stop = early(&record);
+        let validation = record.early_stopping.last;
+        if !observe(Progress { step: done, steps: config.steps, loss, validation, steps_per_second: per_second }) {
+            stop = Stop::Requested;
+        }
+        let regular = done.is_multiple_of(config.checkpoint_every) || done == config.steps || stop != Stop::Done;
+        saved.save(folder, trainer, &mut record, best, regular)?;
+    }
+    Ok(stop)
+}
+
+/// When the run was saved last. Besides the steps of `checkpoint_every`, a run is saved by time, so that slow networks do
+/// not lose more than about a minute of work. When a run is saved does not change its results.
+struct Saved {
+    checkpoint: Instant,
+    /// How long the last checkpoint took to write.
+    took: Duration,
+    metrics: Instant,
+}
+
+impl Saved {
+    const CHECKPOINT: Duration = Duration::from_secs(60);
+    const METRICS: Duration = Duration::from_secs(10);
+
+    fn now() -> Self {
+        Self { checkpoint: Instant::now(), took: Duration::ZERO, metrics: Instant::now() }
+    }
+
+    /// Saves what is due: a `regular` checkpoint or one by time, the `best` state, the new rows of the metrics.
+    fn save(
+        &mut self,
+        folder: &RunFolder,
+        trainer: &mut Trainer,
+        record: &mut Record,
+        best: bool,
+        regular: bool,
+    ) -> Result<()> {
+        // At most a twentieth of the time is spent on checkpoints by time.
+        let due = regular || self.checkpoint.elapsed() >= Self::CHECKPOINT.max(20 * self.took);
+        if best || due {
+            let began = Instant::now();
+            folder.create_again(trainer)?;
+            let checkpoint = trainer.checkpoint()?;
+            if best {
+                checkpoint.save(&folder.file(folder::BEST))?;
+            }
+            // `best.safetensors` can only be used in a run with a checkpoint.
+            if due || !folder.has_checkpoint() {
+                folder.write_metrics(record)?;
+                folder.write_checkpoint(&checkpoint)?;
+                *self = Self { checkpoint: Instant::now(), took: began.elapsed(), metrics: Instant::now() };
+            }
+        } else if self.metrics.elapsed() >= Self::METRICS && folder.path.is_dir() {
+            folder.write_metrics(record)?;
+            self.metrics = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// The number of steps until the next evaluation.
+fn to_validation(config: &Config, step: u32) -> u32 {
+    if config.validation > 0.0 { config.validation_every - step % config.validation_every } else { u32::MAX }
+}
+
+/// Evaluates the held-out data if it is due. Returns the loss, and whether the state is to be kept as the best one. Only
+/// evaluations at multiples of `validation_every` count for the best state and early stopping, not the one after the last
+/// step.
+fn validate(record: &mut Record, trainer: &mut Trainer) -> Result<(Option<f64>, bool)> {
+    let (config, step) = (trainer.config(), trainer.step());
+    let (regular, keep) = (step.is_multiple_of(config.validation_every), config.keep_best);
+    if !(regular || step == config.steps) {
+        return Ok((None, false));
+    }
+    let Some(loss) = trainer.validate()? else { return Ok((None, false)) };
+    // Rounded as in the file, which is all that a resumed run has.
+    let loss = format!("{loss:.6e}").parse().unwrap_or(loss);
+    let better = regular && record.early_stopping.observe(step, loss);
+    Ok((Some(loss), better && keep))
+}
+
+/// The command that continues a run.
+fn resuming(folder: &RunFolder) -> String {
+    format!("langevin train --out {} --resume", quoted(&folder.path.to_string_lossy()))
+}
+
+/// Adds to an error where the last checkpoint is and how to continue.
+fn explain(folder: &RunFolder, e: Error) -> Error {
+    let (kept, path) = (folder.checkpoint().ok(), folder.path.display());
+    match (e, kept) {
+        (Error::NonFinite(text), Some(good)) => Error::NonFinite(format!(
+            "{text}. The last checkpoint (step {}) is kept in {path}; a new run needs another --out",
+            good.step
+        )),
+        (Error::NonFinite(text), None) => {
+            Error::NonFinite(format!("{text}. There was no checkpoint yet: a new run can use {path} again"))
+        }
+        (Error::DeviceLost(text), Some(good)) => Error::DeviceLost(format!(
+            "{text}. The last checkpoint (step {}) is kept; continue with: {}",
+            good.step,
+            resuming(folder)
+        )),
+        (Error::DeviceLost(text), None) => {
+            Error::DeviceLost(format!("{text}. There was no checkpoint yet: a new run can use {path} again"))
+        }
+        (Error::Io { action, path: file, source }, Some(good)) => {
+            let text = format!(
+                "{source}. The last checkpoint (step {}) is kept; when the problem is solved, continue with: {}",
+                good.step,
+                resuming(folder)
+            );
+            Error::Io { action, path: file, source: io::Error::new(source.kind(), text) }
+        }
+        (e, _) => e,
+    }
+}
+
+impl RunFolder {
+    /// Why a run with these settings is finished after `step` steps; `None` if it is not.
+    #[cfg(feature = "cli")]
+    pub(crate) fn ended(&self, config: &Config, step: u32) -> Option<Stop> {
+        let early = Record::after(&self.metrics(), config, step).is_at_early_stop(config);
+        if step >= config.steps { Some(Stop::Done) } else { early.then_some(Stop::Early) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Dataset;
+    use crate::device::Device;
+
+    #[test]
+    fn a_run_is_saved_by_time_too() {
+        let data = Dataset::new("points", [2], (0..32).map(|i| (i as f32).sin()).collect()).unwrap();
+        let config = Config { steps: 100, batch: 8, ..Config::for_model("simple").unwrap() };
+        let mut trainer = Trainer::new(&Device::cpu(), &config, &data).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::vacant(&place.path().join("run")).unwrap();
+        folder.write_config(&trainer).unwrap();
+        let mut record = Record::new("", &trainer);
+        let losses = trainer.advance_by_term(10).unwrap();
+        record.take(trainer.config(), 10, losses, None, 1.0);
+        let ago =
+            |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("a machine that just started");
+        let exists = |file: &str| folder.file(file).exists();
+        let mut save = |checkpoint, took, metrics| {
+            let mut saved =
+                Saved { checkpoint: ago(checkpoint), took: Duration::from_secs(took), metrics: ago(metrics) };
+            saved.save(&folder, &mut trainer, &mut record, false, false).unwrap();
+        };
+        save(59, 0, 9);
+        assert!(!exists("metrics.csv"));
+        save(59, 0, 10);
+        assert!(exists("metrics.csv") && !exists("checkpoint.safetensors"));
+        save(61, 4, 0);
+        assert!(!exists("checkpoint.safetensors"), "checkpoints that take 4 s are written every 80 s");
+        save(61, 3, 0);
+        assert!(exists("checkpoint.safetensors"));
+        assert_eq!(RunFolder::open(&place.path().join("run")).unwrap().checkpoint().unwrap().step, 10);
+    }
+}
