@@ -126,7 +126,8 @@ impl RunFolder {
     }
 
     /// Prevents other processes from training in this folder, until the last clone of this value is dropped or the process
-    /// ends. Returns whether this call acquired the lock. [`RunFolder::write_config`] and [`train`] call it.
+    /// ends. Returns whether this call acquired the lock. [`RunFolder::write_config`] and [`train`](crate::train::train)
+    /// call it.
     ///
     /// # Errors
     /// When another process trains in this folder.
