@@ -158,7 +158,8 @@ fn followed(path: &Path) -> PathBuf {
     target
 }
 
-/// Creates a temporary file in the folder of the file that `path` points to, with the usual permissions of new files. It is removed when dropped.
+/// Creates a temporary file in the folder of the file that `path` points to, with the usual permissions of new files. It
+/// is removed when dropped.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be created.

@@ -27,8 +27,8 @@ impl HostMemory {
         address_space().map_or(now, |[limit, used]| Self::of(now.total, now.free, Some([limit, used])))
     }
 
-    #[cfg(any(feature = "files", test))]
     /// `container`: its memory limit, and the bytes in use by its processes, without the page cache.
+    #[cfg(any(feature = "files", test))]
     fn of(total: u64, free: u64, container: Option<[u64; 2]>) -> Self {
         let [limit, used] = container.unwrap_or([u64::MAX, 0]);
         Self { total: total.min(limit), free: free.min(limit.saturating_sub(used)) }

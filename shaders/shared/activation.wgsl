@@ -12,8 +12,8 @@ fn sigmoids(x: f32) -> vec2<f32> {
 
 fn activate(x: f32) -> f32 {
   switch ACT {
-    // Drivers turn the selection into max(x, 0), which may drop a NaN.
-    case 1u: { return keep_nan(select(x, 0.0, x <= 0.0), x); }
+    // By bits, from -0 to -infinity: drivers turn a comparison into max(x, 0), which may drop a NaN.
+    case 1u: { return select(x, 0.0, bitcast<u32>(x) - 0x80000000u <= 0x7f800000u); }
     case 2u: { return x * sigmoids(x).x; }
     // (1 + tanh(u / 2)) / 2 = sigmoid(u), without the cancellation.
     case 3u: { return x * sigmoids(x * (1.5957691216 + 0.0713548163 * (x * x))).x; }

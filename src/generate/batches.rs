@@ -17,10 +17,11 @@ pub(crate) fn largest<T>(most: usize, mut make: impl FnMut(usize) -> Result<T>) 
         match make(rows) {
             Ok(made) => return Ok((made, rows)),
             Err(Error::Limit { smaller_batch_helps: true, .. }) if rows > 1 => {
-                if rows == most
-                    && let Err(e) = make(1)
-                {
-                    return Err(too_much(e));
+                if rows == most {
+                    let one = make(1).map_err(too_much)?;
+                    if rows == 2 {
+                        return Ok((one, 1));
+                    }
                 }
                 rows = rows.div_ceil(2);
             }
@@ -103,6 +104,13 @@ mod tests {
         };
         largest(1_000, &mut never).unwrap_err();
         assert_eq!(tried, [1_000, 1], "not one compilation for each halving");
+        let mut tried = vec![];
+        let mut one = |rows| {
+            tried.push(rows);
+            fits(1)(rows)
+        };
+        assert_eq!(largest(2, &mut one).unwrap(), (1, 1));
+        assert_eq!(tried, [2, 1], "one row is compiled once");
         let e = largest(7, fits(0)).unwrap_err().to_string();
         assert!(e.contains("even one sample") && e.contains("1 rows"), "{e}");
         let mut tries = 0;

@@ -57,12 +57,23 @@ pub fn denoise(
     noisy: &Dataset,
     how: &Denoising,
 ) -> Result<(Dataset, Option<DenoisingStart>)> {
+    denoise_observed(device, checkpoint, noisy, how, &mut |_| true)
+}
+
+/// [`denoise`] with an observer.
+pub(crate) fn denoise_observed(
+    device: &Device,
+    checkpoint: &Checkpoint,
+    noisy: &Dataset,
+    how: &Denoising,
+    observe: &mut Observer,
+) -> Result<(Dataset, Option<DenoisingStart>)> {
     let mut values = Vec::with_capacity(noisy.values.len());
     let mut take = |part: &[f32]| {
         values.extend_from_slice(part);
         Ok(())
     };
-    let start = denoise_in_parts(device, checkpoint, noisy, how, &mut |_| true, &mut take)?;
+    let start = denoise_in_parts(device, checkpoint, noisy, how, observe, &mut take)?;
     Ok((noisy.with_values(format!("{} denoised", noisy.name), values)?, start))
 }
 

@@ -4,6 +4,10 @@ mod denoise;
 mod program;
 mod sample;
 
+#[cfg(feature = "cli")]
+pub(crate) use denoise::denoise_observed;
 pub use denoise::{Denoising, DenoisingStart, denoise, denoise_in_parts};
 pub use program::{Completion, Observer};
+#[cfg(feature = "cli")]
+pub(crate) use sample::sample_observed;
 pub use sample::{Sampling, sample, sample_in_parts};

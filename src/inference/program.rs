@@ -45,7 +45,8 @@ pub(super) struct BatchedProgram {
 
 impl BatchedProgram {
     /// Compiles the operations that `build` adds to the network of `checkpoint`, for the largest batches of `count` samples
-    /// that fit the device, on the CPU smaller ones if a step takes too long. `build` gets the shape of a batch and returns the result.
+    /// that fit the device, on the CPU smaller ones if a step takes too long. `build` gets the shape of a batch and
+    /// returns the result.
     ///
     /// # Errors
     /// When not even one sample fits the device, or the checkpoint does not match its own settings.

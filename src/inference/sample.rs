@@ -45,12 +45,22 @@ impl Sampling {
 /// # Errors
 /// As [`sample_in_parts`].
 pub fn sample(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> Result<Dataset> {
+    sample_observed(device, checkpoint, sampling, &mut |_| true)
+}
+
+/// [`sample`] with an observer.
+pub(crate) fn sample_observed(
+    device: &Device,
+    checkpoint: &Checkpoint,
+    sampling: &Sampling,
+    observe: &mut Observer,
+) -> Result<Dataset> {
     let mut values = Vec::new();
     let mut take = |part: &[f32]| {
         values.extend_from_slice(part);
         Ok(())
     };
-    sample_in_parts(device, checkpoint, sampling, &mut |_| true, &mut take)?;
+    sample_in_parts(device, checkpoint, sampling, observe, &mut take)?;
     let facts = &checkpoint.facts;
     let samples = Dataset::new("samples", facts.shape.clone(), values)?.of_kind(facts.kind)?;
     Ok(samples.with_columns(facts.columns.clone()))

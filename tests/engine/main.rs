@@ -13,11 +13,13 @@ mod languages;
 mod layout;
 mod parity;
 mod sample_data;
+mod sampling;
 mod statistics;
 mod training;
 
 fn main() -> std::process::ExitCode {
     let modules = [parity::tests, gradients::tests, golden::tests, harness::tests, languages::tests, layout::tests];
-    let models = [devices::tests, statistics::tests, sample_data::tests, training::tests, denoise::tests];
+    let models =
+        [devices::tests, statistics::tests, sample_data::tests, training::tests, sampling::tests, denoise::tests];
     common::run(modules.into_iter().chain(models).flat_map(|tests| tests()).collect())
 }

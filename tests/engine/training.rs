@@ -1,20 +1,13 @@
-//! Whole models: gradients and losses against the reference, bit-equal repetition and continuation, and samplers on a
-//! distribution whose best predictor is known.
-
-use std::sync::Arc;
+//! Whole models: gradients and losses against the reference, bit-equal repetition and continuation, and batches in parts.
 
 use langevin::data::{Dataset, sine_waves, two_moons};
-use langevin::diffusion::{
-    Ddim, Ddpm, Mix, Objective, Prediction, Row, Sampler, SamplerOptions, SamplerSettings, SamplerTable, Schedule,
-    Spacing, Step, Variance, sampler,
-};
-use langevin::generate::reverse_process;
-use langevin::inference::{Completion, Sampling, sample, sample_in_parts};
-use langevin::nn::{Denoiser, Inputs, Model, StepEncoding, UNetLevels};
-use langevin::ops::{Combine, Optimizer, OptimizerKind};
+use langevin::diffusion::Prediction;
+use langevin::inference::{Sampling, sample};
+use langevin::nn::{Inputs, Model, StepEncoding, UNetLevels};
+use langevin::ops::{Optimizer, OptimizerKind};
 use langevin::train::{Checkpoint, Config, Trainer};
 use langevin::verify::compare;
-use langevin::{Device, Graph, Run, Slab, Var};
+use langevin::{Device, Graph, Run, Slab};
 
 use crate::common::{On, Test, always, named, on};
 
@@ -28,13 +21,10 @@ pub fn tests() -> Vec<Test> {
             the_same_run_twice_is_equal_to_the_bit,
             a_continued_run_is_equal_to_the_bit,
             a_batch_in_parts_is_the_batch,
-            a_sample_follows_from_its_number_and_the_seed_alone,
-            the_history_of_a_sampler_starts_at_zero_for_every_sample,
             the_latent_of_a_batch_in_parts_is_that_of_its_last_full_part,
             what_trains_on_a_device_is_validated_there,
             the_predicted_memory_is_what_is_allocated,
             validation_measures_the_weights_alone,
-            samplers_reproduce_a_gaussian,
             data_larger_than_one_binding_is_split,
         ],
     );
@@ -46,7 +36,6 @@ pub fn tests() -> Vec<Test> {
         impossible_unets_are_refused_with_numbers,
         a_unet_has_levels_for_the_size_of_its_samples,
         a_program_does_not_grow_with_the_number_of_parts,
-        sampling_stops_when_the_observer_says_so,
         any_number_of_steps_is_done,
         parts_of_a_batch_share_their_memory,
         what_does_not_fit_is_split_or_refused,
@@ -62,7 +51,7 @@ fn with(config: Config, settings: &[(&str, &str)]) -> Config {
     settings.iter().fold(config, |config, (name, value)| config.with(name, value).unwrap())
 }
 
-fn small(model: &str) -> Config {
+pub fn small(model: &str) -> Config {
     let config = Config { batch: 33, data: "test".into(), ..Config::for_model(model).unwrap() };
     match model {
         "mlp" => with(config, &[("width", "24"), ("depth", "2"), ("encoding", "16")]),
@@ -81,12 +70,12 @@ fn disturbed(model: &str) -> Config {
 }
 
 /// Signals; some networks halve their length.
-fn data(config: &Config) -> Dataset {
+pub fn data(config: &Config) -> Dataset {
     let length = if ["unet", "autoencoder"].contains(&config.model.name()) { 16 } else { 17 };
     Dataset::new("test", [length], sine_waves(100, length, 3)).unwrap()
 }
 
-fn trainer(device: &Device, config: &Config) -> Trainer {
+pub fn trainer(device: &Device, config: &Config) -> Trainer {
     Trainer::new(device, config, &data(config)).unwrap()
 }
 
@@ -322,89 +311,13 @@ fn a_program_does_not_grow_with_the_number_of_parts() {
 }
 
 /// A device on which programs may take as little memory as `fits` allows, to a factor of two.
-fn tightest<T>(device: &Device, fits: impl Fn(&Device) -> langevin::Result<T>) -> (Device, T) {
+pub fn tightest<T>(device: &Device, fits: impl Fn(&Device) -> langevin::Result<T>) -> (Device, T) {
     let tight = (10..40).map(|power| device.clone().with_memory(1 << power));
     tight.map(|device| (fits(&device), device)).find_map(|(made, device)| Some((device, made.ok()?))).unwrap()
 }
 
-fn close(got: &[f32], want: &[f32], tolerance: f32) -> bool {
+pub fn close(got: &[f32], want: &[f32], tolerance: f32) -> bool {
     got.len() == want.len() && got.iter().zip(want).all(|(g, w)| (g - w).abs() <= tolerance * w.abs().max(1.0))
-}
-
-/// Noise in every step, and rows of 17 numbers, so that batches begin within blocks of four that are drawn together.
-fn a_sample_follows_from_its_number_and_the_seed_alone(on: On) {
-    let device = on.open();
-    let config = small("mlp");
-    let mut t = trainer(&device, &config);
-    t.advance(20).unwrap();
-    let checkpoint = t.checkpoint().unwrap();
-    let sampler = sampler("ddpm", SamplerSettings::default()).unwrap();
-    let draw = |device: &Device, count: usize| {
-        let sampling = Sampling { sampler: sampler.clone(), steps: 5, seed: 9, ..Sampling::new(count) };
-        let (mut values, mut parts, mut steps) = (Vec::new(), 0, 0);
-        let mut take = |part: &[f32]| {
-            parts += 1;
-            values.extend_from_slice(part);
-            Ok(())
-        };
-        let mut observe = |progress: Completion| {
-            steps = progress.total;
-            true
-        };
-        sample_in_parts(device, &checkpoint, &sampling, &mut observe, &mut take)?;
-        assert_eq!(steps, 5 * parts);
-        Ok((values, parts))
-    };
-    let (whole, parts) = draw(&device, 1_100).unwrap();
-    assert_eq!((whole.len(), parts), (17 * 1_100, 2));
-    assert!(close(&draw(&device, 7).unwrap().0, &whole[..7 * 17], 1e-5), "a few");
-    let (_, (split, parts)) = tightest(&device, |device| draw(device, 50));
-    assert!(parts > 3 && close(&split, &whole[..50 * 17], 1e-5), "{parts} parts");
-    let row = |i: usize| &whole[17 * i..][..17];
-    assert!((1..1_100).all(|i| row(i) != row(0)), "every sample has its own noise");
-}
-
-/// A sampler whose steps depend on those before.
-#[derive(Debug)]
-struct Remembering;
-
-impl std::fmt::Display for Remembering {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("remembering")
-    }
-}
-
-impl Sampler for Remembering {
-    fn rows(&self, steps: &[Step]) -> Vec<Row> {
-        let row = |step: &Step| {
-            let next = step.to.a * Mix::X0 + step.to.s * step.eps() + Mix { h: 0.3, ..Mix::ZERO };
-            Row { history: Mix { x0: 0.5, h: 0.5, ..Mix::ZERO }, ..Row::new(&step.from, next, 0.0) }
-        };
-        steps.iter().map(row).collect()
-    }
-
-    fn default_steps(&self, steps: usize) -> usize {
-        steps
-    }
-}
-
-fn the_history_of_a_sampler_starts_at_zero_for_every_sample(on: On) {
-    let device = on.open();
-    let checkpoint = trainer(&device, &small("mlp")).checkpoint().unwrap();
-    let draw = |device: &Device| {
-        let sampling = Sampling { sampler: Arc::new(Remembering), steps: 3, seed: 9, ..Sampling::new(50) };
-        let (mut values, mut parts) = (Vec::new(), 0);
-        let mut take = |part: &[f32]| {
-            parts += 1;
-            values.extend_from_slice(part);
-            Ok(())
-        };
-        sample_in_parts(device, &checkpoint, &sampling, &mut |_| true, &mut take)?;
-        Ok((values, parts))
-    };
-    let (whole, one) = draw(&device).unwrap();
-    let (_, (split, parts)) = tightest(&device, draw);
-    assert!(one == 1 && parts > 3 && close(&split, &whole, 1e-5), "{parts} parts");
 }
 
 /// Each part replaces the latent of the one before; the part that is smaller has its own.
@@ -439,27 +352,6 @@ fn a_device_in_f16_is_not_used_in_f32(on: On) {
     let e = Trainer::new(&device, &config, &data(&config)).unwrap_err().to_string();
     assert!(e.contains("f16") && e.contains("`precision`"), "{e}");
     trainer(&device, &Config { precision: device.precision(), ..config });
-}
-
-fn sampling_stops_when_the_observer_says_so() {
-    let config = small("mlp");
-    let checkpoint = trainer(&Device::cpu(), &config).checkpoint().unwrap();
-    let (mut asked, mut taken) = (0, 0);
-    let mut observe = |_: Completion| {
-        asked += 1;
-        asked < 3
-    };
-    let mut take = |_: &[f32]| {
-        taken += 1;
-        Ok(())
-    };
-    let sampling = Sampling { steps: 100, ..Sampling::new(3) };
-    let e = sample_in_parts(&Device::cpu(), &checkpoint, &sampling, &mut observe, &mut take).unwrap_err();
-    assert!(matches!(e, langevin::Error::Interrupted(_)), "{e:?}");
-    assert_eq!((asked, taken), (3, 0));
-    // The random numbers of more than 2^34 values would repeat.
-    let e = sample(&Device::cpu(), &checkpoint, &Sampling::new(1_010_580_541)).unwrap_err().to_string();
-    assert!(e.contains("1010580541 samples of shape [17]; use a count of 1 to 1010580540"), "{e}");
 }
 
 fn what_trains_on_a_device_is_validated_there(on: On) {
@@ -554,83 +446,6 @@ fn a_diverging_run_names_step_and_tensor() {
     (config.lr, config.optimizer) = (90.0, OptimizerKind::Sgd);
     let e = trainer(&Device::cpu(), &config).advance(400).unwrap_err().to_string();
     assert!(e.contains("step ") && e.contains("fc") && e.contains("--lr"), "{e}");
-}
-
-/// The best predictor of eps for data N(mean, deviation^2): E[eps | x_t] = (x_t - a_t mean) s_t / (a_t^2 dev^2 + s_t^2).
-struct Gaussian {
-    schedule: Schedule,
-    mean: f64,
-    deviation: f64,
-}
-
-impl Denoiser for Gaussian {
-    fn forward(&self, g: &mut Graph, inputs: Inputs) -> langevin::Result<Var> {
-        let (x_t, t) = inputs.unconditional("gaussian")?;
-        let rows = self.schedule.noise_table();
-        let table = rows.iter().flat_map(|[a, s]| {
-            let share = s / (a * a * self.deviation * self.deviation + s * s);
-            [share as f32, (-share * a * self.mean) as f32]
-        });
-        let table = g.constant([rows.len(), 2], table.collect())?;
-        let shape = g.shape(x_t).to_vec();
-        let ones = g.constant(shape.clone(), vec![1.0; shape.iter().product()])?;
-        g.apply1(Combine, &[x_t, ones, t, table])
-    }
-}
-
-/// Mean and deviation that the sampler's linear recursion gives for this predictor, exactly.
-fn predicted(table: &SamplerTable, known: &Gaussian) -> (f64, f64) {
-    let rows = known.schedule.noise_table();
-    let (mut mean, mut variance) = (0.0, 1.0);
-    for row in &table.rows {
-        let [a, s] = rows[row.t as usize];
-        let share = s / (a * a * known.deviation * known.deviation + s * s);
-        let shift = -share * a * known.mean;
-        let [c_x, c_m] = row.estimate;
-        let factor = row.next.x0 * (c_x + c_m * share) + row.next.x + row.next.m * share;
-        mean = factor * mean + (row.next.x0 * c_m + row.next.m) * shift;
-        variance = factor * factor * variance + row.k_z * row.k_z;
-    }
-    (mean, variance.sqrt())
-}
-
-fn samplers_reproduce_a_gaussian(on: On) {
-    let device = on.open();
-    let schedule = Schedule::linear(1_000, 1e-4, 0.02).unwrap();
-    let known = Gaussian { schedule: schedule.clone(), mean: 0.7, deviation: 0.5 };
-    let samplers: [(Arc<dyn Sampler>, usize); 4] = [
-        (Arc::new(Ddpm { variance: Variance::FixedSmall }), 1_000),
-        (Arc::new(Ddpm { variance: Variance::FixedLarge }), 1_000),
-        (Arc::new(Ddim { eta: 0.0 }), 250),
-        (Arc::new(Ddim { eta: 1.0 }), 250),
-    ];
-    let objective = Objective::new(schedule.clone(), Prediction::Epsilon);
-    for (sampler, steps) in samplers {
-        let options = SamplerOptions::shared(sampler.clone(), steps).spacing(Spacing::Trailing);
-        let table = SamplerTable::new(&objective, &options).unwrap();
-        let (rows, cols) = (64, 64);
-        let mut g = Graph::new();
-        let x = reverse_process(&mut g, &known, &table, [rows, cols]).unwrap();
-        let mut run = device.compile(&g).unwrap();
-        run.seed(11);
-        let clock = langevin::random::Clock { seed: 4, step: 0 };
-        let start = (0..(rows * cols / 4) as u32).flat_map(|b| langevin::random::normals::<f32>(clock.words(0, b)));
-        run.write("x", &start.collect::<Vec<_>>()).unwrap();
-        run.steps(steps as u32).unwrap();
-        let x = run.read_f64(x).unwrap();
-        let n = x.len() as f64;
-        let mean = x.iter().sum::<f64>() / n;
-        let deviation = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
-        // Five standard errors around what the recursion gives, which itself is within 2 % of the data.
-        let (want_mean, want_deviation) = predicted(&table, &known);
-        assert!(
-            (want_mean - 0.7).abs() < 0.01 && (want_deviation - 0.5).abs() < 0.015,
-            "{sampler:?}: {want_mean} {want_deviation}"
-        );
-        assert!((mean - want_mean).abs() < 5.0 * want_deviation / n.sqrt(), "{sampler:?}: {mean}");
-        let error = 5.0 * want_deviation / (2.0 * n).sqrt();
-        assert!((deviation - want_deviation).abs() < error, "{sampler:?}: {deviation}");
-    }
 }
 
 fn data_larger_than_one_binding_is_split(on: On) {

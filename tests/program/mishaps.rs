@@ -186,8 +186,8 @@ fn a_killed_run_leaves_no_rubbish_for_the_next() {
     assert!(!place.list("run").contains(&".tmpAbCdEf".to_string()));
 }
 
-/// Starts a training that does not end, and waits for a file of it.
-fn endless(place: &Place, options: &str, file: &str) -> Child {
+/// Starts a training of very many steps, and waits until it has written a file.
+fn long_training(place: &Place, options: &str, file: &str) -> Child {
     let train = format!("train ok.npy --out run --config rare.toml --steps 100000000 {options}");
     place
         .write("rare.toml", "batch = 16\ncheckpoint_every = 100000000\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n");
@@ -198,7 +198,7 @@ fn endless(place: &Place, options: &str, file: &str) -> Child {
 
 fn two_do_not_train_in_one_folder() {
     let place = Place::new();
-    let mut first = endless(&place, "", "run/config.toml");
+    let mut first = long_training(&place, "", "run/config.toml");
     place.refused(
         "train ok.npy --out run --steps 10",
         1,
@@ -215,7 +215,7 @@ fn two_do_not_train_in_one_folder() {
 fn a_best_state_has_a_run_around_it() {
     let place = Place::new();
     let options = "--validation 0.2 --validation-every 10 --keep-best";
-    let mut killed = endless(&place, options, "run/checkpoint.safetensors");
+    let mut killed = long_training(&place, options, "run/checkpoint.safetensors");
     place.refused("train --out run --resume", 1, &["being trained by another process"]);
     killed.kill().unwrap();
     killed.wait().unwrap();

@@ -126,18 +126,17 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
-    let (mut first, mut recovered) = (None, None);
+    let (mut untrained, mut recovered) = (None, None);
     let stop = loop {
         match watched(&session.folder, &mut session.trainer, &stopped, args.common.json) {
-            Ok((stop, untrained)) => {
-                first = first.or(untrained);
+            Ok((stop, first)) => {
+                untrained = untrained.or(first);
                 break stop;
             }
             Err(Error::DeviceLost(text)) => session = recover(args, session, text, &mut recovered)?,
             Err(e) => return Err(e.into()),
         }
     };
-    let untrained = first;
     match stop {
         Stop::Requested => return Err(interrupted(args, &session).into()),
         Stop::Early if !args.common.json => {

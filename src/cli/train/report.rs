@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
 use crate::data::{Kind, SampleLayout};
+use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
 use crate::diffusion::Weighting;
 use crate::evaluate::{Denoised, compare_denoised};
-use crate::inference::{Denoising, Observer, Sampling, denoise_in_parts, sample_in_parts};
+use crate::inference::{Denoising, Observer, Sampling, denoise_observed, sample_observed};
 use crate::io::quoted;
 use crate::plot::{self, Scale, evenly_spaced};
 use crate::text::{self, grouped};
@@ -124,7 +124,7 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
         None => {
             say!("real and generated side by side: {}", picture.display());
             // Another seed than that of the samples in the run folder.
-            let seed = session.trainer.config().seed + 1;
+            let seed = session.trainer.config().seed.wrapping_add(1);
             say!("to draw other samples: langevin sample {out} --count 64 --seed {seed} --out new.npy");
         }
     }
@@ -186,12 +186,8 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
     let seed = trainer.config().seed;
     let count = if real.kind() == Kind::Points { real.len().max(256) } else { real.len() };
     let shown = real.values.len();
-    let mut drawn = Vec::new();
-    let mut take = |part: &[f32]| {
-        drawn.extend_from_slice(part);
-        Ok(())
-    };
-    sample_in_parts(device, &trainer.checkpoint()?, &Sampling { seed, ..Sampling::new(count) }, observe, &mut take)?;
+    let sampling = Sampling { seed, ..Sampling::new(count) };
+    let drawn = sample_observed(device, &trainer.checkpoint()?, &sampling, observe)?.values;
     folder.save_again(trainer)?;
     folder.create_samples()?;
     plot::save_as(&folder.file(SAMPLES), real.layout(), &drawn)?;
@@ -203,14 +199,8 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
 fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) -> crate::Result<Denoised> {
     let Session { trainer, folder, device, shown: Shown { samples: clean, .. }, .. } = session;
     let extent = Extent::of_ranges(&trainer.facts().range);
-    let noisy = add_noise_within(device, clean, noise, extent, trainer.config().seed + 1)?;
-    let mut values = Vec::new();
-    let mut take = |part: &[f32]| {
-        values.extend_from_slice(part);
-        Ok(())
-    };
-    denoise_in_parts(device, &trainer.checkpoint()?, &noisy, &Denoising::default(), observe, &mut take)?;
-    let denoised = clean.with_values("denoised", values)?;
+    let noisy = add_noise_within(device, clean, noise, extent, trainer.config().seed.wrapping_add(1))?;
+    let (denoised, _) = denoise_observed(device, &trainer.checkpoint()?, &noisy, &Denoising::default(), observe)?;
     let columns = denoised.columns.without_rounding();
     let layout = SampleLayout { columns: &columns, ..denoised.layout() };
     folder.save_again(trainer)?;

@@ -1,7 +1,8 @@
 //! Passes the position of the run to a dispatch: step, seed, and rows of the batch (`shaders/shared/clock.wgsl`).
 //!
 //! Immediates (push constants) need no buffer. On adapters and browsers without immediates, shaders read a uniform
-//! buffer ([`Kernel::without_immediates`](crate::kernel::Kernel::without_immediates)) with one slot per pass of a submission, written before the submission.
+//! buffer ([`Kernel::without_immediates`](crate::kernel::Kernel::without_immediates)) with one slot per pass of a
+//! submission, written before the submission.
 
 use super::{Gpu, POSITION_BYTES};
 
