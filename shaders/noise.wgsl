@@ -25,8 +25,9 @@ fn noise(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
       let d = block * 4u + j;
       if (d < D) {
         let e = row * D + d;
-        x_t[e] = level.x * x0[e] + level.y * z[j];
-        goal[e] = level.w * z[j] + level.z * x0[e];
+        let x = x0[e];
+        x_t[e] = level.x * x + level.y * z[j];
+        goal[e] = level.w * z[j] + level.z * x;
       }
     }
   }
