@@ -18,6 +18,8 @@ pub struct Labels {
     pub of: Vec<u32>,
     /// The number of classes.
     pub classes: usize,
+    /// The names of the classes; empty if they are only numbers.
+    pub names: Vec<String>,
 }
 
 impl Labels {
@@ -57,7 +59,7 @@ impl Labels {
         if classes < 2 {
             return refuse(format!("all {} labels are 0; at least two classes are needed", of.len()));
         }
-        let labels = Self { name: name.clone(), of, classes };
+        let labels = Self { name: name.clone(), of, classes, names: vec![] };
         let counts = labels.counts();
         match counts.iter().position(|n| *n == 0) {
             None => Ok(labels),

@@ -7,6 +7,7 @@
 mod array;
 mod audio;
 mod columns;
+mod conditions;
 pub mod corrupt;
 mod description;
 mod dialect;
@@ -33,6 +34,7 @@ use crate::{Error, Result};
 pub use columns::Columns;
 pub(crate) use columns::Grouping;
 use columns::narrow;
+pub use conditions::Conditions;
 use description::Origin;
 pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
 pub use labels::{Labels, MOST_CLASSES};
@@ -97,6 +99,8 @@ pub struct Dataset {
     pub columns: Columns,
     kind: Kind,
     origin: Origin,
+    /// What is known about each sample besides its values.
+    pub(crate) conditions: Conditions,
 }
 
 impl Dataset {
@@ -210,6 +214,7 @@ impl Dataset {
             values,
             columns: Columns::default(),
             origin: Origin::default(),
+            conditions: Conditions::default(),
         })
     }
 

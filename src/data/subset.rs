@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Columns, Dataset, Grouping, Kind};
+use super::{Columns, Conditions, Dataset, Grouping, Kind};
 
 /// Some or all samples of a data set, in their order.
 #[derive(Clone, Debug)]
@@ -46,6 +46,21 @@ impl<'a> Subset<'a> {
     /// The number of samples.
     pub fn len(&self) -> usize {
         self.rows.as_ref().map_or(self.data.len(), Vec::len)
+    }
+
+    /// The conditions of all samples of the data set, see [`Subset::rows`].
+    pub fn conditions(&self) -> &'a Conditions {
+        &self.data.conditions
+    }
+
+    /// The indices of the samples in the data set.
+    pub fn rows(&self) -> impl Iterator<Item = usize> {
+        (0..self.len()).map(|i| self.rows.as_ref().map_or(i, |rows| rows[i]))
+    }
+
+    /// The entries of `other`, a data set with as many samples, for the same samples.
+    pub fn same_rows_of<'b>(&self, other: &'b Dataset) -> Subset<'b> {
+        Subset { data: other, rows: self.rows.clone() }
     }
 
     /// The values of sample `i` of the subset.

@@ -34,6 +34,14 @@ impl Graph {
     /// When the batch is empty or larger than the data.
     pub fn noisy_batch(&mut self, data: &Data, batch: usize, objective: &Objective) -> Result<Noised> {
         let gather = Gather::new(self, data, batch)?;
+        self.noisy_rows(data, gather, objective)
+    }
+
+    /// [`Graph::noisy_batch`] of the samples `gather`.
+    ///
+    /// # Errors
+    /// When there are fewer samples than the batch has rows.
+    pub(crate) fn noisy_rows(&mut self, data: &Data, gather: Gather, objective: &Objective) -> Result<Noised> {
         let (noise, table) = noise(self, objective)?;
         let mut inputs = data.chunks.clone();
         inputs.push(table);

@@ -1,11 +1,13 @@
 //! Networks: a layer is a function over the graph; parameters have PyTorch's names and layouts.
 
+mod conditions;
 mod features;
 mod layers;
 mod networks;
 mod step_encoding;
 mod summary;
 
+pub use conditions::ConditionOptions;
 pub use features::{FeatureLayer, Features};
 pub use layers::{Conv, ConvTranspose, GroupNorm, LayerNorm, Linear, Regularisation};
 pub use networks::*;
@@ -33,21 +35,29 @@ pub struct Inputs {
     pub x_t: Var,
     /// The diffusion step of each sample \[B\], counted from 0.
     pub t: Var,
-    /// A condition: the class of each sample \[B\], u32. The networks of this crate do not take one.
+    /// A condition: the class of each sample \[B\], as u32 or as whole numbers in f32. The number of classes stands for an
+    /// unknown class.
     pub class: Option<Var>,
-    /// A condition: known values for each sample [B, G]. The networks of this crate do not take one.
+    /// A condition: a vector for each sample [B, K].
+    pub vector: Option<Var>,
+    /// A condition: known values for each sample [B, G], channels of the size of the sample.
     pub given: Option<Var>,
 }
 
 impl Inputs {
     /// Noisy data and their steps, without a condition.
     pub fn new(x_t: Var, t: Var) -> Self {
-        Self { x_t, t, class: None, given: None }
+        Self { x_t, t, class: None, vector: None, given: None }
     }
 
     /// Adds the class of each sample.
     pub fn with_class(self, class: Var) -> Self {
         Self { class: Some(class), ..self }
+    }
+
+    /// Adds the condition vector of each sample.
+    pub fn with_vector(self, vector: Var) -> Self {
+        Self { vector: Some(vector), ..self }
     }
 
     /// Adds the known values of each sample.
@@ -61,13 +71,11 @@ impl Inputs {
     /// [`Error::Setting`] with the name of the condition if there is one.
     pub fn unconditional(self, network: &str) -> Result<(Var, Var)> {
         // Destructured without `..`, so that a condition added later cannot be forgotten here.
-        let Self { x_t, t, class, given } = self;
-        match [("class", class), ("given", given)].into_iter().find(|(_, condition)| condition.is_some()) {
+        let Self { x_t, t, class, vector, given } = self;
+        let conditions = [("class", class), ("vector", vector), ("given", given)];
+        match conditions.into_iter().find(|(_, condition)| condition.is_some()) {
             None => Ok((x_t, t)),
-            Some((name, _)) => Err(Error::setting(format!(
-                "the network {network} does not take the condition `{name}`; leave it out of the inputs, or use a network \
-                 that takes it"
-            ))),
+            Some((name, _)) => Err(conditions::not_taken(network, name)),
         }
     }
 }
@@ -85,14 +93,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unsupported_conditions_are_refused() {
+    fn conditions_that_a_network_was_not_built_with_are_refused() {
         for name in MODELS {
             let mut g = Graph::new();
             let network = Model::named(name).unwrap().build(&mut g, &[1, 8, 8]).unwrap();
             let (x_t, t) = (g.state("x_t", [3, 64]).unwrap(), g.state("t", [3]).unwrap());
             let (class, given) = (g.state_u32("class", [3]).unwrap(), g.state("given", [3, 64]).unwrap());
+            let vector = g.state("vector", [3, 2]).unwrap();
             let plain = Inputs::new(x_t, t);
-            for (condition, inputs) in [("class", plain.with_class(class)), ("given", plain.with_given(given))] {
+            for (condition, inputs) in [
+                ("class", plain.with_class(class)),
+                ("vector", plain.with_vector(vector)),
+                ("given", plain.with_given(given)),
+            ] {
                 let refused = network.forward(&mut g, inputs).unwrap_err();
                 let message = refused.to_string();
                 assert!(matches!(refused, Error::Setting(_)), "{message}");

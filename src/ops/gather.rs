@@ -35,8 +35,7 @@ impl Data {
     /// # Errors
     /// When the batch is empty or larger than the data.
     pub fn batch(&self, g: &mut Graph, batch: usize) -> Result<Var> {
-        let op = Gather::new(g, self, batch)?;
-        g.apply1(op, &self.chunks)
+        Gather::new(g, self, batch)?.of(g, self)
     }
 
     /// [`Data::batch`], and the rows of `other` for the same samples, such as their labels.
@@ -48,9 +47,8 @@ impl Data {
         if n != m {
             return Err(Error::setting(format!("{m} entries for {n} samples; there should be one per sample")));
         }
-        let op = Gather::new(g, self, batch)?;
-        let of_other = Gather { rows_per_part: other.rows_per_chunk, ..op };
-        Ok([g.apply1(op, &self.chunks)?, g.apply1(of_other, &other.chunks)?])
+        let rows = Gather::new(g, self, batch)?;
+        Ok([rows.of(g, self)?, rows.of(g, other)?])
     }
 }
 
@@ -62,6 +60,14 @@ impl Gather {
             return Err(Error::setting(format!("a batch of {batch} from {n} samples; use a batch of 1 to {n}")));
         }
         Ok(Gather { batch, rows: g.rows_of(batch), rows_per_part: data.rows_per_chunk, stream: g.stream() })
+    }
+
+    /// The rows of `data`, which has one entry for each sample.
+    ///
+    /// # Errors
+    /// When there are fewer entries than the batch has rows.
+    pub(crate) fn of(self, g: &mut Graph, data: &Data) -> Result<Var> {
+        g.apply1(Self { rows_per_part: data.rows_per_chunk, ..self }, &data.chunks)
     }
 
     /// The index among `n` samples of row `b` of the current batch.

@@ -31,6 +31,7 @@ mod philox;
 mod point_loss;
 mod pool;
 mod reduce;
+mod row_dropout;
 mod sampler_step;
 mod softmax;
 mod ssim;
@@ -92,6 +93,7 @@ catalog![
     point_loss,
     pool,
     reduce,
+    row_dropout,
     sampler_step,
     softmax,
     ssim,

@@ -43,6 +43,7 @@ impl Config {
                 self.diffusion_steps
             ));
         }
+        self.condition.check()?;
         self.check_task()?;
         self.check_decay()?;
         self.check_validation()?;

@@ -388,6 +388,7 @@ mod tests {
             range: vec![],
             columns: Default::default(),
             features: None,
+            conditions: Default::default(),
         };
         Checkpoint {
             config: Config::default(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
-use super::{Facts, LossMix, model_table};
+use super::{ConditionSources, Facts, LossMix, model_table};
 use crate::data::ReadOptions;
 use crate::data::corrupt::NoiseKind;
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
@@ -88,6 +88,9 @@ pub struct Config {
     /// How the data are read.
     #[serde(skip_serializing_if = "ReadOptions::is_default")]
     pub read: ReadOptions,
+    /// What the model is conditioned on.
+    #[serde(skip_serializing_if = "ConditionSources::is_default")]
+    pub condition: ConditionSources,
     /// The network.
     pub model: Model,
 }
@@ -192,6 +195,7 @@ impl Config {
             keep_best: false,
             decay,
             read: ReadOptions::default(),
+            condition: ConditionSources::default(),
             model,
         }
     }
@@ -354,9 +358,12 @@ impl Config {
     }
 
     /// The settings of a run on data with these facts: settings that depend on the data are filled in.
-    pub(crate) fn settled(&self, facts: &Facts) -> Self {
-        let model = self.model.clone().for_sample(&facts.shape);
-        Self { model, loss: self.loss.clone().with_full_paths(), ..self.clone() }
+    ///
+    /// # Errors
+    /// When the network cannot have the conditions of the data.
+    pub(crate) fn settled(&self, facts: &Facts) -> Result<Self> {
+        let model = self.model.clone().for_sample(&facts.shape).with_conditions(facts.conditions.options())?;
+        Ok(Self { model, loss: self.loss.clone().with_full_paths(), ..self.clone() })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::tables::to_table;
-use super::{Config, Normalise};
+use super::{ConditionFacts, Config, Normalise};
 use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, SampleLayout, Subset};
 use crate::error::{Error, Result};
 
@@ -37,6 +37,9 @@ pub struct Facts {
     /// CRC-32 of the feature file of a perceptual loss: a run can only be resumed with the same file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<u32>,
+    /// The conditions.
+    #[serde(default, skip_serializing_if = "ConditionFacts::is_none")]
+    pub conditions: ConditionFacts,
 }
 
 impl Facts {
@@ -117,8 +120,8 @@ impl Config {
         let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
         let features = self.loss.features().map(checksum_of).transpose()?;
         let range = kept.ranges();
-        let columns = data.columns.clone();
-        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, columns, features })
+        let (columns, conditions) = (data.columns.clone(), ConditionFacts::measure(kept)?);
+        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, columns, features, conditions })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The device memory of a training run, computed without allocating it.
 
 use super::Config;
+use super::data::DataTensors;
 use super::objective::SampleInfo;
 use super::program::{self, Batch};
 use super::validation::{self, DataSplit};
@@ -49,7 +50,7 @@ impl Config {
         let normalisation = &Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
         let sample = SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } };
         let mut g = Graph::seeded(self.seed);
-        let data = g.dataset("data", [kept, shape.iter().product()])?;
+        let data = DataTensors::new(&mut g, kept, shape, self.model.conditions())?;
         program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
         let mut memory = MemoryEstimate::default();
         for buffer in Plan::new(&g.fused())?.buffers {

@@ -2,7 +2,9 @@
 
 mod check;
 mod checkpoint;
+mod conditions;
 mod config;
+mod data;
 mod early_stopping;
 mod facts;
 mod features;
@@ -21,6 +23,7 @@ mod training;
 mod validation;
 
 pub use checkpoint::{Checkpoint, TensorData};
+pub use conditions::{ConditionFacts, ConditionSources, ConditionValues};
 pub use config::{Config, Normalise, ScheduleKind, Task};
 pub use facts::Facts;
 pub use features::load_features;

@@ -1,11 +1,12 @@
 //! The inputs and targets of the network in a training step.
 
+use super::data::DataTensors;
 use super::{Config, DiffusionSteps, LossInputs};
 use crate::data::Normalisation;
 use crate::data::corrupt::{Extent, NoiseKind};
 use crate::diffusion::Objective;
 use crate::error::Result;
-use crate::graph::{Data, Graph, Var};
+use crate::graph::{Graph, Var};
 use crate::nn::{Denoiser, Inputs};
 use crate::ops::Affine;
 
@@ -50,7 +51,7 @@ pub(crate) fn step_output(
     g: &mut Graph,
     config: &Config,
     network: &dyn Denoiser,
-    data: &Data,
+    data: &DataTensors,
     sample: SampleInfo,
     batch: usize,
 ) -> Result<StepOutput> {
@@ -66,11 +67,11 @@ fn denoising(
     g: &mut Graph,
     noise: NoiseKind,
     network: &dyn Denoiser,
-    data: &Data,
+    data: &DataTensors,
     sample: SampleInfo,
     batch: usize,
 ) -> Result<StepOutput> {
-    let clean = data.batch(g, batch)?;
+    let clean = data.samples.batch(g, batch)?;
     let entries = || sample.normalisation.entries();
     let width = entries().count();
     let undo = entries().map(|(_, scale)| scale).chain(entries().map(|(shift, _)| shift)).collect();
@@ -89,8 +90,16 @@ fn denoising(
 
 /// The forward pass of a diffusion model (Ho et al. 2020, algorithm 1): noise is added at a random step, and the network
 /// predicts eps, x0 or v.
-fn diffusion(g: &mut Graph, config: &Config, network: &dyn Denoiser, data: &Data, batch: usize) -> Result<StepOutput> {
-    let noised = g.noisy_batch(data, batch, &config.objective()?)?;
-    let prediction = network.forward(g, Inputs::new(noised.x_t, noised.t))?;
+fn diffusion(
+    g: &mut Graph,
+    config: &Config,
+    network: &dyn Denoiser,
+    data: &DataTensors,
+    batch: usize,
+) -> Result<StepOutput> {
+    let rows = data.rows(g, batch)?;
+    let noised = g.noisy_rows(&data.samples, rows, &config.objective()?)?;
+    let inputs = data.condition(g, Inputs::new(noised.x_t, noised.t), rows, config.condition.dropout)?;
+    let prediction = network.forward(g, inputs)?;
     Ok(StepOutput { prediction, target: noised.target, noisy: Some([noised.x_t, noised.t]) })
 }

@@ -1,12 +1,13 @@
 //! The graph of a training step: objective, loss terms, reverse pass and optimizer.
 
 use super::Config;
+use super::data::DataTensors;
 use super::loss::Term;
 use super::objective::{SampleInfo, step_output};
 use crate::device::Run;
 use crate::error::Result;
 use crate::generate::batches;
-use crate::graph::{Data, Graph, HISTORY, Var};
+use crate::graph::{Graph, HISTORY, Var};
 use crate::nn::Denoiser;
 
 /// The results of a step.
@@ -44,7 +45,7 @@ pub(crate) fn forward(
     g: &mut Graph,
     config: &Config,
     network: &dyn Denoiser,
-    data: &Data,
+    data: &DataTensors,
     sample: SampleInfo,
     rows: usize,
 ) -> Result<Vec<Term>> {
@@ -59,7 +60,13 @@ pub(crate) fn forward(
 ///
 /// # Errors
 /// When a setting does not fit the data.
-pub(crate) fn step(g: &mut Graph, config: &Config, data: &Data, sample: SampleInfo, batch: Batch) -> Result<StepVars> {
+pub(crate) fn step(
+    g: &mut Graph,
+    config: &Config,
+    data: &DataTensors,
+    sample: SampleInfo,
+    batch: Batch,
+) -> Result<StepVars> {
     g.train();
     let network = config.model.build(g, sample.shape)?;
     let parts = batches::in_parts(g, batch.rows, batch.micro, |g, share| {

@@ -89,7 +89,7 @@ impl Checkpoint {
         }
         // The micro-batches of a run may be smaller than requested, because larger ones did not fit the device.
         let micro_batch = if wanted.micro_batch == 0 { config.micro_batch } else { wanted.micro_batch };
-        let changes = config.differences(&Config { micro_batch, ..wanted.settled(&self.facts) });
+        let changes = config.differences(&Config { micro_batch, ..wanted.settled(&self.facts)? });
         if !changes.is_empty() {
             let change = |Difference { name, values: [from, to] }: &Difference| format!("{name} from {from} to {to}");
             return Err(Error::setting(format!(
@@ -129,8 +129,9 @@ mod tests {
             range: vec![],
             columns: Default::default(),
             features: None,
+            conditions: Default::default(),
         };
-        Checkpoint { config: config.settled(&facts), facts, step: 30, tensors: vec![], pending: vec![] }
+        Checkpoint { config: config.settled(&facts).unwrap(), facts, step: 30, tensors: vec![], pending: vec![] }
     }
 
     /// Runs of older versions do not have the range of their data.

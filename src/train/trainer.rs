@@ -1,8 +1,9 @@
 //! The compiled training step.
 
+use super::data::{DataTensors, upload};
 use super::objective::SampleInfo;
 use super::program::{self, Batch, Losses, StepVars};
-use super::validation::{DataSplit, Validation, upload};
+use super::validation::{DataSplit, Validation};
 use super::{Checkpoint, Config, Facts};
 use crate::data::Dataset;
 use crate::data::corrupt::Extent;
@@ -23,7 +24,7 @@ fn compile(
 ) -> Result<(Run, StepVars, usize)> {
     let ((run, vars), micro) = largest(config.micro_batch_of(rows), |micro| {
         let mut g = Graph::seeded(config.seed);
-        let table = g.dataset("data", [samples, sample.shape.iter().product()])?;
+        let table = DataTensors::new(&mut g, samples, sample.shape, config.model.conditions())?;
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
         Ok((device.compile(&g)?, vars))
     })?;
@@ -65,6 +66,7 @@ impl Trainer {
         let device = &with_precision_of(device, config)?;
         let DataSplit { kept, held_out } = DataSplit::new(config, data)?;
         let facts = config.measure(data, &kept)?;
+        let config = &config.settled(&facts)?;
         let batch = config.batch_for(kept.len())?;
         let normalisation = &facts.normalisation;
         let seen = Extent::of_ranges(&normalisation.apply_to_ranges(&facts.range));
@@ -77,11 +79,12 @@ impl Trainer {
             run.bytes()
         );
         run.seed(config.seed);
-        upload(&mut run, &kept, normalisation)?;
-        let validation = held_out.map(|out| Validation::new(device, config, sample, &out, micro)).transpose()?;
+        upload(&mut run, &kept, &facts)?;
+        let validation =
+            held_out.map(|out| Validation::new(device, config, &facts, sample, &out, micro)).transpose()?;
         let split = (micro < config.micro_batch_of(batch)).then_some(micro);
         let micro_batch = split.unwrap_or(config.micro_batch);
-        let config = Config { micro_batch, ..config.settled(&facts) };
+        let config = Config { micro_batch, ..config.clone() };
         Ok(Self { config, facts, batch, split, run, vars, validation, pending: Vec::new() })
     }
 

@@ -1,9 +1,10 @@
 //! The split into training and held-out data, and the validation loss.
 
-use super::Config;
+use super::data::{DataTensors, upload};
 use super::objective::SampleInfo;
 use super::program::{StepVars, forward};
-use crate::data::{Dataset, Normalisation, Subset};
+use super::{Config, Facts};
+use crate::data::{Dataset, Subset};
 use crate::device::Device;
 use crate::device::Run;
 use crate::error::{Error, Result};
@@ -88,27 +89,12 @@ pub(crate) fn most_rows(samples: usize, micro_batch: usize) -> usize {
 /// The graph of the loss terms on `samples` samples, in micro-batches of `rows`.
 pub(crate) fn program(config: &Config, samples: usize, sample: SampleInfo, rows: usize) -> Result<(Graph, StepVars)> {
     let mut g = Graph::seeded(config.seed);
-    let (data, batch) = (g.dataset("data", [samples, sample.shape.iter().product()])?, batch(samples));
+    let data = DataTensors::new(&mut g, samples, sample.shape, config.model.conditions())?;
+    let batch = batch(samples);
     let network = config.model.build(&mut g, sample.shape)?;
     let parts =
         batches::in_parts(&mut g, batch, rows, |g, _| forward(g, config, network.as_ref(), &data, sample, batch))?;
     Ok((g, StepVars { parts, norm: None }))
-}
-
-/// The number of values that are uploaded at a time.
-const PART: usize = 1 << 22;
-
-/// Uploads normalised data into the data set of a program.
-///
-/// # Errors
-/// When the device is lost.
-pub(crate) fn upload(run: &mut Run, data: &Subset, normalisation: &Normalisation) -> Result<()> {
-    let mut at = 0;
-    for part in data.parts((PART / data.sample(0).len()).max(1)) {
-        run.write_from("data", at, &normalisation.apply(&part))?;
-        at += part.len();
-    }
-    Ok(())
 }
 
 impl Validation {
@@ -116,14 +102,21 @@ impl Validation {
     ///
     /// # Errors
     /// When the program does not fit the device.
-    pub fn new(device: &Device, config: &Config, sample: SampleInfo, data: &Subset, most: usize) -> Result<Self> {
+    pub fn new(
+        device: &Device,
+        config: &Config,
+        facts: &Facts,
+        sample: SampleInfo,
+        data: &Subset,
+        most: usize,
+    ) -> Result<Self> {
         let samples = data.len();
         let ((mut run, vars), _) = batches::largest(most_rows(samples, most), |rows| {
             let (g, vars) = program(config, samples, sample, rows)?;
             Ok((device.compile(&g)?, vars))
         })?;
         run.seed(config.seed ^ SEED);
-        upload(&mut run, data, sample.normalisation)?;
+        upload(&mut run, data, facts)?;
         let batches = samples.max(DRAWS).div_ceil(batch(samples)).min(HISTORY) as u32;
         Ok(Self { run, vars, batches })
     }

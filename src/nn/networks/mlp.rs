@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::{MAX_DEPTH, MAX_WIDTH, Options};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::nn::{Denoiser, Inputs, LayerNorm, Linear, Regularisation, StepEncoderOptions, TimeMlp, check_size};
+use crate::nn::conditions::Conditions;
+use crate::nn::{
+    ConditionOptions, Denoiser, Inputs, LayerNorm, Linear, Regularisation, StepEncoderOptions, check_size,
+};
 use crate::ops::{Activation, Add};
 
 /// The settings of an [`Mlp`].
@@ -29,6 +32,9 @@ pub struct MlpOptions {
     /// Dropout and noise on hidden activations.
     #[serde(flatten)]
     pub regularisation: Regularisation,
+    /// The conditions besides the step.
+    #[serde(default, skip_serializing_if = "ConditionOptions::is_none")]
+    pub conditions: ConditionOptions,
 }
 
 setters!(MlpOptions {
@@ -39,6 +45,7 @@ setters!(MlpOptions {
     residual: bool,
     layer_norm: bool,
     regularisation: Regularisation,
+    conditions: ConditionOptions,
 });
 
 impl Default for MlpOptions {
@@ -51,13 +58,15 @@ impl Default for MlpOptions {
             residual: true,
             layer_norm: true,
             regularisation: Regularisation::default(),
+            conditions: ConditionOptions::default(),
         }
     }
 }
 
 impl Options for MlpOptions {
     fn build(&self, g: &mut Graph, sample: &[usize]) -> Result<Box<dyn Denoiser>> {
-        Ok(Box::new(Mlp::new(g, sample.iter().product(), self)?))
+        let data = sample.iter().product();
+        Ok(Box::new(Mlp::with_inputs(g, data + self.conditions.given_len(sample), data, self)?))
     }
 
     fn step(&self) -> Option<&StepEncoderOptions> {
@@ -67,16 +76,24 @@ impl Options for MlpOptions {
     fn step_mut(&mut self) -> Option<&mut StepEncoderOptions> {
         Some(&mut self.step)
     }
+
+    fn conditions(&self) -> Option<&ConditionOptions> {
+        Some(&self.conditions)
+    }
+
+    fn conditions_mut(&mut self) -> Option<&mut ConditionOptions> {
+        Some(&mut self.conditions)
+    }
 }
 
 /// h = input(x_t); per block h += dense(act(norm(h + time))); output(act(norm(h))).
 ///
-/// `time` is a two-layer network on the step encoding. The options select the activation, the residual sum, the
+/// `time` is a two-layer network on the step encoding, to which the embeddings of other conditions are added. The options select the activation, the residual sum, the
 /// normalisation, and dropout and noise after each block's activation.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     options: MlpOptions,
-    time: TimeMlp,
+    conditions: Conditions,
     input: Linear,
     blocks: Vec<(Option<LayerNorm>, Linear)>,
     norm: Option<LayerNorm>,
@@ -84,16 +101,22 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Adds the parameters for `data` values per sample.
+    /// Adds the parameters for `data` values per sample, and as many known values for each of the
+    /// [`ConditionOptions::given`] channels.
     ///
     /// # Errors
     /// When a size is out of range.
     pub fn new(g: &mut Graph, data: usize, options: &MlpOptions) -> Result<Self> {
+        Self::with_inputs(g, data + options.conditions.given_len(&[data]), data, options)
+    }
+
+    /// [`Mlp::new`] for `inputs` values of a sample and its known values.
+    fn with_inputs(g: &mut Graph, inputs: usize, data: usize, options: &MlpOptions) -> Result<Self> {
         let MlpOptions { width, depth, layer_norm, .. } = *options;
         check_size("width", width, MAX_WIDTH)?;
         check_size("depth", depth, MAX_DEPTH)?;
-        let time = TimeMlp::new(g, &options.step, width)?;
-        let input = Linear::new(g, "input", data, width)?;
+        let conditions = Conditions::new(g, &options.step, options.conditions, width)?;
+        let input = Linear::new(g, "input", inputs, width)?;
         let norm = |g: &mut Graph, name: &str| layer_norm.then(|| LayerNorm::new(g, name, width)).transpose();
         let blocks = (0..depth)
             .map(|i| {
@@ -102,7 +125,7 @@ impl Mlp {
             })
             .collect::<Result<_>>()?;
         let norm = norm(g, "norm")?;
-        Ok(Self { options: *options, time, input, blocks, norm, output: Linear::new(g, "output", width, data)? })
+        Ok(Self { options: *options, conditions, input, blocks, norm, output: Linear::new(g, "output", width, data)? })
     }
 
     /// act(norm(h)), with dropout and noise in training.
@@ -117,9 +140,8 @@ impl Mlp {
 
 impl Denoiser for Mlp {
     fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
-        let (x_t, t) = inputs.unconditional("mlp")?;
-        let time = self.time.forward(g, t, Activation::None)?;
-        let mut h = self.input.forward(g, x_t, Activation::None)?;
+        let (x, time) = self.conditions.forward(g, inputs, "mlp", Activation::None)?;
+        let mut h = self.input.forward(g, x, Activation::None)?;
         for (norm, dense) in &self.blocks {
             let shifted = g.apply1(Add, &[h, time])?;
             let active = self.active(g, norm, shifted)?;

@@ -14,7 +14,7 @@ pub use unet::{UNet, UNetLevels, UNetOptions};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Denoiser, StepEncoderOptions};
+use super::{ConditionOptions, Denoiser, StepEncoderOptions};
 use crate::diffusion::Prediction;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -79,6 +79,16 @@ trait Options {
 
     /// Mutable access to the step encoding's settings.
     fn step_mut(&mut self) -> Option<&mut StepEncoderOptions> {
+        None
+    }
+
+    /// The conditions, if the network can have some.
+    fn conditions(&self) -> Option<&ConditionOptions> {
+        None
+    }
+
+    /// Mutable access to the conditions.
+    fn conditions_mut(&mut self) -> Option<&mut ConditionOptions> {
         None
     }
 
@@ -178,6 +188,29 @@ impl Model {
     /// Mutable access to [`Model::step_encoder`].
     pub fn step_encoder_mut(&mut self) -> Option<&mut StepEncoderOptions> {
         self.options_mut().step_mut()
+    }
+
+    /// The conditions that the network is built with.
+    pub fn conditions(&self) -> ConditionOptions {
+        self.options().conditions().copied().unwrap_or_default()
+    }
+
+    /// The network with these conditions.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the network cannot have conditions.
+    pub fn with_conditions(mut self, conditions: ConditionOptions) -> Result<Self> {
+        let name = self.name();
+        match self.options_mut().conditions_mut() {
+            Some(own) => *own = conditions,
+            None if conditions.is_none() => {}
+            None => {
+                return Err(Error::setting(format!(
+                    "the network {name} cannot be conditioned on classes, vectors or known values; use the model mlp or unet"
+                )));
+            }
+        }
+        Ok(self)
     }
 
     /// Fills in the settings that follow from the shape of a sample.

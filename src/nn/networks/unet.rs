@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::{MAX_DEPTH, MAX_WIDTH, Options, Recipe};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::nn::{Conv, Denoiser, GroupNorm, Inputs, Linear, Regularisation, StepEncoderOptions, TimeMlp, check_size};
+use crate::nn::conditions::Conditions;
+use crate::nn::{
+    ConditionOptions, Conv, Denoiser, GroupNorm, Inputs, Linear, Regularisation, StepEncoderOptions, check_size,
+};
 use crate::ops::{Activation, Add, Attention, ChannelBias, Channels};
 
 /// The settings of a [`UNet`].
@@ -26,6 +29,9 @@ pub struct UNetOptions {
     /// The levels.
     #[serde(rename = "unet", default)]
     pub levels: UNetLevels,
+    /// The conditions besides the step.
+    #[serde(default, skip_serializing_if = "ConditionOptions::is_none")]
+    pub conditions: ConditionOptions,
 }
 
 setters!(UNetOptions {
@@ -34,6 +40,7 @@ setters!(UNetOptions {
     step: StepEncoderOptions,
     regularisation: Regularisation,
     levels: UNetLevels,
+    conditions: ConditionOptions,
 });
 
 /// The levels of a [`UNet`], with their attention and normalisation: the table `[model.unet]`.
@@ -72,6 +79,7 @@ impl Default for UNetOptions {
             step: StepEncoderOptions { width: 64, ..StepEncoderOptions::default() },
             regularisation: Regularisation::default(),
             levels: UNetLevels::default(),
+            conditions: ConditionOptions::default(),
         }
     }
 }
@@ -91,6 +99,14 @@ impl Options for UNetOptions {
 
     fn step_mut(&mut self) -> Option<&mut StepEncoderOptions> {
         Some(&mut self.step)
+    }
+
+    fn conditions(&self) -> Option<&ConditionOptions> {
+        Some(&self.conditions)
+    }
+
+    fn conditions_mut(&mut self) -> Option<&mut ConditionOptions> {
+        Some(&mut self.conditions)
     }
 
     fn resolve(&mut self, sample: &[usize]) {
@@ -127,7 +143,7 @@ impl UNetLevels {
     }
 }
 
-/// conv_in; per level blocks, then downsampling by 2; blocks on the coarsest; per level upsampling by 2, concatenation
+/// conv_in of the sample and of known values; per level blocks, then downsampling by 2; blocks on the coarsest; per level upsampling by 2, concatenation
 /// with the skip connections, and blocks again; act(norm_out), conv_out.
 ///
 /// *Source*: Ronneberger et al. 2015; residual blocks with step conditioning and attention as in Ho et al. 2020.
@@ -136,7 +152,7 @@ pub struct UNet {
     regularisation: Regularisation,
     /// [C, L] or [C, H, W].
     sample: Vec<usize>,
-    time: TimeMlp,
+    conditions: Conditions,
     conv_in: Conv,
     levels: Vec<Level>,
     middle: Vec<Block>,
@@ -176,7 +192,7 @@ impl UNet {
     /// When a size is out of range, the size of a level is odd, or groups or heads do not divide its channels; the
     /// message suggests a setting that works.
     pub fn new(g: &mut Graph, sample: &[usize], options: &UNetOptions) -> Result<Self> {
-        let UNetOptions { width, depth, step, regularisation, ref levels } = *options;
+        let UNetOptions { width, depth, step, regularisation, ref levels, conditions } = *options;
         check_size("width", width, MAX_WIDTH)?;
         check_size("depth", depth, MAX_DEPTH)?;
         let (multipliers, attention) = levels.resolved(sample);
@@ -191,8 +207,9 @@ impl UNet {
             Sizes { axes, time, groups, heads }
         };
         let conv = |g: &mut Graph, name: &str, i, o| Conv::new(g, name, axes, [i, o], 3);
-        let time = TimeMlp::new(g, &step, time)?;
-        let conv_in = conv(g, "conv_in", sample[0], channels[0])?;
+        let conv_in_channels = sample[0] + conditions.given;
+        let conditions = Conditions::new(g, &step, conditions, time)?;
+        let conv_in = conv(g, "conv_in", conv_in_channels, channels[0])?;
         let last = channels.len() - 1;
         let mut ways = Vec::new();
         for level in 0..last {
@@ -210,7 +227,7 @@ impl UNet {
         }
         let norm_out = GroupNorm::new(g, "norm_out", channels[0], groups)?;
         let conv_out = conv(g, "conv_out", channels[0], sample[0])?;
-        Ok(Self { regularisation, sample, time, conv_in, levels, middle, norm_out, conv_out })
+        Ok(Self { regularisation, sample, conditions, conv_in, levels, middle, norm_out, conv_out })
     }
 
     /// The prediction [B, D] from x_t [B, D] and a step encoding [B, E].
@@ -218,14 +235,16 @@ impl UNet {
     /// # Errors
     /// When the width of an input differs from the network's.
     pub fn forward_encoded(&self, g: &mut Graph, x_t: Var, encoding: Var) -> Result<Var> {
-        let time = self.time.forward_encoded(g, encoding, Activation::Silu)?;
+        let time = self.conditions.forward_encoded(g, encoding, Activation::Silu)?;
         self.forward_timed(g, x_t, time)
     }
 
-    fn forward_timed(&self, g: &mut Graph, x_t: Var, time: Var) -> Result<Var> {
-        let flat = g.shape(x_t).to_vec();
-        let x_t = g.reshape(x_t, [&[flat[0]], &self.sample[..]].concat())?;
-        let mut h = self.conv_in.forward(g, x_t, Activation::None)?;
+    /// From x [B, D + G], the noisy data and the known values, and the embedding of the step.
+    fn forward_timed(&self, g: &mut Graph, x: Var, time: Var) -> Result<Var> {
+        let (batch, width) = g.spec(x).rows();
+        let places: usize = self.sample[1..].iter().product();
+        let x = g.reshape(x, [&[batch, width / places], &self.sample[1..]].concat())?;
+        let mut h = self.conv_in.forward(g, x, Activation::None)?;
         let mut known = Vec::new();
         for level in &self.levels {
             h = self.through(g, &level.down, h, time)?;
@@ -240,7 +259,7 @@ impl UNet {
         }
         let h = self.norm_out.forward(g, h, Activation::Silu)?;
         let y = self.conv_out.forward(g, h, Activation::None)?;
-        g.reshape(y, flat)
+        g.reshape(y, [batch, self.sample[0] * places])
     }
 
     fn through(&self, g: &mut Graph, blocks: &[Block], mut h: Var, time: Var) -> Result<Var> {
@@ -256,9 +275,8 @@ impl UNet {
 
 impl Denoiser for UNet {
     fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
-        let (x_t, t) = inputs.unconditional("unet")?;
-        let time = self.time.forward(g, t, Activation::Silu)?;
-        self.forward_timed(g, x_t, time)
+        let (x, time) = self.conditions.forward(g, inputs, "unet", Activation::Silu)?;
+        self.forward_timed(g, x, time)
     }
 }
 

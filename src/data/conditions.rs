@@ -1,0 +1,103 @@
+//! What is known about each sample besides its values, for conditional models.
+
+use super::{Dataset, Labels};
+use crate::text::count;
+use crate::{Error, Result};
+
+/// What is known about each sample besides its values: the conditions that a model is trained with.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Conditions {
+    /// The class of each sample.
+    pub labels: Option<Labels>,
+    /// A vector for each sample, as a data set of shape \[k\].
+    pub vectors: Option<Box<Dataset>>,
+    /// Known values for each sample: a signal or an image of the same size, with any number of channels.
+    pub given: Option<Box<Dataset>>,
+}
+
+impl Dataset {
+    /// These samples with their classes.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there is not one label for each sample.
+    pub fn with_labels(mut self, labels: Labels) -> Result<Self> {
+        self.check_count(&labels.name, labels.of.len(), "label")?;
+        self.conditions.labels = Some(labels);
+        Ok(self)
+    }
+
+    /// These samples with a condition vector for each, of shape \[k\].
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there is not one vector for each sample.
+    pub fn with_vectors(mut self, vectors: Dataset) -> Result<Self> {
+        self.check_count(&vectors.name, vectors.len(), "vector")?;
+        if vectors.shape.len() != 1 {
+            return Err(Error::input(format!(
+                "{}: samples of shape {:?}; condition vectors are an array [n, k], one row for each sample",
+                vectors.name, vectors.shape
+            )));
+        }
+        self.conditions.vectors = Some(Box::new(vectors));
+        Ok(self)
+    }
+
+    /// These samples with known values for each: signals or images of the same size, with any number of channels.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there are not as many, or their size differs.
+    pub fn with_given(mut self, given: Dataset) -> Result<Self> {
+        self.check_count(&given.name, given.len(), "sample")?;
+        let ([_, known], [_, own]) = (channels_and_places(&given.shape), channels_and_places(&self.shape));
+        if known != own {
+            return Err(Error::input(format!(
+                "{}: samples of size {known:?}, but those of {} have the size {own:?}; both need the same size",
+                given.name, self.name
+            )));
+        }
+        self.conditions.given = Some(Box::new(given));
+        Ok(self)
+    }
+
+    fn check_count(&self, name: &str, found: usize, what: &str) -> Result<()> {
+        if found == self.len() {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "{name}: {} for {} of {}; one for each sample is needed",
+            count(found, what),
+            count(self.len(), "sample"),
+            self.name
+        )))
+    }
+}
+
+/// The channels, and the other dimensions, of a sample \[L\], [C, L] or [C, H, W].
+pub(crate) fn channels_and_places(shape: &[usize]) -> [&[usize]; 2] {
+    let (channels, places) = shape.split_at(if shape.len() > 1 { 1 } else { 0 });
+    [channels, places]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_belong_to_samples() {
+        let of = |shape: &[usize], n: usize| {
+            let values = (0..n * shape.iter().product::<usize>()).map(|i| i as f32).collect::<Vec<_>>();
+            Dataset::new("data", shape, values).unwrap()
+        };
+        let images = of(&[3, 4, 4], 5);
+        let cause = |result: Result<Dataset>| result.unwrap_err().to_string();
+        let labels = Labels::new("l.npy", &[0.0, 1.0, 1.0]).unwrap();
+        assert!(cause(images.clone().with_labels(labels)).contains("l.npy: 3 labels for 5 samples of data"));
+        assert!(cause(images.clone().with_vectors(of(&[2, 2], 5))).contains("an array [n, k]"));
+        assert!(cause(images.clone().with_vectors(of(&[2], 4))).contains("4 vectors for 5 samples"));
+        assert!(cause(images.clone().with_given(of(&[1, 4, 2], 5))).contains("[4, 2]"));
+        let all = images.with_vectors(of(&[2], 5)).unwrap().with_given(of(&[1, 4, 4], 5)).unwrap();
+        assert!(all.conditions.vectors.is_some() && all.conditions.given.is_some());
+        assert!(of(&[8], 2).with_given(of(&[2, 8], 2)).is_ok());
+    }
+}

@@ -1,0 +1,143 @@
+//! The conditions of a model: where they come from, and the facts about them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Conditions, Dataset, Kind, Labels, Normalisation, Subset};
+use crate::error::{Error, Result};
+use crate::nn::ConditionOptions;
+
+/// What a model is conditioned on: the table `[condition]` of `config.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct ConditionSources {
+    /// The file with the class of each sample, see [`Labels::load`]; empty for none.
+    pub labels: String,
+    /// The probability that the condition of a sample is removed in a training step, for classifier-free guidance.
+    pub dropout: f64,
+    /// The file with a condition vector for each sample; empty for none.
+    pub vector: String,
+    /// The file with known values for each sample; empty for none.
+    pub given: String,
+}
+
+impl Default for ConditionSources {
+    fn default() -> Self {
+        Self { labels: String::new(), dropout: 0.1, vector: String::new(), given: String::new() }
+    }
+}
+
+impl ConditionSources {
+    /// Whether these are the default settings, without a condition.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When the probability is out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        match (0.0..=1.0).contains(&self.dropout) {
+            true => Ok(()),
+            false => Err(Error::setting(format!(
+                "condition.dropout is {}; use a probability from 0 to 1, such as 0.1",
+                self.dropout
+            ))),
+        }
+    }
+
+    /// Reads the conditions of `data`.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or does not fit the data.
+    pub fn add_to(&self, mut data: Dataset, seed: u64) -> Result<Dataset> {
+        if !self.labels.is_empty() {
+            data = data.with_labels(Labels::load(&self.labels)?)?;
+        }
+        if !self.vector.is_empty() {
+            data = data.with_vectors(Dataset::load(&self.vector, seed)?.of_kind(Kind::Table)?)?;
+        }
+        if !self.given.is_empty() {
+            let given = Dataset::load(&self.given, seed)?;
+            data = data.with_given(given)?;
+        }
+        Ok(data)
+    }
+}
+
+/// The facts about the conditions that a run depends on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct ConditionFacts {
+    /// The number of classes; 0 without classes.
+    pub classes: usize,
+    /// The names of the classes, if they have some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// The condition vectors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector: Option<ConditionValues>,
+    /// The known values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<ConditionValues>,
+    /// CRC-32 of all values: a run can only be resumed with the same conditions.
+    pub checksum: u32,
+}
+
+/// The shape of a condition, and its normalisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ConditionValues {
+    /// The shape for one sample.
+    pub shape: Vec<usize>,
+    /// The normalisation: mean 0 and standard deviation 1 for each column or channel.
+    pub normalisation: Normalisation,
+}
+
+impl ConditionValues {
+    fn of(kept: &Subset) -> Result<Self> {
+        Ok(Self { shape: kept.shape().to_vec(), normalisation: Normalisation::standard_of(kept)? })
+    }
+}
+
+impl ConditionFacts {
+    /// Whether there is no condition.
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The facts about the conditions of the samples `kept`.
+    ///
+    /// # Errors
+    /// When the values of a condition do not vary.
+    pub(crate) fn measure(kept: &Subset) -> Result<Self> {
+        let Conditions { labels, vectors, given } = kept.conditions();
+        let mut crc = flate2::Crc::new();
+        if let Some(labels) = labels {
+            crc.update(bytemuck::cast_slice(&labels.of));
+        }
+        for values in [vectors, given].into_iter().flatten() {
+            crc.update(bytemuck::cast_slice(&values.values));
+        }
+        let facts = |data: &Option<Box<Dataset>>| {
+            data.as_deref().map(|data| ConditionValues::of(&kept.same_rows_of(data))).transpose()
+        };
+        let (classes, names) = labels.as_ref().map_or((0, vec![]), |labels| (labels.classes, labels.names.clone()));
+        let any = labels.is_some() || vectors.is_some() || given.is_some();
+        let checksum = if any { crc.sum() } else { 0 };
+        Ok(Self { classes, names, vector: facts(vectors)?, given: facts(given)?, checksum })
+    }
+
+    /// The sizes with which a network is built.
+    pub(crate) fn options(&self) -> ConditionOptions {
+        let len = |values: &Option<ConditionValues>| values.as_ref().map_or(0, |v| v.shape.iter().product());
+        let channels = |values: &ConditionValues| if values.shape.len() > 1 { values.shape[0] } else { 1 };
+        ConditionOptions::default()
+            .classes(self.classes)
+            .vector(len(&self.vector))
+            .given(self.given.as_ref().map_or(0, channels))
+    }
+}
