@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 mod bench;
+mod condition;
 mod denoise;
 mod devices;
 mod evaluate;

@@ -159,8 +159,7 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
         let same =
             last.take().filter(|(of, _)| (&of.data, of.seed, &of.read) == (&config.data, config.seed, &config.read));
         let check = || {
-            let data =
-                same.map_or_else(|| Dataset::load_with(&config.data, config.seed, &config.read), |(_, data)| Ok(data))?;
+            let data = same.map_or_else(|| config.load(), |(_, data)| Ok(data))?;
             device.clone().with_precision(config.precision)?;
             config.memory(data.len(), &data.shape)?;
             crate::Result::Ok(data)
@@ -181,9 +180,7 @@ fn train(
     let mut trainer = match trial.state {
         State::Finished => return Ok(Some((folder.summary()?, None))),
         _ if stopped.load(Ordering::Relaxed) => return Ok(None),
-        State::New => {
-            start_run(args, folder, device, config, &Dataset::load_with(&config.data, config.seed, &config.read)?)?
-        }
+        State::New => start_run(args, folder, device, config, &config.load()?)?,
         State::Started => {
             let checkpoint = folder.checkpoint()?;
             let data = data_of(config, &checkpoint.facts)?;

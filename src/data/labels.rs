@@ -1,8 +1,9 @@
 //! Class labels of samples.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{SampleRange, first_bytes, idx, npy};
+use super::{SampleRange, file_and_part, first_bytes, idx, npy, table};
 use crate::io::extension;
 use crate::{Error, Result};
 
@@ -23,8 +24,10 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, or an IDX file with one axis (optionally `.gz`).
-    /// `labels.npy[0:900]` selects a range, as in [`super::Dataset::load`].
+    /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, an IDX file with one axis (optionally `.gz`), or a
+    /// column of a `.csv` or `.tsv` table: `table.csv:species`, or `table.csv` if there is only one. Texts in a table are the
+    /// names of classes, which are numbered in alphabetical order. `labels.npy[0:900]` selects a range, as in
+    /// [`super::Dataset::load`].
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when its content is not valid, and as [`Labels::new`].
@@ -32,11 +35,30 @@ impl Labels {
         let path = Path::new(spec);
         if !path.exists() && spec.ends_with(']') {
             let range = SampleRange::of(spec)?;
-            let all = read(Path::new(range.data))?;
+            let (all, names) = read_part(range.data)?;
             let (from, to) = range.within(all.len())?;
-            return Self::new(spec, &all[from..to]);
+            return Ok(Self { names, ..Self::new(spec, &all[from..to])? });
         }
-        Self::new(spec, &read(path)?)
+        let (all, names) = read_part(spec)?;
+        Ok(Self { names, ..Self::new(spec, &all)? })
+    }
+
+    /// The number of the class with this name or number.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the classes that there are.
+    pub fn class_named(name: &str, classes: usize, names: &[String]) -> Result<u32> {
+        if let Some(class) = names.iter().position(|known| known == name) {
+            return Ok(class as u32);
+        }
+        match name.parse::<u32>() {
+            Ok(class) if (class as usize) < classes => Ok(class),
+            _ if names.is_empty() => Err(Error::setting(format!(
+                "there is no class {name}; the classes of this run are 0 to {}",
+                classes.saturating_sub(1)
+            ))),
+            _ => Err(Error::unknown("class", name, &names.iter().map(String::as_str).collect::<Vec<_>>())),
+        }
     }
 
     /// Creates labels from numbers. `name` is used in messages.
@@ -78,6 +100,35 @@ impl Labels {
     }
 }
 
+/// Reads a file of labels, or the column of a table: the numbers of the classes, and their names if they have some.
+fn read_part(spec: &str) -> Result<(Vec<f32>, Vec<String>)> {
+    let (file, column) = match file_and_part(spec) {
+        _ if Path::new(spec).exists() => (Path::new(spec), None),
+        Some((file, column)) => (file, Some(column)),
+        None => (Path::new(spec), None),
+    };
+    if matches!(extension(file).as_str(), "csv" | "tsv") {
+        return Ok(numbered(table::texts(file, column)?));
+    }
+    match column {
+        None => Ok((read(file)?, vec![])),
+        Some(column) => Err(Error::input(format!(
+            "{spec}: only tables (.csv, .tsv) have columns; name the file without \":{column}\""
+        ))),
+    }
+}
+
+/// The numbers of classes in a table. Whole numbers of 0 or more are used as they are, anything else is a name.
+fn numbered(texts: Vec<String>) -> (Vec<f32>, Vec<String>) {
+    let numbers: Option<Vec<f32>> = texts.iter().map(|text| text.parse::<u32>().ok().map(|n| n as f32)).collect();
+    if let Some(numbers) = numbers {
+        return (numbers, vec![]);
+    }
+    let names: Vec<String> = texts.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    let number = |text: &String| names.binary_search(text).expect("all are among the names") as f32;
+    (texts.iter().map(number).collect(), names)
+}
+
 /// Reads the numbers in a file of labels.
 fn read(path: &Path) -> Result<Vec<f32>> {
     let name = path.display();
@@ -86,7 +137,7 @@ fn read(path: &Path) -> Result<Vec<f32>> {
         (_, [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4]) => idx::read_labels(path)?,
         _ => {
             return Err(Error::input(format!(
-                "{name}: unknown file format; labels are read from .npy files of integers and IDX (or IDX in .gz)"
+                "{name}: unknown file format; labels are read from .npy files of integers, IDX (or IDX in .gz), and tables (.csv, .tsv)"
             )));
         }
     };
@@ -127,6 +178,26 @@ mod tests {
         let idx = [0, 0, 8, 1, 0, 0, 0, 4, 1, 0, 2, 1];
         assert_eq!(loaded("labels", &idx, "").unwrap().counts(), [1, 2, 1]);
         assert_eq!(loaded("labels", &idx, "[0:2]").unwrap().of, [1, 0]);
+    }
+
+    #[test]
+    fn labels_are_columns_of_tables() {
+        let table = b"x,species,n\n1,b,2\n2,a,0\n3,b,1\n";
+        let of = |range: &str| loaded("a.csv", table, range);
+        let species = of(":species").unwrap();
+        assert_eq!((species.of, species.names), (vec![1, 0, 1], vec!["a".to_string(), "b".into()]));
+        let numbers = of(":n").unwrap();
+        assert_eq!((numbers.of, numbers.names.len()), (vec![2, 0, 1], 0));
+        assert_eq!(of(":2[0:2]").unwrap().of, [1, 0]);
+        let message = |range: &str| of(range).unwrap_err().to_string();
+        assert!(message(":kind").contains("there are: x, species, n"), "{}", message(":kind"));
+        assert!(message("").contains("3 columns; name the one with the labels, such as"), "{}", message(""));
+        assert_eq!(loaded("a.csv", b"0\n1\n1\n", "").unwrap().of, [0, 1, 1]);
+        let names = ["a".to_string(), "b".into()];
+        assert_eq!(Labels::class_named("b", 2, &names).unwrap(), 1);
+        assert_eq!(Labels::class_named("0", 2, &names).unwrap(), 0);
+        assert!(Labels::class_named("c", 2, &names).unwrap_err().to_string().contains("a, b"));
+        assert!(Labels::class_named("3", 3, &[]).unwrap_err().to_string().contains("0 to 2"));
     }
 
     #[test]

@@ -14,20 +14,55 @@ use crate::io::extension;
 use crate::text::count;
 use crate::{Error, Result};
 
+/// The texts of a column, given by its name or its number from 1; `None` if the table has only one.
+pub(super) fn texts(path: &Path, column: Option<&str>) -> Result<Vec<String>> {
+    let text = read_text(path)?;
+    let dialect = Dialect::of(&text, extension(path) == "tsv");
+    let prepared = dialect.prepared(&text);
+    let table = Table::new(path.display().to_string(), dialect, &prepared, &ReadOptions::default())?;
+    let column = match column {
+        Some(name) => table.find(name)?,
+        None if table.width == 1 => 0,
+        None => {
+            return Err(Error::input(format!(
+                "{}: the table has {} columns; name the one with the labels, such as {0}:{}",
+                table.name,
+                table.width,
+                table.option_name(table.width - 1)
+            )));
+        }
+    };
+    let records = dialect.reader(&prepared).into_records().skip(usize::from(table.header.is_some()));
+    let texts = records.enumerate().map(|(row, record)| {
+        let record = record.map_err(|cause| Error::input(format!("{}: not a readable table ({cause})", table.name)))?;
+        match record.get(column).map(str::trim) {
+            Some(text) if !text.is_empty() => Ok(text.to_string()),
+            _ => Err(Error::input(format!("{}: row {}: {} is empty", table.name, row + 1, table.title(column)))),
+        }
+    });
+    texts.collect()
+}
+
 /// Reads the columns of numbers. A first column of text contains group names, and only the rows of `group` are read.
 pub(super) fn read(path: &Path, group: Option<&str>, options: &ReadOptions) -> Result<Raw> {
     let name = path.display().to_string();
+    let text = read_text(path)?;
+    let dialect = Dialect::of(&text, extension(path) == "tsv");
+    let prepared = dialect.prepared(&text);
+    let table = Table::new(name, dialect, &prepared, options)?;
+    table.read(group, options)
+}
+
+/// The text of a table, without a byte order mark.
+fn read_text(path: &Path) -> Result<String> {
+    let name = path.display();
     let bytes = fs::read(path).map_err(|cause| Error::io("cannot read", path, cause))?;
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(Error::input(format!("{name}: the table is UTF-16 text; save it as UTF-8 text")));
     }
     let text = String::from_utf8(bytes)
         .map_err(|cause| Error::input(format!("{name}: not a readable table ({cause}); save it as UTF-8 text")))?;
-    let text = text.trim_start_matches('\u{feff}');
-    let dialect = Dialect::of(text, extension(path) == "tsv");
-    let prepared = dialect.prepared(text);
-    let table = Table::new(name, dialect, &prepared, options)?;
-    table.read(group, options)
+    Ok(text.trim_start_matches('\u{feff}').to_string())
 }
 
 /// What the fields of a column are, without the header.

@@ -47,6 +47,11 @@ impl ConditionSources {
         }
     }
 
+    /// These settings with the files of `other`, which may have been moved.
+    pub(crate) fn with_files_of(&self, other: &Self) -> Self {
+        Self { dropout: self.dropout, ..other.clone() }
+    }
+
     /// Reads the conditions of `data`.
     ///
     /// # Errors

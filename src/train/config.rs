@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
 use super::{ConditionSources, Facts, LossMix, model_table};
-use crate::data::ReadOptions;
 use crate::data::corrupt::NoiseKind;
+use crate::data::{Dataset, ReadOptions};
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -317,6 +317,19 @@ impl Config {
     #[cfg(feature = "cli")]
     pub(crate) fn held_out<'a>(&self, data: &'a crate::data::Dataset) -> Result<Option<crate::data::Subset<'a>>> {
         Ok(DataSplit::new(self, data)?.held_out)
+    }
+
+    /// The data of the run, with their conditions.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or there is not one condition for each sample.
+    pub fn load(&self) -> Result<Dataset> {
+        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.read)?)
+    }
+
+    /// `data` with the conditions of the settings.
+    pub(crate) fn with_conditions(&self, data: Dataset) -> Result<Dataset> {
+        self.condition.add_to(data, self.seed)
     }
 
     /// The noise schedule.

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::tables::{insert, leaves, one_line, to_table};
 use crate::error::{Error, Result};
-use crate::nn::{MODELS, MlpOptions, Model};
+use crate::nn::{ConditionOptions, MODELS, MlpOptions, Model};
 
 /// Settings that earlier versions wrote for every network, with the values that they had for networks without them.
 const FORMER: &str = r#"
@@ -50,7 +50,11 @@ pub(super) fn read(stated: Option<Value>, name: Option<&str>) -> Result<Model> {
 /// Finds the invalid setting among the `stated` ones. Errors of tagged enums do not name the field, so the settings are
 /// tried one at a time, in addition to the network's `own` defaults.
 fn explain(e: &toml::de::Error, usual: &Model, own: &Table, stated: &Table) -> Error {
-    if let Some((setting, value)) = stated.iter().find(|(setting, _)| !own.contains_key(*setting)) {
+    // Without conditions, their table is omitted.
+    let conditional =
+        usual.clone().with_conditions(ConditionOptions::default().classes(1)).map(|model| to_table(&model));
+    let known = conditional.as_ref().unwrap_or(own);
+    if let Some((setting, value)) = stated.iter().find(|(setting, _)| !known.contains_key(*setting)) {
         return not_of_this_network(usual, setting, value);
     }
     for (setting, value) in leaves(stated) {

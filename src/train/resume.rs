@@ -66,7 +66,8 @@ impl Config {
     /// paths of its data and feature file, which have checksums.
     pub(crate) fn with_changes_of(&self, other: &Self) -> Self {
         let (data, loss) = (other.data.clone(), self.loss.with_features_of(&other.loss));
-        Self { steps: other.steps, early_stop: other.early_stop, data, loss, ..self.clone() }
+        let condition = self.condition.with_files_of(&other.condition);
+        Self { steps: other.steps, early_stop: other.early_stop, data, loss, condition, ..self.clone() }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::train::{LossMix, RunFolder, ScheduleKind, Stop, Task, Trainer, train}
 use crate::{Error, Precision};
 use clap::Args;
 
+use super::condition::ConditionArgs;
 use super::interrupt::stop_flag;
 use super::progress::TrainingProgress;
 use super::reading::ReadArgs;
@@ -113,6 +114,8 @@ pub struct TrainArgs {
     /// Do not draw samples after the training
     #[arg(long, conflicts_with = "sweep")]
     no_samples: bool,
+    #[command(flatten)]
+    condition: ConditionArgs,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]

@@ -65,7 +65,7 @@ pub fn start(args: &TrainArgs) -> anyhow::Result<Session> {
     let config = settings(args)?;
     config.check()?;
     let folder = if args.force { RunFolder::replacing(&args.out) } else { RunFolder::vacant(&args.out) }?;
-    let data = Dataset::load_with(&config.data, config.seed, &config.read)?;
+    let data = config.load()?;
     config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
     let device = args.common.open_for(config.precision)?;
     let (trainer, shown) = (start_run(args, &folder, &device, &config, &data)?, Shown::of(&config, &data)?);
@@ -145,7 +145,9 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
 pub fn data_of(config: &Config, facts: &Facts) -> anyhow::Result<Dataset> {
     let moved = "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)";
     let Facts { kind, shape, columns, .. } = facts;
-    Dataset::load_for(&config.data, config.seed, &config.read, *kind, shape, columns).context(moved)
+    Dataset::load_for(&config.data, config.seed, &config.read, *kind, shape, columns)
+        .and_then(|data| config.with_conditions(data))
+        .context(moved)
 }
 
 /// Resumes a run with the settings of [`Checkpoint::continued`].

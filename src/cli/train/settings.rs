@@ -93,6 +93,7 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
     set(&mut config.early_stop, &args.early_stop);
     config.keep_best |= args.keep_best;
     config.read = config.read.overridden_by(&args.read.options());
+    args.condition.apply_to(&mut config.condition);
     config.decay = decay(config, args)?;
     Ok(())
 }
