@@ -496,8 +496,8 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{refusal, save};
-    use super::super::{Dataset, Missing};
     use super::*;
+    use crate::data::{Dataset, Missing};
 
     fn load(name: &str, text: &str, group: &str) -> Result<Dataset> {
         let dir = tempfile::tempdir().unwrap();
