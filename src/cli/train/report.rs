@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::data::{Kind, SampleLayout};
 use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
+use crate::data::{Kind, SampleLayout};
 use crate::diffusion::Weighting;
 use crate::evaluate::{Denoised, compare_denoised};
 use crate::inference::{Denoising, Observer, Sampling, denoise_observed, sample_observed};
