@@ -17,8 +17,10 @@ mod weighting;
 pub use edm::Precondition;
 pub use objective::{Level, Objective, Prediction};
 pub use path::{Flow, Path};
-pub use sampler::{Mix, Row, Sampler, Step};
-pub use samplers::{Ddim, Ddpm, SamplerSettings, Variance, sampler};
+pub use sampler::{Mix, Row, Sampler, Step, Times};
+pub use samplers::{
+    Ddim, Ddpm, DpmPp2M, DpmPp2MSde, Edm, Euler, EulerAncestral, Heun, SamplerSettings, UniPc, Variance, sampler,
+};
 pub use schedule::{SCHEDULES, Schedule};
 pub use spacing::{Spacing, karras_sigmas, timesteps};
 pub use table::{PrevRule, SamplerOptions, SamplerTable};

@@ -130,7 +130,41 @@ impl Objective {
 
     /// The level at time `t`, in training steps.
     pub fn level(&self, t: f64) -> Level {
+        self.level_with(t, self.path.weights(t))
+    }
+
+    /// The level with noise of standard deviation `sigma` for x0 of weight 1, sigma = s / a. Its time is interpolated in
+    /// ln(sigma) between the training steps, and rounded to one of them.
+    pub fn level_of_sigma(&self, sigma: f64) -> Level {
+        let sigma_of = |t: usize| self.sigma(t as f64);
+        let (mut below, mut above) = (0, self.steps() - 1);
+        while above - below > 1 {
+            let middle = (below + above) / 2;
+            if sigma_of(middle) > sigma { above = middle } else { below = middle }
+        }
+        let [low, high] = [below, above].map(sigma_of);
+        let part = ((sigma / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
+        let t = if above > below && part.is_finite() { (below as f64 + part).round() } else { below as f64 };
+        self.level_with(t, self.path.weights_of_sigma(sigma))
+    }
+
+    /// The level between training steps, at the sigma that is interpolated linearly between theirs.
+    pub(super) fn level_between(&self, t: f64) -> Level {
+        if t.fract() == 0.0 {
+            return self.level(t);
+        }
+        let [low, high] = [t.floor(), t.ceil()].map(|t| self.sigma(t));
+        let sigma = low + t.fract() * (high - low);
+        if sigma.is_finite() { self.level_with(t, self.path.weights_of_sigma(sigma)) } else { self.level(t) }
+    }
+
+    /// sigma = s / a at a time; infinite for pure noise.
+    pub fn sigma(&self, t: f64) -> f64 {
         let [a, s] = self.path.weights(t);
+        s / a
+    }
+
+    fn level_with(&self, t: f64, [a, s]: [f64; 2]) -> Level {
         let [p, q] = self.prediction.weights([a, s]);
         Level { t, a, s, p, q }
     }

@@ -15,6 +15,17 @@ pub trait Path: fmt::Debug + fmt::Display + Send + Sync {
 
     /// (a, s) at time `t`, which is clamped to 0..=T - 1. At least one of the two is above 0.
     fn weights(&self, t: f64) -> [f64; 2];
+
+    /// (a, s) at the noise level sigma = s / a. By default, of the time that has this level, found by bisection.
+    fn weights_of_sigma(&self, sigma: f64) -> [f64; 2] {
+        let (mut low, mut high) = (0.0, (self.steps() - 1) as f64);
+        for _ in 0..100 {
+            let middle = 0.5 * (low + high);
+            let [a, s] = self.weights(middle);
+            if s > sigma * a { high = middle } else { low = middle }
+        }
+        self.weights(0.5 * (low + high))
+    }
 }
 
 /// The variance-preserving process of a noise schedule: a = sqrt(alpha_bar_t), s = sqrt(1 - alpha_bar_t).
@@ -36,6 +47,11 @@ impl Path for Schedule {
             }
         };
         [alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()]
+    }
+
+    fn weights_of_sigma(&self, sigma: f64) -> [f64; 2] {
+        let a = 1.0 / sigma.hypot(1.0);
+        [a, sigma * a]
     }
 }
 
@@ -70,6 +86,10 @@ impl Path for Flow {
 
     fn weights(&self, t: f64) -> [f64; 2] {
         Self::at((t.clamp(0.0, (self.steps - 1) as f64) + 1.0) / self.steps as f64)
+    }
+
+    fn weights_of_sigma(&self, sigma: f64) -> [f64; 2] {
+        Self::at(sigma / (1.0 + sigma))
     }
 }
 

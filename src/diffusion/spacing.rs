@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::objective::{Level, Objective};
+use super::sampler::Times;
 use super::schedule::{check_steps, linspace};
 use crate::{Error, Result};
 
@@ -17,9 +19,68 @@ pub enum Spacing {
     Linspace,
     /// From T - 1 downwards in steps of T/N; never visits 0 unless N = T.
     Trailing,
+    /// The noise levels of [`karras_sigmas`] with rho 7, between those of the first and the last training step.
+    Karras,
+    /// Noise levels evenly spaced in lambda = -ln(sigma), also called exponential (Lu et al. 2022, DPM-Solver, section 3.3).
+    Lambda,
+    /// Times proportional to the squares of 1, ..., N (Song et al. 2021, DDIM, appendix D.2): more steps at low noise.
+    Quadratic,
 }
 
-named!(Spacing, "spacing", Leading = "leading", Linspace = "linspace", Trailing = "trailing");
+named!(
+    Spacing,
+    "spacing",
+    Leading = "leading",
+    Linspace = "linspace",
+    Trailing = "trailing",
+    Karras = "karras",
+    Lambda = "lambda" | "uniform_lambda" | "exponential",
+    Quadratic = "quadratic" | "polynomial"
+);
+
+/// rho of Karras spacing.
+const RHO: f64 = 7.0;
+
+/// The `n` levels visited by a sampler, noisiest first.
+///
+/// # Errors
+/// As [`timesteps`]; when the spacing is by noise levels and the last training step is pure noise.
+pub(super) fn levels(objective: &Objective, spacing: Spacing, n: usize, times: Times) -> Result<Vec<Level>> {
+    let steps = objective.steps();
+    if matches!(spacing, Spacing::Karras | Spacing::Lambda) {
+        let [low, high] = [0, steps - 1].map(|t| objective.sigma(t as f64));
+        if !high.is_finite() {
+            return Err(Error::setting(format!(
+                "{spacing} spacing needs a finite noise level at the last training step, which is pure noise here; use \
+                 linspace, leading or trailing spacing"
+            )));
+        }
+        check_steps(n)?;
+        return Ok(sigmas(spacing, n, low, high)?.into_iter().map(|sigma| objective.level_of_sigma(sigma)).collect());
+    }
+    let last = (steps - 1) as f64;
+    Ok(match (spacing, times) {
+        (Spacing::Linspace, Times::Fractional) if (2..=steps).contains(&n) => {
+            linspace(0.0, last, n).iter().rev().map(|&t| objective.level_between(t)).collect()
+        }
+        (Spacing::Leading | Spacing::Linspace, Times::WithoutLast) if n < steps => {
+            let ts = timesteps(spacing, steps, n + 1, 0)?;
+            ts[..n].iter().map(|&t| objective.level(t as f64)).collect()
+        }
+        _ => timesteps(spacing, steps, n, 0)?.into_iter().map(|t| objective.level(t as f64)).collect(),
+    })
+}
+
+/// `n` noise levels from `high` down to `low`.
+fn sigmas(spacing: Spacing, n: usize, low: f64, high: f64) -> Result<Vec<f64>> {
+    if spacing == Spacing::Karras {
+        let mut sigmas = karras_sigmas(n, low, high, RHO)?;
+        sigmas.pop();
+        return Ok(sigmas);
+    }
+    let part = |i: usize| if n == 1 { 0.0 } else { i as f64 / (n - 1) as f64 };
+    Ok((0..n).map(|i| (high.ln() + part(i) * (low.ln() - high.ln())).exp()).collect())
+}
 
 /// The `n` of `steps` time steps visited by DDPM and DDIM, largest first. With leading spacing `offset` is added to
 /// each (Stable Diffusion uses 1); the other spacings ignore it.
@@ -57,6 +118,16 @@ pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Res
         Spacing::Trailing => {
             let stride = steps as f64 / n as f64;
             (0..n).map(|i| round(steps as f64 - i as f64 * stride) - 1).collect()
+        }
+        Spacing::Quadratic => {
+            let last = (steps - 1) as f64;
+            let part = |i: usize| ((i + 1) as f64 / n as f64).powi(2);
+            let mut ts: Vec<usize> = (0..n).map(|i| round(part(i) * last).max(i)).collect();
+            ts.reverse();
+            ts
+        }
+        Spacing::Karras | Spacing::Lambda => {
+            return Err(Error::setting(format!("{spacing} spacing is by noise levels, not by training steps")));
         }
     })
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objective::{Level, Objective};
 use super::sampler::{Mix, Row, Sampler, Step};
-use super::spacing::{Spacing, timesteps};
+use super::spacing::{Spacing, levels};
 use crate::error::{Error, Result};
 use crate::ops::SamplerStep;
 
@@ -65,6 +65,8 @@ impl SamplerOptions {
 pub struct SamplerTable {
     /// The rows, one per evaluation of the network.
     pub rows: Vec<Row>,
+    /// The levels between the steps, noisiest first, without the clean data at the end.
+    pub levels: Vec<Level>,
     /// The bound on x0, `None` without clipping.
     pub clip: Option<f64>,
 }
@@ -76,8 +78,8 @@ impl SamplerTable {
     /// When there are more steps than the objective has, a setting of the sampler is out of range, the clip bound is
     /// not positive, or the network's output does not determine x0 at the first step.
     pub fn new(objective: &Objective, options: &SamplerOptions) -> Result<Self> {
-        let ts = timesteps(options.spacing, objective.steps(), options.steps, 0)?;
-        Self::over(objective, options, &ts)
+        let levels = levels(objective, options.spacing, options.steps, options.sampler.times())?;
+        Self::of_levels(objective, options, &levels)
     }
 
     /// Builds the table over given time steps, noisiest first; `options.steps` and `options.spacing` are ignored.
@@ -85,57 +87,74 @@ impl SamplerTable {
     /// # Errors
     /// As [`SamplerTable::new`], and when there is no step, or one that the objective does not have.
     pub fn over(objective: &Objective, options: &SamplerOptions, ts: &[usize]) -> Result<Self> {
-        options.sampler.check()?;
-        if let Some(bound) = options.clip.filter(|bound| !(*bound > 0.0 && bound.is_finite())) {
-            return Err(Error::setting(format!(
-                "clip = {bound}: the bound on x0 must be above 0 (1 for images in [-1, 1]), or leave it out"
-            )));
-        }
         if ts.is_empty() || ts.iter().any(|&t| t >= objective.steps()) {
             let last = objective.steps() - 1;
             return Err(Error::setting(format!(
                 "sampling over the steps {ts:?}; use at least one step, from 0 to {last}"
             )));
         }
-        let level = |t: usize| objective.level(t as f64);
-        if !level(ts[0]).x0().iter().all(|c| c.is_finite()) {
+        let levels: Vec<Level> = ts.iter().map(|&t| objective.level(t as f64)).collect();
+        Self::of_levels(objective, options, &levels)
+    }
+
+    /// Builds the table over given levels, noisiest first; `options.steps` and `options.spacing` are ignored.
+    ///
+    /// # Errors
+    /// As [`SamplerTable::new`].
+    pub fn of_levels(objective: &Objective, options: &SamplerOptions, levels: &[Level]) -> Result<Self> {
+        options.sampler.check()?;
+        if let Some(bound) = options.clip.filter(|bound| !(*bound > 0.0 && bound.is_finite())) {
+            return Err(Error::setting(format!(
+                "clip = {bound}: the bound on x0 must be above 0 (1 for images in [-1, 1]), or leave it out"
+            )));
+        }
+        if levels.is_empty() {
+            return Err(Error::setting("sampling over no steps; use at least one"));
+        }
+        if !levels[0].x0().iter().all(|c| c.is_finite()) {
             return Err(Error::setting(format!(
                 "a model that predicts {} cannot be sampled from t = {}, where alpha_bar is 0: train it to predict v or \
                  x0, or use leading spacing",
                 objective.prediction(),
-                ts[0]
+                levels[0].t
             )));
         }
-        let stride = objective.steps() / ts.len();
+        let stride = (objective.steps() / levels.len()) as f64;
         let by_stride = options.prev_rule == PrevRule::Stride && options.sampler.goes_anywhere();
         let step = |k: usize| {
-            let next = ts.get(k + 1).copied();
-            let to = if by_stride { ts[k].checked_sub(stride) } else { next };
-            let (from, to) = (level(ts[k]), to.map_or(Level::CLEAN, level));
-            Step { from, to, last: next.is_none(), rederive: options.rederive }
+            let (from, next) = (levels[k], levels.get(k + 1));
+            let to = match by_stride {
+                true => Some(from.t - stride).filter(|t| *t >= 0.0).map(|t| objective.level(t)),
+                false => next.copied(),
+            };
+            Step { from, to: to.unwrap_or(Level::CLEAN), last: next.is_none(), rederive: options.rederive }
         };
-        let steps: Vec<Step> = (0..ts.len()).map(step).collect();
-        Ok(Self { rows: options.sampler.rows(&steps), clip: options.clip })
+        let steps: Vec<Step> = (0..levels.len()).map(step).collect();
+        Ok(Self { rows: options.sampler.rows(objective, &steps), levels: levels.to_vec(), clip: options.clip })
     }
 
-    /// Whether a row reads or writes the history.
-    pub fn has_history(&self) -> bool {
-        self.rows.iter().any(|row| row.next.h != 0.0 || row.history != Mix::ZERO)
+    /// The number of histories that the rows use.
+    pub fn histories(&self) -> usize {
+        let uses =
+            |i: usize| self.rows.iter().any(|row| [row.next.d, row.next.g][i] != 0.0 || row.history[i] != Mix::ZERO);
+        (0..2).rev().find(|&i| uses(i)).map_or(0, |last| last + 1)
     }
 
-    /// Evaluates row k on the host: x becomes the next state, h the next history.
+    /// Evaluates row k on the host: x becomes the next state, h and g the next histories.
     ///
     /// # Panics
-    /// When there is no row k, or the lengths of x, h, m and z differ.
-    pub fn step_f64(&self, k: usize, x: &mut [f64], h: &mut [f64], m: &[f64], z: &[f64]) {
+    /// When there is no row k, or the lengths of x, h, g, m and z differ.
+    pub fn step_f64(&self, k: usize, x: &mut [f64], [h, g]: [&mut [f64]; 2], m: &[f64], z: &[f64]) {
         let n = x.len();
-        assert!([h.len(), m.len(), z.len()] == [n; 3], "x, h, m, z: {n}, {}, {}, {}", h.len(), m.len(), z.len());
+        assert!([h.len(), g.len(), m.len(), z.len()] == [n; 4], "x, h, g, m and z differ in length");
         let row = &self.rows[k];
+        let [c_x, c_m] = row.level.x0();
         let bound = self.clip.unwrap_or(f64::INFINITY);
         for i in 0..n {
-            let x0 = (row.estimate[0] * x[i] + row.estimate[1] * m[i]).clamp(-bound, bound);
-            let parts = [x0, x[i], m[i], h[i]];
-            (x[i], h[i]) = (row.next.of(parts) + row.k_z * z[i], row.history.of(parts));
+            let x0 = (c_x * x[i] + c_m * m[i]).clamp(-bound, bound);
+            let parts = [x0, x[i], m[i], x0 - h[i], g[i]];
+            x[i] = row.next.of(parts) + row.k_z * z[i];
+            [h[i], g[i]] = row.history.map(|mix| mix.of(parts));
         }
     }
 

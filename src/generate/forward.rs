@@ -1,7 +1,7 @@
 //! The forward process: states of samples with increasing noise.
 
 use crate::device::Device;
-use crate::diffusion::{Mix, Row, SamplerTable, Schedule};
+use crate::diffusion::{Level, Mix, Row, SamplerTable, Schedule};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::SamplerStep;
@@ -39,13 +39,13 @@ pub fn forward_process(
     // A sampler's row that only scales and adds noise.
     let row = |beta: &f64| {
         let next = Mix { x: (1.0 - beta).sqrt(), ..Mix::ZERO };
-        Row { t: 0.0, estimate: [0.0; 2], next, k_z: beta.sqrt(), history: Mix::ZERO }
+        Row::new(&Level::CLEAN, next, beta.sqrt())
     };
-    let table = SamplerTable { rows: schedule.betas().iter().map(row).collect(), clip: None };
+    let table = SamplerTable { rows: schedule.betas().iter().map(row).collect(), levels: vec![], clip: None };
     let rows = g.constant([total, SamplerStep::ROW], table.rows_f32().concat())?;
     let nothing = g.constant([1, samples.len()], vec![0.0; samples.len()])?;
     let stream = g.stream();
-    g.apply_to(SamplerStep { stream, given: false, history: false, limited: false }, &[nothing, rows], &[x])?;
+    g.apply_to(SamplerStep { stream, given: false, histories: 0, limited: false }, &[nothing, rows], &[x])?;
     let mut run = device.compile(&g)?;
     run.seed(seed);
     run.write("x", samples)?;

@@ -15,8 +15,8 @@ pub(crate) const HISTORY: &str = "history";
 
 /// The reverse process over a network: state `x` [B, D], one step of the sampler per step of the run.
 ///
-/// A sampler that carries state between its rows ([`SamplerTable::has_history`]) also has the state `history` [B, D],
-/// initially zero. To generate more samples with the same run, set it to zero, write `x`, and set the step to 0.
+/// A sampler that carries state between its rows also has the state `history` [H B, D] with H =
+/// [`SamplerTable::histories`], initially zero. To generate more samples with the same run, set it to zero, write `x`, and set the step to 0.
 ///
 /// # Errors
 /// When the network refuses the shape.
@@ -42,17 +42,17 @@ pub fn reverse_process_within(
     let t = g.apply1(FillRow { batch: shape[0] }, &[rows])?;
     let m = network.forward(g, Inputs::new(x, t))?;
     let stream = g.stream();
-    let history = table.has_history();
+    let histories = table.histories();
     let mut states = vec![x];
-    if history {
-        states.push(g.state(HISTORY, shape)?);
+    if histories > 0 {
+        states.push(g.state(HISTORY, [histories * shape[0], shape[1]])?);
     }
     let mut inputs = vec![m, rows];
     if let Some(limits) = limits {
         inputs.push(g.constant([2, shape[1]], limits.to_vec())?);
     }
     let limited = limits.is_some();
-    g.apply_to(SamplerStep { stream, given: false, history, limited }, &inputs, &states)?;
+    g.apply_to(SamplerStep { stream, given: false, histories, limited }, &inputs, &states)?;
     Ok(x)
 }
 

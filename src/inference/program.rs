@@ -104,8 +104,9 @@ impl BatchedProgram {
             self.run.set_first_row(first);
             self.run.set_step(0);
             self.run.write("x", &x)?;
-            if self.run.graph().find(HISTORY).is_ok() {
-                self.run.write(HISTORY, &vec![0.0; x.len()])?;
+            if let Ok(history) = self.run.graph().find(HISTORY) {
+                let len = self.run.graph().spec(history).len();
+                self.run.write(HISTORY, &vec![0.0; len])?;
             }
             if !self.advance(&mut completion, observe)? {
                 return Err(Error::Interrupted(format!(

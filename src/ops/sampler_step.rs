@@ -10,13 +10,13 @@ use crate::numeric::random::{Clock, fill_normals_from};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 
-/// x0 = clip(c_x x + c_m m); then x and the history h become linear combinations of x0, x, m and h, and noise z is
-/// added to x. Row `step` of the table holds the coefficients.
+/// x0 = clip(c x + (c_x x + c_m m)); then x and the histories h and g become linear combinations of x0, x, m, x0 - h and g, and
+/// noise z is added to x. Row `step` of the table holds the coefficients.
 ///
-/// *Shapes*: m [B, ...] the network's output, table [K, 13] with rows (t, c_x, c_m, bound, then the weights of x0, x,
-/// m, h and z in the next x, then those of x0, x, m and h in the next h), when `given` z [K, B, ...], and when `limited` the
-/// smallest and largest x0 of each value of a row, [2, ...]; updates x [B, ...], and with `history` h like x. Without
-/// `given`, z is drawn from the stream.
+/// *Shapes*: m [B, ...] the network's output, table [K, 21] with rows (t, c, c_x, c_m, bound, then the weights of x0, x,
+/// m, x0 - h, g and z in the next x, then those of x0, x, m, x0 - h and g in the next h, and in the next g), when `given`
+/// z [K, B, ...], and when `limited` the smallest and largest x0 of each value of a row, [2, ...]; updates x [B, ...], and
+/// with `histories` > 0 a tensor [histories B, ...] of h and g. Without `given`, z is drawn from the stream.
 /// *Source*: `diffusion::SamplerTable`.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplerStep {
@@ -24,15 +24,15 @@ pub struct SamplerStep {
     pub stream: u32,
     /// Whether z is an input.
     pub given: bool,
-    /// Whether there is a history.
-    pub history: bool,
+    /// The number of histories: 0, 1 (h) or 2 (h and g).
+    pub histories: usize,
     /// Whether the values of a row have limits besides the bound.
     pub limited: bool,
 }
 
 impl SamplerStep {
     /// Columns of the table.
-    pub const ROW: usize = 13;
+    pub const ROW: usize = 21;
 }
 
 impl Op for SamplerStep {
@@ -44,7 +44,7 @@ impl Op for SamplerStep {
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         let read = 2 + self.given as usize + self.limited as usize;
-        expect_count("sampler_step", inputs, read + 1 + self.history as usize)?;
+        expect_count("sampler_step", inputs, read + self.updates())?;
         let steps = inputs[1].rows().0;
         let x = &inputs[read].shape;
         expect_shape("sampler_step", "m", &inputs[0], x)?;
@@ -55,21 +55,24 @@ impl Op for SamplerStep {
         if self.limited {
             expect_shape("sampler_step", "limits", &inputs[read - 1], &[2, inputs[0].rows().1])?;
         }
-        if self.history {
-            expect_shape("sampler_step", "h", &inputs[read + 1], x)?;
+        if self.histories > 0 {
+            let mut all = x.clone();
+            all[0] *= self.histories;
+            expect_shape("sampler_step", "history", &inputs[read + 1], &all)?;
         }
         Ok(vec![])
     }
 
     fn updates(&self) -> usize {
-        1 + self.history as usize
+        1 + (self.histories > 0) as usize
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
         kernel!("sampler_step.wgsl", "sampler_step")
             .flag("GIVEN", self.given)
-            .flag("HISTORY", self.history)
+            .flag("HISTORY", self.histories > 0)
+            .flag("TWO", self.histories > 1)
             .flag("LIMITED", self.limited)
             .dim("N", n)
             .dim("STEPS", specs.inputs[1].rows().0)
@@ -88,30 +91,40 @@ impl Op for SamplerStep {
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (m, table, x) = (io.input(0), io.input(1), io.update(0));
         let mut nothing = [];
-        let h: &mut [S] = if self.history { io.update(1) } else { &mut nothing };
+        let history: &mut [S] = if self.histories > 0 { io.update(1) } else { &mut nothing };
         let (n, steps) = (m.len(), table.len() / Self::ROW);
         let k = (io.clock.step as usize).min(steps - 1);
         let row = &table[k * Self::ROW..][..Self::ROW];
         let noise = match self.given {
             true => Noise::Given(&io.input(2)[k * n..][..n]),
-            false if row[8] == S::ZERO => Noise::None,
+            false if row[10] == S::ZERO => Noise::None,
             false => Noise::Drawn { clock: io.clock, stream: self.stream, first: first_element(io) },
         };
         let width = io.specs.inputs[0].rows().1;
         let limits = self.limited.then(|| io.input(2 + self.given as usize).split_at(width));
-        if self.history {
-            parallel::chunks2(
-                x,
-                h,
-                #[inline(always)]
-                |start, x, h| step(row, m, start, x, Some(h), noise, limits),
-            );
-        } else {
-            parallel::chunks(
+        let step = Update { row, m, noise, limits };
+        match self.histories {
+            0 => parallel::chunks(
                 x,
                 #[inline(always)]
-                |start, x| step(row, m, start, x, None, noise, limits),
-            );
+                |start, x| step.apply(start, x, [&mut [], &mut []]),
+            ),
+            1 => parallel::chunks2(
+                x,
+                history,
+                #[inline(always)]
+                |start, x, h| step.apply(start, x, [h, &mut []]),
+            ),
+            _ => {
+                let (h, g) = history.split_at_mut(n);
+                parallel::chunks3(
+                    x,
+                    h,
+                    g,
+                    #[inline(always)]
+                    |start, x, h, g| step.apply(start, x, [h, g]),
+                );
+            }
         }
     }
 }
@@ -148,54 +161,73 @@ fn clip<S: Scalar>(v: S, low: S, high: S) -> S {
     }
 }
 
-/// The step on the elements from `start` on.
-#[inline(always)]
-fn step<S: Scalar>(
-    row: &[S],
-    m: &[S],
-    start: usize,
-    x: &mut [S],
-    mut h: Option<&mut [S]>,
-    noise: Noise<S>,
-    limits: Option<(&[S], &[S])>,
-) {
-    const BLOCK: usize = 64;
-    let (c_x, c_m, bound) = (row[1], row[2], row[3]);
-    let (k_x0, k_x, k_m, k_h, k_z) = (row[4], row[5], row[6], row[7], row[8]);
-    for (b, x) in x.chunks_mut(BLOCK).enumerate() {
-        let (at, len) = (start + BLOCK * b, x.len());
-        let mut z = [S::ZERO; BLOCK];
-        noise.fill(at, &mut z[..len]);
-        let m = &m[at..][..len];
-        let (mut low, mut high) = ([-bound; BLOCK], [bound; BLOCK]);
-        if let Some((least, most)) = limits {
+/// What a step reads.
+struct Update<'a, S> {
+    row: &'a [S],
+    m: &'a [S],
+    noise: Noise<'a, S>,
+    limits: Option<(&'a [S], &'a [S])>,
+}
+
+impl<S: Scalar> Update<'_, S> {
+    /// The step on the elements from `start` on. A history that does not exist is empty.
+    #[inline(always)]
+    fn apply(&self, start: usize, x: &mut [S], [h, g]: [&mut [S]; 2]) {
+        const BLOCK: usize = 64;
+        let row = self.row;
+        let (c, c_x, c_m, k_z) = (row[1], row[2], row[3], row[10]);
+        for (b, x) in x.chunks_mut(BLOCK).enumerate() {
+            let (at, len) = (start + BLOCK * b, x.len());
+            let mut z = [S::ZERO; BLOCK];
+            self.noise.fill(at, &mut z[..len]);
+            let m = &self.m[at..][..len];
+            let (low, high) = self.limits_of::<BLOCK>(at, len);
+            let x0 = |i: usize, x: S| clip(c * x + (c_x * x + c_m * m[i]), low[i], high[i]);
+            let part = BLOCK * b..BLOCK * b + len;
+            if h.is_empty() {
+                for i in 0..len {
+                    let x0 = x0(i, x[i]);
+                    x[i] = ((row[5] * x0 + row[6] * x[i]) + row[7] * m[i]) + k_z * z[i];
+                }
+            } else if g.is_empty() {
+                let h = &mut h[part];
+                for i in 0..len {
+                    let x0 = x0(i, x[i]);
+                    let mix = |k: &[S]| ((k[0] * x0 + k[1] * x[i]) + k[2] * m[i]) + k[3] * (x0 - h[i]);
+                    (x[i], h[i]) = (mix(&row[5..]) + k_z * z[i], mix(&row[11..]));
+                }
+            } else {
+                let (h, g) = (&mut h[part.clone()], &mut g[part]);
+                for i in 0..len {
+                    let x0 = x0(i, x[i]);
+                    let mix = |k: &[S]| (((k[0] * x0 + k[1] * x[i]) + k[2] * m[i]) + k[3] * (x0 - h[i])) + k[4] * g[i];
+                    (x[i], h[i], g[i]) = (mix(&row[5..]) + k_z * z[i], mix(&row[11..]), mix(&row[16..]));
+                }
+            }
+        }
+    }
+
+    /// The least and the largest x0 of the `len` elements from `at` on.
+    #[inline(always)]
+    fn limits_of<const N: usize>(&self, at: usize, len: usize) -> ([S; N], [S; N]) {
+        let bound = self.row[4];
+        let (mut low, mut high) = ([-bound; N], [bound; N]);
+        if let Some((least, most)) = self.limits {
             for i in 0..len {
                 let column = (at + i) % least.len();
                 (low[i], high[i]) = (least[column].max(-bound), most[column].min(bound));
             }
         }
-        match &mut h {
-            None => {
-                for i in 0..len {
-                    let x0 = clip(c_x * x[i] + c_m * m[i], low[i], high[i]);
-                    x[i] = ((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_z * z[i];
-                }
-            }
-            Some(h) => {
-                let h = &mut h[BLOCK * b..][..len];
-                for i in 0..len {
-                    let x0 = clip(c_x * x[i] + c_m * m[i], low[i], high[i]);
-                    let next = (((k_x0 * x0 + k_x * x[i]) + k_m * m[i]) + k_h * h[i]) + k_z * z[i];
-                    h[i] = ((row[9] * x0 + row[10] * x[i]) + row[11] * m[i]) + row[12] * h[i];
-                    x[i] = next;
-                }
-            }
-        }
+        (low, high)
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let row = |bound: f32| vec![9.0, 1.1, -0.4, bound, 0.6, 0.3, 0.2, -0.5, 0.1, 0.7, -0.2, 0.4, 0.15];
+    let row = |bound: f32| {
+        let next = [0.6, 0.3, 0.2, -0.5, 0.25, 0.1];
+        let histories = [0.7, -0.2, 0.4, 0.15, -0.35, -0.1, 0.45, 0.05, -0.3, 0.2];
+        [&[9.0, 1.0, 0.1, -0.4, bound], &next[..], &histories].concat()
+    };
     let table = [row(0.5), row(f32::MAX), row(0.9)].concat();
     let x = |n: usize| (0..n).map(|i| (i as f32 * 0.37).sin() * 2.0).collect::<Vec<f32>>();
     let tolerance = Tolerance::absolute(12.0);
@@ -210,25 +242,28 @@ pub(super) fn cases() -> Vec<Case> {
             case = case.values([2, shape[1]], ends(-1.0).chain(ends(2.0)).collect::<Vec<f32>>());
         }
         case = case.update(shape, x(n));
-        if op.history {
-            case = case.update(shape, x(n + 1)[1..].to_vec());
+        if op.histories > 0 {
+            case = case.update([op.histories * shape[0], shape[1]], x(op.histories * n + 1)[1..].to_vec());
         }
         case.clock(1, step).tolerance(tolerance)
     };
-    let drawn = SamplerStep { stream: 3, given: false, history: false, limited: false };
+    let drawn = SamplerStep { stream: 3, given: false, histories: 0, limited: false };
     let given = SamplerStep { given: true, ..drawn };
     vec![
         case(drawn, [1, 1], 0),
         case(drawn, [9, 7], 1).first_row(5),
         case(given, [5, 13], 2),
-        case(SamplerStep { history: true, ..drawn }, [11, 17], 1).first_row(3),
-        case(SamplerStep { history: true, ..given }, [3, 70], 0),
+        case(SamplerStep { histories: 1, ..drawn }, [11, 17], 1).first_row(3),
+        case(SamplerStep { histories: 1, ..given }, [3, 70], 0),
+        case(SamplerStep { histories: 2, ..drawn }, [11, 17], 1),
+        case(SamplerStep { histories: 2, ..given }, [3, 70], 0),
         case(SamplerStep { limited: true, ..drawn }, [9, 7], 1).first_row(5),
-        case(SamplerStep { limited: true, history: true, ..given }, [3, 70], 0),
+        case(SamplerStep { limited: true, histories: 1, ..given }, [3, 70], 0),
+        case(SamplerStep { limited: true, histories: 2, ..drawn }, [3, 70], 0),
     ]
 }
 
 pub(super) fn timed() -> Vec<Case> {
-    let case = Case::new(SamplerStep { stream: 3, given: false, history: false, limited: false }).input([1024, 784]);
+    let case = Case::new(SamplerStep { stream: 3, given: false, histories: 0, limited: false }).input([1024, 784]);
     vec![case.table([STEPS, SamplerStep::ROW]).update([1024, 784], vec![0.5; 1024 * 784])]
 }

@@ -72,10 +72,11 @@ impl std::fmt::Display for Remembering {
 }
 
 impl Sampler for Remembering {
-    fn rows(&self, steps: &[Step]) -> Vec<Row> {
+    fn rows(&self, _: &Objective, steps: &[Step]) -> Vec<Row> {
         let row = |step: &Step| {
-            let next = step.to.a * Mix::X0 + step.to.s * step.eps() + Mix { h: 0.3, ..Mix::ZERO };
-            Row { history: Mix { x0: 0.5, h: 0.5, ..Mix::ZERO }, ..Row::new(&step.from, next, 0.0) }
+            let next = step.to.a * Mix::X0 + step.to.s * step.eps() + Mix { d: 0.3, g: 0.2, ..Mix::ZERO };
+            let history = [Mix { x0: 0.5, d: 0.5, ..Mix::ZERO }, Mix { x: 0.5, g: 0.5, ..Mix::ZERO }];
+            Row { history, ..Row::new(&step.from, next, 0.0) }
         };
         steps.iter().map(row).collect()
     }
@@ -152,10 +153,10 @@ fn predicted(table: &SamplerTable, known: &Gaussian) -> (f64, f64) {
     let rows = known.schedule.noise_table();
     let (mut mean, mut variance) = (0.0, 1.0);
     for row in &table.rows {
-        let [a, s] = rows[row.t as usize];
+        let [a, s] = rows[row.level.t as usize];
         let share = s / (a * a * known.deviation * known.deviation + s * s);
         let shift = -share * a * known.mean;
-        let [c_x, c_m] = row.estimate;
+        let [c_x, c_m] = row.level.x0();
         let factor = row.next.x0 * (c_x + c_m * share) + row.next.x + row.next.m * share;
         mean = factor * mean + (row.next.x0 * c_m + row.next.m) * shift;
         variance = factor * factor * variance + row.k_z * row.k_z;

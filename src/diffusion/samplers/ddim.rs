@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::SamplerSettings;
 use super::ddpm::posterior_deviation;
+use super::{SamplerSettings, unit_interval};
+use crate::diffusion::objective::Objective;
 use crate::diffusion::sampler::{Mix, Row, Sampler, Step};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// `x = a_to x0 + sqrt(s_to^2 - sd^2) eps + sd z`, with sd = eta times the standard deviation of q(x_to | x_from, x0).
 ///
@@ -25,7 +26,7 @@ pub(super) fn make(settings: &mut SamplerSettings) -> Arc<dyn Sampler> {
 }
 
 impl Sampler for Ddim {
-    fn rows(&self, steps: &[Step]) -> Vec<Row> {
+    fn rows(&self, _: &Objective, steps: &[Step]) -> Vec<Row> {
         steps.iter().map(|step| self.row(step)).collect()
     }
 
@@ -34,10 +35,7 @@ impl Sampler for Ddim {
     }
 
     fn check(&self) -> Result<()> {
-        if (0.0..=1.0).contains(&self.eta) {
-            return Ok(());
-        }
-        Err(Error::setting(format!("ddim eta = {}: use 0 (deterministic) to 1 (as noisy as ddpm)", self.eta)))
+        unit_interval("ddim", self.eta)
     }
 
     fn goes_anywhere(&self) -> bool {

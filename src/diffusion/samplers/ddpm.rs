@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::SamplerSettings;
+use crate::diffusion::objective::Objective;
 use crate::diffusion::sampler::{Mix, Row, Sampler, Step};
 
 /// The mean of q(x_to | x_from, x0), plus noise of a fixed variance:
@@ -42,7 +43,7 @@ pub(super) fn make(settings: &mut SamplerSettings) -> Arc<dyn Sampler> {
 }
 
 impl Sampler for Ddpm {
-    fn rows(&self, steps: &[Step]) -> Vec<Row> {
+    fn rows(&self, _: &Objective, steps: &[Step]) -> Vec<Row> {
         steps.iter().map(|step| self.row(step)).collect()
     }
 

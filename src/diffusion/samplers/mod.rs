@@ -4,9 +4,17 @@
 
 mod ddim;
 mod ddpm;
+mod dpmpp;
+mod euler;
+mod heun;
+mod unipc;
 
 pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
+pub use dpmpp::{DpmPp2M, DpmPp2MSde};
+pub use euler::{Euler, EulerAncestral};
+pub use heun::{Edm, Heun};
+pub use unipc::UniPc;
 
 use std::sync::Arc;
 
@@ -21,15 +29,27 @@ pub struct SamplerSettings {
     pub eta: Option<f64>,
     /// The variance of the noise.
     pub variance: Option<Variance>,
+    /// Amount of noise added before each step of EDM's sampler.
+    pub churn: Option<f64>,
 }
 
-setters!(SamplerSettings { eta: Option<f64>, variance: Option<Variance> });
+setters!(SamplerSettings { eta: Option<f64>, variance: Option<Variance>, churn: Option<f64> });
 
 /// Takes the settings that this sampler has and leaves the others in place.
 type Make = fn(&mut SamplerSettings) -> Arc<dyn Sampler>;
 
 /// The available samplers by name.
-const SAMPLERS: [(&str, Make); 2] = [("ddpm", ddpm::make), ("ddim", ddim::make)];
+const SAMPLERS: [(&str, Make); 9] = [
+    ("ddpm", ddpm::make),
+    ("ddim", ddim::make),
+    ("euler", euler::make),
+    ("euler_ancestral", euler::make_ancestral),
+    ("heun", heun::make),
+    ("edm", heun::make_edm),
+    ("dpmpp_2m", dpmpp::make),
+    ("dpmpp_2m_sde", dpmpp::make_sde),
+    ("unipc", unipc::make),
+];
 
 /// The names accepted by [`sampler`].
 pub fn sampler_names() -> [&'static str; SAMPLERS.len()] {
@@ -44,12 +64,24 @@ pub fn sampler(name: &str, mut settings: SamplerSettings) -> Result<Arc<dyn Samp
     let make = SAMPLERS.iter().find(|(known, _)| *known == name);
     let (_, make) = make.ok_or_else(|| Error::unknown("sampler", name, &sampler_names()))?;
     let made = make(&mut settings);
-    let left = [("eta", settings.eta.is_some()), ("variance", settings.variance.is_some())];
+    let left = [
+        ("eta", settings.eta.is_some()),
+        ("variance", settings.variance.is_some()),
+        ("churn", settings.churn.is_some()),
+    ];
     if let Some((setting, _)) = left.into_iter().find(|(_, left)| *left) {
         return Err(Error::setting(format!("the sampler {name} has no {setting}; leave it out")));
     }
     made.check()?;
     Ok(made)
+}
+
+/// Checks that eta is between 0 and 1.
+fn unit_interval(sampler: &str, eta: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&eta) {
+        return Ok(());
+    }
+    Err(Error::setting(format!("{sampler} eta = {eta}: use 0 (deterministic) to 1 (as noisy as ddpm)")))
 }
 
 #[cfg(test)]
@@ -59,7 +91,7 @@ mod tests {
     use crate::diffusion::{Level, Prediction};
     use std::fmt;
 
-    use crate::diffusion::{Row, Step};
+    use crate::diffusion::Row;
 
     const SMALL: Ddpm = Ddpm { variance: Variance::FixedSmall };
     const LARGE: Ddpm = Ddpm { variance: Variance::FixedLarge };
@@ -94,9 +126,9 @@ mod tests {
                     let options = SamplerOptions { rederive, ..SamplerOptions::shared(sampler.clone(), 40) };
                     let rows = SamplerTable::new(&objective, &options).unwrap().rows;
                     for (k, row) in rows.iter().enumerate() {
-                        let Level { a, s, p, q, .. } = objective.level(row.t);
-                        let to = rows.get(k + 1).map_or(Level::CLEAN, |next| objective.level(next.t));
-                        let [c_x, c_m] = row.estimate;
+                        let Level { a, s, p, q, .. } = row.level;
+                        let to = rows.get(k + 1).map_or(Level::CLEAN, |next| next.level);
+                        let [c_x, c_m] = row.level.x0();
                         assert!((c_x * a + c_m * p - 1.0).abs() < 1e-12 && (c_x * s + c_m * q).abs() < 1e-12);
                         let Mix { x0, x, m, .. } = row.next;
                         let (signal, noise) = (x0 + x * a + m * p, x * s + m * q);
@@ -114,7 +146,7 @@ mod tests {
         let rows = |sampler| table(linear(), &sampler, 50).rows;
         for (p, i) in rows(ddpm(SMALL)).iter().zip(rows(ddim(1.0))) {
             let of_x_and_m = |r: &Row| {
-                let [c_x, c_m] = r.estimate;
+                let [c_x, c_m] = r.level.x0();
                 [r.next.x0 * c_x + r.next.x, r.next.x0 * c_m + r.next.m, r.k_z]
             };
             let (p, i) = (of_x_and_m(p), of_x_and_m(&i));
@@ -128,11 +160,11 @@ mod tests {
         let (schedule, table) = (linear(), table(linear(), sampler, steps));
         let (mut mean, mut variance) = (0.0, 1.0);
         for (k, row) in table.rows.iter().enumerate() {
-            let [a, s] = schedule.weights(row.t);
+            let [a, s] = schedule.weights(row.level.t);
             let slope = s / (a * a * deviation * deviation + s * s);
             let next = |x: f64| {
                 let mut state = [x];
-                table.step_f64(k, &mut state, &mut [0.0], &[slope * (x - a * mu)], &[0.0]);
+                table.step_f64(k, &mut state, [&mut [0.0], &mut [0.0]], &[slope * (x - a * mu)], &[0.0]);
                 state[0]
             };
             let gain = next(1.0) - next(0.0);
@@ -250,61 +282,6 @@ mod tests {
         }
     }
 
-    /// A second-order multistep solver and a two-stage step can be written as rows with a history: both are exact when
-    /// the estimate of x0 changes linearly in the noise level or in time.
-    #[derive(Debug)]
-    enum SecondOrder {
-        Multistep,
-        TwoStage,
-    }
-
-    impl fmt::Display for SecondOrder {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{self:?}")
-        }
-    }
-
-    impl Sampler for SecondOrder {
-        fn rows(&self, steps: &[Step]) -> Vec<Row> {
-            let estimate = |level: &Level| Row::new(level, Mix::ZERO, 0.0);
-            let sigma = |level: &Level| level.s / level.a;
-            // On the path x / a, the slope with respect to sigma is (x / a - x0) / sigma; for these rows a is 1.
-            let slope = |level: &Level| Mix { x0: -1.0 / sigma(level), x: 1.0 / sigma(level), ..Mix::ZERO };
-            let row = |k: usize| {
-                let (from, to) = (steps[k].from, steps[k].to);
-                let h = sigma(&to) - sigma(&from);
-                match self {
-                    // Adams-Bashforth with variable steps; the history is the last slope.
-                    Self::Multistep => {
-                        let ratio = if k == 0 { 0.0 } else { h / (sigma(&from) - sigma(&steps[k - 1].from)) };
-                        let slope = slope(&from);
-                        let last = Mix { h: -0.5 * ratio * h, ..Mix::ZERO };
-                        let next = Mix { x: 1.0, ..Mix::ZERO } + (h * (1.0 + 0.5 * ratio)) * slope + last;
-                        vec![Row { next, history: slope, ..estimate(&from) }]
-                    }
-                    // Heun's rule; the history is the state plus half of the first slope.
-                    Self::TwoStage if to.s > 0.0 => {
-                        let (first, second) = (slope(&from), slope(&to));
-                        let x = Mix { x: 1.0, ..Mix::ZERO };
-                        let history = Mix { h: 1.0, ..Mix::ZERO };
-                        vec![
-                            Row { next: x + h * first, history: x + (0.5 * h) * first, ..estimate(&from) },
-                            Row { next: history + (0.5 * h) * second, ..estimate(&to) },
-                        ]
-                    }
-                    Self::TwoStage => {
-                        vec![Row { next: Mix { x: 1.0, ..Mix::ZERO } + h * slope(&from), ..estimate(&from) }]
-                    }
-                }
-            };
-            (0..steps.len()).flat_map(row).collect()
-        }
-
-        fn default_steps(&self, steps: usize) -> usize {
-            steps
-        }
-    }
-
     /// The path x = data + noise: a = 1, s from 0.1 to 10.
     #[derive(Debug)]
     struct Exploding;
@@ -324,30 +301,68 @@ mod tests {
         }
     }
 
-    /// The final standard deviation of x is that of the data times the factor of the exact probability flow.
+    /// The error against the exact solution of the probability flow ODE, for data N(0, 0.5^2).
+    fn error(objective: &Objective, sampler: &Arc<dyn Sampler>, steps: usize) -> f64 {
+        let options = SamplerOptions { spacing: Spacing::Karras, ..SamplerOptions::shared(sampler.clone(), steps) };
+        let table = SamplerTable::new(objective, &options).unwrap();
+        let variance = |level: &Level| 0.25 * level.a * level.a + level.s * level.s;
+        let (mut x, mut h, mut g) = ([1.0], [0.0], [0.0]);
+        for (k, row) in table.rows.iter().enumerate() {
+            let m = [row.level.s * x[0] / variance(&row.level)]; // the optimal epsilon
+            table.step_f64(k, &mut x, [&mut h, &mut g], &m, &[0.0]);
+        }
+        let [first, last] = [table.levels[0], table.levels[steps - 1]];
+        let estimate = 0.25 * last.a / variance(&last);
+        (x[0] - (variance(&last) / variance(&first)).sqrt() * estimate).abs()
+    }
+
     #[test]
-    fn second_order_solvers_are_rows_with_a_history() {
-        let error = |sampler: &Arc<dyn Sampler>, steps: usize| {
-            let objective = Objective::new(Exploding, Prediction::Epsilon);
-            let options =
-                SamplerOptions { spacing: Spacing::Linspace, ..SamplerOptions::shared(sampler.clone(), steps) };
-            let table = SamplerTable::new(&objective, &options).unwrap();
-            let (mut x, mut h) = ([1.0], [0.0]);
-            for (k, row) in table.rows.iter().enumerate().filter(|(_, row)| row.t > 0.0) {
-                let s = Exploding.weights(row.t)[1];
-                let m = [s * x[0] / (0.25 + s * s)]; // the optimal epsilon for data N(0, 0.5^2)
-                table.step_f64(k, &mut x, &mut h, &m, &[0.0]);
+    fn solvers_converge_with_their_order() {
+        let solvers: [(Arc<dyn Sampler>, f64); 6] = [
+            (ddim(0.0), 1.0),
+            (Arc::new(Euler), 1.0),
+            (Arc::new(Edm { churn: 0.0, correction: false }), 1.0),
+            (Arc::new(Heun), 2.0),
+            (Arc::new(DpmPp2M), 2.0),
+            (Arc::new(UniPc), 3.0), // the corrector raises the order of the predictor by one
+        ];
+        for objective in [Objective::new(Exploding, Prediction::Epsilon), Objective::new(linear(), Prediction::Epsilon)]
+        {
+            for (sampler, order) in &solvers {
+                let measured = (error(&objective, sampler, 100) / error(&objective, sampler, 200)).log2();
+                assert!((measured - order).abs() < 0.3, "{sampler}: order {measured}");
             }
-            (x[0] - ((0.25 + 0.01f64) / (0.25 + 100.0)).sqrt()).abs()
-        };
-        for (sampler, least, most) in [
-            (Arc::new(SecondOrder::Multistep) as Arc<dyn Sampler>, 1.7, 2.6),
-            (Arc::new(SecondOrder::TwoStage), 1.7, 2.6),
-        ] {
-            let order = (error(&sampler, 65) / error(&sampler, 129)).log2();
-            assert!((least..most).contains(&order), "{sampler}: order {order}");
-            let objective = Objective::new(Exploding, Prediction::Epsilon);
-            assert!(SamplerTable::new(&objective, &SamplerOptions::shared(sampler, 10)).unwrap().has_history());
+        }
+    }
+
+    #[test]
+    fn histories_are_counted() {
+        let count = |sampler: Arc<dyn Sampler>| table(linear(), &sampler, 10).histories();
+        assert_eq!([ddim(0.5), Arc::new(Heun), Arc::new(DpmPp2M), Arc::new(UniPc)].map(count), [0, 1, 1, 2]);
+    }
+
+    /// On the straight path Euler and Heun are those of rectified flow, in u with the velocity v = eps - x0.
+    #[test]
+    fn straight_paths_are_integrated_in_their_own_time() {
+        let objective = Objective::new(Flow::new(100).unwrap(), Prediction::Flow);
+        let velocity = |x: f64, u: f64| 0.3 * x + (3.0 * u).sin();
+        for (sampler, heun) in [(Arc::new(Euler) as Arc<dyn Sampler>, false), (Arc::new(Heun), true)] {
+            let options = SamplerOptions { spacing: Spacing::Trailing, ..SamplerOptions::shared(sampler, 5) };
+            let table = SamplerTable::new(&objective, &options).unwrap();
+            let (mut x, mut h, mut g) = ([0.7], [0.0], [0.0]);
+            for (k, row) in table.rows.iter().enumerate() {
+                let m = [velocity(x[0], row.level.s)];
+                table.step_f64(k, &mut x, [&mut h, &mut g], &m, &[0.0]);
+            }
+            let mut want = 0.7;
+            for k in 0..5 {
+                let [u, to] = [k, k + 1].map(|k| 1.0 - f64::from(k) / 5.0);
+                let v = velocity(want, u);
+                let euler = want + (to - u) * v;
+                let corrected = want + 0.5 * (to - u) * (v + velocity(euler, to));
+                want = if heun && k < 4 { corrected } else { euler };
+            }
+            assert!((x[0] - want).abs() < 1e-12, "{} {want}", x[0]);
         }
     }
 }

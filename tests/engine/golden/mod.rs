@@ -32,8 +32,10 @@ const SUPPORTED: &[&str] = &[
     "noise/",
     "ops/",
     "optimizers/",
-    "samplers/ddpm_",
-    "samplers/ddim_",
+    "samplers/d",
+    "samplers/e",
+    "samplers/heun_",
+    "samplers/unipc_",
 ];
 
 /// Computes what it can of a case and counts it.
