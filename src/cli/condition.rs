@@ -1,6 +1,9 @@
 //! The options that condition a model.
 
-use crate::train::ConditionSources;
+use crate::data::{Conditions, Labels};
+use crate::inference::{Guidance, SampleConditions};
+use crate::train::{ConditionSources, Facts};
+use crate::{Error, Result};
 use clap::Args;
 
 use super::real;
@@ -35,5 +38,65 @@ impl ConditionArgs {
         text(&mut sources.vector, &self.condition);
         text(&mut sources.given, &self.given);
         sources.dropout = self.label_dropout.unwrap_or(sources.dropout);
+    }
+}
+
+/// What samples are conditioned on.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options for conditional models")]
+pub struct SampleConditionArgs {
+    /// The class of the samples by name or number, several classes in turn as 3,1,4, all, or none [default: all]
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    class: Vec<String>,
+    /// Condition vectors: an array [n, k] or a table, repeated in turn if there are fewer than samples
+    #[arg(long, value_name = "FILE")]
+    condition: Option<String>,
+    /// Known signals or images, repeated in turn if there are fewer than samples
+    #[arg(long, value_name = "FILE")]
+    given: Option<String>,
+    /// Scale of classifier-free guidance: above 1, samples follow their condition more closely [default: 1]
+    #[arg(long, value_name = "W", value_parser = real, allow_negative_numbers = true)]
+    guidance: Option<f64>,
+    /// The diffusion steps with guidance, such as 200,800
+    #[arg(long, value_name = "LOW,HIGH", value_delimiter = ',', num_args = 2, value_parser = real, requires = "guidance")]
+    guidance_interval: Vec<f64>,
+    /// How far guidance keeps the deviation of the conditional output, from 0 to 1
+    #[arg(long, value_name = "R", value_parser = real, allow_negative_numbers = true, requires = "guidance")]
+    guidance_rescale: Option<f64>,
+}
+
+impl SampleConditionArgs {
+    /// The conditions of samples of a run with these facts.
+    pub fn conditions(&self, facts: &Facts) -> Result<SampleConditions> {
+        let sources = ConditionSources::default()
+            .vector(self.condition.clone().unwrap_or_default())
+            .given(self.given.clone().unwrap_or_default());
+        let known: Conditions = sources.known()?;
+        let interval = match self.guidance_interval[..] {
+            [] => None,
+            [low, high] => Some([low, high]),
+            _ => return Err(Error::setting("--guidance-interval takes two diffusion steps, such as 200,800")),
+        };
+        let guidance = Guidance::default()
+            .scale(self.guidance.unwrap_or(1.0))
+            .rescale(self.guidance_rescale.unwrap_or(0.0))
+            .interval(interval);
+        Ok(SampleConditions::default().classes(self.classes(facts)?).known(known).guidance(guidance))
+    }
+
+    fn classes(&self, facts: &Facts) -> Result<Vec<u32>> {
+        let conditions = &facts.conditions;
+        let named = |name: &String| match name.as_str() {
+            "none" => Ok(conditions.classes as u32),
+            name => Labels::class_named(name, conditions.classes, &conditions.names),
+        };
+        match &self.class[..] {
+            [] => Ok(vec![]),
+            _ if conditions.classes == 0 => {
+                Err(Error::setting("--class: this run has no classes; train it with --labels, or omit --class"))
+            }
+            [all] if all == "all" => Ok(vec![]),
+            some => some.iter().map(named).collect(),
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::train::RunFolder;
 use clap::Args;
 use serde_json::json;
 
+use super::condition::SampleConditionArgs;
 use super::interrupt::stop_flag;
 use super::progress::Meter;
 use super::{Common, real, samples, whole};
@@ -50,6 +51,8 @@ pub struct SampleArgs {
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
+    condition: SampleConditionArgs,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -72,6 +75,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         spacing: args.spacing,
         clip: !args.no_clip,
         seed: args.common.seed.unwrap_or(0),
+        conditions: args.condition.conditions(&checkpoint.facts)?,
     };
     let seed = sampling.seed;
     let (started, stopped) = (std::time::Instant::now(), stop_flag()?);

@@ -16,6 +16,20 @@ pub struct Conditions {
     pub given: Option<Box<Dataset>>,
 }
 
+impl Conditions {
+    /// The conditions of some samples.
+    pub(crate) fn of_rows(&self, rows: &[usize]) -> Result<Self> {
+        let pick = |data: &Option<Box<Dataset>>| -> Result<Option<Box<Dataset>>> {
+            let Some(data) = data else { return Ok(None) };
+            let values = rows.iter().flat_map(|&row| data.sample(row)).copied().collect();
+            Ok(Some(Box::new(data.with_values(data.name.clone(), values)?)))
+        };
+        let labels = self.labels.as_ref();
+        let labels = labels.map(|all| Labels { of: rows.iter().map(|&row| all.of[row]).collect(), ..all.clone() });
+        Ok(Self { labels, vectors: pick(&self.vectors)?, given: pick(&self.given)? })
+    }
+}
+
 impl Dataset {
     /// These samples with their classes.
     ///

@@ -233,6 +233,11 @@ impl Dataset {
         Self { columns, ..self }
     }
 
+    /// What is known about each sample besides its values.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
     /// How the samples are written.
     pub(crate) fn layout(&self) -> SampleLayout<'_> {
         SampleLayout { kind: self.kind, shape: &self.shape, columns: &self.columns }

@@ -86,8 +86,11 @@ impl<'a> Subset<'a> {
     #[cfg(any(test, feature = "cli"))]
     pub fn evenly_spaced(&self, most: usize) -> crate::Result<Dataset> {
         let n = self.len().min(most);
-        let values = (0..n).flat_map(|i| self.sample(i * self.len() / n)).copied().collect();
-        self.data.with_values(self.name(), values)
+        let rows: Vec<usize> = self.rows().collect();
+        let rows: Vec<usize> = (0..n).map(|i| rows[i * rows.len() / n]).collect();
+        let values = rows.iter().flat_map(|&row| self.data.sample(row)).copied().collect();
+        let conditions = self.data.conditions.of_rows(&rows)?;
+        Ok(Dataset { conditions, ..self.data.with_values(self.name(), values)? })
     }
 
     /// The smallest and largest value of each column or channel, without its offset.

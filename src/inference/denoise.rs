@@ -110,11 +110,11 @@ pub fn denoise_in_parts(
         }
     };
     let normalisation = &facts.normalisation;
-    let begin = |first: usize, x: &mut [f32]| {
+    let mut begin = |_: &str, first: usize, x: &mut [f32]| {
         let noisy = &noisy.values[first * noisy.sample_len()..][..x.len()];
         x.iter_mut().zip(normalisation.apply(noisy)).for_each(|(x, value)| *x = factor * value);
     };
-    program.each(count, how.seed, begin, observe, |x| take(&normalisation.undo(x)))?;
+    program.each(count, how.seed, &mut begin, observe, |x| take(&normalisation.undo(x)))?;
     Ok(start)
 }
 

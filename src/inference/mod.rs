@@ -1,9 +1,11 @@
 //! Inference with trained runs, in the units of their data: sampling and denoising.
 
+mod condition;
 mod denoise;
 mod program;
 mod sample;
 
+pub use condition::{Guidance, SampleConditions};
 #[cfg(feature = "cli")]
 pub(crate) use denoise::denoise_observed;
 pub use denoise::{Denoising, DenoisingStart, denoise, denoise_in_parts};

@@ -34,13 +34,18 @@ pub struct Completion {
 /// Called several times per second during a computation. Returns false to stop it.
 pub type Observer<'a> = dyn FnMut(Completion) -> bool + 'a;
 
-/// A program whose input is the state `x` and whose result is another tensor after a number of steps.
+/// Writes the values of a state for the samples from an index on.
+pub(super) type Start<'a> = dyn FnMut(&str, usize, &mut [f32]) + 'a;
+
+/// A program whose inputs are the state `x` and the states of the conditions, and whose result is another tensor after a number of steps.
 pub(super) struct BatchedProgram {
     run: Run,
     result: Var,
     rows: usize,
     width: usize,
     steps: u32,
+    /// The states that are written before each batch, and their widths.
+    inputs: Vec<(&'static str, usize)>,
 }
 
 impl BatchedProgram {
@@ -75,7 +80,13 @@ impl BatchedProgram {
         let ((mut run, result), rows) = compiled;
         checkpoint.write_weights(&mut run)?;
         log::info!("{count} samples in batches of {rows}, {steps} steps each; {} bytes", run.bytes());
-        Ok(Self { run, result, rows, width, steps })
+        Ok(Self { run, result, rows, width, steps, inputs: vec![("x", width)] })
+    }
+
+    /// Adds states that are written before each batch.
+    pub fn with_inputs(mut self, inputs: impl IntoIterator<Item = (&'static str, usize)>) -> Self {
+        self.inputs.extend(inputs);
+        self
     }
 
     /// Processes `count` samples. `start` writes the inputs of the samples from an index on, and `take` receives the results
@@ -88,22 +99,23 @@ impl BatchedProgram {
         &mut self,
         count: usize,
         seed: u64,
-        mut start: impl FnMut(usize, &mut [f32]),
+        start: &mut Start,
         observe: &mut Observer,
         mut take: impl FnMut(&[f32]) -> Result<()>,
     ) -> Result<()> {
         let total = count.div_ceil(self.rows) as u64 * u64::from(self.steps);
         let mut completion = Completion { done: 0, total };
         self.run.seed(seed);
-        let mut x = vec![0.0; self.rows * self.width];
         for first in (0..count).step_by(self.rows) {
-            let (used, rest) = x.split_at_mut(self.rows.min(count - first) * self.width);
-            start(first, used);
-            rest.fill(0.0);
-            let len = used.len();
+            let used = self.rows.min(count - first);
             self.run.set_first_row(first);
             self.run.set_step(0);
-            self.run.write("x", &x)?;
+            for (name, width) in &self.inputs {
+                let mut values = vec![0.0; self.rows * width];
+                start(name, first, &mut values[..used * width]);
+                self.run.write(name, &values)?;
+            }
+            let len = used * self.width;
             if let Ok(history) = self.run.graph().find(HISTORY) {
                 let len = self.run.graph().spec(history).len();
                 self.run.write(HISTORY, &vec![0.0; len])?;

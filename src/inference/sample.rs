@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::condition::{ConditionInputs, Conditioned, SampleConditions};
 use super::program::{BatchedProgram, Observer};
 use crate::data::Dataset;
 use crate::device::Device;
@@ -27,6 +28,8 @@ pub struct Sampling {
     pub clip: bool,
     /// Seed of the initial noise and of the noise that the sampler adds.
     pub seed: u64,
+    /// The conditions of the samples, for a conditional model.
+    pub conditions: SampleConditions,
 }
 
 /// The maximum number of values in a set of samples; beyond it, random numbers would repeat.
@@ -36,7 +39,15 @@ impl Sampling {
     /// The default settings for `count` samples.
     pub fn new(count: usize) -> Self {
         let sampler = Arc::new(Ddim::default());
-        Self { count, sampler, steps: 0, spacing: Spacing::Trailing, clip: true, seed: 0 }
+        Self {
+            count,
+            sampler,
+            steps: 0,
+            spacing: Spacing::Trailing,
+            clip: true,
+            seed: 0,
+            conditions: SampleConditions::default(),
+        }
     }
 }
 
@@ -97,13 +108,20 @@ pub fn sample_in_parts(
     }
     let table = table(checkpoint, facts, sampling)?;
     let limits = facts.limits().filter(|_| sampling.clip);
+    let inputs = ConditionInputs::new(facts, &sampling.conditions, count)?;
+    let (options, guidance, sample) = (facts.conditions.options(), sampling.conditions.guidance, &facts.shape[..]);
     let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
-        reverse_process_within(g, network, &table, shape, limits.as_deref())
+        let network = Conditioned { network, options, sample, guidance, table: &table };
+        reverse_process_within(g, &network, &table, shape, limits.as_deref())
     };
-    let mut program = BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?;
-    let start = |first, x: &mut [f32]| starting_noise(sampling.seed, first * width, x);
+    let program = BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?;
+    let mut program = program.with_inputs(inputs.names());
+    let mut start = |name: &str, first: usize, values: &mut [f32]| match name {
+        "x" => starting_noise(sampling.seed, first * width, values),
+        condition => inputs.fill(condition, first, values),
+    };
     let mut clipped = 0u64;
-    program.each(count, sampling.seed, start, observe, |x| {
+    program.each(count, sampling.seed, &mut start, observe, |x| {
         clipped += limits.as_ref().map_or(0, |limits| at_limits(x, limits));
         take(&facts.normalisation.undo(x))
     })?;

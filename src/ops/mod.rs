@@ -22,6 +22,7 @@ mod embedding;
 mod encode;
 mod fill;
 mod gather;
+mod guide;
 mod jpeg;
 mod noise;
 mod noisy_batch;
@@ -84,6 +85,7 @@ catalog![
     encode,
     fill,
     gather,
+    guide,
     jpeg,
     noise,
     noisy_batch,

@@ -21,6 +21,8 @@ pub struct ConditionSources {
     pub given: String,
 }
 
+setters!(ConditionSources { labels: String, dropout: f64, vector: String, given: String });
+
 impl Default for ConditionSources {
     fn default() -> Self {
         Self { labels: String::new(), dropout: 0.1, vector: String::new(), given: String::new() }
@@ -56,18 +58,29 @@ impl ConditionSources {
     ///
     /// # Errors
     /// When a file cannot be read, or does not fit the data.
-    pub fn add_to(&self, mut data: Dataset, seed: u64) -> Result<Dataset> {
+    pub fn add_to(&self, mut data: Dataset) -> Result<Dataset> {
         if !self.labels.is_empty() {
             data = data.with_labels(Labels::load(&self.labels)?)?;
         }
-        if !self.vector.is_empty() {
-            data = data.with_vectors(Dataset::load(&self.vector, seed)?.of_kind(Kind::Table)?)?;
+        let Conditions { vectors, given, .. } = self.known()?;
+        if let Some(vectors) = vectors {
+            data = data.with_vectors(*vectors)?;
         }
-        if !self.given.is_empty() {
-            let given = Dataset::load(&self.given, seed)?;
-            data = data.with_given(given)?;
+        if let Some(given) = given {
+            data = data.with_given(*given)?;
         }
         Ok(data)
+    }
+
+    /// Reads the vectors and the known values.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn known(&self) -> Result<Conditions> {
+        let read = |file: &String| (!file.is_empty()).then(|| Dataset::load(file, 0)).transpose();
+        let vectors = read(&self.vector)?.map(|vectors| vectors.of_kind(Kind::Table)).transpose()?;
+        let (vectors, given) = (vectors.map(Box::new), read(&self.given)?.map(Box::new));
+        Ok(Conditions { vectors, given, ..Conditions::default() })
     }
 }
 

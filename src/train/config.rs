@@ -329,7 +329,7 @@ impl Config {
 
     /// `data` with the conditions of the settings.
     pub(crate) fn with_conditions(&self, data: Dataset) -> Result<Dataset> {
-        self.condition.add_to(data, self.seed)
+        self.condition.add_to(data)
     }
 
     /// The noise schedule.

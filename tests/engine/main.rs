@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod conditions;
 mod denoise;
 mod devices;
 mod golden;
@@ -21,5 +22,6 @@ fn main() -> std::process::ExitCode {
     let modules = [parity::tests, gradients::tests, golden::tests, harness::tests, languages::tests, layout::tests];
     let models =
         [devices::tests, statistics::tests, sample_data::tests, training::tests, sampling::tests, denoise::tests];
-    common::run(modules.into_iter().chain(models).flat_map(|tests| tests()).collect())
+    let conditional = [conditions::tests];
+    common::run(modules.into_iter().chain(models).chain(conditional).flat_map(|tests| tests()).collect())
 }

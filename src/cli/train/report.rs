@@ -8,7 +8,7 @@ use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
 use crate::data::{Kind, SampleLayout};
 use crate::diffusion::Weighting;
 use crate::evaluate::{Denoised, compare_denoised};
-use crate::inference::{Denoising, Observer, Sampling, denoise_observed, sample_observed};
+use crate::inference::{Denoising, Observer, SampleConditions, Sampling, denoise_observed, sample_observed};
 use crate::io::quoted;
 use crate::plot::{self, Scale, evenly_spaced};
 use crate::text::{self, grouped};
@@ -186,7 +186,7 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
     let seed = trainer.config().seed;
     let count = if real.kind() == Kind::Points { real.len().max(256) } else { real.len() };
     let shown = real.values.len();
-    let sampling = Sampling { seed, ..Sampling::new(count) };
+    let sampling = Sampling { seed, conditions: SampleConditions::of(real), ..Sampling::new(count) };
     let drawn = sample_observed(device, &trainer.checkpoint()?, &sampling, observe)?.values;
     folder.save_again(trainer)?;
     folder.create_samples()?;

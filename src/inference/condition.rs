@@ -1,0 +1,257 @@
+//! Conditions of generated samples, and guidance.
+
+use crate::data::{Conditions, Dataset};
+use crate::diffusion::SamplerTable;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::nn::{ConditionOptions, Denoiser, Inputs};
+use crate::ops::{Concat, Guide};
+use crate::text::count;
+use crate::train::{ConditionFacts, ConditionValues, Facts};
+
+/// How strongly samples follow their condition: the network's output is moved away from that without the condition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Guidance {
+    /// The scale w of classifier-free guidance: 1 for none, 0 for samples without a condition.
+    pub scale: f64,
+    /// How far the output is rescaled to the deviation of the conditional one, from 0 to 1.
+    pub rescale: f64,
+    /// The smallest and largest diffusion step with guidance; `None` for all.
+    pub interval: Option<[f64; 2]>,
+}
+
+setters!(Guidance { scale: f64, rescale: f64, interval: Option<[f64; 2]> });
+
+impl Default for Guidance {
+    fn default() -> Self {
+        Self { scale: 1.0, rescale: 0.0, interval: None }
+    }
+}
+
+impl Guidance {
+    fn is_none(&self) -> bool {
+        self.scale == 1.0
+    }
+
+    fn check(&self) -> Result<()> {
+        if !self.scale.is_finite() || self.scale.abs() > 1e6 {
+            return Err(Error::setting(format!("a guidance of {}; use a number such as 2, or 1 for none", self.scale)));
+        }
+        if !(0.0..=1.0).contains(&self.rescale) {
+            return Err(Error::setting(format!("a guidance rescale of {}; use 0 to 1, such as 0.7", self.rescale)));
+        }
+        match self.interval {
+            Some([low, high]) if !(low <= high && low.is_finite() && high.is_finite()) => Err(Error::setting(format!(
+                "a guidance interval from {low} to {high}; use two diffusion steps, the smaller one first"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The scale of each row of a sampler.
+    fn scales(&self, table: &SamplerTable) -> Vec<f32> {
+        let within = |t: f64| self.interval.is_none_or(|[low, high]| (low..=high).contains(&t));
+        table.rows.iter().map(|row| if within(row.level.t) { self.scale as f32 } else { 1.0 }).collect()
+    }
+}
+
+/// A network whose conditions are states of the graph, with guidance.
+pub(super) struct Conditioned<'a> {
+    pub network: &'a dyn Denoiser,
+    pub options: ConditionOptions,
+    /// The shape of a sample.
+    pub sample: &'a [usize],
+    pub guidance: Guidance,
+    pub table: &'a SamplerTable,
+}
+
+/// The names of the states.
+const CLASS: &str = "class";
+const VECTOR: &str = "vector";
+const GIVEN: &str = "given";
+
+impl Conditioned<'_> {
+    /// The condition states, with the values that stand for an unknown condition.
+    fn states(&self, g: &mut Graph, rows: usize) -> Result<[Option<(Var, f32)>; 3]> {
+        let ConditionOptions { classes, vector, .. } = self.options;
+        let given = self.options.given_len(self.sample);
+        let mut state = |name: &str, width: usize, unknown: f32| -> Result<Option<(Var, f32)>> {
+            (width > 0).then(|| Ok((g.state(name, [rows, width])?, unknown))).transpose()
+        };
+        Ok([
+            state(CLASS, usize::from(classes > 0), classes as f32)?,
+            state(VECTOR, vector, 0.0)?,
+            state(GIVEN, given, 0.0)?,
+        ])
+    }
+
+    /// `inputs` with conditions [rows, ...].
+    fn with(g: &mut Graph, inputs: Inputs, [class, vector, given]: [Option<Var>; 3], rows: usize) -> Result<Inputs> {
+        let class = class.map(|class| g.reshape(class, [rows])).transpose()?;
+        Ok(Inputs { class, vector, given, ..inputs })
+    }
+}
+
+impl Denoiser for Conditioned<'_> {
+    /// The output of the network for the conditions in the states. With guidance, rows with and without the condition
+    /// alternate in a batch of twice the size.
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
+        let (rows, width) = g.spec(inputs.x_t).rows();
+        let states = self.states(g, rows)?;
+        if self.guidance.is_none() || self.options.is_none() {
+            let conditions = states.map(|state| state.map(|(var, _)| var));
+            let inputs = Self::with(g, inputs, conditions, rows)?;
+            return self.network.forward(g, inputs);
+        }
+        let mut pair = |a: Var, b: Var, width: usize| -> Result<Var> {
+            let (a, b) = (g.reshape(a, [rows, width])?, g.reshape(b, [rows, width])?);
+            let both = g.apply1(Concat, &[a, b])?;
+            g.reshape(both, [2 * rows, width])
+        };
+        let (x_t, t) = (pair(inputs.x_t, inputs.x_t, width)?, pair(inputs.t, inputs.t, 1)?);
+        let mut both = [None; 3];
+        for (both, state) in both.iter_mut().zip(states) {
+            let Some((known, unknown)) = state else { continue };
+            let width = g.spec(known).rows().1;
+            let unknown = g.constant([rows, width], vec![unknown; rows * width])?;
+            let joined = g.apply1(Concat, &[known, unknown])?;
+            *both = Some(g.reshape(joined, [2 * rows, width])?);
+        }
+        let t = g.reshape(t, [2 * rows])?;
+        let inputs = Self::with(g, Inputs::new(x_t, t), both, 2 * rows)?;
+        let outputs = self.network.forward(g, inputs)?;
+        let outputs = g.reshape(outputs, [rows, 2 * width])?;
+        let scales = self.guidance.scales(self.table);
+        let scales = g.constant([scales.len()], scales)?;
+        g.apply1(Guide { rescale: self.guidance.rescale }, &[outputs, scales])
+    }
+}
+
+/// The values of the condition states of each sample. Conditions that are fewer than the samples are repeated in turn.
+pub(super) struct ConditionInputs {
+    states: Vec<(&'static str, usize, Vec<f32>)>,
+}
+
+impl ConditionInputs {
+    /// Checks the conditions of `count` samples of a run. Without classes, a run that has some draws all of them in turn.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a condition is missing, or the run does not have it; [`Error::Input`] when its shape or number
+    /// differs.
+    pub fn new(facts: &Facts, sampling: &SampleConditions, samples: usize) -> Result<Self> {
+        sampling.guidance.check()?;
+        let ConditionFacts { classes, vector, given, .. } = &facts.conditions;
+        if !sampling.guidance.is_none() && facts.conditions.is_none() {
+            return Err(Error::setting(
+                "guidance needs a conditional model, but this run has no condition; train it with --labels, --condition or \
+                 --given",
+            ));
+        }
+        let mut states = Vec::new();
+        if let Some(values) = class_values(*classes, &sampling.classes)? {
+            states.push((CLASS, 1, values));
+        }
+        let Conditions { vectors, given: known, .. } = &sampling.known;
+        for (name, option, facts, data) in [(VECTOR, "--condition", vector, vectors), (GIVEN, "--given", given, known)]
+        {
+            if let Some((width, values)) = condition_values(name, option, facts, data.as_deref(), samples)? {
+                states.push((name, width, values));
+            }
+        }
+        Ok(Self { states })
+    }
+
+    /// The states and their widths.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.states.iter().map(|(name, width, _)| (*name, *width))
+    }
+
+    /// Writes the values of state `name` for the samples from `first` on.
+    pub fn fill(&self, name: &str, first: usize, out: &mut [f32]) {
+        if let Some((_, width, values)) = self.states.iter().find(|(state, ..)| *state == name) {
+            let from = first * width % values.len();
+            out.iter_mut().zip(values.iter().cycle().skip(from)).for_each(|(out, value)| *out = *value);
+        }
+    }
+}
+
+fn class_values(classes: usize, wanted: &[u32]) -> Result<Option<Vec<f32>>> {
+    if classes == 0 {
+        return match wanted {
+            [] => Ok(None),
+            _ => Err(Error::setting("a class was given, but this run has no classes; train it with --labels")),
+        };
+    }
+    if let Some(bad) = wanted.iter().find(|class| **class as usize > classes) {
+        return Err(Error::setting(format!(
+            "there is no class {bad}; the classes of this run are 0 to {}",
+            classes - 1
+        )));
+    }
+    Ok(Some(match wanted {
+        [] => (0..classes).map(|class| class as f32).collect(),
+        some => some.iter().map(|class| *class as f32).collect(),
+    }))
+}
+
+/// The width and the normalised values of a condition.
+fn condition_values(
+    name: &str,
+    option: &str,
+    facts: &Option<ConditionValues>,
+    data: Option<&Dataset>,
+    samples: usize,
+) -> Result<Option<(usize, Vec<f32>)>> {
+    let (facts, data) = match (facts, data) {
+        (None, None) => return Ok(None),
+        (None, Some(_)) => {
+            return Err(Error::setting(format!("{option}: this run was trained without it; omit it")));
+        }
+        (Some(facts), None) => {
+            return Err(Error::setting(format!(
+                "this run is conditioned on `{name}`, of shape {:?} for each sample; name a file with {option}",
+                facts.shape
+            )));
+        }
+        (Some(facts), Some(data)) => (facts, data),
+    };
+    if data.shape != facts.shape {
+        return Err(Error::input(format!(
+            "{}: samples of shape {:?}, but this run was conditioned on {:?}",
+            data.name, data.shape, facts.shape
+        )));
+    }
+    if data.len() > samples {
+        return Err(Error::input(format!(
+            "{}: {} for {}; draw at least as many samples, or use a part such as {0}[0:{samples}]",
+            data.name,
+            count(data.len(), "condition"),
+            count(samples, "sample")
+        )));
+    }
+    Ok(Some((facts.shape.iter().product(), facts.normalisation.apply(&data.values))))
+}
+
+/// What samples are conditioned on. Conditions that are fewer than the samples are repeated in turn.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SampleConditions {
+    /// The class of each sample, the number of classes for an unknown one; empty for all classes in turn.
+    pub classes: Vec<u32>,
+    /// The vectors and known values. Its labels are not used.
+    pub known: Conditions,
+    /// The guidance.
+    pub guidance: Guidance,
+}
+
+setters!(SampleConditions { classes: Vec<u32>, known: Conditions, guidance: Guidance });
+
+impl SampleConditions {
+    /// The conditions of `samples`, in their order.
+    pub fn of(samples: &Dataset) -> Self {
+        let known = samples.conditions().clone();
+        let classes = known.labels.as_ref().map_or(vec![], |labels| labels.of.clone());
+        Self { classes, known, ..Self::default() }
+    }
+}
