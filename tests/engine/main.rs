@@ -20,8 +20,14 @@ mod training;
 
 fn main() -> std::process::ExitCode {
     let modules = [parity::tests, gradients::tests, golden::tests, harness::tests, languages::tests, layout::tests];
-    let models =
-        [devices::tests, statistics::tests, sample_data::tests, training::tests, sampling::tests, denoise::tests];
-    let conditional = [conditions::tests];
-    common::run(modules.into_iter().chain(models).chain(conditional).flat_map(|tests| tests()).collect())
+    let models = [
+        devices::tests,
+        statistics::tests,
+        sample_data::tests,
+        training::tests,
+        sampling::tests,
+        conditions::tests,
+        denoise::tests,
+    ];
+    common::run(modules.into_iter().chain(models).flat_map(|tests| tests()).collect())
 }
