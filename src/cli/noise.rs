@@ -41,7 +41,8 @@ const PROCESS: usize = 1_000;
 ///   poisson:P        shot noise: counts of a Poisson process with mean P at white. White is 1 for data in [0, 1],
 ///                    otherwise the largest value; black is 0, or the smallest value of data with negative values
 ///
-///   jpeg:Q           compression of images: 8x8 cosine transform, quantised with quality Q (1 to 100)
+///   jpeg:Q           compression of images: 8x8 cosine transform, quantised with quality Q (1 to 100), of RGB images as
+///                    luminance and chrominance with 4:2:0 subsampling; jpeg:Q:444 with the full resolution of colours
 ///
 /// Some texts call salt-and-pepper noise shot noise; here, shot noise is poisson.
 #[derive(Args)]
@@ -124,7 +125,7 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    say!("{kind}: {}", kind.describe(extent));
+    say!("{kind}: {}", kind.describe(&clean.shape, extent));
     if matches!(kind, NoiseKind::SaltPepper { .. } | NoiseKind::Poisson(_)) {
         say!("(some texts call salt_pepper shot noise; here, shot noise is poisson)");
     }

@@ -23,6 +23,7 @@ mod encode;
 mod fill;
 mod gather;
 mod jpeg;
+mod jpeg_colour;
 mod noise;
 mod noisy_batch;
 mod norm;
@@ -84,6 +85,7 @@ catalog![
     fill,
     gather,
     jpeg,
+    jpeg_colour,
     noise,
     noisy_batch,
     norm,
