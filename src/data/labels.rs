@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{SampleRange, first_bytes, idx, npy};
+use super::{SampleRange, first_bytes, idx, images, npy};
 use crate::io::extension;
 use crate::{Error, Result};
 
@@ -18,10 +18,13 @@ pub struct Labels {
     pub of: Vec<u32>,
     /// The number of classes.
     pub classes: usize,
+    /// The names of the classes, or empty if they have none.
+    pub names: Vec<String>,
 }
 
 impl Labels {
-    /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, or an IDX file with one axis (optionally `.gz`).
+    /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, an IDX file with one axis (optionally `.gz`), or a folder
+    /// with a subfolder of pictures for each class, in the order of [`super::Dataset::load`].
     /// `labels.npy[0:900]` selects a range, as in [`super::Dataset::load`].
     ///
     /// # Errors
@@ -30,11 +33,12 @@ impl Labels {
         let path = Path::new(spec);
         if !path.exists() && spec.ends_with(']') {
             let range = SampleRange::of(spec)?;
-            let all = read(Path::new(range.data))?;
+            let (names, all) = read(Path::new(range.data))?;
             let (from, to) = range.within(all.len())?;
-            return Self::new(spec, &all[from..to]);
+            return Ok(Self { names, ..Self::new(spec, &all[from..to])? });
         }
-        Self::new(spec, &read(path)?)
+        let (names, all) = read(path)?;
+        Ok(Self { names, ..Self::new(spec, &all)? })
     }
 
     /// Creates labels from numbers. `name` is used in messages.
@@ -57,7 +61,7 @@ impl Labels {
         if classes < 2 {
             return refuse(format!("all {} labels are 0; at least two classes are needed", of.len()));
         }
-        let labels = Self { name: name.clone(), of, classes };
+        let labels = Self { name: name.clone(), of, classes, names: Vec::new() };
         let counts = labels.counts();
         match counts.iter().position(|n| *n == 0) {
             None => Ok(labels),
@@ -76,8 +80,11 @@ impl Labels {
     }
 }
 
-/// Reads the numbers in a file of labels.
-fn read(path: &Path) -> Result<Vec<f32>> {
+/// Reads the names of the classes and the numbers in a file of labels.
+fn read(path: &Path) -> Result<(Vec<String>, Vec<f32>)> {
+    if path.is_dir() {
+        return images::read_labels(path);
+    }
     let name = path.display();
     let (shape, values) = match (extension(path).as_str(), first_bytes(path)?) {
         ("npy", _) | (_, [0x93, b'N', b'U', b'M']) => npy::read_labels(path)?,
@@ -90,7 +97,7 @@ fn read(path: &Path) -> Result<Vec<f32>> {
     };
     match shape[..] {
         [0] | [0, 1] => Err(Error::input(format!("{name}: the file contains no labels (shape {shape:?})"))),
-        [_] | [_, 1] => Ok(values),
+        [_] | [_, 1] => Ok((Vec::new(), values)),
         _ => Err(Error::input(format!("{name}: the array has shape {shape:?}; labels are [n], one for each sample"))),
     }
 }
