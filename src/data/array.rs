@@ -218,8 +218,8 @@ fn row_major(dims: &[usize]) -> impl Iterator<Item = usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Dataset, ReadOptions};
     use super::*;
+    use crate::data::{Dataset, ReadOptions};
 
     fn layout(shape: &[u64], element: Element) -> ArrayLayout {
         ArrayLayout { shape: shape.to_vec(), element, big_endian: false, fortran: false }
@@ -266,7 +266,7 @@ mod tests {
         let bytes = |bad: f64| [1.0, bad].iter().flat_map(|value: &f64| value.to_le_bytes()).collect::<Vec<u8>>();
         let message = |bad| read(layout(&[1, 2], Element::F64), &bytes(bad)).unwrap_err().to_string();
         assert!(
-            message(1e300).contains("element 1 (both counted from 0), which exceeds 3.403e38, the largest float32"),
+            message(1e300).contains("1e300 at element 1 (both counted from 0), which exceeds 3.403e38"),
             "{}",
             message(1e300)
         );

@@ -182,8 +182,8 @@ fn chunks(reader: &mut impl Read, len: u64) -> std::result::Result<(WaveFormat, 
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::tests::refusal;
-    use super::super::{Dataset, ReadOptions};
     use super::*;
+    use crate::data::{Dataset, ReadOptions};
     use hound::{SampleFormat, WavSpec, WavWriter};
     use std::fs;
 

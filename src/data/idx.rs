@@ -86,8 +86,8 @@ fn element(name: &str, code: u8) -> Result<Element> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::Dataset;
     use super::super::tests::refusal;
+    use crate::data::Dataset;
     use std::fs;
     use std::io::Write;
 

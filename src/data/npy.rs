@@ -218,9 +218,9 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::Dataset;
     use super::super::tests::{refusal, save};
     use super::*;
+    use crate::data::Dataset;
     use std::fs;
     use std::io::Write;
     use zip::write::SimpleFileOptions;

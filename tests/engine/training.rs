@@ -243,7 +243,7 @@ fn impossible_unets_are_refused_with_numbers() {
     type Change = fn(&mut UNetLevels);
     for (sample, change, parts) in [
         (&[17][..], (|_| {}) as Change, ["[17] at level 0", "multipliers = [1]"]),
-        (&[6, 10], |o| o.multipliers = Some(vec![1, 2, 2]), ["[3, 5] at level 1", "multiples of 4"]),
+        (&[1, 6, 10], |o| o.multipliers = Some(vec![1, 2, 2]), ["[3, 5] at level 1", "multiples of 4"]),
         (&[16], |o| o.groups = 3, ["groups is 3", "8 channels of level 0"]),
         (&[16], |o| o.heads = 5, ["heads is 5", "16 channels of level 1"]),
         (&[16], |o| o.attention = Some(vec![2]), ["level 2", "the coarsest being 1"]),

@@ -49,6 +49,8 @@ fn bad_rows_are_named() {
         let message = load("a.csv", &rows(bad), "").unwrap_err().to_string();
         assert!(message.contains(cause), "{message}");
     }
+    assert_eq!(load("a.csv", "1,5;2,5\n3,5;4,5", "").unwrap().values, [1.5, 2.5, 3.5, 4.5]);
+    assert_eq!(load("a.csv", "x y\n1 2\n3 4\n", "").unwrap().values, [1.0, 2.0, 3.0, 4.0]);
     assert!(load("a.csv", "x,y\n", "").unwrap_err().to_string().contains("no row of numbers"));
     assert!(load("a.csv", "1,2\n3", "").unwrap_err().to_string().contains("row 2 (line 2) has 1 columns"));
 }
