@@ -1,19 +1,12 @@
 // Per 8x8 block: P = pixels - 128, K = round(C P C^T / Q), y = C^T (K Q) C, back to [LOW, LOW + RANGE].
 // One invocation per block; a block beyond the edge repeats the edge.
 //#use items
+//#use pixel
 override N: u32; override H: u32; override W: u32;
 override LOW: f32; override CONTRAST: f32; override RANGE: f32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [N, H, W]
 @group(0) @binding(1) var<storage, read> tables: array<f32>;  // [2, 8, 8]: C, Q
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [N, H, W]
-
-// round(255 u) with u in [0, 1], in integer arithmetic, so that 255 u is not rounded first.
-fn pixel(u: f32) -> f32 {
-  let bits = bitcast<u32>(u);
-  let shift = 149u - min(bits >> 23u, 149u);
-  let product = 255u * ((bits & 0x7fffffu) | 0x800000u);
-  return select(f32(((product >> min(shift, 31u)) + 1u) >> 1u), 0.0, shift > 31u);
-}
 
 @compute @workgroup_size(WG)
 fn jpeg(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
@@ -29,7 +22,7 @@ fn jpeg(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
   var b: array<f32, 64>;
   for (var e = 0u; e < 64u; e++) {
     let v = x[plane + min(top + e / 8u, H - 1u) * W + min(left + e % 8u, W - 1u)];
-    a[e] = pixel(clamp((v - LOW) * CONTRAST, 0.0, 1.0)) - 128.0;
+    a[e] = f32(pixel(clamp((v - LOW) * CONTRAST, 0.0, 1.0)) - 128);
   }
   // Each pass transposes the block, so that two equal passes make a transform: a -> b -> a forward, a -> b -> a
   // inverse.

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use crate::Error;
-use crate::data::{self, Dataset, ReadOptions, SampleLayout};
+use crate::data::{self, Columns, Dataset, Join, ReadOptions};
 use crate::diffusion::{Sampler, SamplerSettings, sampler};
 use crate::evaluate::{check_pairs, compare_denoised, range_of};
 use crate::inference::{Denoising, DenoisingStart, denoise_in_parts};
-use crate::plot::{self, EvenlySpaced, Output, Scale, evenly_spaced};
+use crate::plot::{self, EvenlySpaced, Scale, evenly_spaced};
 use crate::text::{count, short};
 use crate::train::{RunFolder, Task};
 use clap::Args;
@@ -19,7 +19,8 @@ use super::interrupt::stop_flag;
 use super::noise::comparison_path;
 use super::progress::Meter;
 use super::reading::{ReadArgs, describe as describe_data};
-use super::{Common, real, samples, whole};
+use super::recording::SamplesOrRecording;
+use super::{Common, real, whole};
 
 /// Remove noise from data with a trained model
 ///
@@ -27,13 +28,16 @@ use super::{Common, real, samples, whole};
 /// step with the noise level of the data, which is set by --noise-level or estimated: for images by the method of
 /// Immerkaer (1996), the mean of |I * L| with the difference L of two Laplacians; for signals by the median of the
 /// absolute second differences, scaled to a standard deviation.
+///
+/// A recording is denoised in windows that overlap by half (or as --hop says), and written as a recording of the same
+/// length.
 #[derive(Args)]
 pub struct DenoiseArgs {
     /// Run folder
     run: PathBuf,
     /// Noisy data with the shape of the training data
     noisy: String,
-    /// Output: .npy, .csv, .png or .svg. Noisy and denoised samples are also drawn to F-compare.svg
+    /// Output: .npy, .csv, .png or .svg, or .wav for audio. Noisy and denoised samples are also drawn to F-compare.svg
     #[arg(long, value_name = "F")]
     out: PathBuf,
     /// The same data without noise: print the PSNR of noisy, denoised and filtered data, and draw them too
@@ -61,7 +65,7 @@ pub struct DenoiseArgs {
 const SHOWN: usize = 36;
 
 pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
-    plot::check_output(&args.out)?;
+    plot::check_recording_output(&args.out)?;
     let picture = comparison_path(&args.out)?;
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
@@ -69,17 +73,17 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
         data::check_apart(&args.out, read)?;
     }
     let how = settings(args, checkpoint.config.task)?;
+    let facts = &checkpoint.facts;
     // Data are read as those of the run were.
     let options = checkpoint.config.read.overridden_by(&args.read.options());
-    let facts = &checkpoint.facts;
-    let noisy = Dataset::load_for(&args.noisy, how.seed, &options, facts.kind, &facts.shape, &facts.columns)?;
+    let noisy = Dataset::load_for(&args.noisy, how.seed, &options, facts.layout(), true)?;
     if !args.common.json {
         describe_data(&noisy);
     }
     let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, how.seed, &options)).transpose()?;
-    let columns = noisy.columns.without_rounding();
-    let layout = SampleLayout { columns: &columns, ..noisy.layout() };
-    let mut out = Output::create(&args.out, layout, noisy.len())?;
+    // Numbers are not rounded, because the result is an estimate.
+    let columns = Columns { whole: Vec::new(), ..noisy.columns.clone() };
+    let mut out = SamplesOrRecording::create(&args.out, &noisy, &columns)?;
     let device = args.common.open()?;
     let stopped = stop_flag()?;
     let mut meter = Meter::new("denoising", args.common.json);
@@ -98,22 +102,25 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     };
     let start = denoise_in_parts(&device, &checkpoint, &noisy, &how, &mut observe, &mut take)?;
     drop(meter);
-    let compared = match &clean {
-        Some(clean) => Some(compare_denoised(&noisy, &noisy.with_values("denoised", all)?, clean)?),
-        None => None,
-    };
     let shown = shown.values();
     let scale = match &clean {
         Some(clean) => Scale::of(clean.kind(), &clean.shape, &clean.values),
         None => Scale::of_data(facts.kind, &facts.shape, &facts.range, &shown),
     };
-    let held = out.finish(|_| scale.clone())?;
+    let scale = scale.labelled(&noisy.columns);
+    let written = out.finish(Join::Blend, &scale)?;
+    let compared = match &clean {
+        Some(clean) => {
+            let denoised = noisy.with_values("denoised", written.windows.unwrap_or(all))?;
+            Some(compare_denoised(&noisy, &denoised, clean)?)
+        }
+        None => None,
+    };
     draw(&picture, &noisy, &shown, clean.as_ref(), &scale)?;
     if args.common.json {
-        let shape = [&[noisy.len()], &noisy.shape[..]].concat();
         say!(
             "{}",
-            json!({"out": args.out, "held": held, "picture": picture, "shape": shape, "start": start,
+            json!({"out": args.out, "held": written.held, "picture": picture, "shape": written.shape, "start": start,
                    "compare": compared, "device": device.name()})
         );
         return Ok(ExitCode::SUCCESS);
@@ -121,7 +128,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     if let Some(start) = start {
         say!("{}", describe(start, how.steps, &*how.sampler));
     }
-    say!("{}: {}", samples(held, noisy.len(), &noisy.shape), args.out.display());
+    say!("{}: {}", written.text, args.out.display());
     compared.iter().for_each(|compared| say!("{compared}"));
     let drawn = if clean.is_some() { "noisy, denoised and clean" } else { "noisy and denoised" };
     say!("{drawn} side by side: {}", picture.display());

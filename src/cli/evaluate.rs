@@ -1,13 +1,11 @@
 //! `langevin evaluate`
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use crate::data::{self, Dataset, Labels};
+use crate::data::{Dataset, Labels, ReadOptions};
 use crate::evaluate::{
     EvaluateOptions, PERMUTATIONS, PROJECTIONS, Scaling, Sines, check_pairs, classify, compare_pairs, evaluate,
 };
-use crate::io::extension;
 use crate::{Device, Error};
 use clap::Args;
 use serde_json::json;
@@ -24,8 +22,8 @@ pub struct EvaluateArgs {
     samples: String,
     /// Data to compare with
     data: String,
-    /// Which values share a scale: columns for tables, channels for signals and images [default: columns for points, .csv
-    /// and .tsv files and samples of up to 32 values]
+    /// Which values share a scale: columns for tables, channels for signals and images [default: columns for tables, points
+    /// and signals of up to 32 values]
     #[arg(long)]
     scaling: Option<Scaling>,
     /// Number of random directions of the sliced Wasserstein distance
@@ -40,7 +38,7 @@ pub struct EvaluateArgs {
     /// Range of the values for PSNR and SSIM [default: largest minus smallest value of the data]
     #[arg(long, value_parser = real, allow_negative_numbers = true, requires = "pairs")]
     range: Option<f64>,
-    /// Labels of the data (.npy or IDX): train a classifier and print the class distribution of the samples
+    /// Labels of the data (.npy, IDX, or a folder with a subfolder for each class): train a classifier and print the class distribution of the samples
     #[arg(long)]
     labels: Option<String>,
     #[command(flatten)]
@@ -57,6 +55,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     }
     let read = args.read.options();
     let data = Dataset::load_with(&args.data, seed, &read)?;
+    // Outliers among the samples are errors of the samples.
+    let read = ReadOptions { clip_outliers: false, ..read };
     let samples = Dataset::load_like(&args.samples, seed, &read, &data)?;
     if args.pairs {
         check_pairs(&samples, &data)?;
@@ -102,11 +102,9 @@ fn options(args: &EvaluateArgs) -> crate::Result<EvaluateOptions> {
     if let Some(range) = args.range.filter(|range| !(*range > 0.0 && range.is_finite())) {
         return Err(Error::Setting(format!("a range of {range}; use --range with a positive number")));
     }
-    let is_table = |file: &Path| matches!(extension(file).as_str(), "csv" | "tsv");
-    let table = data::source(&args.data).is_some_and(is_table).then_some(Scaling::Columns);
     Ok(EvaluateOptions::default()
         .seed(args.common.seed.unwrap_or(0))
         .projections(args.projections)
         .permutations(args.permutations)
-        .scaling(args.scaling.or(table)))
+        .scaling(args.scaling))
 }

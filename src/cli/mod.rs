@@ -15,6 +15,7 @@ mod interrupt;
 mod noise;
 mod progress;
 mod reading;
+mod recording;
 mod sample;
 mod selftest;
 mod sweep;

@@ -4,20 +4,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::Error;
-use crate::data::SampleLayout;
+use crate::data::Join;
 use crate::data::corrupt::{Extent, NoiseKind, add_noise};
 use crate::data::{self, Normalisation};
 use crate::diffusion::Schedule;
 use crate::evaluate::decibels;
 use crate::generate::forward_process;
-use crate::plot::{self, Output, Scale, evenly_spaced};
+use crate::plot::{self, Scale, evenly_spaced};
 use crate::text::{exact, short};
 use crate::train::ScheduleKind;
 use clap::Args;
 use serde_json::json;
 
 use super::reading::DataKindArgs;
-use super::{Common, real, samples, whole};
+use super::recording::SamplesOrRecording;
+use super::{Common, real, whole};
 
 /// The maximum number of pictures in a film strip, and the number of samples in it.
 const MOST_FRAMES: usize = 64;
@@ -41,7 +42,8 @@ const PROCESS: usize = 1_000;
 ///   poisson:P        shot noise: counts of a Poisson process with mean P at white. White is 1 for data in [0, 1],
 ///                    otherwise the largest value; black is 0, or the smallest value of data with negative values
 ///
-///   jpeg:Q           compression of images: 8x8 cosine transform, quantised with quality Q (1 to 100)
+///   jpeg:Q           compression of images: 8x8 cosine transform, quantised with quality Q (1 to 100), of RGB images as
+///                    luminance and chrominance with 4:2:0 subsampling; jpeg:Q:444 with the full resolution of colours
 ///
 /// Some texts call salt-and-pepper noise shot noise; here, shot noise is poisson.
 #[derive(Args)]
@@ -61,7 +63,7 @@ pub struct NoiseArgs {
     /// [default: linear]
     #[arg(long, conflicts_with = "kind")]
     schedule: Option<ScheduleKind>,
-    /// Output: .npy, .csv, .png or .svg. With --kind, clean and noisy samples are also drawn to F-compare.svg
+    /// Output: .npy, .csv, .png or .svg, or .wav for audio. With --kind, clean and noisy samples are also drawn to F-compare.svg
     #[arg(long, value_name = "F")]
     out: PathBuf,
     #[command(flatten)]
@@ -71,7 +73,10 @@ pub struct NoiseArgs {
 }
 
 pub fn run(args: &NoiseArgs) -> anyhow::Result<ExitCode> {
-    plot::check_output(&args.out)?;
+    match args.steps {
+        Some(_) => plot::check_output(&args.out)?,
+        None => plot::check_recording_output(&args.out)?,
+    }
     data::check_apart(&args.out, &args.data)?;
     match args.steps {
         Some(n) => strip(args, n),
@@ -98,16 +103,16 @@ fn kind(args: &NoiseArgs) -> crate::Result<NoiseKind> {
 fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     let picture = comparison_path(&args.out)?;
     let seed = args.common.seed.unwrap_or(0);
-    let clean = args.read.load(&args.data, seed, args.common.json)?;
+    let clean = args.read.load_whole(&args.data, seed, args.common.json)?;
+    // Noise is not rounded to whole numbers or categories.
+    let columns = clean.columns.without_rounding();
+    let mut out = SamplesOrRecording::create(&args.out, &clean, &columns)?;
     let device = args.common.open()?;
     let noisy = add_noise(&device, &clean, kind, seed)?;
-    let scale = Scale::of(clean.kind(), &clean.shape, &clean.values);
-    // Noise is not rounded to whole numbers.
-    let columns = noisy.columns.without_rounding();
-    let layout = SampleLayout { columns: &columns, ..noisy.layout() };
-    let mut out = Output::create(&args.out, layout, noisy.len())?;
+    let scale = Scale::of(clean.kind(), &clean.shape, &clean.values).labelled(&clean.columns);
     out.write(&noisy.values)?;
-    let held = out.finish(|_| scale.clone())?;
+    // The noise of windows that overlap is not averaged.
+    let written = out.finish(Join::First, &scale)?;
     let (title, left, right) = (kind.to_string(), evenly_spaced(&clean, 36), evenly_spaced(&noisy, 36));
     plot::side_by_side(&picture, clean.kind(), &clean.shape, &[("clean", &left), (&title, &right)], &scale)?;
     let extent = Extent::of(&clean.values);
@@ -115,21 +120,20 @@ fn noisy(args: &NoiseArgs, kind: NoiseKind) -> anyhow::Result<ExitCode> {
     // PSNR is not defined for constant data.
     let psnr = crate::evaluate::psnr(&noisy.values, &clean.values, range).ok();
     if args.common.json {
-        let shape: Vec<usize> = std::iter::once(noisy.len()).chain(noisy.shape.iter().copied()).collect();
         let (kind, device) = (kind.to_string(), device.name());
         say!(
             "{}",
-            json!({"out": args.out, "held": held, "picture": picture, "kind": kind, "shape": shape, "psnr": psnr,
+            json!({"out": args.out, "held": written.held, "picture": picture, "kind": kind, "shape": written.shape, "psnr": psnr,
                    "data": clean.describe(), "device": device})
         );
         return Ok(ExitCode::SUCCESS);
     }
-    say!("{kind}: {}", kind.describe(extent));
+    say!("{kind}: {}", kind.describe(&clean.shape, extent));
     if matches!(kind, NoiseKind::SaltPepper { .. } | NoiseKind::Poisson(_)) {
         say!("(some texts call salt_pepper shot noise; here, shot noise is poisson)");
     }
     let psnr = psnr.map(|psnr| format!(", PSNR {} (range {})", decibels(psnr), short(range))).unwrap_or_default();
-    say!("{}{psnr}: {}", samples(held, noisy.len(), &noisy.shape), args.out.display());
+    say!("{}{psnr}: {}", written.text, args.out.display());
     say!("clean and noisy side by side: {}", picture.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -43,6 +43,9 @@ struct FileArgs {
     /// Missing values: drop leaves out their samples, mean replaces them by the mean of the column
     #[arg(long, value_name = "DROP|MEAN")]
     missing: Option<Missing>,
+    /// Clip values beyond 1.5 times the range of the middle 90% of their column or channel outside of this range
+    #[arg(long)]
+    clip_outliers: bool,
     /// Cut a recording with one row per time step into windows of N time steps
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     window: Option<usize>,
@@ -69,8 +72,23 @@ impl ReadArgs {
 impl DataKindArgs {
     /// Loads data and prints what was read.
     pub fn load(&self, spec: &str, seed: u64, json: bool) -> Result<Dataset> {
+        self.load_by(Dataset::load_with, spec, seed, json)
+    }
+
+    /// [`load`](Self::load) with all time steps of a recording.
+    pub fn load_whole(&self, spec: &str, seed: u64, json: bool) -> Result<Dataset> {
+        self.load_by(Dataset::load_whole, spec, seed, json)
+    }
+
+    fn load_by(
+        &self,
+        load: impl Fn(&str, u64, &ReadOptions) -> Result<Dataset>,
+        spec: &str,
+        seed: u64,
+        json: bool,
+    ) -> Result<Dataset> {
         let named = |text: &str| text.replace("--kind ", "--data-kind ");
-        let data = Dataset::load_with(spec, seed, &self.other.options(self.data_kind)).map_err(|e| match e {
+        let data = load(spec, seed, &self.other.options(self.data_kind)).map_err(|e| match e {
             Error::Setting(text) => Error::Setting(named(&text)),
             other => other,
         })?;
@@ -83,8 +101,8 @@ impl DataKindArgs {
 
 impl FileArgs {
     fn options(&self, kind: Option<Kind>) -> ReadOptions {
-        let Self { header, columns, drop_columns, missing, window, hop, size, fit, grey } = self.clone();
-        ReadOptions { kind, header, columns, drop_columns, missing, window, hop, size, fit, grey }
+        let Self { header, columns, drop_columns, missing, clip_outliers, window, hop, size, fit, grey } = self.clone();
+        ReadOptions { kind, header, columns, drop_columns, missing, clip_outliers, window, hop, size, fit, grey }
     }
 }
 

@@ -86,7 +86,8 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     };
     let clipped = sample_in_parts(&device, &checkpoint, &sampling, &mut observe, &mut |part| out.write(part))?;
     drop(meter);
-    let held = out.finish(|drawn| Scale::of_data(facts.kind, &facts.shape, &facts.range, drawn))?;
+    let scale = |drawn: &[f32]| Scale::of_data(facts.kind, &facts.shape, &facts.range, drawn).labelled(&facts.columns);
+    let held = out.finish(scale)?;
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
         let shape = [&[args.count], &facts.shape[..]].concat();
@@ -101,6 +102,9 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         if clipped > 0.0 {
             let share = short(100.0 * clipped);
             say!("{share}% of the values were clipped to the range of the training data; --no-clip does not clip");
+        }
+        if let Some(missing) = checkpoint.config.read.missing {
+            say!("no generated value is missing, because the data were read with --missing {missing}");
         }
     }
     Ok(ExitCode::SUCCESS)

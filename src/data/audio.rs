@@ -3,6 +3,8 @@
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use hound::{SampleFormat, WavSpec};
+
 use super::raw::{Raw, RawValues};
 use super::{Origin, open};
 use crate::text::count;
@@ -45,7 +47,7 @@ pub(super) fn read(path: &Path) -> Result<Raw> {
     if open_ended {
         origin.note("the length in the header is unknown, as in files from a pipe; everything to the end is read");
     }
-    Ok(Raw::new(&name, origin, vec![frames], values))
+    Ok(Raw { sound: Some(format.mono()), ..Raw::new(&name, origin, vec![frames], values) })
 }
 
 const PCM: u16 = 1;
@@ -93,6 +95,15 @@ impl WaveFormat {
             return Err(format!("a frame of {align} bytes does not hold {channels} channels of {bits} bits"));
         }
         Ok(format)
+    }
+
+    /// The format in which one channel is written: with whole bytes, and float of 32 bits at most.
+    fn mono(&self) -> WavSpec {
+        let (bits_per_sample, sample_format) = match self.code {
+            FLOAT => (32, SampleFormat::Float),
+            _ => (8 * self.bits.div_ceil(8), SampleFormat::Int),
+        };
+        WavSpec { channels: 1, sample_rate: self.rate, bits_per_sample, sample_format }
     }
 
     fn frame(&self) -> usize {

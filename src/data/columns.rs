@@ -50,6 +50,32 @@ pub struct Columns {
     /// Whether all values of a column are whole numbers; empty if there is no such column.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub whole: Vec<bool>,
+    /// The columns of categories, each of which is several values of a sample.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<Categories>,
+}
+
+/// A column of categories in a table. A sample has a value for each category, which is 1 for the category of the row and
+/// otherwise 0. Of generated values, the largest one is the category.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Categories {
+    /// The name of the column.
+    pub name: String,
+    /// The index of the value of the first category.
+    pub first: usize,
+    /// The categories.
+    pub values: Vec<String>,
+}
+
+impl Categories {
+    /// The category of a sample: the one with the largest value.
+    pub fn of(&self, sample: &[f32]) -> usize {
+        let values = &sample[self.first..][..self.values.len()];
+        // The first of equal ones.
+        (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap_or(0)
+    }
 }
 
 impl Columns {
@@ -72,9 +98,14 @@ impl Columns {
         }
     }
 
-    /// The columns of samples that a network generates: whole numbers are rounded when they are written.
+    /// The column of categories that contains this value of a sample.
+    pub(crate) fn categories_at(&self, value: usize) -> Option<&Categories> {
+        self.categories.iter().find(|of| (of.first..of.first + of.values.len()).contains(&value))
+    }
+
+    /// For values that are written as they are: neither whole numbers nor categories are restored.
     pub(crate) fn without_rounding(&self) -> Self {
-        Self { whole: Vec::new(), ..self.clone() }
+        Self { whole: Vec::new(), categories: Vec::new(), ..self.clone() }
     }
 }
 
@@ -134,6 +165,16 @@ mod tests {
         assert_eq!(all(Kind::Signals, &[6]), [&values[..]]);
         assert_eq!(all(Kind::Images, &[2, 2, 3]), [&values[..]]);
         assert_eq!((Grouping::of(Kind::Signals, &[2, 3]).at(4), Grouping::of(Kind::Table, &[3]).at(4)), (1, 1));
+    }
+
+    #[test]
+    fn the_largest_value_is_the_category() {
+        let values = ["a", "b", "c"].map(String::from).to_vec();
+        let of = Categories { name: "kind".into(), first: 1, values };
+        assert_eq!((of.of(&[9.0, 0.1, 0.7, 0.2, 9.0]), of.of(&[0.0; 4]), of.of(&[0.0, -1.0, -2.0, -0.5])), (1, 0, 2));
+        let columns = Columns { categories: vec![of], ..Columns::default() };
+        let at = |value| columns.categories_at(value).is_some();
+        assert_eq!([0, 1, 3, 4].map(at), [false, true, true, false]);
     }
 
     #[test]

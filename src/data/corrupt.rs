@@ -13,8 +13,8 @@ use crate::data::{Dataset, Kind};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::ops::{Disturbance, MAX_RATE};
-use crate::text::{exact, short};
+use crate::ops::{Chroma, Disturbance, MAX_RATE};
+use crate::text::{count, exact, short};
 
 /// A kind of noise with its strength, written as `kind:strength`.
 #[non_exhaustive]
@@ -36,8 +36,9 @@ pub enum NoiseKind {
     },
     /// `poisson:PEAK`: shot noise, counts of a Poisson process with this mean at white.
     Poisson(f64),
-    /// `jpeg:QUALITY`: JPEG compression of images with a quality from 1 to 100.
-    Jpeg(u32),
+    /// `jpeg:QUALITY[:444]`: JPEG compression of images with a quality from 1 to 100; of RGB images with 4:2:0 or 4:4:4
+    /// subsampling.
+    Jpeg(u32, Chroma),
 }
 
 /// An example of each kind, for messages.
@@ -47,7 +48,7 @@ const FORMS: [&str; 6] = [
     "speckle:0.2",
     "salt_pepper:0.05 (or salt_pepper:0.05:0.5)",
     "poisson:30",
-    "jpeg:20",
+    "jpeg:20 (or jpeg:20:444)",
 ];
 
 /// The names of the kinds.
@@ -96,7 +97,7 @@ impl FromStr for NoiseKind {
         };
         let bad = |what: &str| Error::setting(format!("noise {text:?}: {what}; write it like {form}"));
         let parts: Vec<&str> = strength.split(':').collect();
-        let most = if name == "salt_pepper" { 2 } else { 1 };
+        let most = if matches!(name, "salt_pepper" | "jpeg") { 2 } else { 1 };
         if strength.is_empty() || parts.len() > most {
             return Err(bad(if strength.is_empty() { "no strength" } else { "too many numbers" }));
         }
@@ -114,7 +115,12 @@ impl FromStr for NoiseKind {
             "poisson" => NoiseKind::Poisson(number(0)?),
             _ => match number(0)? {
                 quality if quality.fract() == 0.0 && (1.0..=100.0).contains(&quality) => {
-                    NoiseKind::Jpeg(quality as u32)
+                    let chroma = match parts.get(1) {
+                        None | Some(&"420") => Chroma::Quarter,
+                        Some(&"444") => Chroma::Full,
+                        Some(other) => return Err(bad(&format!("{other:?} is neither 420 nor 444"))),
+                    };
+                    NoiseKind::Jpeg(quality as u32, chroma)
                 }
                 quality => {
                     let quality = exact(quality);
@@ -138,7 +144,8 @@ impl fmt::Display for NoiseKind {
                 write!(f, "salt_pepper:{}:{}", exact(*amount), exact(*ratio))
             }
             NoiseKind::Poisson(peak) => write!(f, "poisson:{}", exact(*peak)),
-            NoiseKind::Jpeg(quality) => write!(f, "jpeg:{quality}"),
+            NoiseKind::Jpeg(quality, Chroma::Full) => write!(f, "jpeg:{quality}:444"),
+            NoiseKind::Jpeg(quality, _) => write!(f, "jpeg:{quality}"),
         }
     }
 }
@@ -166,13 +173,13 @@ impl NoiseKind {
                 Disturbance::SaltPepper { amount, ratio, low: extent.low, high: extent.high }
             }
             NoiseKind::Poisson(peak) => Disturbance::Poisson { peak, black, white },
-            NoiseKind::Jpeg(_) => return None,
+            NoiseKind::Jpeg(..) => return None,
         })
     }
 
-    /// Describes the effect on data of this extent.
+    /// Describes the effect on samples of this shape in data of this extent.
     #[cfg(feature = "cli")]
-    pub(crate) fn describe(self, extent: Extent) -> String {
+    pub(crate) fn describe(self, shape: &[usize], extent: Extent) -> String {
         let [black, white] = extent.black_and_white().map(short);
         let part = |part: f64| short(100.0 * part);
         match self {
@@ -190,8 +197,15 @@ impl NoiseKind {
                 let peak = exact(peak);
                 format!("Poisson counts with a mean of 0 at {black} and {peak} at {white}, scaled back to the data")
             }
-            NoiseKind::Jpeg(quality) => {
-                format!("8x8 cosine transform, quantised with quality {quality}; {black} is black and {white} is white")
+            NoiseKind::Jpeg(quality, chroma) => {
+                let colours = match shape {
+                    [1, ..] => String::new(),
+                    [3, ..] => format!("RGB as luminance and chrominance ({}), ", chroma.ratio()),
+                    _ => "each channel as a grey image, ".to_string(),
+                };
+                format!(
+                    "{colours}8x8 cosine transform, quantised with quality {quality}; {black} is black and {white} is white"
+                )
             }
         }
     }
@@ -204,7 +218,7 @@ impl NoiseKind {
         if let Some(disturbance) = self.disturbance(extent) {
             return g.add_noise(x, disturbance);
         }
-        let (NoiseKind::Jpeg(quality), [c, h, w]) = (self, shape) else {
+        let (NoiseKind::Jpeg(quality, chroma), [c, h, w]) = (self, shape) else {
             return Err(Error::setting(format!(
                 "the noise {self} needs images, but these samples have shape {shape:?}; use another kind of noise"
             )));
@@ -212,7 +226,16 @@ impl NoiseKind {
         let flat = g.shape(x).to_vec();
         let images = g.reshape(x, [flat[0], *c, *h, *w])?;
         let [black, white] = extent.black_and_white();
-        let y = g.jpeg(images, quality, black, white)?;
+        let y = match (c, chroma) {
+            (3, _) => g.jpeg_colour(images, quality, chroma, black, white)?,
+            (_, Chroma::Full) => {
+                return Err(Error::setting(format!(
+                    "the noise {self} needs RGB images, but these have {}; use jpeg:{quality}",
+                    count(*c, "channel")
+                )));
+            }
+            _ => g.jpeg(images, quality, black, white)?,
+        };
         g.reshape(y, flat)
     }
 }
@@ -327,7 +350,9 @@ mod tests {
 
     #[test]
     fn kinds_are_read_and_written() {
-        for text in ["gaussian:0.1", "uniform:0.3", "speckle:0.2", "salt_pepper:0.05", "poisson:30", "jpeg:20"] {
+        for text in
+            ["gaussian:0.1", "uniform:0.3", "speckle:0.2", "salt_pepper:0.05", "poisson:30", "jpeg:20", "jpeg:20:444"]
+        {
             assert_eq!(text.parse::<NoiseKind>().unwrap().to_string(), text);
         }
         let kind: NoiseKind = "salt_pepper:0.05:0.25".parse().unwrap();
@@ -353,6 +378,7 @@ mod tests {
             ("poisson:0", &["above 0"]),
             ("jpeg:0", &["1 to 100"]),
             ("jpeg:20.5", &["whole number"]),
+            ("jpeg:20:422", &["neither 420 nor 444", "jpeg:20:444"]),
         ] {
             let message = text.parse::<NoiseKind>().unwrap_err().to_string();
             assert!(words.iter().all(|word| message.contains(word)), "{text}: {message}");
@@ -375,11 +401,18 @@ mod tests {
             let noisy = |seed| add_noise(&device, &data, kind, seed).unwrap().values;
             assert_ne!(noisy(1), data.values, "{kind}");
             assert_eq!(noisy(1), noisy(1), "{kind}");
-            assert_eq!(noisy(1) == noisy(2), matches!(kind, NoiseKind::Jpeg(_)), "{kind}");
+            assert_eq!(noisy(1) == noisy(2), matches!(kind, NoiseKind::Jpeg(..)), "{kind}");
         }
         let waves = Dataset::new("waves", [8], vec![0.5; 16]).unwrap();
-        let message = add_noise(&device, &waves, NoiseKind::Jpeg(9), 0).unwrap_err().to_string();
+        let jpeg = NoiseKind::Jpeg(9, Chroma::Quarter);
+        let message = add_noise(&device, &waves, jpeg, 0).unwrap_err().to_string();
         assert!(message.contains("[8]") && message.contains("images"), "{message}");
+        let message = add_noise(&device, &data, NoiseKind::Jpeg(9, Chroma::Full), 0).unwrap_err().to_string();
+        assert!(message.contains("1 channel; use jpeg:9"), "{message}");
+        // Colours are coded together.
+        let colours = Dataset::new("colours", [3, 8, 8], data.values[..576].to_vec()).unwrap();
+        let [together, apart] = [&colours, &data].map(|data| add_noise(&device, data, jpeg, 0).unwrap().values);
+        assert_ne!(together[..], apart[..576]);
         let message = add_noise(&device, &waves, NoiseKind::Gaussian(3e38), 0).unwrap_err().to_string();
         assert!(message.contains("gaussian:3e38") && message.contains("a smaller strength"), "{message}");
     }

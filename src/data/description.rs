@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::recording::Recording;
+use super::repair::Middle;
 use super::{Dataset, Grouping, Kind};
 use crate::text::{count, short};
 
@@ -16,11 +18,13 @@ pub(crate) struct Origin {
     pub element: String,
     /// What was decided or left out.
     pub notes: Vec<Note>,
+    /// The recording from which the samples were cut.
+    pub recording: Option<Recording>,
 }
 
 impl Origin {
     pub fn new(format: impl Into<String>, element: impl Into<String>) -> Self {
-        Self { format: format.into(), element: element.into(), notes: Vec::new() }
+        Self { format: format.into(), element: element.into(), ..Self::default() }
     }
 
     /// Adds something that was decided or left out.
@@ -117,9 +121,6 @@ pub const MOST_OUTLIERS: usize = 5;
 /// A value is an outlier when its distance from the median is more than this many times the range of the middle 90%.
 const FAR: f64 = 20.0;
 
-/// The number of values from which the quantiles for outliers are computed.
-const QUANTILE_VALUES: usize = 20_000;
-
 impl Description {
     /// Describes data.
     pub fn of(data: &Dataset) -> Self {
@@ -179,14 +180,8 @@ fn outliers(data: &Dataset, grouping: Grouping) -> Vec<Outlier> {
     let len = data.sample_len();
     for group in 0..grouping.count {
         let n = data.values.len() / grouping.count;
-        let step = n.div_ceil(QUANTILE_VALUES).max(1);
-        let mut some: Vec<f32> = grouping.values(group, &data.values).step_by(step).collect();
-        some.sort_unstable_by(f32::total_cmp);
-        let at = |part: f64| f64::from(some[((some.len() - 1) as f64 * part).round() as usize]);
-        let (median, width) = (at(0.5), at(0.95) - at(0.05));
-        if width <= 0.0 || some.len() < 20 {
-            continue;
-        }
+        let Some(middle) = Middle::of(grouping.values(group, &data.values).map(f64::from), n) else { continue };
+        let (median, width) = (middle.median, middle.range());
         for (sample, values) in data.values.chunks_exact(len).enumerate() {
             let farthest = grouping
                 .values(group, values)
@@ -217,12 +212,12 @@ fn warning(data: &Dataset, first: &Outlier) -> Note {
         short(first.distance.round())
     );
     let (before, after) = (first.sample, first.sample + 1);
-    let otherwise = match before {
-        0 => format!("{}[1:] leaves it out", data.name),
-        _ if after == data.len() => format!("{}[:{before}] leaves it out", data.name),
+    let range = match before {
+        0 => format!(", {}[1:] leaves it out", data.name),
+        _ if after == data.len() => format!(", {}[:{before}] leaves it out", data.name),
         _ => String::new(),
     };
-    Note { text, otherwise: Some(otherwise).filter(|text| !text.is_empty()) }
+    Note { text, otherwise: Some(format!("--clip-outliers clips such values{range}")) }
 }
 
 /// "3 columns (a, b, c)", with at most `most` names.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, GenericImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, GenericImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::options::{Fit, ReadOptions};
 use super::{Dataset, Kind, Origin};
@@ -17,13 +17,13 @@ use crate::{Error, Result};
 /// The maximum width and height, which protects against damaged headers.
 const LARGEST_SIDE: u32 = 16_384;
 
-/// The extensions of the pictures that are read.
-const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "gif"];
+/// The maximum depth of subfolders, which protects against links in a circle.
+const DEEPEST: usize = 8;
 
 /// The maximum number of names in a list of files that are left out.
 const MOST_NAMES: usize = 4;
 
-/// Reads all pictures of a folder in the natural order of their names as `[c, h, w]` in 0..1. There is one channel if all of
+/// Reads all pictures of a folder, or of its subfolders, in the natural order of their names as `[c, h, w]` in 0..1. There is one channel if all of
 /// them are grey, otherwise three. Transparency is ignored.
 pub(super) fn read(folder: &Path, options: &ReadOptions) -> Result<Dataset> {
     let mut origin = Origin::new("pictures", "");
@@ -43,6 +43,13 @@ pub(super) fn read(folder: &Path, options: &ReadOptions) -> Result<Dataset> {
         append(&picture, grey, &mut values);
     }
     let channels = if grey { 1 } else { 3 };
+    let plane = h as usize * w as usize;
+    let equal = |picture: &[f32]| {
+        picture[..plane] == picture[plane..2 * plane] && picture[plane..2 * plane] == picture[2 * plane..]
+    };
+    if !grey && values.chunks_exact(3 * plane).all(equal) {
+        origin.choice("the three channels of all pictures are equal", "--grey reads one channel");
+    }
     let data = Dataset::new(folder.display().to_string(), [channels, h as usize, w as usize], values)?;
     Ok(Dataset { kind: Kind::Images, origin, ..data })
 }
@@ -148,65 +155,181 @@ fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The pictures in a folder in natural order. What is left out is noted.
+/// The content of a folder, each in natural order. Hidden files are ignored.
+#[derive(Default)]
+struct Listing {
+    pictures: Vec<PathBuf>,
+    others: Vec<String>,
+    folders: Vec<PathBuf>,
+    broken: Vec<String>,
+}
+
+impl Listing {
+    fn of(folder: &Path) -> Result<Self> {
+        let mut listing = Self::default();
+        let refused = |cause| Error::io("cannot read", folder, cause);
+        for entry in fs::read_dir(folder).map_err(refused)? {
+            let path = entry.map_err(refused)?.path();
+            let name = name_of(&path);
+            match (path.is_file(), path.is_dir()) {
+                _ if name.starts_with('.') => {}
+                (true, _) if is_picture(&path) => listing.pictures.push(path),
+                (true, _) => listing.others.push(name),
+                (_, true) => listing.folders.push(path),
+                _ => listing.broken.push(name),
+            }
+        }
+        [&mut listing.pictures, &mut listing.folders]
+            .into_iter()
+            .for_each(|paths| paths.sort_by(|a, b| natural(&name_of(a), &name_of(b))));
+        [&mut listing.others, &mut listing.broken].into_iter().for_each(|names| names.sort_by(|a, b| natural(a, b)));
+        Ok(listing)
+    }
+
+    /// Adds the pictures of all folders below, folder by folder.
+    fn descend(&mut self, depth: usize) -> Result<()> {
+        for folder in std::mem::take(&mut self.folders) {
+            let mut below = Self::of(&folder)?;
+            if depth < DEEPEST {
+                below.descend(depth + 1)?;
+            }
+            self.pictures.append(&mut below.pictures);
+            self.others.append(&mut below.others);
+            self.broken.append(&mut below.broken);
+            self.folders.append(&mut below.folders);
+        }
+        Ok(())
+    }
+
+    /// Notes what is left out.
+    fn note_rest(&self, origin: &mut Origin) {
+        for (what, names) in [("other file", &self.others), ("broken link", &self.broken)] {
+            if !names.is_empty() {
+                origin.note(format!("{} left out: {}", count(names.len(), what), some(names)));
+            }
+        }
+        if let Some(first) = self.folders.first() {
+            let names: Vec<String> = self.folders.iter().map(|folder| name_of(folder)).collect();
+            let text = format!("{} left out: {}", count(names.len(), "subfolder"), some(&names));
+            origin.choice(text, format!("name one of them, such as {}", first.display()));
+        }
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Some names of a list.
+fn some(names: &[String]) -> String {
+    let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
+    format!("{}{more}", names[..names.len().min(MOST_NAMES)].join(", "))
+}
+
+/// Whether a file has the extension of a format that is read.
+fn is_picture(path: &Path) -> bool {
+    ImageFormat::from_extension(extension(path)).is_some_and(|format| format.reading_enabled())
+}
+
+/// The pictures of a class.
+struct Class {
+    name: String,
+    pictures: Listing,
+}
+
+/// The classes of pictures in a folder that contains no pictures itself: its subfolders.
+fn classes_in(listing: &Listing) -> Result<Vec<Class>> {
+    let mut classes = Vec::new();
+    if listing.pictures.is_empty() {
+        for folder in &listing.folders {
+            let mut pictures = Listing::of(folder)?;
+            pictures.descend(1)?;
+            classes.push(Class { name: name_of(folder), pictures });
+        }
+        classes.retain(|class| !class.pictures.pictures.is_empty());
+    }
+    Ok(classes)
+}
+
+/// The names of the classes of pictures in a folder, and the class of each picture in the order in which they are read.
+///
+/// # Errors
+/// When there are none.
+pub(super) fn read_labels(folder: &Path) -> Result<(Vec<f32>, Vec<String>)> {
+    let classes = classes_in(&Listing::of(folder)?)?;
+    if classes.is_empty() {
+        return Err(Error::input(format!(
+            "{}: labels are read from folders with a subfolder of pictures for each class, or from .npy and IDX files",
+            folder.display()
+        )));
+    }
+    let of = classes.iter().enumerate().flat_map(|(i, class)| vec![i as f32; class.pictures.pictures.len()]).collect();
+    Ok((of, classes.into_iter().map(|class| class.name).collect()))
+}
+
+/// The pictures in a folder, or else those of its subfolders class by class, in natural order. What is left out is noted.
 ///
 /// # Errors
 /// When there are none.
 fn pictures(folder: &Path, origin: &mut Origin) -> Result<Vec<PathBuf>> {
-    let (mut files, mut others, mut folders, mut broken) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let refused = |cause| Error::io("cannot read", folder, cause);
-    for entry in fs::read_dir(folder).map_err(refused)? {
-        let path = entry.map_err(refused)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let picture = EXTENSIONS.contains(&extension(&path).as_str());
-        match (path.is_file(), path.is_dir()) {
-            _ if name.starts_with('.') => {}
-            (true, _) if picture => files.push((name, path)),
-            (true, _) => others.push(name),
-            (_, true) => folders.push(name),
-            _ => broken.push(name),
-        }
-    }
-    files.sort_by(|a, b| natural(&a.0, &b.0));
-    let named = |mut names: Vec<String>| {
-        names.sort_by(|a, b| natural(a, b));
-        let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
-        names.truncate(MOST_NAMES);
-        format!("{}{more}", names.join(", "))
-    };
-    if files.is_empty() {
-        let name = folder.display();
-        let held = match (&others[..], &folders[..]) {
-            ([], []) => "it is empty".to_string(),
-            (_, [first, ..]) if has_pictures(&folder.join(first)) => {
-                format!("its subfolders are {}; name one of them", named(folders.clone()))
-            }
-            _ => format!("it contains {}; to read one of these, name it", named([others, folders].concat())),
+    let mut listing = Listing::of(folder)?;
+    let classes = classes_in(&listing)?;
+    if listing.pictures.is_empty() && classes.is_empty() {
+        let folders = listing.folders.iter().map(|folder| name_of(folder)).collect();
+        let names = [listing.others, folders].concat();
+        let held = match names.is_empty() {
+            true => "it is empty".to_string(),
+            false => format!("it contains {}; to read one of these, name it", some(&names)),
         };
-        return Err(Error::input(format!("{name}: a folder without PNG, JPEG, WebP, TIFF, BMP or GIF files; {held}")));
+        return Err(Error::input(format!(
+            "{}: a folder without PNG, JPEG, WebP, TIFF, BMP, GIF, PNM or TGA files; {held}",
+            folder.display()
+        )));
     }
-    for (what, names) in [("other file", others), ("subfolder", folders), ("broken link", broken)] {
-        if !names.is_empty() {
-            origin.note(format!("{} left out: {}", count(names.len(), what), named(names)));
+    note_classes(folder, &classes, origin);
+    if !classes.is_empty() {
+        listing.folders.retain(|folder| classes.iter().all(|class| class.name != name_of(folder)));
+        for mut class in classes {
+            note_order(&class.name, &class.pictures.pictures, origin);
+            listing.pictures.append(&mut class.pictures.pictures);
+            listing.others.append(&mut class.pictures.others);
+            listing.broken.append(&mut class.pictures.broken);
         }
-    }
-    let mut plain: Vec<&String> = files.iter().map(|(name, _)| name).collect();
-    plain.sort();
-    let (first, last) = (&files[0].0, &files[files.len() - 1].0);
-    if plain.iter().zip(&files).any(|(plain, (name, _))| *plain != name) {
-        origin.note(format!("in the order of the numbers in their names, {first} to {last}"));
     } else {
-        origin.note(format!("in the order of their names, {first} to {last}"));
+        note_order("", &listing.pictures, origin);
     }
-    if files.iter().any(|(_, path)| extension(path) == "gif") {
+    listing.note_rest(origin);
+    if listing.pictures.iter().any(|path| extension(path) == "gif") {
         origin.note("of an animated picture, the first one is read");
     }
-    Ok(files.into_iter().map(|(_, path)| path).collect())
+    Ok(listing.pictures)
 }
 
-fn has_pictures(folder: &Path) -> bool {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).any(|path| EXTENSIONS.contains(&extension(&path).as_str()))
+fn note_classes(folder: &Path, classes: &[Class], origin: &mut Origin) {
+    let Some(first) = classes.first() else { return };
+    let folder = folder.display();
+    let sizes: Vec<String> =
+        classes.iter().map(|class| format!("{} ({})", class.name, class.pictures.pictures.len())).collect();
+    let what = if classes.len() == 1 { "subfolder" } else { "subfolders, one for each class" };
+    origin.choice(
+        format!("the pictures are in {} {what}: {}", classes.len(), some(&sizes)),
+        format!("name one of them, such as {folder}/{}", first.name),
+    );
+    if classes.len() > 1 {
+        origin.note(format!("evaluate --labels {folder} compares the classes"));
+    }
+}
+
+/// Notes the order of pictures where it is not that of a plain list.
+fn note_order(class: &str, pictures: &[PathBuf], origin: &mut Origin) {
+    let plain = pictures.is_sorted_by(|a, b| a <= b);
+    let within = if class.is_empty() { String::new() } else { format!("{class}: ") };
+    let (first, last) = (name_of(&pictures[0]), name_of(&pictures[pictures.len() - 1]));
+    match plain {
+        true if class.is_empty() => origin.note(format!("in the order of their names, {first} to {last}")),
+        true => {}
+        false => origin.note(format!("{within}in the order of the numbers in their names, {first} to {last}")),
+    }
 }
 
 fn decoder(file: &Path) -> Result<impl ImageDecoder> {
@@ -289,8 +412,17 @@ mod tests {
 
         RgbImage::from_pixel(3, 2, Rgb([255, 0, 51])).save(dir.path().join("c.png")).unwrap();
         let data = load(dir.path());
+        assert!(!notes(&data).contains("are equal"), "{}", notes(&data));
         assert_eq!((data.shape.clone(), data.len()), (vec![3, 2, 3], 3));
         assert_eq!([data.sample(2)[0], data.sample(2)[6], data.sample(2)[12]], [1.0, 0.0, 0.2]);
+    }
+
+    #[test]
+    fn equal_channels_are_said() {
+        let dir = tempfile::tempdir().unwrap();
+        RgbImage::from_fn(3, 2, |x, _| Rgb([x as u8; 3])).save(dir.path().join("a.bmp")).unwrap();
+        let text = notes(&load(dir.path()));
+        assert!(text.contains("channels of all pictures are equal (otherwise: --grey reads one channel)"), "{text}");
     }
 
     #[test]
@@ -361,10 +493,49 @@ mod tests {
         #[cfg(unix)]
         assert!(text.contains("1 broken link left out: f.png"), "{text}");
 
-        let above = tempfile::tempdir().unwrap();
-        fs::create_dir(above.path().join("cats")).unwrap();
-        picture.save(above.path().join("cats/a.png")).unwrap();
-        assert!(refusal(above.path()).contains("its subfolders are cats; name one of them"));
+        fs::remove_dir_all(dir.path().join("more")).unwrap();
+        for name in ["h.ppm", "i.tga"] {
+            picture.save(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(load(dir.path()).len(), 7);
+    }
+
+    #[test]
+    fn subfolders_are_classes() {
+        let dir = tempfile::tempdir().unwrap();
+        for (i, name) in ["dogs/10.png", "dogs/9.png", "cats/a.png", "cats/more/b.png", "cats/c.png"].iter().enumerate()
+        {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            GrayImage::from_pixel(1, 1, Luma([50 * i as u8])).save(path).unwrap();
+        }
+        fs::create_dir(dir.path().join("empty")).unwrap();
+        fs::write(dir.path().join("cats/notes.txt"), b"x").unwrap();
+        let data = load(dir.path());
+        let levels: Vec<f32> = data.values.iter().map(|v| (v * 255.0).round()).collect();
+        assert_eq!(levels, [100.0, 200.0, 150.0, 50.0, 0.0]);
+        let text = notes(&data);
+        for words in [
+            "in 2 subfolders, one for each class: cats (3), dogs (2) (otherwise: name one of them, such as",
+            "evaluate --labels",
+            "dogs: in the order of the numbers in their names, 9.png to 10.png",
+            "1 other file left out: notes.txt",
+            "1 subfolder left out: empty",
+        ] {
+            assert!(text.contains(words), "no {words:?} in: {text}");
+        }
+        let labels = super::super::Labels::load(dir.path().to_str().unwrap()).unwrap();
+        assert_eq!((labels.of, labels.names), (vec![0, 0, 0, 1, 1], vec!["cats".to_string(), "dogs".to_string()]));
+        let part = super::super::Labels::load(&format!("{}[2:4]", dir.path().display())).unwrap();
+        assert_eq!((part.of, part.names.len()), (vec![0, 1], 2));
+        // One subfolder is a folder of pictures.
+        fs::remove_dir_all(dir.path().join("dogs")).unwrap();
+        assert!(notes(&load(dir.path())).contains("in 1 subfolder: cats (3)"));
+        assert!(
+            super::super::Labels::load(dir.path().to_str().unwrap()).unwrap_err().to_string().contains("two classes")
+        );
+        let message = super::super::Labels::load(dir.path().join("cats").to_str().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("a subfolder of pictures for each class"), "{message}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{SampleRange, file_and_part, first_bytes, idx, npy, table};
+use super::{SampleRange, file_and_part, first_bytes, idx, images, npy, table};
 use crate::io::extension;
 use crate::{Error, Result};
 
@@ -24,10 +24,10 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, an IDX file with one axis (optionally `.gz`), or a
-    /// column of a `.csv` or `.tsv` table: `table.csv:species`, or `table.csv` if there is only one. Texts in a table are the
-    /// names of classes, which are numbered in alphabetical order. `labels.npy[0:900]` selects a range, as in
-    /// [`super::Dataset::load`].
+    /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, an IDX file with one axis (optionally `.gz`), a folder
+    /// with a subfolder of pictures for each class, in the order of [`super::Dataset::load`], or a column of a `.csv` or
+    /// `.tsv` table: `table.csv:species`, or `table.csv` if there is only one. Texts in a table are the names of classes,
+    /// which are numbered in alphabetical order. `labels.npy[0:900]` selects a range, as in [`super::Dataset::load`].
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when its content is not valid, and as [`Labels::new`].
@@ -111,6 +111,7 @@ fn read_part(spec: &str) -> Result<(Vec<f32>, Vec<String>)> {
         return Ok(numbered(table::texts(file, column)?));
     }
     match column {
+        None if file.is_dir() => images::read_labels(file),
         None => Ok((read(file)?, vec![])),
         Some(column) => Err(Error::input(format!(
             "{spec}: only tables (.csv, .tsv) have columns; name the file without \":{column}\""

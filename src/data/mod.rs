@@ -19,6 +19,8 @@ mod npy;
 mod options;
 mod output;
 mod raw;
+mod recording;
+mod repair;
 mod subset;
 mod table;
 mod toys;
@@ -31,9 +33,9 @@ use crate::io::extension;
 use crate::text::count;
 use crate::{Error, Result};
 
-pub use columns::Columns;
 pub(crate) use columns::Grouping;
 use columns::narrow;
+pub use columns::{Categories, Columns};
 pub use conditions::Conditions;
 use description::Origin;
 pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
@@ -44,6 +46,7 @@ pub use options::{Fit, Header, Missing, ReadOptions};
 #[cfg(feature = "cli")]
 pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
+pub(crate) use recording::{Join, Recording};
 pub(crate) use subset::Subset;
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
 
@@ -121,7 +124,18 @@ impl Dataset {
     /// # Errors
     /// [`Error::Setting`] for an option that has no effect on these data, and as [`Dataset::load`].
     pub fn load_with(spec: &str, seed: u64, options: &ReadOptions) -> Result<Self> {
-        read(spec, seed, &mut |name, source| options.check(name, source).map(|()| options.clone()))
+        Self::load_strictly(spec, seed, options, false)
+    }
+
+    /// [`Dataset::load_with`]; the windows of a recording contain all time steps, and can be put together again.
+    #[cfg(feature = "cli")]
+    pub(crate) fn load_whole(spec: &str, seed: u64, options: &ReadOptions) -> Result<Self> {
+        Self::load_strictly(spec, seed, options, true)
+    }
+
+    fn load_strictly(spec: &str, seed: u64, options: &ReadOptions, whole: bool) -> Result<Self> {
+        let mut choose = |name: &str, source| options.check(name, source).map(|()| options.clone());
+        read(spec, seed, &mut Request { choose: &mut choose, known: &[], whole })
     }
 
     /// Reads data to compare with `like`: with the options that apply to them, as samples of the same kind if they have the
@@ -130,25 +144,26 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::load`].
     pub fn load_like(spec: &str, seed: u64, options: &ReadOptions, like: &Self) -> Result<Self> {
-        let (kind, shape, columns) = (like.kind, &like.shape, &like.columns);
-        Self::load_for(spec, seed, options, kind, shape, columns)
+        Self::load_for(spec, seed, options, like.layout(), like.recording().is_some_and(|like| like.whole))
     }
 
-    /// [`Dataset::load_like`] for samples of this kind and shape.
+    /// [`Dataset::load_like`] for samples that are written like this; if `whole`, the windows of a recording contain all
+    /// time steps.
     pub(crate) fn load_for(
         spec: &str,
         seed: u64,
         options: &ReadOptions,
-        kind: Kind,
-        shape: &[usize],
-        columns: &Columns,
+        like: SampleLayout,
+        whole: bool,
     ) -> Result<Self> {
+        let SampleLayout { kind, shape, columns } = like;
         let lenient = |kind: Option<Kind>| {
             let options = ReadOptions { kind: options.kind.or(kind), ..options.clone() };
-            read(spec, seed, &mut |name, source| {
+            let mut choose = |name: &str, source| {
                 let options = options.applicable_to(source);
                 options.check(name, source).map(|()| options)
-            })
+            };
+            read(spec, seed, &mut Request { choose: &mut choose, known: &columns.categories, whole })
         };
         // Data of another shape are refused by the caller, which knows what they are for.
         let data = match lenient(Some(kind)) {
@@ -172,6 +187,9 @@ impl Dataset {
         }
         if self.columns.names.is_empty() {
             self.columns.names = columns.names.clone();
+        }
+        if self.columns.categories.is_empty() {
+            self.columns.categories = columns.categories.clone();
         }
         self
     }
@@ -290,6 +308,11 @@ impl Dataset {
         Description::of(self)
     }
 
+    /// The recording of which the samples are windows.
+    pub(crate) fn recording(&self) -> Option<&Recording> {
+        self.origin.recording.as_ref()
+    }
+
     /// The values of sample `i`, row-major.
     pub fn sample(&self, i: usize) -> &[f32] {
         &self.values[i * self.sample_len()..][..self.sample_len()]
@@ -299,10 +322,19 @@ impl Dataset {
 /// Chooses the options for a source of data, or refuses them.
 type Choose<'a> = dyn FnMut(&str, Source) -> Result<ReadOptions> + 'a;
 
-/// Reads `spec` with the options from `choose`.
-fn read(spec: &str, seed: u64, choose: &mut Choose) -> Result<Dataset> {
+/// What is asked of a reader.
+struct Request<'a> {
+    choose: &'a mut Choose<'a>,
+    /// The columns of categories of the data that these are compared with.
+    known: &'a [Categories],
+    /// Whether the windows of a recording contain all time steps.
+    whole: bool,
+}
+
+/// Reads `spec`.
+fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Dataset> {
     if let Some(toy) = toys::by_name(spec, seed) {
-        let options = choose(spec, Source::Toy)?;
+        let options = (request.choose)(spec, Source::Toy)?;
         let mut toy = toy?;
         toy.origin.format = "built-in".into();
         return match options.kind {
@@ -312,15 +344,15 @@ fn read(spec: &str, seed: u64, choose: &mut Choose) -> Result<Dataset> {
     }
     let path = Path::new(spec);
     match fs::metadata(path) {
-        Ok(found) if found.is_dir() => images::read(path, &choose(spec, Source::Pictures)?),
-        Ok(found) if found.is_file() => read_file(path, None, choose),
+        Ok(found) if found.is_dir() => images::read(path, &(request.choose)(spec, Source::Pictures)?),
+        Ok(found) if found.is_file() => read_file(path, None, request),
         Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
         Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => match SampleRange::of(spec) {
             // A group can have such a name.
-            Err(_) if file_and_part(spec).is_some() => read_part(spec, choose),
-            range => read_range(spec, range?, seed, choose),
+            Err(_) if file_and_part(spec).is_some() => read_part(spec, request),
+            range => read_range(spec, range?, seed, request),
         },
-        Err(cause) if cause.kind() == ErrorKind::NotFound => read_part(spec, choose),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => read_part(spec, request),
         Err(cause) => Err(Error::io("cannot read", path, cause)),
     }
 }
@@ -345,14 +377,16 @@ pub(crate) fn source(spec: &str) -> Option<&Path> {
 
 /// Reads a file in the format of its extension, or of its first bytes if the extension is unknown. `part` is the group of a
 /// table or the array of an archive.
-fn read_file(path: &Path, part: Option<&str>, choose: &mut Choose) -> Result<Dataset> {
+fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<Dataset> {
     let name = path.display();
     let len = fs::metadata(path).map_err(|cause| Error::io("cannot read", path, cause))?.len();
     if len == 0 {
         return Err(Error::input(format!("{name}: the file is empty (0 bytes); write or copy it again")));
     }
+    let Request { choose, known, whole } = request;
+    let (known, whole) = (*known, *whole);
     let mut chosen = |source| choose(&name.to_string(), source);
-    let whole = |what: &str| match part {
+    let undivided = |what: &str| match part {
         None => Ok(()),
         Some(part) => Err(Error::input(format!(
             "{name}:{part}: {what} have no parts; only .csv and .tsv files have groups that can be selected with ':', and \
@@ -361,31 +395,33 @@ fn read_file(path: &Path, part: Option<&str>, choose: &mut Choose) -> Result<Dat
     };
     let array = |raw: Result<raw::Raw>, options: Result<ReadOptions>| {
         let options = options?;
-        raw?.finish(&options)
+        raw?.finish_for(&options, whole)
     };
     let sound = |options: ReadOptions| {
         let window = options.window.or(Some(audio::WINDOW));
-        audio::read(path)?.finish(&ReadOptions { window, ..options })
+        audio::read(path)?.finish_for(&ReadOptions { window, ..options }, whole)
     };
     match extension(path).as_str() {
-        "npy" => whole("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array))),
+        "npy" => undivided("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array))),
         "npz" => array(npy::read_archive(path, part), chosen(Source::Array)),
         "csv" | "tsv" => {
             let options = chosen(Source::Table)?;
-            table::read(path, part, &options)?.finish(&options)
+            table::read(path, part, &options, known)?.finish_for(&options, whole)
         }
-        "wav" => whole("audio files").and_then(|()| sound(chosen(Source::Audio)?)),
+        "wav" => undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?)),
         "png" | "jpg" | "jpeg" | "webp" | "tif" | "tiff" | "bmp" | "gif" => {
             Err(Error::input(format!("{name}: a single picture is not a data set; name the folder with the pictures")))
         }
         _ => match first_bytes(path)? {
             [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => {
-                whole("IDX files").and_then(|()| array(idx::read(path), chosen(Source::Array)))
+                undivided("IDX files").and_then(|()| array(idx::read(path), chosen(Source::Array)))
             }
-            [0x93, b'N', b'U', b'M'] => whole("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array))),
+            [0x93, b'N', b'U', b'M'] => {
+                undivided("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array)))
+            }
             [b'P', b'K', 3, 4] => array(npy::read_archive(path, part), chosen(Source::Array)),
             [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => {
-                whole("audio files").and_then(|()| sound(chosen(Source::Audio)?))
+                undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?))
             }
             _ => Err(Error::input(format!(
                 "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of pictures"
@@ -395,12 +431,13 @@ fn read_file(path: &Path, part: Option<&str>, choose: &mut Choose) -> Result<Dat
 }
 
 /// `DATA[from:to]`: samples `from` to `to` - 1, counted from 0.
-fn read_range(spec: &str, range: SampleRange, seed: u64, choose: &mut Choose) -> Result<Dataset> {
-    let all = read(range.data, seed, choose)?;
+fn read_range(spec: &str, range: SampleRange, seed: u64, request: &mut Request) -> Result<Dataset> {
+    let all = read(range.data, seed, request)?;
     let (from, to) = range.within(all.len())?;
     let len = all.sample_len();
     let part = all.with_values(spec, all.values[from * len..to * len].to_vec())?;
-    Ok(Dataset { origin: all.origin, ..part })
+    // A part of the windows is not a recording.
+    Ok(Dataset { origin: Origin { recording: None, ..all.origin }, ..part })
 }
 
 /// A parsed `DATA[from:to]`.
@@ -445,9 +482,9 @@ impl<'a> SampleRange<'a> {
 }
 
 /// Reads a group such as `table.tsv:dino` or an array such as `file.npz:images`, or reports that there is no such file.
-fn read_part(spec: &str, choose: &mut Choose) -> Result<Dataset> {
+fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
     if let Some((file, part)) = file_and_part(spec) {
-        return read_file(file, Some(part), choose);
+        return read_file(file, Some(part), request);
     }
     Err(Error::input(format!(
         "{spec:?}: there is no such file or folder, and no built-in data set of that name (there are: {}); check the \

@@ -26,6 +26,9 @@ pub struct ReadOptions {
     /// What to do with missing values; `None` refuses them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
+    /// Clips values that are far from the others, see [`Description`](super::Description).
+    #[serde(skip_serializing_if = "is_false")]
+    pub clip_outliers: bool,
     /// Cuts a recording, which has one row per time step, into windows of this many time steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<usize>,
@@ -114,9 +117,11 @@ impl Source {
     fn takes(self) -> &'static [&'static str] {
         match self {
             Source::Toy => &["kind"],
-            Source::Array => &["kind", "missing", "window", "hop"],
-            Source::Table => &["kind", "header", "columns", "drop-columns", "missing", "window", "hop"],
-            Source::Audio => &["window", "hop"],
+            Source::Array => &["kind", "missing", "clip-outliers", "window", "hop"],
+            Source::Table => {
+                &["kind", "header", "columns", "drop-columns", "missing", "clip-outliers", "window", "hop"]
+            }
+            Source::Audio => &["clip-outliers", "window", "hop"],
             Source::Pictures => &["size", "fit", "grey"],
         }
     }
@@ -138,6 +143,7 @@ impl ReadOptions {
             columns: list(&self.columns, &other.columns),
             drop_columns: list(&self.drop_columns, &other.drop_columns),
             missing: other.missing.or(self.missing),
+            clip_outliers: other.clip_outliers || self.clip_outliers,
             window: other.window.or(self.window),
             hop: other.hop.or(self.hop),
             size: other.size.or(self.size),
@@ -154,6 +160,7 @@ impl ReadOptions {
             ("columns", !self.columns.is_empty()),
             ("drop-columns", !self.drop_columns.is_empty()),
             ("missing", self.missing.is_some()),
+            ("clip-outliers", self.clip_outliers),
             ("window", self.window.is_some()),
             ("hop", self.hop.is_some()),
             ("size", self.size.is_some()),
@@ -192,6 +199,7 @@ impl ReadOptions {
             columns: if takes("columns") { self.columns.clone() } else { none.columns },
             drop_columns: if takes("drop-columns") { self.drop_columns.clone() } else { none.drop_columns },
             missing: self.missing.filter(|_| takes("missing")),
+            clip_outliers: self.clip_outliers && takes("clip-outliers"),
             window: self.window.filter(|_| takes("window")),
             hop: self.hop.filter(|_| takes("hop")),
             size: self.size.filter(|_| takes("size")),

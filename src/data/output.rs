@@ -115,41 +115,61 @@ impl SampleFile {
     /// The names of the columns of a table.
     fn header(&self) -> String {
         let (len, names) = (self.sample_len(), &self.columns.names);
-        if names.len() == len {
-            return names.iter().map(|name| quoted_field(name)).collect::<Vec<_>>().join(",");
-        }
         let name = |i: usize| match (names.get(self.groups.at(i)), len) {
+            _ if names.len() == len => quoted_field(&names[i]),
             (Some(name), _) => quoted_field(&format!("{name}_{}", i % self.groups.repeat)),
             (None, 2) => ["x", "y"][i].to_string(),
             (None, _) => format!("x{i}"),
         };
-        (0..len).map(name).collect::<Vec<_>>().join(",")
+        let field = |i: usize| match self.columns.categories_at(i) {
+            Some(categories) => (categories.first == i).then(|| quoted_field(&categories.name)),
+            None => Some(name(i)),
+        };
+        (0..len).filter_map(field).collect::<Vec<_>>().join(",")
     }
 
     /// One sample per row. Every number has the shortest form that is parsed to the same bits.
     fn rows(&self, values: &[f32]) -> String {
         let mut text = String::new();
-        let plain = self.columns.offset.is_empty() && self.columns.whole.is_empty();
         for sample in values.chunks_exact(self.sample_len()) {
+            let mut separator = "";
             for (i, value) in sample.iter().enumerate() {
-                let group = self.groups.at(i);
-                let whole = self.columns.whole.get(group) == Some(&true);
-                text += if i > 0 { "," } else { "" };
-                let _ = match (plain, whole, self.columns.offset_of(group)) {
-                    (_, true, _) => write!(text, "{:.0}", self.unit(group, *value) + 0.0),
-                    (true, ..) | (_, _, 0.0) => write!(text, "{value:?}"),
-                    _ => write!(text, "{:?}", self.unit(group, *value)),
-                };
+                let categories = self.columns.categories_at(i);
+                if categories.is_some_and(|categories| categories.first != i) {
+                    continue;
+                }
+                text += separator;
+                separator = ",";
+                match categories {
+                    Some(categories) => text += &quoted_field(&categories.values[categories.of(sample)]),
+                    None => self.number(&mut text, self.groups.at(i), *value),
+                }
             }
             text.push('\n');
         }
         text
     }
 
-    /// The values for a `.npy` file.
+    fn number(&self, text: &mut String, group: usize, value: f32) {
+        let whole = self.columns.whole.get(group) == Some(&true);
+        let _ = match (whole, self.columns.offset_of(group)) {
+            (true, _) => write!(text, "{:.0}", self.unit(group, value) + 0.0),
+            (_, 0.0) => write!(text, "{value:?}"),
+            _ => write!(text, "{:?}", self.unit(group, value)),
+        };
+    }
+
+    /// The values for a `.npy` file. A category is 1, and the others of its column are 0.
     fn array(&self, values: &[f32]) -> Vec<u8> {
-        let unit = |(i, value): (usize, &f32)| self.unit(self.groups.at(i), *value);
-        let values = values.iter().enumerate().map(unit);
+        let mut values = values.to_vec();
+        for sample in values.chunks_exact_mut(self.sample_len()) {
+            for categories in &self.columns.categories {
+                let of = categories.of(sample);
+                let values = &mut sample[categories.first..][..categories.values.len()];
+                values.iter_mut().enumerate().for_each(|(i, value)| *value = f32::from(u8::from(i == of)));
+            }
+        }
+        let values = values.iter().enumerate().map(|(i, value)| self.unit(self.groups.at(i), *value));
         match self.is_wide() {
             true => values.flat_map(f64::to_le_bytes).collect(),
             false => values.flat_map(|value| (value as f32).to_le_bytes()).collect(),
@@ -204,9 +224,11 @@ fn quoted_field(text: &str) -> String {
 mod tests {
     use std::fs;
 
+    use super::super::Categories;
     use super::*;
 
-    const PLAIN: &Columns = &Columns { names: Vec::new(), offset: Vec::new(), whole: Vec::new() };
+    const PLAIN: &Columns =
+        &Columns { names: Vec::new(), offset: Vec::new(), whole: Vec::new(), categories: Vec::new() };
 
     fn plain(shape: &[usize]) -> SampleLayout<'_> {
         SampleLayout { kind: Kind::of(shape), shape, columns: PLAIN }
@@ -220,6 +242,7 @@ mod tests {
             names: vec!["t".into(), "a, \"b\"".into(), "n".into()],
             offset: vec![1_700_000_000.0, 0.0, 0.0],
             whole: vec![false, false, true],
+            ..Columns::default()
         };
         let layout = SampleLayout { kind: Kind::Table, shape: &[3], columns: &columns };
         let path = dir.path().join("a.csv");
@@ -240,6 +263,25 @@ mod tests {
         let signals = SampleLayout { kind: Kind::Signals, shape: &[2, 2], ..layout };
         let file = SampleFile::create(&path, signals, 1).unwrap().unwrap();
         assert_eq!(file.header(), "t_0,t_1,\"a, \"\"b\"\"_0\",\"a, \"\"b\"\"_1\"");
+    }
+
+    #[test]
+    fn categories_are_written_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["n", "c=a", "c=b, c", "x"].map(String::from).to_vec();
+        let categories = vec![Categories { name: "c".into(), first: 1, values: vec!["a".into(), "b, c".into()] }];
+        let columns = Columns { names, whole: vec![true, true, true, false], categories, ..Columns::default() };
+        let layout = SampleLayout { kind: Kind::Table, shape: &[4], columns: &columns };
+        let written = |name: &str| {
+            let path = dir.path().join(name);
+            let mut file = SampleFile::create(&path, layout, 2).unwrap().unwrap();
+            file.write(&[2.2, 0.4, 0.3, 0.5, 1.0, -0.5, 0.1, 2.0]).unwrap();
+            file.finish().unwrap();
+            fs::read(path).unwrap()
+        };
+        assert_eq!(String::from_utf8(written("a.csv")).unwrap(), "n,c,x\n2,a,0.5\n1,\"b, c\",2.0\n");
+        let values: Vec<u8> = [2f32, 1.0, 0.0, 0.5, 1.0, 0.0, 1.0, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert!(written("a.npy").ends_with(&values));
     }
 
     #[test]

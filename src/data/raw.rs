@@ -1,7 +1,7 @@
-//! From the values of a file to a data set: windows, missing values, kind, precision.
+//! From the values of a file to a data set: kind and precision.
 
-use super::options::{Missing, ReadOptions};
-use super::{Columns, Dataset, Grouping, Kind, Origin, description, narrow};
+use super::options::ReadOptions;
+use super::{Categories, Columns, Dataset, Grouping, Kind, Origin, description, narrow};
 use crate::text::{count, short};
 use crate::{Error, Result};
 
@@ -20,14 +20,14 @@ impl RawValues {
         }
     }
 
-    fn get(&self, i: usize) -> f64 {
+    pub fn get(&self, i: usize) -> f64 {
         match self {
             RawValues::F32(values) => values[i].into(),
             RawValues::F64(values) => values[i],
         }
     }
 
-    fn set(&mut self, i: usize, value: f64) {
+    pub fn set(&mut self, i: usize, value: f64) {
         match self {
             RawValues::F32(values) => values[i] = value as f32,
             RawValues::F64(values) => values[i] = value,
@@ -53,19 +53,40 @@ pub(super) struct Raw {
     pub values: RawValues,
     /// The names of the columns, if they have any.
     pub names: Vec<String>,
+    /// The columns of categories, which make a table.
+    pub categories: Vec<Categories>,
     /// The kind of samples with one axis that the file suggests, and why.
     pub suggested: Option<(Kind, String)>,
     /// Whether images of these values are scaled to 0..1.
     pub bytes: bool,
+    /// The format of audio.
+    pub sound: Option<hound::WavSpec>,
 }
 
 impl Raw {
     pub fn new(name: &str, origin: Origin, dims: Vec<usize>, values: RawValues) -> Self {
-        Self { name: name.into(), origin, dims, values, names: Vec::new(), suggested: None, bytes: false }
+        Self {
+            name: name.into(),
+            origin,
+            dims,
+            values,
+            names: Vec::new(),
+            categories: Vec::new(),
+            suggested: None,
+            bytes: false,
+            sound: None,
+        }
     }
 
     /// The data set, read with `options`.
-    pub fn finish(mut self, options: &ReadOptions) -> Result<Dataset> {
+    #[cfg(test)]
+    pub fn finish(self, options: &ReadOptions) -> Result<Dataset> {
+        self.finish_for(options, false)
+    }
+
+    /// The data set, read with `options`. If `whole`, the windows of a recording contain all time steps, and overlap by half
+    /// unless an option says otherwise.
+    pub fn finish_for(mut self, options: &ReadOptions, whole: bool) -> Result<Dataset> {
         let Self { name, dims, .. } = &self;
         if dims.contains(&0) {
             return Err(Error::input(format!(
@@ -75,80 +96,18 @@ impl Raw {
         let mut kind = None;
         match options.window {
             Some(window) => {
-                self.cut(window, options.hop.unwrap_or(window))?;
+                let hop = if whole { window.div_ceil(2) } else { window };
+                self.cut(window, options.hop.unwrap_or(hop), whole)?;
                 kind = Some(Kind::Signals);
             }
             None => self.refuse_a_recording(options)?,
         }
         let (kind, shape) = self.kind_and_shape(kind, options.kind)?;
         self.fill_missing(kind, &shape, options.missing)?;
+        if options.clip_outliers {
+            self.clip_outliers(kind, &shape);
+        }
         self.into_dataset(kind, shape)
-    }
-
-    /// Refuses an array with one value per time step, or one column.
-    fn refuse_a_recording(&self, options: &ReadOptions) -> Result<()> {
-        let n = match self.dims[..] {
-            [n] => n,
-            [n, 1] if options.kind != Some(Kind::Table) => n,
-            _ => return Ok(()),
-        };
-        let name = &self.name;
-        let table = match self.dims[..] {
-            [_] => "save an array of samples as [n, length] for signals, [n, 2] for points or [n, c, h, w] for images",
-            _ => "--kind table reads each row as a sample of one value",
-        };
-        Err(Error::input(format!(
-            "{name}: one column of {}, which does not contain the length of a sample; if it is a recording with one row \
-             per time step, --window 128 cuts it into signals of 128 values (--hop 16 starts one every 16 values); {table}",
-            count(n, "value")
-        )))
-    }
-
-    /// Cuts a recording [n] or [n, channels] into windows.
-    fn cut(&mut self, window: usize, hop: usize) -> Result<()> {
-        let (n, channels) = match self.dims[..] {
-            [n] => (n, 1),
-            [n, channels] => (n, channels),
-            _ => {
-                return Err(Error::setting(format!(
-                    "{}: --window cuts recordings with one row per time step, but the array has shape {:?}",
-                    self.name, self.dims
-                )));
-            }
-        };
-        if n < window {
-            return Err(Error::input(format!(
-                "{}: the recording has {}, less than one window of {window}; use a smaller --window or a longer recording",
-                self.name,
-                count(n, "time step")
-            )));
-        }
-        let windows = (n - window) / hop + 1;
-        let rest = n - ((windows - 1) * hop + window);
-        let index = |i: usize| {
-            let (at, within) = (i / (window * channels), i % (window * channels));
-            (at * hop + within % window) * channels + within / window
-        };
-        self.values = self.values.at((0..windows * window * channels).map(index));
-        self.dims = if channels == 1 { vec![windows, window] } else { vec![windows, channels, window] };
-        if channels == 1 {
-            self.names.clear();
-        }
-        let skipped =
-            if hop > window { format!(", {} between them are left out", hop - window) } else { String::new() };
-        let left = match rest {
-            0 => String::new(),
-            rest => format!("; the last {} are left out", count(rest, "time step")),
-        };
-        self.origin.choice(
-            format!(
-                "a recording of {}, cut into {} of {window}, one every {hop}{skipped}{left}",
-                count(n, "time step"),
-                count(windows, "window")
-            ),
-            "--window N --hop M",
-        );
-        Ok(())
     }
 
     /// The kind and the shape of the samples.
@@ -193,7 +152,7 @@ impl Raw {
 
     /// The kind of samples [d].
     fn kind_of_rows(&mut self, d: usize) -> Kind {
-        if d == 2 {
+        if d == 2 && self.categories.is_empty() {
             return Kind::Points;
         }
         let (kind, why) = match self.suggested.take() {
@@ -205,7 +164,10 @@ impl Raw {
         };
         let why = if why.is_empty() { why } else { format!(", {why}") };
         match kind {
-            Kind::Table => self.origin.choice(format!("each row is a sample of a table{why}"), "--kind signals"),
+            Kind::Table => {
+                let without = if self.categories.is_empty() { "" } else { " leaves them out" };
+                self.origin.choice(format!("each row is a sample of a table{why}"), format!("--kind signals{without}"));
+            }
             // Nobody takes long rows for a table.
             _ if d > 64 => {}
             _ => self.origin.choice(
@@ -253,77 +215,10 @@ impl Raw {
         (Kind::Images, vec![1, a, b])
     }
 
-    /// Leaves out samples with missing values (NaN), or fills them.
-    fn fill_missing(&mut self, kind: Kind, shape: &[usize], how: Option<Missing>) -> Result<()> {
-        let len: usize = shape.iter().product();
-        let missing: Vec<usize> = (0..self.values.len()).filter(|&i| self.values.get(i).is_nan()).collect();
-        let Some(&first) = missing.first() else { return Ok(()) };
-        let n = self.dims[0];
-        let mut samples: Vec<usize> = missing.iter().map(|i| i / len).collect();
-        samples.dedup();
-        let (values, affected) = (count(missing.len(), "missing value"), count(samples.len(), "sample"));
-        match how {
-            // Dataset::new names the first one.
-            None => {
-                let (sample, element) = (first / len, first % len);
-                let groups = Grouping::of(kind, shape);
-                let columns = Columns { names: self.names.clone(), ..Columns::default() };
-                let column = match groups.count {
-                    1 => String::new(),
-                    _ => format!(" ({})", columns.title(kind, groups.at(first))),
-                };
-                Err(Error::input(format!(
-                    "{}: {values} in {affected} of {n}; the first: sample {sample} has NaN at element {element}{column} (both \
-                     counted from 0); --missing drop leaves out such samples, --missing mean uses the mean of the column",
-                    self.name
-                )))
-            }
-            Some(Missing::Drop) => {
-                let drop: std::collections::HashSet<usize> = samples.iter().copied().collect();
-                let kept = n - drop.len();
-                if kept == 0 {
-                    return Err(Error::input(format!(
-                        "{}: every sample has a missing value; use --missing mean, or leave out columns",
-                        self.name
-                    )));
-                }
-                self.values = self.values.at((0..self.values.len()).filter(|i| !drop.contains(&(i / len))));
-                self.dims[0] = kept;
-                self.origin.choice(format!("{affected} of {n} with {values} are left out"), "--missing mean");
-                Ok(())
-            }
-            Some(Missing::Mean) => {
-                let groups = Grouping::of(kind, shape);
-                let mut sums = vec![(0.0, 0u64); groups.count];
-                for i in 0..self.values.len() {
-                    let value = self.values.get(i);
-                    if value.is_finite() {
-                        let (sum, n) = &mut sums[groups.at(i)];
-                        (*sum, *n) = (*sum + value, *n + 1);
-                    }
-                }
-                for &i in &missing {
-                    let (sum, n) = sums[groups.at(i)];
-                    if n == 0 {
-                        return Err(Error::input(format!(
-                            "{}: column {} (counted from 1) has no value at all; leave it out",
-                            self.name,
-                            groups.at(i) + 1
-                        )));
-                    }
-                    self.values.set(i, sum / n as f64);
-                }
-                let text = format!("{values} in {affected} of {n} are replaced by the mean of their column");
-                self.origin.choice(text, "--missing drop");
-                Ok(())
-            }
-        }
-    }
-
     fn into_dataset(self, kind: Kind, shape: Vec<usize>) -> Result<Dataset> {
-        let Self { name, mut origin, values, names, bytes, .. } = self;
+        let Self { name, mut origin, values, names, categories, bytes, .. } = self;
         let groups = Grouping::of(kind, &shape);
-        let mut columns = Columns { names, ..Columns::default() };
+        let mut columns = Columns { names, categories, ..Columns::default() };
         let len = shape.iter().product();
         if ![groups.count, len].contains(&columns.names.len()) {
             columns.names.clear();
@@ -361,8 +256,11 @@ impl Raw {
         };
         if matches!(kind, Kind::Table | Kind::Points) {
             let offset = |group| columns.offset_of(group);
-            let whole =
-                |group| offset(group).fract() == 0.0 && groups.values(group, &values).all(|v: f32| v.fract() == 0.0);
+            let whole = |group| {
+                columns.categories_at(group).is_none()
+                    && offset(group).fract() == 0.0
+                    && groups.values(group, &values).all(|v: f32| v.fract() == 0.0)
+            };
             let whole: Vec<bool> = (0..groups.count).map(whole).collect();
             if whole.contains(&true) {
                 columns.whole = whole;
@@ -390,14 +288,14 @@ fn where_of(columns: &Columns, kind: Kind, groups: Grouping, group: usize) -> St
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn raw(dims: &[usize], values: Vec<f64>) -> Raw {
+    pub fn raw(dims: &[usize], values: Vec<f64>) -> Raw {
         Raw::new("a", Origin::new("test", "float64"), dims.to_vec(), RawValues::F64(values))
     }
 
-    fn read(dims: &[usize], options: ReadOptions) -> Result<Dataset> {
+    pub fn read(dims: &[usize], options: ReadOptions) -> Result<Dataset> {
         let n = dims.iter().product::<usize>();
         raw(dims, (0..n).map(|i| (i as f64 * 0.7).sin()).collect()).finish(&options)
     }
@@ -449,45 +347,6 @@ mod tests {
         let value = |i: usize| (i as f64 * 0.37).sin() * (-0.3 * (i % 20) as f64).exp();
         let data = raw(&[100, 20], (0..2000).map(value).collect()).finish(&ReadOptions::default()).unwrap();
         assert_eq!(data.kind(), Kind::Signals);
-    }
-
-    #[test]
-    fn recordings_are_cut_into_windows() {
-        for dims in [&[50][..], &[50, 1]] {
-            let message = read(dims, ReadOptions::default()).unwrap_err().to_string();
-            assert!(message.contains("50 values") && message.contains("--window"), "{message}");
-        }
-        let cut = |dims: &[usize], window, hop| {
-            let n: usize = dims.iter().product();
-            let options = ReadOptions { window: Some(window), hop, ..ReadOptions::default() };
-            raw(dims, (0..n).map(|i| i as f64).collect()).finish(&options)
-        };
-        let data = cut(&[10], 4, None).unwrap();
-        assert_eq!((data.shape.clone(), data.len(), data.sample(1)), (vec![4], 2, &[4.0, 5.0, 6.0, 7.0][..]));
-        assert!(data.origin.notes[0].text.contains("the last 2 time steps are left out"), "{:?}", data.origin.notes);
-        let data = cut(&[10, 1], 4, Some(2)).unwrap();
-        assert_eq!((data.len(), data.sample(1)), (4, &[2.0, 3.0, 4.0, 5.0][..]));
-        let data = cut(&[10, 2], 3, Some(5)).unwrap();
-        assert_eq!((data.shape.clone(), data.sample(1)), (vec![2, 3], &[10.0, 12.0, 14.0, 11.0, 13.0, 15.0][..]));
-        assert!(cut(&[10], 11, None).unwrap_err().to_string().contains("less than one window of 11"));
-        assert!(cut(&[10, 2, 2], 3, None).unwrap_err().to_string().contains("[10, 2, 2]"));
-    }
-
-    #[test]
-    fn missing_values_are_refused_left_out_or_filled() {
-        let values = vec![1.0, 10.0, 2.0, f64::NAN, 3.0, 30.0];
-        let read = |missing| {
-            let options = ReadOptions { missing, kind: Some(Kind::Table), ..ReadOptions::default() };
-            raw(&[3, 2], values.clone()).finish(&options)
-        };
-        let message = read(None).unwrap_err().to_string();
-        assert!(
-            message.contains("1 missing value in 1 sample of 3") && message.contains("--missing drop"),
-            "{message}"
-        );
-        assert!(message.contains("sample 1 has NaN at element 1 (column 2"), "{message}");
-        assert_eq!(read(Some(Missing::Drop)).unwrap().values, [1.0, 10.0, 3.0, 30.0]);
-        assert_eq!(read(Some(Missing::Mean)).unwrap().values, [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
     }
 
     #[test]

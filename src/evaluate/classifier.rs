@@ -29,10 +29,12 @@ const WIDTH: usize = 128;
 
 /// One class: its share of the data and of the samples.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Share {
     /// The class index.
     pub class: usize,
+    /// The name of the class, if it has one.
+    pub name: Option<String>,
     /// Its share of the data, from the labels.
     pub data: f64,
     /// Its share of the samples, as predicted by the classifier.
@@ -67,9 +69,11 @@ impl fmt::Display for Classified {
         let Self { trained, held_out, distance, floor, .. } = self;
         let accuracy = percent(self.accuracy);
         writeln!(f, "classifier: trained on {trained} real samples, accuracy {accuracy} on {held_out} held out")?;
-        writeln!(f, "{:>6} {:>8} {:>8}", "class", "data", "samples")?;
+        let title = |share: &Share| share.name.clone().unwrap_or_else(|| share.class.to_string());
+        let wide = self.mix.iter().map(|share| title(share).chars().count()).max().unwrap_or(0).max(6);
+        writeln!(f, "{:>wide$} {:>8} {:>8}", "class", "data", "samples")?;
         for share in &self.mix {
-            writeln!(f, "{:>6} {:>8} {:>8}", share.class, percent(share.data), percent(share.samples))?;
+            writeln!(f, "{:>wide$} {:>8} {:>8}", title(share), percent(share.data), percent(share.samples))?;
         }
         writeln!(
             f,
@@ -104,8 +108,13 @@ pub fn classify(device: &Device, samples: &Dataset, data: &Dataset, labels: &Lab
     let (n, m) = (labels.of.len() as f64, samples.len() as f64);
     let shares: Vec<f64> = labels.counts().iter().map(|&count| count as f64 / n).collect();
     let share = |class: usize| drawn.iter().filter(|found| found.class == class).count() as f64 / m;
-    let mix: Vec<Share> =
-        shares.iter().enumerate().map(|(class, &data)| Share { class, data, samples: share(class) }).collect();
+    let of_class = |(class, &data): (usize, &f64)| Share {
+        class,
+        name: labels.names.get(class).cloned(),
+        data,
+        samples: share(class),
+    };
+    let mix: Vec<Share> = shares.iter().enumerate().map(of_class).collect();
     Ok(Classified {
         trained: kept.len(),
         held_out: held_out.len(),

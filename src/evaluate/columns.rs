@@ -15,10 +15,12 @@ const WORK: usize = 5_000_000_000;
 
 /// One column: the distribution of the samples compared with that of the data.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Column {
     /// The index of the column, from 0.
     pub column: usize,
+    /// The name of the column in the data, if it has one.
+    pub name: Option<String>,
     /// Mean of the samples minus mean of the data, in standard deviations of the data.
     pub mean_error: f64,
     /// Standard error of `mean_error` for equal distributions.
@@ -63,7 +65,10 @@ pub struct Columns {
 
 /// Compares the columns of both sets.
 pub(super) fn columns(samples: &Dataset, data: &Dataset) -> Columns {
-    let columns = parallel::map(data.sample_len(), |i| compare(i, &column(samples, i), &column(data, i)));
+    let names = &data.columns.names;
+    let name = |i: usize| names.get(i).filter(|_| names.len() == data.sample_len()).cloned();
+    let compared = |i| Column { name: name(i), ..compare(i, &column(samples, i), &column(data, i)) };
+    let columns = parallel::map(data.sample_len(), compared);
     let (n, m, k) = (samples.len(), data.len(), columns.len() as f64);
     let value = columns.iter().fold(0.0, |worst, column| column.ks.max(worst));
     let p = (kolmogorov_tail(value, n, m) * k).min(1.0);
@@ -98,6 +103,7 @@ fn compare(column: usize, samples: &[f64], data: &[f64]) -> Column {
     let (n, m) = (samples.len(), data.len());
     Column {
         column,
+        name: None,
         mean_error: (mean - data_mean) / unit,
         mean_se: (1.0 / n as f64 + 1.0 / m as f64).sqrt(),
         std_ratio: deviation / data_deviation,
@@ -176,19 +182,29 @@ fn standardised(set: &Dataset) -> Vec<Vec<f64>> {
     parallel::map(dim, column)
 }
 
+impl Columns {
+    /// The name of a column, or its number from 1.
+    fn title(&self, column: usize) -> String {
+        self.columns[column].name.clone().unwrap_or_else(|| (column + 1).to_string())
+    }
+}
+
 impl fmt::Display for Columns {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let mut order = self.columns.clone();
         order.sort_by(|a, b| b.ks.total_cmp(&a.ks));
         let part = if order.len() > SHOWN { format!(" (the worst {SHOWN} of {})", order.len()) } else { String::new() };
         writeln!(f, "columns, in standard deviations of the data{part}:")?;
-        write!(f, "{:>6} {:>10} {:>10} {:>10} {:>10} {:>8}", "column", "mean error", "std ratio", "W1", "KS", "p")?;
-        for column in order.iter().take(SHOWN) {
-            let Column { column, mean_error, std_ratio, wasserstein, ks, p, .. } = column;
-            write!(f, "\n{column:>6} {mean_error:>10.3} {std_ratio:>10.3} {wasserstein:>10.3} {ks:>10.3} {p:>8.2}")?;
+        let shown = &order[..order.len().min(SHOWN)];
+        let wide = shown.iter().map(|column| self.title(column.column).chars().count()).max().unwrap_or(0).max(6);
+        write!(f, "{:>wide$} {:>10} {:>10} {:>10} {:>10} {:>8}", "column", "mean error", "std ratio", "W1", "KS", "p")?;
+        for Column { column, mean_error, std_ratio, wasserstein, ks, p, .. } in shown {
+            let title = self.title(*column);
+            write!(f, "\n{title:>wide$} {mean_error:>10.3} {std_ratio:>10.3} {wasserstein:>10.3} {ks:>10.3} {p:>8.2}")?;
         }
         if let Some(Correlation { columns: [a, b], data, samples, error }) = self.correlation {
             let error = short((error * 1e3).round() / 1e3);
+            let [a, b] = [a, b].map(|column| self.title(column));
             write!(
                 f,
                 "\nlargest error of a correlation: columns {a} and {b} have {samples:.3} in the samples, {data:.3} in the data \
@@ -221,7 +237,7 @@ mod tests {
         let data = set(2, &[0.0, 0.0, 2.0, 200.0, 4.0, 100.0, 2.0, 100.0]);
         let samples = set(2, &[1.0, 0.0, 3.0, 100.0, 5.0, 200.0, 3.0, 100.0]);
         let found = columns(&samples, &data);
-        let [first, second] = found.columns[..] else { panic!() };
+        let [first, second] = &found.columns[..] else { panic!() };
         assert!((first.mean_error - 0.5f64.sqrt()).abs() < 1e-9 && (first.wasserstein - 0.5f64.sqrt()).abs() < 1e-9);
         assert!((first.std_ratio - 1.0).abs() < 1e-9 && (first.ks, second.ks) == (0.5, 0.0), "{found}");
         let correlation = found.correlation.unwrap();

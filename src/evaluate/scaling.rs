@@ -13,7 +13,7 @@ use crate::data::{Dataset, Kind};
 pub enum Scaling {
     /// Each value of a sample has its own scale, as for the columns of a table.
     Columns,
-    /// One scale for each channel of images, and one for all values of signals.
+    /// One scale for each channel of images and signals.
     Channels,
 }
 
@@ -26,10 +26,10 @@ const SHORT: usize = 32;
 const LIMIT: f64 = 1e6;
 
 impl Scaling {
-    /// Columns for points and for samples with up to 32 values, otherwise channels.
+    /// Columns for tables, points and signals with up to 32 values, otherwise channels.
     pub fn of(data: &Dataset) -> Self {
         match data.kind() {
-            Kind::Points => Self::Columns,
+            Kind::Points | Kind::Table => Self::Columns,
             Kind::Signals if data.sample_len() <= SHORT => Self::Columns,
             _ => Self::Channels,
         }
@@ -40,6 +40,7 @@ impl Scaling {
         match (self, &data.shape[..]) {
             (Self::Columns, _) => 1,
             (Self::Channels, [_, h, w]) => h * w,
+            (Self::Channels, [_, length]) => *length,
             (Self::Channels, _) => data.sample_len(),
         }
     }
@@ -92,6 +93,11 @@ mod tests {
         let [scaled, _] = Scaling::of(&image).apply(&image, &image).unwrap();
         assert_eq!(scaled.values, [-1.0, 1.0, -1.0, 1.0]);
         assert!(Scaling::of(&image).has_several(&image) && !Scaling::Channels.has_several(&table));
+        let wide = Dataset::new("w", [40], vec![0.5; 80]).unwrap();
+        assert_eq!(Scaling::of(&wide), Scaling::Channels);
+        assert_eq!(Scaling::of(&wide.of_kind(Kind::Table).unwrap()), Scaling::Columns);
+        let signals = Dataset::new("s", [2, 40], (0..80).map(|i| if i < 40 { 1.0 } else { 64.0 }).collect()).unwrap();
+        assert_eq!((Scaling::of(&signals), Scaling::Channels.group(&signals)), (Scaling::Channels, 40));
         let huge = Dataset::new("h", [4], vec![3e38; 4]).unwrap();
         assert_eq!(Scaling::Columns.apply(&huge, &table).unwrap()[0].values, [1e6; 4]);
     }

@@ -78,8 +78,8 @@ pub(crate) fn sample_observed(
 }
 
 /// Like [`sample`], but passes the samples to `take` in order, batch by batch, without the offsets of their columns. A sample
-/// depends on its index and the seed, and not on the number of samples, except for rounding. Returns the share of the values
-/// that were clipped to the range of the training data.
+/// depends on its index and the seed, and not on the number of samples, except for rounding. Returns the share of the values,
+/// without those of categories, that were clipped to the range of the training data.
 ///
 /// # Errors
 /// When a setting is out of range, not even one sample fits the device, or the checkpoint does not match its own settings;
@@ -110,6 +110,8 @@ pub fn sample_in_parts(
     let limits = facts.limits().filter(|_| sampling.clip);
     let inputs = ConditionInputs::new(facts, &sampling.conditions, count)?;
     let (options, guidance, sample) = (facts.conditions.options(), sampling.conditions.guidance, &facts.shape[..]);
+    // The values of categories are 0 and 1, the limits themselves.
+    let counted: Vec<bool> = (0..width).map(|i| facts.columns.categories_at(i).is_none()).collect();
     let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
         let network = Conditioned { network, options, sample, guidance, table: &table };
         reverse_process_within(g, &network, &table, shape, limits.as_deref())
@@ -122,20 +124,21 @@ pub fn sample_in_parts(
     };
     let mut clipped = 0u64;
     program.each(count, sampling.seed, &mut start, observe, |x| {
-        clipped += limits.as_ref().map_or(0, |limits| at_limits(x, limits));
+        clipped += limits.as_ref().map_or(0, |limits| at_limits(x, limits, &counted));
         take(&facts.normalisation.undo(x))
     })?;
-    Ok(clipped as f64 / (count as f64 * width as f64))
+    let each = counted.iter().filter(|counted| **counted).count().max(1);
+    Ok(clipped as f64 / (count as f64 * each as f64))
 }
 
-/// The number of values at their limits, in normalised units.
-fn at_limits(x: &[f32], limits: &[f32]) -> u64 {
+/// The number of `counted` values of samples at their limits, in normalised units.
+fn at_limits(x: &[f32], limits: &[f32], counted: &[bool]) -> u64 {
     let (low, high) = limits.split_at(limits.len() / 2);
-    let at = |(x, (low, high)): (&f32, (&f32, &f32))| {
+    let at = |(x, ((low, high), counted)): (&f32, ((&f32, &f32), &bool))| {
         let near = 1e-5 * (high - low);
-        low < high && (*x <= low + near || *x >= high - near)
+        *counted && low < high && (*x <= low + near || *x >= high - near)
     };
-    x.iter().zip(low.iter().zip(high).cycle()).filter(|place| at(*place)).count() as u64
+    x.iter().zip(low.iter().zip(high).zip(counted).cycle()).filter(|place| at(*place)).count() as u64
 }
 
 fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<SamplerTable> {

@@ -42,6 +42,7 @@ const SHARED: &[(&str, &str)] = &[
     ("sum_lanes", include_str!("../../shaders/shared/sum_lanes.wgsl")),
     ("max_lanes", include_str!("../../shaders/shared/max_lanes.wgsl")),
     ("nan", include_str!("../../shaders/shared/nan.wgsl")),
+    ("pixel", include_str!("../../shaders/shared/pixel.wgsl")),
     ("math", include_str!("../../shaders/shared/math.wgsl")),
     ("random", include_str!("../../shaders/shared/random.wgsl")),
     ("blocks", include_str!("../../shaders/shared/blocks.wgsl")),

@@ -3,6 +3,7 @@
 use std::f64::consts::PI;
 
 use super::case::{Case, Tolerance};
+use super::jpeg_colour::{Chroma, JpegColours, JpegPlanes};
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Spec, Var};
@@ -34,17 +35,28 @@ const LUMINANCE: [u32; 64] = [
     72, 92, 95, 98, 112, 100, 103, 99,
 ];
 
-/// The quantisation table of a quality from 1 to 100, scaled as in libjpeg.
+/// ITU-T T.81, table K.2.
+const CHROMINANCE: [u32; 64] = [
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99,
+];
+
+/// The quantisation table of grey images of a quality from 1 to 100, scaled as in libjpeg.
 ///
 /// # Errors
 /// When the quality is out of range.
 pub fn quantisation(quality: u32) -> Result<[u32; 64]> {
+    scaled(LUMINANCE, quality)
+}
+
+fn scaled(table: [u32; 64], quality: u32) -> Result<[u32; 64]> {
     let scale = match quality {
         1..50 => 5_000 / quality,
         50..=100 => 200 - 2 * quality,
         _ => return Err(Error::setting(format!("a JPEG quality of {quality}; use 1 to 100"))),
     };
-    Ok(LUMINANCE.map(|entry| ((entry * scale + 50) / 100).clamp(1, 255)))
+    Ok(table.map(|entry| ((entry * scale + 50) / 100).clamp(1, 255)))
 }
 
 /// Row u, column i of the orthonormal DCT-II of 8 values.
@@ -54,30 +66,54 @@ fn cosine(u: usize, i: usize) -> f64 {
 }
 
 /// C and Q, the op's second input.
-pub(super) fn tables(quality: u32) -> Result<Vec<f32>> {
+fn tables(quality: u32, table: [u32; 64]) -> Result<Vec<f32>> {
     let transform = (0..64).map(|at| cosine(at / 8, at % 8) as f32);
-    Ok(transform.chain(quantisation(quality)?.map(|q| q as f32)).collect())
+    Ok(transform.chain(scaled(table, quality)?.map(|q| q as f32)).collect())
 }
 
 impl Graph {
-    /// Applies JPEG compression of a quality from 1 to 100 to images [..., H, W]; `low` is black, `high` white.
+    /// Applies JPEG compression of a quality from 1 to 100 to grey images [..., H, W]; `low` is black, `high` white.
     ///
     /// # Errors
     /// When the quality is out of range, `high` is not above `low`, or x has fewer than two dimensions.
     pub fn jpeg(&mut self, x: Var, quality: u32, low: f64, high: f64) -> Result<Var> {
-        let contrast = ((high - low) as f32).recip();
-        if !(high > low && contrast.is_finite() && contrast > 0.0) {
-            return Err(Error::setting(format!(
-                "JPEG between black at {low} and white at {high}; white must be larger"
-            )));
-        }
-        let tables = self.constant([2, 8, 8], tables(quality)?)?;
+        check_contrast(low, high)?;
+        let tables = self.constant([2, 8, 8], tables(quality, LUMINANCE)?)?;
         self.apply1(Jpeg { low, high }, &[x, tables])
+    }
+
+    /// Applies JPEG compression of a quality from 1 to 100 to RGB images [B, 3, H, W]; `low` is black, `high` white.
+    ///
+    /// The images are converted to luminance and chrominance, which are compressed by [`Graph::jpeg`] with the tables K.1
+    /// and K.2 of ITU-T T.81, and converted back, as by libjpeg.
+    ///
+    /// # Errors
+    /// When the quality is out of range, `high` is not above `low`, or x has another shape.
+    pub fn jpeg_colour(&mut self, x: Var, quality: u32, chroma: Chroma, low: f64, high: f64) -> Result<Var> {
+        check_contrast(low, high)?;
+        let [luminance, chrominance] = [LUMINANCE, CHROMINANCE].map(|table| tables(quality, table));
+        let luminance = self.constant([2, 8, 8], luminance?)?;
+        let chrominance = self.constant([2, 8, 8], chrominance?)?;
+        let shape = self.shape(x).to_vec();
+        let planes = self.apply(JpegPlanes { low, high, chroma }, &[x])?;
+        let unit = Jpeg { low: 0.0, high: 1.0 };
+        let y = self.apply1(unit, &[planes[0], luminance])?;
+        let c = self.apply1(unit, &[planes[1], chrominance])?;
+        let colours = self.apply1(JpegColours { low, high, chroma }, &[y, c])?;
+        self.reshape(colours, shape)
+    }
+}
+
+fn check_contrast(low: f64, high: f64) -> Result<()> {
+    let contrast = ((high - low) as f32).recip();
+    match high > low && contrast.is_finite() && contrast > 0.0 {
+        true => Ok(()),
+        false => Err(Error::setting(format!("JPEG between black at {low} and white at {high}; white must be larger"))),
     }
 }
 
 /// round(255 u) with u in [0, 1], in integer arithmetic, so that 255 u is not rounded first.
-fn pixel(u: f32) -> i32 {
+pub(super) fn pixel(u: f32) -> i32 {
     let bits = u.to_bits();
     let shift = 149u32.saturating_sub(bits >> 23);
     let product = 255 * (bits & 0x7f_ffff | 0x80_0000);
@@ -202,7 +238,7 @@ pub(super) fn cases() -> Vec<Case> {
         (vec![2, 3, 13, 17], 75, 0.0, 1.0),
         (vec![1, 7, 1], 90, 0.0, 1.0),
     ] {
-        let (op, tables) = (Jpeg { low, high }, tables(quality).expect("a quality in range"));
+        let (op, tables) = (Jpeg { low, high }, tables(quality, LUMINANCE).expect("a quality in range"));
         let x = image(op, &shape, &tables);
         // 64 terms of a block of at most 128 each, by two transforms: about 16 roundings of 2500 / 255 of the range.
         let tolerance = Tolerance::absolute(150.0 * (high - low));
@@ -212,7 +248,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn timed() -> Vec<Case> {
-    let tables = tables(50).expect("the quality is in range");
+    let tables = tables(50, LUMINANCE).expect("the quality is in range");
     vec![Case::new(Jpeg { low: 0.0, high: 1.0 }).input([64, 1, 32, 32]).values([2, 8, 8], tables)]
 }
 
@@ -237,7 +273,7 @@ mod tests {
         let back = transform(&c, true, &transform(&c, false, &x));
         assert!(x.iter().zip(back).all(|(a, b)| (a - b).abs() < 1e-14));
         assert_eq!(quantisation(100).unwrap(), [1; 64]);
-        assert_eq!(quantisation(50).unwrap(), LUMINANCE);
+        assert_eq!((quantisation(50).unwrap(), scaled(CHROMINANCE, 10).unwrap()[3]), (LUMINANCE, 235));
         assert!(quantisation(0).is_err() && quantisation(101).is_err());
     }
 }

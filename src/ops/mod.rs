@@ -24,6 +24,7 @@ mod fill;
 mod gather;
 mod guide;
 mod jpeg;
+mod jpeg_colour;
 mod noise;
 mod noisy_batch;
 mod norm;
@@ -87,6 +88,7 @@ catalog![
     gather,
     guide,
     jpeg,
+    jpeg_colour,
     noise,
     noisy_batch,
     norm,

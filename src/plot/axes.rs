@@ -34,6 +34,18 @@ pub(super) fn linear_ticks(range: (f64, f64)) -> Vec<Tick> {
     round_values(range).into_iter().map(|value| (value, short(value))).collect()
 }
 
+/// Ticks at round values of `offset` plus the values of an axis. If all values are large, the labels have as many digits as
+/// are needed to tell them apart.
+pub(super) fn ticks_with_offset((low, high): (f64, f64), offset: f64) -> Vec<Tick> {
+    if offset == 0.0 {
+        return linear_ticks((low, high));
+    }
+    let values = round_values((low + offset, high + offset));
+    let step = values.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::MAX, f64::min);
+    let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
+    values.into_iter().map(|value| (value - offset, format!("{value:.decimals$}"))).collect()
+}
+
 /// Integers, in thousands or millions when they are long.
 pub(super) fn count_ticks(range: (f64, f64)) -> Vec<Tick> {
     let whole = round_values(range).into_iter().filter(|value| value.fract() == 0.0);
@@ -65,6 +77,16 @@ pub(super) fn log_ticks(range: (f64, f64)) -> Vec<Tick> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_of_large_values_differ() {
+        let ticks = ticks_with_offset((-0.3, 0.4), 1_700_000_000.0);
+        let labels: Vec<&str> = ticks.iter().map(|(_, label)| label.as_str()).collect();
+        assert_eq!(labels, ["1699999999.8", "1700000000.0", "1700000000.2", "1700000000.4"]);
+        assert!((ticks[0].0 + 0.2).abs() < 1e-6);
+        assert_eq!(ticks_with_offset((-90.0, 110.0), 5e6)[0].1, "4999950");
+        assert_eq!(ticks_with_offset((0.0, 1.0), 0.0), linear_ticks((0.0, 1.0)));
+    }
 
     #[test]
     fn there_are_a_few_ticks() {

@@ -12,7 +12,7 @@ mod strip;
 pub use curves::{Curve, curves, loss_curve};
 pub use output::save;
 #[cfg(feature = "cli")]
-pub(crate) use output::{Output, check_output, save_as};
+pub(crate) use output::{Output, check_output, check_recording_output, save_as};
 pub use scale::Scale;
 pub use strip::film_strip;
 
@@ -20,7 +20,7 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 
-use self::axes::{axes, linear_ticks};
+use self::axes::{Tick, axes, ticks_with_offset};
 use self::canvas::{Across, Bitmap, Canvas, Colour, Down, PAPER, PlotArea, Point, REAL, Rect, Svg, save_png};
 use self::curves::{CURVES, envelope};
 use crate::Result;
@@ -141,22 +141,26 @@ fn samples(
 ) -> Result<()> {
     match (set.kind, &scale.axes()[..]) {
         (Kind::Signals | Kind::Table, axes) => signals(canvas, frame, set, axes, colour),
-        (Kind::Points, &[x, y]) => points(canvas, &PlotArea { frame: *frame, x, y }, set, colour, labels),
+        (Kind::Points, &[x, y]) => {
+            let view = PlotArea { frame: *frame, x, y };
+            let ticks =
+                labels.then(|| [(x, 0), (y, 1)].map(|(range, axis)| ticks_with_offset(range, scale.offset(axis))));
+            points(canvas, &view, set, colour, ticks);
+        }
         _ => canvas.picture(frame, &contact_sheet(set.shape, set.values, scale, set.shown()).0)?,
     }
     Ok(())
 }
 
-/// A scatter plot. Points outside the axes are skipped, and counted if there are labels.
-fn points(canvas: &mut dyn Canvas, view: &PlotArea, set: &Set, colour: Colour, labels: bool) {
+/// A scatter plot. Points outside the axes are skipped, and counted if there are labels: the ticks of x and y.
+fn points(canvas: &mut dyn Canvas, view: &PlotArea, set: &Set, colour: Colour, ticks: Option<[Vec<Tick>; 2]>) {
     let points = set.values.chunks_exact(set.shape[0]).take(MOST_POINTS).map(|p| (p[0].into(), p[1].into()));
     let (inside, outside): (Vec<_>, Vec<_>) = points.partition(|&point| view.holds(point));
-    if labels {
-        axes(canvas, view, &linear_ticks(view.y), &linear_ticks(view.x));
-    } else {
-        canvas.fill(&view.frame, PAPER);
+    match &ticks {
+        Some([x, y]) => axes(canvas, view, y, x),
+        None => canvas.fill(&view.frame, PAPER),
     }
-    if labels && !outside.is_empty() {
+    if ticks.is_some() && !outside.is_empty() {
         let text = format!("{} of {} outside", outside.len(), inside.len() + outside.len());
         let corner = (view.frame.left + view.frame.width, view.frame.top - 3.0);
         canvas.text(&text, corner, 10.0, (Across::End, Down::Bottom));
@@ -422,6 +426,15 @@ mod tests {
         (far[0], far[7]) = (1e9, -1e9);
         let svg = text(drawn("far.svg", |path| compare(path, Kind::Points, &[2], &near, &far)));
         assert!(dots(&svg) == 198 && svg.contains("2 of 100 outside"), "{svg}");
+    }
+
+    #[test]
+    fn axes_have_the_units_of_the_data() {
+        let columns = data::Columns { offset: vec![1_700_000_000.0, 0.0], ..Default::default() };
+        let near = data::two_moons(100, 1);
+        let scale = Scale::of(Kind::Points, &[2], &near).labelled(&columns);
+        let svg = text(drawn("offset.svg", |path| drawing(path, Kind::Points, &[2], &near, &scale).map(drop)));
+        assert!(svg.contains("\n1700000001\n") && svg.contains("\n2\n"), "{svg}");
     }
 
     #[test]

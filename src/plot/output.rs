@@ -110,19 +110,30 @@ pub(crate) fn save_as(path: &Path, layout: SampleLayout, values: &[f32]) -> Resu
 /// # Errors
 /// [`Error::Setting`] for an unknown extension or a missing folder, [`Error::Io`] when the folder is not writable.
 pub(crate) fn check_output(path: &Path) -> Result<()> {
-    if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
-        return Err(unknown_extension(path));
+    check_extension(path)?;
+    check_path(path)?;
+    temporary(path).map(drop)
+}
+
+/// [`check_output`] for data that may be audio, which is written to `.wav` files.
+#[cfg(feature = "cli")]
+pub(crate) fn check_recording_output(path: &Path) -> Result<()> {
+    if extension(path) != "wav" {
+        return check_output(path);
     }
     check_path(path)?;
     temporary(path).map(drop)
 }
 
-fn unknown_extension(path: &Path) -> Error {
-    Error::setting(format!(
-        "{}: the extension selects the format and must be one of: {}",
-        path.display(),
-        EXTENSIONS.join(", ")
-    ))
+fn check_extension(path: &Path) -> Result<()> {
+    if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
+        return Err(Error::setting(format!(
+            "{}: the extension selects the format and must be one of: {}",
+            path.display(),
+            EXTENSIONS.join(", ")
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

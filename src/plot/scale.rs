@@ -1,6 +1,6 @@
 //! The ranges of values shown in plots.
 
-use crate::data::{Grouping, Kind};
+use crate::data::{Columns, Grouping, Kind};
 
 /// Smallest and largest value.
 pub(super) type Interval = (f64, f64);
@@ -11,12 +11,18 @@ pub(super) type Interval = (f64, f64);
 pub struct Scale {
     kind: Kind,
     ranges: Vec<Interval>,
+    /// What is added to the values of each axis in its labels; empty for nothing.
+    offsets: Vec<f64>,
 }
 
 impl Scale {
     /// The scale for data of known minimum and maximum: one pair for images, one per column or channel for others.
     pub fn known(kind: Kind, ranges: &[[f32; 2]]) -> Self {
-        Self { kind, ranges: ranges.iter().map(|&[low, high]| (low.into(), high.into())).collect() }
+        Self {
+            kind,
+            ranges: ranges.iter().map(|&[low, high]| (low.into(), high.into())).collect(),
+            offsets: Vec::new(),
+        }
     }
 
     /// The scale for samples: the `range` of the reference data, or one computed from `samples` if it is unknown.
@@ -34,7 +40,19 @@ impl Scale {
             Kind::Images => vec![percentiles(values)],
             _ => fences(kind, shape, values),
         };
-        Self { kind, ranges: ranges.into_iter().map(|range| range.unwrap_or((0.0, 1.0))).collect() }
+        let ranges = ranges.into_iter().map(|range| range.unwrap_or((0.0, 1.0))).collect();
+        Self { kind, ranges, offsets: Vec::new() }
+    }
+
+    /// The scale with labels in the units of the data.
+    #[must_use]
+    pub fn labelled(self, columns: &Columns) -> Self {
+        Self { offsets: columns.offset.clone(), ..self }
+    }
+
+    /// What is added to the values of an axis in its labels.
+    pub(super) fn offset(&self, axis: usize) -> f64 {
+        self.offsets.get(axis).copied().unwrap_or(0.0)
     }
 
     /// Widened so that nearly all samples of these sets fit, by at most the range itself on each side. Images are

@@ -64,6 +64,13 @@ impl Facts {
         {
             return Err(format!("a normalisation with shift {shift:?}, scale {scale:?} and bound {bound}"));
         }
+        let len: usize = shape.iter().product();
+        if let Some(bad) = self.columns.categories.iter().find(|c| {
+            let end = c.first.checked_add(c.values.len());
+            c.values.is_empty() || end.is_none_or(|end| end > len) || self.kind != Kind::Table
+        }) {
+            return Err(format!("a column of categories {bad:?}"));
+        }
         let range = &self.range;
         if ![0, 1, groups].contains(&range.len()) || !range.as_flattened().iter().all(|v| v.is_finite()) {
             return Err(format!("a range of {range:?}"));
@@ -91,7 +98,11 @@ impl Facts {
     pub(crate) fn agree_with(&self, other: &Self) -> bool {
         let essential = |facts: &Self| Self {
             range: Vec::new(),
-            columns: Columns { offset: facts.columns.offset.clone(), ..Columns::default() },
+            columns: Columns {
+                offset: facts.columns.offset.clone(),
+                categories: facts.columns.categories.clone(),
+                ..Columns::default()
+            },
             ..facts.clone()
         };
         essential(self) == essential(other)

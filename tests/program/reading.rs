@@ -16,6 +16,11 @@ pub fn tests() -> Vec<Test> {
         a_run_on_a_table_that_was_read_as_signals_is_resumed,
         options_are_checked,
         arrays_of_an_archive_are_selected,
+        outliers_are_clipped,
+        categories_return_by_name,
+        recordings_are_denoised_as_a_whole,
+        subfolders_of_pictures_are_classes,
+        colours_are_compressed_together,
     ])
 }
 
@@ -184,4 +189,139 @@ fn arrays_of_an_archive_are_selected() {
     place.refused("inspect a.npz:pictures", 1, &["no array \"pictures\"", "labels, images"]);
     assert!(place.ok("inspect a.npz:images").contains("40 images of shape [1, 8, 8] from a.npz:images"));
     assert!(place.ok("inspect a.npz:images[0:5]").contains("5 images"));
+}
+
+/// One value of a million: named in a warning, and clipped on request before the scale is computed.
+fn outliers_are_clipped() {
+    let place = Place::new();
+    let value = |i: usize| if i == 11 * 16 + 3 { 1e6 } else { (i as f32 * 0.3).sin() };
+    let values: Vec<u8> = (0..400 * 16).flat_map(|i| value(i).to_le_bytes()).collect();
+    place.write("a.npy", npy("<f4", false, &[400, 16], &values));
+    let said = place.ok("inspect a.npy");
+    assert!(said.contains("warning: sample 11") && said.contains("--clip-outliers clips such values"), "{said}");
+    let said = place.ok("train a.npy --out run --config small.toml --steps 30 --clip-outliers");
+    assert!(said.contains("1 value in 1 sample clipped") && !said.contains("warning"), "{said}");
+    let facts = RunFolder::open(&place.path("run")).unwrap().checkpoint().unwrap().facts;
+    assert!(facts.normalisation.scale[0] < 1.0 && facts.range[0][1] < 5.0, "{facts:?}");
+    assert!(String::from_utf8(place.read("run/config.toml")).unwrap().contains("clip_outliers = true"));
+    place.ok("train --out run --resume --steps 40");
+    // Outliers of samples are not hidden from an evaluation.
+    assert!(place.ok("evaluate a.npy a.npy[12:] --clip-outliers").contains("told apart"));
+    place.refused("inspect moons --clip-outliers", 2, &["--clip-outliers has no effect"]);
+}
+
+fn categories_return_by_name() {
+    let place = Place::new();
+    let row = |i: usize| {
+        let (city, price) = [("Ulm", 10), ("Bonn", 20), ("Koeln", 30)][i * 7 % 3];
+        format!("{}.5,{city},{},{}\n", i % 10, price + i % 5, if i.is_multiple_of(11) { "" } else { ["y", "n"][i % 2] })
+    };
+    place.write("a.csv", "size,city,price,ok\n".to_string() + &(0..220).map(row).collect::<String>());
+    place.refused("train a.csv --out run", 1, &["column 4 (ok)", "20 missing values", "--missing drop"]);
+    place.ok("train a.csv --out run --config small.toml --steps 600 --batch 64 --missing drop");
+    let said = place.ok("sample run --count 200 --out b.csv");
+    assert!(said.contains("no generated value is missing"), "{said}");
+    let text = String::from_utf8(place.read("b.csv")).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("size,city,price,ok"));
+    let mut near = 0;
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        let price: i64 = fields[2].parse().unwrap_or_else(|_| panic!("{line}"));
+        let of_city = ["Ulm", "Bonn", "Koeln"].iter().position(|city| *city == fields[1]).unwrap();
+        near += usize::from((10 * (of_city as i64 + 1) - 3..=10 * (of_city as i64 + 1) + 8).contains(&price));
+        assert!(["y", "n"].contains(&fields[3]), "{line}");
+    }
+    // The price follows from the city.
+    assert!(near > 120, "{near} of 200 prices are those of their city");
+    let said = place.ok("evaluate b.csv a.csv --missing drop");
+    assert!(said.contains("one scale for each column") && said.contains("city="), "{said}");
+    place.ok("sample run --count 20 --steps 5 --out b.npy");
+    place.ok("evaluate b.npy a.csv --missing drop");
+    place.ok("noise a.csv --missing drop --kind gaussian:0.01 --out n.csv");
+    assert!(place.read("n.csv").starts_with(b"size,city=Bonn,city=Koeln,city=Ulm,price,ok=n,ok=y\n"));
+    place.ok("denoise run n.csv --noise-level 0.1 --out d.csv");
+    let text = String::from_utf8(place.read("d.csv")).unwrap();
+    assert!(text.starts_with("size,city,price,ok\n") && text.contains(",Koeln,"), "{text}");
+    let config = String::from_utf8(place.read("run/config.toml")).unwrap();
+    assert!(config.contains("[[facts.columns.categories]]"), "{config}");
+    place.ok("train --out run --resume --steps 610");
+}
+
+/// Columns and audio that were cut into windows come back with all their time steps.
+fn recordings_are_denoised_as_a_whole() {
+    let place = Place::new();
+    let wave = |i: usize| 0.4 * (i as f64 * 0.2).sin() + 0.2 * (i as f64 * 0.031).cos();
+    let rows: String =
+        (0..1003).map(|i| format!("2020-01-01 00:{:02}:{:02},{:.4}\n", i / 60, i % 60, wave(i))).collect();
+    place.write("a.csv", format!("when,v\n{rows}"));
+    place.ok(
+        "train a.csv --window 16 --hop 3 --task denoise --noise gaussian:0.2 --out run --config small.toml --steps 400",
+    );
+    let said = place.ok("noise a.csv --window 16 --kind gaussian:0.2 --out noisy.csv");
+    assert!(said.contains("a recording of 1003 time steps"), "{said}");
+    let report = place.ok("denoise run noisy.csv --compare a.csv --out clean.csv --json");
+    let report: serde_json::Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    assert_eq!(report["shape"], serde_json::json!([1003, 1]));
+    let column = |name: &str| -> Vec<f64> {
+        let text = String::from_utf8(place.read(name)).unwrap();
+        assert_eq!(text.lines().next(), Some("v"), "{name}");
+        text.lines().skip(1).map(|line| line.parse().unwrap()).collect()
+    };
+    let error = |values: &[f64]| values.iter().enumerate().map(|(i, v)| (v - wave(i)).powi(2)).sum::<f64>() / 1003.0;
+    let [noisy, clean] = ["noisy.csv", "clean.csv"].map(column);
+    assert_eq!((noisy.len(), clean.len()), (1003, 1003));
+    let [noise, left] = [&noisy, &clean].map(|values| error(values));
+    assert!((noise.sqrt() / 0.2 - 1.0).abs() < 0.1 && left < 0.5 * noise, "{noise} becomes {left}");
+
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: 8000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut writer = hound::WavWriter::create(place.path("a.wav"), spec).unwrap();
+    (0..1003).for_each(|i| writer.write_sample((wave(i) * 32_767.0) as i16).unwrap());
+    writer.finalize().unwrap();
+    place.ok("noise a.wav --window 16 --kind gaussian:0.2 --out noisy.wav");
+    place.ok("denoise run noisy.wav --out clean.wav");
+    for name in ["noisy.wav", "clean.wav"] {
+        let reader = hound::WavReader::open(place.path(name)).unwrap();
+        assert_eq!((reader.spec(), reader.duration()), (spec, 1003), "{name}");
+    }
+    place.ok("denoise run noisy.wav --hop 16 --out clean.npy");
+    assert_eq!(place.read("clean.npy").len(), 128 + 4 * 1003);
+    place.ok("denoise run noisy.wav --out clean.svg");
+    for (args, code, words) in [
+        ("denoise run noisy.wav --hop 17 --out b.wav", 2, &["--hop 17", "at most 16"][..]),
+        ("denoise run noisy.csv --out b.wav", 2, &["b.wav", "not audio", ".npy or .csv"]),
+        ("noise ok.npy --kind gaussian:1 --out b.wav", 2, &["b.wav", "40 samples", ".npy or .csv"]),
+        ("sample run --out b.wav", 2, &["b.wav", ".npy, .csv"]),
+    ] {
+        place.refused(args, code, words);
+    }
+}
+
+fn subfolders_of_pictures_are_classes() {
+    let place = Place::new();
+    for (class, from) in [("bright", 150), ("dark", 0)] {
+        std::fs::create_dir_all(place.path("pictures").join(class)).unwrap();
+        for i in 0..30u8 {
+            let picture = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([from + (x * y) as u8 + i]));
+            picture.save(place.path(&format!("pictures/{class}/{i}.png"))).unwrap();
+        }
+    }
+    let said = place.ok("inspect pictures");
+    assert!(said.contains("60 images") && said.contains("one for each class: bright (30), dark (30)"), "{said}");
+    place.ok("noise pictures --kind gaussian:0.01 --out b.npy");
+    let said = place.ok("evaluate b.npy pictures --labels pictures");
+    assert!(said.contains("accuracy 100.0%") && said.contains("bright    50.0%    50.0%"), "{said}");
+    place.refused("evaluate b.npy pictures --labels pictures/dark", 1, &["a subfolder of pictures for each class"]);
+}
+
+fn colours_are_compressed_together() {
+    let place = Place::new();
+    let values: Vec<u8> = (0..4 * 3 * 256).map(|i| (i * i / 64 % 251) as u8).collect();
+    place.write("a.npy", npy("|u1", false, &[4, 3, 16, 16], &values));
+    assert!(place.ok("noise a.npy --kind jpeg:50 --out b.npy").contains("luminance and chrominance (4:2:0)"));
+    assert!(place.ok("noise a.npy --kind jpeg:50:444 --out c.npy").contains("luminance and chrominance (4:4:4)"));
+    assert_ne!(place.read("b.npy"), place.read("c.npy"));
+    place.write("grey.npy", npy("|u1", false, &[4, 1, 16, 16], &values[..1024]));
+    place.refused("noise grey.npy --kind jpeg:50:444 --out b.npy", 2, &["needs RGB images", "jpeg:50"]);
 }

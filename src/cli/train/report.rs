@@ -192,7 +192,9 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
     folder.create_samples()?;
     plot::save_as(&folder.file(SAMPLES), real.layout(), &drawn)?;
     // As many as real ones, so that the densities of points can be compared.
-    plot::compare(&folder.file(PICTURE), real.kind(), &real.shape, &real.values, &drawn[..shown])
+    let scale = Scale::of(real.kind(), &real.shape, &real.values).labelled(&real.columns);
+    let sets = [("real", &real.values[..]), ("generated", &drawn[..shown])];
+    plot::side_by_side(&folder.file(PICTURE), real.kind(), &real.shape, &sets, &scale)
 }
 
 /// Adds noise to samples and removes it, and draws a picture of both.
@@ -208,7 +210,8 @@ fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) ->
     plot::save_as(&folder.file(SAMPLES), layout, &denoised.values)?;
     let [before, after, shown] = [&noisy, &denoised, clean].map(|set| evenly_spaced(set, 36));
     let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
-    let (picture, scale) = (folder.file(PICTURE), Scale::of(clean.kind(), &clean.shape, &clean.values));
+    let scale = Scale::of(clean.kind(), &clean.shape, &clean.values).labelled(&clean.columns);
+    let picture = folder.file(PICTURE);
     plot::side_by_side(&picture, clean.kind(), &clean.shape, &sets, &scale)?;
     compare_denoised(&noisy, &denoised, clean)
 }

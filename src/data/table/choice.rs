@@ -1,0 +1,188 @@
+//! Which columns of a table are read, and how.
+
+use std::collections::HashSet;
+
+use super::super::options::ReadOptions;
+use super::super::{Categories, Kind, Origin};
+use super::Table;
+use super::profile::{MOST_CATEGORIES, Profile};
+use crate::text::count;
+use crate::{Error, Result};
+
+/// The number of categories in a message.
+const MOST_NAMES: usize = 6;
+
+/// A column to read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Chosen {
+    pub column: usize,
+    /// The categories of a column of text; `None` for numbers.
+    pub categories: Option<Vec<String>>,
+}
+
+impl Chosen {
+    /// The number of values of a sample.
+    pub fn width(&self) -> usize {
+        self.categories.as_ref().map_or(1, Vec::len)
+    }
+}
+
+impl Table<'_> {
+    /// Whether the options allow columns of categories.
+    fn takes_categories(options: &ReadOptions) -> bool {
+        options.window.is_none() && matches!(options.kind, None | Some(Kind::Table))
+    }
+
+    /// Whether a column of text has so few different ones that they are categories.
+    fn is_categorical(&self, profile: &Profile) -> bool {
+        let few = |categories: &Vec<String>| categories.len() > 1 && 2 * categories.len() <= self.rows;
+        profile.is_text() && profile.categories().as_ref().is_some_and(few)
+    }
+
+    /// Whether the first column contains the names of groups of rows rather than categories: it is text, and there is no
+    /// other column of categories.
+    pub fn is_grouped(&self, group: Option<&str>, options: &ReadOptions, known: &[Categories]) -> Result<bool> {
+        let first = &self.columns[0];
+        if self.width == 1 || !(first.is_text() || (group.is_some() && first.is_dates())) {
+            return Ok(false);
+        }
+        if group.is_some() || !Self::takes_categories(options) {
+            return Ok(true);
+        }
+        let named = options.columns.iter().map(|name| self.find(name)).collect::<Result<Vec<_>>>()?.contains(&0);
+        let asked = named || options.kind == Some(Kind::Table) || self.known(0, known).is_some();
+        let others = self.columns[1..].iter().any(|profile| self.is_categorical(profile));
+        Ok(!((asked || others) && (named || self.is_categorical(first))))
+    }
+
+    /// The known categories of a column.
+    fn known<'a>(&self, column: usize, known: &'a [Categories]) -> Option<&'a Categories> {
+        known.iter().find(|categories| categories.name == self.written_name(column))
+    }
+
+    /// The columns to read, and what was left out.
+    pub fn chosen(
+        &self,
+        options: &ReadOptions,
+        known: &[Categories],
+        grouped: bool,
+        origin: &mut Origin,
+    ) -> Result<Vec<Chosen>> {
+        let dropped = options.drop_columns.iter().map(|name| self.find(name)).collect::<Result<HashSet<_>>>()?;
+        let number = |column| Chosen { column, categories: None };
+        if !options.columns.is_empty() {
+            let wanted = options.columns.iter().map(|name| self.find(name)).collect::<Result<Vec<_>>>()?;
+            let wanted = wanted.into_iter().filter(|column| !dropped.contains(column));
+            return wanted
+                .map(|column| match self.columns[column].is_text() {
+                    true => self.stated_categories(column, options, known, origin),
+                    false => Ok(number(column)),
+                })
+                .collect();
+        }
+        let mut chosen = Vec::new();
+        for (column, profile) in self.columns.iter().enumerate().filter(|(column, _)| !dropped.contains(column)) {
+            let unnamed = self.header.as_ref().is_some_and(|header| {
+                header[column].is_empty() || (column == 0 && header[column].starts_with("Unnamed:"))
+            });
+            match profile {
+                _ if column == 0 && grouped => {}
+                _ if profile.is_empty() && column + 1 == self.width && (unnamed || self.header.is_none()) => {
+                    origin.note("the last column is empty and is left out");
+                }
+                _ if profile.is_empty() => origin.note(format!("{} is empty and is left out", self.title(column))),
+                _ if profile.is_dates() => {
+                    origin.note(format!("{} contains dates or times and is left out", self.title(column)));
+                }
+                _ if column == 0 && unnamed && profile.counts_rows() && self.width > 1 => {
+                    let others = (2..=self.width).map(|i| self.option_name(i - 1)).collect::<Vec<_>>().join(",");
+                    let all = if self.width > 12 { "--columns 1,...".into() } else { format!("--columns 1,{others}") };
+                    origin.choice("the first column has no name and counts the rows; it is left out", all);
+                }
+                _ if profile.is_text() => chosen.extend(self.text(column, options, known, origin)),
+                _ => {
+                    if column == 0 && profile.counts_rows() && self.rows > 2 && self.width > 1 {
+                        let drop = format!("--drop-columns {}", self.option_name(column));
+                        origin.choice(format!("{} counts the rows, but is read as values", self.title(column)), drop);
+                    }
+                    chosen.push(number(column));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// A column of text: categories, or left out.
+    fn text(&self, column: usize, options: &ReadOptions, known: &[Categories], origin: &mut Origin) -> Option<Chosen> {
+        let (title, profile) = (self.title(column), &self.columns[column]);
+        let categories = profile.categories();
+        let number = categories.as_ref().map_or(format!("more than {MOST_CATEGORIES}"), |all| all.len().to_string());
+        if !Self::takes_categories(options) {
+            origin.note(format!("{title} is text and is left out; only tables have columns of categories"));
+            return None;
+        }
+        match (self.known(column, known), categories) {
+            (Some(known), _) => Some(self.noted(column, known.values.clone(), origin)),
+            (None, Some(categories)) if self.is_categorical(profile) => Some(self.noted(column, categories, origin)),
+            (None, Some(categories)) if categories.len() == 1 => {
+                origin.note(format!("{title} contains only {:?} and is left out", categories[0]));
+                None
+            }
+            (None, categories) => {
+                let text = format!("{title} is text with {number} different values and is left out");
+                match categories {
+                    Some(_) => origin.choice(text, "--columns with its name reads them as categories"),
+                    None => origin.note(text),
+                }
+                None
+            }
+        }
+    }
+
+    /// A column of text that an option names.
+    fn stated_categories(
+        &self,
+        column: usize,
+        options: &ReadOptions,
+        known: &[Categories],
+        origin: &mut Origin,
+    ) -> Result<Chosen> {
+        let refused = |why: &str| {
+            Err(Error::setting(format!("{}: {} is text and cannot be read {why}", self.name, self.title(column))))
+        };
+        if !Self::takes_categories(options) {
+            return refused("here: only tables without --window have columns of categories; omit it from --columns");
+        }
+        match (self.known(column, known), self.columns[column].categories()) {
+            (Some(known), _) => Ok(self.noted(column, known.values.clone(), origin)),
+            (None, Some(categories)) => Ok(self.noted(column, categories, origin)),
+            (None, None) => refused(&format!("as categories: it has more than {MOST_CATEGORIES} different values")),
+        }
+    }
+
+    fn noted(&self, column: usize, categories: Vec<String>, origin: &mut Origin) -> Chosen {
+        let more = if categories.len() > MOST_NAMES { ", ..." } else { "" };
+        let names = categories.iter().take(MOST_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let what = if categories.len() == 1 { "category" } else { "categories" };
+        origin.choice(
+            format!("{} is text with {} {what} ({names}{more})", self.title(column), categories.len()),
+            format!("--drop-columns {}", self.option_name(column)),
+        );
+        Chosen { column, categories: Some(categories) }
+    }
+
+    /// Notes the missing values of columns of categories that are replaced by the most frequent category.
+    pub fn note_replaced(&self, chosen: &[Chosen], origin: &mut Origin) {
+        for Chosen { column, .. } in chosen.iter().filter(|chosen| chosen.categories.is_some()) {
+            let profile = &self.columns[*column];
+            if let (1.., Some(category)) = (profile.missing, profile.most_frequent()) {
+                let missing = count(profile.missing, "missing value");
+                let title = self.title(*column);
+                origin.choice(
+                    format!("{missing} of {title} are replaced by its most frequent category, {category}"),
+                    "--missing drop",
+                );
+            }
+        }
+    }
+}
