@@ -3,6 +3,7 @@
 mod denoise;
 mod program;
 mod sample;
+mod trace;
 
 #[cfg(feature = "cli")]
 pub(crate) use denoise::denoise_observed;
@@ -11,3 +12,4 @@ pub use program::{Completion, Observer};
 #[cfg(feature = "cli")]
 pub(crate) use sample::sample_observed;
 pub use sample::{Sampling, sample, sample_in_parts};
+pub use trace::{Trace, trace};

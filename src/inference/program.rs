@@ -102,12 +102,7 @@ impl BatchedProgram {
             rest.fill(0.0);
             let len = used.len();
             self.run.set_first_row(first);
-            self.run.set_step(0);
-            self.run.write("x", &x)?;
-            if let Ok(history) = self.run.graph().find(HISTORY) {
-                let len = self.run.graph().spec(history).len();
-                self.run.write(HISTORY, &vec![0.0; len])?;
-            }
+            self.begin(&x)?;
             if !self.advance(&mut completion, observe)? {
                 return Err(Error::Interrupted(format!(
                     "stopped after {first} of {}; nothing is written",
@@ -124,6 +119,41 @@ impl BatchedProgram {
             take(&result[..len])?;
         }
         Ok(())
+    }
+
+    /// Sets the state of a batch before its first step.
+    fn begin(&mut self, x: &[f32]) -> Result<()> {
+        self.run.set_step(0);
+        self.run.write("x", x)?;
+        if let Ok(history) = self.run.graph().find(HISTORY) {
+            let len = self.run.graph().spec(history).len();
+            self.run.write(HISTORY, &vec![0.0; len])?;
+        }
+        Ok(())
+    }
+
+    /// Passes the state before each step, and the result after it, to `take`, for the first batch. `start` writes its
+    /// inputs. Returns the state after the last step.
+    ///
+    /// # Errors
+    /// Those of the device, and of `take`.
+    pub fn step_by_step(
+        &mut self,
+        seed: u64,
+        start: impl FnOnce(&mut [f32]),
+        mut take: impl FnMut(usize, &[f32], &[f32]) -> Result<()>,
+    ) -> Result<Vec<f32>> {
+        let state = self.run.graph().find("x")?;
+        let mut x = vec![0.0; self.rows * self.width];
+        start(&mut x);
+        self.run.seed(seed);
+        self.begin(&x)?;
+        for k in 0..self.steps {
+            self.run.steps(1)?;
+            take(k as usize, &x, &self.run.read(self.result)?)?;
+            x = self.run.read(state)?;
+        }
+        Ok(x)
     }
 
     /// Runs the steps of one batch. Returns whether it was completed.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::program::{BatchedProgram, Observer};
 use crate::data::Dataset;
 use crate::device::Device;
-use crate::diffusion::{Ddim, Sampler, SamplerOptions, SamplerTable, Spacing};
+use crate::diffusion::{Ddim, Objective, Sampler, SamplerOptions, SamplerTable, Spacing};
 use crate::error::{Error, Result};
 use crate::generate::{reverse_process_within, starting_noise};
 use crate::graph::Graph;
 use crate::nn::Denoiser;
-use crate::train::{Checkpoint, Facts, Task};
+use crate::train::{Checkpoint, Task};
 
 /// Settings of [`sample`]. Fields may be added: construct it with `..Sampling::new(count)`.
 #[derive(Clone, Debug)]
@@ -19,24 +19,61 @@ pub struct Sampling {
     pub count: usize,
     /// The sampler.
     pub sampler: Arc<dyn Sampler>,
-    /// Steps of the reverse process; 0 selects the default of the sampler (all for DDPM, 100 for DDIM).
+    /// Steps of the reverse process; 0 selects the default of the sampler.
     pub steps: usize,
-    /// Which diffusion steps are used.
-    pub spacing: Spacing,
+    /// Which noise levels are used; `None` selects the default of the sampler.
+    pub spacing: Option<Spacing>,
+    /// The diffusion steps that are used, noisiest first, instead of `steps` and `spacing`.
+    pub timesteps: Option<Vec<usize>>,
     /// Whether to clip estimates of x0 to the range of the training data.
     pub clip: bool,
     /// Seed of the initial noise and of the noise that the sampler adds.
     pub seed: u64,
+    /// The initial noise of the samples, standard normal, instead of that of the seed.
+    pub noise: Option<Vec<f32>>,
 }
 
 /// The maximum number of values in a set of samples; beyond it, random numbers would repeat.
 const MOST_VALUES: u64 = 1 << 34;
 
 impl Sampling {
+    /// The name of the default sampler.
+    pub const SAMPLER: &str = "ddim";
+
     /// The default settings for `count` samples.
     pub fn new(count: usize) -> Self {
         let sampler = Arc::new(Ddim::default());
-        Self { count, sampler, steps: 0, spacing: Spacing::Trailing, clip: true, seed: 0 }
+        Self { count, sampler, steps: 0, spacing: None, timesteps: None, clip: true, seed: 0, noise: None }
+    }
+
+    /// The sampler's table for an objective, with estimates of x0 clipped to +- `bound`.
+    ///
+    /// # Errors
+    /// As [`SamplerTable::new`].
+    pub fn table(&self, objective: &Objective, bound: Option<f64>) -> Result<SamplerTable> {
+        let steps = if self.steps == 0 { self.sampler.default_steps(objective.steps()) } else { self.steps };
+        let options = SamplerOptions {
+            spacing: self.spacing.unwrap_or_else(|| self.sampler.default_spacing(objective)),
+            clip: bound,
+            // After clipping x0, the noise estimate must be computed from it.
+            rederive: bound.is_some(),
+            ..SamplerOptions::shared(self.sampler.clone(), steps)
+        };
+        match &self.timesteps {
+            Some(ts) => SamplerTable::over(objective, &options, ts),
+            None => SamplerTable::new(objective, &options),
+        }
+    }
+
+    /// x = the initial noise of the samples from `first` on, with `width` values each.
+    pub(super) fn start(&self, first: usize, width: usize, x: &mut [f32]) {
+        match &self.noise {
+            Some(noise) => {
+                let len = x.len();
+                x.copy_from_slice(&noise[first * width..][..len]);
+            }
+            None => starting_noise(self.seed, first * width, x),
+        }
     }
 }
 
@@ -80,34 +117,67 @@ pub fn sample_in_parts(
     observe: &mut Observer,
     take: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<f64> {
+    let Draw { table, limits, width } = Draw::new(checkpoint, sampling)?;
     let (facts, count) = (&checkpoint.facts, sampling.count);
-    let width: usize = facts.shape.iter().product();
-    let most = MOST_VALUES / width as u64;
-    if count == 0 || count as u64 > most.min(u32::MAX.into()) {
-        return Err(Error::setting(format!(
-            "{count} samples of shape {:?}; use a count of 1 to {}, and draw more with another seed",
-            facts.shape,
-            most.min(u32::MAX.into())
-        )));
-    }
-    if checkpoint.config.task == Task::Denoise {
-        let text =
-            "this run is a denoiser, which cannot generate samples; use it with: langevin denoise RUN NOISY --out F";
-        return Err(Error::setting(text));
-    }
-    let table = table(checkpoint, facts, sampling)?;
-    let limits = facts.limits().filter(|_| sampling.clip);
     let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
         reverse_process_within(g, network, &table, shape, limits.as_deref())
     };
     let mut program = BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?;
-    let start = |first, x: &mut [f32]| starting_noise(sampling.seed, first * width, x);
+    let start = |first, x: &mut [f32]| sampling.start(first, width, x);
     let mut clipped = 0u64;
     program.each(count, sampling.seed, start, observe, |x| {
         clipped += limits.as_ref().map_or(0, |limits| at_limits(x, limits));
         take(&facts.normalisation.undo(x))
     })?;
     Ok(clipped as f64 / (count as f64 * width as f64))
+}
+
+/// What the reverse process of a checkpoint needs.
+pub(super) struct Draw {
+    /// The rows of the sampler.
+    pub table: SamplerTable,
+    /// The limits of the values of a sample, if estimates are clipped.
+    pub limits: Option<Vec<f32>>,
+    /// The number of values of a sample.
+    pub width: usize,
+}
+
+impl Draw {
+    /// Checks the settings of sampling.
+    ///
+    /// # Errors
+    /// As [`sample_in_parts`].
+    pub fn new(checkpoint: &Checkpoint, sampling: &Sampling) -> Result<Self> {
+        let (facts, count) = (&checkpoint.facts, sampling.count);
+        let width: usize = facts.shape.iter().product();
+        let most = (MOST_VALUES / width as u64).min(u32::MAX.into());
+        if count == 0 || count as u64 > most {
+            return Err(Error::setting(format!(
+                "{count} samples of shape {:?}; use a count of 1 to {most}, and draw more with another seed",
+                facts.shape
+            )));
+        }
+        if let Some(noise) = &sampling.noise
+            && noise.len() < count * width
+        {
+            return Err(Error::setting(format!(
+                "{count} samples of shape {:?} need {} values of initial noise, but there are {}; use a smaller count, or more \
+                 noise",
+                facts.shape,
+                count * width,
+                noise.len()
+            )));
+        }
+        if checkpoint.config.task == Task::Denoise {
+            let text = "this run is a denoiser, which cannot generate samples; use it with: langevin denoise RUN NOISY --out F";
+            return Err(Error::setting(text));
+        }
+        let objective = checkpoint.config.objective()?;
+        objective.check_end()?;
+        let bound = sampling.clip.then_some(facts.normalisation.bound as f64);
+        let limits = facts.limits().filter(|_| sampling.clip);
+        Ok(Self { table: sampling.table(&objective, bound)?, limits, width })
+    }
 }
 
 /// The number of values at their limits, in normalised units.
@@ -118,18 +188,4 @@ fn at_limits(x: &[f32], limits: &[f32]) -> u64 {
         low < high && (*x <= low + near || *x >= high - near)
     };
     x.iter().zip(low.iter().zip(high).cycle()).filter(|place| at(*place)).count() as u64
-}
-
-fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<SamplerTable> {
-    let objective = checkpoint.config.objective()?;
-    let sampler = sampling.sampler.clone();
-    let steps = if sampling.steps == 0 { sampler.default_steps(objective.steps()) } else { sampling.steps };
-    let options = SamplerOptions {
-        spacing: sampling.spacing,
-        clip: sampling.clip.then_some(facts.normalisation.bound as f64),
-        // After clipping x0, the noise estimate must be computed from it.
-        rederive: sampling.clip,
-        ..SamplerOptions::shared(sampler, steps)
-    };
-    SamplerTable::new(&objective, &options)
 }

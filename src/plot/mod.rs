@@ -14,6 +14,8 @@ pub use output::save;
 #[cfg(feature = "cli")]
 pub(crate) use output::{Output, check_output, save_as};
 pub use scale::Scale;
+#[cfg(feature = "cli")]
+pub(crate) use strip::film_blocks;
 pub use strip::film_strip;
 
 use std::path::Path;
