@@ -5,11 +5,13 @@
 mod axes;
 mod canvas;
 mod curves;
+mod loglog;
 mod output;
 mod scale;
 mod strip;
 
 pub use curves::{Curve, curves, loss_curve};
+pub use loglog::{LogCurve, log_log};
 pub use output::save;
 #[cfg(feature = "cli")]
 pub(crate) use output::{Output, check_output, save_as};
