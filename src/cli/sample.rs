@@ -63,7 +63,7 @@ pub struct SampleArgs {
 /// The options of the reverse process.
 #[derive(Args)]
 struct SolverArgs {
-    /// Sampler: ddpm, ddim, euler, euler_ancestral, heun, edm, dpmpp_2m, dpmpp_2m_sde or unipc [default: ddim]
+    /// Sampler: ddpm, ddim, euler, euler_ancestral, heun, edm, dpmpp_2m, dpmpp_2m_sde or unipc [default: unipc]
     #[arg(long, value_name = "NAME")]
     sampler: Option<String>,
     /// Steps of the reverse process [default: by the sampler]

@@ -27,7 +27,7 @@ pub trait Sampler: fmt::Debug + fmt::Display + Send + Sync {
     /// The default number of sampling steps for a model trained with `steps` steps.
     fn default_steps(&self, steps: usize) -> usize;
 
-    /// The default spacing of its steps.
+    /// The default spacing of its steps. Spacings by noise level need a finite one at the last training step.
     fn default_spacing(&self, _: &Objective) -> Spacing {
         Spacing::Trailing
     }

@@ -49,6 +49,12 @@ impl Spacing {
     /// Karras spacing with the usual rho, 7.
     pub const KARRAS: Self = Self::Karras { rho: KARRAS_RHO };
 
+    /// This spacing, or trailing if it needs finite noise levels and the last training step is pure noise.
+    pub(super) fn or_trailing(self, objective: &Objective) -> Self {
+        let finite = objective.sigma((objective.steps() - 1) as f64).is_finite();
+        if self.is_of_sigma() && !finite { Self::Trailing } else { self }
+    }
+
     /// Whether it is by noise levels, which must be finite, instead of training steps.
     pub(super) fn is_of_sigma(self) -> bool {
         matches!(self, Self::Karras { .. } | Self::Lambda)

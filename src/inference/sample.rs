@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::program::{BatchedProgram, Observer};
 use crate::data::Dataset;
 use crate::device::Device;
-use crate::diffusion::{Ddim, Objective, Sampler, SamplerOptions, SamplerTable, Spacing};
+use crate::diffusion::{Objective, Sampler, SamplerOptions, SamplerTable, Spacing, UniPc};
 use crate::error::{Error, Result};
 use crate::generate::{reverse_process_within, starting_noise};
 use crate::graph::Graph;
@@ -38,11 +38,11 @@ const MOST_VALUES: u64 = 1 << 34;
 
 impl Sampling {
     /// The name of the default sampler.
-    pub const SAMPLER: &str = "ddim";
+    pub const SAMPLER: &str = "unipc";
 
     /// The default settings for `count` samples.
     pub fn new(count: usize) -> Self {
-        let sampler = Arc::new(Ddim::default());
+        let sampler = Arc::new(UniPc);
         Self { count, sampler, steps: 0, spacing: None, timesteps: None, clip: true, seed: 0, noise: None }
     }
 

@@ -7,6 +7,7 @@ use super::SamplerSettings;
 use super::euler::euler;
 use crate::diffusion::objective::{Level, Objective};
 use crate::diffusion::sampler::{Mix, Row, Sampler, Step, Times};
+use crate::diffusion::spacing::Spacing;
 use crate::error::{Error, Result};
 
 /// An Euler step to y1, and a correction with the estimate D1 of x0 there:
@@ -89,6 +90,10 @@ impl Sampler for Heun {
         steps.min(STEPS)
     }
 
+    fn default_spacing(&self, objective: &Objective) -> Spacing {
+        Spacing::KARRAS.or_trailing(objective)
+    }
+
     fn times(&self) -> Times {
         Times::Fractional
     }
@@ -149,6 +154,10 @@ impl Sampler for Edm {
             return Err(Error::setting(format!("edm churn_noise = {}: use a number above 0; 1 is usual", self.noise)));
         }
         Ok(())
+    }
+
+    fn default_spacing(&self, objective: &Objective) -> Spacing {
+        Spacing::KARRAS.or_trailing(objective)
     }
 
     fn times(&self) -> Times {

@@ -378,6 +378,21 @@ mod tests {
     }
 
     #[test]
+    fn default_spacings_fit_paths_that_end_in_pure_noise() {
+        let ends_in_noise = linear().zero_terminal_snr().unwrap();
+        for (name, _) in SAMPLERS {
+            let sampler = sampler(name, SamplerSettings::default()).unwrap();
+            for path in [linear(), ends_in_noise.clone()] {
+                let objective = Objective::new(path, Prediction::V);
+                let options = SamplerOptions::shared(sampler.clone(), sampler.default_steps(1000));
+                let options = SamplerOptions { spacing: sampler.default_spacing(&objective), ..options };
+                let table = SamplerTable::new(&objective, &options).unwrap();
+                assert!(table.rows_f32().iter().flatten().all(|v| v.is_finite()), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn histories_are_counted() {
         let count = |sampler: Arc<dyn Sampler>| table(linear(), &sampler, 10).histories();
         assert_eq!([ddim(0.5), Arc::new(Heun), Arc::new(DpmPp2M), Arc::new(UniPc)].map(count), [0, 1, 1, 2]);
