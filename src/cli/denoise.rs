@@ -49,7 +49,7 @@ pub struct DenoiseArgs {
     /// Steps of the reverse process of a diffusion model; 1 uses its estimate of the clean data [default: 1]
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// Sampler of these steps: ddim or ddpm [default: ddim]
+    /// Sampler of these steps, see langevin sample --help [default: ddim]
     #[arg(long, value_name = "NAME")]
     sampler: Option<String>,
     /// Use the state with the lowest validation loss, see train --keep-best

@@ -66,8 +66,7 @@ enum Command {
     },
     /// Train a model on data and store it in a run folder
     Train(Box<train::TrainArgs>),
-    /// Draw samples with a trained model
-    Sample(sample::SampleArgs),
+    Sample(Box<sample::SampleArgs>),
     Noise(noise::NoiseArgs),
     Denoise(denoise::DenoiseArgs),
     /// Describe data, or show layers, shapes and parameters of a run or a safetensors file

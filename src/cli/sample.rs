@@ -1,16 +1,18 @@
 //! `langevin sample`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use crate::Precision;
-use crate::data;
+use crate::data::{self, Columns, Dataset, Kind, ReadOptions, SampleLayout};
 use crate::diffusion::{SamplerSettings, Spacing, sampler};
-use crate::inference::{Sampling, sample_in_parts};
+use crate::generate::starting_noise;
+use crate::inference::{Sampling, Trace, sample_in_parts, trace};
+use crate::io::{check_path, extension};
 use crate::plot::{self, Output, Scale};
-use crate::text::short;
-use crate::train::RunFolder;
+use crate::text::{count, short};
+use crate::train::{Checkpoint, Facts, RunFolder};
+use crate::{Device, Error, Precision};
 use clap::Args;
 use serde_json::json;
 
@@ -19,28 +21,33 @@ use super::interrupt::stop_flag;
 use super::progress::Meter;
 use super::{Common, real, samples, whole};
 
+/// Draw samples with a trained model
+///
+/// Sample i depends on its number and on --seed, not on --count. A solver of second order (dpmpp_2m, unipc, heun) needs fewer
+/// steps than one of first order (ddim, euler); ddpm, euler_ancestral, edm and dpmpp_2m_sde add noise in each step. heun and
+/// edm evaluate the network twice per step.
 #[derive(Args)]
 pub struct SampleArgs {
     /// Run folder
     run: PathBuf,
-    /// Number of samples
-    #[arg(long, default_value_t = 64, value_parser = whole::<usize>, allow_negative_numbers = true)]
-    count: usize,
-    /// Sampler: ddim or ddpm
-    #[arg(long, default_value = "ddim", value_name = "NAME")]
-    sampler: String,
-    /// Steps of the reverse process [default: 100 for ddim, all for ddpm]
+    /// Number of samples [default: 64, or as many as --noise has]
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
-    steps: Option<usize>,
-    /// Noise that DDIM adds in each step: 0 for none, 1 for as much as DDPM
-    #[arg(long, value_parser = real, allow_negative_numbers = true)]
-    eta: Option<f64>,
-    /// Which diffusion steps are used: trailing, leading or linspace
-    #[arg(long, default_value = "trailing")]
-    spacing: Spacing,
+    count: Option<usize>,
+    #[command(flatten)]
+    solver: SolverArgs,
     /// Do not clip the estimates of the clean data to the range of the training data
     #[arg(long)]
     no_clip: bool,
+    /// Start from the noise in this file, standard normal numbers [count, ...], instead of that of --seed
+    #[arg(long, value_name = "F", conflicts_with = "save_noise")]
+    noise: Option<PathBuf>,
+    /// Write the initial noise to a .npy file
+    #[arg(long, value_name = "F")]
+    save_noise: Option<PathBuf>,
+    /// Write the states and the estimates of the clean data of the first samples: .png or .svg for a film strip, .npy for
+    /// an array [2, evaluations, samples, ...]; can be repeated
+    #[arg(long, value_name = "F")]
+    trace: Vec<PathBuf>,
     /// f32, or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU
     #[arg(long, default_value = "f32")]
     precision: Precision,
@@ -56,28 +63,105 @@ pub struct SampleArgs {
     pub common: Common,
 }
 
+/// The options of the reverse process.
+#[derive(Args)]
+struct SolverArgs {
+    /// Sampler: ddpm, ddim, euler, euler_ancestral, heun, edm, dpmpp_2m, dpmpp_2m_sde or unipc [default: unipc]
+    #[arg(long, value_name = "NAME")]
+    sampler: Option<String>,
+    /// Steps of the reverse process [default: by the sampler]
+    #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
+    steps: Option<usize>,
+    /// Noise levels of the steps: trailing, leading, linspace, polynomial[:RHO], karras[:RHO] or lambda (also called
+    /// exponential) [default: by the sampler]
+    #[arg(long, value_name = "NAME")]
+    spacing: Option<Spacing>,
+    /// The diffusion steps that are used, noisiest first, such as 999,500,100, instead of --steps and --spacing
+    #[arg(long, value_name = "T,...", value_delimiter = ',', value_parser = whole::<usize>,
+          conflicts_with_all = ["steps", "spacing"])]
+    timesteps: Option<Vec<usize>>,
+    /// ddim, euler_ancestral: noise added in each step, 0 for none, 1 for as much as ddpm
+    #[arg(long, value_parser = real, allow_negative_numbers = true)]
+    eta: Option<f64>,
+    /// edm: amount of noise added before each step (S_churn) [default: 40]
+    #[arg(long, value_parser = real, allow_negative_numbers = true)]
+    churn: Option<f64>,
+    /// edm: lowest noise level sigma at which it is added (S_tmin) [default: 0]
+    #[arg(long, value_name = "SIGMA", value_parser = real, allow_negative_numbers = true)]
+    churn_min: Option<f64>,
+    /// edm: highest noise level sigma at which it is added (S_tmax)
+    #[arg(long, value_name = "SIGMA", value_parser = real, allow_negative_numbers = true)]
+    churn_max: Option<f64>,
+    /// edm: factor of its standard deviation (S_noise) [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = real, allow_negative_numbers = true)]
+    churn_noise: Option<f64>,
+}
+
+impl SolverArgs {
+    /// The settings of the reverse process for `count` samples.
+    fn sampling(&self, count: usize) -> crate::Result<Sampling> {
+        if self.steps == Some(0) {
+            return Err(Error::Setting("--steps 0; the reverse process needs at least one step".into()));
+        }
+        let default = Sampling::new(count);
+        let settings = SamplerSettings {
+            eta: self.eta,
+            churn: self.churn,
+            churn_min: self.churn_min,
+            churn_max: self.churn_max,
+            churn_noise: self.churn_noise,
+            ..SamplerSettings::default()
+        };
+        let name = self.sampler.as_deref().unwrap_or(Sampling::SAMPLER);
+        Ok(Sampling {
+            sampler: sampler(name, settings)?,
+            steps: self.steps.unwrap_or(0),
+            spacing: self.spacing,
+            timesteps: self.timesteps.clone(),
+            ..default
+        })
+    }
+}
+
+/// The default number of samples.
+const COUNT: usize = 64;
+/// The number of samples in a trace: points share a picture.
+const TRACED_POINTS: usize = 1_000;
+const TRACED: usize = 4;
+/// The maximum number of columns of its film strip.
+const COLUMNS: usize = 16;
+
 pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     plot::check_output(&args.out)?;
-    if args.steps == Some(0) {
-        return Err(crate::Error::Setting("--steps 0; the reverse process needs at least one step".into()).into());
-    }
-    let sampler = sampler(&args.sampler, SamplerSettings { eta: args.eta, ..SamplerSettings::default() })?;
+    check_further_outputs(args)?;
+    let sampling = args.solver.sampling(args.count.unwrap_or(COUNT))?;
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
-    data::check_apart(&args.out, &checkpoint.config.data)?;
     let facts = &checkpoint.facts;
-    let mut out = Output::create(&args.out, facts.layout(), args.count)?;
-    let device = args.common.open_for(args.precision)?;
+    let outputs = [Some(&args.out), args.save_noise.as_ref()].into_iter().flatten().chain(&args.trace);
+    for out in outputs {
+        data::check_apart(out, &checkpoint.config.data)?;
+        args.noise.iter().try_for_each(|noise| data::check_apart(out, &noise.to_string_lossy()))?;
+    }
+    let noise = args.noise.as_ref().map(|path| read_noise(path, facts, args.count)).transpose()?;
+    let given = noise.as_ref().map(Dataset::len);
+    let seed = args.common.seed.unwrap_or(0);
+    let noise = noise.map(|noise| noise.values);
     let sampling = Sampling {
-        count: args.count,
-        sampler,
-        steps: args.steps.unwrap_or(0),
-        spacing: args.spacing,
+        count: args.count.or(given).unwrap_or(COUNT),
         clip: !args.no_clip,
-        seed: args.common.seed.unwrap_or(0),
-        conditions: args.condition.conditions(&checkpoint.facts)?,
+        seed,
+        noise,
+        conditions: args.condition.conditions(facts)?,
+        ..sampling
     };
-    let seed = sampling.seed;
+    let drawn = sampling.count;
+    let process = describe(&checkpoint, &sampling)?;
+    let mut out = Output::create(&args.out, facts.layout(), drawn)?;
+    let device = args.common.open_for(args.precision)?;
+    if !args.common.json {
+        say!("{process}");
+    }
     let (started, stopped) = (std::time::Instant::now(), stop_flag()?);
     let mut meter = Meter::new("drawing samples", args.common.json);
     let mut observe = |progress| {
@@ -89,23 +173,164 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let scale = |drawn: &[f32]| Scale::of_data(facts.kind, &facts.shape, &facts.range, drawn).labelled(&facts.columns);
     let held = out.finish(scale)?;
     let seconds = started.elapsed().as_secs_f64();
+    if let Some(path) = &args.save_noise {
+        save_noise(path, facts, &sampling)?;
+    }
+    let traced = if args.trace.is_empty() { None } else { Some(write_trace(args, &device, &checkpoint, &sampling)?) };
     if args.common.json {
-        let shape = [&[args.count], &facts.shape[..]].concat();
+        let shape = [&[drawn], &facts.shape[..]].concat();
+        let times = traced.map(|trace| trace.times);
         say!(
             "{}",
             json!({"out": args.out, "held": held, "shape": shape, "seed": seed, "clipped": clipped, "seconds": seconds,
-                   "device": device.name()})
+                   "device": device.name(), "process": process, "save_noise": args.save_noise, "trace": args.trace,
+                   "times": times})
         );
-    } else {
-        let what = samples(held, args.count, &facts.shape);
-        say!("{what} with seed {seed} in {seconds:.1} s: {}", args.out.display());
-        if clipped > 0.0 {
-            let share = short(100.0 * clipped);
-            say!("{share}% of the values were clipped to the range of the training data; --no-clip does not clip");
-        }
-        if let Some(missing) = checkpoint.config.read.missing {
-            say!("no generated value is missing, because the data were read with --missing {missing}");
-        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let what = samples(held, drawn, &facts.shape);
+    say!("{what} with seed {seed} in {seconds:.1} s: {}", args.out.display());
+    if clipped > 0.0 {
+        let share = short(100.0 * clipped);
+        say!("{share}% of the values were clipped to the range of the training data; --no-clip does not clip");
+    }
+    if let Some(missing) = checkpoint.config.read.missing {
+        say!("no generated value is missing, because the data were read with --missing {missing}");
+    }
+    if let Some(path) = &args.save_noise {
+        say!("initial noise: {}", path.display());
+    }
+    if let Some(trace) = traced {
+        let (n, calls) = (trace.samples.len() / facts.shape.iter().product::<usize>(), trace.times.len());
+        let paths: Vec<String> = args.trace.iter().map(|path| path.display().to_string()).collect();
+        let what = format!("states and estimates of {} at {}", count(n, "sample"), count(calls, "evaluation"));
+        say!("{what}: {}", paths.join(", "));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One line about the reverse process: sampler, steps, spacing and evaluations of the network.
+fn describe(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<String> {
+    let objective = checkpoint.config.objective()?;
+    let table = sampling.table(&objective, None)?;
+    let spacing = match &sampling.timesteps {
+        Some(_) => "given steps".to_string(),
+        None => format!("{} spacing", sampling.spacing.unwrap_or_else(|| sampling.sampler.default_spacing(&objective))),
+    };
+    let (steps, calls) = (count(table.levels.len(), "step"), count(table.rows.len(), "evaluation"));
+    Ok(format!("sampler: {}; {steps}, {spacing}, {calls} of the network", sampling.sampler))
+}
+
+/// Checks the files of `--save-noise` and `--trace` before the work.
+fn check_further_outputs(args: &SampleArgs) -> crate::Result<()> {
+    let check = |option: &str, path: &Path, extensions: &[&str]| {
+        if !extensions.contains(&extension(path).as_str()) {
+            let list = extensions.join(", .");
+            return Err(Error::Setting(format!("{option} {}: the extension must be one of: .{list}", path.display())));
+        }
+        if path == args.out {
+            let text = format!("{option} {}: this is also --out; choose another name", path.display());
+            return Err(Error::Setting(text));
+        }
+        check_path(path)
+    };
+    args.save_noise.iter().try_for_each(|path| check("--save-noise", path, &["npy"]))?;
+    args.trace.iter().try_for_each(|path| check("--trace", path, &["npy", "png", "svg"]))
+}
+
+/// The layout of noise, which has no units.
+fn noise_layout<'a>(facts: &'a Facts, columns: &'a Columns) -> SampleLayout<'a> {
+    SampleLayout { kind: facts.kind, shape: &facts.shape, columns }
+}
+
+/// Reads initial noise for at least `count` samples.
+fn read_noise(path: &Path, facts: &Facts, count: Option<usize>) -> crate::Result<Dataset> {
+    let (name, columns) = (path.to_string_lossy(), Columns::default());
+    let noise = Dataset::load_for(&name, 0, &ReadOptions::default(), noise_layout(facts, &columns), false)?;
+    if noise.shape != facts.shape {
+        return Err(Error::Input(format!(
+            "--noise {name}: samples of shape {:?}, but the model was trained on {:?}",
+            noise.shape, facts.shape
+        )));
+    }
+    if let Some(count) = count.filter(|count| *count > noise.len()) {
+        return Err(Error::Setting(format!(
+            "--count {count}, but --noise {name} has only {} samples; use --count {1} or less",
+            noise.len(),
+            noise.len()
+        )));
+    }
+    let n = noise.values.len() as f64;
+    let square = noise.values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
+    // Six standard errors of the mean square of normal numbers.
+    if (square - 1.0).abs() > 6.0 * (2.0 / n).sqrt() {
+        return Err(Error::Input(format!(
+            "--noise {name}: the root mean square is {}, but initial noise is standard normal; use a file of --save-noise",
+            short(square.sqrt())
+        )));
+    }
+    Ok(noise)
+}
+
+/// Writes the initial noise.
+fn save_noise(path: &Path, facts: &Facts, sampling: &Sampling) -> crate::Result<()> {
+    let columns = Columns::default();
+    let width: usize = facts.shape.iter().product();
+    let mut out = Output::create(path, noise_layout(facts, &columns), sampling.count)?;
+    let mut part = vec![0.0; COUNT * width];
+    for first in (0..sampling.count).step_by(COUNT) {
+        let part = &mut part[..COUNT.min(sampling.count - first) * width];
+        starting_noise(sampling.seed, first * width, part);
+        out.write(part)?;
+    }
+    out.finish(|all| Scale::of(facts.kind, &facts.shape, all)).map(drop)
+}
+
+/// Draws the first samples again, step by step, and writes what `--trace` asks for.
+fn write_trace(
+    args: &SampleArgs,
+    device: &Device,
+    checkpoint: &Checkpoint,
+    sampling: &Sampling,
+) -> crate::Result<Trace> {
+    let facts = &checkpoint.facts;
+    let most = if facts.kind == Kind::Points { TRACED_POINTS } else { TRACED };
+    let trace = trace(device, checkpoint, &Sampling { count: sampling.count.min(most), ..sampling.clone() })?;
+    for path in &args.trace {
+        match extension(path).as_str() {
+            "npy" => save_trace(path, facts, &trace)?,
+            _ => draw_trace(path, facts, &trace)?,
+        }
+    }
+    Ok(trace)
+}
+
+/// The array [2, evaluations, samples, ...] of states and estimates.
+fn save_trace(path: &Path, facts: &Facts, trace: &Trace) -> crate::Result<()> {
+    let n = trace.samples.len() / facts.shape.iter().product::<usize>();
+    let shape = [&[trace.times.len(), n], &facts.shape[..]].concat();
+    let columns = Columns::default();
+    let layout = SampleLayout { kind: Kind::of(&shape), shape: &shape, columns: &columns };
+    let mut out = Output::create(path, layout, 2)?;
+    out.write(&trace.states.concat())?;
+    out.write(&trace.estimates.concat())?;
+    out.finish(|all| Scale::of(facts.kind, &shape, all)).map(drop)
+}
+
+/// A film strip: the states above the estimates, at evenly spaced evaluations.
+fn draw_trace(path: &Path, facts: &Facts, trace: &Trace) -> crate::Result<()> {
+    let calls = trace.times.len();
+    let columns = calls.min(COLUMNS);
+    let shown: Vec<usize> = (0..columns).map(|i| i * (calls - 1) / (columns - 1).max(1)).collect();
+    let block = |name: &str, values: &[Vec<f32>]| -> Vec<(String, Vec<f32>)> {
+        shown.iter().map(|&k| (format!("{name}, t = {}", short(trace.times[k])), values[k].clone())).collect()
+    };
+    let mut all = block("x", &trace.states);
+    all.extend(block("x0", &trace.estimates));
+    let snapshots: Vec<(String, &[f32])> = all.iter().map(|(title, values)| (title.clone(), &values[..])).collect();
+    let scale = match facts.kind {
+        Kind::Images => Scale::of_data(facts.kind, &facts.shape, &facts.range, &trace.samples),
+        _ => Scale::of(facts.kind, &facts.shape, &all.iter().flat_map(|(_, v)| v.iter().copied()).collect::<Vec<_>>()),
+    };
+    plot::film_blocks(path, facts.kind, &facts.shape, &snapshots, columns, &scale)
 }

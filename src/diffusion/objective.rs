@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::path::Path;
 use crate::error::{Error, Result};
+use crate::text::short;
 
 /// What the network predicts: the weights (p, q) of x0 and eps in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -100,6 +101,9 @@ impl Level {
     }
 }
 
+/// The largest weight of the data at the last step of a path that ends in noise; that of stable diffusion is 0.07.
+const MOST_DATA_AT_THE_END: f64 = 0.1;
+
 /// The training objective: a path and a prediction target.
 #[derive(Debug, Clone)]
 pub struct Objective {
@@ -162,6 +166,25 @@ impl Objective {
     pub fn sigma(&self, t: f64) -> f64 {
         let [a, s] = self.path.weights(t);
         s / a
+    }
+
+    /// Checks that almost no data are left at the last step, because generation starts there with pure noise.
+    ///
+    /// # Errors
+    /// When the weight a of the data is above 0.1: the start then lacks a share of their mean and variance that the samples
+    /// keep missing.
+    pub fn check_end(&self) -> Result<()> {
+        let [a, _] = self.path.weights((self.steps() - 1) as f64);
+        if a <= MOST_DATA_AT_THE_END {
+            return Ok(());
+        }
+        Err(Error::setting(format!(
+            "the noise schedule ({}) does not end in noise: the weight of the data at its last step is {}, and samples are \
+             drawn from pure noise; use the schedule cosine, which ends in noise with any number of steps, or diffusion_steps \
+             = 1000 (or more for slower schedules)",
+            self.path,
+            short(a)
+        )))
     }
 
     fn level_with(&self, t: f64, [a, s]: [f64; 2]) -> Level {
@@ -243,5 +266,23 @@ mod tests {
             assert_eq!(want.to_string().parse::<Prediction>().unwrap(), want);
         }
         assert!("noise".parse::<Prediction>().unwrap_err().to_string().contains("epsilon, x0, v, flow"));
+    }
+
+    #[test]
+    fn paths_that_do_not_end_in_noise_are_refused() {
+        let check = |schedule: Result<Schedule>| Objective::new(schedule.unwrap(), Prediction::V).check_end();
+        let refused = check(Schedule::named("linear", 100)).unwrap_err().to_string();
+        assert!(
+            refused.contains("linear, 100 steps") && refused.contains("0.60") && refused.contains("cosine"),
+            "{refused}"
+        );
+        for steps in [1, 2, 10, 100, 1_000] {
+            check(Schedule::cosine(steps)).unwrap();
+        }
+        for name in crate::diffusion::SCHEDULES {
+            check(Schedule::named(name, 1_000)).unwrap();
+        }
+        check(Schedule::linear(100, 1e-4, 0.02).unwrap().zero_terminal_snr()).unwrap();
+        Objective::new(Flow::new(10).unwrap(), Prediction::Flow).check_end().unwrap();
     }
 }

@@ -15,6 +15,7 @@
 use std::fmt;
 
 use super::objective::{Level, Objective};
+use super::spacing::Spacing;
 use crate::error::Result;
 use crate::ops::SamplerStep;
 
@@ -25,6 +26,11 @@ pub trait Sampler: fmt::Debug + fmt::Display + Send + Sync {
 
     /// The default number of sampling steps for a model trained with `steps` steps.
     fn default_steps(&self, steps: usize) -> usize;
+
+    /// The default spacing of its steps. Spacings by noise level need a finite one at the last training step.
+    fn default_spacing(&self, _: &Objective) -> Spacing {
+        Spacing::Trailing
+    }
 
     /// Checks the sampler's settings.
     ///

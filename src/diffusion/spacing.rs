@@ -1,5 +1,8 @@
 //! The time steps visited by a sampler.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::objective::{Level, Objective};
@@ -7,8 +10,9 @@ use super::sampler::Times;
 use super::schedule::{check_steps, linspace};
 use crate::{Error, Result};
 
-/// Selects N of the T training steps (names from Lin et al. 2023, table 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+/// The noise levels visited by a sampler. The first three, and `polynomial`, select N of the T training steps (names from
+/// Lin et al. 2023, table 2); the others are levels between those of the first and the last training step.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
 pub enum Spacing {
@@ -19,27 +23,88 @@ pub enum Spacing {
     Linspace,
     /// From T - 1 downwards in steps of T/N; never visits 0 unless N = T.
     Trailing,
-    /// The noise levels of [`karras_sigmas`] with rho 7, between those of the first and the last training step.
-    Karras,
-    /// Noise levels evenly spaced in lambda = -ln(sigma), also called exponential (Lu et al. 2022, DPM-Solver, section 3.3).
+    /// The noise levels of [`karras_sigmas`].
+    Karras {
+        /// 7 is usual; more places more steps at low noise.
+        rho: f64,
+    },
+    /// Noise levels evenly spaced in lambda = -ln(sigma) (Lu et al. 2022, DPM-Solver, section 3.3). Their logarithms are
+    /// evenly spaced, so this is also called exponential.
     Lambda,
-    /// Times proportional to the squares of 1, ..., N (Song et al. 2021, DDIM, appendix D.2): more steps at low noise.
-    Quadratic,
+    /// Times proportional to the powers of 1, ..., N: more steps at low noise.
+    Polynomial {
+        /// The power; 2 is the quadratic spacing of Song et al. 2021 (DDIM), appendix D.2.
+        rho: f64,
+    },
 }
 
-named!(
-    Spacing,
-    "spacing",
-    Leading = "leading",
-    Linspace = "linspace",
-    Trailing = "trailing",
-    Karras = "karras",
-    Lambda = "lambda" | "uniform_lambda" | "exponential",
-    Quadratic = "quadratic" | "polynomial"
-);
+/// The names of [`Spacing`].
+const NAMES: [&str; 6] = ["leading", "linspace", "trailing", "karras[:RHO]", "lambda", "polynomial[:RHO]"];
 
-/// rho of Karras spacing.
-const RHO: f64 = 7.0;
+/// The default rho of Karras and of polynomial spacing.
+const KARRAS_RHO: f64 = 7.0;
+const POWER: f64 = 2.0;
+
+impl Spacing {
+    /// Karras spacing with the usual rho, 7.
+    pub const KARRAS: Self = Self::Karras { rho: KARRAS_RHO };
+
+    /// This spacing, or trailing if it needs finite noise levels and the last training step is pure noise.
+    pub(super) fn or_trailing(self, objective: &Objective) -> Self {
+        let finite = objective.sigma((objective.steps() - 1) as f64).is_finite();
+        if self.is_of_sigma() && !finite { Self::Trailing } else { self }
+    }
+
+    /// Whether it is by noise levels, which must be finite, instead of training steps.
+    pub(super) fn is_of_sigma(self) -> bool {
+        matches!(self, Self::Karras { .. } | Self::Lambda)
+    }
+}
+
+impl FromStr for Spacing {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, rho) = text.split_once(':').map_or((text, None), |(name, rho)| (name, Some(rho)));
+        let number = |default: f64| match rho.map(|rho| (rho, rho.parse::<f64>())) {
+            None => Ok(default),
+            Some((_, Ok(rho))) if rho > 0.0 && rho.is_finite() => Ok(rho),
+            Some((given, _)) => Err(Error::setting(format!(
+                "spacing {text:?}: rho is {given:?}; use a positive number, such as {name}:{default}"
+            ))),
+        };
+        let plain = |spacing| match rho {
+            None => Ok(spacing),
+            Some(_) => Err(Error::setting(format!("spacing {text:?}: {name} takes no number; use {name}"))),
+        };
+        match name {
+            "leading" => plain(Self::Leading),
+            "linspace" => plain(Self::Linspace),
+            "trailing" => plain(Self::Trailing),
+            "karras" => Ok(Self::Karras { rho: number(KARRAS_RHO)? }),
+            "lambda" | "uniform_lambda" | "exponential" => plain(Self::Lambda),
+            "polynomial" => Ok(Self::Polynomial { rho: number(POWER)? }),
+            "quadratic" => plain(Self::Polynomial { rho: POWER }),
+            _ => Err(Error::unknown("spacing", name, &NAMES)),
+        }
+    }
+}
+
+impl fmt::Display for Spacing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leading => f.write_str("leading"),
+            Self::Linspace => f.write_str("linspace"),
+            Self::Trailing => f.write_str("trailing"),
+            Self::Karras { rho } if *rho == KARRAS_RHO => f.write_str("karras"),
+            Self::Karras { rho } => write!(f, "karras:{rho}"),
+            Self::Lambda => f.write_str("lambda"),
+            Self::Polynomial { rho } => write!(f, "polynomial:{rho}"),
+        }
+    }
+}
+
+stands_as_text!(Spacing);
 
 /// The `n` levels visited by a sampler, noisiest first.
 ///
@@ -47,7 +112,7 @@ const RHO: f64 = 7.0;
 /// As [`timesteps`]; when the spacing is by noise levels and the last training step is pure noise.
 pub(super) fn levels(objective: &Objective, spacing: Spacing, n: usize, times: Times) -> Result<Vec<Level>> {
     let steps = objective.steps();
-    if matches!(spacing, Spacing::Karras | Spacing::Lambda) {
+    if spacing.is_of_sigma() {
         let [low, high] = [0, steps - 1].map(|t| objective.sigma(t as f64));
         if !high.is_finite() {
             return Err(Error::setting(format!(
@@ -73,8 +138,8 @@ pub(super) fn levels(objective: &Objective, spacing: Spacing, n: usize, times: T
 
 /// `n` noise levels from `high` down to `low`.
 fn sigmas(spacing: Spacing, n: usize, low: f64, high: f64) -> Result<Vec<f64>> {
-    if spacing == Spacing::Karras {
-        let mut sigmas = karras_sigmas(n, low, high, RHO)?;
+    if let Spacing::Karras { rho } = spacing {
+        let mut sigmas = karras_sigmas(n, low, high, rho)?;
         sigmas.pop();
         return Ok(sigmas);
     }
@@ -97,7 +162,7 @@ pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Res
             "{n} sampling steps, but the model was trained with {steps} diffusion steps; use 1 to {steps}"
         )));
     }
-    if n == 1 && steps > 1 && spacing != Spacing::Trailing {
+    if n == 1 && steps > 1 && matches!(spacing, Spacing::Leading | Spacing::Linspace) {
         return Err(Error::setting(format!(
             "{spacing} spacing with 1 of {steps} steps would visit only the cleanest one: use trailing spacing, or 2 or \
              more steps"
@@ -119,14 +184,19 @@ pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Res
             let stride = steps as f64 / n as f64;
             (0..n).map(|i| round(steps as f64 - i as f64 * stride) - 1).collect()
         }
-        Spacing::Quadratic => {
+        Spacing::Polynomial { rho } => {
             let last = (steps - 1) as f64;
-            let part = |i: usize| ((i + 1) as f64 / n as f64).powi(2);
-            let mut ts: Vec<usize> = (0..n).map(|i| round(part(i) * last).max(i)).collect();
+            let part = |i: usize| ((i + 1) as f64 / n as f64).powf(rho);
+            let mut ts: Vec<usize> = Vec::with_capacity(n);
+            for i in 0..n {
+                // At least one step apart, with room for the times above.
+                let least = ts.last().map_or(0, |t| t + 1);
+                ts.push(round(part(i) * last).clamp(least, steps - (n - i)));
+            }
             ts.reverse();
             ts
         }
-        Spacing::Karras | Spacing::Lambda => {
+        Spacing::Karras { .. } | Spacing::Lambda => {
             return Err(Error::setting(format!("{spacing} spacing is by noise levels, not by training steps")));
         }
     })
@@ -180,11 +250,34 @@ mod tests {
     #[test]
     fn time_steps_decrease_and_stay_in_range() {
         for (steps, n) in [(1, 1), (7, 7), (1000, 999), (999, 500), (1999, 1000), (100_000, 3), (123, 50)] {
-            for spacing in [Spacing::Leading, Spacing::Linspace, Spacing::Trailing] {
+            let powers = [0.3, 1.0, 2.0, 9.0].map(|rho| Spacing::Polynomial { rho });
+            for spacing in [Spacing::Leading, Spacing::Linspace, Spacing::Trailing].into_iter().chain(powers) {
                 let ts = timesteps(spacing, steps, n, 0).unwrap();
                 assert!(ts.len() == n && ts[0] < steps, "{spacing} {steps} {n}");
                 assert!(ts.windows(2).all(|pair| pair[0] > pair[1]), "{spacing} {steps} {n}");
             }
         }
+    }
+
+    #[test]
+    fn spacings_have_names_and_numbers() {
+        for name in
+            ["leading", "linspace", "trailing", "karras", "karras:5", "lambda", "polynomial:2", "polynomial:3.5"]
+        {
+            assert_eq!(name.parse::<Spacing>().unwrap().to_string(), name);
+        }
+        for (name, same) in [("exponential", "lambda"), ("uniform_lambda", "lambda"), ("quadratic", "polynomial")] {
+            assert_eq!(name.parse::<Spacing>().unwrap(), same.parse().unwrap());
+        }
+        let refused = |text: &str| text.parse::<Spacing>().unwrap_err().to_string();
+        assert!(refused("karras:0").contains("rho is \"0\"") && refused("karras:x").contains("karras:7"));
+        assert!(refused("lambda:2").contains("takes no number") && refused("odd").contains("karras[:RHO]"));
+    }
+
+    /// Song et al. 2021 (DDIM), appendix D.2: t proportional to i^2.
+    #[test]
+    fn polynomial_times_are_powers() {
+        let ts = timesteps("quadratic".parse().unwrap(), 1001, 10, 0).unwrap();
+        assert_eq!(ts, [1000, 810, 640, 490, 360, 250, 160, 90, 40, 10]);
     }
 }

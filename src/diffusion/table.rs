@@ -85,8 +85,14 @@ impl SamplerTable {
     /// Builds the table over given time steps, noisiest first; `options.steps` and `options.spacing` are ignored.
     ///
     /// # Errors
-    /// As [`SamplerTable::new`], and when there is no step, or one that the objective does not have.
+    /// As [`SamplerTable::new`], and when there is no step, one that the objective does not have, or they do not decrease.
     pub fn over(objective: &Objective, options: &SamplerOptions, ts: &[usize]) -> Result<Self> {
+        if let Some(pair) = ts.windows(2).find(|pair| pair[0] <= pair[1]) {
+            return Err(Error::setting(format!(
+                "sampling over the steps {ts:?}: {} follows {}; list each step once, noisiest (largest) first",
+                pair[1], pair[0]
+            )));
+        }
         if ts.is_empty() || ts.iter().any(|&t| t >= objective.steps()) {
             let last = objective.steps() - 1;
             return Err(Error::setting(format!(
@@ -140,6 +146,16 @@ impl SamplerTable {
         (0..2).rev().find(|&i| uses(i)).map_or(0, |last| last + 1)
     }
 
+    /// The estimate of x0 of row k for the state `x` and the network's output `m`, clipped.
+    ///
+    /// # Panics
+    /// When there is no row k.
+    pub fn estimate(&self, k: usize, x: f64, m: f64) -> f64 {
+        let [c_x, c_m] = self.rows[k].level.x0();
+        let bound = self.clip.unwrap_or(f64::INFINITY);
+        (c_x * x + c_m * m).clamp(-bound, bound)
+    }
+
     /// Evaluates row k on the host: x becomes the next state, h and g the next histories.
     ///
     /// # Panics
@@ -148,10 +164,8 @@ impl SamplerTable {
         let n = x.len();
         assert!([h.len(), g.len(), m.len(), z.len()] == [n; 4], "x, h, g, m and z differ in length");
         let row = &self.rows[k];
-        let [c_x, c_m] = row.level.x0();
-        let bound = self.clip.unwrap_or(f64::INFINITY);
         for i in 0..n {
-            let x0 = (c_x * x[i] + c_m * m[i]).clamp(-bound, bound);
+            let x0 = self.estimate(k, x[i], m[i]);
             let parts = [x0, x[i], m[i], x0 - h[i], g[i]];
             x[i] = row.next.of(parts) + row.k_z * z[i];
             [h[i], g[i]] = row.history.map(|mix| mix.of(parts));

@@ -7,5 +7,5 @@ mod reverse;
 
 pub use forward::{Frame, forward_process};
 #[cfg(feature = "files")]
-pub(crate) use reverse::HISTORY;
+pub(crate) use reverse::{HISTORY, reverse_with_output};
 pub use reverse::{reverse_process, reverse_process_within, starting_noise};

@@ -36,6 +36,17 @@ pub fn reverse_process_within(
     shape: [usize; 2],
     limits: Option<&[f32]>,
 ) -> Result<Var> {
+    reverse_with_output(g, network, table, shape, limits).map(|[x, _]| x)
+}
+
+/// [`reverse_process_within`], with the network's output besides the state.
+pub(crate) fn reverse_with_output(
+    g: &mut Graph,
+    network: &dyn Denoiser,
+    table: &SamplerTable,
+    shape: [usize; 2],
+    limits: Option<&[f32]>,
+) -> Result<[Var; 2]> {
     let x = g.state("x", shape)?;
     let rows: Vec<f32> = table.rows_f32().into_iter().flatten().collect();
     let rows = g.constant([table.rows.len(), SamplerStep::ROW], rows)?;
@@ -53,7 +64,7 @@ pub fn reverse_process_within(
     }
     let limited = limits.is_some();
     g.apply_to(SamplerStep { stream, given: false, histories, limited }, &inputs, &states)?;
-    Ok(x)
+    Ok([x, m])
 }
 
 /// x = standard normal noise, the initial state of a reverse process. `first` is the index of the first value in the

@@ -142,7 +142,7 @@ fn reverse_from(
     let level = level(how, noisy, &objective, scale)?;
     let t = step_of(&objective, level / scale);
     let table = table(&objective, facts, t, how)?;
-    let start = DenoisingStart { level, estimated: how.level.is_none(), t, steps: table.rows.len() };
+    let start = DenoisingStart { level, estimated: how.level.is_none(), t, steps: table.levels.len() };
     Ok((table, objective.level(t as f64).a as f32, start))
 }
 

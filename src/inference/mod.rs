@@ -4,6 +4,7 @@ mod condition;
 mod denoise;
 mod program;
 mod sample;
+mod trace;
 
 pub use condition::{Guidance, SampleConditions};
 #[cfg(feature = "cli")]
@@ -13,3 +14,4 @@ pub use program::{Completion, Observer};
 #[cfg(feature = "cli")]
 pub(crate) use sample::sample_observed;
 pub use sample::{Sampling, sample, sample_in_parts};
+pub use trace::{Trace, trace};

@@ -109,17 +109,8 @@ impl BatchedProgram {
         for first in (0..count).step_by(self.rows) {
             let used = self.rows.min(count - first);
             self.run.set_first_row(first);
-            self.run.set_step(0);
-            for (name, width) in &self.inputs {
-                let mut values = vec![0.0; self.rows * width];
-                start(name, first, &mut values[..used * width]);
-                self.run.write(name, &values)?;
-            }
+            self.begin(first, used, start)?;
             let len = used * self.width;
-            if let Ok(history) = self.run.graph().find(HISTORY) {
-                let len = self.run.graph().spec(history).len();
-                self.run.write(HISTORY, &vec![0.0; len])?;
-            }
             if !self.advance(&mut completion, observe)? {
                 return Err(Error::Interrupted(format!(
                     "stopped after {first} of {}; nothing is written",
@@ -136,6 +127,44 @@ impl BatchedProgram {
             take(&result[..len])?;
         }
         Ok(())
+    }
+
+    /// Writes the inputs of the `used` samples from `first` on, and sets the state before the first step.
+    fn begin(&mut self, first: usize, used: usize, start: &mut Start) -> Result<()> {
+        self.run.set_step(0);
+        for (name, width) in &self.inputs {
+            let mut values = vec![0.0; self.rows * width];
+            start(name, first, &mut values[..used * width]);
+            self.run.write(name, &values)?;
+        }
+        if let Ok(history) = self.run.graph().find(HISTORY) {
+            let len = self.run.graph().spec(history).len();
+            self.run.write(HISTORY, &vec![0.0; len])?;
+        }
+        Ok(())
+    }
+
+    /// Passes the state before each step, and the result after it, to `take`, for the first batch. `start` writes its
+    /// inputs. Returns the state after the last step.
+    ///
+    /// # Errors
+    /// Those of the device, and of `take`.
+    pub fn step_by_step(
+        &mut self,
+        seed: u64,
+        start: &mut Start,
+        mut take: impl FnMut(usize, &[f32], &[f32]) -> Result<()>,
+    ) -> Result<Vec<f32>> {
+        let state = self.run.graph().find("x")?;
+        self.run.seed(seed);
+        self.begin(0, self.rows, start)?;
+        let mut x = self.run.read(state)?;
+        for k in 0..self.steps {
+            self.run.steps(1)?;
+            take(k as usize, &x, &self.run.read(self.result)?)?;
+            x = self.run.read(state)?;
+        }
+        Ok(x)
     }
 
     /// Runs the steps of one batch. Returns whether it was completed.

@@ -6,7 +6,7 @@ use super::condition::{ConditionInputs, Conditioned, SampleConditions};
 use super::program::{BatchedProgram, Observer};
 use crate::data::Dataset;
 use crate::device::Device;
-use crate::diffusion::{Ddim, Sampler, SamplerOptions, SamplerTable, Spacing};
+use crate::diffusion::{Objective, Sampler, SamplerOptions, SamplerTable, Spacing, UniPc};
 use crate::error::{Error, Result};
 use crate::generate::{reverse_process_within, starting_noise};
 use crate::graph::Graph;
@@ -20,14 +20,18 @@ pub struct Sampling {
     pub count: usize,
     /// The sampler.
     pub sampler: Arc<dyn Sampler>,
-    /// Steps of the reverse process; 0 selects the default of the sampler (all for DDPM, 100 for DDIM).
+    /// Steps of the reverse process; 0 selects the default of the sampler.
     pub steps: usize,
-    /// Which diffusion steps are used.
-    pub spacing: Spacing,
+    /// Which noise levels are used; `None` selects the default of the sampler.
+    pub spacing: Option<Spacing>,
+    /// The diffusion steps that are used, noisiest first, instead of `steps` and `spacing`.
+    pub timesteps: Option<Vec<usize>>,
     /// Whether to clip estimates of x0 to the range of the training data.
     pub clip: bool,
     /// Seed of the initial noise and of the noise that the sampler adds.
     pub seed: u64,
+    /// The initial noise of the samples, standard normal, instead of that of the seed.
+    pub noise: Option<Vec<f32>>,
     /// The conditions of the samples, for a conditional model.
     pub conditions: SampleConditions,
 }
@@ -36,17 +40,42 @@ pub struct Sampling {
 const MOST_VALUES: u64 = 1 << 34;
 
 impl Sampling {
+    /// The name of the default sampler.
+    pub const SAMPLER: &str = "unipc";
+
     /// The default settings for `count` samples.
     pub fn new(count: usize) -> Self {
-        let sampler = Arc::new(Ddim::default());
-        Self {
-            count,
-            sampler,
-            steps: 0,
-            spacing: Spacing::Trailing,
-            clip: true,
-            seed: 0,
-            conditions: SampleConditions::default(),
+        let (sampler, conditions) = (Arc::new(UniPc), SampleConditions::default());
+        Self { count, sampler, steps: 0, spacing: None, timesteps: None, clip: true, seed: 0, noise: None, conditions }
+    }
+
+    /// The sampler's table for an objective, with estimates of x0 clipped to +- `bound`.
+    ///
+    /// # Errors
+    /// As [`SamplerTable::new`].
+    pub fn table(&self, objective: &Objective, bound: Option<f64>) -> Result<SamplerTable> {
+        let steps = if self.steps == 0 { self.sampler.default_steps(objective.steps()) } else { self.steps };
+        let options = SamplerOptions {
+            spacing: self.spacing.unwrap_or_else(|| self.sampler.default_spacing(objective)),
+            clip: bound,
+            // After clipping x0, the noise estimate must be computed from it.
+            rederive: bound.is_some(),
+            ..SamplerOptions::shared(self.sampler.clone(), steps)
+        };
+        match &self.timesteps {
+            Some(ts) => SamplerTable::over(objective, &options, ts),
+            None => SamplerTable::new(objective, &options),
+        }
+    }
+
+    /// x = the initial noise of the samples from `first` on, with `width` values each.
+    fn start(&self, first: usize, width: usize, x: &mut [f32]) {
+        match &self.noise {
+            Some(noise) => {
+                let len = x.len();
+                x.copy_from_slice(&noise[first * width..][..len]);
+            }
+            None => starting_noise(self.seed, first * width, x),
         }
     }
 }
@@ -91,37 +120,16 @@ pub fn sample_in_parts(
     observe: &mut Observer,
     take: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<f64> {
-    let (facts, count) = (&checkpoint.facts, sampling.count);
-    let width: usize = facts.shape.iter().product();
-    let most = MOST_VALUES / width as u64;
-    if count == 0 || count as u64 > most.min(u32::MAX.into()) {
-        return Err(Error::setting(format!(
-            "{count} samples of shape {:?}; use a count of 1 to {}, and draw more with another seed",
-            facts.shape,
-            most.min(u32::MAX.into())
-        )));
-    }
-    if checkpoint.config.task == Task::Denoise {
-        let text =
-            "this run is a denoiser, which cannot generate samples; use it with: langevin denoise RUN NOISY --out F";
-        return Err(Error::setting(text));
-    }
-    let table = table(checkpoint, facts, sampling)?;
-    let limits = facts.limits().filter(|_| sampling.clip);
-    let inputs = ConditionInputs::new(facts, &sampling.conditions, count)?;
-    let (options, guidance, sample) = (facts.conditions.options(), sampling.conditions.guidance, &facts.shape[..]);
+    let draw = Draw::new(checkpoint, sampling)?;
+    let (Draw { table, limits, width, .. }, facts, count) = (&draw, &checkpoint.facts, sampling.count);
     // The values of categories are 0 and 1, the limits themselves.
-    let counted: Vec<bool> = (0..width).map(|i| facts.columns.categories_at(i).is_none()).collect();
+    let counted: Vec<bool> = (0..*width).map(|i| facts.columns.categories_at(i).is_none()).collect();
     let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
-        let network = Conditioned { network, options, sample, guidance, table: &table };
-        reverse_process_within(g, &network, &table, shape, limits.as_deref())
+        reverse_process_within(g, &draw.conditioned(network), table, shape, limits.as_deref())
     };
     let program = BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?;
-    let mut program = program.with_inputs(inputs.names());
-    let mut start = |name: &str, first: usize, values: &mut [f32]| match name {
-        "x" => starting_noise(sampling.seed, first * width, values),
-        condition => inputs.fill(condition, first, values),
-    };
+    let mut program = program.with_inputs(draw.inputs.names());
+    let mut start = |name: &str, first: usize, values: &mut [f32]| draw.start(name, first, values);
     let mut clipped = 0u64;
     program.each(count, sampling.seed, &mut start, observe, |x| {
         clipped += limits.as_ref().map_or(0, |limits| at_limits(x, limits, &counted));
@@ -129,6 +137,73 @@ pub fn sample_in_parts(
     })?;
     let each = counted.iter().filter(|counted| **counted).count().max(1);
     Ok(clipped as f64 / (count as f64 * each as f64))
+}
+
+/// What the reverse process of a checkpoint needs.
+pub(super) struct Draw<'a> {
+    sampling: &'a Sampling,
+    facts: &'a Facts,
+    /// The rows of the sampler.
+    pub table: SamplerTable,
+    /// The limits of the values of a sample, if estimates are clipped.
+    pub limits: Option<Vec<f32>>,
+    /// The number of values of a sample.
+    pub width: usize,
+    /// The conditions of the samples.
+    pub inputs: ConditionInputs,
+}
+
+impl<'a> Draw<'a> {
+    /// Checks the settings of sampling.
+    ///
+    /// # Errors
+    /// As [`sample_in_parts`].
+    pub fn new(checkpoint: &'a Checkpoint, sampling: &'a Sampling) -> Result<Self> {
+        let (facts, count) = (&checkpoint.facts, sampling.count);
+        let width: usize = facts.shape.iter().product();
+        let most = (MOST_VALUES / width as u64).min(u32::MAX.into());
+        if count == 0 || count as u64 > most {
+            return Err(Error::setting(format!(
+                "{count} samples of shape {:?}; use a count of 1 to {most}, and draw more with another seed",
+                facts.shape
+            )));
+        }
+        if let Some(noise) = &sampling.noise
+            && noise.len() < count * width
+        {
+            return Err(Error::setting(format!(
+                "{count} samples of shape {:?} need {} values of initial noise, but there are {}; use a smaller count, or more \
+                 noise",
+                facts.shape,
+                count * width,
+                noise.len()
+            )));
+        }
+        if checkpoint.config.task == Task::Denoise {
+            let text = "this run is a denoiser, which cannot generate samples; use it with: langevin denoise RUN NOISY --out F";
+            return Err(Error::setting(text));
+        }
+        let objective = checkpoint.config.objective()?;
+        objective.check_end()?;
+        let bound = sampling.clip.then_some(facts.normalisation.bound as f64);
+        let limits = facts.limits().filter(|_| sampling.clip);
+        let inputs = ConditionInputs::new(facts, &sampling.conditions, count)?;
+        Ok(Self { sampling, facts, table: sampling.table(&objective, bound)?, limits, width, inputs })
+    }
+
+    /// The network with the conditions of the samples, and guidance.
+    pub fn conditioned<'b>(&'b self, network: &'b dyn Denoiser) -> Conditioned<'b> {
+        let (options, guidance) = (self.facts.conditions.options(), self.sampling.conditions.guidance);
+        Conditioned { network, options, sample: &self.facts.shape, guidance, table: &self.table }
+    }
+
+    /// Writes the values of an input of the program for the samples from `first` on.
+    pub fn start(&self, name: &str, first: usize, values: &mut [f32]) {
+        match name {
+            "x" => self.sampling.start(first, self.width, values),
+            condition => self.inputs.fill(condition, first, values),
+        }
+    }
 }
 
 /// The number of `counted` values of samples at their limits, in normalised units.
@@ -139,18 +214,4 @@ fn at_limits(x: &[f32], limits: &[f32], counted: &[bool]) -> u64 {
         *counted && low < high && (*x <= low + near || *x >= high - near)
     };
     x.iter().zip(low.iter().zip(high).zip(counted).cycle()).filter(|place| at(*place)).count() as u64
-}
-
-fn table(checkpoint: &Checkpoint, facts: &Facts, sampling: &Sampling) -> Result<SamplerTable> {
-    let objective = checkpoint.config.objective()?;
-    let sampler = sampling.sampler.clone();
-    let steps = if sampling.steps == 0 { sampler.default_steps(objective.steps()) } else { sampling.steps };
-    let options = SamplerOptions {
-        spacing: sampling.spacing,
-        clip: sampling.clip.then_some(facts.normalisation.bound as f64),
-        // After clipping x0, the noise estimate must be computed from it.
-        rederive: sampling.clip,
-        ..SamplerOptions::shared(sampler, steps)
-    };
-    SamplerTable::new(&objective, &options)
 }

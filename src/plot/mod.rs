@@ -5,15 +5,19 @@
 mod axes;
 mod canvas;
 mod curves;
+mod loglog;
 mod output;
 mod scale;
 mod strip;
 
 pub use curves::{Curve, curves, loss_curve};
+pub use loglog::{LogCurve, log_log};
 pub use output::save;
 #[cfg(feature = "cli")]
 pub(crate) use output::{Output, check_output, check_recording_output, save_as};
 pub use scale::Scale;
+#[cfg(feature = "cli")]
+pub(crate) use strip::film_blocks;
 pub use strip::film_strip;
 
 use std::path::Path;

@@ -25,19 +25,41 @@ type Snapshots<'a> = [(String, &'a [f32])];
 /// # Errors
 /// When the extension is not `.png` or `.svg`, or the file cannot be written.
 pub fn film_strip(path: &Path, kind: Kind, shape: &[usize], snapshots: &Snapshots) -> Result<usize> {
-    let strip = |title| Strip::of(kind, shape, snapshots, title);
+    let all: Vec<f32> = match kind {
+        Kind::Images => snapshots.iter().take(1).flat_map(|m| m.1).copied().collect(),
+        _ => snapshots.iter().flat_map(|m| m.1).copied().collect(),
+    };
+    let columns = snapshots.len().div_ceil(snapshots.len().div_ceil(COLUMNS).max(1));
+    film_blocks(path, kind, shape, snapshots, columns, &Scale::of(kind, shape, &all))?;
+    Ok(columns)
+}
+
+/// [`film_strip`] with this number of columns and this scale.
+///
+/// # Errors
+/// As [`film_strip`].
+pub(crate) fn film_blocks(
+    path: &Path,
+    kind: Kind,
+    shape: &[usize],
+    snapshots: &Snapshots,
+    columns: usize,
+    scale: &Scale,
+) -> Result<()> {
+    let strip = |title| Strip::of(kind, shape, snapshots, (columns, scale.clone()), title);
     match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
         Some("svg") => strip(TITLE).save_svg(path)?,
         Some("png") => strip(0.0).save_png(path)?,
         _ => return Err(Error::setting(format!("{}: a film strip is a .png or .svg", path.display()))),
     }
-    Ok(strip(0.0).columns())
+    Ok(())
 }
 
 struct Strip<'a> {
     kind: Kind,
     shape: &'a [usize],
     snapshots: &'a Snapshots<'a>,
+    columns: usize,
     scale: Scale,
     /// Pictures of a snapshot, one above the other.
     tall: usize,
@@ -46,26 +68,24 @@ struct Strip<'a> {
 }
 
 impl<'a> Strip<'a> {
-    fn of(kind: Kind, shape: &'a [usize], snapshots: &'a Snapshots<'a>, title: f64) -> Self {
-        let all: Vec<f32> = match kind {
-            Kind::Images => snapshots.iter().take(1).flat_map(|m| m.1).copied().collect(),
-            _ => snapshots.iter().flat_map(|m| m.1).copied().collect(),
-        };
+    fn of(
+        kind: Kind,
+        shape: &'a [usize],
+        snapshots: &'a Snapshots<'a>,
+        (columns, scale): (usize, Scale),
+        title: f64,
+    ) -> Self {
         let len: usize = shape.iter().product();
         let tall = if kind == Kind::Points { 1 } else { snapshots.first().map_or(0, |m| m.1.len() / len) };
-        Self { kind, shape, snapshots, scale: Scale::of(kind, shape, &all), tall, title }
+        Self { kind, shape, snapshots, columns: columns.max(1), scale, tall, title }
     }
 
     fn blocks(&self) -> usize {
-        self.snapshots.len().div_ceil(COLUMNS).max(1)
-    }
-
-    fn columns(&self) -> usize {
-        self.snapshots.len().div_ceil(self.blocks())
+        self.snapshots.len().div_ceil(self.columns).max(1)
     }
 
     fn size(&self) -> (f64, f64) {
-        (16.0 + CELL * self.columns() as f64, self.top(self.blocks()) - GAP + 8.0)
+        (16.0 + CELL * self.columns as f64, self.top(self.blocks()) - GAP + 8.0)
     }
 
     /// Position of a block.
@@ -75,7 +95,7 @@ impl<'a> Strip<'a> {
 
     /// Position of a snapshot.
     fn corner(&self, snapshot: usize) -> (f64, f64) {
-        (8.0 + CELL * (snapshot % self.columns()) as f64, self.top(snapshot / self.columns()))
+        (8.0 + CELL * (snapshot % self.columns) as f64, self.top(snapshot / self.columns))
     }
 
     /// Position and values of every picture.
@@ -143,7 +163,8 @@ mod tests {
             assert!(picture.pixels().any(|pixel| *pixel != first), "{name} is empty");
         }
         // Two blocks of points: the gap between them is wider than that between pictures.
-        let strip = Strip::of(Kind::Points, &[2], &snapshots, 0.0);
+        let scale = Scale::of(Kind::Points, &[2], &values);
+        let strip = Strip::of(Kind::Points, &[2], &snapshots, (9, scale), 0.0);
         assert_eq!(strip.corner(9), (8.0, 8.0 + CELL + GAP));
         assert_eq!(strip.size(), (16.0 + 9.0 * CELL, 16.0 + 2.0 * CELL + GAP));
         let refused =

@@ -49,6 +49,9 @@ impl Config {
         self.check_validation()?;
         self.optimizer()?;
         let objective = self.objective()?;
+        if self.task == Task::Diffusion {
+            objective.check_end()?;
+        }
         self.weighting.table(&objective)?;
         if self.loss.on_x0() {
             objective.x0_table()?;

@@ -6,10 +6,11 @@ use langevin::diffusion::{
     Ddim, Ddpm, Mix, Objective, Prediction, Row, Sampler, SamplerOptions, SamplerSettings, SamplerTable, Schedule,
     Spacing, Step, Variance, sampler,
 };
-use langevin::generate::reverse_process;
-use langevin::inference::{Completion, Sampling, sample, sample_in_parts};
+use langevin::generate::{reverse_process, starting_noise};
+use langevin::inference::{Completion, Sampling, sample, sample_in_parts, trace};
 use langevin::nn::{Denoiser, Inputs};
 use langevin::ops::Combine;
+use langevin::train::Checkpoint;
 use langevin::{Device, Graph, Var};
 
 use crate::common::{On, Test, always, named, on};
@@ -20,6 +21,9 @@ pub fn tests() -> Vec<Test> {
         &[On::Gpu, On::Cpu],
         named![
             a_sample_follows_from_its_number_and_the_seed_alone,
+            given_noise_replaces_that_of_the_seed,
+            a_trace_leads_to_the_samples,
+            solvers_in_f32_follow_those_in_f64,
             the_history_of_a_sampler_starts_at_zero_for_every_sample,
             samplers_reproduce_a_gaussian,
         ],
@@ -35,7 +39,14 @@ fn a_sample_follows_from_its_number_and_the_seed_alone(on: On) {
     let mut t = trainer(&device, &config);
     t.advance(20).unwrap();
     let checkpoint = t.checkpoint().unwrap();
-    let sampler = sampler("ddpm", SamplerSettings::default()).unwrap();
+    for (name, calls) in [("ddpm", 5), ("dpmpp_2m_sde", 5), ("unipc", 5), ("edm", 9)] {
+        independent_of_batches(&device, &checkpoint, name, calls);
+    }
+}
+
+/// Draws with 5 steps of a sampler in batches of several sizes.
+fn independent_of_batches(device: &Device, checkpoint: &Checkpoint, name: &str, calls: u64) {
+    let sampler = sampler(name, SamplerSettings::default()).unwrap();
     let draw = |device: &Device, count: usize| {
         let sampling = Sampling { sampler: sampler.clone(), steps: 5, seed: 9, ..Sampling::new(count) };
         let (mut values, mut parts, mut steps) = (Vec::new(), 0, 0);
@@ -48,17 +59,143 @@ fn a_sample_follows_from_its_number_and_the_seed_alone(on: On) {
             steps = progress.total;
             true
         };
-        sample_in_parts(device, &checkpoint, &sampling, &mut observe, &mut take)?;
-        assert_eq!(steps, 5 * parts);
+        sample_in_parts(device, checkpoint, &sampling, &mut observe, &mut take)?;
+        assert_eq!(steps, calls * parts);
         Ok((values, parts))
     };
-    let (whole, parts) = draw(&device, 1_100).unwrap();
+    let (whole, parts) = draw(device, 1_100).unwrap();
     assert_eq!((whole.len(), parts), (17 * 1_100, 2));
-    assert!(close(&draw(&device, 7).unwrap().0, &whole[..7 * 17], 1e-5), "a few");
-    let (_, (split, parts)) = tightest(&device, |device| draw(device, 50));
-    assert!(parts > 3 && close(&split, &whole[..50 * 17], 1e-5), "{parts} parts");
+    assert!(close(&draw(device, 7).unwrap().0, &whole[..7 * 17], 1e-5), "a few of {name}");
+    let (_, (split, parts)) = tightest(device, |device| draw(device, 50));
+    assert!(parts > 1 && close(&split, &whole[..50 * 17], 1e-5), "{name}: {parts} parts");
     let row = |i: usize| &whole[17 * i..][..17];
     assert!((1..1_100).all(|i| row(i) != row(0)), "every sample has its own noise");
+}
+
+/// A checkpoint of a network after a few steps, and its initial noise.
+fn trained(device: &Device, seed: u64, count: usize) -> (Checkpoint, Vec<f32>) {
+    let mut t = trainer(device, &small("mlp"));
+    t.advance(20).unwrap();
+    let mut noise = vec![0.0; 17 * count];
+    starting_noise(seed, 0, &mut noise);
+    (t.checkpoint().unwrap(), noise)
+}
+
+fn given_noise_replaces_that_of_the_seed(on: On) {
+    let device = on.open();
+    let (checkpoint, noise) = trained(&device, 9, 30);
+    let draw = |seed, noise: Option<&[f32]>, count| {
+        let noise = noise.map(<[f32]>::to_vec);
+        sample(&device, &checkpoint, &Sampling { steps: 5, seed, noise, ..Sampling::new(count) }).map(|s| s.values)
+    };
+    let own = draw(9, None, 30).unwrap();
+    assert_eq!(draw(4, Some(&noise), 30).unwrap(), own);
+    assert!(close(&draw(4, Some(&noise), 11).unwrap(), &own[..11 * 17], 1e-5), "the first of the noise");
+    assert!(draw(4, None, 30).unwrap() != own);
+    let e = draw(4, Some(&noise), 31).unwrap_err().to_string();
+    assert!(e.contains("31 samples of shape [17] need 527 values") && e.contains("there are 510"), "{e}");
+}
+
+fn a_trace_leads_to_the_samples(on: On) {
+    let device = on.open();
+    let (checkpoint, noise) = trained(&device, 9, 6);
+    for (name, times) in [
+        ("ddim", &[999.0, 749.0, 499.0, 249.0][..]),
+        ("heun", &[999.0, 749.0, 749.0, 499.0, 499.0, 249.0, 249.0]),
+        ("unipc", &[999.0, 749.0, 499.0, 249.0]),
+    ] {
+        for clip in [false, true] {
+            let sampler = sampler(name, SamplerSettings::default()).unwrap();
+            let spacing = Some(Spacing::Trailing);
+            let sampling = Sampling { sampler, steps: 4, seed: 9, clip, spacing, ..Sampling::new(6) };
+            let samples = sample(&device, &checkpoint, &sampling).unwrap().values;
+            let trace = trace(&device, &checkpoint, &sampling).unwrap();
+            assert_eq!(trace.times, times);
+            assert_eq!(trace.states[0], checkpoint.facts.normalisation.undo(&noise));
+            assert!(close(&trace.samples, &samples, 1e-5), "{name}");
+            // The last step of these solvers goes to the estimate.
+            assert!(close(trace.estimates.last().unwrap(), &samples, 1e-5), "{name}, clip {clip}");
+            assert!(!close(&trace.estimates[0], &samples, 1e-3), "{name}: the first estimate is another one");
+        }
+    }
+}
+
+/// The network of the golden trajectories, in f32 on a device: m = 0.3 x + 0.1 sin(t / 100). Its numbers are exact in f32.
+struct Wave;
+
+impl Wave {
+    fn row(t: usize) -> [f32; 2] {
+        [0.3, 0.1 * (t as f32 / 100.0).sin()]
+    }
+}
+
+impl Denoiser for Wave {
+    fn forward(&self, g: &mut Graph, inputs: Inputs) -> langevin::Result<Var> {
+        let (x_t, t) = inputs.unconditional("wave")?;
+        let table = g.constant([1_000, 2], (0..1_000).flat_map(Self::row).collect())?;
+        let shape = g.shape(x_t).to_vec();
+        let ones = g.constant(shape.clone(), vec![1.0; shape.iter().product()])?;
+        g.apply1(Combine, &[x_t, ones, t, table])
+    }
+}
+
+/// The largest error of a state, relative to its largest value, over all states of a trajectory.
+fn error_in_f32(device: &Device, table: &SamplerTable) -> f64 {
+    let shape = [8, 16];
+    let n = shape[0] * shape[1];
+    let mut noise = vec![0.0; n];
+    starting_noise(3, 0, &mut noise);
+    let mut g = Graph::new();
+    let state = reverse_process(&mut g, &Wave, table, shape).unwrap();
+    let mut run = device.compile(&g).unwrap();
+    run.write("x", &noise).unwrap();
+    let (mut x, mut h, mut g) = (noise.iter().map(|v| f64::from(*v)).collect::<Vec<_>>(), vec![0.0; n], vec![0.0; n]);
+    let mut worst = 0.0f64;
+    for (k, row) in table.rows.iter().enumerate() {
+        let [slope, shift] = Wave::row(row.level.t as usize).map(f64::from);
+        let m: Vec<f64> = x.iter().map(|x| slope * x + shift).collect();
+        table.step_f64(k, &mut x, [&mut h, &mut g], &m, &vec![0.0; n]);
+        run.steps(1).unwrap();
+        let got = run.read_f64(state).unwrap();
+        let largest = x.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
+        let error = x.iter().zip(&got).map(|(x, got)| (x - got).abs()).fold(0.0, f64::max);
+        assert!(error.is_finite());
+        worst = worst.max(error / largest);
+    }
+    worst
+}
+
+/// Few steps are allowed more: a solver of second order extrapolates over differences of estimates that are larger than the
+/// state that they lead to.
+fn solvers_in_f32_follow_those_in_f64(on: On) {
+    let device = on.open();
+    let solvers = [("ddim", 1e-6), ("euler", 1e-6), ("dpmpp_2m", 1e-6), ("heun", 3e-6), ("unipc", 3e-6)];
+    for ((name, bound), (steps, factor)) in
+        solvers.into_iter().flat_map(|s| [(s, (&[20, 50], 1.0)), (s, (&[5, 10], 4.0))])
+    {
+        let mut worst = (0.0, String::new());
+        for (schedule, prediction, spacing, steps) in settings(steps) {
+            let objective = Objective::new(Schedule::named(schedule, 1_000).unwrap(), prediction);
+            let sampler = sampler(name, SamplerSettings::default()).unwrap();
+            let options = SamplerOptions::shared(sampler, steps).spacing(spacing);
+            let error = error_in_f32(&device, &SamplerTable::new(&objective, &options).unwrap());
+            if error > worst.0 {
+                worst = (error, format!("{schedule}, {prediction}, {steps} steps of {spacing} spacing"));
+            }
+        }
+        println!("{on}: {name}: {:.2e} of the largest value, with {}", worst.0, worst.1);
+        assert!(worst.0 <= factor * bound, "{name}: {:.2e} of the largest value, with {}", worst.0, worst.1);
+    }
+}
+
+fn settings(steps: &[usize]) -> impl Iterator<Item = (&'static str, Prediction, Spacing, usize)> {
+    let spacings = [Spacing::Trailing, Spacing::KARRAS, Spacing::Lambda];
+    let predictions = [Prediction::Epsilon, Prediction::V, Prediction::X0];
+    ["linear", "cosine"].into_iter().flat_map(move |schedule| {
+        predictions.into_iter().flat_map(move |prediction| {
+            spacings.into_iter().flat_map(move |spacing| steps.iter().map(move |&n| (schedule, prediction, spacing, n)))
+        })
+    })
 }
 
 /// A sampler whose steps depend on those before.

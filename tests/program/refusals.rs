@@ -159,6 +159,7 @@ fn bad_settings_files_are_named() {
         ("steps = \"a\"", &["\"a\"", "expected a whole number"]),
         ("steps = 100000000000", &["in `steps`"]),
         ("diffusion_steps = 0", &["0 diffusion steps", "1000 is usual"]),
+        ("diffusion_steps = 100", &["linear, 100 steps", "does not end in noise", "cosine", "= 1000"]),
         ("diffusion_steps = 1000000000000", &["use 1 to"]),
         ("checkpoint_every = 0", &["checkpoint_every is 0"]),
         ("ema = 1.5", &["ema is 1.5", "0.999"]),
@@ -294,10 +295,19 @@ fn bad_sampling_is_refused_before_the_work() {
         ("--out a.npy --count 0", &["0 samples", "a count of 1 to"][..]),
         ("--out a.npy --steps 0", &["--steps 0", "at least one"]),
         ("--out a.npy --steps 5000", &["5000 sampling steps", "1 to 1000"]),
-        ("--out a.npy --sampler euler", &["unknown sampler", "ddpm, ddim"]),
-        ("--out a.npy --spacing odd", &["unknown spacing", "trailing"]),
-        ("--out a.npy --eta -1", &["eta = -1", "use 0"]),
-        ("--out a.npy --eta 1 --sampler ddpm", &["ddpm has no eta"]),
+        ("--out a.npy --sampler euler2", &["unknown sampler", "ddpm, ddim", "unipc"]),
+        ("--out a.npy --spacing odd", &["unknown spacing", "trailing", "karras[:RHO]"]),
+        ("--out a.npy --spacing karras:-1", &["rho is \"-1\"", "karras:7"]),
+        ("--out a.npy --eta -1 --sampler ddim", &["eta = -1", "use 0"]),
+        ("--out a.npy --eta 1 --sampler ddpm", &["ddpm has no eta", "use ddim or euler_ancestral"]),
+        ("--out a.npy --churn 1 --sampler heun", &["heun has no churn", "use edm"]),
+        ("--out a.npy --churn-min 2 --churn-max 1 --sampler edm", &["churn_min = 2", "<= churn_max"]),
+        ("--out a.npy --timesteps 10,500", &["500 follows 10", "noisiest (largest) first"]),
+        ("--out a.npy --timesteps 1000", &["from 0 to 999"]),
+        ("--out a.npy --timesteps 10 --steps 3", &["--timesteps", "cannot be used with", "--steps"]),
+        ("--out a.npy --save-noise n.txt", &["--save-noise n.txt", ".npy"]),
+        ("--out a.npy --trace a.npy", &["also --out"]),
+        ("--out a.npy --trace t.csv", &[".npy, .png, .svg"]),
         ("--out a.jpg", &["a.jpg", ".npy, .csv, .png, .svg"]),
         ("--out folder.npy", &["is a folder"]),
         ("--out nowhere/a.npy", &["no folder nowhere", "create it first"]),
@@ -308,6 +318,8 @@ fn bad_sampling_is_refused_before_the_work() {
     place.refused("sample ok.npy --out a.npy", 1, &["not a run folder"]);
     place.refused("sample run/config.toml --out a.npy", 1, &["part of one; use run"]);
     place.refused("sample . --out a.npy", 1, &["contains runs", "run"]);
+    place.refused("sample run --out a.npy --noise ok.npy", 1, &["root mean square", "standard normal"]);
+    place.refused("sample run --out a.npy --noise missing.npy", 1, &["missing.npy"]);
     place.refused("evaluate ok.npy moons", 1, &["differ in shape"]);
     place.refused("evaluate ok.npy ok.npy --pairs --range -2", 2, &["a range of -2"]);
     place.refused("evaluate ok.npy ok.npy --permutations 0", 2, &["--permutations 1 to"]);

@@ -7,6 +7,7 @@ use super::SamplerSettings;
 use super::euler::euler;
 use crate::diffusion::objective::Objective;
 use crate::diffusion::sampler::{Mix, Row, Sampler, Step, Times};
+use crate::diffusion::spacing::Spacing;
 
 /// The second-order multistep solver that extrapolates the estimate of x0 from the last two evaluations:
 /// `x' = (s' / s) x + a' (1 - r) D2` with r = sigma' / sigma = exp(-h), `D2 = D + (h / 2 h_before) (D - D_before)` and h the
@@ -62,6 +63,10 @@ impl Sampler for DpmPp2M {
         steps.min(STEPS)
     }
 
+    fn default_spacing(&self, objective: &Objective) -> Spacing {
+        Spacing::Lambda.or_trailing(objective)
+    }
+
     fn times(&self) -> Times {
         Times::WithoutLast
     }
@@ -78,6 +83,10 @@ impl Sampler for DpmPp2MSde {
 
     fn default_steps(&self, steps: usize) -> usize {
         steps.min(SDE_STEPS)
+    }
+
+    fn default_spacing(&self, objective: &Objective) -> Spacing {
+        Spacing::KARRAS.or_trailing(objective)
     }
 
     fn times(&self) -> Times {

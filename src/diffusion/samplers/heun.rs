@@ -7,6 +7,7 @@ use super::SamplerSettings;
 use super::euler::euler;
 use crate::diffusion::objective::{Level, Objective};
 use crate::diffusion::sampler::{Mix, Row, Sampler, Step, Times};
+use crate::diffusion::spacing::Spacing;
 use crate::error::{Error, Result};
 
 /// An Euler step to y1, and a correction with the estimate D1 of x0 there:
@@ -18,15 +19,29 @@ use crate::error::{Error, Result};
 #[non_exhaustive]
 pub struct Heun;
 
-/// [`Heun`] with new noise before each step: from sigma to `sigma (1 + gamma)`, gamma = min(churn / N, sqrt(2) - 1).
+/// [`Heun`] with new noise before the steps from noise levels between `low` and `high`: from sigma to
+/// `sigma (1 + gamma)`, gamma = min(churn / N, sqrt(2) - 1).
 ///
-/// *Source*: Karras et al. 2022 (EDM), algorithm 2, with S_noise = 1. The noise before the first step is part of the start.
+/// *Source*: Karras et al. 2022 (EDM), algorithm 2. The noise before the first step is part of the start.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Edm {
     /// S_churn, the amount of new noise; 0 is Heun's method.
     pub churn: f64,
+    /// S_tmin and S_tmax, the lowest and the highest noise level sigma = s / a that gets new noise.
+    pub range: [f64; 2],
+    /// S_noise, the factor of the standard deviation of the new noise.
+    pub noise: f64,
     /// Whether the steps are corrected; otherwise they are Euler steps, of one evaluation.
     pub correction: bool,
+}
+
+setters!(Edm { churn: f64, range: [f64; 2], noise: f64, correction: bool });
+
+impl Default for Edm {
+    fn default() -> Self {
+        Self { churn: CHURN, range: [0.0, f64::INFINITY], noise: 1.0, correction: true }
+    }
 }
 
 /// Default number of steps, each of two evaluations.
@@ -39,7 +54,14 @@ pub(super) fn make(_: &mut SamplerSettings) -> Arc<dyn Sampler> {
 }
 
 pub(super) fn make_edm(settings: &mut SamplerSettings) -> Arc<dyn Sampler> {
-    Arc::new(Edm { churn: settings.churn.take().unwrap_or(CHURN), correction: true })
+    let default = Edm::default();
+    let [low, high] = default.range;
+    Arc::new(Edm {
+        churn: settings.churn.take().unwrap_or(default.churn),
+        range: [settings.churn_min.take().unwrap_or(low), settings.churn_max.take().unwrap_or(high)],
+        noise: settings.churn_noise.take().unwrap_or(default.noise),
+        ..default
+    })
 }
 
 /// The state is c y, and w is the variable of the ODE of y.
@@ -68,6 +90,10 @@ impl Sampler for Heun {
         steps.min(STEPS)
     }
 
+    fn default_spacing(&self, objective: &Objective) -> Spacing {
+        Spacing::KARRAS.or_trailing(objective)
+    }
+
     fn times(&self) -> Times {
         Times::Fractional
     }
@@ -76,8 +102,12 @@ impl Sampler for Heun {
 impl Edm {
     /// The level from which a step at `level` starts: after the new noise.
     fn noisier(&self, objective: &Objective, level: &Level, steps: usize) -> Level {
+        let (sigma, [low, high]) = (level.s / level.a, self.range);
         let gamma = (self.churn / steps as f64).min(std::f64::consts::SQRT_2 - 1.0);
-        if gamma == 0.0 { *level } else { objective.level_of_sigma(level.s / level.a * (1.0 + gamma)) }
+        if gamma == 0.0 || !(low..=high).contains(&sigma) || !sigma.is_finite() {
+            return *level;
+        }
+        objective.level_of_sigma(sigma * (1.0 + gamma))
     }
 }
 
@@ -96,7 +126,7 @@ impl Sampler for Edm {
                 let to = self.noisier(objective, &next.from, n);
                 let [low, high] = [next.from.s / next.from.a, to.s / to.a];
                 row.next = to.a / next.from.a * row.next;
-                row.k_z = to.a * ((high - low) * (high + low)).max(0.0).sqrt();
+                row.k_z = self.noise * to.a * ((high - low) * (high + low)).max(0.0).sqrt();
             }
         }
         rows
@@ -107,10 +137,27 @@ impl Sampler for Edm {
     }
 
     fn check(&self) -> Result<()> {
-        if self.churn >= 0.0 && self.churn.is_finite() {
-            return Ok(());
+        let [low, high] = self.range;
+        if !(self.churn >= 0.0 && self.churn.is_finite()) {
+            return Err(Error::setting(format!(
+                "edm churn = {}: use 0 (no new noise) or more; {CHURN} is usual",
+                self.churn
+            )));
         }
-        Err(Error::setting(format!("edm churn = {}: use 0 (no new noise) or more; 40 is usual", self.churn)))
+        if !(low >= 0.0 && low <= high) {
+            return Err(Error::setting(format!(
+                "edm churn_min = {low}, churn_max = {high}: new noise is added at noise levels between the two; they must \
+                 satisfy 0 <= churn_min <= churn_max"
+            )));
+        }
+        if !(self.noise > 0.0 && self.noise.is_finite()) {
+            return Err(Error::setting(format!("edm churn_noise = {}: use a number above 0; 1 is usual", self.noise)));
+        }
+        Ok(())
+    }
+
+    fn default_spacing(&self, objective: &Objective) -> Spacing {
+        Spacing::KARRAS.or_trailing(objective)
     }
 
     fn times(&self) -> Times {
@@ -126,6 +173,10 @@ impl fmt::Display for Heun {
 
 impl fmt::Display for Edm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "edm, churn {}", self.churn)
+        write!(f, "edm, churn {}", self.churn)?;
+        if self.range != [0.0, f64::INFINITY] {
+            write!(f, " for sigma {} to {}", self.range[0], self.range[1])?;
+        }
+        if self.noise == 1.0 { Ok(()) } else { write!(f, ", noise {}", self.noise) }
     }
 }

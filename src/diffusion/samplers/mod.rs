@@ -31,9 +31,38 @@ pub struct SamplerSettings {
     pub variance: Option<Variance>,
     /// Amount of noise added before each step of EDM's sampler.
     pub churn: Option<f64>,
+    /// The lowest noise level at which this noise is added.
+    pub churn_min: Option<f64>,
+    /// The highest noise level at which this noise is added.
+    pub churn_max: Option<f64>,
+    /// Factor of the standard deviation of this noise.
+    pub churn_noise: Option<f64>,
 }
 
-setters!(SamplerSettings { eta: Option<f64>, variance: Option<Variance>, churn: Option<f64> });
+setters!(SamplerSettings {
+    eta: Option<f64>,
+    variance: Option<Variance>,
+    churn: Option<f64>,
+    churn_min: Option<f64>,
+    churn_max: Option<f64>,
+    churn_noise: Option<f64>,
+});
+
+impl SamplerSettings {
+    /// The names of the settings that are set.
+    fn set(&self) -> impl Iterator<Item = &'static str> {
+        let Self { eta, variance, churn, churn_min, churn_max, churn_noise } = *self;
+        let all = [
+            ("eta", eta.is_some()),
+            ("variance", variance.is_some()),
+            ("churn", churn.is_some()),
+            ("churn_min", churn_min.is_some()),
+            ("churn_max", churn_max.is_some()),
+            ("churn_noise", churn_noise.is_some()),
+        ];
+        all.into_iter().filter(|(_, set)| *set).map(|(name, _)| name)
+    }
+}
 
 /// Takes the settings that this sampler has and leaves the others in place.
 type Make = fn(&mut SamplerSettings) -> Arc<dyn Sampler>;
@@ -60,20 +89,27 @@ pub fn sampler_names() -> [&'static str; SAMPLERS.len()] {
 ///
 /// # Errors
 /// When the name is unknown, the sampler does not have one of the given settings, or a setting is out of range.
-pub fn sampler(name: &str, mut settings: SamplerSettings) -> Result<Arc<dyn Sampler>> {
+pub fn sampler(name: &str, settings: SamplerSettings) -> Result<Arc<dyn Sampler>> {
     let make = SAMPLERS.iter().find(|(known, _)| *known == name);
     let (_, make) = make.ok_or_else(|| Error::unknown("sampler", name, &sampler_names()))?;
-    let made = make(&mut settings);
-    let left = [
-        ("eta", settings.eta.is_some()),
-        ("variance", settings.variance.is_some()),
-        ("churn", settings.churn.is_some()),
-    ];
-    if let Some((setting, _)) = left.into_iter().find(|(_, left)| *left) {
-        return Err(Error::setting(format!("the sampler {name} has no {setting}; leave it out")));
+    let mut left = settings;
+    let made = make(&mut left);
+    if let Some(setting) = left.set().next() {
+        let others = samplers_with(setting, settings).join(" or ");
+        return Err(Error::setting(format!("the sampler {name} has no {setting}; leave it out, or use {others}")));
     }
     made.check()?;
     Ok(made)
+}
+
+/// The samplers that have a setting, which is one of those given.
+fn samplers_with(setting: &str, given: SamplerSettings) -> Vec<&'static str> {
+    let has = |make: &Make| {
+        let mut left = given;
+        make(&mut left);
+        left.set().all(|name| name != setting)
+    };
+    SAMPLERS.iter().filter(|(_, make)| has(make)).map(|(name, _)| *name).collect()
 }
 
 /// Checks that eta is between 0 and 1.
@@ -264,7 +300,13 @@ mod tests {
         let message = |name: &str, settings| sampler(name, settings).unwrap_err().to_string();
         let eta = |eta: f64| SamplerSettings { eta: Some(eta), ..SamplerSettings::default() };
         assert!(message("euler2", SamplerSettings::default()).contains("ddpm, ddim"));
-        assert!(message("ddpm", eta(0.5)).contains("has no eta"));
+        assert!(message("ddpm", eta(0.5)).contains("has no eta; leave it out, or use ddim or euler_ancestral"));
+        let churn = SamplerSettings::default().churn(Some(5.0)).churn_min(Some(2.0)).churn_max(Some(1.0));
+        assert!(message("heun", churn).contains("has no churn; leave it out, or use edm"));
+        assert!(message("edm", churn).contains("churn_min = 2, churn_max = 1"));
+        assert!(message("edm", churn.churn(Some(-1.0))).contains("churn = -1"));
+        let edm = sampler("edm", churn.churn_max(Some(50.0)).churn_noise(Some(1.003))).unwrap();
+        assert_eq!(edm.to_string(), "edm, churn 5 for sigma 2 to 50, noise 1.003");
         assert!(message("ddim", eta(1.5)).contains("1.5"));
         assert_eq!(sampler("ddim", eta(0.5)).unwrap().to_string(), "ddim, eta 0.5");
         assert_eq!(sampler("ddpm", SamplerSettings::default()).unwrap().default_steps(1000), 1000);
@@ -303,7 +345,7 @@ mod tests {
 
     /// The error against the exact solution of the probability flow ODE, for data N(0, 0.5^2).
     fn error(objective: &Objective, sampler: &Arc<dyn Sampler>, steps: usize) -> f64 {
-        let options = SamplerOptions { spacing: Spacing::Karras, ..SamplerOptions::shared(sampler.clone(), steps) };
+        let options = SamplerOptions { spacing: Spacing::KARRAS, ..SamplerOptions::shared(sampler.clone(), steps) };
         let table = SamplerTable::new(objective, &options).unwrap();
         let variance = |level: &Level| 0.25 * level.a * level.a + level.s * level.s;
         let (mut x, mut h, mut g) = ([1.0], [0.0], [0.0]);
@@ -321,7 +363,7 @@ mod tests {
         let solvers: [(Arc<dyn Sampler>, f64); 6] = [
             (ddim(0.0), 1.0),
             (Arc::new(Euler), 1.0),
-            (Arc::new(Edm { churn: 0.0, correction: false }), 1.0),
+            (Arc::new(Edm::default().churn(0.0).correction(false)), 1.0),
             (Arc::new(Heun), 2.0),
             (Arc::new(DpmPp2M), 2.0),
             (Arc::new(UniPc), 3.0), // the corrector raises the order of the predictor by one
@@ -331,6 +373,21 @@ mod tests {
             for (sampler, order) in &solvers {
                 let measured = (error(&objective, sampler, 100) / error(&objective, sampler, 200)).log2();
                 assert!((measured - order).abs() < 0.3, "{sampler}: order {measured}");
+            }
+        }
+    }
+
+    #[test]
+    fn default_spacings_fit_paths_that_end_in_pure_noise() {
+        let ends_in_noise = linear().zero_terminal_snr().unwrap();
+        for (name, _) in SAMPLERS {
+            let sampler = sampler(name, SamplerSettings::default()).unwrap();
+            for path in [linear(), ends_in_noise.clone()] {
+                let objective = Objective::new(path, Prediction::V);
+                let options = SamplerOptions::shared(sampler.clone(), sampler.default_steps(1000));
+                let options = SamplerOptions { spacing: sampler.default_spacing(&objective), ..options };
+                let table = SamplerTable::new(&objective, &options).unwrap();
+                assert!(table.rows_f32().iter().flatten().all(|v| v.is_finite()), "{name}");
             }
         }
     }
@@ -363,6 +420,24 @@ mod tests {
                 want = if heun && k < 4 { corrected } else { euler };
             }
             assert!((x[0] - want).abs() < 1e-12, "{} {want}", x[0]);
+        }
+    }
+
+    /// New noise raises the level of a step within the range, and the variance of the state with it.
+    #[test]
+    fn edm_adds_noise_only_within_its_range() {
+        let sampler: Arc<dyn Sampler> = Arc::new(Edm::default().churn(4.0).range([0.5, 5.0]));
+        let options = SamplerOptions { spacing: Spacing::KARRAS, ..SamplerOptions::shared(sampler, 20) };
+        let table = SamplerTable::new(&Objective::new(linear(), Prediction::Epsilon), &options).unwrap();
+        let sigma = |level: &Level| level.s / level.a;
+        for (k, level) in table.levels.iter().enumerate() {
+            let row = &table.rows[2 * k];
+            let within = (0.5..=5.0).contains(&sigma(level));
+            let factor = if within { 1.2 } else { 1.0 };
+            assert!((sigma(&row.level) / sigma(level) - factor).abs() < 1e-9, "step {k}");
+            let Some(before) = (2 * k).checked_sub(1) else { continue };
+            let variance = sigma(&row.level).powi(2) - sigma(level).powi(2);
+            assert!((table.rows[before].k_z - row.level.a * variance.max(0.0).sqrt()).abs() < 1e-12, "step {k}");
         }
     }
 }

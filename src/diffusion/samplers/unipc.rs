@@ -8,6 +8,7 @@ use super::dpmpp::{DpmPp2M, extrapolation};
 use super::euler::euler;
 use crate::diffusion::objective::Objective;
 use crate::diffusion::sampler::{Mix, Row, Sampler, Step, Times};
+use crate::diffusion::spacing::Spacing;
 
 /// UniPC of order 2 with B(h) = exp(h) - 1 ("bh2"), for the estimate of x0. The predictor is that of DPM-Solver++(2M). The
 /// next evaluation corrects the state that it has predicted, before the predictor goes on from there.
@@ -61,6 +62,10 @@ impl Sampler for UniPc {
 
     fn default_steps(&self, steps: usize) -> usize {
         steps.min(STEPS)
+    }
+
+    fn default_spacing(&self, objective: &Objective) -> Spacing {
+        Spacing::Lambda.or_trailing(objective)
     }
 
     fn times(&self) -> Times {

@@ -230,7 +230,7 @@ fn edm(case: &Case) -> Outcome<Walk> {
         "edm_euler" => false,
         other => return unsupported(format!("{case}: sampler {other:?}")),
     };
-    let options = SamplerOptions::new(Edm { churn, correction }, n);
+    let options = SamplerOptions::new(Edm::default().churn(churn).correction(correction), n);
     // The path is only used for its scale, 1 / sqrt(sigma^2 + 1).
     let objective = Objective::new(Schedule::named("linear", 1000)?, Prediction::X0);
     let sigmas = karras_sigmas(n, number(case, "sigma_min")?, number(case, "sigma_max")?, number(case, "rho")?)?;
