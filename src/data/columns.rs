@@ -104,6 +104,7 @@ impl Columns {
     }
 
     /// For values that are written as they are: neither whole numbers nor categories are restored.
+    #[cfg(feature = "cli")]
     pub(crate) fn without_rounding(&self) -> Self {
         Self { whole: Vec::new(), categories: Vec::new(), ..self.clone() }
     }

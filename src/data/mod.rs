@@ -46,7 +46,7 @@ pub use options::{Fit, Header, Missing, ReadOptions};
 #[cfg(feature = "cli")]
 pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
-pub(crate) use recording::{Join, Recording};
+pub use recording::{Join, Recording};
 pub(crate) use subset::Subset;
 pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
 
@@ -127,9 +127,12 @@ impl Dataset {
         Self::load_strictly(spec, seed, options, false)
     }
 
-    /// [`Dataset::load_with`]; the windows of a recording contain all time steps, and can be put together again.
-    #[cfg(feature = "cli")]
-    pub(crate) fn load_whole(spec: &str, seed: u64, options: &ReadOptions) -> Result<Self> {
+    /// [`Dataset::load_with`], but the windows of a recording contain all of its time steps, and overlap by half unless an
+    /// option says otherwise. [`Recording::join`] puts them together again.
+    ///
+    /// # Errors
+    /// As [`Dataset::load_with`]; [`Error::Setting`] when the windows leave out time steps.
+    pub fn load_whole(spec: &str, seed: u64, options: &ReadOptions) -> Result<Self> {
         Self::load_strictly(spec, seed, options, true)
     }
 
@@ -309,7 +312,7 @@ impl Dataset {
     }
 
     /// The recording of which the samples are windows.
-    pub(crate) fn recording(&self) -> Option<&Recording> {
+    pub fn recording(&self) -> Option<&Recording> {
         self.origin.recording.as_ref()
     }
 

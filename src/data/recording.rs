@@ -13,8 +13,9 @@ use crate::text::count;
 use crate::{Error, Result};
 
 /// How a recording was cut into windows.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Recording {
+pub struct Recording {
     /// The number of time steps.
     pub steps: usize,
     /// The shape of a time step in the file: `[]` or `[channels]`.
@@ -32,8 +33,9 @@ pub(crate) struct Recording {
 }
 
 /// How windows that overlap are put together.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Join {
+pub enum Join {
     /// Their mean with weights that fall to zero at the ends of a window: sin^2(pi (i + 1/2) / window).
     Blend,
     /// The first one that has a value for a time step.
@@ -59,7 +61,8 @@ impl Recording {
         self.places().map(|(step, channel, _)| values[step * channels + channel]).collect()
     }
 
-    /// The values [steps, channels] of a recording from its windows [n, channels, window], which contain all time steps.
+    /// The values [steps, channels] of a recording from its windows [n, channels, window], as [`super::Dataset::load_whole`]
+    /// reads them. A time step that is in no window is NaN.
     pub fn join(&self, windows: &[f32], how: Join) -> Vec<f32> {
         let channels = self.channels();
         let mut sums = vec![(0.0, 0.0); self.steps * channels];

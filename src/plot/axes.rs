@@ -3,18 +3,28 @@
 use super::canvas::{Across, Canvas, Down, PlotArea, RULE, Rect};
 use crate::text::short;
 
-/// A light grid with labels left and below.
-pub(super) fn axes(canvas: &mut dyn Canvas, view: &PlotArea, y: &[Tick], x: &[Tick]) {
+/// The height of a label, the width of its digits, and its distance from the plot.
+const SIZE: f64 = 11.0;
+const DIGIT: f64 = 6.2;
+const GAP: f64 = 7.0;
+
+/// A light grid with labels left and below. Labels of y that are too long for the `margin` left of the plot are above their
+/// lines.
+pub(super) fn axes(canvas: &mut dyn Canvas, view: &PlotArea, margin: f64, y: &[Tick], x: &[Tick]) {
     let Rect { left, top, width, height } = view.frame;
+    let inside = y.iter().any(|(_, label)| DIGIT * label.chars().count() as f64 + GAP > margin);
     for (value, label) in y {
         let at = view.at((view.x.0, *value)).1;
         canvas.line(&[(left, at), (left + width, at)], RULE, 0.75);
-        canvas.text(label, (left - 7.0, at), 11.0, (Across::End, Down::Middle));
+        match inside {
+            true => canvas.text(label, (left + 2.0, at - 2.0), SIZE, (Across::Start, Down::Bottom)),
+            false => canvas.text(label, (left - GAP, at), SIZE, (Across::End, Down::Middle)),
+        }
     }
     for (value, label) in x {
         let at = view.at((*value, view.y.0)).0;
         canvas.line(&[(at, top), (at, top + height)], RULE, 0.75);
-        canvas.text(label, (at, top + height + 7.0), 11.0, (Across::Middle, Down::Top));
+        canvas.text(label, (at, top + height + GAP), SIZE, (Across::Middle, Down::Top));
     }
 }
 

@@ -29,6 +29,9 @@ pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
     self::curves(path, ["step", "loss"], curves)
 }
 
+/// The space left of the curves, for the labels of the axis.
+const MARGIN: f64 = 64.0;
+
 /// Like [`loss_curve`] with other axis labels.
 ///
 /// # Errors
@@ -43,9 +46,9 @@ pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Re
     let first = steps().fold(f64::INFINITY, f64::min);
     let (first, last) = if first.is_finite() { (first, steps().fold(0.0, f64::max)) } else { (0.0, 1.0) };
     let y = span(curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.1)), 0.05).unwrap_or((-2.0, 0.0));
-    let view = PlotArea { frame: Rect::new(64.0, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
+    let view = PlotArea { frame: Rect::new(MARGIN, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
     let mut canvas = Svg::new(764.0, 410.0);
-    axes(&mut canvas, &view, &log_ticks(y), &count_ticks(view.x));
+    axes(&mut canvas, &view, MARGIN, &log_ticks(y), &count_ticks(view.x));
     canvas.text(upwards, (20.0, 10.0), 13.0, (Across::Start, Down::Top));
     canvas.text(across, (404.0, 386.0), 13.0, (Across::Middle, Down::Top));
     // The legend is at the right, away from the ends of the curves.

@@ -38,6 +38,9 @@ const MOST_IMAGES: usize = 144;
 const MOST_BESIDE: usize = 36;
 const SHEET_PIXELS: usize = 4096;
 
+/// The space left of a plot, for the labels of an axis.
+const MARGIN: f64 = 34.0;
+
 /// Draws an SVG with `real` samples on the left and `generated` ones on the right, see [`side_by_side`].
 ///
 /// # Errors
@@ -75,7 +78,7 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
     let mut canvas = Svg::new(472.0 * sets.len() as f64, 490.0);
     canvas.describe(SIDE_BY_SIDE);
     for ((i, (title, all)), colour) in sets.iter().enumerate().zip(CURVES.into_iter().cycle()) {
-        let frame = Rect::new(34.0 + 472.0 * i as f64, 40.0, 420.0, 420.0);
+        let frame = Rect::new(MARGIN + 472.0 * i as f64, 40.0, 420.0, 420.0);
         canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (Across::Middle, Down::Top));
         let set = Set { kind, shape, values: &all[..all.len().min(shown)] };
         samples(&mut canvas, &frame, &set, &scale, colour, true)?;
@@ -92,7 +95,7 @@ fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Sca
     let scale = scale.covering(shape, &[values]);
     let set = Set { kind, shape, values };
     let mut canvas = Svg::new(610.0, 606.0);
-    samples(&mut canvas, &Rect::new(34.0, 16.0, 560.0, 560.0), &set, &scale, REAL, true)?;
+    samples(&mut canvas, &Rect::new(MARGIN, 16.0, 560.0, 560.0), &set, &scale, REAL, true)?;
     canvas.save(path)?;
     Ok(set.shown())
 }
@@ -161,7 +164,7 @@ fn points(canvas: &mut dyn Canvas, view: &PlotArea, set: &Set, colour: Colour, t
     let points = set.values.chunks_exact(set.shape[0]).take(MOST_POINTS).map(|p| (p[0].into(), p[1].into()));
     let (inside, outside): (Vec<_>, Vec<_>) = points.partition(|&point| view.holds(point));
     match &ticks {
-        Some([x, y]) => axes(canvas, view, y, x),
+        Some([x, y]) => axes(canvas, view, MARGIN, y, x),
         None => canvas.fill(&view.frame, PAPER),
     }
     if ticks.is_some() && !outside.is_empty() {
@@ -439,6 +442,12 @@ mod tests {
         let scale = Scale::of(Kind::Points, &[2], &near).labelled(&columns);
         let svg = text(drawn("offset.svg", |path| drawing(path, Kind::Points, &[2], &near, &scale).map(drop)));
         assert!(svg.contains("\n1700000001\n") && svg.contains("\n2\n"), "{svg}");
+        // Long labels of y are inside of the plot.
+        let starts = |svg: &str| svg.matches("text-anchor=\"start\"").count();
+        let columns = data::Columns { offset: vec![0.0, 5e6], ..Default::default() };
+        let long = scale.clone().labelled(&columns);
+        let inside = text(drawn("long.svg", |path| drawing(path, Kind::Points, &[2], &near, &long).map(drop)));
+        assert!(starts(&svg) == 0 && starts(&inside) > 2, "{inside}");
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub(crate) fn save_as(path: &Path, layout: SampleLayout, values: &[f32]) -> Resu
 /// # Errors
 /// [`Error::Setting`] for an unknown extension or a missing folder, [`Error::Io`] when the folder is not writable.
 pub(crate) fn check_output(path: &Path) -> Result<()> {
-    check_extension(path)?;
+    check_extension(path, "")?;
     check_path(path)?;
     temporary(path).map(drop)
 }
@@ -119,16 +119,16 @@ pub(crate) fn check_output(path: &Path) -> Result<()> {
 #[cfg(feature = "cli")]
 pub(crate) fn check_recording_output(path: &Path) -> Result<()> {
     if extension(path) != "wav" {
-        return check_output(path);
+        check_extension(path, ", and .wav for audio")?;
     }
     check_path(path)?;
     temporary(path).map(drop)
 }
 
-fn check_extension(path: &Path) -> Result<()> {
+fn check_extension(path: &Path, others: &str) -> Result<()> {
     if !EXTENSIONS.contains(&format!(".{}", extension(path)).as_str()) {
         return Err(Error::setting(format!(
-            "{}: the extension selects the format and must be one of: {}",
+            "{}: the extension selects the format and must be one of: {}{others}",
             path.display(),
             EXTENSIONS.join(", ")
         )));

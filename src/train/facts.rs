@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tables::to_table;
 use super::{ConditionFacts, Config, Normalise};
-use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, SampleLayout, Subset};
+use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, Subset};
 use crate::error::{Error, Result};
 
 /// The maximum number of values of data: 4 TiB.
@@ -79,8 +79,9 @@ impl Facts {
     }
 
     /// How samples are written.
-    pub(crate) fn layout(&self) -> SampleLayout<'_> {
-        SampleLayout { kind: self.kind, shape: &self.shape, columns: &self.columns }
+    #[cfg(feature = "cli")]
+    pub(crate) fn layout(&self) -> crate::data::SampleLayout<'_> {
+        crate::data::SampleLayout { kind: self.kind, shape: &self.shape, columns: &self.columns }
     }
 
     /// The smallest and largest value of each element of a sample in normalised units, first all of the smallest; `None` in

@@ -55,9 +55,11 @@ impl Table<'_> {
         Ok(!((asked || others) && (named || self.is_categorical(first))))
     }
 
-    /// The known categories of a column.
+    /// The known categories of a column, which may have the name of another one.
     fn known<'a>(&self, column: usize, known: &'a [Categories]) -> Option<&'a Categories> {
-        known.iter().find(|categories| categories.name == self.written_name(column))
+        let name = self.written_name(column);
+        let before = (0..column).filter(|&i| self.columns[i].is_text() && self.written_name(i) == name).count();
+        known.iter().filter(|categories| categories.name == name).nth(before)
     }
 
     /// The columns to read, and what was left out.

@@ -279,6 +279,14 @@ fn categories_are_those_of_the_data() {
         (found.shape.clone(), found.sample(0), &found.columns),
         (vec![4], &[0.0, 0.0, 0.0, 1.0][..], &data.columns)
     );
+    let twice = |of: [&str; 2]| {
+        "c,c\n".to_string() + &(0..8).map(|i| format!("{},{}\n", ["a", "b"][i % 2], of[i / 4])).collect::<String>()
+    };
+    fs::write(&other, twice(["p", "q"])).unwrap();
+    let same = Dataset::load(other.to_str().unwrap(), 0).unwrap();
+    let options = ReadOptions::default();
+    assert_eq!(Dataset::load_like(other.to_str().unwrap(), 0, &options, &same).unwrap().values, same.values);
+    fs::write(&other, rows(&["a", "d"])).unwrap();
     let message = like(&other).unwrap_err().to_string();
     assert!(message.contains("\"d\" is not among the categories of the other data: a, b, c"), "{message}");
 }
