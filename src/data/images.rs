@@ -124,7 +124,7 @@ fn pages(files: &[PathBuf], options: &ReadOptions, origin: &mut Origin) -> Resul
 }
 
 /// Compares names like a reader: 2.png comes before 10.png.
-fn natural(a: &str, b: &str) -> Ordering {
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);
     loop {
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
@@ -168,26 +168,22 @@ fn pictures(folder: &Path, origin: &mut Origin) -> Result<Vec<PathBuf>> {
         }
     }
     files.sort_by(|a, b| natural(&a.0, &b.0));
-    let named = |mut names: Vec<String>| {
-        names.sort_by(|a, b| natural(a, b));
-        let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
-        names.truncate(MOST_NAMES);
-        format!("{}{more}", names.join(", "))
-    };
     if files.is_empty() {
         let name = folder.display();
         let held = match (&others[..], &folders[..]) {
             ([], []) => "it is empty".to_string(),
             (_, [first, ..]) if has_pictures(&folder.join(first)) => {
-                format!("its subfolders are {}; name one of them", named(folders.clone()))
+                format!("its subfolders are {}; name one of them", listed(folders.clone()))
             }
-            _ => format!("it contains {}; to read one of these, name it", named([others, folders].concat())),
+            _ => format!("it contains {}; to read one of these, name it", listed([others, folders].concat())),
         };
-        return Err(Error::input(format!("{name}: a folder without PNG, JPEG, WebP, TIFF, BMP or GIF files; {held}")));
+        return Err(Error::input(format!(
+            "{name}: a folder without PNG, JPEG, WebP, TIFF, BMP, GIF or WAV files; {held}"
+        )));
     }
     for (what, names) in [("other file", others), ("subfolder", folders), ("broken link", broken)] {
         if !names.is_empty() {
-            origin.note(format!("{} left out: {}", count(names.len(), what), named(names)));
+            origin.note(format!("{} left out: {}", count(names.len(), what), listed(names)));
         }
     }
     let mut plain: Vec<&String> = files.iter().map(|(name, _)| name).collect();
@@ -204,7 +200,15 @@ fn pictures(folder: &Path, origin: &mut Origin) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
-fn has_pictures(folder: &Path) -> bool {
+/// The first names of a list in natural order.
+pub(super) fn listed(mut names: Vec<String>) -> String {
+    names.sort_by(|a, b| natural(a, b));
+    let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
+    names.truncate(MOST_NAMES);
+    format!("{}{more}", names.join(", "))
+}
+
+pub(super) fn has_pictures(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).any(|path| EXTENSIONS.contains(&extension(&path).as_str()))
 }

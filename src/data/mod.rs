@@ -13,11 +13,13 @@ mod dialect;
 mod idx;
 mod images;
 mod labels;
+pub mod noise_level;
 mod normalise;
 mod npy;
 mod options;
 mod output;
 mod raw;
+mod sounds;
 mod subset;
 mod table;
 mod toys;
@@ -43,7 +45,7 @@ pub use options::{Fit, Header, Missing, ReadOptions};
 pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
 pub(crate) use subset::Subset;
-pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
+pub use toys::{TOYS, coastline, electrocardiograms, sine_waves, swiss_roll, two_circles, two_moons};
 
 /// The kind of a sample.
 #[non_exhaustive]
@@ -70,6 +72,17 @@ impl Kind {
             [_, _, _] => Kind::Images,
             [2] => Kind::Points,
             _ => Kind::Signals,
+        }
+    }
+
+    /// The name of one sample of this kind in a message.
+    #[cfg(feature = "cli")]
+    pub(crate) fn one(self) -> &'static str {
+        match self {
+            Kind::Signals => "signal",
+            Kind::Points => "point",
+            Kind::Images => "image",
+            Kind::Table => "row",
         }
     }
 
@@ -302,7 +315,7 @@ fn read(spec: &str, seed: u64, choose: &mut Choose) -> Result<Dataset> {
     }
     let path = Path::new(spec);
     match fs::metadata(path) {
-        Ok(found) if found.is_dir() => images::read(path, &choose(spec, Source::Pictures)?),
+        Ok(found) if found.is_dir() => read_folder(path, choose),
         Ok(found) if found.is_file() => read_file(path, None, choose),
         Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
         Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => match SampleRange::of(spec) {
@@ -312,6 +325,15 @@ fn read(spec: &str, seed: u64, choose: &mut Choose) -> Result<Dataset> {
         },
         Err(cause) if cause.kind() == ErrorKind::NotFound => read_part(spec, choose),
         Err(cause) => Err(Error::io("cannot read", path, cause)),
+    }
+}
+
+/// Reads a folder of pictures, or of audio files if it has no pictures.
+fn read_folder(folder: &Path, choose: &mut Choose) -> Result<Dataset> {
+    let name = folder.display().to_string();
+    match sounds::files(folder) {
+        Some(files) if !images::has_pictures(folder) => sounds::read(folder, &files, &choose(&name, Source::Sounds)?),
+        _ => images::read(folder, &choose(&name, Source::Pictures)?),
     }
 }
 

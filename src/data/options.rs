@@ -96,6 +96,7 @@ pub(super) enum Source {
     Array,
     Table,
     Audio,
+    Sounds,
     Pictures,
 }
 
@@ -106,6 +107,7 @@ impl Source {
             Source::Array => "arrays",
             Source::Table => "tables",
             Source::Audio => "audio files",
+            Source::Sounds => "folders of audio files",
             Source::Pictures => "folders of pictures",
         }
     }
@@ -117,6 +119,7 @@ impl Source {
             Source::Array => &["kind", "missing", "window", "hop"],
             Source::Table => &["kind", "header", "columns", "drop-columns", "missing", "window", "hop"],
             Source::Audio => &["window", "hop"],
+            Source::Sounds => &["window"],
             Source::Pictures => &["size", "fit", "grey"],
         }
     }

@@ -3,6 +3,7 @@
 mod check;
 mod checkpoint;
 mod config;
+mod defaults;
 mod early_stopping;
 mod facts;
 mod features;
@@ -20,8 +21,14 @@ mod trainer;
 mod training;
 mod validation;
 
+#[cfg(feature = "cli")]
+pub(crate) use check::MOST_STEPS;
 pub use checkpoint::{Checkpoint, TensorData};
+#[cfg(feature = "cli")]
+pub(crate) use config::Base;
 pub use config::{Config, Normalise, ScheduleKind, Task};
+#[cfg(feature = "cli")]
+pub(crate) use defaults::Situation;
 pub use facts::Facts;
 pub use features::load_features;
 pub use folder::RunFolder;
