@@ -125,8 +125,9 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(start) = start {
-        say!("{}", describe(start, how.steps, &*how.sampler));
+    if let Some(start) = &start {
+        say!("{}", describe(start, &noisy, how.steps, &*how.sampler));
+        uneven(start, &facts.normalisation.scale).iter().for_each(|warning| say!("{warning}"));
     }
     say!("{}: {}", written.text, args.out.display());
     compared.iter().for_each(|compared| say!("{compared}"));
@@ -174,10 +175,32 @@ fn pair(noisy: &Dataset, clean: &str, seed: u64, options: &ReadOptions) -> crate
 }
 
 /// Describes the reverse process of a diffusion model with `requested` steps.
-fn describe(start: DenoisingStart, requested: usize, sampler: &dyn Sampler) -> String {
-    let DenoisingStart { level, estimated, t, steps } = start;
-    let how = if estimated { "estimated" } else { "given" };
-    let less = if steps < requested { format!(" ({requested} were requested)") } else { String::new() };
-    let steps = count(steps, "step");
-    format!("noise level {} ({how}): the reverse process starts at t = {t}, {steps}{less} of {sampler}", short(level))
+fn describe(start: &DenoisingStart, noisy: &Dataset, requested: usize, sampler: &dyn Sampler) -> String {
+    let DenoisingStart { levels, estimated, t, steps } = start;
+    let how = if *estimated { "estimated" } else { "given" };
+    let less = if *steps < requested { format!(" ({requested} were requested)") } else { String::new() };
+    let (steps, many) = (count(*steps, "step"), levels.len() > 1);
+    let of = |(channel, level): (usize, &f64)| match noisy.columns.names.get(channel) {
+        Some(name) if many => format!("{name} {}", short(*level)),
+        _ => short(*level),
+    };
+    let list = levels.iter().enumerate().map(of).collect::<Vec<_>>().join(", ");
+    let what = if many { "noise levels of the channels" } else { "noise level" };
+    format!("{what} {list} ({how}): the reverse process starts at t = {t}, {steps}{less} of {sampler}")
+}
+
+/// A warning if the noise levels of channels, relative to the scales of their values, differ by more than a factor of two:
+/// the reverse process starts at one level.
+fn uneven(start: &DenoisingStart, scales: &[f32]) -> Option<String> {
+    let relative: Vec<f64> = start.levels.iter().zip(scales).map(|(level, scale)| level / f64::from(*scale)).collect();
+    let (low, high) = relative.iter().fold((f64::MAX, 0.0f64), |(low, high), r| (low.min(*r), high.max(*r)));
+    (start.levels.len() > 1 && high > 2.0 * low).then(|| {
+        format!(
+            "warning: relative to the scale of each channel, the noise of the channels is between {} and {}; the reverse \
+             process assumes the same for all, so it smooths some channels too much and others too little. Separate runs of \
+             these channels avoid this",
+            short(low),
+            short(high)
+        )
+    })
 }

@@ -12,6 +12,10 @@ const LONG: Duration = Duration::from_secs(10);
 /// The maximum time between two lines of progress.
 const PAUSE: Duration = Duration::from_secs(30);
 
+/// The time after which the duration of a training is estimated, and the shortest one that is worth a line.
+const PROBE: Duration = Duration::from_secs(1);
+const WORTH_SAYING: f64 = 4.0;
+
 /// When a line of progress is due where there is no terminal: after each tenth, and at least twice a minute.
 #[derive(Default)]
 struct Lines {
@@ -86,6 +90,8 @@ pub struct TrainingProgress {
     bar: ProgressBar,
     lines: Option<Lines>,
     start: Instant,
+    /// Whether the estimated duration is still to be printed.
+    estimate: bool,
 }
 
 impl TrainingProgress {
@@ -96,10 +102,18 @@ impl TrainingProgress {
         bar.set_position(step.into());
         bar.reset_eta();
         let lines = (!terminal && !silent).then(|| Lines::after(step.into(), steps.into()));
-        Self { bar, lines, start: Instant::now() }
+        Self { bar, lines, start: Instant::now(), estimate: !silent }
     }
 
     pub fn show(&mut self, p: Progress) {
+        let left = f64::from(p.steps - p.step) / p.steps_per_second;
+        if self.estimate && self.start.elapsed() >= PROBE {
+            self.estimate = false;
+            if left >= WORTH_SAYING {
+                let text = format!("the training will take about {}; Ctrl-C saves it and stops", duration(left));
+                self.bar.suspend(|| say!("{text}"));
+            }
+        }
         let validation = p.validation.map(|loss| format!("  validation {loss:.4}")).unwrap_or_default();
         let message = format!("{:.4}{validation}  {:.0} steps/s", p.loss, p.steps_per_second);
         self.bar.set_position(p.step.into());
@@ -107,7 +121,6 @@ impl TrainingProgress {
         if let Some(lines) = &mut self.lines
             && lines.due(p.step.into(), p.steps.into(), self.start.elapsed())
         {
-            let left = (p.steps - p.step) as f64 / p.steps_per_second;
             say!("step {}/{}  loss {message}  {left:.0} s left", p.step, p.steps);
         }
     }
@@ -118,9 +131,25 @@ impl TrainingProgress {
     }
 }
 
+/// A duration in words with one or two digits: "40 s", "3 minutes", "2 hours".
+fn duration(seconds: f64) -> String {
+    match seconds {
+        ..10.0 => format!("{seconds:.0} s"),
+        ..95.0 => format!("{:.0} s", (seconds / 5.0).round() * 5.0),
+        ..5_400.0 => format!("{:.0} minutes", seconds / 60.0),
+        _ => format!("{:.0} hours", seconds / 3_600.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_said_in_words() {
+        let of = [4.4, 42.0, 91.0, 100.0, 3_000.0, 8_000.0].map(duration);
+        assert_eq!(of, ["4 s", "40 s", "90 s", "2 minutes", "50 minutes", "2 hours"]);
+    }
 
     #[test]
     fn a_stopped_bar_stays_where_it_is() {

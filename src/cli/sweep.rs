@@ -13,7 +13,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::interrupt::stop_flag;
-use super::train::{TrainArgs, data_of, resume_run, settings, start_run, watched};
+use super::train::{New, TrainArgs, data_of, resume_run, start_run, watched};
 
 /// One value of the setting and its run.
 struct Trial {
@@ -41,9 +41,8 @@ struct TrialResult {
 }
 
 pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
-    let base = settings(args)?;
+    let (New { config: base, device, .. }, ()) = New::of(args, || Ok(()))?;
     let (key, trials) = trials(args, &base, sweep)?;
-    let device = args.common.open()?;
     check_with_data(&key, &trials, &device)?;
     let stopped = stop_flag()?;
     let mut outcomes = Vec::new();

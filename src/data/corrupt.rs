@@ -3,13 +3,12 @@
 //! Some texts call salt-and-pepper noise (values replaced by black or white) shot noise. Here, shot noise is `poisson`, the
 //! counts of a Poisson process.
 
-use std::f64::consts::PI;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Dataset, Kind};
+use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
@@ -294,56 +293,6 @@ pub(crate) fn add_noise_within(
     data.with_values(format!("{} with {kind}", data.name), values)
 }
 
-/// Estimates the standard deviation of Gaussian noise on samples without knowing the clean ones.
-///
-/// Images: Immerkaer (1996, Fast noise variance estimation): sqrt(pi / 2) / 6 times the mean of |I * L|. L is the
-/// difference of two Laplacians, which is 0 for linear structures. Signals: 1.4826 times the median of the absolute
-/// second differences / sqrt 6 (the pseudo-residuals of Gasser, Sroka and Jennen-Steinmetz 1986 with a robust scale).
-/// Fine structure of the data counts as noise, so the estimates are too large for rough data.
-///
-/// # Errors
-/// [`Error::Input`] for points, and for samples with fewer than three values in a row or column.
-pub fn estimate_level(data: &Dataset) -> Result<f64> {
-    let residuals: Vec<f64> = match (data.kind(), &data.shape[..]) {
-        (Kind::Images, &[_, h, w]) if h > 2 && w > 2 => {
-            data.values.chunks_exact(h * w).flat_map(|plane| laplacian_differences(plane, h, w)).collect()
-        }
-        (Kind::Signals, &[length] | &[_, length]) if length > 2 => {
-            let second = |w: &[f32]| (f64::from(w[0]) - 2.0 * f64::from(w[1]) + f64::from(w[2])).abs();
-            data.values.chunks_exact(length).flat_map(|signal| signal.windows(3).map(second)).collect()
-        }
-        _ => {
-            let shape = &data.shape;
-            return Err(Error::input(format!(
-                "{}: the noise level of samples of shape {shape:?} cannot be estimated; set it with --noise-level 0.1",
-                data.name
-            )));
-        }
-    };
-    Ok(match data.kind() {
-        Kind::Images => (PI / 2.0).sqrt() / 6.0 * residuals.iter().sum::<f64>() / residuals.len() as f64,
-        _ => median(residuals) * 1.482_602_218_505_602 / 6f64.sqrt(),
-    })
-}
-
-/// |I * [1 -2 1; -2 4 -2; 1 -2 1]| at all inner pixels.
-fn laplacian_differences(plane: &[f32], h: usize, w: usize) -> impl Iterator<Item = f64> {
-    (1..h - 1).flat_map(move |i| {
-        (1..w - 1).map(move |j| {
-            let row = |i: usize| {
-                let at = |j: usize| f64::from(plane[i * w + j]);
-                at(j - 1) - 2.0 * at(j) + at(j + 1)
-            };
-            (row(i - 1) - 2.0 * row(i) + row(i + 1)).abs()
-        })
-    })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,22 +375,5 @@ mod tests {
         values.sort_by(f32::total_cmp);
         values.dedup();
         assert_eq!(values, [-1.0, 0.5, 2.0]);
-    }
-
-    #[test]
-    fn the_level_of_gaussian_noise_is_estimated() {
-        let device = Device::cpu();
-        let smooth = |i: usize| (i as f32 * 0.01).sin();
-        for (shape, n) in [(vec![128], 100), (vec![1, 16, 16], 100), (vec![3, 20, 13], 40)] {
-            let len: usize = shape.iter().product();
-            let clean = Dataset::new("d", shape.clone(), (0..n * len).map(smooth).collect()).unwrap();
-            for level in [0.1, 0.5] {
-                let noisy = add_noise(&device, &clean, NoiseKind::Gaussian(level), 4).unwrap();
-                let found = estimate_level(&noisy).unwrap();
-                assert!((found / level - 1.0).abs() < 0.06, "{shape:?} {level}: {found}");
-            }
-        }
-        let points = Dataset::new("p", [2], vec![0.0; 8]).unwrap();
-        assert!(estimate_level(&points).unwrap_err().to_string().contains("[2]"));
     }
 }

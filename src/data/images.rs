@@ -131,7 +131,7 @@ fn pages(files: &[PathBuf], options: &ReadOptions, origin: &mut Origin) -> Resul
 }
 
 /// Compares names like a reader: 2.png comes before 10.png.
-fn natural(a: &str, b: &str) -> Ordering {
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);
     loop {
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
@@ -221,7 +221,7 @@ fn name_of(path: &Path) -> String {
 }
 
 /// Some names of a list.
-fn some(names: &[String]) -> String {
+pub(super) fn some(names: &[String]) -> String {
     let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
     format!("{}{more}", names[..names.len().min(MOST_NAMES)].join(", "))
 }
@@ -229,6 +229,12 @@ fn some(names: &[String]) -> String {
 /// Whether a file has the extension of a format that is read.
 fn is_picture(path: &Path) -> bool {
     ImageFormat::from_extension(extension(path)).is_some_and(|format| format.reading_enabled())
+}
+
+/// Whether a folder or one of its subfolders contains pictures.
+pub(super) fn has_pictures(folder: &Path) -> bool {
+    let classes = |listing: &Listing| classes_in(listing).is_ok_and(|classes| !classes.is_empty());
+    Listing::of(folder).is_ok_and(|listing| !listing.pictures.is_empty() || classes(&listing))
 }
 
 /// The pictures of a class.

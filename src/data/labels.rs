@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{SampleRange, file_and_part, first_bytes, idx, images, npy, table};
+use super::{SampleRange, file_and_part, first_bytes, idx, images, npy, sounds, table};
 use crate::io::extension;
 use crate::{Error, Result};
 
@@ -25,7 +25,7 @@ pub struct Labels {
 
 impl Labels {
     /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, an IDX file with one axis (optionally `.gz`), a folder
-    /// with a subfolder of pictures for each class, in the order of [`super::Dataset::load`], or a column of a `.csv` or
+    /// with a subfolder of pictures or sounds for each class, in the order of [`super::Dataset::load`], or a column of a `.csv` or
     /// `.tsv` table: `table.csv:species`, or `table.csv` if there is only one. Texts in a table are the names of classes,
     /// which are numbered in alphabetical order. `labels.npy[0:900]` selects a range, as in [`super::Dataset::load`].
     ///
@@ -111,7 +111,10 @@ fn read_part(spec: &str) -> Result<(Vec<f32>, Vec<String>)> {
         return Ok(numbered(table::texts(file, column)?));
     }
     match column {
-        None if file.is_dir() => images::read_labels(file),
+        None if file.is_dir() => match sounds::files(file) {
+            Some(files) if !images::has_pictures(file) => sounds::read_labels(file, &files),
+            _ => images::read_labels(file),
+        },
         None => Ok((read(file)?, vec![])),
         Some(column) => Err(Error::input(format!(
             "{spec}: only tables (.csv, .tsv) have columns; name the file without \":{column}\""

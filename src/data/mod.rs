@@ -14,6 +14,7 @@ mod dialect;
 mod idx;
 mod images;
 mod labels;
+pub mod noise_level;
 mod normalise;
 mod npy;
 mod options;
@@ -21,6 +22,7 @@ mod output;
 mod raw;
 mod recording;
 mod repair;
+mod sounds;
 mod subset;
 mod table;
 mod toys;
@@ -48,7 +50,7 @@ pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
 pub use recording::{Join, Recording};
 pub(crate) use subset::Subset;
-pub use toys::{TOYS, sine_waves, swiss_roll, two_circles, two_moons};
+pub use toys::{TOYS, coastline, electrocardiograms, sine_waves, swiss_roll, two_circles, two_moons};
 
 /// The kind of a sample.
 #[non_exhaustive]
@@ -75,6 +77,17 @@ impl Kind {
             [_, _, _] => Kind::Images,
             [2] => Kind::Points,
             _ => Kind::Signals,
+        }
+    }
+
+    /// The name of one sample of this kind in a message.
+    #[cfg(feature = "cli")]
+    pub(crate) fn one(self) -> &'static str {
+        match self {
+            Kind::Signals => "signal",
+            Kind::Points => "point",
+            Kind::Images => "image",
+            Kind::Table => "row",
         }
     }
 
@@ -347,7 +360,7 @@ fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Dataset> {
     }
     let path = Path::new(spec);
     match fs::metadata(path) {
-        Ok(found) if found.is_dir() => images::read(path, &(request.choose)(spec, Source::Pictures)?),
+        Ok(found) if found.is_dir() => read_folder(path, request),
         Ok(found) if found.is_file() => read_file(path, None, request),
         Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
         Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => match SampleRange::of(spec) {
@@ -357,6 +370,17 @@ fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Dataset> {
         },
         Err(cause) if cause.kind() == ErrorKind::NotFound => read_part(spec, request),
         Err(cause) => Err(Error::io("cannot read", path, cause)),
+    }
+}
+
+/// Reads a folder of pictures, or of audio files if it has no pictures.
+fn read_folder(folder: &Path, request: &mut Request) -> Result<Dataset> {
+    let name = folder.display().to_string();
+    match sounds::files(folder) {
+        Some(files) if !images::has_pictures(folder) => {
+            sounds::read(folder, &files, &(request.choose)(&name, Source::Sounds)?)
+        }
+        _ => images::read(folder, &(request.choose)(&name, Source::Pictures)?),
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) enum Source {
     Array,
     Table,
     Audio,
+    Sounds,
     Pictures,
 }
 
@@ -109,6 +110,7 @@ impl Source {
             Source::Array => "arrays",
             Source::Table => "tables",
             Source::Audio => "audio files",
+            Source::Sounds => "folders of audio files",
             Source::Pictures => "folders of pictures",
         }
     }
@@ -122,6 +124,7 @@ impl Source {
                 &["kind", "header", "columns", "drop-columns", "missing", "clip-outliers", "window", "hop"]
             }
             Source::Audio => &["clip-outliers", "window", "hop"],
+            Source::Sounds => &["window"],
             Source::Pictures => &["size", "fit", "grey"],
         }
     }

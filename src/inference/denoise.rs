@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::program::{BatchedProgram, Observer};
 use crate::data::Dataset;
-use crate::data::corrupt::estimate_level;
+use crate::data::noise_level::estimate_levels;
 use crate::device::Device;
 use crate::diffusion::{Ddim, Level, Objective, Sampler, SamplerOptions, SamplerTable};
 use crate::error::{Error, Result};
@@ -17,7 +17,8 @@ use crate::train::{Checkpoint, Facts, Task};
 /// Settings of [`denoise`]. Fields may be added: construct it with `..Denoising::default()`.
 #[derive(Clone, Debug)]
 pub struct Denoising {
-    /// The standard deviation of the noise in the units of the data, for a diffusion model. `None` estimates it.
+    /// The standard deviation of the noise in the units of the data, for a diffusion model. `None` estimates it, for each
+    /// channel by itself.
     pub level: Option<f64>,
     /// Steps of the reverse process of a diffusion model; 1 uses its estimate of the clean data directly.
     pub steps: usize,
@@ -35,10 +36,10 @@ impl Default for Denoising {
 
 /// The start of the reverse process of a diffusion model.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct DenoisingStart {
-    /// The standard deviation of the noise in the units of the data.
-    pub level: f64,
+    /// The standard deviation of the noise in the units of the data: one number if it was given, or for each channel.
+    pub levels: Vec<f64>,
     /// Whether it was estimated.
     pub estimated: bool,
     /// The diffusion step with this noise level.
@@ -136,43 +137,52 @@ fn reverse_from(
     how: &Denoising,
 ) -> Result<(SamplerTable, f32, DenoisingStart)> {
     let (objective, facts) = (checkpoint.config.objective()?, &checkpoint.facts);
-    // For points, tables and channels, whose values have different scales, the mean scale is used.
-    let scales = &facts.normalisation.scale;
-    let scale = scales.iter().map(|&s| f64::from(s)).sum::<f64>() / scales.len() as f64;
-    let level = level(how, noisy, &objective, scale)?;
-    let t = step_of(&objective, level / scale);
+    let scales: Vec<f64> = facts.normalisation.scale.iter().map(|&scale| scale.into()).collect();
+    let levels = match how.level {
+        Some(given) => vec![given],
+        None => estimate_levels(noisy)?,
+    };
+    let t = step_of(&objective, relative(how, noisy, &objective, &levels, &scales)?);
     let table = table(&objective, facts, t, how)?;
-    let start = DenoisingStart { level, estimated: how.level.is_none(), t, steps: table.levels.len() };
+    let start = DenoisingStart { levels, estimated: how.level.is_none(), t, steps: table.levels.len() };
     Ok((table, objective.level(t as f64).a as f32, start))
 }
 
-/// The given or estimated standard deviation of the noise, checked against the range of the diffusion process. `scale` is
-/// the scale of the normalisation.
+/// The noise level in units of the normalised data, checked against the range of the diffusion process. A given level
+/// refers to the mean of the `scales` of the normalisation; of estimated ones it is the root mean square over the channels.
 ///
 /// # Errors
 /// When it is not positive, or larger than that of the last diffusion step.
-fn level(how: &Denoising, noisy: &Dataset, objective: &Objective, scale: f64) -> Result<f64> {
-    let level = how.level.map_or_else(|| estimate_level(noisy), Ok)?;
+fn relative(how: &Denoising, noisy: &Dataset, objective: &Objective, levels: &[f64], scales: &[f64]) -> Result<f64> {
+    let mean = |values: &mut dyn Iterator<Item = f64>, n: usize| values.sum::<f64>() / n as f64;
     let last = objective.level((objective.steps() - 1) as f64);
-    let most = last.s / last.a * scale;
+    // Allows a rounded value of the last level.
+    let most = 1.01 * last.s / last.a;
+    let scale = mean(&mut scales.iter().copied(), scales.len());
     match how.level {
         Some(given) if !(given > 0.0 && given.is_finite()) => {
             Err(Error::setting(format!("a noise level of {given}; use a positive one, such as 0.1")))
         }
-        // Allows a rounded value of the last level.
-        _ if level <= 1.01 * most => Ok(level),
+        Some(given) if given / scale <= most => Ok(given / scale),
         Some(given) => Err(Error::setting(format!(
             "a noise level of {}, but the noise of this diffusion process only grows to {}; use at most this level",
             exact(given),
-            short(most)
+            short(last.s / last.a * scale)
         ))),
-        None => Err(Error::input(format!(
-            "{}: a noise level of {} was estimated, but the noise of this diffusion process only grows to {}; check \
-             whether these are noisy samples of the data of the run, or set the level with --noise-level",
-            noisy.name,
-            short(level),
-            short(most)
-        ))),
+        None => {
+            let squares = &mut levels.iter().zip(scales).map(|(level, scale)| (level / scale).powi(2));
+            let level = mean(squares, levels.len()).sqrt();
+            if level <= most {
+                return Ok(level);
+            }
+            Err(Error::input(format!(
+                "{}: a noise level of {} was estimated, but the noise of this diffusion process only grows to {}; check \
+                 whether these are noisy samples of the data of the run, or set the level with --noise-level",
+                noisy.name,
+                levels.iter().map(|level| short(*level)).collect::<Vec<_>>().join(", "),
+                short(last.s / last.a * scale)
+            )))
+        }
     }
 }
 

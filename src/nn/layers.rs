@@ -117,6 +117,11 @@ impl Conv {
         Self { stride, ..self }
     }
 
+    /// Sets the padding.
+    pub fn padding(self, padding: usize) -> Self {
+        Self { padding, ..self }
+    }
+
     /// Applies the layer to x [B, inputs, ...].
     ///
     /// # Errors

@@ -14,6 +14,8 @@ pub type LogCurve = (String, Vec<(f64, f64)>);
 /// The size of a panel, with its labels.
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 400.0;
+/// The space left of a panel.
+const LEFT: f64 = 64.0;
 
 /// Draws panels side by side, each with a title and its curves, with points where the values are. All share the axes,
 /// which are logarithmic, and their names. Values that are not finite and above 0 are skipped.
@@ -31,8 +33,8 @@ pub fn log_log(path: &Path, [across, upwards]: [&str; 2], panels: &[(&str, Vec<L
     let mut canvas = Svg::new(WIDTH * panels.len() as f64, HEIGHT);
     for (i, (title, curves)) in panels.iter().enumerate() {
         let left = WIDTH * i as f64;
-        let view = PlotArea { frame: Rect::new(left + 64.0, 40.0, WIDTH - 80.0, HEIGHT - 90.0), x, y };
-        axes(&mut canvas, &view, &log_ticks(y), &powers_of_two(x));
+        let view = PlotArea { frame: Rect::new(left + LEFT, 40.0, WIDTH - LEFT - 16.0, HEIGHT - 90.0), x, y };
+        axes(&mut canvas, &view, LEFT, &log_ticks(y), &powers_of_two(x));
         canvas.text(title, (left + WIDTH / 2.0, 12.0), 14.0, (Across::Middle, Down::Top));
         canvas.text(upwards, (left + 20.0, 12.0), 13.0, (Across::Start, Down::Top));
         canvas.text(across, (left + WIDTH / 2.0, HEIGHT - 24.0), 13.0, (Across::Middle, Down::Top));

@@ -46,7 +46,24 @@ const MARGIN: f64 = 34.0;
 /// # Errors
 /// When the file cannot be written.
 pub fn compare(path: &Path, kind: Kind, shape: &[usize], real: &[f32], generated: &[f32]) -> Result<()> {
-    side_by_side(path, kind, shape, &[("real", real), ("generated", generated)], &Scale::of(kind, shape, real))
+    compare_with(path, kind, shape, [real, generated], &Scale::of(kind, shape, real))
+}
+
+/// [`compare`] with another scale.
+pub(crate) fn compare_with(
+    path: &Path,
+    kind: Kind,
+    shape: &[usize],
+    [real, generated]: [&[f32]; 2],
+    scale: &Scale,
+) -> Result<()> {
+    let width = shape.iter().product::<usize>();
+    let title = |name: &str, set: &[f32]| match kind {
+        Kind::Points if real.len() != generated.len() => format!("{} {name}", set.len() / width),
+        _ => name.to_string(),
+    };
+    let titles = [title("real", real), title("generated", generated)];
+    side_by_side(path, kind, shape, &[(&titles[0], real), (&titles[1], generated)], scale)
 }
 
 /// The description in an SVG of [`side_by_side`].

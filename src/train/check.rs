@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::nn::{StepEncoderOptions, StepEncoding};
 use crate::ops::Decay;
 
+/// The maximum number of training steps.
+pub(crate) const MOST_STEPS: u32 = 100_000_000;
+
 impl Config {
     /// Checks everything that does not depend on the data.
     ///
@@ -13,8 +16,8 @@ impl Config {
     /// [`Error::Setting`] with the setting and its valid values.
     pub fn check(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::setting(text));
-        if self.steps == 0 || self.steps > 100_000_000 {
-            return refuse(format!("{} training steps; use 1 to 100000000", self.steps));
+        if self.steps == 0 || self.steps > MOST_STEPS {
+            return refuse(format!("{} training steps; use 1 to {MOST_STEPS}", self.steps));
         }
         if !(self.lr > 0.0 && self.lr < 100.0) {
             return refuse(format!(

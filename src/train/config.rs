@@ -214,7 +214,15 @@ impl Config {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Setting`] with the invalid line or setting.
     pub fn read(path: &Path, model: Option<&str>) -> Result<Self> {
-        Self::read_with(path, |text| Self::parse(text, model))
+        Self::read_over(path, &|stated| Self::for_model(model.or(stated).unwrap_or("mlp")))
+    }
+
+    /// [`Config::read`] with other defaults: those of `base` for the network that the file names, if it names one.
+    ///
+    /// # Errors
+    /// As [`Config::read`], and those of `base`.
+    pub(crate) fn read_over(path: &Path, base: &Base) -> Result<Self> {
+        Self::read_with(path, |text| Ok(Self::parse_all(text, base)?.0))
     }
 
     /// Reads the `config.toml` of a run, with the facts about its data if it contains them.
@@ -230,22 +238,19 @@ impl Config {
         parse(&text).map_err(|e| Error::setting(format!("{}: {e}", path.display())))
     }
 
-    /// Parses settings. The facts in the `config.toml` of a run are ignored.
-    pub(crate) fn parse(text: &str, model: Option<&str>) -> Result<Self> {
-        Ok(Self::parse_all(text, model)?.0)
-    }
-
     /// Parses settings and the facts about the data of a run.
     pub(crate) fn parse_run(text: &str) -> Result<(Self, Option<Facts>)> {
-        Self::parse_all(text, None)
+        Self::parse_all(text, &|stated| Self::for_model(stated.unwrap_or("mlp")))
     }
 
-    fn parse_all(text: &str, model: Option<&str>) -> Result<(Self, Option<Facts>)> {
+    fn parse_all(text: &str, base: &Base) -> Result<(Self, Option<Facts>)> {
         let invalid = |e: toml::de::Error| Error::setting(one_line(&e));
         let mut stated: toml::Table = text.parse().map_err(|e| not_toml(text, &e))?;
         let facts = stated.remove("facts").map(toml::Value::try_into).transpose().map_err(invalid)?;
-        let model = model_table::read(stated.remove("model"), model)?;
-        let mut all = to_table(&Self::new(model));
+        let model = stated.remove("model");
+        let usual = base(model_table::name(model.as_ref())?)?;
+        let model = model_table::read(model, usual.model.clone())?;
+        let mut all = to_table(&Self { model, ..usual });
         all.extend(stated);
         complete_decay(&mut all);
         Ok((all.try_into().map_err(invalid)?, facts))
@@ -380,6 +385,9 @@ impl Config {
     }
 }
 
+/// The defaults for the network with this name, or for the one that is used if none is named.
+pub(crate) type Base<'a> = dyn Fn(Option<&str>) -> Result<Config> + 'a;
+
 /// The settings of the diffusion process.
 const OF_DIFFUSION: [&str; 3] = ["schedule", "diffusion_steps", "prediction"];
 
@@ -418,23 +426,28 @@ fn not_toml(text: &str, e: &toml::de::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str, model: Option<&str>) -> Result<Config> {
+        Ok(Config::parse_all(text, &|stated| Config::for_model(model.or(stated).unwrap_or("mlp")))?.0)
+    }
+
     use crate::diffusion::SCHEDULES;
     use crate::nn::{ChapterOptions, StepEncoderOptions, StepEncoding};
 
     #[test]
     fn toml_round_trip_and_partial_files() {
         let config = Config { seed: 9, decay: Decay::Cosine { warmup: 5, total: 50 }, ..Config::default() };
-        assert_eq!(Config::parse(&config.to_toml(), None).unwrap(), config);
+        assert_eq!(parse(&config.to_toml(), None).unwrap(), config);
         let read = ReadOptions { columns: vec!["a".into()], window: Some(8), ..ReadOptions::default() };
         let config = Config { read, decay: Decay::Constant, ..Config::default() };
-        assert_eq!(Config::parse(&config.to_toml(), None).unwrap(), config);
+        assert_eq!(parse(&config.to_toml(), None).unwrap(), config);
         let stated = "loss = \"l1:1,ssim:0.1\"\nweighting = \"min_snr\"";
-        let config = Config::parse(stated, None).unwrap();
+        let config = parse(stated, None).unwrap();
         assert_eq!((config.loss.to_string(), config.weighting.to_string()), ("l1,ssim:0.1".into(), "min_snr:5".into()));
-        let partial = Config::parse("lr = 0.5\n[model]\nname = \"chapter\"\nwidth = 7", None).unwrap();
+        let partial = parse("lr = 0.5\n[model]\nname = \"chapter\"\nwidth = 7", None).unwrap();
         let chapter = ChapterOptions { width: 7, ..ChapterOptions::default() };
         assert_eq!((partial.lr, partial.model, partial.prediction), (0.5, chapter.into(), Prediction::Epsilon));
-        let other = Config::parse("[model]\nname = \"chapter\"\nwidth = 7", Some("mlp")).unwrap();
+        let other = parse("[model]\nname = \"chapter\"\nwidth = 7", Some("mlp")).unwrap();
         assert_eq!(other.model, MlpOptions { width: 7, ..MlpOptions::default() }.into());
     }
 
@@ -452,10 +465,10 @@ mod tests {
             ("decay = { cosine = { warm = 3 } }", "unknown field `warm`"),
             ("decay = \"linear\"", "unknown variant `linear`"),
         ] {
-            let message = Config::parse(text, None).unwrap_err().to_string();
+            let message = parse(text, None).unwrap_err().to_string();
             assert!(message.contains(cause) && !message.contains('\n'), "{message}");
         }
-        let message = Config::parse("schedule = \"nope\"", None).unwrap_err().to_string();
+        let message = parse("schedule = \"nope\"", None).unwrap_err().to_string();
         assert!(message.contains("unknown schedule \"nope\"") && message.contains("cosine"), "{message}");
         let step = StepEncoderOptions { kind: StepEncoding::Learned, learned_steps: 10, ..Default::default() };
         let config = Config { model: MlpOptions { step, ..Default::default() }.into(), ..Config::default() };
@@ -470,14 +483,14 @@ mod tests {
 
     #[test]
     fn a_decay_may_be_incomplete() {
-        let decay = |text: &str| Config::parse(text, None).unwrap().decay;
+        let decay = |text: &str| parse(text, None).unwrap().decay;
         assert_eq!(decay("steps = 300\n[decay.cosine]\nwarmup = 3"), Decay::Cosine { warmup: 3, total: 300 });
         assert_eq!(decay("steps = 300\ndecay = \"cosine\""), Decay::Cosine { warmup: 15, total: 300 });
         assert_eq!(decay("steps = 3\n[decay.cosine]\ntotal = 40"), Decay::Cosine { warmup: 0, total: 40 });
         assert_eq!(decay("[decay.inverse_sqrt]"), Decay::InverseSqrt { hold: 1_000 });
         assert_eq!(decay("decay = \"constant\""), Decay::Constant);
         // The options that follow the file still change the length.
-        let mut config = Config::parse("steps = 300\n[decay.cosine]\nwarmup = 3", None).unwrap();
+        let mut config = parse("steps = 300\n[decay.cosine]\nwarmup = 3", None).unwrap();
         config.set_steps(60);
         assert_eq!(config.decay, Decay::Cosine { warmup: 3, total: 60 });
     }
@@ -489,16 +502,16 @@ mod tests {
             assert!(!denoiser.to_toml().contains(&format!("{name} =")), "{}", denoiser.to_toml());
             assert!(Config::default().to_toml().contains(&format!("{name} =")));
         }
-        assert_eq!(Config::parse(&denoiser.to_toml(), None).unwrap(), denoiser);
+        assert_eq!(parse(&denoiser.to_toml(), None).unwrap(), denoiser);
         let set = Config { prediction: Prediction::X0, ..denoiser };
-        assert_eq!(Config::parse(&set.to_toml(), None).unwrap(), set);
+        assert_eq!(parse(&set.to_toml(), None).unwrap(), set);
     }
 
     #[test]
     fn schedules_have_the_names_of_the_engine() {
         assert_eq!(ScheduleKind::NAMES, SCHEDULES);
         for name in SCHEDULES {
-            let config = Config::parse(&format!("schedule = \"{name}\""), None).unwrap();
+            let config = parse(&format!("schedule = \"{name}\""), None).unwrap();
             assert!(config.to_toml().contains(&format!("schedule = \"{name}\"\n")), "{}", config.to_toml());
             assert_eq!(config.noise_schedule().unwrap(), Schedule::named(name, 1_000).unwrap());
         }

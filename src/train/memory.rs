@@ -37,23 +37,40 @@ impl MemoryEstimate {
 }
 
 impl Config {
+    /// The plan of a training step on this number of samples of `shape`, with the held-out samples, the micro-batch, and
+    /// what is known about the samples.
+    fn plan<'a>(&self, samples: usize, shape: &'a [usize], known: SampleInfo<'a>) -> Result<(Plan, usize, usize)> {
+        let held_out = DataSplit::held_out(self, samples)?;
+        let kept = samples - held_out;
+        let rows = self.batch_for(kept)?;
+        let micro = self.micro_batch_of(rows);
+        let mut g = Graph::seeded(self.seed);
+        let data = DataTensors::new(&mut g, kept, shape, self.model.conditions())?;
+        program::step(&mut g, self, &data, known, Batch { rows, micro })?;
+        Ok((Plan::new(&g.fused())?, held_out, micro))
+    }
+
+    /// The arithmetic of a training step on this number of samples of `shape`, in floating-point operations.
+    ///
+    /// # Errors
+    /// When a setting does not fit the data.
+    #[cfg(feature = "cli")]
+    pub(super) fn flops(&self, samples: usize, shape: &[usize]) -> Result<u64> {
+        let whole = Self { micro_batch: 0, validation: 0.0, ..self.clone() };
+        let (plan, ..) = whole.plan(samples, shape, unknown(shape, &unscaled()))?;
+        Ok(plan.calls.iter().map(|call| call.node.op.cost(&call.specs).flops).sum())
+    }
+
     /// The device memory for training on this number of samples of `shape`.
     ///
     /// # Errors
     /// When a setting does not fit the data.
     pub fn memory(&self, samples: usize, shape: &[usize]) -> Result<MemoryEstimate> {
-        let held_out = DataSplit::held_out(self, samples)?;
-        let kept = samples - held_out;
-        let rows = self.batch_for(kept)?;
-        let micro = self.micro_batch_of(rows);
-        // The memory does not depend on the values of the data.
-        let normalisation = &Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
-        let sample = SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } };
-        let mut g = Graph::seeded(self.seed);
-        let data = DataTensors::new(&mut g, kept, shape, self.model.conditions())?;
-        program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
+        let normalisation = unscaled();
+        let sample = unknown(shape, &normalisation);
+        let (plan, held_out, micro) = self.plan(samples, shape, sample)?;
         let mut memory = MemoryEstimate::default();
-        for buffer in Plan::new(&g.fused())?.buffers {
+        for buffer in plan.buffers {
             let name = buffer.label.trim_start_matches("langevin.");
             let part = match name {
                 _ if name == Slab::Params.name() => &mut memory.parameters,
@@ -70,4 +87,13 @@ impl Config {
         }
         Ok(memory)
     }
+}
+
+/// A normalisation that changes nothing: memory and arithmetic do not depend on the values of the data.
+fn unscaled() -> Normalisation {
+    Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 }
+}
+
+fn unknown<'a>(shape: &'a [usize], normalisation: &'a Normalisation) -> SampleInfo<'a> {
+    SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } }
 }

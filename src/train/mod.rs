@@ -5,6 +5,7 @@ mod checkpoint;
 mod conditions;
 mod config;
 mod data;
+mod defaults;
 mod early_stopping;
 mod facts;
 mod features;
@@ -22,9 +23,15 @@ mod trainer;
 mod training;
 mod validation;
 
+#[cfg(feature = "cli")]
+pub(crate) use check::MOST_STEPS;
 pub use checkpoint::{Checkpoint, TensorData};
 pub use conditions::{ConditionFacts, ConditionSources, ConditionValues};
+#[cfg(feature = "cli")]
+pub(crate) use config::Base;
 pub use config::{Config, Normalise, ScheduleKind, Task};
+#[cfg(feature = "cli")]
+pub(crate) use defaults::Situation;
 pub use facts::Facts;
 pub use features::load_features;
 pub use folder::RunFolder;

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::tables::{insert, leaves, one_line, to_table};
 use crate::error::{Error, Result};
-use crate::nn::{ConditionOptions, MODELS, MlpOptions, Model};
+use crate::nn::{ConditionOptions, MODELS, Model};
 
 /// Settings that earlier versions wrote for every network, with the values that they had for networks without them.
 const FORMER: &str = r#"
@@ -19,26 +19,32 @@ residual = true
 layer_norm = true
 "#;
 
-/// Reads the table. Settings that it does not contain have the defaults of the network `name`, or of the network in the
-/// table when `name` is `None`, or of an MLP.
+/// The name of the network in the table.
 ///
 /// # Errors
-/// With the available networks, or with the unknown or invalid setting.
-pub(super) fn read(stated: Option<Value>, name: Option<&str>) -> Result<Model> {
-    let mut stated = match stated {
-        None => Table::new(),
-        Some(Value::Table(stated)) => stated,
+/// When the table is not a table, or the name not text.
+pub(super) fn name(stated: Option<&Value>) -> Result<Option<&str>> {
+    match stated {
+        None => Ok(None),
+        Some(Value::Table(stated)) => match stated.get("name") {
+            None => Ok(None),
+            Some(Value::String(name)) => Ok(Some(name)),
+            Some(other) => Err(Error::unknown("model", &other.to_string(), MODELS)),
+        },
         Some(other) => {
             let text = format!("model is {other}, but it must be a table: write [model], and name = \"mlp\" below it");
-            return Err(Error::setting(text));
+            Err(Error::setting(text))
         }
-    };
-    let usual = match (name, stated.remove("name")) {
-        (Some(name), _) => Model::named(name)?,
-        (None, None) => MlpOptions::default().into(),
-        (None, Some(Value::String(name))) => Model::named(&name)?,
-        (None, Some(other)) => return Err(Error::unknown("model", &other.to_string(), MODELS)),
-    };
+    }
+}
+
+/// Reads the table, which is checked by [`name`]. Settings that it does not contain, and the name, are those of `usual`.
+///
+/// # Errors
+/// With the unknown or invalid setting.
+pub(super) fn read(stated: Option<Value>, usual: Model) -> Result<Model> {
+    let Some(Value::Table(mut stated)) = stated else { return Ok(usual) };
+    stated.remove("name");
     let own = to_table(&usual);
     let former: Table = FORMER.parse().expect("it is TOML");
     stated.retain(|setting, value| own.contains_key(setting) || former.get(setting) != Some(value));
@@ -85,17 +91,22 @@ fn not_of_this_network(model: &Model, setting: &str, value: &Value) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{ChapterOptions, SimpleOptions, UNetLevels, UNetOptions};
+    use crate::nn::{ChapterOptions, MlpOptions, SimpleOptions, UNetLevels, UNetOptions};
+
+    fn read_named(stated: Value) -> Result<Model> {
+        let usual = Model::named(name(Some(&stated))?.unwrap_or("mlp"))?;
+        read(Some(stated), usual)
+    }
 
     fn parse(text: &str) -> Result<Model> {
-        read(Some(Value::Table(text.parse().unwrap())), None)
+        read_named(Value::Table(text.parse().unwrap()))
     }
 
     #[test]
     fn every_network_reads_back() {
         for name in MODELS {
             let model = Model::named(name).unwrap().for_sample(&[32]);
-            assert_eq!(read(Some(Value::Table(to_table(&model))), None).unwrap(), model);
+            assert_eq!(read_named(Value::Table(to_table(&model))).unwrap(), model);
         }
     }
 
@@ -146,7 +157,7 @@ mod tests {
             let message = parse(text).unwrap_err().to_string();
             assert!(message.contains(cause) && !message.contains('\n'), "{text}: {message}");
         }
-        let message = read(Some(Value::String("unet".into())), None).unwrap_err().to_string();
+        let message = read_named(Value::String("unet".into())).unwrap_err().to_string();
         assert!(message.contains("write [model]"), "{message}");
     }
 }

@@ -90,7 +90,9 @@ impl Checkpoint {
         }
         // The micro-batches of a run may be smaller than requested, because larger ones did not fit the device.
         let micro_batch = if wanted.micro_batch == 0 { config.micro_batch } else { wanted.micro_batch };
-        let changes = config.differences(&Config { micro_batch, ..wanted.settled(&self.facts)? });
+        // The default of a file.
+        let batch = if wanted.batch == 0 { config.batch } else { wanted.batch };
+        let changes = config.differences(&Config { micro_batch, batch, ..wanted.settled(&self.facts)? });
         if !changes.is_empty() {
             let change = |Difference { name, values: [from, to] }: &Difference| format!("{name} from {from} to {to}");
             return Err(Error::setting(format!(

@@ -120,8 +120,8 @@ fn a_diffusion_starts_at_the_level_of_the_noise() {
         let start = start.unwrap();
         let [a, s] = checkpoint.config.noise_schedule().unwrap().noise_table()[start.t];
         let scale = f64::from(checkpoint.facts.normalisation.scale[0]);
-        assert!((s / a * scale / start.level - 1.0).abs() < 0.02, "{start:?}");
-        assert!(start.estimated == how.level.is_none() && (start.level / 0.5 - 1.0).abs() < 0.2, "{start:?}");
+        assert!((s / a * scale / start.levels[0] - 1.0).abs() < 0.02, "{start:?}");
+        assert!(start.estimated == how.level.is_none() && (start.levels[0] / 0.5 - 1.0).abs() < 0.2, "{start:?}");
         let found = compare_denoised(&noisy, &denoised, &clean).unwrap();
         println!("{} steps: {found}", how.steps);
         assert!(found.denoised > found.noisy + 3.0, "{found}");

@@ -5,6 +5,7 @@
 mod bench;
 #[path = "../common/mod.rs"]
 mod common;
+mod defaults;
 mod examples;
 mod former;
 mod jobs;
@@ -23,6 +24,7 @@ mod threads;
 
 fn main() -> std::process::ExitCode {
     let mut tests = [
+        defaults::tests,
         former::tests,
         jobs::tests,
         models::tests,

@@ -27,11 +27,11 @@ use super::{Common, real, whole};
 use session::Session;
 
 pub use session::{data_of, resume_run, start_run};
-pub use settings::settings;
+pub use settings::New;
 
 #[derive(Args)]
 pub struct TrainArgs {
-    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images, or sine, moons, circles or swissroll
+    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images or sounds, or sine, ecg, moons, circles, swissroll or coastline
     #[arg(required_unless_present_any = ["resume", "config", "init"])]
     data: Option<String>,
     /// Run folder
@@ -49,18 +49,18 @@ pub struct TrainArgs {
     /// The noise that a denoiser removes, such as gaussian:0.1 (see langevin noise --help)
     #[arg(long, value_name = "KIND:STRENGTH")]
     noise: Option<NoiseKind>,
-    #[arg(long, help = format!("Network: {} [default: mlp]; unet is for signals and images", MODELS.join(", ")))]
+    #[arg(long, help = format!("Network: {} [default: chosen by the data]; unet is for signals and images", MODELS.join(", ")))]
     model: Option<String>,
-    /// Number of training steps
+    /// Number of training steps [default: chosen by the data]
     #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
     steps: Option<u32>,
-    /// Samples per step
+    /// Samples per step [default: chosen by the data]
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     batch: Option<usize>,
     /// Samples on the device at the same time: gradients are summed over micro-batches, which needs less memory
     #[arg(long, value_name = "M", value_parser = whole::<usize>, allow_negative_numbers = true)]
     micro_batch: Option<usize>,
-    /// Learning rate
+    /// Learning rate [default: chosen by the data]
     #[arg(long, value_parser = real, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Noise schedule: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
@@ -125,7 +125,7 @@ pub struct TrainArgs {
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let mut session = if args.resume { session::resume(args)? } else { session::start(args)? };
     if !args.common.json {
-        report::describe(&session);
+        report::describe(&session, args.common.verbose > 0);
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());

@@ -12,7 +12,7 @@ use crate::inference::{Denoising, Observer, SampleConditions, Sampling, denoise_
 use crate::io::quoted;
 use crate::plot::{self, Scale, evenly_spaced};
 use crate::text::{self, grouped};
-use crate::train::{Config, LossMix, PICTURE, SAMPLES, Summary, Trainer};
+use crate::train::{Config, LossMix, Normalise, PICTURE, SAMPLES, Summary, Trainer};
 use serde_json::json;
 
 use super::TrainArgs;
@@ -20,33 +20,57 @@ use super::session::{Session, Shown};
 use crate::cli::progress::Meter;
 use crate::cli::reading::shown;
 
-/// Prints data, model and settings before the training.
-pub fn describe(session: &Session) {
-    let trainer = &session.trainer;
+/// Prints data, model and settings before the training, in words that need no knowledge of diffusion models. `--verbose`
+/// adds the details.
+pub fn describe(session: &Session, verbose: bool) {
+    let Session { trainer, choice, .. } = session;
     say!("{}", shown(&session.data));
+    choice.iter().for_each(|choice| say!("{choice}"));
+    describe_task(trainer, choice.is_none());
     describe_data(trainer);
-    describe_model(trainer);
-    let config = trainer.config();
-    let (batch, lr, optimizer) = (trainer.batch(), config.lr, &config.optimizer);
-    let (dispatches, mib) = (trainer.run().dispatches(), trainer.allocated() >> 20);
+    let (batch, config) = (trainer.batch(), trainer.config());
     if let Some(micro) = trainer.split() {
         say!("the batch of {batch} does not fit this device; gradients are summed over micro-batches of {micro}");
     } else if (1..batch).contains(&config.micro_batch) {
         say!("gradients of a batch of {batch} are summed over micro-batches of {}", config.micro_batch);
     }
-    say!(
-        "training: {}, batch {batch}, {optimizer}, lr {lr}; {dispatches} dispatches per step, {mib} MiB of device memory",
-        text::count(config.steps as usize, "step")
-    );
+    if verbose {
+        describe_details(trainer);
+    }
+}
+
+/// What the network learns.
+fn describe_task(trainer: &Trainer, with_model: bool) {
+    let (config, parameters) = (trainer.config(), grouped(trainer.run().graph().parameter_count()));
+    if with_model {
+        let steps = text::count(config.steps as usize, "step");
+        say!("model {}, {steps} of batch {}, learning rate {}", config.model.name(), trainer.batch(), config.lr);
+    }
+    match &config.noise {
+        Some(noise) => say!("the model has {parameters} parameters and learns to remove the noise {noise}"),
+        None => say!("the model has {parameters} parameters and learns to turn noise into samples like the data"),
+    }
+    if (&config.loss, config.weighting) != (&LossMix::default(), Weighting::None) {
+        say!("loss: {}; weighting: {}", config.loss, config.weighting);
+    }
 }
 
 fn describe_data(trainer: &Trainer) {
     let (config, facts) = (trainer.config(), trainer.facts());
-    let n = &facts.normalisation;
-    match (n.shift.len(), facts.kind) {
-        (0..=2, _) => say!("normalisation: (x - {:?}) / {:?}, range +-{:.2}", n.shift, n.scale, n.bound),
-        (count, Kind::Signals) => say!("normalisation: each of {count} channels by itself, range +-{:.2}", n.bound),
-        (count, _) => say!("normalisation: each of {count} columns by itself, range +-{:.2}", n.bound),
+    let limits =
+        |[low, high]: [f32; 2], offset: f64| [low, high].map(|end| text::short(f64::from(end) + offset)).join(" to ");
+    match (&facts.range[..], facts.kind) {
+        _ if config.noise.is_some() => {}
+        ([range], Kind::Images) => say!("samples are clipped to the range of the data: {}", limits(*range, 0.0)),
+        ([range], _) => {
+            let range = limits(*range, facts.columns.offset_of(0));
+            say!("samples are clipped to the range of the data: {range}, or {}", deviations(trainer));
+        }
+        (_, Kind::Signals) => say!("samples are clipped to the range of each channel, at most {}", deviations(trainer)),
+        (_, Kind::Points) => {
+            say!("samples are clipped to the range of each coordinate, at most {}", deviations(trainer))
+        }
+        _ => say!("samples are clipped to the range of each column, at most {}", deviations(trainer)),
     }
     if config.validation > 0.0 {
         let kept = config.training_samples(facts.samples).unwrap_or(facts.samples);
@@ -59,18 +83,29 @@ fn describe_data(trainer: &Trainer) {
     }
 }
 
-fn describe_model(trainer: &Trainer) {
-    let (config, parameters) = (trainer.config(), grouped(trainer.run().graph().parameter_count()));
-    if (&config.loss, config.weighting) != (&LossMix::default(), Weighting::None) {
-        say!("loss: {}; weighting: {}", config.loss, config.weighting);
+/// The largest value of the normalised data.
+fn deviations(trainer: &Trainer) -> String {
+    let bound = trainer.facts().normalisation.bound;
+    match trainer.config().normalise {
+        Normalise::Range => format!("+-{bound:.2} after scaling to -1..1"),
+        _ => format!("+-{bound:.2} standard deviations from the mean"),
     }
-    match &config.noise {
-        Some(noise) => say!("model: {}, {parameters} parameters, removes the noise {noise}", config.model.name()),
-        None => {
-            say!("model: {}, {parameters} parameters, predicts {}", config.model.name(), config.prediction);
-            config.noise_schedule().iter().for_each(|schedule| say!("noise schedule: {schedule}"));
-        }
+}
+
+fn describe_details(trainer: &Trainer) {
+    let (config, facts) = (trainer.config(), trainer.facts());
+    let n = &facts.normalisation;
+    say!("normalisation: (x - {:?}) / {:?}, range +-{:.2}", n.shift, n.scale, n.bound);
+    if config.noise.is_none() {
+        say!("the model predicts {}", config.prediction);
+        config.noise_schedule().iter().for_each(|schedule| say!("noise schedule: {schedule}"));
     }
+    say!(
+        "optimizer: {}; {} dispatches per step, {} MiB of device memory",
+        config.optimizer,
+        trainer.run().dispatches(),
+        trainer.allocated() >> 20
+    );
 }
 
 /// The training that was completed.
@@ -180,21 +215,22 @@ fn evaluated_weights(config: &Config) -> &'static str {
     if config.ema > 0.0 { "averaged weights" } else { "weights" }
 }
 
+/// The fewest generated points in the picture.
+const FEWEST_POINTS: usize = 500;
+
 /// Draws samples, and a picture of real and generated ones.
 fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> {
     let Session { trainer, folder, device, shown: Shown { samples: real, .. }, .. } = session;
     let seed = trainer.config().seed;
-    let count = if real.kind() == Kind::Points { real.len().max(256) } else { real.len() };
-    let shown = real.values.len();
+    // A shape made of a few points is recognised only in more of them.
+    let count = if real.kind() == Kind::Points { real.len().max(FEWEST_POINTS) } else { real.len() };
     let sampling = Sampling { seed, conditions: SampleConditions::of(real), ..Sampling::new(count) };
     let drawn = sample_observed(device, &trainer.checkpoint()?, &sampling, observe)?.values;
     folder.save_again(trainer)?;
     folder.create_samples()?;
     plot::save_as(&folder.file(SAMPLES), real.layout(), &drawn)?;
-    // As many as real ones, so that the densities of points can be compared.
     let scale = Scale::of(real.kind(), &real.shape, &real.values).labelled(&real.columns);
-    let sets = [("real", &real.values[..]), ("generated", &drawn[..shown])];
-    plot::side_by_side(&folder.file(PICTURE), real.kind(), &real.shape, &sets, &scale)
+    plot::compare_with(&folder.file(PICTURE), real.kind(), &real.shape, [&real.values, &drawn], &scale)
 }
 
 /// Adds noise to samples and removes it, and draws a picture of both.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::train::TrainArgs;
-use crate::cli::train::settings::{apply_options, set, settings, stated};
+use crate::cli::train::settings::{New, apply_options, set, stated};
 use crate::data::{Dataset, Description, Kind, Subset};
 use crate::io::quoted;
 use crate::nn::Model;
@@ -20,6 +20,8 @@ pub struct Session {
     pub shown: Shown,
     /// What was read.
     pub data: Description,
+    /// The network and the length of the training in words, for a new run.
+    pub choice: Option<String>,
 }
 
 /// The samples for the picture at the end of the training.
@@ -62,14 +64,12 @@ pub fn stopped_early(step: u32, patience: u32) -> String {
 
 /// Starts a new run.
 pub fn start(args: &TrainArgs) -> anyhow::Result<Session> {
-    let config = settings(args)?;
-    config.check()?;
-    let folder = if args.force { RunFolder::replacing(&args.out) } else { RunFolder::vacant(&args.out) }?;
-    let data = config.load()?;
-    config.training_samples(data.len()).and_then(|n| config.batch_for(n))?;
-    let device = args.common.open_for(config.precision)?;
-    let (trainer, shown) = (start_run(args, &folder, &device, &config, &data)?, Shown::of(&config, &data)?);
-    Ok(Session { trainer, folder, device, shown, data: data.describe() })
+    let vacant = || if args.force { RunFolder::replacing(&args.out) } else { RunFolder::vacant(&args.out) };
+    let (new, folder) = New::of(args, vacant)?;
+    let New { config, data, device, .. } = &new;
+    let (trainer, shown) = (start_run(args, &folder, device, config, data)?, Shown::of(config, data)?);
+    let choice = Some(new.describe(config.training_samples(data.len())?));
+    Ok(Session { trainer, folder, shown, data: data.describe(), choice, device: new.device })
 }
 
 /// The checkpoint whose weights a new run starts from.
@@ -112,7 +112,12 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
     folder.lock()?;
     let checkpoint = folder.checkpoint()?;
     let began = &checkpoint.config;
-    let mut wanted = if args.config.is_some() { stated(args)? } else { began.clone() };
+    // The rest of a file for --config is as it was.
+    let base = |name: Option<&str>| match name {
+        Some(name) if name != began.model.name() => Config::for_model(name),
+        _ => Ok(began.clone()),
+    };
+    let mut wanted = if args.config.is_some() { stated(args, &base)? } else { began.clone() };
     // A file for --config may omit the end of the run and the data.
     (wanted.steps, wanted.early_stop, wanted.data) = (began.steps, began.early_stop, began.data.clone());
     wanted.init = began.init.clone();
@@ -138,7 +143,7 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
     })?;
     let trainer = resume_run(&folder, &device, &config, &checkpoint, &data)?;
     let shown = Shown::of(&config, &data)?;
-    Ok(Session { trainer, folder, device, shown, data: data.describe() })
+    Ok(Session { trainer, folder, device, shown, data: data.describe(), choice: None })
 }
 
 /// The data of a resumed run.

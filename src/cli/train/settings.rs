@@ -3,27 +3,97 @@
 use std::path::Path;
 
 use super::TrainArgs;
-use crate::Error;
+use crate::data::Dataset;
+use crate::nn::Model;
 use crate::ops::Decay;
-use crate::train::{Config, RunFolder, Task};
+use crate::text;
+use crate::train::{Base, Config, MOST_STEPS, RunFolder, Situation, Task};
+use crate::{Device, Error};
 
-/// The settings of the command, with the data.
-pub fn settings(args: &TrainArgs) -> crate::Result<Config> {
-    let config = stated(args)?;
-    if config.data.is_empty() {
-        return Err(Error::Setting(
-            "no data; name a file or a built-in data set, or set data in the file of --config".into(),
-        ));
-    }
-    Ok(config)
+/// The settings of a new run, its data and its device.
+pub struct New {
+    pub config: Config,
+    pub data: Dataset,
+    pub device: Device,
+    /// The settings that were chosen by the data and the device; `None` for a run with the settings of another one.
+    pub chosen: Option<Config>,
 }
 
-/// The settings of the command.
-pub fn stated(args: &TrainArgs) -> crate::Result<Config> {
+impl New {
+    /// Reads the data, opens the device, and completes the settings of the command by those that suit both. `vacant` checks
+    /// first whether the run can be stored.
+    pub fn of<T>(args: &TrainArgs, vacant: impl FnOnce() -> crate::Result<T>) -> crate::Result<(Self, T)> {
+        // What is read does not depend on the choice. The number of steps is not known yet: none is too small.
+        let first =
+            stated(args, &|name| Ok(Config { steps: MOST_STEPS, ..Config::for_model(name.unwrap_or("mlp"))? }))?;
+        if first.data.is_empty() {
+            return Err(Error::Setting(
+                "no data; name a file or a built-in data set, or set data in the file of --config".into(),
+            ));
+        }
+        first.check()?;
+        let place = vacant()?;
+        let data = Dataset::load_with(&first.data, first.seed, &first.read)?;
+        let situation = |device| Situation::of(&first, &data, device);
+        // A wrong number of samples is reported before the device is opened.
+        first.training_samples(data.len())?;
+        let device = args.common.open_for(first.precision)?;
+        let situation = situation(&device)?;
+        let config = stated(args, &|name| Config::for_data(name, situation))?;
+        let chosen = match (&args.config, &args.init) {
+            (None, Some(_)) => None,
+            _ => Some(Config::for_data(Some(config.model.name()), situation)?),
+        };
+        // 0 selects the default in a file.
+        let batch = chosen.as_ref().filter(|_| config.batch == 0).map_or(config.batch, |chosen| chosen.batch);
+        let config = Config { batch, ..config };
+        config.check()?;
+        config.batch_for(situation.samples)?;
+        Ok((Self { config, data, device, chosen }, place))
+    }
+
+    /// The network, the steps, the batch size and the learning rate in words, and what they were chosen for.
+    pub fn describe(&self, samples: usize) -> String {
+        let Config { model, steps, batch, lr, .. } = &self.config;
+        let size = match model {
+            Model::Mlp(options) => format!(" {}x{}", options.depth, options.width),
+            Model::UNet(options) if options.levels.patch > 1 => {
+                format!(" of width {} on patches of {}", options.width, options.levels.patch)
+            }
+            Model::UNet(options) => format!(" of width {}", options.width),
+            _ => String::new(),
+        };
+        let what = format!(
+            "model {}{size}, {} of batch {batch}, learning rate {}",
+            model.name(),
+            text::count(*steps as usize, "step"),
+            text::short(*lr)
+        );
+        let Some(chosen) = &self.chosen else { return what };
+        let kind = self.data.kind();
+        let same = [
+            ("the model", chosen.model == *model),
+            ("the steps", chosen.steps == *steps),
+            ("the batch", chosen.batch == *batch),
+            ("the learning rate", chosen.lr == *lr),
+        ];
+        let stated: Vec<&str> = same.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
+        let except = match &stated[..] {
+            [] => " (otherwise: --model, --steps, --batch, --lr)".into(),
+            [..] if stated.len() == same.len() => return format!("{what}: as stated"),
+            some => format!(", except for {}", some.join(", ")),
+        };
+        let place = if self.device.uses_host_memory() { "the CPU" } else { "a GPU" };
+        format!("{what}: chosen for {} on {place}{except}", text::count(samples, kind.one()))
+    }
+}
+
+/// The settings of the command, which override those of `base` for the network that the command names, if it names one.
+pub fn stated(args: &TrainArgs, base: &Base) -> crate::Result<Config> {
     let mut config = match (&args.config, &args.init) {
-        (Some(path), _) => Config::read(path, args.model.as_deref())?,
+        (Some(path), _) => Config::read_over(path, &|name| base(args.model.as_deref().or(name)))?,
         (None, Some(run)) => settings_of(run, args)?,
-        (None, None) => Config::for_model(args.model.as_deref().unwrap_or("mlp"))?,
+        (None, None) => base(args.model.as_deref())?,
     };
     if let Some(run) = &args.init {
         // As the data, it is named as the user does.

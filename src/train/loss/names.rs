@@ -219,9 +219,9 @@ mod tests {
             let perceptual = WeightedLoss { kind: LossKind::Perceptual { file: file.into() }, weight: 0.1 };
             let mix = LossMix::of(vec!["huber:1:0.5".parse().unwrap(), "ssim:2".parse().unwrap(), perceptual]).unwrap();
             let config = Config { loss: mix.clone(), ..Default::default() };
-            assert_eq!(Config::parse(&config.to_toml(), None).unwrap().loss, mix, "{file}");
+            assert_eq!(Config::parse_run(&config.to_toml()).unwrap().0.loss, mix, "{file}");
         }
-        let message = |toml: &str| Config::parse(toml, None).unwrap_err().to_string();
+        let message = |toml: &str| Config::parse_run(toml).unwrap_err().to_string();
         assert!(message("[[loss]]\nname = \"mse\"\ndelta = 2.0").contains("loss mse has no delta"));
         assert!(message("[[loss]]\nname = \"l1\"\nweight = -1.0").contains("weight is -1"));
         assert!(message("[[loss]]\nname = \"perceptual\"").contains("`file`"));
