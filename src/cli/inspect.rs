@@ -81,6 +81,9 @@ fn print_settings(checkpoint: &Checkpoint) {
     let steps = count(config.steps as usize, "step");
     say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
     say!("data: {} {} of shape {:?}", facts.samples, facts.kind.samples(), facts.shape);
+    if let Some(conditions) = facts.conditions.describe() {
+        say!("conditions: {conditions}");
+    }
     let Config { task, optimizer, lr, schedule, prediction, seed, .. } = config;
     let trained_for = match &config.noise {
         Some(noise) => format!("removes the noise {noise}"),

@@ -66,61 +66,42 @@ pub(super) struct Conditioned<'a> {
     pub table: &'a SamplerTable,
 }
 
-/// The names of the states.
+/// The names of the states, see [`ConditionOptions::add_states`].
 const CLASS: &str = "class";
 const VECTOR: &str = "vector";
 const GIVEN: &str = "given";
 
 impl Conditioned<'_> {
-    /// The condition states, with the values that stand for an unknown condition.
-    fn states(&self, g: &mut Graph, rows: usize) -> Result<[Option<(Var, f32)>; 3]> {
-        let ConditionOptions { classes, vector, .. } = self.options;
-        let given = self.options.given_len(self.sample);
-        let mut state = |name: &str, width: usize, unknown: f32| -> Result<Option<(Var, f32)>> {
-            (width > 0).then(|| Ok((g.state(name, [rows, width])?, unknown))).transpose()
-        };
-        Ok([
-            state(CLASS, usize::from(classes > 0), classes as f32)?,
-            state(VECTOR, vector, 0.0)?,
-            state(GIVEN, given, 0.0)?,
-        ])
+    /// Alternating rows of a condition and of the value that stands for an unknown one.
+    fn pairs(g: &mut Graph, known: Option<Var>, unknown: f32) -> Result<Option<Var>> {
+        let Some(known) = known else { return Ok(None) };
+        let (rows, width) = g.spec(known).rows();
+        let unknown = g.constant(g.shape(known).to_vec(), vec![unknown; rows * width])?;
+        interleave(g, known, unknown).map(Some)
     }
+}
 
-    /// `inputs` with conditions [rows, ...].
-    fn with(g: &mut Graph, inputs: Inputs, [class, vector, given]: [Option<Var>; 3], rows: usize) -> Result<Inputs> {
-        let class = class.map(|class| g.reshape(class, [rows])).transpose()?;
-        Ok(Inputs { class, vector, given, ..inputs })
-    }
+/// The rows a\[0\], b\[0\], a\[1\], b\[1\], ... of two tensors [B, ...].
+fn interleave(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
+    let (shape, (rows, width)) = (g.shape(a).to_vec(), g.spec(a).rows());
+    let (a, b) = (g.reshape(a, [rows, width])?, g.reshape(b, [rows, width])?);
+    let both = g.apply1(Concat, &[a, b])?;
+    g.reshape(both, [&[2 * rows], &shape[1..]].concat())
 }
 
 impl Denoiser for Conditioned<'_> {
     /// The output of the network for the conditions in the states. With guidance, rows with and without the condition
     /// alternate in a batch of twice the size.
     fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
-        let (rows, width) = g.spec(inputs.x_t).rows();
-        let states = self.states(g, rows)?;
+        let inputs = self.options.add_states(g, inputs, self.sample)?;
         if self.guidance.is_none() || self.options.is_none() {
-            let conditions = states.map(|state| state.map(|(var, _)| var));
-            let inputs = Self::with(g, inputs, conditions, rows)?;
             return self.network.forward(g, inputs);
         }
-        let mut pair = |a: Var, b: Var, width: usize| -> Result<Var> {
-            let (a, b) = (g.reshape(a, [rows, width])?, g.reshape(b, [rows, width])?);
-            let both = g.apply1(Concat, &[a, b])?;
-            g.reshape(both, [2 * rows, width])
-        };
-        let (x_t, t) = (pair(inputs.x_t, inputs.x_t, width)?, pair(inputs.t, inputs.t, 1)?);
-        let mut both = [None; 3];
-        for (both, state) in both.iter_mut().zip(states) {
-            let Some((known, unknown)) = state else { continue };
-            let width = g.spec(known).rows().1;
-            let unknown = g.constant([rows, width], vec![unknown; rows * width])?;
-            let joined = g.apply1(Concat, &[known, unknown])?;
-            *both = Some(g.reshape(joined, [2 * rows, width])?);
-        }
-        let t = g.reshape(t, [2 * rows])?;
-        let inputs = Self::with(g, Inputs::new(x_t, t), both, 2 * rows)?;
-        let outputs = self.network.forward(g, inputs)?;
+        let (rows, width) = g.spec(inputs.x_t).rows();
+        let (x_t, t) = (interleave(g, inputs.x_t, inputs.x_t)?, interleave(g, inputs.t, inputs.t)?);
+        let class = Self::pairs(g, inputs.class, self.options.classes as f32)?;
+        let (vector, given) = (Self::pairs(g, inputs.vector, 0.0)?, Self::pairs(g, inputs.given, 0.0)?);
+        let outputs = self.network.forward(g, Inputs { x_t, t, class, vector, given })?;
         let outputs = g.reshape(outputs, [rows, 2 * width])?;
         let scales = self.guidance.scales(self.table);
         let scales = g.constant([scales.len()], scales)?;

@@ -98,6 +98,12 @@ pub fn denoise_in_parts(
             noisy.name, noisy.shape, facts.shape
         )));
     }
+    if !facts.conditions.is_none() {
+        return Err(Error::setting(
+            "a conditional model cannot remove noise; train a model without conditions, or draw samples with: langevin sample \
+             RUN --given NOISY",
+        ));
+    }
     let count = noisy.len();
     let (mut program, factor, start) = match checkpoint.config.task {
         Task::Denoise => (one_pass(device, checkpoint, count)?, 1.0, None),

@@ -38,6 +38,21 @@ impl ConditionOptions {
         (self.given > 0).then(|| [&[self.given], places].concat())
     }
 
+    /// `inputs` with a state for each condition: `class` \[B\], `vector` [B, K] and `given` [B, G], for a batch of samples of a
+    /// shape.
+    ///
+    /// # Errors
+    /// When the graph has a tensor with this name.
+    pub fn add_states(&self, g: &mut Graph, inputs: Inputs, sample: &[usize]) -> Result<Inputs> {
+        let rows = g.spec(inputs.x_t).rows().0;
+        let mut state =
+            |name: &str, width: usize, shape: &[usize]| (width > 0).then(|| g.state(name, shape)).transpose();
+        let (width, known) = (self.vector, self.given_len(sample));
+        let class = state("class", self.classes, &[rows])?;
+        let (vector, given) = (state("vector", width, &[rows, width])?, state("given", known, &[rows, known])?);
+        Ok(Inputs { class, vector, given, ..inputs })
+    }
+
     /// The number of known values for samples of a shape.
     pub(crate) fn given_len(&self, sample: &[usize]) -> usize {
         self.given_shape(sample).map_or(0, |shape| shape.iter().product())

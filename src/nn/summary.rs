@@ -62,7 +62,8 @@ pub fn layers(model: &Model, sample: &[usize]) -> Result<Layers> {
     let mut g = Graph::new();
     let network = model.build(&mut g, sample)?;
     let (x, t) = (g.state("x_t", [1, sample.iter().product()])?, g.state("t", [1])?);
-    network.forward(&mut g, Inputs::new(x, t))?;
+    let inputs = model.conditions().add_states(&mut g, Inputs::new(x, t), sample)?;
+    network.forward(&mut g, inputs)?;
     let mut layers: Vec<Layer> = Vec::new();
     let mut counted = Vec::new();
     for node in &g.nodes {
@@ -90,7 +91,7 @@ pub fn layers(model: &Model, sample: &[usize]) -> Result<Layers> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::MODELS;
+    use crate::nn::{ConditionOptions, MODELS};
 
     #[test]
     fn the_chapters_layers_are_listed() {
@@ -98,6 +99,18 @@ mod tests {
         assert!(layers.to_string().ends_with("42 212"), "{layers}");
         let rows: Vec<_> = layers.iter().map(|l| (l.name.as_str(), l.output.as_slice(), l.parameters)).collect();
         assert_eq!(rows, [("fc1", &[128][..], 29_312), ("fc2", &[100], 12_900)]);
+    }
+
+    #[test]
+    fn layers_of_conditions_are_listed() {
+        let conditions = ConditionOptions::default().classes(10).vector(3).given(2);
+        let model = Model::named("mlp").unwrap().with_conditions(conditions).unwrap();
+        let layers = layers(&model, &[8]).unwrap();
+        let named = |name: &str| layers.iter().find(|layer| layer.name == name).map(|layer| layer.parameters);
+        assert_eq!(
+            [named("class"), named("vector.0"), named("input")],
+            [Some(11 * 256), Some(4 * 256), Some(25 * 256)]
+        );
     }
 
     #[test]

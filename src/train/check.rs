@@ -75,6 +75,13 @@ impl Config {
                     "the weighting {weighting} needs diffusion steps, which --task denoise does not have"
                 ));
             }
+            (Task::Denoise, Some(_)) if self.condition.is_some() => {
+                return refuse(
+                    "a denoiser has no condition; omit --labels, --condition and --given, or train a diffusion model with \
+                     --given NOISY, which draws clean samples for noisy ones"
+                        .into(),
+                );
+            }
             (Task::Diffusion, Some(noise)) => {
                 return refuse(format!(
                     "the noise {noise} needs --task denoise; a diffusion model takes --schedule instead"

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Conditions, Dataset, Kind, Labels, Normalisation, Subset};
 use crate::error::{Error, Result};
 use crate::nn::ConditionOptions;
+#[cfg(feature = "cli")]
+use crate::text::count;
 
 /// What a model is conditioned on: the table `[condition]` of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,11 @@ impl Default for ConditionSources {
 }
 
 impl ConditionSources {
+    /// Whether there is a condition.
+    pub(crate) fn is_some(&self) -> bool {
+        [&self.labels, &self.vector, &self.given].iter().any(|file| !file.is_empty())
+    }
+
     /// Whether these are the default settings, without a condition.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
@@ -147,6 +154,16 @@ impl ConditionFacts {
         let any = labels.is_some() || vectors.is_some() || given.is_some();
         let checksum = if any { crc.sum() } else { 0 };
         Ok(Self { classes, names, vector: facts(vectors)?, given: facts(given)?, checksum })
+    }
+
+    /// A description such as "10 classes"; `None` without conditions.
+    #[cfg(feature = "cli")]
+    pub(crate) fn describe(&self) -> Option<String> {
+        let classes = (self.classes > 0).then(|| format!("{} classes", self.classes));
+        let vector = self.vector.as_ref().map(|v| format!("vectors of {}", count(v.shape.iter().product(), "value")));
+        let given = self.given.as_ref().map(|given| format!("known values of shape {:?}", given.shape));
+        let parts: Vec<String> = [classes, vector, given].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
     }
 
     /// The sizes with which a network is built.

@@ -239,6 +239,12 @@ impl Trainer {
     /// When the model, the data or the feature file of the loss differ.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.check_features(checkpoint)?;
+        if checkpoint.facts.conditions != self.facts.conditions {
+            return Err(Error::input(
+                "the run was trained with other conditions: the labels, vectors or known values are not the same; restore the \
+                 original files, or start a new run in another --out",
+            ));
+        }
         if !checkpoint.facts.agree_with(&self.facts) {
             return Err(Error::input(format!(
                 "the run was trained on other data: the samples in {} are not the same; restore the original data, or start \

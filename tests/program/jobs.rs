@@ -1,10 +1,9 @@
 //! What a user does on a good day.
 
 use langevin::train::Checkpoint;
-use serde_json::Value;
 
 use crate::common::{Test, always, named, no_sample_data, sample_data, unless};
-use crate::support::{Place, npy, signals};
+use crate::support::{Place, json, npy, signals};
 
 pub fn tests() -> Vec<Test> {
     let mut tests = unless(
@@ -87,10 +86,6 @@ fn messages_of_verbose_commands_are_printed() {
             assert!(outcome.err.contains(&format!("info: {word}")), "{word}: {outcome:?}");
         }
     }
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
 fn the_main_job_in_short() {

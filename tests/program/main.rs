@@ -6,6 +6,7 @@ mod bench;
 #[path = "../common/mod.rs"]
 mod common;
 mod defaults;
+mod conditional;
 mod examples;
 mod former;
 mod jobs;
@@ -24,6 +25,7 @@ mod threads;
 
 fn main() -> std::process::ExitCode {
     let mut tests = [
+        conditional::tests,
         defaults::tests,
         former::tests,
         jobs::tests,

@@ -1,9 +1,7 @@
 //! `train --sweep`: a run per value, and what is said of them.
 
-use serde_json::Value;
-
 use crate::common::{Test, always, named};
-use crate::support::Place;
+use crate::support::{Place, json};
 
 pub fn tests() -> Vec<Test> {
     always(named![
@@ -15,10 +13,6 @@ pub fn tests() -> Vec<Test> {
         a_sweep_is_not_mixed_with_other_runs,
         networks_are_swept_by_name,
     ])
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
 fn a_sweep_names_the_best_value() {

@@ -46,6 +46,9 @@ fn describe_task(trainer: &Trainer, with_model: bool) {
         let steps = text::count(config.steps as usize, "step");
         say!("model {}, {steps} of batch {}, learning rate {}", config.model.name(), trainer.batch(), config.lr);
     }
+    if let Some(conditions) = trainer.facts().conditions.describe() {
+        say!("conditioned on {conditions}");
+    }
     match &config.noise {
         Some(noise) => say!("the model has {parameters} parameters and learns to remove the noise {noise}"),
         None => say!("the model has {parameters} parameters and learns to turn noise into samples like the data"),

@@ -1,0 +1,76 @@
+//! Conditional models from the command line.
+
+use crate::common::{Test, always, named};
+use crate::support::{Place, json, npy, signals};
+
+pub fn tests() -> Vec<Test> {
+    always(named![
+        a_conditional_run_is_resumed_and_sampled,
+        conditions_that_do_not_fit_are_refused,
+        labels_are_read_from_tables_and_by_name,
+    ])
+}
+
+/// A place with a class, a vector and a known signal for each of the 40 samples of `ok.npy`.
+fn place() -> Place {
+    let place = Place::new();
+    place.write("classes.npy", npy("|u1", false, &[40], &[0, 1, 2, 1].repeat(10)));
+    place.write("vectors.npy", npy("<f4", false, &[40, 2], &signals(80)));
+    place.write("known.npy", npy("<f4", false, &[40, 8], &signals(320)));
+    place.write("other.npy", npy("|u1", false, &[40], &[0, 1, 1, 2].repeat(10)));
+    place
+}
+
+const ALL: &str = "--labels classes.npy --condition vectors.npy --given known.npy";
+
+fn a_conditional_run_is_resumed_and_sampled() {
+    let place = place();
+    let train = format!("train ok.npy --config small.toml {ALL} --label-dropout 0.2");
+    place.ok(&format!("{train} --out whole --steps 20"));
+    place.ok(&format!("{train} --out parts --steps 10"));
+    place.ok("train --out parts --resume --steps 20");
+    assert!(place.read("whole/checkpoint.safetensors") == place.read("parts/checkpoint.safetensors"));
+    assert!(place.read("whole/samples/samples.npy") == place.read("parts/samples/samples.npy"));
+    let draw = "sample whole --condition vectors.npy[0:1] --given known.npy[0:2]";
+    place.ok(&format!("{draw} --class 1,2 --count 5 --guidance 2.5 --guidance-rescale 0.5 --out a.npy"));
+    place.ok(&format!("{draw} --class 1,2 --count 5 --guidance 2.5 --guidance-interval 100,900 --out b.npy"));
+    assert!(place.read("a.npy") != place.read("b.npy"));
+    place.ok(&format!("{draw} --class none --count 3 --out c.npy"));
+    place.refused("train --out whole --resume --labels other.npy --steps 30", 1, &["other conditions"]);
+    let report = json(&place.ok("inspect whole --json"));
+    assert_eq!(report["config"]["model"]["conditions"]["classes"], 3, "{report}");
+    let said = place.ok("inspect whole");
+    assert!(said.contains("conditions: 3 classes, vectors of 2 values, known values of shape [8]"), "{said}");
+}
+
+fn conditions_that_do_not_fit_are_refused() {
+    let place = place();
+    place.write("few.npy", npy("|u1", false, &[4], &[0, 1, 2, 1]));
+    place.write("long.npy", npy("<f4", false, &[40, 16], &signals(640)));
+    let train = "train ok.npy --config small.toml --steps 10 --out run";
+    place.refused(&format!("{train} --labels few.npy"), 1, &["few.npy: 4 labels for 40 samples of ok.npy"]);
+    place.refused(&format!("{train} --given long.npy"), 1, &["long.npy", "[16]", "[8]"]);
+    place.refused(&format!("{train} --labels classes.npy --label-dropout 2"), 2, &["condition.dropout is 2"]);
+    let simple = "train ok.npy --model simple --steps 10 --out run --labels classes.npy";
+    place.refused(simple, 2, &["the network simple cannot", "mlp or unet"]);
+    let denoise = format!("{train} --task denoise --noise gaussian:0.1 --labels classes.npy");
+    place.refused(&denoise, 2, &["a denoiser has no condition", "omit"]);
+    place.ok(&format!("{train} --labels classes.npy"));
+    place.refused("sample run --class 7 --out a.npy", 2, &["there is no class 7; the classes of this run are 0 to 2"]);
+    place.refused("sample run --given known.npy --out a.npy", 2, &["--given: this run was trained without it"]);
+    place.refused("denoise run ok.npy --out a.npy", 2, &["conditional"]);
+    place.train("ok.npy", "plain");
+    place.refused("sample plain --class 0 --out a.npy", 2, &["this run has no classes; train it with --labels"]);
+    place.refused("sample plain --guidance 2 --out a.npy", 2, &["guidance needs a conditional model"]);
+}
+
+fn labels_are_read_from_tables_and_by_name() {
+    let place = place();
+    let rows: String = (0..40).map(|i| format!("{},{}\n", i, ["b", "a"][i % 2])).collect();
+    place.write("table.csv", format!("n,kind\n{rows}"));
+    place.ok("train ok.npy --config small.toml --steps 10 --out run --labels table.csv:kind");
+    place.ok("sample run --class b --count 4 --out named.npy");
+    place.ok("sample run --class 1 --count 4 --out numbered.npy");
+    assert!(place.read("named.npy") == place.read("numbered.npy"));
+    place.refused("sample run --class c --out a.npy", 2, &["a, b"]);
+}
