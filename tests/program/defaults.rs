@@ -22,7 +22,7 @@ fn config(place: &Place, run: &str) -> Config {
 fn settings_are_chosen_by_the_data_and_said() {
     let place = Place::new();
     let said = place.ok("train moons --out points --steps 2 --no-samples");
-    assert!(said.contains("model mlp 4x128, 2 steps of batch 256, learning rate 0.002"), "{said}");
+    assert!(said.contains("model mlp 4x128, 2 steps of batch 128, learning rate 0.002"), "{said}");
     assert!(said.contains("chosen for 8192 points on the CPU, except for the steps"), "{said}");
     assert!(said.contains("standard deviations from the mean"), "{said}");
     assert!(!said.contains("dispatches"), "details are for --verbose: {said}");
@@ -33,7 +33,7 @@ fn settings_are_chosen_by_the_data_and_said() {
     place.ok("train long.npy --out again --steps 2 --no-samples");
     let [points, signals] = ["points", "signals"].map(|run| config(&place, run));
     assert_eq!((points.model.name(), signals.model.name()), ("mlp", "unet"));
-    assert_eq!((points.batch, signals.batch), (256, 40), "the batch is written as it is");
+    assert_eq!((points.batch, signals.batch), (128, 40), "the batch is written as it is");
     assert_eq!(place.read("signals/config.toml"), place.read("again/config.toml"));
     assert_eq!(place.read("signals/checkpoint.safetensors"), place.read("again/checkpoint.safetensors"));
     // A resumed run needs none of them.
