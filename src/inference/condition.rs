@@ -49,8 +49,8 @@ impl Guidance {
         }
     }
 
-    /// The scale of each row of a sampler.
-    fn scales(&self, table: &SamplerTable) -> Vec<f32> {
+    /// The scale of each row of a sampler: 1 outside of the interval.
+    pub fn scales(&self, table: &SamplerTable) -> Vec<f32> {
         let within = |t: f64| self.interval.is_none_or(|[low, high]| (low..=high).contains(&t));
         table.rows.iter().map(|row| if within(row.level.t) { self.scale as f32 } else { 1.0 }).collect()
     }

@@ -34,6 +34,7 @@ const SUPPORTED: &[&str] = &[
     "optimizers/",
     "samplers/d",
     "samplers/e",
+    "samplers/g",
     "samplers/heun_",
     "samplers/unipc_",
 ];

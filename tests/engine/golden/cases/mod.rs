@@ -2,6 +2,7 @@
 //! never from its name.
 
 mod forward;
+mod guided;
 mod losses;
 mod models;
 mod networks;
@@ -54,6 +55,7 @@ pub fn compute(golden: &Golden, case: &Case, device: &Device, got: &mut Outputs)
         "noise" => noise::compute(case, device, got),
         "ops" => ops::compute(case, device, got),
         "optimizers" => optimizers::compute(case, device, got),
+        "samplers" if guided::is_guided(case) => guided::compute(golden, case, device, got),
         "samplers" => samplers::trajectory(golden, case, device, got),
         file if file.starts_with("model_") => models::compute(golden, case, device, got),
         file => unsupported(format!("nothing is known of the file {file}")),

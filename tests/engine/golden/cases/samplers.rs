@@ -156,7 +156,7 @@ impl Walk {
     }
 }
 
-fn narrow(values: &[f64]) -> Vec<f32> {
+pub fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&v| v as f32).collect()
 }
 
@@ -187,16 +187,16 @@ pub fn inputs<'a>(golden: &'a Golden, case: &Case) -> Outcome<&'a Case> {
     Ok(inputs)
 }
 
-fn options_of(case: &Case) -> Outcome<(Objective, SamplerOptions)> {
+pub fn options_of(case: &Case) -> Outcome<(Objective, SamplerOptions)> {
     let mut settings = SamplerSettings::default();
     let name = match text(case, "sampler")? {
         "ddpm" => {
             settings = settings.variance(Some(text(case, "variance")?.parse()?));
             "ddpm"
         }
-        name @ ("ddim" | "euler_ancestral") => {
+        name @ ("ddim" | "ddim_guided" | "euler_ancestral") => {
             settings = settings.eta(Some(number(case, "eta")?));
-            name
+            if name == "ddim_guided" { "ddim" } else { name }
         }
         "dpmpp2m" | "dpmpp2m_karras" | "dpmpp2m_lambda" => "dpmpp_2m",
         "dpmpp2m_sde" | "dpmpp2m_sde_karras" => "dpmpp_2m_sde",
