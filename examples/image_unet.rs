@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let (count, steps) = if short { (4, 2) } else { (144, 50) };
     let started = Instant::now();
     let samples = sample(&device, &trainer.checkpoint()?, &Sampling { steps, ..Sampling::new(count) })?;
-    println!("{count} digits drawn by DDIM in {steps} steps, {:.1} s", started.elapsed().as_secs_f64());
+    println!("{count} digits drawn by UniPC in {steps} steps, {:.1} s", started.elapsed().as_secs_f64());
     println!("{}", evaluate(&samples, &digits, &EvaluateOptions::default().seed(1))?);
 
     plot::compare(

@@ -37,7 +37,7 @@ impl ConditionArgs {
         text(&mut sources.labels, &self.labels);
         text(&mut sources.vector, &self.condition);
         text(&mut sources.given, &self.given);
-        sources.dropout = self.label_dropout.unwrap_or(sources.dropout);
+        sources.dropout = self.label_dropout.map_or(sources.dropout, |p| p as f32);
     }
 }
 

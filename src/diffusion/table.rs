@@ -87,16 +87,16 @@ impl SamplerTable {
     /// # Errors
     /// As [`SamplerTable::new`], and when there is no step, one that the objective does not have, or they do not decrease.
     pub fn over(objective: &Objective, options: &SamplerOptions, ts: &[usize]) -> Result<Self> {
-        if let Some(pair) = ts.windows(2).find(|pair| pair[0] <= pair[1]) {
-            return Err(Error::setting(format!(
-                "sampling over the steps {ts:?}: {} follows {}; list each step once, noisiest (largest) first",
-                pair[1], pair[0]
-            )));
-        }
         if ts.is_empty() || ts.iter().any(|&t| t >= objective.steps()) {
             let last = objective.steps() - 1;
             return Err(Error::setting(format!(
                 "sampling over the steps {ts:?}; use at least one step, from 0 to {last}"
+            )));
+        }
+        if let Some(pair) = ts.windows(2).find(|pair| pair[0] <= pair[1]) {
+            return Err(Error::setting(format!(
+                "sampling over the steps {ts:?}: {} follows {}; list each step once, noisiest (largest) first",
+                pair[1], pair[0]
             )));
         }
         let levels: Vec<Level> = ts.iter().map(|&t| objective.level(t as f64)).collect();

@@ -211,7 +211,14 @@ fn table(objective: &Objective, facts: &Facts, t: usize, how: &Denoising) -> Res
         rederive: true,
         ..SamplerOptions::shared(how.sampler.clone(), n)
     };
-    SamplerTable::over(objective, &options, &ts)
+    let table = SamplerTable::over(objective, &options, &ts)?;
+    if table.rows[0].level != table.levels[0] {
+        return Err(Error::setting(format!(
+            "the sampler {} adds noise before its first step, but the data have the noise level where it starts; use heun",
+            how.sampler
+        )));
+    }
+    Ok(table)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::parallel;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowDropout {
     /// p, the probability that a row is dropped.
-    pub p: f64,
+    pub p: f32,
     /// The value of the elements of a dropped row.
     pub fill: f32,
     /// The random stream.
@@ -28,7 +28,7 @@ impl Graph {
     ///
     /// # Errors
     /// If p is not in [0, 1].
-    pub fn row_dropout(&mut self, x: Var, p: f64, fill: f32, stream: u32) -> Result<Var> {
+    pub fn row_dropout(&mut self, x: Var, p: f32, fill: f32, stream: u32) -> Result<Var> {
         if !(0.0..=1.0).contains(&p) {
             return Err(Error::setting(format!("a dropout of {p}; use a probability from 0 to 1, such as 0.1")));
         }
@@ -39,9 +39,9 @@ impl Graph {
     }
 }
 
-/// A random word below it drops the row; 2^32 - 1 for p = 1, which keeps one row in 4 billion.
-fn threshold(p: f64) -> u32 {
-    (p * 4_294_967_296.0) as u32
+/// A random word below it drops the row. p = 1 keeps one row in 16 million: the largest f32 below 2^32.
+fn threshold(p: f32) -> u32 {
+    (p * 4_294_967_296.0).min(4_294_967_040.0) as u32
 }
 
 impl Op for RowDropout {
@@ -62,7 +62,7 @@ impl Op for RowDropout {
             .dim("N", rows * d)
             .dim("D", d)
             .hyper("STREAM", self.stream as f64)
-            .hyper("THRESHOLD", threshold(self.p) as f64)
+            .hyper("P", self.p as f64)
             .hyper("FILL", self.fill as f64)
             .over(rows * d)
     }
@@ -123,6 +123,6 @@ mod tests {
         let dropped = c.iter().filter(|v| **v == 9.0).count() as f64 / n as f64;
         // Five standard deviations of a binomial.
         assert!((dropped - 0.25).abs() < 5.0 * (0.25f64 * 0.75 / n as f64).sqrt(), "{dropped}");
-        assert!(g.row_dropout(x, 1.1, 0.0, stream).is_err() && g.row_dropout(x, f64::NAN, 0.0, stream).is_err());
+        assert!(g.row_dropout(x, 1.1, 0.0, stream).is_err() && g.row_dropout(x, f32::NAN, 0.0, stream).is_err());
     }
 }

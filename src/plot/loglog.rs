@@ -75,7 +75,7 @@ mod tests {
         let panels = [("left", vec![curve("first", 1), odd]), ("right", vec![curve("second", 2)])];
         log_log(&path, ["steps", "error"], &panels).unwrap();
         let drawn = std::fs::read_to_string(&path).unwrap();
-        for text in ["left", "right", "first", "second", "steps", "error", ">256<"] {
+        for text in ["left", "right", "first", "second", "steps", "error", "\n256\n"] {
             assert!(drawn.contains(text), "{text}");
         }
         assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");

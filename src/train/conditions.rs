@@ -16,14 +16,14 @@ pub struct ConditionSources {
     /// The file with the class of each sample, see [`Labels::load`]; empty for none.
     pub labels: String,
     /// The probability that the condition of a sample is removed in a training step, for classifier-free guidance.
-    pub dropout: f64,
+    pub dropout: f32,
     /// The file with a condition vector for each sample; empty for none.
     pub vector: String,
     /// The file with known values for each sample; empty for none.
     pub given: String,
 }
 
-setters!(ConditionSources { labels: String, dropout: f64, vector: String, given: String });
+setters!(ConditionSources { labels: String, dropout: f32, vector: String, given: String });
 
 impl Default for ConditionSources {
     fn default() -> Self {

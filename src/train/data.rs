@@ -51,7 +51,7 @@ impl DataTensors {
     ///
     /// # Errors
     /// When the probability is out of range.
-    pub fn condition(&self, g: &mut Graph, inputs: Inputs, rows: Gather, dropout: f64) -> Result<Inputs> {
+    pub fn condition(&self, g: &mut Graph, inputs: Inputs, rows: Gather, dropout: f32) -> Result<Inputs> {
         let Self { class, vector, given, options, .. } = self;
         if options.is_none() {
             return Ok(inputs);

@@ -6,7 +6,8 @@ use super::tables::{insert, leaves, one_line, to_table};
 use crate::error::{Error, Result};
 use crate::nn::{ConditionOptions, MODELS, Model};
 
-/// Settings that earlier versions wrote for every network, with the values that they had for networks without them.
+/// Settings of some networks, with the values with which they mean the same as for a network without them. Earlier versions
+/// wrote most of them for every network.
 const FORMER: &str = r#"
 depth = 1
 encoding = 128
@@ -17,6 +18,7 @@ learned_steps = 1000
 activation = "silu"
 residual = true
 layer_norm = true
+input_encoding = 0
 "#;
 
 /// The name of the network in the table.

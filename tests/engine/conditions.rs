@@ -93,7 +93,7 @@ fn guidance_moves_the_output_away_from_the_one_without_condition(on: On) {
 fn a_conditional_step_has_the_loss_of_the_reference(on: On) {
     let data = clusters(60).with_vectors(Dataset::new("v", [3], waves(180).collect::<Vec<_>>()).unwrap()).unwrap();
     let data = data.with_given(Dataset::new("g", [2], waves(120).collect::<Vec<_>>()).unwrap()).unwrap();
-    let losses = |device: &Device, dropout: f64| {
+    let losses = |device: &Device, dropout: f32| {
         let mut config = small("mlp");
         config.condition.dropout = dropout;
         Trainer::new(device, &config, &data).unwrap().advance(5).unwrap()

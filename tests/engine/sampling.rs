@@ -165,13 +165,20 @@ fn error_in_f32(device: &Device, table: &SamplerTable) -> f64 {
     worst
 }
 
-/// Few steps are allowed more: a solver of second order extrapolates over differences of estimates that are larger than the
-/// state that they lead to.
+/// With few steps, a solver of higher order extrapolates over differences of estimates that are larger than the state that
+/// they lead to: 5 steps of Karras spacing on the cosine schedule take sigma from 20,000 to 0.006.
 fn solvers_in_f32_follow_those_in_f64(on: On) {
     let device = on.open();
-    let solvers = [("ddim", 1e-6), ("euler", 1e-6), ("dpmpp_2m", 1e-6), ("heun", 3e-6), ("unipc", 3e-6)];
-    for ((name, bound), (steps, factor)) in
-        solvers.into_iter().flat_map(|s| [(s, (&[20, 50], 1.0)), (s, (&[5, 10], 4.0))])
+    // The bounds from 20 steps on, and for fewer.
+    let solvers = [
+        ("ddim", [1e-6, 1e-6]),
+        ("euler", [1e-6, 1e-6]),
+        ("dpmpp_2m", [1e-6, 4e-6]),
+        ("heun", [3e-6, 3e-4]),
+        ("unipc", [3e-6, 3e-4]),
+    ];
+    for (name, steps, bound) in
+        solvers.into_iter().flat_map(|(name, [many, few])| [(name, &[20, 50], many), (name, &[5, 10], few)])
     {
         let mut worst = (0.0, String::new());
         for (schedule, prediction, spacing, steps) in settings(steps) {
@@ -184,7 +191,7 @@ fn solvers_in_f32_follow_those_in_f64(on: On) {
             }
         }
         println!("{on}: {name}: {:.2e} of the largest value, with {}", worst.0, worst.1);
-        assert!(worst.0 <= factor * bound, "{name}: {:.2e} of the largest value, with {}", worst.0, worst.1);
+        assert!(worst.0 <= bound, "{name}: {:.2e} of the largest value, with {}", worst.0, worst.1);
     }
 }
 

@@ -275,6 +275,9 @@ mod tests {
         for ts in [&[][..], &[1000], &[999, 2000]] {
             assert!(over(ts).unwrap_err().to_string().contains("from 0 to 999"));
         }
+        for ts in [&[1, 500][..], &[500, 500]] {
+            assert!(over(ts).unwrap_err().to_string().contains("500 follows"));
+        }
     }
 
     #[test]

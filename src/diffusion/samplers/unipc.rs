@@ -11,7 +11,8 @@ use crate::diffusion::sampler::{Mix, Row, Sampler, Step, Times};
 use crate::diffusion::spacing::Spacing;
 
 /// UniPC of order 2 with B(h) = exp(h) - 1 ("bh2"), for the estimate of x0. The predictor is that of DPM-Solver++(2M). The
-/// next evaluation corrects the state that it has predicted, before the predictor goes on from there.
+/// next evaluation corrects the state that it has predicted, before the predictor goes on from there. The corrector raises
+/// the order of convergence to 3.
 ///
 /// With D the estimate at the predicted state, D1 and D2 those before, and the coefficients of [`correction`], the
 /// corrected state is `x + P (D2 - D1) + R (D - D1)`. The first history is D1, the second P (D2 - D1).
