@@ -33,7 +33,7 @@ impl New {
         }
         first.check()?;
         let place = vacant()?;
-        let data = Dataset::load_with(&first.data, first.seed, &first.read)?;
+        let data = first.load()?;
         let situation = |device| Situation::of(&first, &data, device);
         // A wrong number of samples is reported before the device is opened.
         first.training_samples(data.len())?;
