@@ -1,6 +1,6 @@
 //! The options that condition a model.
 
-use crate::data::{Conditions, Labels};
+use crate::data::Labels;
 use crate::inference::{Guidance, SampleConditions};
 use crate::train::{ConditionSources, Facts};
 use crate::{Error, Result};
@@ -68,10 +68,7 @@ pub struct SampleConditionArgs {
 impl SampleConditionArgs {
     /// The conditions of samples of a run with these facts.
     pub fn conditions(&self, facts: &Facts) -> Result<SampleConditions> {
-        let sources = ConditionSources::default()
-            .vector(self.condition.clone().unwrap_or_default())
-            .given(self.given.clone().unwrap_or_default());
-        let known: Conditions = sources.known()?;
+        let known = facts.conditions.load(self.condition.as_deref(), self.given.as_deref())?;
         let interval = match self.guidance_interval[..] {
             [] => None,
             [low, high] => Some([low, high]),

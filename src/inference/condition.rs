@@ -211,7 +211,7 @@ fn condition_values(
             count(samples, "sample")
         )));
     }
-    Ok(Some((facts.shape.iter().product(), facts.normalisation.apply(&data.values))))
+    Ok(Some((facts.shape.iter().product(), facts.normalised(data)?)))
 }
 
 /// What samples are conditioned on. Conditions that are fewer than the samples are repeated in turn.

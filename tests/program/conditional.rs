@@ -6,6 +6,7 @@ use crate::support::{Place, json, npy, signals};
 pub fn tests() -> Vec<Test> {
     always(named![
         a_conditional_run_is_resumed_and_sampled,
+        vectors_of_a_table_keep_their_columns,
         conditions_that_do_not_fit_are_refused,
         labels_are_read_from_tables_and_by_name,
     ])
@@ -41,6 +42,27 @@ fn a_conditional_run_is_resumed_and_sampled() {
     assert_eq!(report["config"]["model"]["conditions"]["classes"], 3, "{report}");
     let said = place.ok("inspect whole");
     assert!(said.contains("conditions: 3 classes, vectors of 2 values, known values of shape [8]"), "{said}");
+}
+
+/// A row of a table is the same condition alone, where neither its offset nor its categories follow from the file.
+fn vectors_of_a_table_keep_their_columns() {
+    let place = place();
+    let row = |i: usize| format!("{},{}\n", 1_700_000_000.5 + 100_000.0 * i as f64, ["Ulm", "Bonn", "Koeln"][i % 3]);
+    let rows: String = (0..40).map(row).collect();
+    place.write("table.csv", format!("time,city\n{rows}"));
+    place.write("one.csv", format!("time,city\n{}", row(4)));
+    place.write("other.csv", "time,city\n1700000000.5,Rom\n");
+    place.ok("train ok.npy --config small.toml --steps 10 --out run --condition table.csv");
+    let draw = |condition: &str| {
+        place.ok(&format!("sample run --condition {condition} --count 3 --no-clip --out a.npy"));
+        let bytes = place.read("a.npy");
+        bytes[128..].chunks(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect::<Vec<f32>>()
+    };
+    let (part, alone, other) = (draw("table.csv[4:5]"), draw("one.csv"), draw("table.csv[30:31]"));
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-2 * a.abs().max(1.0));
+    assert!(near(&part, &alone), "{part:?} {alone:?}");
+    assert!(part != other, "the vectors have no effect");
+    place.refused("sample run --condition other.csv --out a.npy", 1, &["Rom", "not among the categories"]);
 }
 
 fn conditions_that_do_not_fit_are_refused() {
