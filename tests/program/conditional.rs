@@ -37,6 +37,10 @@ fn a_conditional_run_is_resumed_and_sampled() {
     place.ok(&format!("{draw} --class 1,2 --count 5 --guidance 2.5 --guidance-interval 100,900 --out b.npy"));
     assert!(place.read("a.npy") != place.read("b.npy"));
     place.ok(&format!("{draw} --class none --count 3 --out c.npy"));
+    // A trace is drawn for the first samples only.
+    let many = "sample whole --condition vectors.npy --given known.npy --count 40 --steps 2";
+    place.ok(&format!("{many} --out d.npy --trace trace.npy"));
+    assert!(place.read("trace.npy").len() == 128 + 4 * 2 * 2 * 4 * 8);
     place.refused("train --out whole --resume --labels other.npy --steps 30", 1, &["other conditions"]);
     let report = json(&place.ok("inspect whole --json"));
     assert_eq!(report["config"]["model"]["conditions"]["classes"], 3, "{report}");
