@@ -7,7 +7,7 @@ use crate::graph::{Graph, Var};
 use crate::nn::{ConditionOptions, Denoiser, Inputs};
 use crate::ops::{Concat, Guide};
 use crate::text::count;
-use crate::train::{ConditionFacts, ConditionValues, Facts};
+use crate::train::{Checkpoint, ConditionFacts, ConditionValues};
 
 /// How strongly samples follow their condition: the network's output is moved away from that without the condition.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -128,14 +128,23 @@ impl ConditionInputs {
     /// Checks the conditions of samples of a run. Without classes, a run that has some draws all of them in turn.
     ///
     /// # Errors
-    /// [`Error::Setting`] when a condition is missing, or the run does not have it; [`Error::Input`] when its shape differs.
-    pub fn new(facts: &Facts, sampling: &SampleConditions) -> Result<Self> {
+    /// [`Error::Setting`] when a condition is missing, or the run does not have it, or has not learned samples without a
+    /// condition; [`Error::Input`] when its shape differs.
+    pub fn new(checkpoint: &Checkpoint, sampling: &SampleConditions) -> Result<Self> {
         sampling.guidance.check()?;
+        let facts = &checkpoint.facts;
         let ConditionFacts { classes, vector, given, .. } = &facts.conditions;
         if !sampling.guidance.is_none() && facts.conditions.is_none() {
             return Err(Error::setting(
                 "guidance needs a conditional model, but this run has no condition; train it with --labels, --condition or \
                  --given",
+            ));
+        }
+        let unknown = sampling.classes.iter().any(|class| *class as usize == *classes && *classes > 0);
+        if (unknown || !sampling.guidance.is_none()) && checkpoint.config.condition.dropout == 0.0 {
+            return Err(Error::setting(
+                "guidance and samples without a class need a run that has learned samples without a condition, but this run \
+                 was trained with --label-dropout 0; omit --guidance and --class none, or train it with --label-dropout 0.1",
             ));
         }
         let mut states = Vec::new();

@@ -188,7 +188,7 @@ impl<'a> Draw<'a> {
         objective.check_end()?;
         let bound = sampling.clip.then_some(facts.normalisation.bound as f64);
         let limits = facts.limits().filter(|_| sampling.clip);
-        let inputs = ConditionInputs::new(facts, &sampling.conditions)?;
+        let inputs = ConditionInputs::new(checkpoint, &sampling.conditions)?;
         Ok(Self { sampling, facts, table: sampling.table(&objective, bound)?, limits, width, inputs })
     }
 
