@@ -176,7 +176,8 @@ fn relative(how: &Denoising, noisy: &Dataset, objective: &Objective, levels: &[f
             short(last.s / last.a * scale)
         ))),
         None => {
-            let squares = &mut levels.iter().zip(scales).map(|(level, scale)| (level / scale).powi(2));
+            // Runs of older versions have one scale for all channels.
+            let squares = &mut levels.iter().zip(scales.iter().cycle()).map(|(level, scale)| (level / scale).powi(2));
             let level = mean(squares, levels.len()).sqrt();
             if level <= most {
                 return Ok(level);
@@ -227,5 +228,13 @@ mod tests {
             assert_eq!(step_of(&objective, s / a), t);
         }
         assert_eq!((step_of(&objective, 0.0), step_of(&objective, 1e9)), (0, 999));
+    }
+
+    #[test]
+    fn channels_may_share_a_scale() {
+        let objective = Objective::new(Schedule::linear(1_000, 1e-4, 0.02).unwrap(), Prediction::V);
+        let noisy = Dataset::new("d", [2, 8], vec![0.0; 16]).unwrap();
+        let of = |scales: &[f64]| relative(&Denoising::default(), &noisy, &objective, &[0.3, 0.4], scales).unwrap();
+        assert!((of(&[0.5]) - 0.5f64.sqrt()).abs() < 1e-12 && (of(&[0.3, 0.4]) - 1.0).abs() < 1e-12);
     }
 }
