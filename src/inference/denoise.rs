@@ -137,6 +137,9 @@ fn one_pass(device: &Device, checkpoint: &Checkpoint, count: usize) -> Result<Ba
 
 /// The reverse process from the step with the noise level of the data: its table, the factor of the data at this step, and
 /// its start.
+///
+/// # Errors
+/// When a setting is out of range, or the sampler adds noise before its first step, which noisy data do not have.
 fn reverse_from(
     checkpoint: &Checkpoint,
     noisy: &Dataset,
@@ -150,6 +153,12 @@ fn reverse_from(
     };
     let t = step_of(&objective, relative(how, noisy, &objective, &levels, &scales)?);
     let table = table(&objective, facts, t, how)?;
+    if table.rows[0].level != objective.level(t as f64) {
+        return Err(Error::setting(format!(
+            "the sampler {} starts above the noise level of the data; use one that does not, such as heun",
+            how.sampler
+        )));
+    }
     let start = DenoisingStart { levels, estimated: how.level.is_none(), t, steps: table.levels.len() };
     Ok((table, objective.level(t as f64).a as f32, start))
 }
