@@ -66,6 +66,11 @@ pub struct SampleConditionArgs {
 }
 
 impl SampleConditionArgs {
+    /// The files of vectors and of known values.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        [&self.condition, &self.given].into_iter().flatten().map(String::as_str)
+    }
+
     /// The conditions of samples of a run with these facts.
     pub fn conditions(&self, facts: &Facts) -> Result<SampleConditions> {
         let known = facts.conditions.load(self.condition.as_deref(), self.given.as_deref())?;

@@ -32,9 +32,14 @@ impl Default for ConditionSources {
 }
 
 impl ConditionSources {
+    /// The files of the conditions.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        [&self.labels, &self.vector, &self.given].into_iter().map(String::as_str).filter(|file| !file.is_empty())
+    }
+
     /// Whether there is a condition.
     pub(crate) fn is_some(&self) -> bool {
-        [&self.labels, &self.vector, &self.given].iter().any(|file| !file.is_empty())
+        self.files().next().is_some()
     }
 
     /// Whether these are the default settings, without a condition.

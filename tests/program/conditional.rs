@@ -41,6 +41,8 @@ fn a_conditional_run_is_resumed_and_sampled() {
     let many = "sample whole --condition vectors.npy --given known.npy --count 40 --steps 2";
     place.ok(&format!("{many} --out d.npy --trace trace.npy"));
     assert!(place.read("trace.npy").len() == 128 + 4 * 2 * 2 * 4 * 8);
+    place.refused(&format!("{draw} --out known.npy"), 2, &["known.npy", "would overwrite the input data"]);
+    place.refused(&format!("{draw} --out classes.npy"), 2, &["would overwrite the input data classes.npy"]);
     place.refused("train --out whole --resume --labels other.npy --steps 30", 1, &["other conditions"]);
     let report = json(&place.ok("inspect whole --json"));
     assert_eq!(report["config"]["model"]["conditions"]["classes"], 3, "{report}");

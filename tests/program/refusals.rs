@@ -307,6 +307,7 @@ fn bad_sampling_is_refused_before_the_work() {
         ("--out a.npy --timesteps 10 --steps 3", &["--timesteps", "cannot be used with", "--steps"]),
         ("--out a.npy --save-noise n.txt", &["--save-noise n.txt", ".npy"]),
         ("--out a.npy --trace a.npy", &["also --out"]),
+        ("--out a.npy --save-noise n.npy --trace n.npy", &["--trace n.npy", "also --save-noise"]),
         ("--out a.npy --trace t.csv", &[".npy, .png, .svg"]),
         ("--out a.jpg", &["a.jpg", ".npy, .csv, .png, .svg"]),
         ("--out folder.npy", &["is a folder"]),
