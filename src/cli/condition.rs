@@ -1,6 +1,6 @@
 //! The options that condition a model.
 
-use crate::data::{Conditions, Labels};
+use crate::data::Labels;
 use crate::inference::{Guidance, SampleConditions};
 use crate::train::{ConditionSources, Facts};
 use crate::{Error, Result};
@@ -58,7 +58,7 @@ pub struct SampleConditionArgs {
     #[arg(long, value_name = "W", value_parser = real, allow_negative_numbers = true)]
     guidance: Option<f64>,
     /// The diffusion steps with guidance, such as 200,800
-    #[arg(long, value_name = "LOW,HIGH", value_delimiter = ',', num_args = 2, value_parser = real, requires = "guidance")]
+    #[arg(long, value_name = "LOW,HIGH", value_delimiter = ',', value_parser = real, requires = "guidance")]
     guidance_interval: Vec<f64>,
     /// How far guidance keeps the deviation of the conditional output, from 0 to 1
     #[arg(long, value_name = "R", value_parser = real, allow_negative_numbers = true, requires = "guidance")]
@@ -66,12 +66,14 @@ pub struct SampleConditionArgs {
 }
 
 impl SampleConditionArgs {
+    /// The files of vectors and of known values.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        [&self.condition, &self.given].into_iter().flatten().map(String::as_str)
+    }
+
     /// The conditions of samples of a run with these facts.
     pub fn conditions(&self, facts: &Facts) -> Result<SampleConditions> {
-        let sources = ConditionSources::default()
-            .vector(self.condition.clone().unwrap_or_default())
-            .given(self.given.clone().unwrap_or_default());
-        let known: Conditions = sources.known()?;
+        let known = facts.conditions.load(self.condition.as_deref(), self.given.as_deref())?;
         let interval = match self.guidance_interval[..] {
             [] => None,
             [low, high] => Some([low, high]),

@@ -192,7 +192,9 @@ fn describe(start: &DenoisingStart, noisy: &Dataset, requested: usize, sampler: 
 /// A warning if the noise levels of channels, relative to the scales of their values, differ by more than a factor of two:
 /// the reverse process starts at one level.
 fn uneven(start: &DenoisingStart, scales: &[f32]) -> Option<String> {
-    let relative: Vec<f64> = start.levels.iter().zip(scales).map(|(level, scale)| level / f64::from(*scale)).collect();
+    // Runs of older versions have one scale for all channels.
+    let each = start.levels.iter().zip(scales.iter().cycle());
+    let relative: Vec<f64> = each.map(|(level, scale)| level / f64::from(*scale)).collect();
     let (low, high) = relative.iter().fold((f64::MAX, 0.0f64), |(low, high), r| (low.min(*r), high.max(*r)));
     (start.levels.len() > 1 && high > 2.0 * low).then(|| {
         format!(

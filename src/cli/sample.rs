@@ -142,6 +142,8 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     for out in outputs {
         data::check_apart(out, &checkpoint.config.data)?;
         args.noise.iter().try_for_each(|noise| data::check_apart(out, &noise.to_string_lossy()))?;
+        let mut conditions = checkpoint.config.condition.files().chain(args.condition.files());
+        conditions.try_for_each(|file| data::check_apart(out, file))?;
     }
     let noise = args.noise.as_ref().map(|path| read_noise(path, facts, args.count)).transpose()?;
     let given = noise.as_ref().map(Dataset::len);
@@ -223,19 +225,22 @@ fn describe(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<Strin
 
 /// Checks the files of `--save-noise` and `--trace` before the work.
 fn check_further_outputs(args: &SampleArgs) -> crate::Result<()> {
-    let check = |option: &str, path: &Path, extensions: &[&str]| {
+    let noise = args.save_noise.iter().map(|path| ("--save-noise", path, &["npy"][..]));
+    let traces = args.trace.iter().map(|path| ("--trace", path, &["npy", "png", "svg"][..]));
+    let mut written = vec![("--out", &args.out)];
+    for (option, path, extensions) in noise.chain(traces) {
         if !extensions.contains(&extension(path).as_str()) {
             let list = extensions.join(", .");
             return Err(Error::Setting(format!("{option} {}: the extension must be one of: .{list}", path.display())));
         }
-        if path == args.out {
-            let text = format!("{option} {}: this is also --out; choose another name", path.display());
+        if let Some((other, _)) = written.iter().find(|(_, known)| *known == path) {
+            let text = format!("{option} {}: this is also {other}; choose another name", path.display());
             return Err(Error::Setting(text));
         }
-        check_path(path)
-    };
-    args.save_noise.iter().try_for_each(|path| check("--save-noise", path, &["npy"]))?;
-    args.trace.iter().try_for_each(|path| check("--trace", path, &["npy", "png", "svg"]))
+        check_path(path)?;
+        written.push((option, path));
+    }
+    Ok(())
 }
 
 /// The layout of noise, which has no units.

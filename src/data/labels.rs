@@ -197,6 +197,8 @@ mod tests {
         assert!(message(":kind").contains("there are: x, species, n"), "{}", message(":kind"));
         assert!(message("").contains("3 columns; name the one with the labels, such as"), "{}", message(""));
         assert_eq!(loaded("a.csv", b"0\n1\n1\n", "").unwrap().of, [0, 1, 1]);
+        // A header in a comment is not a row.
+        assert_eq!(loaded("a.csv", b"# x,n\n7,1\n8,0\n9,1\n", ":n").unwrap().of, [1, 0, 1]);
         let names = ["a".to_string(), "b".into()];
         assert_eq!(Labels::class_named("b", 2, &names).unwrap(), 1);
         assert_eq!(Labels::class_named("0", 2, &names).unwrap(), 0);

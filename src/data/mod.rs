@@ -191,7 +191,7 @@ impl Dataset {
     }
 
     /// These data relative to the offsets of `columns`.
-    fn relative_to(mut self, columns: &Columns) -> Self {
+    pub(crate) fn relative_to(mut self, columns: &Columns) -> Self {
         let groups = self.grouping();
         if self.columns.offset != columns.offset {
             let change: Vec<f64> =

@@ -222,7 +222,7 @@ impl Raw {
 #[cfg(test)]
 mod tests {
     use super::super::raw::tests::{raw, read};
-    use super::super::{Dataset, ReadOptions};
+    use super::super::{Dataset, Missing, ReadOptions};
     use super::*;
 
     #[test]
@@ -278,6 +278,21 @@ mod tests {
         let options = ReadOptions { window: Some(4), hop: Some(5), ..ReadOptions::default() };
         let message = raw(&[50], vec![0.0; 50]).finish_for(&options, true).unwrap_err().to_string();
         assert!(message.contains("--hop 5") && message.contains("at most 4"), "{message}");
+    }
+
+    #[test]
+    fn a_recording_without_some_windows_is_not_put_together() {
+        let read = |missing, whole| {
+            let options = ReadOptions { window: Some(4), missing: Some(missing), ..ReadOptions::default() };
+            let values = (0..12).map(|i| if i == 5 { f64::NAN } else { f64::from(i).sin() }).collect();
+            raw(&[12], values).finish_for(&options, whole)
+        };
+        let message = read(Missing::Drop, true).unwrap_err().to_string();
+        assert!(message.contains("written as a whole; use --missing mean"), "{message}");
+        let part = read(Missing::Drop, false).unwrap();
+        assert!(part.len() == 2 && part.recording().is_none());
+        let filled = read(Missing::Mean, true).unwrap();
+        assert_eq!(filled.recording().unwrap().join(&filled.values, Join::Blend).len(), 12);
     }
 
     #[test]

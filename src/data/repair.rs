@@ -70,6 +70,14 @@ impl Raw {
                 )))
             }
             Some(Missing::Drop) => {
+                // Without some of its windows, it cannot be put together again.
+                if self.origin.recording.take().is_some_and(|recording| recording.whole) {
+                    return Err(Error::setting(format!(
+                        "{}: {values}; --missing drop leaves out parts of the recording, which is written as a whole; use \
+                         --missing mean",
+                        self.name
+                    )));
+                }
                 let drop: HashSet<usize> = samples.iter().copied().collect();
                 let kept = n - drop.len();
                 if kept == 0 {

@@ -7,7 +7,7 @@ use crate::graph::{Graph, Var};
 use crate::nn::{ConditionOptions, Denoiser, Inputs};
 use crate::ops::{Concat, Guide};
 use crate::text::count;
-use crate::train::{ConditionFacts, ConditionValues, Facts};
+use crate::train::{Checkpoint, ConditionFacts, ConditionValues};
 
 /// How strongly samples follow their condition: the network's output is moved away from that without the condition.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,17 +111,28 @@ impl Denoiser for Conditioned<'_> {
 
 /// The values of the condition states of each sample. Conditions that are fewer than the samples are repeated in turn.
 pub(super) struct ConditionInputs {
-    states: Vec<(&'static str, usize, Vec<f32>)>,
+    states: Vec<ConditionInput>,
+}
+
+/// The values of a condition state.
+struct ConditionInput {
+    state: &'static str,
+    /// Where vectors and known values come from, for messages.
+    source: String,
+    /// The number of values for a sample.
+    width: usize,
+    values: Vec<f32>,
 }
 
 impl ConditionInputs {
-    /// Checks the conditions of `count` samples of a run. Without classes, a run that has some draws all of them in turn.
+    /// Checks the conditions of samples of a run. Without classes, a run that has some draws all of them in turn.
     ///
     /// # Errors
-    /// [`Error::Setting`] when a condition is missing, or the run does not have it; [`Error::Input`] when its shape or number
-    /// differs.
-    pub fn new(facts: &Facts, sampling: &SampleConditions, samples: usize) -> Result<Self> {
+    /// [`Error::Setting`] when a condition is missing, or the run does not have it, or has not learned samples without a
+    /// condition; [`Error::Input`] when its shape differs.
+    pub fn new(checkpoint: &Checkpoint, sampling: &SampleConditions) -> Result<Self> {
         sampling.guidance.check()?;
+        let facts = &checkpoint.facts;
         let ConditionFacts { classes, vector, given, .. } = &facts.conditions;
         if !sampling.guidance.is_none() && facts.conditions.is_none() {
             return Err(Error::setting(
@@ -129,28 +140,50 @@ impl ConditionInputs {
                  --given",
             ));
         }
+        let unknown = sampling.classes.iter().any(|class| *class as usize == *classes && *classes > 0);
+        if (unknown || !sampling.guidance.is_none()) && checkpoint.config.condition.dropout == 0.0 {
+            return Err(Error::setting(
+                "guidance and samples without a class need a run that has learned samples without a condition, but this run \
+                 was trained with --label-dropout 0; omit --guidance and --class none, or train it with --label-dropout 0.1",
+            ));
+        }
         let mut states = Vec::new();
         if let Some(values) = class_values(*classes, &sampling.classes)? {
-            states.push((CLASS, 1, values));
+            states.push(ConditionInput { state: CLASS, source: String::new(), width: 1, values });
         }
         let Conditions { vectors, given: known, .. } = &sampling.known;
         for (name, option, facts, data) in [(VECTOR, "--condition", vector, vectors), (GIVEN, "--given", given, known)]
         {
-            if let Some((width, values)) = condition_values(name, option, facts, data.as_deref(), samples)? {
-                states.push((name, width, values));
-            }
+            states.extend(condition_values(name, option, facts, data.as_deref())?);
         }
         Ok(Self { states })
     }
 
+    /// Checks that each vector and each known value is used for one of this number of samples.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there are more of them than samples.
+    pub fn check_count(&self, samples: usize) -> Result<()> {
+        let vectors = self.states.iter().filter(|input| input.state != CLASS);
+        let mut counts = vectors.map(|input| (&input.source, input.values.len() / input.width));
+        match counts.find(|(_, n)| *n > samples) {
+            None => Ok(()),
+            Some((source, n)) => Err(Error::input(format!(
+                "{source}: {} for {}; draw at least as many samples, or use a part such as {source}[0:{samples}]",
+                count(n, "condition"),
+                count(samples, "sample")
+            ))),
+        }
+    }
+
     /// The states and their widths.
     pub fn names(&self) -> impl Iterator<Item = (&'static str, usize)> {
-        self.states.iter().map(|(name, width, _)| (*name, *width))
+        self.states.iter().map(|input| (input.state, input.width))
     }
 
     /// Writes the values of state `name` for the samples from `first` on.
     pub fn fill(&self, name: &str, first: usize, out: &mut [f32]) {
-        if let Some((_, width, values)) = self.states.iter().find(|(state, ..)| *state == name) {
+        if let Some(ConditionInput { width, values, .. }) = self.states.iter().find(|input| input.state == name) {
             let from = first * width % values.len();
             out.iter_mut().zip(values.iter().cycle().skip(from)).for_each(|(out, value)| *out = *value);
         }
@@ -176,14 +209,13 @@ fn class_values(classes: usize, wanted: &[u32]) -> Result<Option<Vec<f32>>> {
     }))
 }
 
-/// The width and the normalised values of a condition.
+/// The normalised values of the condition in the state `name`.
 fn condition_values(
-    name: &str,
+    name: &'static str,
     option: &str,
     facts: &Option<ConditionValues>,
     data: Option<&Dataset>,
-    samples: usize,
-) -> Result<Option<(usize, Vec<f32>)>> {
+) -> Result<Option<ConditionInput>> {
     let (facts, data) = match (facts, data) {
         (None, None) => return Ok(None),
         (None, Some(_)) => {
@@ -203,15 +235,8 @@ fn condition_values(
             data.name, data.shape, facts.shape
         )));
     }
-    if data.len() > samples {
-        return Err(Error::input(format!(
-            "{}: {} for {}; draw at least as many samples, or use a part such as {0}[0:{samples}]",
-            data.name,
-            count(data.len(), "condition"),
-            count(samples, "sample")
-        )));
-    }
-    Ok(Some((facts.shape.iter().product(), facts.normalisation.apply(&data.values))))
+    let (width, values) = (facts.shape.iter().product(), facts.normalised(data)?);
+    Ok(Some(ConditionInput { state: name, source: data.name.clone(), width, values }))
 }
 
 /// What samples are conditioned on. Conditions that are fewer than the samples are repeated in turn.

@@ -137,6 +137,9 @@ fn one_pass(device: &Device, checkpoint: &Checkpoint, count: usize) -> Result<Ba
 
 /// The reverse process from the step with the noise level of the data: its table, the factor of the data at this step, and
 /// its start.
+///
+/// # Errors
+/// When a setting is out of range, or the sampler adds noise before its first step, which noisy data do not have.
 fn reverse_from(
     checkpoint: &Checkpoint,
     noisy: &Dataset,
@@ -150,6 +153,12 @@ fn reverse_from(
     };
     let t = step_of(&objective, relative(how, noisy, &objective, &levels, &scales)?);
     let table = table(&objective, facts, t, how)?;
+    if table.rows[0].level != objective.level(t as f64) {
+        return Err(Error::setting(format!(
+            "the sampler {} starts above the noise level of the data; use one that does not, such as heun",
+            how.sampler
+        )));
+    }
     let start = DenoisingStart { levels, estimated: how.level.is_none(), t, steps: table.levels.len() };
     Ok((table, objective.level(t as f64).a as f32, start))
 }
@@ -176,7 +185,8 @@ fn relative(how: &Denoising, noisy: &Dataset, objective: &Objective, levels: &[f
             short(last.s / last.a * scale)
         ))),
         None => {
-            let squares = &mut levels.iter().zip(scales).map(|(level, scale)| (level / scale).powi(2));
+            // Runs of older versions have one scale for all channels.
+            let squares = &mut levels.iter().zip(scales.iter().cycle()).map(|(level, scale)| (level / scale).powi(2));
             let level = mean(squares, levels.len()).sqrt();
             if level <= most {
                 return Ok(level);
@@ -234,5 +244,13 @@ mod tests {
             assert_eq!(step_of(&objective, s / a), t);
         }
         assert_eq!((step_of(&objective, 0.0), step_of(&objective, 1e9)), (0, 999));
+    }
+
+    #[test]
+    fn channels_may_share_a_scale() {
+        let objective = Objective::new(Schedule::linear(1_000, 1e-4, 0.02).unwrap(), Prediction::V);
+        let noisy = Dataset::new("d", [2, 8], vec![0.0; 16]).unwrap();
+        let of = |scales: &[f64]| relative(&Denoising::default(), &noisy, &objective, &[0.3, 0.4], scales).unwrap();
+        assert!((of(&[0.5]) - 0.5f64.sqrt()).abs() < 1e-12 && (of(&[0.3, 0.4]) - 1.0).abs() < 1e-12);
     }
 }

@@ -122,6 +122,7 @@ pub fn sample_in_parts(
 ) -> Result<f64> {
     let draw = Draw::new(checkpoint, sampling)?;
     let (Draw { table, limits, width, .. }, facts, count) = (&draw, &checkpoint.facts, sampling.count);
+    draw.inputs.check_count(count)?;
     // The values of categories are 0 and 1, the limits themselves.
     let counted: Vec<bool> = (0..*width).map(|i| facts.columns.categories_at(i).is_none()).collect();
     let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
@@ -187,7 +188,7 @@ impl<'a> Draw<'a> {
         objective.check_end()?;
         let bound = sampling.clip.then_some(facts.normalisation.bound as f64);
         let limits = facts.limits().filter(|_| sampling.clip);
-        let inputs = ConditionInputs::new(facts, &sampling.conditions, count)?;
+        let inputs = ConditionInputs::new(checkpoint, &sampling.conditions)?;
         Ok(Self { sampling, facts, table: sampling.table(&objective, bound)?, limits, width, inputs })
     }
 

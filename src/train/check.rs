@@ -15,6 +15,19 @@ impl Config {
     /// # Errors
     /// [`Error::Setting`] with the setting and its valid values.
     pub fn check(&self) -> Result<()> {
+        self.check_stored()?;
+        match self.task {
+            Task::Diffusion => self.objective()?.check_end(),
+            Task::Denoise => Ok(()),
+        }
+    }
+
+    /// [`Config::check`] of a stored run. Older versions also trained with noise schedules that do not end in noise: such a
+    /// run can be shown and used for denoising.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub(super) fn check_stored(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::setting(text));
         if self.steps == 0 || self.steps > MOST_STEPS {
             return refuse(format!("{} training steps; use 1 to {MOST_STEPS}", self.steps));
@@ -52,9 +65,6 @@ impl Config {
         self.check_validation()?;
         self.optimizer()?;
         let objective = self.objective()?;
-        if self.task == Task::Diffusion {
-            objective.check_end()?;
-        }
         self.weighting.table(&objective)?;
         if self.loss.on_x0() {
             objective.x0_table()?;

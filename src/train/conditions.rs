@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Conditions, Dataset, Kind, Labels, Normalisation, Subset};
+use crate::data::{Columns, Conditions, Dataset, Kind, Labels, Normalisation, ReadOptions, Subset};
 use crate::error::{Error, Result};
 use crate::nn::ConditionOptions;
 #[cfg(feature = "cli")]
-use crate::text::count;
+use crate::{data::SampleLayout, text::count};
 
 /// What a model is conditioned on: the table `[condition]` of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,9 +32,14 @@ impl Default for ConditionSources {
 }
 
 impl ConditionSources {
+    /// The files of the conditions.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        [&self.labels, &self.vector, &self.given].into_iter().map(String::as_str).filter(|file| !file.is_empty())
+    }
+
     /// Whether there is a condition.
     pub(crate) fn is_some(&self) -> bool {
-        [&self.labels, &self.vector, &self.given].iter().any(|file| !file.is_empty())
+        self.files().next().is_some()
     }
 
     /// Whether these are the default settings, without a condition.
@@ -69,25 +74,14 @@ impl ConditionSources {
         if !self.labels.is_empty() {
             data = data.with_labels(Labels::load(&self.labels)?)?;
         }
-        let Conditions { vectors, given, .. } = self.known()?;
-        if let Some(vectors) = vectors {
-            data = data.with_vectors(*vectors)?;
+        if !self.vector.is_empty() {
+            let table = ReadOptions { kind: Some(Kind::Table), ..ReadOptions::default() };
+            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table)?)?;
         }
-        if let Some(given) = given {
-            data = data.with_given(*given)?;
+        if !self.given.is_empty() {
+            data = data.with_given(Dataset::load(&self.given, 0)?)?;
         }
         Ok(data)
-    }
-
-    /// Reads the vectors and the known values.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn known(&self) -> Result<Conditions> {
-        let read = |file: &String| (!file.is_empty()).then(|| Dataset::load(file, 0)).transpose();
-        let vectors = read(&self.vector)?.map(|vectors| vectors.of_kind(Kind::Table)).transpose()?;
-        let (vectors, given) = (vectors.map(Box::new), read(&self.given)?.map(Box::new));
-        Ok(Conditions { vectors, given, ..Conditions::default() })
     }
 }
 
@@ -111,20 +105,41 @@ pub struct ConditionFacts {
     pub checksum: u32,
 }
 
-/// The shape of a condition, and its normalisation.
+/// What is known about the values of a condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ConditionValues {
+    /// Rows of a table for vectors; signals, points, rows of a table or images for known values.
+    pub kind: Kind,
     /// The shape for one sample.
     pub shape: Vec<usize>,
+    /// The names of columns or channels, what is added to their values, and the categories.
+    #[serde(default, skip_serializing_if = "Columns::is_plain")]
+    pub columns: Columns,
     /// The normalisation: mean 0 and standard deviation 1 for each column or channel.
     pub normalisation: Normalisation,
 }
 
 impl ConditionValues {
     fn of(kept: &Subset) -> Result<Self> {
-        Ok(Self { shape: kept.shape().to_vec(), normalisation: Normalisation::standard_of(kept)? })
+        let (kind, shape, columns) = (kept.kind(), kept.shape().to_vec(), kept.columns().clone());
+        Ok(Self { kind, shape, columns, normalisation: Normalisation::standard_of(kept)? })
+    }
+
+    /// The normalised values of `data`, which have this shape, with the offsets and the categories of the run.
+    ///
+    /// # Errors
+    /// When the categories differ.
+    pub(crate) fn normalised(&self, data: &Dataset) -> Result<Vec<f32>> {
+        let data = data.clone().of_kind(self.kind)?.relative_to(&self.columns);
+        if data.columns.categories != self.columns.categories {
+            return Err(Error::input(format!(
+                "{}: its columns of categories are not those that the run was trained with; use a table with the same columns",
+                data.name
+            )));
+        }
+        Ok(self.normalisation.apply(&data.values))
     }
 }
 
@@ -154,6 +169,27 @@ impl ConditionFacts {
         let any = labels.is_some() || vectors.is_some() || given.is_some();
         let checksum = if any { crc.sum() } else { 0 };
         Ok(Self { classes, names, vector: facts(vectors)?, given: facts(given)?, checksum })
+    }
+
+    /// Reads vectors and known values for samples, with the columns and the categories of the run.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    #[cfg(feature = "cli")]
+    pub(crate) fn load(&self, vectors: Option<&str>, given: Option<&str>) -> Result<Conditions> {
+        let read = |facts: &Option<ConditionValues>, file: Option<&str>| {
+            let load = |file| match facts {
+                Some(ConditionValues { kind, shape, columns, .. }) => {
+                    let layout = SampleLayout { kind: *kind, shape, columns };
+                    Dataset::load_for(file, 0, &ReadOptions::default(), layout, false)
+                }
+                // It is refused, because the run does not have this condition.
+                None => Dataset::load(file, 0),
+            };
+            Ok::<_, Error>(file.map(load).transpose()?.map(Box::new))
+        };
+        let (vectors, given) = (read(&self.vector, vectors)?, read(&self.given, given)?);
+        Ok(Conditions { vectors, given, ..Conditions::default() })
     }
 
     /// A description such as "10 classes"; `None` without conditions.

@@ -163,6 +163,9 @@ fn what_a_run_does_not_have_is_refused() {
     let classes = trained(&device, &small("mlp"), &clusters(60), 1);
     let given = Dataset::new("g", [2], waves(120).collect::<Vec<_>>()).unwrap();
     let known = trained(&device, &small("mlp"), &clusters(60).with_given(given.clone()).unwrap(), 1);
+    let mut always = small("mlp");
+    always.condition.dropout = 0.0;
+    let always = trained(&device, &always, &clusters(60), 1);
     let with_given = |n: usize| {
         let part = Dataset::new("g", [2], waves(2 * n).collect::<Vec<_>>()).unwrap();
         let data = Dataset::new("d", [2], waves(2 * n).collect::<Vec<_>>()).unwrap().with_given(part).unwrap();
@@ -173,6 +176,8 @@ fn what_a_run_does_not_have_is_refused() {
         (&plain, of_class(&[], 2.0), "guidance needs a conditional model"),
         (&classes, of_class(&[4], 1.0), "there is no class 4; the classes of this run are 0 to 2"),
         (&classes, of_class(&[0], f64::NAN), "a guidance of NaN"),
+        (&always, of_class(&[0], 2.0), "trained with --label-dropout 0; omit"),
+        (&always, of_class(&[3], 1.0), "omit --guidance and --class none"),
         (&classes, with_given(3), "--given: this run was trained without it"),
         (&known, SampleConditions::default(), "name a file with --given"),
         (&known, with_given(9), "9 conditions for 4 samples"),

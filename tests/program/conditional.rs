@@ -6,6 +6,7 @@ use crate::support::{Place, json, npy, signals};
 pub fn tests() -> Vec<Test> {
     always(named![
         a_conditional_run_is_resumed_and_sampled,
+        vectors_of_a_table_keep_their_columns,
         conditions_that_do_not_fit_are_refused,
         labels_are_read_from_tables_and_by_name,
     ])
@@ -36,11 +37,38 @@ fn a_conditional_run_is_resumed_and_sampled() {
     place.ok(&format!("{draw} --class 1,2 --count 5 --guidance 2.5 --guidance-interval 100,900 --out b.npy"));
     assert!(place.read("a.npy") != place.read("b.npy"));
     place.ok(&format!("{draw} --class none --count 3 --out c.npy"));
+    // A trace is drawn for the first samples only.
+    let many = "sample whole --condition vectors.npy --given known.npy --count 40 --steps 2";
+    place.ok(&format!("{many} --out d.npy --trace trace.npy"));
+    assert!(place.read("trace.npy").len() == 128 + 4 * 2 * 2 * 4 * 8);
+    place.refused(&format!("{draw} --out known.npy"), 2, &["known.npy", "would overwrite the input data"]);
+    place.refused(&format!("{draw} --out classes.npy"), 2, &["would overwrite the input data classes.npy"]);
     place.refused("train --out whole --resume --labels other.npy --steps 30", 1, &["other conditions"]);
     let report = json(&place.ok("inspect whole --json"));
     assert_eq!(report["config"]["model"]["conditions"]["classes"], 3, "{report}");
     let said = place.ok("inspect whole");
     assert!(said.contains("conditions: 3 classes, vectors of 2 values, known values of shape [8]"), "{said}");
+}
+
+/// A row of a table is the same condition alone, where neither its offset nor its categories follow from the file.
+fn vectors_of_a_table_keep_their_columns() {
+    let place = place();
+    let row = |i: usize| format!("{},{}\n", 1_700_000_000.5 + 100_000.0 * i as f64, ["Ulm", "Bonn", "Koeln"][i % 3]);
+    let rows: String = (0..40).map(row).collect();
+    place.write("table.csv", format!("time,city\n{rows}"));
+    place.write("one.csv", format!("time,city\n{}", row(4)));
+    place.write("other.csv", "time,city\n1700000000.5,Rom\n");
+    place.ok("train ok.npy --config small.toml --steps 10 --out run --condition table.csv");
+    let draw = |condition: &str| {
+        place.ok(&format!("sample run --condition {condition} --count 3 --no-clip --out a.npy"));
+        let bytes = place.read("a.npy");
+        bytes[128..].chunks(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect::<Vec<f32>>()
+    };
+    let (part, alone, other) = (draw("table.csv[4:5]"), draw("one.csv"), draw("table.csv[30:31]"));
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-2 * a.abs().max(1.0));
+    assert!(near(&part, &alone), "{part:?} {alone:?}");
+    assert!(part != other, "the vectors have no effect");
+    place.refused("sample run --condition other.csv --out a.npy", 1, &["Rom", "not among the categories"]);
 }
 
 fn conditions_that_do_not_fit_are_refused() {

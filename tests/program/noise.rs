@@ -227,6 +227,9 @@ fn a_diffusion_run_denoises() {
     let said = place.ok("denoise run noisy.npy --out clean.npy --compare ok.npy");
     assert!(said.contains("(estimated)") && said.contains("PSNR"), "{said}");
     place.refused("denoise run noisy.npy --out clean.npy --noise-level 0", 2, &["noise level of 0"]);
+    let edm = "denoise run noisy.npy --out clean.npy --noise-level 0.3 --steps 4 --sampler edm";
+    place.refused(edm, 2, &["edm", "starts above the noise level", "such as heun"]);
+    place.ok("denoise run noisy.npy --out clean.npy --noise-level 0.3 --steps 4 --sampler heun");
     place.refused(
         "denoise run noisy.npy --out clean.npy --noise-level 1e9",
         2,

@@ -50,9 +50,10 @@ impl Table<'_> {
             return Ok(true);
         }
         let named = options.columns.iter().map(|name| self.find(name)).collect::<Result<Vec<_>>>()?.contains(&0);
-        let asked = named || options.kind == Some(Kind::Table) || self.known(0, known).is_some();
+        let known = self.known(0, known).is_some();
+        let asked = named || options.kind == Some(Kind::Table) || known;
         let others = self.columns[1..].iter().any(|profile| self.is_categorical(profile));
-        Ok(!((asked || others) && (named || self.is_categorical(first))))
+        Ok(!((asked || others) && (named || known || self.is_categorical(first))))
     }
 
     /// The known categories of a column, which may have the name of another one.

@@ -37,8 +37,7 @@ pub(super) fn texts(path: &Path, column: Option<&str>) -> Result<Vec<String>> {
             )));
         }
     };
-    let records = dialect.reader(&prepared).into_records().skip(usize::from(table.header.is_some()));
-    let texts = records.enumerate().map(|(row, record)| {
+    let texts = table.records().enumerate().map(|(row, record)| {
         let record = record.map_err(|cause| Error::input(format!("{}: not a readable table ({cause})", table.name)))?;
         match record.get(column).map(str::trim) {
             Some(text) if !text.is_empty() => Ok(text.to_string()),
@@ -159,6 +158,12 @@ impl<'a> Table<'a> {
         table.columns.truncate(width);
         table.header = Some(names);
         Ok(table)
+    }
+
+    /// The rows, without the header and comments.
+    fn records(&self) -> impl Iterator<Item = csv::Result<csv::StringRecord>> + use<'a> {
+        let header = self.header.is_some() && !self.commented_header;
+        self.dialect.reader(self.text).into_records().skip(usize::from(header))
     }
 
     /// The name of a column for messages: "column 2 (y)".

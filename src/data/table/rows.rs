@@ -43,12 +43,7 @@ impl Table<'_> {
         let width: usize = chosen.iter().map(Chosen::width).sum();
         let (mut values, mut groups) = (Vec::with_capacity(self.rows * width), Groups::default());
         let (mut missing, mut affected, mut first_missing) = (0, 0, None);
-        let records = self
-            .dialect
-            .reader(self.text)
-            .into_records()
-            .skip(usize::from(self.header.is_some() && !self.commented_header));
-        for (row, record) in records.enumerate() {
+        for (row, record) in self.records().enumerate() {
             let record = record.map_err(|cause| {
                 Error::input(format!("{}: not a readable table ({cause}); save it as UTF-8 text", self.name))
             })?;
