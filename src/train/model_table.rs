@@ -16,6 +16,7 @@ frequency_shift = 0.0
 learned_steps = 1000
 activation = "silu"
 residual = true
+input_encoding = 0
 layer_norm = true
 "#;
 

@@ -33,7 +33,7 @@ fn settings_are_chosen_by_the_data_and_said() {
     place.ok("train long.npy --out again --steps 2 --no-samples");
     let [points, signals] = ["points", "signals"].map(|run| config(&place, run));
     assert_eq!((points.model.name(), signals.model.name()), ("mlp", "unet"));
-    assert_eq!((points.batch, signals.batch), (128, 40), "the batch is written as it is");
+    assert_eq!((points.batch, signals.batch), (128, 32), "the batch is written as it is");
     assert_eq!(place.read("signals/config.toml"), place.read("again/config.toml"));
     assert_eq!(place.read("signals/checkpoint.safetensors"), place.read("again/checkpoint.safetensors"));
     // A resumed run needs none of them.
@@ -52,7 +52,7 @@ fn every_choice_can_be_overridden() {
     let said = place.ok("train long.npy --out b --config some.toml --no-samples");
     assert!(said.contains("except for the model, the steps, the learning rate"), "{said}");
     let b = config(&place, "b");
-    assert_eq!((b.model.name(), b.steps, b.batch, b.lr), ("unet", 2, 40, 0.02), "0 is the default");
+    assert_eq!((b.model.name(), b.steps, b.batch, b.lr), ("unet", 2, 32, 0.02), "0 is the default");
     place.ok("train --out b --resume --config some.toml --steps 3 --no-samples");
     // The settings of a run can be used for another one.
     place.ok("train long.npy --out c --config a/config.toml --no-samples");

@@ -109,7 +109,10 @@ fn channels_have_their_own_scales() {
     let values: Vec<u8> = (0..60 * 48).flat_map(|i| value(i).to_le_bytes()).collect();
     place.write("a.npy", npy("<f4", false, &[60, 3, 16], &values));
     let said = place.ok("train a.npy --out run --config small.toml --steps 30");
-    assert!(said.contains("60 signals of shape [3, 16]") && said.contains("each of 3 channels by itself"), "{said}");
+    assert!(
+        said.contains("60 signals of shape [3, 16]") && said.contains("clipped to the range of each channel"),
+        "{said}"
+    );
     for model in ["unet", "autoencoder"] {
         place.ok(&format!("train a.npy --out {model} --model {model} --steps 2 --batch 4"));
         place.ok(&format!("sample {model} --count 2 --steps 2 --out {model}.svg"));
