@@ -3,6 +3,7 @@
 use super::{Config, Task};
 use crate::data::{Dataset, Kind};
 use crate::device::Device;
+use crate::diffusion::Prediction;
 use crate::error::Result;
 use crate::nn::{MlpOptions, Model, UNetLevels, UNetOptions};
 
@@ -101,7 +102,7 @@ const SHORTEST_SIGNAL: usize = 32;
 const SMALLEST_IMAGE: usize = 16;
 
 /// A U-Net on the smallest patches with which a step is fast. A patch has at most as many values as the network has channels
-/// on the finest level, because more could not pass. `None` for small samples, and for those that cannot be halved.
+/// on the finest level. `None` for small samples, and for those that cannot be halved.
 fn patched(situation: Situation) -> Option<UNetOptions> {
     let Situation { kind, shape, on_gpu, .. } = situation;
     let (channels, axes, least) = match (kind, shape) {
@@ -128,27 +129,45 @@ fn patched(situation: Situation) -> Option<UNetOptions> {
 }
 
 /// The training of a U-Net: as many steps as fit an amount of arithmetic, which is known before, and not a time, which
-/// depends on the machine.
+/// depends on the machine. If these are few, the batch is smaller.
 fn with_unet(usual: Config, situation: Situation) -> Config {
     let Situation { kind, shape, samples, on_gpu, .. } = situation;
-    let batch = if on_gpu { 64 } else { 32 }.min(samples);
-    let config = Config { batch, lr: if on_gpu { 1e-3 } else { 2e-3 }, ..usual };
     // About 45 s on two cores; convolutions of signals have shorter rows, which are slower.
     let budget = match (kind, on_gpu) {
         (Kind::Images, false) => 5e12,
-        (_, false) => 2.4e12,
+        (_, false) => 4e12,
         (_, true) => 2e14,
     };
-    // A network that does not take the samples is reported when it is built for them.
-    let flops = config.flops(samples, shape).unwrap_or(u64::MAX).max(1);
-    let steps = (budget / flops as f64).clamp(FEWEST_STEPS, MOST_STEPS);
+    let usual = Config { lr: if on_gpu { 1e-3 } else { 2e-3 }, prediction: prediction(&usual, shape), ..usual };
+    let of_batch = |batch: usize| {
+        let config = Config { batch: batch.min(samples), ..usual.clone() };
+        // A network that does not take the samples is reported when it is built for them.
+        let flops = config.flops(samples, shape).unwrap_or(u64::MAX).max(1);
+        (config, budget / flops as f64)
+    };
+    let batches: &[usize] = if on_gpu { &[64] } else { &[32, 16, 8] };
+    let mut tried = batches.iter().map(|batch| of_batch(*batch));
+    let enough = tried.by_ref().find(|(_, steps)| *steps >= ENOUGH_STEPS);
+    let (config, steps) = enough.unwrap_or_else(|| of_batch(batches[batches.len() - 1]));
+    let steps = steps.clamp(FEWEST_STEPS, MOST_STEPS);
     // Two digits, which are easier to read.
     let unit = 10f64.powf(steps.log10().floor() - 1.0);
     Config { steps: ((steps / unit).floor() * unit) as u32, ..config }
 }
 
-/// The range of the steps of a U-Net.
+/// What a U-Net predicts. The noise of a large patch has too many values to pass through the channels of the network, but its
+/// clean values, which are fewer independent ones, do (Li and He 2025, Back to basics: let denoising generative models
+/// denoise).
+fn prediction(usual: &Config, shape: &[usize]) -> Prediction {
+    let Model::UNet(UNetOptions { width, levels, .. }) = &usual.model else { return usual.prediction };
+    let (channels, axes) = if shape.len() > 1 { (shape[0], shape.len() - 1) } else { (1, 1) };
+    let values = channels * levels.patch.pow(axes as u32);
+    if levels.patch > 1 && 4 * values > *width { Prediction::X0 } else { usual.prediction }
+}
+
+/// The range of the steps of a U-Net, and the number below which the batch is smaller.
 const FEWEST_STEPS: f64 = 300.0;
+const ENOUGH_STEPS: f64 = 500.0;
 const MOST_STEPS: f64 = 5_000.0;
 
 #[cfg(test)]

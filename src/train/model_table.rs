@@ -17,8 +17,8 @@ frequency_shift = 0.0
 learned_steps = 1000
 activation = "silu"
 residual = true
-layer_norm = true
 input_encoding = 0
+layer_norm = true
 "#;
 
 /// The name of the network in the table.

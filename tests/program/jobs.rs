@@ -92,7 +92,13 @@ fn the_main_job_in_short() {
     let place = Place::new();
     let pulse = sample_data("pulse.npy");
     let said = place.ok(&format!("train {pulse} --out runs/pulse --steps 40"));
-    for words in ["device: CPU executor", "1203 signals of shape [128]", "model unet", "step 40/40", "done: 40 steps"] {
+    for words in [
+        "device: CPU executor",
+        "1203 signals of shape [128]",
+        "chosen for 1203 signals",
+        "step 40/40",
+        "done: 40 steps",
+    ] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     let files = ["checkpoint.safetensors", "config.toml", "loss.svg", "metrics.csv", "samples"];

@@ -224,9 +224,12 @@ fn a_resumed_run_keeps_its_settings() {
     let words = ["keeps its settings", "change batch from 16 to 8, lr from 0.002 to 0.5;", "another --out"];
     place.refused("train --resume --out run --lr 0.5 --batch 8", 2, &words);
     place.refused("train --resume --out run --model chapter", 2, &["model.name from \"mlp\" to \"chapter\""]);
-    place.write("other.toml", "lr = 0.25\nbatch = 16\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n");
-    // The rest of a file is as it was.
-    place.refused("train --resume --out run --config other.toml", 2, &["would change lr from 0.002 to 0.25;"]);
+    place.write(
+        "other.toml",
+        "lr = 0.25\ncheckpoint_every = 1000\nbatch = 16\n[model]\nwidth = 16\ndepth = 1\nencoding = 8\n",
+    );
+    let words = ["checkpoint_every from 10 to 1000", "lr from 0.002 to 0.25"];
+    place.refused("train --resume --out run --config other.toml", 2, &words);
     place.ok("train --resume --out run --config small.toml");
     place.refused("train --resume --out run --steps 10", 2, &["--steps 10", "already completed 30 steps"]);
     place.refused("train moons --resume --out run", 1, &["trained on other data", "restore the original data"]);
