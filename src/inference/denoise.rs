@@ -153,12 +153,6 @@ fn reverse_from(
     };
     let t = step_of(&objective, relative(how, noisy, &objective, &levels, &scales)?);
     let table = table(&objective, facts, t, how)?;
-    if table.rows[0].level != objective.level(t as f64) {
-        return Err(Error::setting(format!(
-            "the sampler {} starts above the noise level of the data; use one that does not, such as heun",
-            how.sampler
-        )));
-    }
     let start = DenoisingStart { levels, estimated: how.level.is_none(), t, steps: table.levels.len() };
     Ok((table, objective.level(t as f64).a as f32, start))
 }

@@ -228,7 +228,7 @@ fn a_diffusion_run_denoises() {
     assert!(said.contains("(estimated)") && said.contains("PSNR"), "{said}");
     place.refused("denoise run noisy.npy --out clean.npy --noise-level 0", 2, &["noise level of 0"]);
     let edm = "denoise run noisy.npy --out clean.npy --noise-level 0.3 --steps 4 --sampler edm";
-    place.refused(edm, 2, &["edm", "starts above the noise level", "such as heun"]);
+    place.refused(edm, 2, &["edm", "adds noise before its first step", "use heun"]);
     place.ok("denoise run noisy.npy --out clean.npy --noise-level 0.3 --steps 4 --sampler heun");
     place.refused(
         "denoise run noisy.npy --out clean.npy --noise-level 1e9",

@@ -323,9 +323,9 @@ fn bad_sampling_is_refused_before_the_work() {
     place.refused("sample run/config.toml --out a.npy", 1, &["part of one; use run"]);
     place.refused("sample . --out a.npy", 1, &["contains runs", "run"]);
     place.refused("denoise run ok.npy --noise-level 0.3 --sampler edm --out a.npy", 2, &["edm", "use heun"]);
-    let loud: Vec<u8> = (0..320).flat_map(|i| (3.0 * (i as f32).sin()).to_le_bytes()).collect();
-    place.write("loud.npy", npy("<f4", false, &[40, 8], &loud));
-    place.refused("sample run --out a.npy --noise loud.npy", 1, &["root mean square", "standard normal"]);
+    let weak: Vec<u8> = (0..160).flat_map(|i| (0.3 * (i as f32).sin()).to_le_bytes()).collect();
+    place.write("weak.npy", npy("<f4", false, &[20, 8], &weak));
+    place.refused("sample run --out a.npy --noise weak.npy", 1, &["root mean square", "standard normal"]);
     place.refused("sample run --out a.npy --noise missing.npy", 1, &["missing.npy"]);
     place.refused("evaluate ok.npy moons", 1, &["differ in shape"]);
     place.refused("evaluate ok.npy ok.npy --pairs --range -2", 2, &["a range of -2"]);
