@@ -38,7 +38,8 @@ pub struct EvaluateArgs {
     /// Range of the values for PSNR and SSIM [default: largest minus smallest value of the data]
     #[arg(long, value_parser = real, allow_negative_numbers = true, requires = "pairs")]
     range: Option<f64>,
-    /// Labels of the data (.npy, IDX, or a folder with a subfolder for each class): train a classifier and print the class distribution of the samples
+    /// Labels of the data (.npy, IDX, FILE.csv:COLUMN, or a folder with a subfolder for each class): train a classifier and
+    /// print the class distribution of the samples
     #[arg(long)]
     labels: Option<String>,
     #[command(flatten)]

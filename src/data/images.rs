@@ -265,7 +265,7 @@ pub(super) fn read_labels(folder: &Path) -> Result<(Vec<f32>, Vec<String>)> {
     let classes = classes_in(&Listing::of(folder)?)?;
     if classes.is_empty() {
         return Err(Error::input(format!(
-            "{}: labels are read from folders with a subfolder of pictures for each class, or from .npy and IDX files",
+            "{}: labels are read from folders with a subfolder of pictures or sounds for each class, or from .npy, IDX and table files",
             folder.display()
         )));
     }

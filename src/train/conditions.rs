@@ -202,6 +202,11 @@ impl ConditionFacts {
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
+    /// The vectors and the known values.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &ConditionValues> {
+        self.vector.iter().chain(&self.given)
+    }
+
     /// The sizes with which a network is built.
     pub(crate) fn options(&self) -> ConditionOptions {
         let len = |values: &Option<ConditionValues>| values.as_ref().map_or(0, |v| v.shape.iter().product());

@@ -50,20 +50,12 @@ impl Facts {
 
     /// Returns what no data can have.
     pub(super) fn check(&self) -> std::result::Result<(), String> {
-        let Self { shape, samples, normalisation: Normalisation { shift, scale, bound, .. }, .. } = self;
-        let values = shape.iter().try_fold(*samples, |product, &size| product.checked_mul(size));
-        if values.is_none_or(|values| values == 0 || values as u64 > MOST_VALUES) {
-            return Err(format!("{samples} samples of shape {shape:?}"));
+        let Self { kind, shape, samples, normalisation, .. } = self;
+        check_values(*kind, shape, *samples, normalisation)?;
+        for values in self.conditions.values() {
+            check_values(values.kind, &values.shape, *samples, &values.normalisation)?;
         }
-        let groups = Grouping::of(self.kind, shape).count;
-        let finite = shift.iter().chain(scale).chain([bound]).all(|v| v.is_finite());
-        if shift.len() != scale.len()
-            || ![1, groups].contains(&shift.len())
-            || !finite
-            || scale.iter().any(|&s| s <= 0.0)
-        {
-            return Err(format!("a normalisation with shift {shift:?}, scale {scale:?} and bound {bound}"));
-        }
+        let groups = Grouping::of(*kind, shape).count;
         let len: usize = shape.iter().product();
         if let Some(bad) = self.columns.categories.iter().find(|c| {
             let end = c.first.checked_add(c.values.len());
@@ -135,6 +127,26 @@ impl Config {
         let (columns, conditions) = (data.columns.clone(), ConditionFacts::measure(kept)?);
         Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, columns, features, conditions })
     }
+}
+
+/// Returns what no data of this kind can have: the shape of a sample, the number of samples, and their normalisation.
+fn check_values(
+    kind: Kind,
+    shape: &[usize],
+    samples: usize,
+    normalisation: &Normalisation,
+) -> std::result::Result<(), String> {
+    let values = shape.iter().try_fold(samples, |product, &size| product.checked_mul(size));
+    if values.is_none_or(|values| values == 0 || values as u64 > MOST_VALUES) || shape.is_empty() {
+        return Err(format!("{samples} samples of shape {shape:?}"));
+    }
+    let Normalisation { shift, scale, bound, .. } = normalisation;
+    let groups = Grouping::of(kind, shape).count;
+    let finite = shift.iter().chain(scale).chain([bound]).all(|v| v.is_finite());
+    if shift.len() != scale.len() || ![1, groups].contains(&shift.len()) || !finite || scale.iter().any(|&s| s <= 0.0) {
+        return Err(format!("a normalisation with shift {shift:?}, scale {scale:?} and bound {bound}"));
+    }
+    Ok(())
 }
 
 /// The CRC-32 of a file.
