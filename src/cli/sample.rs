@@ -149,12 +149,13 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let given = noise.as_ref().map(Dataset::len);
     let seed = args.common.seed.unwrap_or(0);
     let noise = noise.map(|noise| noise.values);
+    let wanted = args.count.or(given).unwrap_or(COUNT);
     let sampling = Sampling {
-        count: args.count.or(given).unwrap_or(COUNT),
+        count: wanted,
         clip: !args.no_clip,
         seed,
         noise,
-        conditions: args.condition.conditions(facts)?,
+        conditions: args.condition.conditions(facts, wanted)?,
         ..sampling
     };
     let drawn = sampling.count;

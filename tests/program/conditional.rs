@@ -85,6 +85,7 @@ fn conditions_that_do_not_fit_are_refused() {
     place.refused(&denoise, 2, &["a denoiser has no condition", "omit"]);
     place.ok(&format!("{train} --labels classes.npy"));
     place.refused("sample run --class 7 --out a.npy", 2, &["there is no class 7; the classes of this run are 0 to 2"]);
+    place.refused("sample run --class 0,1,2 --count 2 --out a.npy", 2, &["3 classes for 2 samples", "--count 3"]);
     place.refused("sample run --given known.npy --out a.npy", 2, &["--given: this run was trained without it"]);
     place.refused("denoise run ok.npy --out a.npy", 2, &["conditional"]);
     place.train("ok.npy", "plain");
