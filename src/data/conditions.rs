@@ -18,6 +18,7 @@ pub struct Conditions {
 
 impl Conditions {
     /// The conditions of some samples.
+    #[cfg(any(test, feature = "cli"))]
     pub(crate) fn of_rows(&self, rows: &[usize]) -> Result<Self> {
         let pick = |data: &Option<Box<Dataset>>| -> Result<Option<Box<Dataset>>> {
             let Some(data) = data else { return Ok(None) };

@@ -5,6 +5,7 @@ mod checkpoint;
 mod conditions;
 mod config;
 mod data;
+#[cfg(feature = "cli")]
 mod defaults;
 mod early_stopping;
 mod facts;

@@ -14,7 +14,7 @@ use crate::diffusion::spacing::Spacing;
 /// next evaluation corrects the state that it has predicted, before the predictor goes on from there. The corrector raises
 /// the order of convergence to 3.
 ///
-/// With D the estimate at the predicted state, D1 and D2 those before, and the coefficients of [`correction`], the
+/// With D the estimate at the predicted state, D1 and D2 those before, and the coefficients of `correction`, the
 /// corrected state is `x + P (D2 - D1) + R (D - D1)`. The first history is D1, the second P (D2 - D1).
 ///
 /// *Source*: Zhao et al. 2023, algorithms 1 and 2, eq. 9.
