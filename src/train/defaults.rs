@@ -135,7 +135,7 @@ fn with_unet(usual: Config, situation: Situation) -> Config {
     // About 45 s on two cores; convolutions of signals have shorter rows, which are slower.
     let budget = match (kind, on_gpu) {
         (Kind::Images, false) => 5e12,
-        (_, false) => 4e12,
+        (_, false) => 2.4e12,
         (_, true) => 2e14,
     };
     let usual = Config { lr: if on_gpu { 1e-3 } else { 2e-3 }, prediction: prediction(&usual, shape), ..usual };
@@ -168,7 +168,7 @@ fn prediction(usual: &Config, shape: &[usize]) -> Prediction {
 /// The range of the steps of a U-Net, and the number below which the batch is smaller.
 const FEWEST_STEPS: f64 = 300.0;
 const ENOUGH_STEPS: f64 = 500.0;
-const MOST_STEPS: f64 = 5_000.0;
+const MOST_STEPS: f64 = 3_000.0;
 
 #[cfg(test)]
 mod tests {
