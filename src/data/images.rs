@@ -541,7 +541,7 @@ mod tests {
             super::super::Labels::load(dir.path().to_str().unwrap()).unwrap_err().to_string().contains("two classes")
         );
         let message = super::super::Labels::load(dir.path().join("cats").to_str().unwrap()).unwrap_err().to_string();
-        assert!(message.contains("a subfolder of pictures for each class"), "{message}");
+        assert!(message.contains("a subfolder of pictures or sounds for each class"), "{message}");
     }
 
     #[test]

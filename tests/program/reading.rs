@@ -315,7 +315,11 @@ fn subfolders_of_pictures_are_classes() {
     place.ok("noise pictures --kind gaussian:0.01 --out b.npy");
     let said = place.ok("evaluate b.npy pictures --labels pictures");
     assert!(said.contains("accuracy 100.0%") && said.contains("bright    50.0%    50.0%"), "{said}");
-    place.refused("evaluate b.npy pictures --labels pictures/dark", 1, &["a subfolder of pictures for each class"]);
+    place.refused(
+        "evaluate b.npy pictures --labels pictures/dark",
+        1,
+        &["a subfolder of pictures or sounds for each class"],
+    );
 }
 
 fn colours_are_compressed_together() {
