@@ -266,6 +266,14 @@ pub(crate) fn add_noise_within(
             data.name
         )));
     }
+    let own_extremes = !data.columns.offset.is_empty() || !data.columns.categories.is_empty();
+    if matches!(kind, NoiseKind::SaltPepper { .. }) && own_extremes {
+        return Err(Error::input(format!(
+            "{}: {kind} replaces values by the smallest and the largest of all columns, which these columns do not share; name \
+             columns of one unit with --columns, or use gaussian noise",
+            data.name
+        )));
+    }
     let batch = (CHUNK / len).clamp(1, data.len());
     let mut g = Graph::new();
     let x = g.state("x", [batch, len])?;
@@ -296,6 +304,20 @@ pub(crate) fn add_noise_within(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn noise_that_depends_on_the_values_is_refused_for_columns_with_offsets() {
+        let data = Dataset::new("t.csv", [2], (0..40).map(|i| (i as f32).sin()).collect()).unwrap();
+        let offset = crate::data::Columns { offset: vec![1e6, 0.0], ..Default::default() };
+        let moved = data.clone().with_columns(offset);
+        let add = |data: &Dataset, noise: &str| add_noise(&Device::cpu(), data, noise.parse().unwrap(), 1);
+        for (noise, cause) in [("salt_pepper:0.2", "do not share"), ("speckle:0.2", "size of the values")] {
+            assert!(add(&data, noise).is_ok());
+            let message = add(&moved, noise).unwrap_err().to_string();
+            assert!(message.contains("t.csv") && message.contains(cause), "{message}");
+        }
+        assert!(add(&moved, "gaussian:0.2").is_ok());
+    }
 
     #[test]
     fn kinds_are_read_and_written() {
