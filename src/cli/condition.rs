@@ -2,7 +2,6 @@
 
 use crate::data::Labels;
 use crate::inference::{Guidance, SampleConditions};
-use crate::text::count;
 use crate::train::{ConditionSources, Facts};
 use crate::{Error, Result};
 use clap::Args;
@@ -72,8 +71,8 @@ impl SampleConditionArgs {
         [&self.condition, &self.given].into_iter().flatten().map(String::as_str)
     }
 
-    /// The conditions of `samples` samples of a run with these facts.
-    pub fn conditions(&self, facts: &Facts, samples: usize) -> Result<SampleConditions> {
+    /// The conditions of samples of a run with these facts.
+    pub fn conditions(&self, facts: &Facts) -> Result<SampleConditions> {
         let known = facts.conditions.load(self.condition.as_deref(), self.given.as_deref())?;
         let interval = match self.guidance_interval[..] {
             [] => None,
@@ -84,10 +83,10 @@ impl SampleConditionArgs {
             .scale(self.guidance.unwrap_or(1.0))
             .rescale(self.guidance_rescale.unwrap_or(0.0))
             .interval(interval);
-        Ok(SampleConditions::default().classes(self.classes(facts, samples)?).known(known).guidance(guidance))
+        Ok(SampleConditions::default().classes(self.classes(facts)?).known(known).guidance(guidance))
     }
 
-    fn classes(&self, facts: &Facts, samples: usize) -> Result<Vec<u32>> {
+    fn classes(&self, facts: &Facts) -> Result<Vec<u32>> {
         let conditions = &facts.conditions;
         // A class of this name comes first.
         let is = |name: &str, word: &str| name == word && !conditions.names.iter().any(|known| known == word);
@@ -101,11 +100,6 @@ impl SampleConditionArgs {
                 Err(Error::setting("--class: this run has no classes; train it with --labels, or omit --class"))
             }
             [all] if is(all, "all") => Ok(vec![]),
-            some if some.len() > samples => Err(Error::setting(format!(
-                "--class names {} classes for {}; use --count {0} or more",
-                some.len(),
-                count(samples, "sample")
-            ))),
             some => some.iter().map(named).collect(),
         }
     }

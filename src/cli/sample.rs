@@ -10,7 +10,7 @@ use crate::generate::starting_noise;
 use crate::inference::{Sampling, Trace, sample_in_parts, trace};
 use crate::io::{check_path, extension};
 use crate::plot::{self, Output, Scale};
-use crate::text::{count, short};
+use crate::text::{self, short};
 use crate::train::{Checkpoint, Facts, RunFolder};
 use crate::{Device, Error, Precision};
 use clap::Args;
@@ -134,31 +134,14 @@ const COLUMNS: usize = 16;
 pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     plot::check_output(&args.out)?;
     check_further_outputs(args)?;
-    let sampling = args.solver.sampling(args.count.unwrap_or(COUNT))?;
+    // Before the run is read: its options may be wrong.
+    let solver = args.solver.sampling(COUNT)?;
     let folder = RunFolder::open(&args.run)?;
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
     let facts = &checkpoint.facts;
-    let outputs = [Some(&args.out), args.save_noise.as_ref()].into_iter().flatten().chain(&args.trace);
-    for out in outputs {
-        data::check_apart(out, &checkpoint.config.data)?;
-        args.noise.iter().try_for_each(|noise| data::check_apart(out, &noise.to_string_lossy()))?;
-        let mut conditions = checkpoint.config.condition.files().chain(args.condition.files());
-        conditions.try_for_each(|file| data::check_apart(out, file))?;
-    }
-    let noise = args.noise.as_ref().map(|path| read_noise(path, facts, args.count)).transpose()?;
-    let given = noise.as_ref().map(Dataset::len);
-    let seed = args.common.seed.unwrap_or(0);
-    let noise = noise.map(|noise| noise.values);
-    let wanted = args.count.or(given).unwrap_or(COUNT);
-    let sampling = Sampling {
-        count: wanted,
-        clip: !args.no_clip,
-        seed,
-        noise,
-        conditions: args.condition.conditions(facts, wanted)?,
-        ..sampling
-    };
-    let drawn = sampling.count;
+    check_overwriting(args, &checkpoint)?;
+    let sampling = sampling_of(args, facts, solver)?;
+    let (drawn, seed) = (sampling.count, sampling.seed);
     let process = describe(&checkpoint, &sampling)?;
     let mut out = Output::create(&args.out, facts.layout(), drawn)?;
     let device = args.common.open_for(args.precision)?;
@@ -191,8 +174,43 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let what = samples(held, drawn, &facts.shape);
-    say!("{what} with seed {seed} in {seconds:.1} s: {}", args.out.display());
+    say!("{} with seed {seed} in {seconds:.1} s: {}", samples(held, drawn, &facts.shape), args.out.display());
+    report(args, &checkpoint, clipped, traced.as_ref());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks that no output is a file that is read.
+fn check_overwriting(args: &SampleArgs, checkpoint: &Checkpoint) -> crate::Result<()> {
+    let outputs = [Some(&args.out), args.save_noise.as_ref()].into_iter().flatten().chain(&args.trace);
+    for out in outputs {
+        data::check_apart(out, &checkpoint.config.data)?;
+        args.noise.iter().try_for_each(|noise| data::check_apart(out, &noise.to_string_lossy()))?;
+        let mut conditions = checkpoint.config.condition.files().chain(args.condition.files());
+        conditions.try_for_each(|file| data::check_apart(out, file))?;
+    }
+    Ok(())
+}
+
+/// The settings of sampling, with the noise and the conditions. By default, there are as many samples as are given.
+fn sampling_of(args: &SampleArgs, facts: &Facts, solver: Sampling) -> crate::Result<Sampling> {
+    let noise = args.noise.as_ref().map(|path| read_noise(path, facts, args.count)).transpose()?;
+    let conditions = args.condition.conditions(facts)?;
+    let given = noise.as_ref().map(Dataset::len);
+    let count = args.count.or(given).or(conditions.known.len()).unwrap_or(COUNT.max(conditions.classes.len()));
+    if conditions.classes.len() > count {
+        return Err(Error::setting(format!(
+            "--class names {} classes for {}; use --count {0} or more",
+            conditions.classes.len(),
+            text::count(count, "sample")
+        )));
+    }
+    let (clip, seed, noise) = (!args.no_clip, args.common.seed.unwrap_or(0), noise.map(|noise| noise.values));
+    Ok(Sampling { count, clip, seed, noise, conditions, ..solver })
+}
+
+/// What is said after the samples.
+fn report(args: &SampleArgs, checkpoint: &Checkpoint, clipped: f64, traced: Option<&Trace>) {
+    let facts = &checkpoint.facts;
     // Many pixels of an image are black or white, the limits themselves.
     if clipped > 0.0 && facts.kind != Kind::Images {
         let share = short(100.0 * clipped);
@@ -207,10 +225,10 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     if let Some(trace) = traced {
         let (n, calls) = (trace.samples.len() / facts.shape.iter().product::<usize>(), trace.times.len());
         let paths: Vec<String> = args.trace.iter().map(|path| path.display().to_string()).collect();
-        let what = format!("states and estimates of {} at {}", count(n, "sample"), count(calls, "evaluation"));
+        let what =
+            format!("states and estimates of {} at {}", text::count(n, "sample"), text::count(calls, "evaluation"));
         say!("{what}: {}", paths.join(", "));
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// One line about the reverse process: sampler, steps, spacing and evaluations of the network.
@@ -221,7 +239,7 @@ fn describe(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<Strin
         Some(_) => "given steps".to_string(),
         None => format!("{} spacing", sampling.spacing.unwrap_or_else(|| sampling.sampler.default_spacing(&objective))),
     };
-    let (steps, calls) = (count(table.levels.len(), "step"), count(table.rows.len(), "evaluation"));
+    let (steps, calls) = (text::count(table.levels.len(), "step"), text::count(table.rows.len(), "evaluation"));
     Ok(format!("sampler: {}; {steps}, {spacing}, {calls} of the network", sampling.sampler))
 }
 

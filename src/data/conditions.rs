@@ -17,6 +17,12 @@ pub struct Conditions {
 }
 
 impl Conditions {
+    /// The largest number of vectors or known values; `None` without them.
+    #[cfg(feature = "cli")]
+    pub(crate) fn len(&self) -> Option<usize> {
+        [&self.vectors, &self.given].into_iter().flatten().map(|data| data.len()).max()
+    }
+
     /// The conditions of some samples.
     #[cfg(any(test, feature = "cli"))]
     pub(crate) fn of_rows(&self, rows: &[usize]) -> Result<Self> {

@@ -58,13 +58,15 @@ impl Op for RowDropout {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let (rows, d) = specs.inputs[0].rows();
+        let lanes = d.next_power_of_two().min(64);
         kernel!("row_dropout.wgsl", "row_dropout")
-            .dim("N", rows * d)
+            .dim("B", rows)
             .dim("D", d)
             .hyper("STREAM", self.stream as f64)
             .hyper("P", self.p as f64)
             .hyper("FILL", self.fill as f64)
-            .over(rows * d)
+            .tune("LANES", lanes as u32)
+            .over(rows * lanes)
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -365,7 +365,7 @@ fn checksum(step: u32, config: &str, pending: &[Vec<u64>], tensors: &[TensorData
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Kind, Normalisation};
+    use crate::data::Kind;
     use safetensors::tensor::TensorView;
 
     fn bytes(checkpoint: &Checkpoint) -> Vec<u8> {
@@ -377,19 +377,7 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let tensor = |name: &str, len| TensorData { name: name.into(), shape: vec![len], values: vec![0.5; len] };
         let pending = vec![Losses { total: 0.1, terms: vec![1.0 / 3.0] }];
-        let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
-        let (kind, shape) = (Kind::Signals, vec![8]);
-        let facts = Facts {
-            kind,
-            shape,
-            samples: 10,
-            checksum: 7,
-            normalisation,
-            range: vec![],
-            columns: Default::default(),
-            features: None,
-            conditions: Default::default(),
-        };
+        let facts = Facts::example(Kind::Signals, &[8]);
         Checkpoint {
             config: Config::default(),
             facts,

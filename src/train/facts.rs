@@ -43,6 +43,22 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Facts about ten samples, for tests.
+    #[cfg(test)]
+    pub(super) fn example(kind: Kind, shape: &[usize]) -> Self {
+        Self {
+            kind,
+            shape: shape.to_vec(),
+            samples: 10,
+            checksum: 7,
+            normalisation: Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 },
+            range: vec![],
+            columns: Columns::default(),
+            features: None,
+            conditions: ConditionFacts::default(),
+        }
+    }
+
     /// The table `[facts]` of `config.toml`.
     pub(super) fn to_table(&self) -> toml::Table {
         toml::Table::from_iter([("facts".to_string(), to_table(self).into())])

@@ -117,23 +117,11 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Kind, Normalisation};
+    use crate::data::Kind;
     use crate::nn::Model;
 
     fn checkpoint(config: Config) -> Checkpoint {
-        let normalisation = Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
-        let (kind, shape) = (Kind::Images, vec![1, 16, 16]);
-        let facts = Facts {
-            kind,
-            shape,
-            samples: 10,
-            checksum: 7,
-            normalisation,
-            range: vec![],
-            columns: Default::default(),
-            features: None,
-            conditions: Default::default(),
-        };
+        let facts = Facts::example(Kind::Images, &[1, 16, 16]);
         Checkpoint { config: config.settled(&facts).unwrap(), facts, step: 30, tensors: vec![], pending: vec![] }
     }
 

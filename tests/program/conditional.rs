@@ -36,6 +36,9 @@ fn a_conditional_run_is_resumed_and_sampled() {
     place.ok(&format!("{draw} --class 1,2 --count 5 --guidance 2.5 --guidance-rescale 0.5 --out a.npy"));
     place.ok(&format!("{draw} --class 1,2 --count 5 --guidance 2.5 --guidance-interval 100,900 --out b.npy"));
     assert!(place.read("a.npy") != place.read("b.npy"));
+    // Without --count, as many samples as conditions.
+    let report = json(&place.ok(&format!("{draw} --out d.npy --json")));
+    assert_eq!(report["shape"][0], 2, "{report}");
     place.ok(&format!("{draw} --class none --count 3 --out c.npy"));
     // A trace is drawn for the first samples only.
     let many = "sample whole --condition vectors.npy --given known.npy --count 40 --steps 2";

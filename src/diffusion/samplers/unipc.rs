@@ -22,9 +22,6 @@ use crate::diffusion::spacing::Spacing;
 #[non_exhaustive]
 pub struct UniPc;
 
-/// Default number of steps.
-const STEPS: usize = 20;
-
 pub(super) fn make(_: &mut SamplerSettings) -> Arc<dyn Sampler> {
     Arc::new(UniPc)
 }
@@ -62,15 +59,15 @@ impl Sampler for UniPc {
     }
 
     fn default_steps(&self, steps: usize) -> usize {
-        steps.min(STEPS)
+        DpmPp2M.default_steps(steps)
     }
 
     fn default_spacing(&self, objective: &Objective) -> Spacing {
-        Spacing::Lambda.or_trailing(objective)
+        DpmPp2M.default_spacing(objective)
     }
 
     fn times(&self) -> Times {
-        Times::WithoutLast
+        DpmPp2M.times()
     }
 }
 
