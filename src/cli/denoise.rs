@@ -18,7 +18,7 @@ use serde_json::json;
 use super::interrupt::stop_flag;
 use super::noise::comparison_path;
 use super::progress::Meter;
-use super::reading::{ReadArgs, describe as describe_data};
+use super::reading::{ReadArgs, describe as describe_data, refuse_gaps};
 use super::recording::SamplesOrRecording;
 use super::{Common, real, whole};
 
@@ -76,6 +76,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     let facts = &checkpoint.facts;
     // Data are read as those of the run were.
     let options = checkpoint.config.read.overridden_by(&args.read.options());
+    refuse_gaps(&options)?;
     let noisy = Dataset::load_for(&args.noisy, how.seed, &options, facts.layout(), true)?;
     if !args.common.json {
         describe_data(&noisy);

@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 mod bench;
+mod complete;
 mod condition;
 mod denoise;
 mod devices;
@@ -69,6 +70,7 @@ enum Command {
     Sample(Box<sample::SampleArgs>),
     Noise(noise::NoiseArgs),
     Denoise(denoise::DenoiseArgs),
+    Complete(Box<complete::CompleteArgs>),
     /// Describe data, or show layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
     /// Compare samples with data: distances, two-sample tests, copies, coverage, columns, classes, pairs
@@ -116,6 +118,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => (args.common.clone(), with_log(&args.common, || train_or_sweep(&args))),
         Command::Sample(args) => (args.common.clone(), with_log(&args.common, || sample::run(&args))),
         Command::Denoise(args) => (args.common.clone(), with_log(&args.common, || denoise::run(&args))),
+        Command::Complete(args) => (args.common.clone(), with_log(&args.common, || complete::run(&args))),
         Command::Noise(args) => (args.common.clone(), with_log(&args.common, || noise::run(&args))),
         Command::Inspect(args) => (args.common.clone(), with_log(&args.common, || inspect::run(&args))),
         Command::Evaluate(args) => (args.common.clone(), with_log(&args.common, || evaluate::run(&args))),

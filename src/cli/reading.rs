@@ -40,8 +40,9 @@ struct FileArgs {
     /// Columns of a table to leave out, by name or by number from 1
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     drop_columns: Vec<String>,
-    /// Missing values: drop leaves out their samples, mean replaces them by the mean of the column
-    #[arg(long, value_name = "DROP|MEAN")]
+    /// Missing values: drop leaves out their samples, mean replaces them by the mean of the column, keep makes them the gaps
+    /// that a model fills (train --task complete)
+    #[arg(long, value_name = "DROP|MEAN|KEEP")]
     missing: Option<Missing>,
     /// Clip values beyond 1.5 times the range of the middle 90% of their column or channel outside of this range
     #[arg(long)]
@@ -88,6 +89,7 @@ impl DataKindArgs {
         json: bool,
     ) -> Result<Dataset> {
         let named = |text: &str| text.replace("--kind ", "--data-kind ");
+        refuse_gaps(&self.other.options(self.data_kind))?;
         let data = load(spec, seed, &self.other.options(self.data_kind)).map_err(|e| match e {
             Error::Setting(text) => Error::Setting(named(&text)),
             other => other,
@@ -103,6 +105,16 @@ impl FileArgs {
     fn options(&self, kind: Option<Kind>) -> ReadOptions {
         let Self { header, columns, drop_columns, missing, clip_outliers, window, hop, size, fit, grey } = self.clone();
         ReadOptions { kind, header, columns, drop_columns, missing, clip_outliers, window, hop, size, fit, grey }
+    }
+}
+
+/// Refuses to keep missing values in a command that needs all values.
+pub fn refuse_gaps(options: &ReadOptions) -> Result<()> {
+    match options.missing {
+        Some(Missing::Keep) => Err(Error::setting(
+            "--missing keep is for train --task complete, which fills gaps; use --missing drop or mean",
+        )),
+        _ => Ok(()),
     }
 }
 

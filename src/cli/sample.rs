@@ -65,10 +65,10 @@ pub struct SampleArgs {
 
 /// The options of the reverse process.
 #[derive(Args)]
-struct SolverArgs {
+pub struct SolverArgs {
     /// Sampler: ddpm, ddim, euler, euler_ancestral, heun, edm, dpmpp_2m, dpmpp_2m_sde or unipc [default: unipc]
     #[arg(long, value_name = "NAME")]
-    sampler: Option<String>,
+    pub sampler: Option<String>,
     /// Steps of the reverse process [default: by the sampler]
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
@@ -79,7 +79,7 @@ struct SolverArgs {
     /// The diffusion steps that are used, noisiest first, such as 999,500,100, instead of --steps and --spacing
     #[arg(long, value_name = "T,...", value_delimiter = ',', value_parser = whole::<usize>,
           conflicts_with_all = ["steps", "spacing"])]
-    timesteps: Option<Vec<usize>>,
+    pub timesteps: Option<Vec<usize>>,
     /// ddim, euler_ancestral: noise added in each step, 0 for none, 1 for as much as ddpm
     #[arg(long, value_parser = real, allow_negative_numbers = true)]
     eta: Option<f64>,
@@ -99,7 +99,7 @@ struct SolverArgs {
 
 impl SolverArgs {
     /// The settings of the reverse process for `count` samples.
-    fn sampling(&self, count: usize) -> crate::Result<Sampling> {
+    pub fn sampling(&self, count: usize) -> crate::Result<Sampling> {
         if self.steps == Some(0) {
             return Err(Error::Setting("--steps 0; the reverse process needs at least one step".into()));
         }

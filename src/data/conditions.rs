@@ -14,6 +14,8 @@ pub struct Conditions {
     pub vectors: Option<Box<Dataset>>,
     /// Known values for each sample: a signal or an image of the same size, with any number of channels.
     pub given: Option<Box<Dataset>>,
+    /// Masks of samples of this shape, 1 for known values: in training, a sample gets any of them.
+    pub masks: Option<Box<Dataset>>,
 }
 
 impl Conditions {
@@ -33,7 +35,7 @@ impl Conditions {
         };
         let labels = self.labels.as_ref();
         let labels = labels.map(|all| Labels { of: rows.iter().map(|&row| all.of[row]).collect(), ..all.clone() });
-        Ok(Self { labels, vectors: pick(&self.vectors)?, given: pick(&self.given)? })
+        Ok(Self { labels, vectors: pick(&self.vectors)?, given: pick(&self.given)?, masks: self.masks.clone() })
     }
 }
 
@@ -78,6 +80,21 @@ impl Dataset {
             )));
         }
         self.conditions.given = Some(Box::new(given));
+        Ok(self)
+    }
+
+    /// These samples with masks, of which each sample gets any in training.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when a mask does not have the shape of a sample.
+    pub fn with_masks(mut self, masks: Dataset) -> Result<Self> {
+        if masks.shape != self.shape {
+            return Err(Error::input(format!(
+                "{}: masks of shape {:?} for samples of shape {:?}; both need the same shape",
+                masks.name, masks.shape, self.shape
+            )));
+        }
+        self.conditions.masks = Some(Box::new(masks));
         Ok(self)
     }
 

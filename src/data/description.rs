@@ -157,8 +157,8 @@ impl fmt::Display for Description {
 }
 
 fn summary(data: &Dataset, grouping: Grouping, group: usize) -> ColumnSummary {
-    let each = || grouping.values(group, &data.values).map(f64::from);
-    let n = (data.values.len() / grouping.count) as f64;
+    let each = || grouping.values(group, &data.values).map(f64::from).filter(|v| !v.is_nan());
+    let n = each().count() as f64;
     let (low, high) = each().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
     let mean = each().sum::<f64>() / n;
     let variance = each().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
@@ -186,6 +186,7 @@ fn outliers(data: &Dataset, grouping: Grouping) -> Vec<Outlier> {
             let farthest = grouping
                 .values(group, values)
                 .map(f64::from)
+                .filter(|value| !value.is_nan())
                 .max_by(|a, b| (a - median).abs().total_cmp(&(b - median).abs()));
             let Some(value) = farthest else { continue };
             let distance = (value - median).abs() / width;

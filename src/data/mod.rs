@@ -14,6 +14,7 @@ mod dialect;
 mod idx;
 mod images;
 mod labels;
+mod mask;
 pub mod noise_level;
 mod normalise;
 mod npy;
@@ -39,9 +40,12 @@ pub(crate) use columns::Grouping;
 use columns::narrow;
 pub use columns::{Categories, Columns};
 pub use conditions::Conditions;
+pub(crate) use conditions::channels_and_places;
 use description::Origin;
 pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
 pub use labels::{Labels, MOST_CLASSES};
+pub use mask::{MaskMix, MaskRule, Share};
+pub(crate) use mask::{Places, read_masks};
 pub use normalise::Normalisation;
 use options::Source;
 pub use options::{Fit, Header, Missing, ReadOptions};
@@ -100,7 +104,7 @@ impl Kind {
     }
 }
 
-/// Samples of one shape with finite float32 values.
+/// Samples of one shape with finite float32 values, or NaN for unknown ones where a data set is made with gaps.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
@@ -215,7 +219,11 @@ impl Dataset {
     /// # Errors
     /// [`Error::Input`] when there is no sample, when the last one is incomplete, or when a value is NaN or infinite.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
-        let (name, shape) = (name.into(), shape.into());
+        Self::build(name.into(), shape.into(), values, false)
+    }
+
+    /// [`Dataset::new`]; with `gaps`, NaN stands for an unknown value.
+    fn build(name: String, shape: Vec<usize>, values: Vec<f32>, gaps: bool) -> Result<Self> {
         if !matches!(shape.len(), 1..=3) {
             return Err(Error::input(format!(
                 "{name}: samples of shape {shape:?}, but signals are [length] or [channels, length], points [2], images \
@@ -233,7 +241,7 @@ impl Dataset {
                 count(len, "value")
             )));
         }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        if let Some(at) = values.iter().position(|value| !(value.is_finite() || gaps && value.is_nan())) {
             return Err(Error::input(format!(
                 "{name}: sample {} has {} at element {} (both counted from 0); remove or repair such samples first",
                 at / len,
@@ -252,13 +260,31 @@ impl Dataset {
         })
     }
 
-    /// A data set with the kind and the columns of this one, and other values of the same shape.
+    /// A data set with the kind and the columns of this one, and other values of the same shape. There may only be unknown
+    /// values (NaN) if this one has some.
     ///
     /// # Errors
     /// As [`Dataset::new`].
     pub fn with_values(&self, name: impl Into<String>, values: Vec<f32>) -> Result<Self> {
-        let data = Self::new(name, self.shape.clone(), values)?;
+        self.with(name.into(), values, self.has_gaps())
+    }
+
+    /// [`Dataset::with_values`], where NaN stands for an unknown value.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`].
+    pub fn with_gaps(&self, name: impl Into<String>, values: Vec<f32>) -> Result<Self> {
+        self.with(name.into(), values, true)
+    }
+
+    fn with(&self, name: String, values: Vec<f32>, gaps: bool) -> Result<Self> {
+        let data = Self::build(name, self.shape.clone(), values, gaps)?;
         Ok(Self { kind: self.kind, columns: self.columns.clone(), ..data })
+    }
+
+    /// Whether there are unknown values, which are NaN.
+    pub fn has_gaps(&self) -> bool {
+        self.values.iter().any(|value| value.is_nan())
     }
 
     /// These data with other names and offsets of their columns or channels. The values are unchanged.

@@ -72,6 +72,10 @@ impl Normalisation {
         let mut fitted = Normalisation { shift: Vec::new(), scale: Vec::new(), bound: 0.0, repeat };
         for coordinate in 0..coordinates {
             let values = data.coordinate(coordinate);
+            if values.count() == 0 {
+                let title = data.columns().title(data.kind(), coordinate);
+                return Err(Error::input(format!("{}: {title} has no known value at all; leave it out", data.name())));
+            }
             let (shift, mut scale) = rule(&values);
             // A spread below the resolution of float32 is the rounding of a constant.
             if !(scale > 1e-7 * shift.abs() && scale as f32 >= f32::MIN_POSITIVE) {

@@ -72,9 +72,11 @@ pub enum Missing {
     Drop,
     /// Replaces a missing value by the mean of its column.
     Mean,
+    /// Keeps a missing value as NaN, an unknown value of a model that completes samples.
+    Keep,
 }
 
-named!(Missing, "treatment of missing values", Drop = "drop", Mean = "mean");
+named!(Missing, "treatment of missing values", Drop = "drop", Mean = "mean", Keep = "keep");
 
 /// How a picture becomes square.
 #[non_exhaustive]

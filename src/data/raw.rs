@@ -1,6 +1,6 @@
 //! From the values of a file to a data set: kind and precision.
 
-use super::options::ReadOptions;
+use super::options::{Missing, ReadOptions};
 use super::{Categories, Columns, Dataset, Grouping, Kind, Origin, description, narrow};
 use crate::text::{count, short};
 use crate::{Error, Result};
@@ -107,7 +107,7 @@ impl Raw {
         if options.clip_outliers {
             self.clip_outliers(kind, &shape);
         }
-        self.into_dataset(kind, shape)
+        self.into_dataset(kind, shape, options.missing == Some(Missing::Keep))
     }
 
     /// The kind and the shape of the samples.
@@ -215,7 +215,8 @@ impl Raw {
         (Kind::Images, vec![1, a, b])
     }
 
-    fn into_dataset(self, kind: Kind, shape: Vec<usize>) -> Result<Dataset> {
+    /// The data set; with `gaps`, missing values are unknown.
+    fn into_dataset(self, kind: Kind, shape: Vec<usize>, gaps: bool) -> Result<Dataset> {
         let Self { name, mut origin, values, names, categories, bytes, .. } = self;
         let groups = Grouping::of(kind, &shape);
         let mut columns = Columns { names, categories, ..Columns::default() };
@@ -259,7 +260,7 @@ impl Raw {
             let whole = |group| {
                 columns.categories_at(group).is_none()
                     && offset(group).fract() == 0.0
-                    && groups.values(group, &values).all(|v: f32| v.fract() == 0.0)
+                    && groups.values(group, &values).all(|v: f32| v.fract() == 0.0 || gaps && v.is_nan())
             };
             let whole: Vec<bool> = (0..groups.count).map(whole).collect();
             if whole.contains(&true) {
@@ -275,7 +276,7 @@ impl Raw {
             let what = if channels { "channel" } else { "column" };
             origin.note(description::list(&columns.names, what, 12));
         }
-        let data = Dataset::new(name, shape, values)?;
+        let data = Dataset::build(name, shape, values, gaps)?;
         Ok(Dataset { kind, columns, origin, ..data })
     }
 }

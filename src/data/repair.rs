@@ -69,6 +69,11 @@ impl Raw {
                     self.name
                 )))
             }
+            Some(Missing::Keep) => {
+                self.origin
+                    .choice(format!("{values} in {affected} of {n} are unknown"), "--missing drop, or --missing mean");
+                Ok(())
+            }
             Some(Missing::Drop) => {
                 // Without some of its windows, it cannot be put together again.
                 if self.origin.recording.take().is_some_and(|recording| recording.whole) {

@@ -116,14 +116,17 @@ pub(super) struct Coordinate<'a> {
 }
 
 impl Coordinate<'_> {
-    /// The number of values.
+    /// The number of known values.
     pub fn count(&self) -> usize {
-        self.of.len() * (self.of.data.sample_len() / self.grouping.count)
+        let mut n = 0;
+        self.each(|_| n += 1);
+        n
     }
 
-    /// Calls `f` with each value, in order.
+    /// Calls `f` with each known value, in order.
     pub fn each(&self, mut f: impl FnMut(f64)) {
-        let mut all = |values: &[f32]| self.grouping.values(self.index, values).for_each(|v| f(v.into()));
+        let known = |v: &f32| !v.is_nan();
+        let mut all = |values: &[f32]| self.grouping.values(self.index, values).filter(known).for_each(|v| f(v.into()));
         match &self.of.rows {
             None => all(&self.of.data.values),
             Some(rows) => rows.iter().for_each(|&i| all(self.of.data.sample(i))),

@@ -7,6 +7,7 @@ mod edm;
 mod noising;
 mod objective;
 mod path;
+mod repaint;
 mod sampler;
 pub mod samplers;
 mod schedule;
@@ -17,6 +18,7 @@ mod weighting;
 pub use edm::Precondition;
 pub use objective::{Level, Objective, Prediction};
 pub use path::{Flow, Path};
+pub use repaint::{Resampling, repaint};
 pub use sampler::{Mix, Row, Sampler, Step, Times};
 pub use samplers::{
     Ddim, Ddpm, DpmPp2M, DpmPp2MSde, Edm, Euler, EulerAncestral, Heun, SamplerSettings, UniPc, Variance, sampler,

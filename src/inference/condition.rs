@@ -7,7 +7,7 @@ use crate::graph::{Graph, Var};
 use crate::nn::{ConditionOptions, Denoiser, Inputs};
 use crate::ops::{Concat, Guide};
 use crate::text::count;
-use crate::train::{Checkpoint, ConditionFacts, ConditionValues};
+use crate::train::{Checkpoint, ConditionFacts, ConditionValues, Facts};
 
 /// How strongly samples follow their condition: the network's output is moved away from that without the condition.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,6 +112,8 @@ impl Denoiser for Conditioned<'_> {
 /// The values of the condition states of each sample. Conditions that are fewer than the samples are repeated in turn.
 pub(super) struct ConditionInputs {
     states: Vec<ConditionInput>,
+    /// The number of samples in a row with the same conditions.
+    each: usize,
 }
 
 /// The values of a condition state.
@@ -133,7 +135,7 @@ impl ConditionInputs {
     pub fn new(checkpoint: &Checkpoint, sampling: &SampleConditions) -> Result<Self> {
         sampling.guidance.check()?;
         let facts = &checkpoint.facts;
-        let ConditionFacts { classes, vector, given, .. } = &facts.conditions;
+        let ConditionFacts { classes, vector, given, gaps, .. } = &facts.conditions;
         if !sampling.guidance.is_none() && facts.conditions.is_none() {
             return Err(Error::setting(
                 "guidance needs a conditional model, but this run has no condition; train it with --labels, --condition or \
@@ -147,6 +149,12 @@ impl ConditionInputs {
                  was trained with --label-dropout 0; omit --guidance and --class none, or train it with --label-dropout 0.1",
             ));
         }
+        if *gaps > 0 && sampling.incomplete.is_none() && checkpoint.config.condition.dropout == 0.0 {
+            return Err(Error::setting(
+                "this run fills gaps, and has not learned samples of which nothing is known, because it was trained with \
+                 --label-dropout 0; use it with: langevin complete RUN DATA --out F",
+            ));
+        }
         let mut states = Vec::new();
         if let Some(values) = class_values(*classes, &sampling.classes)? {
             states.push(ConditionInput { state: CLASS, source: String::new(), width: 1, values });
@@ -156,7 +164,15 @@ impl ConditionInputs {
         {
             states.extend(condition_values(name, option, facts, data.as_deref())?);
         }
-        Ok(Self { states })
+        if *gaps > 0 {
+            let known = match &sampling.incomplete {
+                Some(incomplete) => known_values(facts, incomplete)?,
+                None => vec![0.0; 2 * facts.shape.iter().product::<usize>()],
+            };
+            let given = states.iter().position(|input| input.state == GIVEN).map(|at| states.swap_remove(at));
+            states.push(beside(given, known, 2 * facts.shape.iter().product::<usize>()));
+        }
+        Ok(Self { states, each: sampling.each.max(1) })
     }
 
     /// Checks that each vector and each known value is used for one of this number of samples.
@@ -164,6 +180,7 @@ impl ConditionInputs {
     /// # Errors
     /// [`Error::Input`] when there are more of them than samples.
     pub fn check_count(&self, samples: usize) -> Result<()> {
+        let samples = samples.div_ceil(self.each);
         let vectors = self.states.iter().filter(|input| input.state != CLASS);
         let mut counts = vectors.map(|input| (&input.source, input.values.len() / input.width));
         match counts.find(|(_, n)| *n > samples) {
@@ -184,10 +201,47 @@ impl ConditionInputs {
     /// Writes the values of state `name` for the samples from `first` on.
     pub fn fill(&self, name: &str, first: usize, out: &mut [f32]) {
         if let Some(ConditionInput { width, values, .. }) = self.states.iter().find(|input| input.state == name) {
-            let from = first * width % values.len();
-            out.iter_mut().zip(values.iter().cycle().skip(from)).for_each(|(out, value)| *out = *value);
+            for (i, row) in out.chunks_exact_mut(*width).enumerate() {
+                let from = (first + i) / self.each * width % values.len();
+                row.copy_from_slice(&values[from..][..*width]);
+            }
         }
     }
+}
+
+/// The normalised known values of samples, each followed by its mask. Unknown values are 0.
+///
+/// # Errors
+/// [`Error::Input`] when the shape of the samples is not that of the run.
+pub(super) fn known_values(facts: &Facts, incomplete: &Dataset) -> Result<Vec<f32>> {
+    if incomplete.shape != facts.shape {
+        return Err(Error::input(format!(
+            "{}: samples of shape {:?}, but the model was trained on {:?}; use samples of this shape",
+            incomplete.name, incomplete.shape, facts.shape
+        )));
+    }
+    let normalised = facts.normalisation.apply(&incomplete.values);
+    let row = |row: &[f32]| {
+        let values = row.iter().map(|value| if value.is_nan() { 0.0 } else { *value });
+        values.chain(row.iter().map(|value| f32::from(u8::from(!value.is_nan())))).collect::<Vec<f32>>()
+    };
+    Ok(normalised.chunks_exact(incomplete.sample_len()).flat_map(row).collect())
+}
+
+/// Known values of incomplete samples beside those of a file, which are repeated in turn if they are fewer.
+fn beside(file: Option<ConditionInput>, known: Vec<f32>, width: usize) -> ConditionInput {
+    let Some(ConditionInput { state, source, width: first, values }) = file else {
+        return ConditionInput { state: GIVEN, source: String::new(), width, values: known };
+    };
+    let rows = (values.len() / first).max(known.len() / width);
+    let row = |i: usize| {
+        let part = |values: &[f32], width: usize| {
+            let from = i * width % values.len();
+            values[from..][..width].to_vec()
+        };
+        [part(&values, first), part(&known, width)].concat()
+    };
+    ConditionInput { state, source, width: first + width, values: (0..rows).flat_map(row).collect() }
 }
 
 fn class_values(classes: usize, wanted: &[u32]) -> Result<Option<Vec<f32>>> {
@@ -249,9 +303,19 @@ pub struct SampleConditions {
     pub known: Conditions,
     /// The guidance.
     pub guidance: Guidance,
+    /// Incomplete samples, in which NaN stands for an unknown value, for a model that completes samples.
+    pub incomplete: Option<Dataset>,
+    /// How many samples in a row are drawn for the same conditions; 0 is the same as 1.
+    pub each: usize,
 }
 
-setters!(SampleConditions { classes: Vec<u32>, known: Conditions, guidance: Guidance });
+setters!(SampleConditions {
+    classes: Vec<u32>,
+    known: Conditions,
+    guidance: Guidance,
+    incomplete: Option<Dataset>,
+    each: usize,
+});
 
 impl SampleConditions {
     /// The conditions of `samples`, in their order.

@@ -98,6 +98,11 @@ pub fn denoise_in_parts(
             noisy.name, noisy.shape, facts.shape
         )));
     }
+    if facts.conditions.gaps > 0 {
+        return Err(Error::setting(
+            "this run fills gaps, but cannot remove noise; use it with: langevin complete RUN DATA --out F",
+        ));
+    }
     if !facts.conditions.is_none() {
         return Err(Error::setting(
             "a conditional model cannot remove noise; train a model without conditions, or draw samples with: langevin sample \
@@ -107,7 +112,7 @@ pub fn denoise_in_parts(
     let count = noisy.len();
     let (mut program, factor, start) = match checkpoint.config.task {
         Task::Denoise => (one_pass(device, checkpoint, count)?, 1.0, None),
-        Task::Diffusion => {
+        Task::Diffusion | Task::Complete => {
             let (table, a, start) = reverse_from(checkpoint, noisy, how)?;
             let limits = facts.limits();
             let build = |g: &mut Graph, network: &dyn Denoiser, shape| {

@@ -1,11 +1,13 @@
-//! Inference with trained runs, in the units of their data: sampling and denoising.
+//! Inference with trained runs, in the units of their data: sampling, denoising, and completing samples.
 
+mod complete;
 mod condition;
 mod denoise;
 mod program;
 mod sample;
 mod trace;
 
+pub use complete::{Completing, Method, complete, complete_in_parts};
 pub use condition::{Guidance, SampleConditions};
 #[cfg(feature = "cli")]
 pub(crate) use denoise::denoise_observed;

@@ -25,6 +25,8 @@ mod gather;
 mod guide;
 mod jpeg;
 mod jpeg_colour;
+mod known;
+mod mask;
 mod noise;
 mod noisy_batch;
 mod norm;
@@ -89,6 +91,8 @@ catalog![
     guide,
     jpeg,
     jpeg_colour,
+    known,
+    mask,
     noise,
     noisy_batch,
     norm,

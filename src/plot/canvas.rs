@@ -38,7 +38,7 @@ impl Colour {
 }
 
 const WHITE: Colour = Colour::new(255, 255, 255);
-const INK: Colour = Colour::new(70, 74, 82);
+pub(super) const INK: Colour = Colour::new(70, 74, 82);
 pub(super) const RULE: Colour = Colour::new(226, 229, 234);
 pub(super) const PAPER: Colour = Colour::new(246, 247, 249);
 pub(super) const REAL: Colour = Colour::new(58, 98, 146);

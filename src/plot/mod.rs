@@ -3,6 +3,8 @@
 //! SVG files contain text, which the viewer renders in its own font; PNG files contain none, since no font is bundled.
 
 mod axes;
+#[cfg(feature = "cli")]
+mod bands;
 mod canvas;
 mod curves;
 mod loglog;
@@ -10,6 +12,8 @@ mod output;
 mod scale;
 mod strip;
 
+#[cfg(feature = "cli")]
+pub(crate) use bands::{Completed, MOST_COMPLETED, completed_signals};
 pub use curves::{Curve, curves, loss_curve};
 pub use loglog::{LogCurve, log_log};
 pub use output::save;
@@ -37,6 +41,9 @@ const MOST_SIGNALS: usize = 16;
 const MOST_IMAGES: usize = 144;
 const MOST_BESIDE: usize = 36;
 const SHEET_PIXELS: usize = 4096;
+
+/// The colour of unknown pixels.
+const UNKNOWN: [u8; 3] = [176, 196, 222];
 
 /// The space left of a plot, for the labels of an axis.
 const MARGIN: f64 = 34.0;
@@ -262,11 +269,16 @@ fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) ->
     for (i, image) in images.into_iter().enumerate() {
         let (left, top) = (gap + i % columns * cell_w, gap + i / columns * cell_h);
         for (y, x) in (0..zoom * h).flat_map(|y| (0..zoom * w).map(move |x| (y, x))) {
+            let value = |channel: usize| image[(channel.min(channels - 1) * h + y / zoom) * w + x / zoom];
             let level = |channel: usize| {
-                let value = image[(channel.min(channels - 1) * h + y / zoom) * w + x / zoom];
+                let value = value(channel);
                 (255.0 * (f64::from(value) - low) / (high - low)).round().clamp(0.0, 255.0) as u8
             };
-            let pixel = if channels < 3 { [level(0); 3] } else { [level(0), level(1), level(2)] };
+            let pixel = match channels {
+                _ if value(0).is_nan() => UNKNOWN,
+                0..3 => [level(0); 3],
+                _ => [level(0), level(1), level(2)],
+            };
             sheet.put_pixel((left + x) as u32, (top + y) as u32, Rgb(pixel));
         }
     }

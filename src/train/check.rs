@@ -1,6 +1,7 @@
 //! Checks of the settings: ranges and combinations.
 
 use super::config::{Config, Task};
+use crate::data::Missing;
 use crate::diffusion::Weighting;
 use crate::error::{Error, Result};
 use crate::nn::{StepEncoderOptions, StepEncoding};
@@ -17,7 +18,7 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         self.check_stored()?;
         match self.task {
-            Task::Diffusion => self.objective()?.check_end(),
+            Task::Diffusion | Task::Complete => self.objective()?.check_end(),
             Task::Denoise => Ok(()),
         }
     }
@@ -92,12 +93,28 @@ impl Config {
                         .into(),
                 );
             }
-            (Task::Diffusion, Some(noise)) => {
+            (Task::Diffusion | Task::Complete, Some(noise)) => {
                 return refuse(format!(
                     "the noise {noise} needs --task denoise; a diffusion model takes --schedule instead"
                 ));
             }
             _ => {}
+        }
+        if self.task == Task::Complete && self.loss.on_x0() {
+            return refuse(format!(
+                "the loss {} compares whole images, but a model that completes samples is trained on their unknown values; \
+                 use mse, l1 or huber",
+                self.loss
+            ));
+        }
+        if self.task != Task::Complete && self.mask.is_some() {
+            return refuse("a mask needs a model that completes samples; add --task complete, or omit --mask".into());
+        }
+        if self.task != Task::Complete && self.read.missing == Some(Missing::Keep) {
+            return refuse(
+                "--missing keep needs a model that completes samples; add --task complete, or use --missing drop or mean"
+                    .into(),
+            );
         }
         if self.weighting != Weighting::None && !self.loss.is_weighted() {
             let (weighting, loss) = (self.weighting, &self.loss);

@@ -101,8 +101,16 @@ pub struct ConditionFacts {
     /// The known values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given: Option<ConditionValues>,
+    /// The number of channels of incomplete samples, of which the network is given the known values and their mask; 0
+    /// for a model that does not complete samples.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gaps: usize,
     /// CRC-32 of all values: a run can only be resumed with the same conditions.
     pub checksum: u32,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// What is known about the values of a condition.
@@ -149,26 +157,26 @@ impl ConditionFacts {
         *self == Self::default()
     }
 
-    /// The facts about the conditions of the samples `kept`.
+    /// The facts about the conditions of the samples `kept`; `gaps` is the number of channels of incomplete ones.
     ///
     /// # Errors
     /// When the values of a condition do not vary.
-    pub(crate) fn measure(kept: &Subset) -> Result<Self> {
-        let Conditions { labels, vectors, given } = kept.conditions();
+    pub(crate) fn measure(kept: &Subset, gaps: usize) -> Result<Self> {
+        let Conditions { labels, vectors, given, masks } = kept.conditions();
         let mut crc = flate2::Crc::new();
         if let Some(labels) = labels {
             crc.update(bytemuck::cast_slice(&labels.of));
         }
-        for values in [vectors, given].into_iter().flatten() {
+        for values in [vectors, given, masks].into_iter().flatten() {
             crc.update(bytemuck::cast_slice(&values.values));
         }
         let facts = |data: &Option<Box<Dataset>>| {
             data.as_deref().map(|data| ConditionValues::of(&kept.same_rows_of(data))).transpose()
         };
         let (classes, names) = labels.as_ref().map_or((0, vec![]), |labels| (labels.classes, labels.names.clone()));
-        let any = labels.is_some() || vectors.is_some() || given.is_some();
+        let any = labels.is_some() || vectors.is_some() || given.is_some() || masks.is_some();
         let checksum = if any { crc.sum() } else { 0 };
-        Ok(Self { classes, names, vector: facts(vectors)?, given: facts(given)?, checksum })
+        Ok(Self { classes, names, vector: facts(vectors)?, given: facts(given)?, gaps, checksum })
     }
 
     /// Reads vectors and known values for samples, with the columns and the categories of the run.
@@ -198,7 +206,8 @@ impl ConditionFacts {
         let classes = (self.classes > 0).then(|| format!("{} classes", self.classes));
         let vector = self.vector.as_ref().map(|v| format!("vectors of {}", count(v.shape.iter().product(), "value")));
         let given = self.given.as_ref().map(|given| format!("known values of shape {:?}", given.shape));
-        let parts: Vec<String> = [classes, vector, given].into_iter().flatten().collect();
+        let gaps = (self.gaps > 0).then(|| "the known values of incomplete samples".to_string());
+        let parts: Vec<String> = [classes, vector, given, gaps].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
@@ -214,6 +223,6 @@ impl ConditionFacts {
         ConditionOptions::default()
             .classes(self.classes)
             .vector(len(&self.vector))
-            .given(self.given.as_ref().map_or(0, channels))
+            .given(self.given.as_ref().map_or(0, channels) + 2 * self.gaps)
     }
 }

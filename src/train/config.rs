@@ -8,7 +8,7 @@ use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
 use super::{ConditionSources, Facts, LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
-use crate::data::{Dataset, ReadOptions};
+use crate::data::{Dataset, MaskMix, Missing, ReadOptions, read_masks};
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -33,6 +33,9 @@ pub struct Config {
     /// The noise that a denoiser removes; `None` for a diffusion model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseKind>,
+    /// The masks with which a model learns to complete samples; `None` for the default ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<MaskMix>,
     /// The number of training steps.
     pub steps: u32,
     /// Samples per step; 0 selects the batch size of the network's [`Recipe`](crate::nn::Recipe), or all samples of a
@@ -105,9 +108,11 @@ pub enum Task {
     Diffusion,
     /// A denoiser for noise of one kind and strength, which predicts the clean samples.
     Denoise,
+    /// A diffusion model that is given the known values of incomplete samples, and generates the others.
+    Complete,
 }
 
-named!(Task, "task", Diffusion = "diffusion", Denoise = "denoise");
+named!(Task, "task", Diffusion = "diffusion", Denoise = "denoise", Complete = "complete");
 
 /// A noise schedule by name, see [`Schedule::named`].
 #[non_exhaustive]
@@ -169,6 +174,7 @@ impl Config {
             init: String::new(),
             task: Task::Diffusion,
             noise: None,
+            mask: None,
             steps,
             batch: 0,
             micro_batch: 0,
@@ -329,12 +335,25 @@ impl Config {
     /// # Errors
     /// When a file cannot be read, or there is not one condition for each sample.
     pub fn load(&self) -> Result<Dataset> {
-        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.read)?)
+        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.reading())?)
+    }
+
+    /// How the data are read: a model that completes samples may be trained on incomplete ones.
+    pub(crate) fn reading(&self) -> ReadOptions {
+        let keep = (self.task == Task::Complete).then_some(Missing::Keep);
+        ReadOptions { missing: self.read.missing.or(keep), ..self.read.clone() }
     }
 
     /// `data` with the conditions of the settings.
     pub(crate) fn with_conditions(&self, data: Dataset) -> Result<Dataset> {
-        self.condition.add_to(data)
+        let data = self.condition.add_to(data)?;
+        match self.mask.as_ref().and_then(MaskMix::file) {
+            Some(file) => {
+                let masks = read_masks(file, &data)?;
+                data.with_masks(masks)
+            }
+            None => Ok(data),
+        }
     }
 
     /// The noise schedule.
@@ -381,7 +400,11 @@ impl Config {
     /// When the network cannot have the conditions of the data.
     pub(crate) fn settled(&self, facts: &Facts) -> Result<Self> {
         let model = self.model.clone().for_sample(&facts.shape).with_conditions(facts.conditions.options())?;
-        Ok(Self { model, loss: self.loss.clone().with_full_paths(), ..self.clone() })
+        let mask = match self.task {
+            Task::Complete => Some(self.mask.clone().unwrap_or_default()),
+            _ => None,
+        };
+        Ok(Self { model, mask, loss: self.loss.clone().with_full_paths(), ..self.clone() })
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::tables::to_table;
-use super::{ConditionFacts, Config, Normalise};
-use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, Subset};
+use super::{ConditionFacts, Config, Normalise, Task};
+use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, Subset, channels_and_places};
 use crate::error::{Error, Result};
 
 /// The maximum number of values of data: 4 TiB.
@@ -140,7 +140,11 @@ impl Config {
         let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
         let features = self.loss.features().map(checksum_of).transpose()?;
         let range = kept.ranges();
-        let (columns, conditions) = (data.columns.clone(), ConditionFacts::measure(kept)?);
+        let gaps = match self.task {
+            Task::Complete => channels_and_places(&shape)[0].iter().product(),
+            _ => 0,
+        };
+        let (columns, conditions) = (data.columns.clone(), ConditionFacts::measure(kept, gaps)?);
         Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, columns, features, conditions })
     }
 }

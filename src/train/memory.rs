@@ -1,7 +1,7 @@
 //! The device memory of a training run, computed without allocating it.
 
 use super::Config;
-use super::data::DataTensors;
+use super::data::{DataTensors, Gaps};
 use super::objective::SampleInfo;
 use super::program::{self, Batch};
 use super::validation::{self, DataSplit};
@@ -39,13 +39,13 @@ impl MemoryEstimate {
 impl Config {
     /// The plan of a training step on this number of samples of `shape`, with the held-out samples, the micro-batch, and
     /// what is known about the samples.
-    fn plan<'a>(&self, samples: usize, shape: &'a [usize], known: SampleInfo<'a>) -> Result<(Plan, usize, usize)> {
+    fn plan(&self, samples: usize, known: SampleInfo) -> Result<(Plan, usize, usize)> {
         let held_out = DataSplit::held_out(self, samples)?;
         let kept = samples - held_out;
         let rows = self.batch_for(kept)?;
         let micro = self.micro_batch_of(rows);
         let mut g = Graph::seeded(self.seed);
-        let data = DataTensors::new(&mut g, kept, shape, self.model.conditions())?;
+        let data = DataTensors::new(&mut g, kept, known, self)?;
         program::step(&mut g, self, &data, known, Batch { rows, micro })?;
         Ok((Plan::new(&g.fused())?, held_out, micro))
     }
@@ -57,7 +57,7 @@ impl Config {
     #[cfg(feature = "cli")]
     pub(super) fn flops(&self, samples: usize, shape: &[usize]) -> Result<u64> {
         let whole = Self { micro_batch: 0, validation: 0.0, ..self.clone() };
-        let (plan, ..) = whole.plan(samples, shape, unknown(shape, &unscaled()))?;
+        let (plan, ..) = whole.plan(samples, unknown(shape, &unscaled(), &Gaps::unknown(shape)))?;
         Ok(plan.calls.iter().map(|call| call.node.op.cost(&call.specs).flops).sum())
     }
 
@@ -66,9 +66,9 @@ impl Config {
     /// # Errors
     /// When a setting does not fit the data.
     pub fn memory(&self, samples: usize, shape: &[usize]) -> Result<MemoryEstimate> {
-        let normalisation = unscaled();
-        let sample = unknown(shape, &normalisation);
-        let (plan, held_out, micro) = self.plan(samples, shape, sample)?;
+        let (normalisation, gaps) = (unscaled(), Gaps::unknown(shape));
+        let sample = unknown(shape, &normalisation, &gaps);
+        let (plan, held_out, micro) = self.plan(samples, sample)?;
         let mut memory = MemoryEstimate::default();
         for buffer in plan.buffers {
             let name = buffer.label.trim_start_matches("langevin.");
@@ -94,6 +94,6 @@ fn unscaled() -> Normalisation {
     Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 }
 }
 
-fn unknown<'a>(shape: &'a [usize], normalisation: &'a Normalisation) -> SampleInfo<'a> {
-    SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } }
+fn unknown<'a>(shape: &'a [usize], normalisation: &'a Normalisation, gaps: &'a Gaps) -> SampleInfo<'a> {
+    SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 }, gaps }
 }

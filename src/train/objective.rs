@@ -1,6 +1,6 @@
 //! The inputs and targets of the network in a training step.
 
-use super::data::DataTensors;
+use super::data::{ConditionedBatch, DataTensors, Gaps};
 use super::{Config, DiffusionSteps, LossInputs};
 use crate::data::Normalisation;
 use crate::data::corrupt::{Extent, NoiseKind};
@@ -21,6 +21,8 @@ pub(crate) struct SampleInfo<'a> {
     pub normalisation: &'a Normalisation,
     /// The smallest and largest value, in the units of the data.
     pub extent: Extent,
+    /// What a model that completes samples needs.
+    pub gaps: &'a Gaps,
 }
 
 /// The output of the network in a step, and its target.
@@ -32,6 +34,8 @@ pub(crate) struct StepOutput {
     pub target: Var,
     /// The noisy data and the step of each row, for a diffusion model.
     pub noisy: Option<[Var; 2]>,
+    /// The factors of the loss of each value, if they are not 1.
+    pub weights: Option<Var>,
 }
 
 impl StepOutput {
@@ -39,7 +43,11 @@ impl StepOutput {
     pub fn loss_inputs<'a>(&self, config: &Config, objective: &'a Objective, sample: SampleInfo<'a>) -> LossInputs<'a> {
         let weighting = config.weighting;
         let steps = self.noisy.map(|[x_t, t]| DiffusionSteps { x_t, t, objective, weighting });
-        LossInputs { steps, ..LossInputs::new(self.prediction, self.target, sample.shape, sample.range) }
+        LossInputs {
+            steps,
+            weights: self.weights,
+            ..LossInputs::new(self.prediction, self.target, sample.shape, sample.range)
+        }
     }
 }
 
@@ -85,7 +93,7 @@ fn denoising(
     let noisy = g.apply1(Affine, &[disturbed, apply])?;
     let rows = g.rows_of(batch);
     let t = g.constant([rows], vec![0.0; rows])?;
-    Ok(StepOutput { prediction: network.forward(g, Inputs::new(noisy, t))?, target: clean, noisy: None })
+    Ok(StepOutput { prediction: network.forward(g, Inputs::new(noisy, t))?, target: clean, noisy: None, weights: None })
 }
 
 /// The forward pass of a diffusion model (Ho et al. 2020, algorithm 1): noise is added at a random step, and the network
@@ -99,7 +107,8 @@ fn diffusion(
 ) -> Result<StepOutput> {
     let rows = data.rows(g, batch)?;
     let noised = g.noisy_rows(&data.samples, rows, &config.objective()?)?;
-    let inputs = data.condition(g, Inputs::new(noised.x_t, noised.t), rows, config.condition.dropout)?;
+    let ConditionedBatch { inputs, weights } =
+        data.condition(g, Inputs::new(noised.x_t, noised.t), rows, config.condition.dropout)?;
     let prediction = network.forward(g, inputs)?;
-    Ok(StepOutput { prediction, target: noised.target, noisy: Some([noised.x_t, noised.t]) })
+    Ok(StepOutput { prediction, target: noised.target, noisy: Some([noised.x_t, noised.t]), weights })
 }

@@ -67,7 +67,8 @@ impl Config {
     pub(crate) fn with_changes_of(&self, other: &Self) -> Self {
         let (data, loss) = (other.data.clone(), self.loss.with_features_of(&other.loss));
         let condition = self.condition.with_files_of(&other.condition);
-        Self { steps: other.steps, early_stop: other.early_stop, data, loss, condition, ..self.clone() }
+        let mask = self.mask.as_ref().map(|mask| mask.with_file_of(other.mask.as_ref()));
+        Self { steps: other.steps, early_stop: other.early_stop, data, loss, condition, mask, ..self.clone() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The compiled training step.
 
-use super::data::{DataTensors, upload};
+use super::data::{DataTensors, Gaps, upload};
 use super::objective::SampleInfo;
 use super::program::{self, Batch, Losses, StepVars};
 use super::validation::{DataSplit, Validation};
@@ -24,7 +24,7 @@ fn compile(
 ) -> Result<(Run, StepVars, usize)> {
     let ((run, vars), micro) = largest(config.micro_batch_of(rows), |micro| {
         let mut g = Graph::seeded(config.seed);
-        let table = DataTensors::new(&mut g, samples, sample.shape, config.model.conditions())?;
+        let table = DataTensors::new(&mut g, samples, sample, config)?;
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
         Ok((device.compile(&g)?, vars))
     })?;
@@ -71,7 +71,8 @@ impl Trainer {
         let normalisation = &facts.normalisation;
         let seen = Extent::of_ranges(&normalisation.apply_to_ranges(&facts.range));
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
-        let sample = SampleInfo { shape: kept.shape(), range, normalisation, extent };
+        let gaps = &Gaps::of(data);
+        let sample = SampleInfo { shape: kept.shape(), range, normalisation, extent, gaps };
         let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
         log::info!(
             "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::data::MaskMix;
 use crate::data::corrupt::NoiseKind;
 use crate::diffusion::{Prediction, Weighting};
 use crate::io::quoted;
@@ -43,12 +44,18 @@ pub struct TrainArgs {
     /// Start from the weights of another run, with its settings unless options or --config change them
     #[arg(long, value_name = "RUN")]
     init: Option<PathBuf>,
-    /// diffusion for a generative model (default), or denoise for a denoiser of the noise in --noise
+    /// diffusion for a generative model (default), denoise for a denoiser of the noise in --noise, or complete for a model
+    /// that fills gaps: see langevin complete --help
     #[arg(long)]
     task: Option<Task>,
     /// The noise that a denoiser removes, such as gaussian:0.1 (see langevin noise --help)
     #[arg(long, value_name = "KIND:STRENGTH")]
     noise: Option<NoiseKind>,
+    /// Which values are hidden in the training of a model that fills gaps: point:SHARE, block:SHARE, future:SHARE with a
+    /// share or a range of shares, a file of masks, or several, separated by commas
+    /// [default: block:0.1-0.6,point:0.1-0.9,future:0.1-0.9]
+    #[arg(long, value_name = "RULES")]
+    mask: Option<MaskMix>,
     #[arg(long, help = format!("Network: {} [default: chosen by the data]; unet is for signals and images", MODELS.join(", ")))]
     model: Option<String>,
     /// Number of training steps [default: chosen by the data]

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
-use crate::data::{Kind, SampleLayout};
+use crate::data::{Kind, MaskMix, SampleLayout};
 use crate::diffusion::Weighting;
 use crate::evaluate::{Denoised, compare_denoised};
-use crate::inference::{Denoising, Observer, SampleConditions, Sampling, denoise_observed, sample_observed};
+use crate::inference::{
+    Completing, Denoising, Observer, SampleConditions, Sampling, complete_in_parts, denoise_observed, sample_observed,
+};
 use crate::io::quoted;
 use crate::plot::{self, Scale, evenly_spaced};
 use crate::text::{self, grouped};
@@ -52,6 +54,9 @@ fn describe_task(trainer: &Trainer, with_model: bool) {
     match &config.noise {
         Some(noise) => say!("the model has {parameters} parameters and learns to remove the noise {noise}"),
         None => say!("the model has {parameters} parameters and learns to turn noise into samples like the data"),
+    }
+    if let Some(mask) = &config.mask {
+        say!("it is given what is left of a sample after hiding values at random: {mask}");
     }
     if (&config.loss, config.weighting) != (&LossMix::default(), Weighting::None) {
         say!("loss: {}; weighting: {}", config.loss, config.weighting);
@@ -160,6 +165,11 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
             say!("denoise with: langevin denoise {out} NOISY --out F.npy; evaluate with --compare CLEAN");
         }
         None => {
+            if session.trainer.config().mask.is_some() {
+                say!("given, completed and real samples side by side: {}", picture.display());
+                say!("to fill gaps: langevin complete {out} DATA --out F");
+                return Ok(());
+            }
             say!("real and generated side by side: {}", picture.display());
             // Another seed than that of the samples in the run folder.
             let seed = session.trainer.config().seed.wrapping_add(1);
@@ -227,6 +237,10 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
     let seed = trainer.config().seed;
     // A shape made of a few points is recognised only in more of them.
     let count = if real.kind() == Kind::Points { real.len().max(FEWEST_POINTS) } else { real.len() };
+    let incomplete = trainer.config().mask.as_ref().filter(|_| real.kind() != Kind::Points);
+    if let Some(mask) = incomplete {
+        return show_completed(session, mask, observe);
+    }
     let sampling = Sampling { seed, conditions: SampleConditions::of(real), ..Sampling::new(count) };
     let drawn = sample_observed(device, &trainer.checkpoint()?, &sampling, observe)?.values;
     folder.save_again(trainer)?;
@@ -234,6 +248,27 @@ fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> 
     plot::save_as(&folder.file(SAMPLES), real.layout(), &drawn)?;
     let scale = Scale::of(real.kind(), &real.shape, &real.values).labelled(&real.columns);
     plot::compare_with(&folder.file(PICTURE), real.kind(), &real.shape, [&real.values, &drawn], &scale)
+}
+
+/// Hides values of samples as in training, and draws a picture of what is given, completed samples and the real ones.
+fn show_completed(session: &Session, mask: &MaskMix, observe: &mut Observer) -> crate::Result<()> {
+    let Session { trainer, folder, device, shown: Shown { samples: real, .. }, .. } = session;
+    let seed = trainer.config().seed;
+    let given = mask.hide_at_random(real, seed.wrapping_add(1))?;
+    let sampling = Sampling { seed, conditions: SampleConditions::of(real), ..Sampling::new(1) };
+    let how = Completing { sampling, ..Completing::new(1) };
+    let mut completed = Vec::new();
+    let mut take = |part: &[f32]| {
+        completed.extend_from_slice(part);
+        Ok(())
+    };
+    complete_in_parts(device, &trainer.checkpoint()?, &given, &how, observe, &mut take)?;
+    folder.save_again(trainer)?;
+    folder.create_samples()?;
+    plot::save_as(&folder.file(SAMPLES), real.layout(), &completed)?;
+    let scale = Scale::of(real.kind(), &real.shape, &real.values).labelled(&real.columns);
+    let sets = [("given", &given.values[..]), ("completed", &completed), ("real", &real.values)];
+    plot::side_by_side(&folder.file(PICTURE), real.kind(), &real.shape, &sets, &scale)
 }
 
 /// Adds noise to samples and removes it, and draws a picture of both.

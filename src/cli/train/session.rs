@@ -149,7 +149,7 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
 /// The data of a resumed run.
 pub fn data_of(config: &Config, facts: &Facts) -> anyhow::Result<Dataset> {
     let moved = "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)";
-    Dataset::load_for(&config.data, config.seed, &config.read, facts.layout(), false)
+    Dataset::load_for(&config.data, config.seed, &config.reading(), facts.layout(), false)
         .and_then(|data| config.with_conditions(data))
         .context(moved)
 }

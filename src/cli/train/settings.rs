@@ -141,6 +141,7 @@ fn reject_unused_options(config: &Config, args: &TrainArgs) -> crate::Result<()>
 pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()> {
     set(&mut config.task, &args.task);
     set(&mut config.noise, &args.noise.map(Some));
+    set(&mut config.mask, &args.mask.clone().map(Some));
     set(&mut config.batch, &args.batch);
     set(&mut config.micro_batch, &args.micro_batch);
     set(&mut config.lr, &args.lr);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::options::ReadOptions;
+use super::super::options::{Missing, ReadOptions};
 use super::super::{Categories, Kind, Origin};
 use super::Table;
 use super::profile::{MOST_CATEGORIES, Profile};
@@ -90,6 +90,11 @@ impl Table<'_> {
             });
             match profile {
                 _ if column == 0 && grouped => {}
+                // A column of gaps. Its categories are those of the other data.
+                _ if profile.is_empty() && options.missing == Some(Missing::Keep) => {
+                    let categories = self.known(column, known).map(|known| known.values.clone());
+                    chosen.push(Chosen { column, categories });
+                }
                 _ if profile.is_empty() && column + 1 == self.width && (unnamed || self.header.is_none()) => {
                     origin.note("the last column is empty and is left out");
                 }

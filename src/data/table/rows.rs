@@ -117,6 +117,11 @@ impl Table<'_> {
         values.resize(from + categories.len(), 0.0);
         let text = match (self.dialect.field(&record[column]), options.missing) {
             (Field::Missing, Some(Missing::Mean)) => self.columns[column].most_frequent().unwrap_or_default(),
+            // Nothing is known about any of them.
+            (Field::Missing, Some(Missing::Keep)) => {
+                values[from..].fill(f64::NAN);
+                return Ok(());
+            }
             (Field::Missing, _) => {
                 values[from] = f64::NAN;
                 return Ok(());

@@ -20,6 +20,8 @@ pub struct LossInputs<'a> {
     pub range: f64,
     /// The diffusion steps of the batch; `None` when the network predicts x0 without a diffusion.
     pub steps: Option<DiffusionSteps<'a>>,
+    /// A factor for the loss of each value [B, ...].
+    pub weights: Option<Var>,
 }
 
 /// The diffusion steps that a batch of predictions belongs to.
@@ -77,7 +79,7 @@ impl<'a> LossInputs<'a> {
     /// Inputs without diffusion steps: the network predicts x0. `sample` is the shape of one sample, `range` the difference
     /// of the largest and smallest value of the data.
     pub fn new(prediction: Var, target: Var, sample: &'a [usize], range: f64) -> Self {
-        Self { prediction, target, sample, range, steps: None }
+        Self { prediction, target, sample, range, steps: None, weights: None }
     }
 
     /// Prediction and target as images [B, C, H, W] of x0, for the loss named `loss`.

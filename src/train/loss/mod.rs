@@ -159,6 +159,9 @@ impl LossMix {
                 &LossKind::Point { measure, average } => {
                     let images = average == Average::Positions && inputs.sample.len() == 3;
                     let [x, y] = if images { inputs.shaped(g, [x, y])? } else { [x, y] };
+                    let shape = g.shape(x).to_vec();
+                    let mask = inputs.weights.map(|weights| g.reshape(weights, shape)).transpose()?;
+                    let factors = Factors { mask, ..factors };
                     let average = if images { average } else { Average::Elements };
                     let op = PointLoss { average, ..PointLoss::new(measure).weight(weight) };
                     vec![(g.point_loss(op, x, y, factors)?, 1.0)]
@@ -214,7 +217,7 @@ mod tests {
                 let x_t = g.constant([2, 132], (0..264).map(|i| (i % 7) as f32 * 0.2 - 0.6).collect())?;
                 let weighting = Weighting::MinSnr { gamma: 2.0 };
                 let steps = Some(DiffusionSteps { x_t, t, objective: &objective, weighting });
-                let inputs = LossInputs { prediction: x, target, sample: &[1, 11, 12], range: 2.0, steps };
+                let inputs = LossInputs { steps, ..LossInputs::new(x, target, &[1, 11, 12], 2.0) };
                 let losses: LossMix = "l1:0.5,mse:2,ssim:0.3".parse()?;
                 let terms = losses.add_to(g, &inputs)?;
                 Ok(terms.iter().flat_map(|term| term.parts.iter().map(|(v, w)| (*v, w * term.weight))).collect())
@@ -229,7 +232,7 @@ mod tests {
             let mut g = Graph::new();
             let shape = [3, sample.iter().product()];
             let (prediction, target) = (g.state("x", shape).unwrap(), g.state("y", shape).unwrap());
-            let inputs = LossInputs { prediction, target, sample, range: 2.0, steps: None };
+            let inputs = LossInputs::new(prediction, target, sample, 2.0);
             "mse,ssim:0.1".parse::<LossMix>().unwrap().add_to(&mut g, &inputs).unwrap_err().to_string()
         };
         assert!(message(&[2]).contains("shape [2]"), "{}", message(&[2]));

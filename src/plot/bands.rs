@@ -1,0 +1,90 @@
+//! Completed signals: known values, and the median and a band of the generated ones.
+
+use std::path::Path;
+
+use super::canvas::{Canvas, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg};
+use super::{Across, Down, MARGIN, Scale, ceil_sqrt};
+use crate::Result;
+use crate::data::{Grouping, Kind};
+
+/// Completed signals, each [n, ...] with the shape of a sample.
+#[derive(Clone, Copy)]
+pub(crate) struct Completed<'a> {
+    /// The known values, NaN for unknown ones.
+    pub known: &'a [f32],
+    /// A low quantile, the median and a high quantile.
+    pub quantiles: [&'a [f32]; 3],
+    /// The true values, if they are known.
+    pub truth: Option<&'a [f32]>,
+}
+
+/// The number of signals in a picture.
+pub(crate) const MOST_COMPLETED: usize = 9;
+
+/// Draws completed signals as one SVG: known values and the median as lines, the band between the quantiles as an area, and
+/// the true values as a thin line. Channels of a signal share a cell, each with its own scale.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn completed_signals(path: &Path, shape: &[usize], of: Completed, scale: &Scale) -> Result<()> {
+    let Completed { known, quantiles: [low, median, high], truth } = of;
+    let (groups, len) = (Grouping::of(Kind::Signals, shape), shape.iter().product::<usize>());
+    let scale = scale.covering(shape, &[known, low, high]);
+    let axes = scale.axes();
+    let count = (known.len() / len).min(MOST_COMPLETED);
+    let mut canvas = Svg::new(910.0, 740.0);
+    let frame = Rect::new(MARGIN, 40.0, 860.0, 680.0);
+    let title = match truth {
+        Some(_) => "known values (blue), median and band of the draws (orange), true values (grey)",
+        None => "known values (blue), median and band of the draws (orange)",
+    };
+    canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (Across::Middle, Down::Top));
+    for i in 0..count {
+        let cell = frame.cell(i, ceil_sqrt(count));
+        canvas.fill(&cell, PAPER);
+        for group in 0..groups.count {
+            let part = i * len + group * groups.repeat..i * len + (group + 1) * groups.repeat;
+            let view = PlotArea { frame: cell, x: (-0.5, groups.repeat as f64 - 0.5), y: axes[group] };
+            let of = |values: &[f32]| values[part.clone()].to_vec();
+            draw(&mut canvas, &view, of(known), [low, median, high].map(of), truth.map(of));
+        }
+    }
+    canvas.save(path)
+}
+
+/// Draws a channel.
+fn draw(
+    canvas: &mut dyn Canvas,
+    view: &PlotArea,
+    known: Vec<f32>,
+    [low, median, high]: [Vec<f32>; 3],
+    truth: Option<Vec<f32>>,
+) {
+    let unknown = |i: usize| known[i].is_nan();
+    for i in (0..known.len()).filter(|i| unknown(*i)) {
+        let ((left, top), (right, bottom)) =
+            (view.at((i as f64 - 0.5, high[i].into())), view.at((i as f64 + 0.5, low[i].into())));
+        canvas.fill(&Rect::new(left, top, right - left, bottom - top), GENERATED.with_opacity(0.3));
+    }
+    let mut line = |values: &[f32], shown: &dyn Fn(usize) -> bool, colour, width| {
+        let mut part: Vec<Point> = Vec::new();
+        for i in 0..=values.len() {
+            match i < values.len() && shown(i) {
+                true => part.push(view.at((i as f64, values[i].into()))),
+                false => {
+                    match part[..] {
+                        [] => {}
+                        [only] => canvas.dot(only, colour, width),
+                        _ => canvas.line(&part, colour, width),
+                    }
+                    part.clear();
+                }
+            }
+        }
+    };
+    if let Some(truth) = &truth {
+        line(truth, &unknown, super::canvas::INK.with_opacity(0.6), 0.8);
+    }
+    line(&median, &unknown, GENERATED, 1.4);
+    line(&known, &|i| !unknown(i), REAL, 1.4);
+}
