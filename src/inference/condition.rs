@@ -149,6 +149,12 @@ impl ConditionInputs {
                  was trained with --label-dropout 0; omit --guidance and --class none, or train it with --label-dropout 0.1",
             ));
         }
+        if *gaps == 0 && sampling.incomplete.is_some() {
+            return Err(Error::setting(
+                "this run was not trained to complete samples, so it cannot be given incomplete ones; use `complete`, or train a \
+                 run with the task complete",
+            ));
+        }
         if *gaps > 0 && sampling.incomplete.is_none() && checkpoint.config.condition.dropout == 0.0 {
             return Err(Error::setting(
                 "this run fills gaps, and has not learned samples of which nothing is known, because it was trained with \

@@ -131,6 +131,13 @@ impl Config {
                 data.name
             )));
         }
+        if self.task != Task::Complete && data.has_gaps() {
+            return Err(Error::input(format!(
+                "{}: there are missing values, which only a model that completes samples can be trained with: use the task \
+                 complete",
+                data.name
+            )));
+        }
         let normalisation = match self.normalise {
             Normalise::Standard => Normalisation::standard_of(kept)?,
             Normalise::Range => Normalisation::range_of(kept)?,

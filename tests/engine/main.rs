@@ -7,6 +7,7 @@ mod common;
 mod conditions;
 mod denoise;
 mod devices;
+mod gaps;
 mod golden;
 mod gradients;
 mod harness;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         sampling::tests,
         conditions::tests,
         denoise::tests,
+        gaps::tests,
     ];
     common::run(modules.into_iter().chain(models).flat_map(|tests| tests()).collect())
 }

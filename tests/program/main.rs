@@ -9,6 +9,7 @@ mod defaults;
 mod conditional;
 mod examples;
 mod former;
+mod gaps;
 mod jobs;
 #[cfg(target_os = "linux")]
 mod lost;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         conditional::tests,
         defaults::tests,
         former::tests,
+        gaps::tests,
         jobs::tests,
         models::tests,
         noise::tests,

@@ -1,0 +1,142 @@
+//! Filling gaps from the command line.
+
+use crate::common::{Test, always, named};
+use crate::support::{Place, json, npy, signals};
+
+pub fn tests() -> Vec<Test> {
+    always(named![
+        gaps_of_an_array_are_filled_and_known_values_kept,
+        gaps_of_a_table_are_filled_in_its_units,
+        a_run_with_masks_is_resumed,
+        a_run_without_masks_says_that_it_is_weaker,
+        gaps_that_do_not_fit_are_refused,
+    ])
+}
+
+/// The values of a `.npy` file of float32.
+fn values(bytes: &[u8]) -> Vec<f32> {
+    bytes[128..].chunks(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect()
+}
+
+/// Forty signals with every fifth value missing.
+fn gappy() -> (Vec<u8>, Vec<f32>) {
+    let mut bytes = signals(320);
+    for value in bytes.chunks_mut(4).step_by(5) {
+        value.copy_from_slice(&f32::NAN.to_le_bytes());
+    }
+    let values = bytes.chunks(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect();
+    (npy("<f4", false, &[40, 8], &bytes), values)
+}
+
+const TRAIN: &str = "train gaps.npy --task complete --config small.toml --steps 20";
+
+fn gaps_of_an_array_are_filled_and_known_values_kept() {
+    let place = Place::new();
+    let (file, known) = gappy();
+    place.write("gaps.npy", file);
+    let said = place.ok(&format!("{TRAIN} --out run"));
+    assert!(said.contains("64 missing values in 40 samples of 40 are unknown"), "{said}");
+    assert!(said.contains("langevin complete run DATA"), "{said}");
+    let report = json(&place.ok("complete run gaps.npy --out all --count 3 --steps 3 --json"));
+    assert_eq!((&report["unknown"], &report["method"]), (&64.into(), &"learned".into()), "{report}");
+    let names = ["completed.svg", "draws.npy", "mean.npy", "median.npy", "q05.npy", "q95.npy"];
+    assert_eq!(place.list("all"), names);
+    for name in ["mean", "median", "q05", "q95"] {
+        let written = values(&place.read(&format!("all/{name}.npy")));
+        assert!(written.iter().zip(&known).all(|(a, b)| b.is_nan() && a.is_finite() || a == b), "{name}");
+    }
+    let draws = values(&place.read("all/draws.npy"));
+    assert_eq!(draws.len(), 3 * known.len());
+    let (of, median) = (|k: usize| draws[8 * k], values(&place.read("all/median.npy")));
+    let mut first = [of(0), of(1), of(2)];
+    first.sort_by(f32::total_cmp);
+    assert!(first[0] < first[2] && median[0] == first[1], "{first:?} {}", median[0]);
+    // Draw i of a sample does not depend on how many are asked for.
+    place.ok("complete run gaps.npy[0:1] --out one.npy --count 1 --steps 3");
+    assert!((values(&place.read("one.npy"))[0] - of(0)).abs() < 1e-4);
+    place.ok("complete run gaps.npy --out picture.svg --count 2 --steps 2 --mask future:0.25");
+    place.ok("sample run --count 3 --steps 2 --out samples.npy");
+}
+
+fn gaps_of_a_table_are_filled_in_its_units() {
+    let place = Place::new();
+    let row = |i: usize| {
+        let city = if i % 4 == 1 { "" } else { ["Ulm", "Bonn"][i % 2] };
+        let time = if i % 5 == 2 { String::new() } else { format!("{}", 1_700_000_000.5 + i as f64) };
+        format!("{time},{city},{}\n", i % 7)
+    };
+    place.write("gaps.csv", format!("time,city,n\n{}", (0..40).map(row).collect::<String>()));
+    let train = "train gaps.csv --task complete --config small.toml --steps 20 --mask point:0.3 --out run";
+    place.ok(train);
+    place.ok("complete run gaps.csv --out all --count 4 --steps 3");
+    let text = String::from_utf8(place.read("all/median.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!((rows.len(), &rows[0][..]), (41, &["time", "city", "n"][..]));
+    for (i, fields) in rows[1..].iter().enumerate() {
+        let want = row(i);
+        let want: Vec<&str> = want.trim().split(',').collect();
+        assert!(want[0].is_empty() || fields[0] == want[0], "{fields:?} {want:?}");
+        assert!(if want[1].is_empty() { ["Ulm", "Bonn"].contains(&fields[1]) } else { fields[1] == want[1] });
+        let time: f64 = fields[0].parse().unwrap();
+        assert!((1_699_999_000.0..1_700_001_000.0).contains(&time) && fields[2] == want[2], "{fields:?}");
+    }
+    // A whole column may be unknown.
+    place.write("future.csv", "time,city,n\n1700000003.5,,4\n1700000004.5,,5\n");
+    let said = place.ok("complete run future.csv --out future --count 3 --steps 2");
+    assert!(said.contains("2 samples were unknown; 3 draws of each"), "{said}");
+    assert_eq!(String::from_utf8(place.read("future/draws.csv")).unwrap().lines().count(), 7);
+}
+
+fn a_run_with_masks_is_resumed() {
+    let place = Place::new();
+    place.write("gaps.npy", gappy().0);
+    place.write("masks.npy", npy("|u1", false, &[2, 8], &[1, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1]));
+    let train = format!("{TRAIN} --mask masks.npy,point:0.2-0.5 --validation 0.2");
+    place.ok(&format!("{train} --out whole"));
+    place.ok(&format!("{} --out parts", train.replace("--steps 20", "--steps 10")));
+    place.ok("train --out parts --resume --steps 20");
+    assert!(place.read("whole/checkpoint.safetensors") == place.read("parts/checkpoint.safetensors"));
+    assert!(place.read("whole/samples/samples.npy") == place.read("parts/samples/samples.npy"));
+    place.write("masks.npy", npy("|u1", false, &[1, 8], &[1, 0, 1, 0, 1, 0, 1, 1]));
+    place.refused("train --out whole --resume --steps 30", 1, &["other conditions"]);
+    let said = place.ok("complete whole gaps.npy --mask masks.npy --count 2 --steps 2 --out all.npy");
+    assert!(said.contains("hidden values: CRPS"), "{said}");
+    assert!(place.ok("inspect whole").contains("the known values of incomplete samples"));
+}
+
+fn a_run_without_masks_says_that_it_is_weaker() {
+    let place = Place::new();
+    place.train("ok.npy", "plain");
+    let said =
+        place.ok("complete plain ok.npy[0:3] --mask block:0.5 --count 2 --steps 6 --resample 2 --jump 3 --out a.npy");
+    assert!(said.contains("was not trained to fill gaps") && said.contains("12 steps"), "{said}");
+    let data: Vec<f32> = signals(24).chunks(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect();
+    let done = values(&place.read("a.npy"));
+    assert_eq!(done.iter().zip(&data).filter(|(a, b)| a == b).count(), 12);
+    place.refused("complete plain ok.npy --mask block:0.5 --sampler ddim --out a.npy", 2, &["--resample and --jump"]);
+}
+
+fn gaps_that_do_not_fit_are_refused() {
+    let place = Place::new();
+    place.write("gaps.npy", gappy().0);
+    let plain = "train gaps.npy --config small.toml --steps 10 --out run";
+    place.refused(plain, 1, &["64 missing values", "--missing drop"]);
+    place.refused(&format!("{plain} --missing keep"), 2, &["add --task complete"]);
+    place.refused(&format!("{plain} --mask point:0.2"), 2, &["add --task complete, or omit --mask"]);
+    place.refused(&format!("{TRAIN} --mask blok:0.3 --out run"), 2, &["unknown mask", "block:0.3"]);
+    place.refused(&format!("{TRAIN} --mask none.npy --out run"), 1, &["none.npy"]);
+    let simple = TRAIN.replace("--config small.toml", "--model simple --mask point:0.2");
+    place.refused(&format!("{simple} --out run"), 2, &["the network simple cannot", "mlp or unet"]);
+    place.ok(&format!("{TRAIN} --out run"));
+    place.refused("complete run ok.npy --out a.npy", 1, &["no value is missing", "--mask block:0.3"]);
+    place.refused("complete run gaps.npy --out gaps.npy", 2, &["would overwrite the input data"]);
+    place.refused("complete run gaps.npy --out a.npy --count 0", 2, &["--count 0"]);
+    place.refused("complete run gaps.npy --out a.npy --missing mean", 2, &["missing values are what is filled"]);
+    place.refused("complete run gaps.npy --out a.npy --resample 3", 2, &["not trained with --task complete"]);
+    place.refused("complete run gaps.npy --out ok.npy/x", 2, &["ok.npy"]);
+    place.refused("denoise run gaps.npy --out a.npy", 1, &["missing value"]);
+    place.refused("denoise run ok.npy --out a.npy", 2, &["langevin complete RUN DATA"]);
+    place.refused("evaluate gaps.npy ok.npy --missing keep", 2, &["train --task complete"]);
+    place.write("masks.npy", npy("|u1", false, &[2, 4], &[1; 8]));
+    place.refused("complete run gaps.npy --mask masks.npy --out a.npy", 1, &["masks of shape [4]"]);
+}
