@@ -1,10 +1,7 @@
-// Masks of known values: the samples with their masks, and the factors of a loss on what is unknown.
+// y[b] = [m x | m], where m is 0 for the values that a random rule hides, and for missing ones. LANES invocations per row.
 //#use items
 //#use random
 override B: u32; override D: u32; override LANES: u32;
-
-//#if RULES
-// y[b] = [m x | m], where m is 0 for the values that a random rule hides, and for missing ones. LANES invocations per row.
 override R: u32; override H: u32; override W: u32; override STREAM: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;  // [B, D]
 @group(0) @binding(1) var<storage, read> rules: array<u32>;  // [R, 3]: kind, least and largest share in 2^-32
@@ -59,26 +56,3 @@ fn mask(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     y[(2u * b + 1u) * D + d] = m;
   }
 }
-//#else
-// w = k (1 - m), with the mask m in the second half of each row. LANES invocations per row.
-@group(0) @binding(0) var<storage, read> masked: array<f32>;  // [B, 2 D]
-//#if KNOWN
-@group(0) @binding(1) var<storage, read> known: array<f32>;  // [B, D]
-//#endif
-@group(0) @binding(2) var<storage, read_write> w: array<f32>;  // [B, D]
-
-@compute @workgroup_size(WG)
-fn hidden(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
-          @builtin(local_invocation_index) lane: u32) {
-  let i = item(wid, nwg, lane);
-  let b = i / LANES;
-  if (b >= B) { return; }
-  for (var d = i % LANES; d < D; d += LANES) {
-    var factor = 1.0 - masked[(2u * b + 1u) * D + d];
-//#if KNOWN
-    factor *= known[b * D + d];
-//#endif
-    w[b * D + d] = factor;
-  }
-}
-//#endif

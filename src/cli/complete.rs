@@ -144,7 +144,7 @@ fn settings(args: &CompleteArgs, checkpoint: &Checkpoint, method: Method, solver
         }
         _ => {}
     }
-    let (seed, conditions) = (args.common.seed.unwrap_or(0), args.condition.conditions(&checkpoint.facts)?);
+    let (seed, conditions) = (args.common.seed.unwrap_or(0), args.condition.conditions(checkpoint)?);
     let default = Resampling::default();
     let resampling = default.times(args.resample.unwrap_or(default.times)).jump(args.jump.unwrap_or(default.jump));
     let sampling = Sampling { seed, conditions, ..solver };

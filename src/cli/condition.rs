@@ -2,7 +2,7 @@
 
 use crate::data::Labels;
 use crate::inference::{Guidance, SampleConditions};
-use crate::train::{ConditionSources, Facts};
+use crate::train::{Checkpoint, ConditionSources, Facts};
 use crate::{Error, Result};
 use clap::Args;
 
@@ -21,7 +21,7 @@ pub struct ConditionArgs {
     /// A vector for each sample that the model is conditioned on: an array [n, k] or a table
     #[arg(long, value_name = "FILE")]
     condition: Option<String>,
-    /// A signal or an image for each sample, of the same size, that the model is conditioned on
+    /// A signal or an image for each sample that the model is conditioned on; another size is scaled to that of the samples
     #[arg(long, value_name = "FILE")]
     given: Option<String>,
 }
@@ -71,9 +71,10 @@ impl SampleConditionArgs {
         [&self.condition, &self.given].into_iter().flatten().map(String::as_str)
     }
 
-    /// The conditions of samples of a run with these facts.
-    pub fn conditions(&self, facts: &Facts) -> Result<SampleConditions> {
-        let known = facts.conditions.load(self.condition.as_deref(), self.given.as_deref())?;
+    /// The conditions of samples of a run.
+    pub fn conditions(&self, checkpoint: &Checkpoint) -> Result<SampleConditions> {
+        let (facts, read) = (&checkpoint.facts, &checkpoint.config.read);
+        let known = facts.conditions.load(self.condition.as_deref(), self.given.as_deref(), read)?;
         let interval = match self.guidance_interval[..] {
             [] => None,
             [low, high] => Some([low, high]),

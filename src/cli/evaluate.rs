@@ -10,7 +10,7 @@ use crate::{Device, Error};
 use clap::Args;
 use serde_json::json;
 
-use super::reading::{ReadArgs, describe};
+use super::reading::{ReadArgs, describe, refuse_gaps};
 use super::{Common, real, whole};
 
 /// The maximum number of projections, and of permutations.
@@ -55,6 +55,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         Device::named(name)?;
     }
     let read = args.read.options();
+    refuse_gaps(&read)?;
     let data = Dataset::load_with(&args.data, seed, &read)?;
     // Outliers among the samples are errors of the samples.
     let read = ReadOptions { clip_outliers: false, ..read };

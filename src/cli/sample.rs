@@ -140,7 +140,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
     let facts = &checkpoint.facts;
     check_overwriting(args, &checkpoint)?;
-    let sampling = sampling_of(args, facts, solver)?;
+    let sampling = sampling_of(args, &checkpoint, solver)?;
     let (drawn, seed) = (sampling.count, sampling.seed);
     let process = describe(&checkpoint, &sampling)?;
     let mut out = Output::create(&args.out, facts.layout(), drawn)?;
@@ -192,9 +192,10 @@ fn check_overwriting(args: &SampleArgs, checkpoint: &Checkpoint) -> crate::Resul
 }
 
 /// The settings of sampling, with the noise and the conditions. By default, there are as many samples as are given.
-fn sampling_of(args: &SampleArgs, facts: &Facts, solver: Sampling) -> crate::Result<Sampling> {
+fn sampling_of(args: &SampleArgs, checkpoint: &Checkpoint, solver: Sampling) -> crate::Result<Sampling> {
+    let facts = &checkpoint.facts;
     let noise = args.noise.as_ref().map(|path| read_noise(path, facts, args.count)).transpose()?;
-    let conditions = args.condition.conditions(facts)?;
+    let conditions = args.condition.conditions(checkpoint)?;
     let given = noise.as_ref().map(Dataset::len);
     let count = args.count.or(given).or(conditions.known.len()).unwrap_or(COUNT.max(conditions.classes.len()));
     if conditions.classes.len() > count {

@@ -14,6 +14,8 @@ pub struct Conditions {
     pub vectors: Option<Box<Dataset>>,
     /// Known values for each sample: a signal or an image of the same size, with any number of channels.
     pub given: Option<Box<Dataset>>,
+    /// The size of the known values before they were scaled to that of the samples.
+    pub given_size: Option<Vec<usize>>,
     /// Masks of samples of this shape, 1 for known values: in training, a sample gets any of them.
     pub masks: Option<Box<Dataset>>,
 }
@@ -35,7 +37,8 @@ impl Conditions {
         };
         let labels = self.labels.as_ref();
         let labels = labels.map(|all| Labels { of: rows.iter().map(|&row| all.of[row]).collect(), ..all.clone() });
-        Ok(Self { labels, vectors: pick(&self.vectors)?, given: pick(&self.given)?, masks: self.masks.clone() })
+        let (vectors, given) = (pick(&self.vectors)?, pick(&self.given)?);
+        Ok(Self { labels, vectors, given, ..self.clone() })
     }
 }
 
@@ -66,19 +69,17 @@ impl Dataset {
         Ok(self)
     }
 
-    /// These samples with known values for each: signals or images of the same size, with any number of channels.
+    /// These samples with known values for each: signals or images, with any number of channels. If their size differs, they
+    /// are scaled to that of the samples, by linear interpolation.
     ///
     /// # Errors
-    /// [`Error::Input`] when there are not as many, or their size differs.
+    /// [`Error::Input`] when there are not as many, or they have not as many axes.
     pub fn with_given(mut self, given: Dataset) -> Result<Self> {
         self.check_count(&given.name, given.len(), "sample")?;
         let ([_, known], [_, own]) = (channels_and_places(&given.shape), channels_and_places(&self.shape));
-        if known != own {
-            return Err(Error::input(format!(
-                "{}: samples of size {known:?}, but those of {} have the size {own:?}; both need the same size",
-                given.name, self.name
-            )));
-        }
+        let (same, size) = (known == own, known.to_vec());
+        let given = if same { given } else { given.resized(own)? };
+        self.conditions.given_size = (!same).then_some(size);
         self.conditions.given = Some(Box::new(given));
         Ok(self)
     }
@@ -133,7 +134,9 @@ mod tests {
         assert!(cause(images.clone().with_labels(labels)).contains("l.npy: 3 labels for 5 samples of data"));
         assert!(cause(images.clone().with_vectors(of(&[2, 2], 5))).contains("an array [n, k]"));
         assert!(cause(images.clone().with_vectors(of(&[2], 4))).contains("4 vectors for 5 samples"));
-        assert!(cause(images.clone().with_given(of(&[1, 4, 2], 5))).contains("[4, 2]"));
+        assert!(cause(images.clone().with_given(of(&[8], 5))).contains("as many axes"));
+        let scaled = images.clone().with_given(of(&[1, 2, 2], 5)).unwrap().conditions;
+        assert_eq!((scaled.given.unwrap().shape, scaled.given_size), (vec![1, 4, 4], Some(vec![2, 2])));
         let all = images.with_vectors(of(&[2], 5)).unwrap().with_given(of(&[1, 4, 4], 5)).unwrap();
         assert!(all.conditions.vectors.is_some() && all.conditions.given.is_some());
         assert!(of(&[8], 2).with_given(of(&[2, 8], 2)).is_ok());

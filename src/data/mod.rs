@@ -23,6 +23,7 @@ mod output;
 mod raw;
 mod recording;
 mod repair;
+mod resize;
 mod sounds;
 mod subset;
 mod table;
@@ -212,6 +213,18 @@ impl Dataset {
             self.columns.categories = columns.categories.clone();
         }
         self
+    }
+
+    /// [`Dataset::load_with`] with those of the options that apply to the data.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub(crate) fn load_applying(spec: &str, seed: u64, options: &ReadOptions) -> Result<Self> {
+        let mut choose = |name: &str, source| {
+            let options = options.applicable_to(source);
+            options.check(name, source).map(|()| options)
+        };
+        read(spec, seed, &mut Request { choose: &mut choose, known: &[], whole: false })
     }
 
     /// Creates a data set from the values of all samples. `name` is used in messages.

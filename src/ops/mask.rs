@@ -1,4 +1,4 @@
-//! Random masks of known values: what a network that fills gaps is given, and the factors of its loss.
+//! Random masks of known values: what a network that fills gaps is given.
 
 use super::case::{Case, Tolerance};
 use super::{Io, Op, Specs, expect_count, expect_shape};
@@ -136,12 +136,19 @@ impl Op for Mask {
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
-        let kernel = kernel(specs, "mask", true, self.known)
+        let (rows, d) = specs.inputs[0].rows();
+        let lanes = d.next_power_of_two().min(64);
+        let kernel = kernel!("mask.wgsl", "mask")
+            .flag("KNOWN", self.known)
             .flag("POOL", self.pool)
+            .dim("B", rows)
+            .dim("D", d)
             .dim("R", specs.inputs[1].rows().0)
             .dim("H", self.size[0])
             .dim("W", self.size[1])
-            .hyper("STREAM", self.stream as f64);
+            .hyper("STREAM", self.stream as f64)
+            .tune("LANES", lanes as u32)
+            .over(rows * lanes);
         if self.pool { kernel.dim("M", specs.inputs[specs.inputs.len() - 1].rows().0) } else { kernel }
     }
 
@@ -167,71 +174,6 @@ impl Op for Mask {
     }
 }
 
-/// w = k (1 - m): 1 for the values that a mask hides, without those that are missing.
-///
-/// *Shapes*: the result of [`Mask`] [B, 2 D] with m in its second half, when `known` k [B, D], otherwise 1; w [B, D].
-/// *Gradient*: none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hidden {
-    /// Whether there is a mask of the values that are not missing.
-    pub known: bool,
-}
-
-impl Op for Hidden {
-    fn name(&self) -> &'static str {
-        "hidden"
-    }
-
-    trusted!();
-
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        expect_count("hidden", inputs, 1 + self.known as usize)?;
-        let (rows, width) = inputs[0].rows();
-        if inputs[0].shape.len() != 2 || width % 2 != 0 {
-            return Err(Error::shape("hidden", format!("expected pairs [B, 2 D]; got {:?}", inputs[0].shape)));
-        }
-        if self.known {
-            expect_shape("hidden", "known", &inputs[1], &[rows, width / 2])?;
-        }
-        Ok(vec![Spec::f32([rows, width / 2])])
-    }
-
-    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
-        kernel(specs, "hidden", false, self.known)
-    }
-
-    fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
-        let d = io.specs.outputs[0].rows().1;
-        let masked = io.input(0);
-        let known = self.known.then(|| io.input(1));
-        parallel::rows(
-            io.output(0),
-            d,
-            #[inline(always)]
-            |row, w| {
-                let m = &masked[(2 * row + 1) * d..][..d];
-                w.iter_mut().zip(m).for_each(|(w, m)| *w = S::ONE - *m);
-                if let Some(known) = known {
-                    w.iter_mut().zip(&known[row * d..]).for_each(|(w, known)| *w *= *known);
-                }
-            },
-        );
-    }
-}
-
-/// The kernel of an op whose first input and first output have as many rows.
-fn kernel(specs: &Specs, entry: &'static str, rules: bool, known: bool) -> Kernel {
-    let (rows, d) = if rules { specs.inputs[0].rows() } else { specs.outputs[0].rows() };
-    let lanes = d.next_power_of_two().min(64);
-    kernel!("mask.wgsl", entry)
-        .flag("RULES", rules)
-        .flag("KNOWN", known)
-        .dim("B", rows)
-        .dim("D", d)
-        .tune("LANES", lanes as u32)
-        .over(rows * lanes)
-}
-
 pub(super) fn cases() -> Vec<Case> {
     const HALF: u32 = 1 << 31;
     let mask = Mask { stream: 4, size: [1, 37], known: false, pool: false };
@@ -248,12 +190,6 @@ pub(super) fn cases() -> Vec<Case> {
         }
         case.clock(3, 9).tolerance(Tolerance::exact())
     };
-    let hidden = |op: Hidden, [rows, d]: [usize; 2]| {
-        let case = Case::new(op).values([rows, 2 * d], (0..2 * rows * d).map(|i| (i % 2) as f32).collect());
-        let case =
-            if op.known { case.values([rows, d], (0..rows * d).map(|i| (i % 3) as f32).collect()) } else { case };
-        case.tolerance(Tolerance::exact())
-    };
     vec![
         case(mask, [70, 37], &all).first_row(5),
         case(Mask { size: [1, 1], ..mask }, [3, 1], &all),
@@ -261,18 +197,13 @@ pub(super) fn cases() -> Vec<Case> {
         case(Mask { size: [7, 9], known: true, ..mask }, [33, 126], &all).first_row(2),
         case(Mask { size: [1, 13], pool: true, ..mask }, [41, 13], &[&all[..], &[POOL, 0, 0]].concat()),
         case(Mask { size: [3, 5], known: true, pool: true, ..mask }, [19, 15], &[POOL, 0, 0, POINT, 0, u32::MAX]),
-        hidden(Hidden { known: false }, [5, 3]),
-        hidden(Hidden { known: true }, [7, 101]),
     ]
 }
 
 pub(super) fn timed() -> Vec<Case> {
     let (rules, places) = (vec![POINT, 0, u32::MAX, BLOCK, 0, u32::MAX], (0..1024).collect());
     let op = Mask { stream: 4, size: [32, 32], known: false, pool: false };
-    vec![
-        Case::new(op).input([1024, 1024]).integers([2, 3], rules).integers([1024], places),
-        Case::new(Hidden { known: false }).input([1024, 2048]),
-    ]
+    vec![Case::new(op).input([1024, 1024]).integers([2, 3], rules).integers([1024], places)]
 }
 
 #[cfg(test)]

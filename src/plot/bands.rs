@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::canvas::{Canvas, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg};
+use super::canvas::{Canvas, Colour, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg};
 use super::{Across, Down, MARGIN, Scale, ceil_sqrt};
 use crate::Result;
 use crate::data::{Grouping, Kind};
@@ -17,6 +17,9 @@ pub(crate) struct Completed<'a> {
     /// The true values, if they are known.
     pub truth: Option<&'a [f32]>,
 }
+
+/// The colour of the band.
+const BAND: Colour = Colour::new(243, 212, 190);
 
 /// The number of signals in a picture.
 pub(crate) const MOST_COMPLETED: usize = 9;
@@ -64,7 +67,8 @@ fn draw(
     for i in (0..known.len()).filter(|i| unknown(*i)) {
         let ((left, top), (right, bottom)) =
             (view.at((i as f64 - 0.5, high[i].into())), view.at((i as f64 + 0.5, low[i].into())));
-        canvas.fill(&Rect::new(left, top, right - left, bottom - top), GENERATED.with_opacity(0.3));
+        // Neighbouring rectangles overlap, so that no line is seen between them.
+        canvas.fill(&Rect::new(left - 0.3, top, right - left + 0.6, bottom - top), BAND);
     }
     let mut line = |values: &[f32], shown: &dyn Fn(usize) -> bool, colour, width| {
         let mut part: Vec<Point> = Vec::new();
@@ -83,7 +87,7 @@ fn draw(
         }
     };
     if let Some(truth) = &truth {
-        line(truth, &unknown, super::canvas::INK.with_opacity(0.6), 0.8);
+        line(truth, &unknown, super::canvas::INK, 0.8);
     }
     line(&median, &unknown, GENERATED, 1.4);
     line(&known, &|i| !unknown(i), REAL, 1.4);

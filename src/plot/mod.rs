@@ -220,16 +220,21 @@ fn signals(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, axes: &[(f64, f64)]
                 Some((low, high)) if !single => (value - low) / (high - low),
                 _ => value,
             };
-            let points: Vec<Point> = values
-                .iter()
-                .enumerate()
-                .filter(|(_, value)| value.is_finite())
-                .map(|(at, &value)| (at as f64, height(at, value.into())))
-                .collect();
-            for part in view.visible(&envelope(&points, 300)) {
-                match part[..] {
-                    [only] => canvas.dot(view.at(only), colour, 2.5),
-                    _ => canvas.line(&part.into_iter().map(|p| view.at(p)).collect::<Vec<_>>(), colour, 1.2),
+            let mut at = 0;
+            // A line ends at an unknown value.
+            for run in values.chunk_by(|a, b| a.is_finite() && b.is_finite()) {
+                let places = at..at + run.len();
+                at = places.end;
+                if !run[0].is_finite() {
+                    continue;
+                }
+                let points: Vec<Point> =
+                    places.zip(run).map(|(at, &value)| (at as f64, height(at, value.into()))).collect();
+                for part in view.visible(&envelope(&points, 300)) {
+                    match part[..] {
+                        [only] => canvas.dot(view.at(only), colour, 2.5),
+                        _ => canvas.line(&part.into_iter().map(|p| view.at(p)).collect::<Vec<_>>(), colour, 1.2),
+                    }
                 }
             }
         }

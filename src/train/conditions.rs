@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Columns, Conditions, Dataset, Kind, Labels, Normalisation, ReadOptions, Subset};
+use crate::data::{
+    Columns, Conditions, Dataset, Kind, Labels, Missing, Normalisation, ReadOptions, Subset, channels_and_places,
+};
 use crate::error::{Error, Result};
 use crate::nn::ConditionOptions;
 #[cfg(feature = "cli")]
@@ -66,11 +68,11 @@ impl ConditionSources {
         Self { dropout: self.dropout, ..other.clone() }
     }
 
-    /// Reads the conditions of `data`.
+    /// Reads the conditions of `data`, which was read with the options `read`: known values follow those that apply to them.
     ///
     /// # Errors
     /// When a file cannot be read, or does not fit the data.
-    pub fn add_to(&self, mut data: Dataset) -> Result<Dataset> {
+    pub fn add_to(&self, mut data: Dataset, read: &ReadOptions) -> Result<Dataset> {
         if !self.labels.is_empty() {
             data = data.with_labels(Labels::load(&self.labels)?)?;
         }
@@ -79,10 +81,16 @@ impl ConditionSources {
             data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table)?)?;
         }
         if !self.given.is_empty() {
-            data = data.with_given(Dataset::load(&self.given, 0)?)?;
+            data = data.with_given(Dataset::load_applying(&self.given, 0, &for_given(read))?)?;
         }
         Ok(data)
     }
+}
+
+/// The options for reading known values of samples that are read with `read`. They have other columns, and all values.
+fn for_given(read: &ReadOptions) -> ReadOptions {
+    let missing = read.missing.filter(|missing| *missing != Missing::Keep);
+    ReadOptions { missing, columns: vec![], drop_columns: vec![], ..read.clone() }
 }
 
 /// The facts about the conditions that a run depends on.
@@ -125,14 +133,35 @@ pub struct ConditionValues {
     /// The names of columns or channels, what is added to their values, and the categories.
     #[serde(default, skip_serializing_if = "Columns::is_plain")]
     pub columns: Columns,
+    /// The size before known values are scaled to that of the samples, if it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled_from: Option<Vec<usize>>,
     /// The normalisation: mean 0 and standard deviation 1 for each column or channel.
     pub normalisation: Normalisation,
 }
 
 impl ConditionValues {
-    fn of(kept: &Subset) -> Result<Self> {
+    fn of(kept: &Subset, scaled_from: Option<Vec<usize>>) -> Result<Self> {
         let (kind, shape, columns) = (kept.kind(), kept.shape().to_vec(), kept.columns().clone());
-        Ok(Self { kind, shape, columns, normalisation: Normalisation::standard_of(kept)? })
+        Ok(Self { kind, shape, columns, scaled_from, normalisation: Normalisation::standard_of(kept)? })
+    }
+
+    /// Known values in the size of the run. Those that were scaled in training must have the size that they had there.
+    ///
+    /// # Errors
+    /// When they have another size.
+    #[cfg(feature = "cli")]
+    fn scaled(&self, data: Dataset) -> Result<Dataset> {
+        let [_, size] = channels_and_places(&data.shape);
+        let [_, own] = channels_and_places(&self.shape);
+        match &self.scaled_from {
+            Some(from) if size == from => data.resized(own),
+            Some(from) => Err(Error::input(format!(
+                "{}: samples of size {size:?}, but the known values of this run have the size {from:?}",
+                data.name
+            ))),
+            None => Ok(data),
+        }
     }
 
     /// The normalised values of `data`, which have this shape, with the offsets and the categories of the run.
@@ -162,7 +191,7 @@ impl ConditionFacts {
     /// # Errors
     /// When the values of a condition do not vary.
     pub(crate) fn measure(kept: &Subset, gaps: usize) -> Result<Self> {
-        let Conditions { labels, vectors, given, masks } = kept.conditions();
+        let Conditions { labels, vectors, given, given_size, masks } = kept.conditions();
         let mut crc = flate2::Crc::new();
         if let Some(labels) = labels {
             crc.update(bytemuck::cast_slice(&labels.of));
@@ -170,33 +199,39 @@ impl ConditionFacts {
         for values in [vectors, given, masks].into_iter().flatten() {
             crc.update(bytemuck::cast_slice(&values.values));
         }
-        let facts = |data: &Option<Box<Dataset>>| {
-            data.as_deref().map(|data| ConditionValues::of(&kept.same_rows_of(data))).transpose()
+        let facts = |data: &Option<Box<Dataset>>, size: &Option<Vec<usize>>| {
+            data.as_deref().map(|data| ConditionValues::of(&kept.same_rows_of(data), size.clone())).transpose()
         };
         let (classes, names) = labels.as_ref().map_or((0, vec![]), |labels| (labels.classes, labels.names.clone()));
         let any = labels.is_some() || vectors.is_some() || given.is_some() || masks.is_some();
         let checksum = if any { crc.sum() } else { 0 };
-        Ok(Self { classes, names, vector: facts(vectors)?, given: facts(given)?, gaps, checksum })
+        let (vector, given) = (facts(vectors, &None)?, facts(given, given_size)?);
+        Ok(Self { classes, names, vector, given, gaps, checksum })
     }
 
-    /// Reads vectors and known values for samples, with the columns and the categories of the run.
+    /// Reads vectors and known values for samples, with the columns and the categories of the run; `read` are the options with
+    /// which its data are read.
     ///
     /// # Errors
     /// When a file cannot be read.
     #[cfg(feature = "cli")]
-    pub(crate) fn load(&self, vectors: Option<&str>, given: Option<&str>) -> Result<Conditions> {
-        let read = |facts: &Option<ConditionValues>, file: Option<&str>| {
+    pub(crate) fn load(&self, vectors: Option<&str>, given: Option<&str>, read: &ReadOptions) -> Result<Conditions> {
+        let load = |facts: &Option<ConditionValues>, file: Option<&str>, read: &ReadOptions| {
             let load = |file| match facts {
                 Some(ConditionValues { kind, shape, columns, .. }) => {
                     let layout = SampleLayout { kind: *kind, shape, columns };
-                    Dataset::load_for(file, 0, &ReadOptions::default(), layout, false)
+                    Dataset::load_for(file, 0, read, layout, false)
                 }
                 // It is refused, because the run does not have this condition.
                 None => Dataset::load(file, 0),
             };
             Ok::<_, Error>(file.map(load).transpose()?.map(Box::new))
         };
-        let (vectors, given) = (read(&self.vector, vectors)?, read(&self.given, given)?);
+        let vectors = load(&self.vector, vectors, &ReadOptions::default())?;
+        let given = match (load(&self.given, given, &for_given(read))?, &self.given) {
+            (Some(given), Some(facts)) => Some(Box::new(facts.scaled(*given)?)),
+            (given, _) => given,
+        };
         Ok(Conditions { vectors, given, ..Conditions::default() })
     }
 
@@ -205,7 +240,11 @@ impl ConditionFacts {
     pub(crate) fn describe(&self) -> Option<String> {
         let classes = (self.classes > 0).then(|| format!("{} classes", self.classes));
         let vector = self.vector.as_ref().map(|v| format!("vectors of {}", count(v.shape.iter().product(), "value")));
-        let given = self.given.as_ref().map(|given| format!("known values of shape {:?}", given.shape));
+        let scaled = |from: &Vec<usize>| format!(", scaled from {from:?}");
+        let given = self.given.as_ref().map(|given| {
+            let from = given.scaled_from.as_ref().map(scaled).unwrap_or_default();
+            format!("known values of shape {:?}{from}", given.shape)
+        });
         let gaps = (self.gaps > 0).then(|| "the known values of incomplete samples".to_string());
         let parts: Vec<String> = [classes, vector, given, gaps].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join(", "))

@@ -346,7 +346,7 @@ impl Config {
 
     /// `data` with the conditions of the settings.
     pub(crate) fn with_conditions(&self, data: Dataset) -> Result<Dataset> {
-        let data = self.condition.add_to(data)?;
+        let data = self.condition.add_to(data, &self.read)?;
         match self.mask.as_ref().and_then(MaskMix::file) {
             Some(file) => {
                 let masks = read_masks(file, &data)?;

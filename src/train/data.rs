@@ -7,7 +7,7 @@ use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::graph::{Data, Graph, Var};
 use crate::nn::{ConditionOptions, Inputs};
-use crate::ops::{Concat, Gather, Hidden, Mask};
+use crate::ops::{Concat, Gather, Mask};
 
 /// The training data in a graph: the samples, and their conditions.
 #[derive(Clone, Debug)]
@@ -92,9 +92,17 @@ impl GapTensors {
         Ok(Self { rules, places, size: gaps.places.size, known, pool })
     }
 
-    /// The masked samples and their masks [B, 2 D] of the samples `rows`, and the factors of their loss: 1 for hidden
-    /// values.
-    fn batch(&self, g: &mut Graph, samples: &Data, rows: Gather, dropout: f32, drop: u32) -> Result<[Var; 2]> {
+    /// The masked samples and their masks [B, 2 D] of the samples `rows`, and the factors of their loss: 1 for values that
+    /// are not missing, hidden or not. In a trial on sines, the score (CRPS) of hidden values was a quarter to a half lower
+    /// than with a loss on the hidden ones alone.
+    fn batch(
+        &self,
+        g: &mut Graph,
+        samples: &Data,
+        rows: Gather,
+        dropout: f32,
+        drop: u32,
+    ) -> Result<(Var, Option<Var>)> {
         let x0 = rows.of(g, samples)?;
         let known = self.known.as_ref().map(|known| rows.of(g, known)).transpose()?;
         let stream = g.stream();
@@ -103,9 +111,7 @@ impl GapTensors {
         let mask = Mask { stream, size: self.size, known: known.is_some(), pool: self.pool.is_some() };
         let inputs: Vec<Var> = [x0, self.rules, self.places].into_iter().chain(known).chain(self.pool).collect();
         let masked = g.apply1(mask, &inputs)?;
-        let masked = g.row_dropout(masked, dropout, 0.0, drop)?;
-        let inputs: Vec<Var> = std::iter::once(masked).chain(known).collect();
-        Ok([masked, g.apply1(Hidden { known: known.is_some() }, &inputs)?])
+        Ok((g.row_dropout(masked, dropout, 0.0, drop)?, known))
     }
 }
 
@@ -162,11 +168,11 @@ impl DataTensors {
         let class = class.map(|class| g.reshape(class, [g.spec(class).len()])).transpose()?;
         let gaps = gaps.as_ref().map(|gaps| gaps.batch(g, samples, rows, dropout, stream)).transpose()?;
         let given = match (given, gaps) {
-            (Some(given), Some([masked, _])) => Some(g.apply1(Concat, &[given, masked])?),
-            (given, gaps) => given.or(gaps.map(|[masked, _]| masked)),
+            (Some(given), Some((masked, _))) => Some(g.apply1(Concat, &[given, masked])?),
+            (given, gaps) => given.or(gaps.map(|(masked, _)| masked)),
         };
         let inputs = Inputs { class, vector, given, ..inputs };
-        Ok(ConditionedBatch { inputs, weights: gaps.map(|[_, weights]| weights) })
+        Ok(ConditionedBatch { inputs, weights: gaps.and_then(|(_, weights)| weights) })
     }
 }
 
@@ -175,7 +181,7 @@ impl DataTensors {
 /// # Errors
 /// When the device is lost.
 pub(crate) fn upload_conditions(run: &mut Run, kept: &Subset, facts: &ConditionFacts) -> Result<()> {
-    let Conditions { labels, vectors, given, masks } = kept.conditions();
+    let Conditions { labels, vectors, given, masks, .. } = kept.conditions();
     if let Some(labels) = labels {
         let classes: Vec<f32> = kept.rows().map(|row| labels.of[row] as f32).collect();
         run.write(CLASS, &classes)?;

@@ -110,7 +110,7 @@ fn gaps_are_filled_with_what_follows_from_the_known_values() {
         let drawn: Vec<f32> = drawn.values.chunks(32).flat_map(|two| two[..16].to_vec()).collect();
         let error = error(&drawn, &given, &data);
         // A value that is independent of what is known is off by 1.
-        assert!(error < 0.25, "{mask}: {error}");
+        assert!(error < 0.35, "{mask}: {error}");
     }
     // Nothing is known about samples of `sample`, which are sines of all phases.
     let any = sample(&Device::cpu(), &checkpoint, &Sampling { steps: 20, ..Sampling::new(200) }).unwrap();

@@ -7,6 +7,7 @@ pub fn tests() -> Vec<Test> {
     always(named![
         a_conditional_run_is_resumed_and_sampled,
         vectors_of_a_table_keep_their_columns,
+        known_values_of_another_size_are_scaled,
         conditions_that_do_not_fit_are_refused,
         labels_are_read_from_tables_and_by_name,
     ])
@@ -74,13 +75,42 @@ fn vectors_of_a_table_keep_their_columns() {
     place.refused("sample run --condition other.csv --out a.npy", 1, &["Rom", "not among the categories"]);
 }
 
+/// Known values of half the size have the effect of the scaled ones.
+fn known_values_of_another_size_are_scaled() {
+    let place = place();
+    let values = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin());
+    let short: Vec<u8> = values(160).flat_map(f32::to_le_bytes).collect();
+    // Between the centres of four values, eight are at a quarter and three quarters.
+    let all: Vec<f32> = values(160).collect();
+    let scaled = |i: usize| {
+        let (row, at) = (&all[i / 8 * 4..][..4], ((i % 8) as f32 - 0.5) / 2.0);
+        let (low, high) = (at.floor().max(0.0) as usize, (at.floor() as usize + 1).min(3));
+        row[low] + (at - low as f32).max(0.0) * (row[high] - row[low])
+    };
+    place.write("short.npy", npy("<f4", false, &[40, 4], &short));
+    place.write(
+        "scaled.npy",
+        npy("<f4", false, &[40, 8], &(0..320).flat_map(|i| scaled(i).to_le_bytes()).collect::<Vec<u8>>()),
+    );
+    let train = |given: &str| format!("train ok.npy --config small.toml --steps 20 --given {given}.npy --out {given}");
+    let said = place.ok(&train("short"));
+    assert!(said.contains("known values of shape [8], scaled from [4]"), "{said}");
+    place.ok(&train("scaled"));
+    let losses = |run: &str| String::from_utf8(place.read(&format!("{run}/metrics.csv"))).unwrap();
+    let loss = |run: &str| losses(run).lines().last().unwrap().split(',').nth(1).unwrap().parse::<f64>().unwrap();
+    assert!((loss("short") - loss("scaled")).abs() < 1e-4, "{} {}", loss("short"), loss("scaled"));
+    place.ok("sample short --given short.npy[0:2] --out a.npy");
+    place.refused("sample short --given scaled.npy --out a.npy", 1, &["scaled.npy", "[8]", "have the size [4]"]);
+}
+
 fn conditions_that_do_not_fit_are_refused() {
     let place = place();
     place.write("few.npy", npy("|u1", false, &[4], &[0, 1, 2, 1]));
     place.write("long.npy", npy("<f4", false, &[40, 16], &signals(640)));
     let train = "train ok.npy --config small.toml --steps 10 --out run";
     place.refused(&format!("{train} --labels few.npy"), 1, &["few.npy: 4 labels for 40 samples of ok.npy"]);
-    place.refused(&format!("{train} --given long.npy"), 1, &["long.npy", "[16]", "[8]"]);
+    place.write("plane.npy", npy("<f4", false, &[40, 6, 6], &signals(1440)));
+    place.refused(&format!("{train} --given plane.npy"), 1, &["plane.npy", "[6, 6]", "[8]", "as many axes"]);
     place.refused(&format!("{train} --labels classes.npy --label-dropout 2"), 2, &["condition.dropout is 2"]);
     let simple = "train ok.npy --model simple --steps 10 --out run --labels classes.npy";
     place.refused(simple, 2, &["the network simple cannot", "mlp or unet"]);
