@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{
-    Columns, Conditions, Dataset, Kind, Labels, Missing, Normalisation, ReadOptions, Subset, channels_and_places,
-};
+use crate::data::{Columns, Conditions, Dataset, Kind, Labels, Missing, Normalisation, ReadOptions, Subset};
 use crate::error::{Error, Result};
 use crate::nn::ConditionOptions;
 #[cfg(feature = "cli")]
-use crate::{data::SampleLayout, text::count};
+use crate::{
+    data::{SampleLayout, channels_and_places},
+    text::count,
+};
 
 /// What a model is conditioned on: the table `[condition]` of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
