@@ -29,6 +29,7 @@ mod noise;
 mod noisy_batch;
 mod norm;
 mod optimizer;
+mod part_sum;
 mod philox;
 mod point_loss;
 mod pool;
@@ -93,6 +94,7 @@ catalog![
     noisy_batch,
     norm,
     optimizer,
+    part_sum,
     philox,
     point_loss,
     pool,
