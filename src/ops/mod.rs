@@ -32,6 +32,7 @@ mod optimizer;
 mod philox;
 mod point_loss;
 mod pool;
+mod power_ema;
 mod reduce;
 mod row_dropout;
 mod sampler_step;
@@ -96,6 +97,7 @@ catalog![
     philox,
     point_loss,
     pool,
+    power_ema,
     reduce,
     row_dropout,
     sampler_step,
