@@ -8,7 +8,7 @@ use crate::data::{ColumnSummary, Dataset, Kind, TOYS};
 use crate::io::extension;
 use crate::nn::layers;
 use crate::text::{count, exact, grouped, short};
-use crate::train::{Checkpoint, Config, MemoryEstimate, RunFolder, TensorData};
+use crate::train::{Checkpoint, Config, MemoryEstimate, ObjectiveKind, RunFolder, TensorData};
 use crate::{Error, Graph};
 use anyhow::Context;
 use clap::Args;
@@ -47,7 +47,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let bytes = |prefix: &str| -> usize {
         checkpoint.tensors.iter().filter(|t| t.name.starts_with(prefix)).map(|t| 4 * t.values.len()).sum()
     };
-    let (average, optimizer) = (bytes("ema."), bytes("optimizer."));
+    let (average, optimizer) = (bytes("ema.") + bytes("power_ema."), bytes("optimizer."));
     let facts = &checkpoint.facts;
     let layers = layers(&config.model, &facts.shape)?;
     let memory = config.memory(facts.samples, &facts.shape)?;
@@ -87,9 +87,29 @@ fn print_settings(checkpoint: &Checkpoint) {
     let Config { task, optimizer, lr, schedule, prediction, seed, .. } = config;
     let trained_for = match &config.noise {
         Some(noise) => format!("removes the noise {noise}"),
-        None => format!("schedule {schedule}, predicts {prediction}"),
+        None => match config.objective {
+            ObjectiveKind::Ddpm => format!("schedule {schedule}, predicts {prediction}"),
+            kind => format!("objective {kind}, predicts {prediction}"),
+        },
     };
     say!("settings: task {task}, {trained_for}, {optimizer}, lr {lr}, seed {seed}");
+    say!("{}", used_weights(config));
+}
+
+/// Which weights are used for sampling and denoising.
+fn used_weights(config: &Config) -> String {
+    let used = match config.ema {
+        0.0 => "the weights of the last step, as there is no moving average (ema = 0)".to_string(),
+        decay => format!(
+            "their moving average of decay {decay}, which starts with the initial weights and a decay of at most \
+             (1 + k) / (10 + k) at step k"
+        ),
+    };
+    let other = match config.ema_snapshot_every {
+        0 => "",
+        _ => "; sample --ema LENGTH uses a power-function average of that relative length, from the snapshots",
+    };
+    format!("weights for inference: {used}{other}")
 }
 
 fn print_memory(memory: &MemoryEstimate) {
@@ -126,8 +146,7 @@ fn of_file(path: &Path) -> crate::Result<Checkpoint> {
 fn weights(checkpoint: &Checkpoint) -> crate::Result<Vec<&TensorData>> {
     let mut model = Graph::new();
     checkpoint.config.model.build(&mut model, &checkpoint.facts.shape)?;
-    let is_weight = |name: &str| !name.starts_with("ema.") && !name.starts_with("optimizer.");
-    let mut weights: Vec<_> = checkpoint.tensors.iter().filter(|t| is_weight(&t.name)).collect();
+    let mut weights: Vec<_> = checkpoint.tensors.iter().filter(|t| Checkpoint::is_weight(&t.name)).collect();
     weights.sort_by_key(|t| model.parameters().iter().position(|p| p.name == t.name));
     Ok(weights)
 }

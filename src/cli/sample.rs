@@ -11,7 +11,7 @@ use crate::inference::{Sampling, Trace, sample_in_parts, trace};
 use crate::io::{check_path, extension};
 use crate::plot::{self, Output, Scale};
 use crate::text::{self, short};
-use crate::train::{Checkpoint, Facts, RunFolder};
+use crate::train::{Averaged, Checkpoint, Facts, RunFolder};
 use crate::{Device, Error, Precision};
 use clap::Args;
 use serde_json::json;
@@ -54,6 +54,10 @@ pub struct SampleArgs {
     /// Use the state with the lowest validation loss, see train --keep-best
     #[arg(long)]
     best: bool,
+    /// Use a power-function average of the weights with this length, relative to the training, such as 0.1, instead of their
+    /// usual average; the run needs train --ema-snapshots
+    #[arg(long, value_name = "LENGTH", value_parser = real, allow_negative_numbers = true, conflicts_with = "best")]
+    ema: Option<f64>,
     /// Output: .npy, .csv, .png or .svg
     #[arg(long)]
     out: PathBuf,
@@ -72,8 +76,8 @@ struct SolverArgs {
     /// Steps of the reverse process [default: by the sampler]
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// Noise levels of the steps: trailing, leading, linspace, polynomial[:RHO], karras[:RHO] or lambda (also called
-    /// exponential) [default: by the sampler]
+    /// Noise levels of the steps: trailing, leading, linspace, polynomial[:RHO], shift[:SHIFT], karras[:RHO] or lambda (also
+    /// called exponential) [default: by the sampler]
     #[arg(long, value_name = "NAME")]
     spacing: Option<Spacing>,
     /// The diffusion steps that are used, noisiest first, such as 999,500,100, instead of --steps and --spacing
@@ -137,7 +141,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     // Before the run is read: its options may be wrong.
     let solver = args.solver.sampling(COUNT)?;
     let folder = RunFolder::open(&args.run)?;
-    let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
+    let (checkpoint, average) = weights(args, &folder)?;
     let facts = &checkpoint.facts;
     check_overwriting(args, &checkpoint)?;
     let sampling = sampling_of(args, facts, solver)?;
@@ -146,6 +150,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let mut out = Output::create(&args.out, facts.layout(), drawn)?;
     let device = args.common.open_for(args.precision)?;
     if !args.common.json {
+        average.iter().for_each(|average| say!("{average}"));
         say!("{process}");
     }
     let (started, stopped) = (std::time::Instant::now(), stop_flag()?);
@@ -177,6 +182,20 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     say!("{} with seed {seed} in {seconds:.1} s: {}", samples(held, drawn, &facts.shape), args.out.display());
     report(args, &checkpoint, clipped, traced.as_ref());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The checkpoint with the weights that are used, and what is said about an average of snapshots.
+fn weights(args: &SampleArgs, folder: &RunFolder) -> crate::Result<(Checkpoint, Option<String>)> {
+    let Some(length) = args.ema else {
+        return Ok((if args.best { folder.best() } else { folder.checkpoint() }?, None));
+    };
+    let Averaged { checkpoint, snapshots, misfit } = folder.averaged(length)?;
+    let text = format!(
+        "weights: the average of length {length} from {}; its profile differs by {}%",
+        text::count(snapshots, "snapshot"),
+        short(100.0 * misfit)
+    );
+    Ok((checkpoint, Some(text)))
 }
 
 /// Checks that no output is a file that is read.

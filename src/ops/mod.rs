@@ -33,6 +33,7 @@ mod part_sum;
 mod philox;
 mod point_loss;
 mod pool;
+mod power_ema;
 mod reduce;
 mod row_dropout;
 mod sampler_step;
@@ -98,6 +99,7 @@ catalog![
     philox,
     point_loss,
     pool,
+    power_ema,
     reduce,
     row_dropout,
     sampler_step,

@@ -19,6 +19,7 @@ mod objective;
 mod program;
 mod resume;
 mod setting;
+mod snapshots;
 mod tables;
 mod trainer;
 mod training;
@@ -30,7 +31,7 @@ pub use checkpoint::{Checkpoint, TensorData};
 pub use conditions::{ConditionFacts, ConditionSources, ConditionValues};
 #[cfg(feature = "cli")]
 pub(crate) use config::Base;
-pub use config::{Config, Normalise, ScheduleKind, Task};
+pub use config::{Config, Normalise, ObjectiveKind, ScheduleKind, Task};
 #[cfg(feature = "cli")]
 pub(crate) use defaults::Situation;
 pub use facts::Facts;
@@ -42,5 +43,6 @@ pub use loss::{DiffusionSteps, LossInputs, LossKind, LossMix, Term, WeightedLoss
 pub use memory::MemoryEstimate;
 pub use metrics::Summary;
 pub use program::Losses;
+pub use snapshots::Averaged;
 pub use trainer::Trainer;
 pub use training::{Progress, Stop, train};

@@ -37,8 +37,8 @@ pub(crate) struct StepOutput {
 impl StepOutput {
     /// The inputs of the loss terms.
     pub fn loss_inputs<'a>(&self, config: &Config, objective: &'a Objective, sample: SampleInfo<'a>) -> LossInputs<'a> {
-        let weighting = config.weighting;
-        let steps = self.noisy.map(|[x_t, t]| DiffusionSteps { x_t, t, objective, weighting });
+        let (weighting, target) = (config.weighting, config.loss_target());
+        let steps = self.noisy.map(|[x_t, t]| DiffusionSteps { x_t, t, objective, weighting, target });
         LossInputs { steps, ..LossInputs::new(self.prediction, self.target, sample.shape, sample.range) }
     }
 }
@@ -88,8 +88,8 @@ fn denoising(
     Ok(StepOutput { prediction: network.forward(g, Inputs::new(noisy, t))?, target: clean, noisy: None })
 }
 
-/// The forward pass of a diffusion model (Ho et al. 2020, algorithm 1): noise is added at a random step, and the network
-/// predicts eps, x0 or v.
+/// The forward pass of a diffusion model (Ho et al. 2020, algorithm 1): noise is added at a random time, and the network
+/// predicts the target of the objective.
 fn diffusion(
     g: &mut Graph,
     config: &Config,

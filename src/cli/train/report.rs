@@ -100,8 +100,11 @@ fn describe_details(trainer: &Trainer) {
     let n = &facts.normalisation;
     say!("normalisation: (x - {:?}) / {:?}, range +-{:.2}", n.shift, n.scale, n.bound);
     if config.noise.is_none() {
-        say!("the model predicts {}", config.prediction);
-        config.noise_schedule().iter().for_each(|schedule| say!("noise schedule: {schedule}"));
+        let target = config.loss_target().map(|target| format!(", and the loss compares {target}")).unwrap_or_default();
+        say!("the model predicts {}{target}", config.prediction);
+        if let Ok(objective) = config.objective() {
+            say!("objective: {}, {}; times: {}", config.objective, objective.path(), objective.times());
+        }
     }
     say!(
         "optimizer: {}; {} dispatches per step, {} MiB of device memory",

@@ -7,7 +7,7 @@ use crate::data::Dataset;
 use crate::nn::Model;
 use crate::ops::Decay;
 use crate::text;
-use crate::train::{Base, Config, MOST_STEPS, RunFolder, Situation, Task};
+use crate::train::{Base, Config, MOST_STEPS, ObjectiveKind, RunFolder, Situation, Task};
 use crate::{Device, Error};
 
 /// The settings of a new run, its data and its device.
@@ -126,10 +126,22 @@ fn settings_of(run: &Path, args: &TrainArgs) -> crate::Result<Config> {
 
 /// Refuses options that have no effect.
 fn reject_unused_options(config: &Config, args: &TrainArgs) -> crate::Result<()> {
-    for (option, stated) in [("--schedule", args.schedule.is_some()), ("--prediction", args.prediction.is_some())] {
+    let of_diffusion = [
+        ("--schedule", args.schedule.is_some()),
+        ("--prediction", args.prediction.is_some()),
+        ("--objective", args.objective.is_some()),
+        ("--times", args.times.is_some()),
+        ("--loss-target", args.loss_target.is_some()),
+        ("--zero-terminal-snr", args.zero_terminal_snr),
+    ];
+    for (option, stated) in of_diffusion {
         if stated && config.task == Task::Denoise {
             return Err(Error::Setting(format!("{option} needs a diffusion model, but the task is denoise; omit it")));
         }
+    }
+    if args.schedule.is_some() && config.objective != ObjectiveKind::Ddpm {
+        let kind = config.objective;
+        return Err(Error::Setting(format!("--schedule: the objective {kind} has no noise schedule; omit it")));
     }
     if args.validation_every.is_some() && config.validation == 0.0 {
         return Err(Error::Setting("--validation-every needs held-out data; add --validation 0.1".into()));
@@ -145,7 +157,13 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
     set(&mut config.micro_batch, &args.micro_batch);
     set(&mut config.lr, &args.lr);
     set(&mut config.schedule, &args.schedule);
+    if let Some(kind) = args.objective {
+        config.set_objective(kind);
+    }
     set(&mut config.prediction, &args.prediction);
+    set(&mut config.times, &args.times.map(Some));
+    set(&mut config.loss_target, &args.loss_target.map(Some));
+    config.zero_terminal_snr |= args.zero_terminal_snr;
     set(&mut config.loss, &args.loss);
     set(&mut config.weighting, &args.weighting);
     set(&mut config.precision, &args.precision);
@@ -155,6 +173,9 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
             Error::Setting(format!("--step-encoding {kind}: the network {name} has no step encoding; omit it"))
         })?;
         step.kind = kind;
+    }
+    if let Some(n) = args.ema_snapshots {
+        config.ema_snapshot_every = if n == 0 { 0 } else { config.steps.div_ceil(n) };
     }
     set(&mut config.optimizer, &args.optimizer);
     set(&mut config.seed, &args.common.seed);

@@ -152,6 +152,7 @@ impl RunFolder {
                     _ => {}
                 }
             }
+            self.remove_snapshots()?;
         }
         self.write_settings(trainer)
     }
