@@ -1,7 +1,6 @@
 // y_i = sum_j softmax_j(q_i k_j SCALE) v_j for each head, and its backward pass, without the [N, N] matrix.
 // A workgroup handles one head of one sample, an invocation the place i; loops over a head's channels are unrolled, so
-// that q_i, its sums and so on stay in registers. With QUADS the places j are taken four at a time, a vector of four
-// neighbours in memory: N is then a multiple of 4, and not LAST. `Each` is the type of a value for each of them.
+// that q_i, its sums and so on stay in registers.
 //#use items
 //#use nan
 override B: u32; override N: u32; override HEADS: u32; override D: u32; override SCALE: f32;
@@ -22,25 +21,7 @@ fn owned(g: u32, lane: u32) -> Owned {
   return Owned(g / chunks / HEADS, g / chunks % HEADS, g % chunks * WG + lane);
 }
 
-//#if QUADS
-alias Each = vec4<f32>;
-const COUNT = 4u;
-fn own(v: Each, i: u32) -> f32 { return v[i % 4u]; }  // the value of place i
-fn total(v: Each) -> f32 { return (v.x + v.y) + (v.z + v.w); }
-fn greatest(v: Each) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
-fn keep(v: Each, x: Each) -> Each {
-  return vec4(keep_nan(v.x, x.x), keep_nan(v.y, x.y), keep_nan(v.z, x.z), keep_nan(v.w, x.w));
-}
-//#else
-alias Each = f32;
-const COUNT = 1u;
-fn own(v: Each, i: u32) -> f32 { return v; }
-fn total(v: Each) -> f32 { return v; }
-fn greatest(v: Each) -> f32 { return v; }
-fn keep(v: Each, x: Each) -> Each { return keep_nan(v, x); }
-//#endif
-
-@group(0) @binding(0) var<storage, read> qkv: array<Each>;  // [B, 3 C, N] or [B, N, 3 C]
+@group(0) @binding(0) var<storage, read> qkv: array<f32>;  // [B, 3 C, N] or [B, N, 3 C]
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;  // [B, C, N] or [B, N, C]
 @group(0) @binding(2) var<storage, read_write> stats: array<f32>;  // [B, HEADS, N, 2]: largest score, 1 / sum
 
@@ -52,23 +33,23 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
   let C = HEADS * D;
   let c = o.h * D;
 //#repeat E
-  let q$E = own(qkv[at(o.b, c + $Eu, o.i, 3u * C) / COUNT], o.i) * SCALE;
+  let q$E = qkv[at(o.b, c + $Eu, o.i, 3u * C)] * SCALE;
   var o$E = 0.0;
 //#end
   var largest = -3.0e38;
   var sum = 0.0;
-  for (var j = 0u; j < N; j += COUNT) {
-    var score = Each();
+  for (var j = 0u; j < N; j++) {
+    var score = 0.0;
 //#repeat E
-    score += q$E * qkv[at(o.b, C + c + $Eu, j, 3u * C) / COUNT];
+    score += q$E * qkv[at(o.b, C + c + $Eu, j, 3u * C)];
 //#end
     // Rescales the previous sums.
-    let top = max(largest, greatest(score));
-    let kept = exp(max(largest - top, -87.0));
-    let p = keep(exp(max(score - top, Each(-87.0))), score - top);
-    sum = sum * kept + total(p);
+    let top = max(largest, score);
+    let keep = exp(max(largest - top, -87.0));
+    let p = keep_nan(exp(max(score - top, -87.0)), score - top);
+    sum = sum * keep + p;
 //#repeat E
-    o$E = o$E * kept + total(p * qkv[at(o.b, 2u * C + c + $Eu, j, 3u * C) / COUNT]);
+    o$E = o$E * keep + p * qkv[at(o.b, 2u * C + c + $Eu, j, 3u * C)];
 //#end
     largest = top;
   }
@@ -81,21 +62,11 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
   stats[row + 1u] = share;
 }
 
-@group(0) @binding(3) var<storage, read> dy: array<Each>;  // as y
-@group(0) @binding(4) var<storage, read> qkv_: array<Each>;  // as qkv
-@group(0) @binding(5) var<storage, read> y_: array<Each>;  // as y
+@group(0) @binding(3) var<storage, read> dy: array<f32>;  // as y
+@group(0) @binding(4) var<storage, read> qkv_: array<f32>;  // as qkv
+@group(0) @binding(5) var<storage, read> y_: array<f32>;  // as y
 @group(0) @binding(6) var<storage, read> saved: array<f32>;  // as stats
 @group(0) @binding(7) var<storage, read_write> dqkv: array<f32>;  // as qkv
-
-//#if QUADS
-// A statistic of the places from j on.
-fn saved_of(row: u32, which: u32) -> Each {
-  let at = 2u * row + which;
-  return vec4(saved[at], saved[at + 2u], saved[at + 4u], saved[at + 6u]);
-}
-//#else
-fn saved_of(row: u32, which: u32) -> Each { return saved[2u * row + which]; }
-//#endif
 
 // First place i as a query, then as key and value.
 @compute @workgroup_size(WG)
@@ -111,21 +82,22 @@ fn input(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     let share = saved[(first + o.i) * 2u + 1u];
     var mean = 0.0;
 //#repeat E
-    let q$E = own(qkv_[at(o.b, c + $Eu, o.i, 3u * C) / COUNT], o.i) * SCALE;
-    let g$E = own(dy[at(o.b, c + $Eu, o.i, C) / COUNT], o.i);
-    mean += g$E * own(y_[at(o.b, c + $Eu, o.i, C) / COUNT], o.i);
+    let q$E = qkv_[at(o.b, c + $Eu, o.i, 3u * C)] * SCALE;
+    let g$E = dy[at(o.b, c + $Eu, o.i, C)];
+    mean += g$E * y_[at(o.b, c + $Eu, o.i, C)];
     var dq$E = 0.0;
 //#end
-    for (var j = 0u; j < N; j += COUNT) {
-      var score = Each();
-      var dp = Each();
+    for (var j = 0u; j < N; j++) {
+      var score = 0.0;
+      var dp = 0.0;
 //#repeat E
-      score += q$E * qkv_[at(o.b, C + c + $Eu, j, 3u * C) / COUNT];
-      dp += g$E * qkv_[at(o.b, 2u * C + c + $Eu, j, 3u * C) / COUNT];
+      let k$E = qkv_[at(o.b, C + c + $Eu, j, 3u * C)];
+      score += q$E * k$E;
+      dp += g$E * qkv_[at(o.b, 2u * C + c + $Eu, j, 3u * C)];
 //#end
-      let ds = exp(max(score - largest, Each(-87.0))) * share * (dp - mean);
+      let ds = exp(max(score - largest, -87.0)) * share * (dp - mean);
 //#repeat E
-      dq$E += total(ds * qkv_[at(o.b, C + c + $Eu, j, 3u * C) / COUNT]);
+      dq$E += ds * k$E;
 //#end
     }
 //#repeat E
@@ -133,26 +105,27 @@ fn input(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
 //#end
   }
 //#repeat E
-  let k$E = own(qkv_[at(o.b, C + c + $Eu, o.i, 3u * C) / COUNT], o.i) * SCALE;
-  let v$E = own(qkv_[at(o.b, 2u * C + c + $Eu, o.i, 3u * C) / COUNT], o.i);
+  let k$E = qkv_[at(o.b, C + c + $Eu, o.i, 3u * C)] * SCALE;
+  let v$E = qkv_[at(o.b, 2u * C + c + $Eu, o.i, 3u * C)];
   var dk$E = 0.0;
   var dv$E = 0.0;
 //#end
-  for (var j = 0u; j < N; j += COUNT) {
-    var score = Each();
-    var dp = Each();
-    var mean = Each();
+  for (var j = 0u; j < N; j++) {
+    var score = 0.0;
+    var dp = 0.0;
+    var mean = 0.0;
 //#repeat E
-    let g$E = dy[at(o.b, c + $Eu, j, C) / COUNT];
-    score += qkv_[at(o.b, c + $Eu, j, 3u * C) / COUNT] * k$E;
+    let q$E = qkv_[at(o.b, c + $Eu, j, 3u * C)];
+    let g$E = dy[at(o.b, c + $Eu, j, C)];
+    score += q$E * k$E;
     dp += g$E * v$E;
-    mean += g$E * y_[at(o.b, c + $Eu, j, C) / COUNT];
+    mean += g$E * y_[at(o.b, c + $Eu, j, C)];
 //#end
-    let p = exp(max(score - saved_of(first + j, 0u), Each(-87.0))) * saved_of(first + j, 1u);
+    let p = exp(max(score - saved[(first + j) * 2u], -87.0)) * saved[(first + j) * 2u + 1u];
     let ds = p * (dp - mean);
 //#repeat E
-    dk$E += total(ds * qkv_[at(o.b, c + $Eu, j, 3u * C) / COUNT]);
-    dv$E += total(p * dy[at(o.b, c + $Eu, j, C) / COUNT]);
+    dk$E += ds * q$E;
+    dv$E += p * g$E;
 //#end
   }
 //#repeat E

@@ -96,7 +96,6 @@ impl Attention {
         let lanes = n.next_power_of_two().clamp(8, 64);
         kernel!("attention.wgsl", entry)
             .flag("LAST", channels == Channels::Last)
-            .flag("QUADS", channels == Channels::First && n.is_multiple_of(4))
             .repeat("E", d)
             .dim("B", b)
             .dim("N", n)
@@ -317,7 +316,6 @@ pub(super) fn cases() -> Vec<Case> {
         (2, 9, 2, 4, Last),
         (3, 17, 5, 3, First),
         (2, 65, 8, 2, First),
-        (2, 68, 5, 2, First),
         // Two blocks of rows, long heads.
         (1, 131, 33, 1, Last),
     ] {
@@ -339,10 +337,11 @@ pub(super) fn cases() -> Vec<Case> {
     let (op, shape) = (Attention { heads: 2, channels: Last }, [1, 6, 12]);
     let case = Case::new(op).values(shape, far).for_terms(positive_v(op, shape));
     cases.push(forward(case, 6, 2, 64.0 * 2f64.sqrt()));
-    for (n, shape, channels) in [(5, [2, 12, 5], First), (8, [2, 12, 8], First), (5, [2, 5, 12], Last)] {
+    for channels in [First, Last] {
+        let shape = if channels == First { [2, 12, 5] } else { [2, 5, 12] };
         let op = Attention { heads: 2, channels };
         let case = Case::new(op).input(shape).for_terms(positive_v(op, shape));
-        cases.push(forward(case, n, 2, 0.7).gradient());
+        cases.push(forward(case, 5, 2, 0.7).gradient());
     }
     cases
 }
