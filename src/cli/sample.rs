@@ -175,7 +175,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
             "{}",
             json!({"out": args.out, "held": held, "shape": shape, "seed": seed, "clipped": clipped, "seconds": seconds,
                    "device": device.name(), "process": process, "save_noise": args.save_noise, "trace": args.trace,
-                   "times": times})
+                   "times": times, "weights": average})
         );
         return Ok(ExitCode::SUCCESS);
     }

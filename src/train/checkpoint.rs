@@ -123,8 +123,17 @@ impl Checkpoint {
 
     /// The approximate size of the file of a checkpoint of `run`, in bytes.
     pub(super) fn size(run: &Run) -> u64 {
+        Self::size_of(run, &PREFIXES.map(|(slab, _)| slab))
+    }
+
+    /// The approximate size of the file of a snapshot of the averages of `run`, in bytes.
+    pub(super) fn snapshot_size(run: &Run) -> u64 {
+        Self::size_of(run, &LENGTHS.map(|(slab, _)| slab))
+    }
+
+    fn size_of(run: &Run, slabs: &[Slab]) -> u64 {
         let graph = run.graph();
-        let slabs = PREFIXES.iter().filter(|(slab, _)| graph.slab_if_used(*slab).is_some()).count() as u64;
+        let slabs = slabs.iter().filter(|slab| graph.slab_if_used(**slab).is_some()).count() as u64;
         // The header has at most about 200 bytes per tensor, and the settings.
         slabs * (4 * graph.parameter_count() as u64 + 200 * graph.parameters().len() as u64) + (16 << 10)
     }

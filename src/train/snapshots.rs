@@ -1,7 +1,7 @@
 //! Snapshots of power-function averages of the weights, and the average of any length from them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::checkpoint::power_prefixes;
 use super::{Checkpoint, Config, RunFolder, TensorData};
@@ -35,16 +35,24 @@ impl Config {
 }
 
 impl RunFolder {
-    /// The files of the snapshots, in the order of their steps.
-    fn snapshot_files(&self) -> Vec<PathBuf> {
+    /// The snapshots, each with its step, in the order of their steps.
+    fn snapshots(&self) -> Vec<(u32, PathBuf)> {
         let entries = fs::read_dir(self.file(FOLDER)).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut files: Vec<PathBuf> =
-            entries.filter(|path| path.extension().is_some_and(|e| e == "safetensors")).collect();
-        files.sort();
-        files
+        let with_step = |path: PathBuf| {
+            let step = path.file_name()?.to_str()?.strip_suffix(".safetensors")?.parse().ok()?;
+            Some((step, path))
+        };
+        let mut snapshots: Vec<(u32, PathBuf)> = entries.filter_map(with_step).collect();
+        snapshots.sort();
+        snapshots
     }
 
-    /// Writes the averages of a checkpoint as a snapshot.
+    /// The size of all snapshots, in bytes.
+    pub(super) fn snapshot_bytes(&self) -> u64 {
+        self.snapshots().iter().map(|(_, path)| fs::metadata(path).map_or(0, |file| file.len())).sum()
+    }
+
+    /// Writes the averages of a checkpoint as a snapshot. It does not depend on when the run is to end.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be written.
@@ -54,8 +62,9 @@ impl RunFolder {
         let path = folder.join(format!("{:09}.safetensors", checkpoint.step));
         let is_average = |t: &TensorData| power_prefixes().any(|prefix| t.name.starts_with(&prefix));
         let tensors = checkpoint.tensors.into_iter().filter(is_average).collect();
+        let config = Config { steps: checkpoint.step, early_stop: 0, keep_best: false, ..checkpoint.config };
         // The losses are those of the checkpoint; a snapshot has only the averages.
-        Checkpoint { tensors, pending: vec![], ..checkpoint }.save(&path)
+        Checkpoint { config, tensors, pending: vec![], ..checkpoint }.save(&path)
     }
 
     /// Removes the snapshots of a run that is replaced.
@@ -63,7 +72,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`] when a file cannot be removed.
     pub(super) fn remove_snapshots(&self) -> Result<()> {
-        for path in self.snapshot_files() {
+        for (_, path) in self.snapshots() {
             fs::remove_file(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
         }
         Ok(())
@@ -85,52 +94,59 @@ impl RunFolder {
                 self.path.display()
             )));
         }
-        let mut snapshots = Vec::new();
-        for path in self.snapshot_files() {
-            let snapshot = Checkpoint::load(&path)?;
-            if !same_run(&snapshot, &checkpoint) {
-                return Err(Error::input(format!(
-                    "{}: this snapshot is of another run than the checkpoint; delete it",
-                    path.display()
-                )));
-            }
-            if snapshot.step < checkpoint.step {
-                snapshots.push(snapshot);
-            }
-        }
+        let gammas = LENGTHS.iter().map(|(_, length)| power_gamma(*length)).collect::<Result<Vec<_>>>()?;
+        let mut states: Vec<(u32, Option<PathBuf>)> =
+            self.snapshots().into_iter().map(|(step, path)| (step, Some(path))).collect();
+        states.retain(|(step, _)| *step < checkpoint.step);
         // The checkpoint has the averages of its own step.
-        snapshots.push(checkpoint.clone());
-        let wanted = PowerProfile { steps: f64::from(checkpoint.step), gamma };
-        let mut kept = Vec::new();
-        for (prefix, length) in power_prefixes().zip(LENGTHS.map(|(_, length)| length)) {
-            let gamma = power_gamma(length)?;
-            let of = |s: &Checkpoint| PowerProfile { steps: f64::from(s.step), gamma };
-            kept.extend(snapshots.iter().map(|s| (s, prefix.clone(), of(s))));
-        }
-        let profiles: Vec<PowerProfile> = kept.iter().map(|(.., profile)| *profile).collect();
+        states.push((checkpoint.step, None));
+        let profile = |step: u32, gamma: f64| PowerProfile { steps: f64::from(step), gamma };
+        let profiles: Vec<PowerProfile> =
+            states.iter().flat_map(|(step, _)| gammas.iter().map(|gamma| profile(*step, *gamma))).collect();
+        let wanted = profile(checkpoint.step, gamma);
         let weights = wanted.fit(&profiles)?;
         let misfit = wanted.misfit(&profiles, &weights);
         let total: f64 = weights.iter().sum();
-        let mut averaged = checkpoint.clone();
-        averaged.tensors.retain(|t| !t.name.starts_with("ema."));
-        let plain = |t: &&TensorData| t.name.starts_with(&kept[0].1);
-        for tensor in checkpoint.tensors.iter().filter(plain) {
-            let name = &tensor.name[kept[0].1.len()..];
-            let mut sum = vec![0.0f64; tensor.values.len()];
-            for ((snapshot, prefix, _), weight) in kept.iter().zip(&weights) {
-                let part = snapshot.tensor(&format!("{prefix}{name}"), &tensor.shape)?;
-                sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += weight / total * f64::from(*value));
+        let first = power_prefixes().next().expect("there are two averages");
+        let sum_of = |t: &TensorData| {
+            Some((t.name.strip_prefix(&first)?.to_string(), t.shape.clone(), vec![0.0; t.values.len()]))
+        };
+        let mut sums: Vec<(String, Vec<usize>, Vec<f64>)> = checkpoint.tensors.iter().filter_map(sum_of).collect();
+        // One snapshot at a time, so that many of them do not need much memory.
+        for ((step, path), weights) in states.iter().zip(weights.chunks(gammas.len())) {
+            let snapshot = path.as_ref().map(|path| snapshot_of(&checkpoint, *step, path)).transpose()?;
+            let state = snapshot.as_ref().unwrap_or(&checkpoint);
+            for (prefix, weight) in power_prefixes().zip(weights) {
+                for (name, shape, sum) in &mut sums {
+                    let part = state.tensor(&format!("{prefix}{name}"), shape)?;
+                    sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += weight / total * f64::from(*value));
+                }
             }
-            let values = sum.into_iter().map(|v| v as f32).collect();
-            averaged.tensors.push(TensorData { name: format!("ema.{name}"), shape: tensor.shape.clone(), values });
         }
-        Ok(Averaged { checkpoint: averaged, snapshots: snapshots.len(), misfit })
+        let mut averaged = checkpoint;
+        averaged.tensors.retain(|t| !t.name.starts_with("ema."));
+        averaged.tensors.extend(sums.into_iter().map(|(name, shape, sum)| TensorData {
+            name: format!("ema.{name}"),
+            shape,
+            values: sum.into_iter().map(|v| v as f32).collect(),
+        }));
+        Ok(Averaged { checkpoint: averaged, snapshots: states.len(), misfit })
     }
+}
+
+/// Reads the snapshot of a step of the run that `checkpoint` is a state of.
+fn snapshot_of(checkpoint: &Checkpoint, step: u32, path: &Path) -> Result<Checkpoint> {
+    let snapshot = Checkpoint::load(path)?;
+    if snapshot.step == step && same_run(&snapshot, checkpoint) {
+        return Ok(snapshot);
+    }
+    Err(Error::input(format!("{}: this snapshot is of another run or step than its name; delete it", path.display())))
 }
 
 /// Whether both are states of one run, which may have been continued.
 fn same_run(snapshot: &Checkpoint, checkpoint: &Checkpoint) -> bool {
     let stated = snapshot.config.with_changes_of(&checkpoint.config);
-    let stated = Config { micro_batch: checkpoint.config.micro_batch, ..stated };
+    let Config { micro_batch, keep_best, .. } = checkpoint.config;
+    let stated = Config { micro_batch, keep_best, ..stated };
     stated == checkpoint.config && snapshot.facts.agree_with(&checkpoint.facts)
 }

@@ -220,6 +220,12 @@ impl Trainer {
         Checkpoint::size(&self.run)
     }
 
+    /// The approximate size of all snapshots of the averages of the run, in bytes.
+    pub(super) fn snapshots_size(&self) -> u64 {
+        let count = self.config.steps.checked_div(self.config.ema_snapshot_every).unwrap_or(0);
+        u64::from(count) * Checkpoint::snapshot_size(&self.run)
+    }
+
     /// Starts from the weights of another run, with the averaged ones if there are any. Its data and its other settings may
     /// differ.
     ///

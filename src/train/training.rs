@@ -56,7 +56,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
     folder.remove_temporary_files();
     let config = trainer.config().clone();
     if trainer.step() < config.steps {
-        folder.check_space(trainer.checkpoint_size(), config.keep_best)?;
+        folder.check_space(trainer.checkpoint_size(), config.keep_best, trainer.snapshots_size())?;
     }
     let mut record = Record::new(&folder.metrics(), trainer);
     let (start, first) = (Instant::now(), trainer.step());

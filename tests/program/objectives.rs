@@ -53,7 +53,9 @@ fn an_average_of_any_length_survives_a_stop(on: On) {
     place.ok(&format!("train ok.npy --model simple --config every.toml --steps 40 --out whole {options}"));
     place.ok(&format!("train ok.npy --model simple --config every.toml --steps 20 --out parts {options}"));
     place.ok(&format!("train --out parts --resume --steps 40 --device {on} --no-samples"));
-    for file in ["checkpoint.safetensors", "snapshots/000000032.safetensors"] {
+    let snapshots = place.list("whole/snapshots");
+    assert_eq!(snapshots, place.list("parts/snapshots"));
+    for file in snapshots.iter().map(|name| format!("snapshots/{name}")).chain(["checkpoint.safetensors".into()]) {
         let bytes = |run: &str| place.read(&format!("{run}/{file}"));
         assert!(!is_exact(on) || bytes("whole") == bytes("parts"), "{file}");
     }
@@ -70,6 +72,8 @@ fn an_average_of_any_length_survives_a_stop(on: On) {
     }
     let said = place.ok("sample whole --ema 0.07 --count 3 --out a.npy");
     assert!(said.contains("the average of length 0.07 from 5 snapshots; its profile differs by"), "{said}");
+    let said = json(&place.ok("sample whole --ema 0.07 --count 3 --out a.npy --json"));
+    assert!(said["weights"].as_str().unwrap().contains("the average of length 0.07 from 5 snapshots"), "{said}");
     let said = place.ok("inspect whole");
     assert!(said.contains("weights for inference: the weights of the last step") && said.contains("--ema"), "{said}");
     place.refused("sample whole --ema 0.5 --out a.npy", 2, &["relative length 0.5", "at most 0.288"]);
