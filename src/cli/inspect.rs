@@ -50,7 +50,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let (average, optimizer) = (bytes("ema."), bytes("optimizer."));
     let facts = &checkpoint.facts;
     let layers = layers(&config.model, &facts.shape)?;
-    let memory = config.memory(facts.samples, &facts.shape)?;
+    let memory = config.memory(facts.samples, facts.data_shape())?;
     if args.common.json {
         let list: Vec<_> = weights.iter().map(|t| json!({"name": t.name, "shape": t.shape})).collect();
         let mut settings = json!(config);
@@ -83,6 +83,9 @@ fn print_settings(checkpoint: &Checkpoint) {
     say!("data: {} {} of shape {:?}", facts.samples, facts.kind.samples(), facts.shape);
     if let Some(conditions) = facts.conditions.describe() {
         say!("conditions: {conditions}");
+    }
+    if !config.augment.is_none() {
+        say!("augmentation: {}", config.augment);
     }
     let Config { task, optimizer, lr, schedule, prediction, seed, .. } = config;
     let trained_for = match &config.noise {

@@ -15,6 +15,7 @@ mod table;
 mod weighting;
 
 pub use edm::Precondition;
+pub use noising::Noised;
 pub use objective::{Level, Objective, Prediction};
 pub use path::{Flow, Path};
 pub use sampler::{Mix, Row, Sampler, Step, Times};

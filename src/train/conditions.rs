@@ -127,6 +127,12 @@ impl ConditionValues {
         Ok(Self { kind, shape, columns, normalisation: Normalisation::standard_of(kept)? })
     }
 
+    /// Changes the shape to that of windows of the samples.
+    pub(super) fn cut_to(&mut self, shape: Vec<usize>) {
+        self.normalisation = self.normalisation.repeated_for(self.kind, &shape);
+        self.shape = shape;
+    }
+
     /// The normalised values of `data`, which have this shape, with the offsets and the categories of the run.
     ///
     /// # Errors

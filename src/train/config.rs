@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
-use super::{ConditionSources, Facts, LossMix, model_table};
+use super::{Augmentation, ConditionSources, Facts, LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
 use crate::data::{Dataset, ReadOptions};
 use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
@@ -88,6 +88,9 @@ pub struct Config {
     /// How the data are read.
     #[serde(skip_serializing_if = "ReadOptions::is_default")]
     pub read: ReadOptions,
+    /// Random changes of the samples of each batch.
+    #[serde(skip_serializing_if = "Augmentation::is_default")]
+    pub augment: Augmentation,
     /// What the model is conditioned on.
     #[serde(skip_serializing_if = "ConditionSources::is_default")]
     pub condition: ConditionSources,
@@ -195,6 +198,7 @@ impl Config {
             keep_best: false,
             decay,
             read: ReadOptions::default(),
+            augment: Augmentation::default(),
             condition: ConditionSources::default(),
             model,
         }

@@ -37,16 +37,15 @@ impl MemoryEstimate {
 }
 
 impl Config {
-    /// The plan of a training step on this number of samples of `shape`, with the held-out samples, the micro-batch, and
-    /// what is known about the samples.
-    fn plan<'a>(&self, samples: usize, shape: &'a [usize], known: SampleInfo<'a>) -> Result<(Plan, usize, usize)> {
+    /// The plan of a training step on this number of samples, with the number of held-out samples and the micro-batch.
+    fn plan(&self, samples: usize, sample: SampleInfo) -> Result<(Plan, usize, usize)> {
         let held_out = DataSplit::held_out(self, samples)?;
         let kept = samples - held_out;
         let rows = self.batch_for(kept)?;
         let micro = self.micro_batch_of(rows);
         let mut g = Graph::seeded(self.seed);
-        let data = DataTensors::new(&mut g, kept, shape, self.model.conditions())?;
-        program::step(&mut g, self, &data, known, Batch { rows, micro })?;
+        let data = DataTensors::new(&mut g, kept, sample.stored, self.model.conditions(), self.augment)?;
+        program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
         Ok((Plan::new(&g.fused())?, held_out, micro))
     }
 
@@ -57,18 +56,19 @@ impl Config {
     #[cfg(feature = "cli")]
     pub(super) fn flops(&self, samples: usize, shape: &[usize]) -> Result<u64> {
         let whole = Self { micro_batch: 0, validation: 0.0, ..self.clone() };
-        let (plan, ..) = whole.plan(samples, shape, unknown(shape, &unscaled()))?;
+        let (plan, ..) = whole.plan(samples, unknown(shape, shape, &unscaled()))?;
         Ok(plan.calls.iter().map(|call| call.node.op.cost(&call.specs).flops).sum())
     }
 
-    /// The device memory for training on this number of samples of `shape`.
+    /// The device memory for training on this number of samples of `shape`, which the augmentation may cut.
     ///
     /// # Errors
     /// When a setting does not fit the data.
     pub fn memory(&self, samples: usize, shape: &[usize]) -> Result<MemoryEstimate> {
         let normalisation = unscaled();
-        let sample = unknown(shape, &normalisation);
-        let (plan, held_out, micro) = self.plan(samples, shape, sample)?;
+        let window = self.augment.window_of(shape);
+        let sample = unknown(&window, shape, &normalisation);
+        let (plan, held_out, micro) = self.plan(samples, sample)?;
         let mut memory = MemoryEstimate::default();
         for buffer in plan.buffers {
             let name = buffer.label.trim_start_matches("langevin.");
@@ -94,6 +94,6 @@ fn unscaled() -> Normalisation {
     Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 }
 }
 
-fn unknown<'a>(shape: &'a [usize], normalisation: &'a Normalisation) -> SampleInfo<'a> {
-    SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } }
+fn unknown<'a>(shape: &'a [usize], stored: &'a [usize], normalisation: &'a Normalisation) -> SampleInfo<'a> {
+    SampleInfo { shape, stored, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } }
 }

@@ -49,6 +49,9 @@ fn describe_task(trainer: &Trainer, with_model: bool) {
     if let Some(conditions) = trainer.facts().conditions.describe() {
         say!("conditioned on {conditions}");
     }
+    if !config.augment.is_none() {
+        say!("samples of each batch are changed at random: {}", config.augment);
+    }
     match &config.noise {
         Some(noise) => say!("the model has {parameters} parameters and learns to remove the noise {noise}"),
         None => say!("the model has {parameters} parameters and learns to turn noise into samples like the data"),

@@ -45,7 +45,7 @@ impl Shown {
             (None, Kind::Points) => 2_000,
             (None, _) => 64,
         };
-        let samples = all.evenly_spaced(most)?;
+        let samples = config.augment.middle_of(all.evenly_spaced(most)?)?;
         let some = if samples.len() < all.len() { format!("{} of ", samples.len()) } else { String::new() };
         let what = format!("{some}the {}", if is_held_out { "held-out samples" } else { "training data" });
         Ok(Self { samples, what, held_out: is_held_out })
@@ -149,7 +149,7 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
 /// The data of a resumed run.
 pub fn data_of(config: &Config, facts: &Facts) -> anyhow::Result<Dataset> {
     let moved = "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)";
-    Dataset::load_for(&config.data, config.seed, &config.read, facts.layout(), false)
+    Dataset::load_for(&config.data, config.seed, &config.read, facts.data_layout(), false)
         .and_then(|data| config.with_conditions(data))
         .context(moved)
 }

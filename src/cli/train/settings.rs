@@ -34,7 +34,8 @@ impl New {
         first.check()?;
         let place = vacant()?;
         let data = first.load()?;
-        let situation = |device| Situation::of(&first, &data, device);
+        let shape = first.augment.sample_shape(data.kind(), &data.shape)?;
+        let situation = |device| Situation::of(&first, &data, &shape, device);
         // A wrong number of samples is reported before the device is opened.
         first.training_samples(data.len())?;
         let device = args.common.open_for(first.precision)?;
@@ -163,6 +164,15 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
     set(&mut config.early_stop, &args.early_stop);
     config.keep_best |= args.keep_best;
     config.read = config.read.overridden_by(&args.read.options());
+    for (option, size) in [("--crop", args.augment.crop), ("--shift", args.augment.shift)] {
+        if size == Some(0) {
+            return Err(Error::Setting(format!("{option} 0 changes nothing; use 1 or more, or omit it")));
+        }
+    }
+    config.augment.flip |= args.augment.flip;
+    set(&mut config.augment.crop, &args.augment.crop);
+    set(&mut config.augment.shift, &args.augment.shift);
+    set(&mut config.augment.edge, &args.augment.shift_edge);
     args.condition.apply_to(&mut config.condition);
     config.decay = decay(config, args)?;
     Ok(())
