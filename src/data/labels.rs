@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{SampleRange, file_and_part, first_bytes, idx, images, npy, sounds, table};
+use super::range::SampleRange;
+use super::{file_and_part, first_bytes, idx, images, npy, sounds, table};
 use crate::io::extension;
 use crate::{Error, Result};
 
@@ -111,10 +112,13 @@ fn read_part(spec: &str) -> Result<(Vec<f32>, Vec<String>)> {
         return Ok(numbered(table::texts(file, column)?));
     }
     match column {
-        None if file.is_dir() => match sounds::files(file) {
-            Some(files) if !images::has_pictures(file) => sounds::read_labels(file, &files),
-            _ => images::read_labels(file),
-        },
+        None if file.is_dir() => {
+            let pictures = images::Folder::of(file)?;
+            match sounds::files(file) {
+                Some(files) if !pictures.has_pictures() => sounds::read_labels(file, &files),
+                _ => pictures.into_labels(),
+            }
+        }
         None => Ok((read(file)?, vec![])),
         Some(column) => Err(Error::input(format!(
             "{spec}: only tables (.csv, .tsv) have columns; name the file without \":{column}\""
