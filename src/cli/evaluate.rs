@@ -55,9 +55,19 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         Device::named(name)?;
     }
     let read = args.read.options();
-    let data = Dataset::load_with(&args.data, seed, &read)?;
+    let read = match &args.labels {
+        Some(labels) => read.for_labels(&args.data, labels),
+        None => read,
+    };
+    let header = read.header.filter(|_| read.label.is_some());
+    let mut data = Dataset::load_with(&args.data, seed, &read)?;
+    if let Some(labels) = &args.labels {
+        data = data.with_labels(Labels::load_with(labels, header)?)?;
+    }
     // Outliers among the samples are errors of the samples.
-    let read = ReadOptions { clip_outliers: false, ..read };
+    // Generated tables may not have the column of labels: it is known by its name only.
+    let label = read.label.clone().filter(|name| name.parse::<usize>().is_err());
+    let read = ReadOptions { clip_outliers: false, label, ..read };
     let samples = Dataset::load_like(&args.samples, seed, &read, &data)?;
     if args.pairs {
         check_pairs(&samples, &data)?;
@@ -65,9 +75,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     if !args.common.json {
         describe(&data);
     }
-    let labels = args.labels.as_ref().map(|labels| Labels::load(labels)).transpose()?;
-    let classes = match labels {
-        Some(labels) => Some(classify(&args.common.open()?, &samples, &data, &labels, seed)?),
+    let classes = match &data.conditions().labels {
+        Some(labels) => Some(classify(&args.common.open()?, &samples, &data, labels, seed)?),
         None => None,
     };
     let evaluation = evaluate(&samples, &data, &options)?;

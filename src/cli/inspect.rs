@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::data::{ColumnSummary, Dataset, Kind, TOYS};
 use crate::io::extension;
 use crate::nn::layers;
-use crate::text::{count, exact, grouped, short};
+use crate::text::{count, exact, grouped, short, shortest_sum};
 use crate::train::{Checkpoint, Config, MemoryEstimate, RunFolder, TensorData};
 use crate::{Error, Graph};
 use anyhow::Context;
@@ -193,7 +193,10 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         };
         let ColumnSummary { min, max, mean, std, whole, offset, .. } = column;
         // Large offsets need all digits.
-        let number = |value: f64| if *offset == 0.0 { short(value) } else { exact(value) };
+        let number = |value: f64| match *offset {
+            0.0 => short(value),
+            offset => exact(shortest_sum((value - offset) as f32, offset)),
+        };
         let whole = if *whole { "  whole numbers" } else { "" };
         let numbers = [*min, *max, *mean].map(number);
         say!("{name:<24} {:>14} {:>14} {:>14} {:>14}{whole}", numbers[0], numbers[1], numbers[2], short(*std));

@@ -271,7 +271,8 @@ fn noise_layout<'a>(facts: &'a Facts, columns: &'a Columns) -> SampleLayout<'a> 
 /// Reads initial noise for at least `count` samples.
 fn read_noise(path: &Path, facts: &Facts, count: Option<usize>) -> crate::Result<Dataset> {
     let (name, columns) = (path.to_string_lossy(), Columns::default());
-    let noise = Dataset::load_for(&name, 0, &ReadOptions::default(), noise_layout(facts, &columns), false)?;
+    let noise = Dataset::load_for(&name, 0, &ReadOptions::default(), noise_layout(facts, &columns), false)
+        .map_err(data::without_options)?;
     if noise.shape != facts.shape {
         return Err(Error::Input(format!(
             "--noise {name}: samples of shape {:?}, but the model was trained on {:?}",

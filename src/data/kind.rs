@@ -29,13 +29,12 @@ impl Kind {
     }
 
     /// The name of one sample of this kind in a message.
-    #[cfg(feature = "cli")]
     pub(crate) fn one(self) -> &'static str {
         match self {
             Kind::Signals => "signal",
             Kind::Points => "point",
             Kind::Images => "image",
-            Kind::Table => "row",
+            Kind::Table => "row of a table",
         }
     }
 

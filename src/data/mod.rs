@@ -46,7 +46,7 @@ pub use options::{Fit, Header, Missing, ReadOptions};
 pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
 pub use recording::{Join, Recording};
-#[cfg(feature = "cli")]
+pub(crate) use repair::without_options;
 pub(crate) use source::source;
 use source::{file_and_part, first_bytes, open};
 pub(crate) use subset::Subset;

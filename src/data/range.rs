@@ -13,7 +13,9 @@ pub(super) fn read_range(spec: &str, range: SampleRange, seed: u64, request: &mu
     let len = all.sample_len();
     let part = all.with_values(spec, all.values[from * len..to * len].to_vec())?;
     // A part of the windows is not a recording.
-    Ok(Dataset { origin: Origin { recording: None, ..all.origin }, ..part })
+    let mut origin = Origin { recording: None, ..all.origin.clone() };
+    origin.keep(all.len(), (from..to).collect());
+    Ok(Dataset { origin, ..part })
 }
 
 /// A parsed `DATA[from:to]`.

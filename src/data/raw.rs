@@ -103,6 +103,7 @@ impl Raw {
             None => self.refuse_a_recording(options)?,
         }
         let (kind, shape) = self.kind_and_shape(kind, options.kind)?;
+        self.origin.clippable = true;
         self.fill_missing(kind, &shape, options.missing)?;
         if options.clip_outliers {
             self.clip_outliers(kind, &shape);

@@ -67,7 +67,6 @@ pub(super) fn file_and_part(spec: &str) -> Option<(&Path, &str)> {
 }
 
 /// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
-#[cfg(feature = "cli")]
 pub(crate) fn source(spec: &str) -> Option<&Path> {
     let whole = Path::new(spec);
     match spec {

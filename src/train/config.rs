@@ -333,12 +333,17 @@ impl Config {
     /// # Errors
     /// When a file cannot be read, or there is not one condition for each sample.
     pub fn load(&self) -> Result<Dataset> {
-        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.read)?)
+        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.reading())?)
+    }
+
+    /// How the samples are read: without the column of their labels.
+    pub(crate) fn reading(&self) -> ReadOptions {
+        self.read.for_labels(&self.data, &self.condition.labels)
     }
 
     /// `data` with the conditions of the settings.
     pub(crate) fn with_conditions(&self, data: Dataset) -> Result<Dataset> {
-        self.condition.add_to(data)
+        self.condition.of_table(&self.data, &self.read).add_to(data)
     }
 
     /// The noise schedule.

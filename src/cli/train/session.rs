@@ -148,10 +148,13 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
 
 /// The data of a resumed run.
 pub fn data_of(config: &Config, facts: &Facts) -> anyhow::Result<Dataset> {
-    let moved = "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)";
-    Dataset::load_for(&config.data, config.seed, &config.read, facts.data_layout(), false)
-        .and_then(|data| config.with_conditions(data))
-        .context(moved)
+    let data = Dataset::load_for(&config.data, config.seed, &config.reading(), facts.data_layout(), false).context(
+        "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)",
+    )?;
+    config.with_conditions(data).context(
+        "cannot read the conditions of the run again (if they were moved: langevin train --out RUN --resume with --labels, \
+         --condition or --given)",
+    )
 }
 
 /// Resumes a run with the settings of [`Checkpoint::continued`].
