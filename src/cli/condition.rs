@@ -30,6 +30,21 @@ pub struct ConditionArgs {
 }
 
 impl ConditionArgs {
+    /// Refuses options that have no effect.
+    pub fn check(&self, sources: &ConditionSources) -> Result<()> {
+        if self.label_dropout.is_some() && !sources.is_some() {
+            return Err(Error::setting(
+                "--label-dropout needs a condition that it removes; add --labels, --condition or --given, or omit it",
+            ));
+        }
+        if self.label_header.is_some() && sources.labels.is_empty() {
+            return Err(Error::setting(
+                "--label-header needs --labels, the table that it is about; add it, or omit it",
+            ));
+        }
+        Ok(())
+    }
+
     /// Applies the options to the settings.
     pub fn apply_to(&self, sources: &mut ConditionSources) {
         let text = |setting: &mut String, option: &Option<String>| {

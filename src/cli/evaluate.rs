@@ -6,6 +6,7 @@ use crate::data::{Dataset, Labels, ReadOptions};
 use crate::evaluate::{
     EvaluateOptions, PERMUTATIONS, PROJECTIONS, Scaling, Sines, check_pairs, classify, compare_pairs, evaluate,
 };
+use crate::text::short;
 use crate::{Device, Error};
 use clap::Args;
 use serde_json::json;
@@ -87,10 +88,20 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         all["pairs"] = json!(pairs);
         all["classes"] = json!(classes);
         all["sines"] = json!(sines);
+        all["smallest_p"] = json!(smallest_p(args.permutations));
         say!("{all}");
         return Ok(ExitCode::SUCCESS);
     }
     say!("{evaluation}");
+    let least = smallest_p(args.permutations);
+    if least > SIGNIFICANT {
+        say!(
+            "note: with --permutations {}, no p-value can be below {}, so that even large differences are not told apart; use \
+             {PERMUTATIONS}",
+            args.permutations,
+            short(least)
+        );
+    }
     if let Some(pairs) = pairs {
         say!("{pairs}");
     }
@@ -102,6 +113,14 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// The smallest p-value of a permutation test.
+fn smallest_p(permutations: usize) -> f64 {
+    1.0 / (1.0 + permutations as f64)
+}
+
+/// Permutation tests should be able to reach a p-value well below the usual 0.05, as several are made.
+const SIGNIFICANT: f64 = 0.005;
 
 fn options(args: &EvaluateArgs) -> crate::Result<EvaluateOptions> {
     for (number, what) in [(args.projections, "projections"), (args.permutations, "permutations")] {

@@ -149,7 +149,7 @@ mod tests {
         let part = Dataset { values: part.values[16..].to_vec(), ..part };
         let labels = Labels::new("l.npy", &[0.0, 1.0, 1.0, 0.0, 0.0]).unwrap();
         let part =
-            part.with_labels(labels).unwrap().with_vectors(of(&[2], 5)).unwrap().with_given(of(&[4, 4], 5)).unwrap();
+            part.with_labels(labels).unwrap().with_vectors(of(&[2], 5)).unwrap().with_given(of(&[1, 4, 4], 5)).unwrap();
         let Conditions { labels, vectors, given } = part.conditions();
         assert_eq!(labels.as_ref().unwrap().of, [1, 0]);
         assert_eq!(vectors.as_ref().unwrap().values, [4.0, 5.0, 8.0, 9.0]);

@@ -235,6 +235,11 @@ impl Dataset {
         self.origin.recording.as_ref()
     }
 
+    /// The sample rate of audio, in Hz.
+    pub fn sample_rate(&self) -> Option<u32> {
+        self.origin.rate
+    }
+
     /// The values of sample `i`, row-major.
     pub fn sample(&self, i: usize) -> &[f32] {
         &self.values[i * self.sample_len()..][..self.sample_len()]

@@ -22,6 +22,8 @@ pub(crate) struct Origin {
     pub recording: Option<Recording>,
     /// Which samples of the source these are; `None` for all of them.
     pub kept: Option<Kept>,
+    /// The sample rate of audio, in Hz.
+    pub rate: Option<u32>,
     /// Whether missing categories of a table were replaced.
     pub replaced: bool,
     /// Whether `--clip-outliers` applies to the source.

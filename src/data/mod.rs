@@ -45,6 +45,8 @@ pub use options::{Fit, Header, Missing, ReadOptions};
 #[cfg(feature = "cli")]
 pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
+#[cfg(feature = "cli")]
+pub(crate) use recording::save_sound;
 pub use recording::{Join, Recording};
 pub(crate) use repair::without_options;
 pub(crate) use source::source;

@@ -104,6 +104,7 @@ impl Raw {
         }
         let (kind, shape) = self.kind_and_shape(kind, options.kind)?;
         self.origin.clippable = true;
+        self.origin.rate = self.sound.map(|sound| sound.sample_rate);
         self.fill_missing(kind, &shape, options.missing)?;
         if options.clip_outliers {
             self.clip_outliers(kind, &shape);

@@ -100,10 +100,7 @@ impl Recording {
     pub fn save(&self, path: &Path, values: &[f32], columns: &Columns) -> Result<()> {
         self.check(path)?;
         if let (Some(spec), "wav") = (self.sound, extension(path).as_str()) {
-            let mut bytes = Cursor::new(Vec::new());
-            encode(spec, values, &mut bytes)
-                .map_err(|cause| Error::input(format!("{}: cannot be encoded ({cause})", path.display())))?;
-            return write_atomically(path, |out| std::io::Write::write_all(out, bytes.get_ref()));
+            return save_wav(path, spec, values);
         }
         // A row per time step is written like a row of a table.
         let columns = Columns { names: self.names.clone(), whole: Vec::new(), ..columns.clone() };
@@ -114,6 +111,23 @@ impl Recording {
         file.write(values)?;
         file.finish()
     }
+}
+
+/// Writes a sound in 16-bit PCM at a sample rate. Values beyond -1..1 are clipped.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be written.
+#[cfg(feature = "cli")]
+pub(crate) fn save_sound(path: &Path, rate: u32, values: &[f32]) -> Result<()> {
+    let spec = WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: SampleFormat::Int };
+    save_wav(path, spec, values)
+}
+
+fn save_wav(path: &Path, spec: WavSpec, values: &[f32]) -> Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    encode(spec, values, &mut bytes)
+        .map_err(|cause| Error::input(format!("{}: cannot be encoded ({cause})", path.display())))?;
+    write_atomically(path, |out| std::io::Write::write_all(out, bytes.get_ref()))
 }
 
 /// Writes audio. Values beyond full scale are clipped in formats of integers.

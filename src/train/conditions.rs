@@ -226,6 +226,17 @@ impl ConditionFacts {
         self.vector.iter().chain(&self.given)
     }
 
+    /// The sizes of the conditions of data, before they are measured.
+    #[cfg(feature = "cli")]
+    pub(super) fn sizes_of(conditions: &Conditions) -> ConditionOptions {
+        let Conditions { labels, vectors, given } = conditions;
+        let channels = |data: &Dataset| if data.shape.len() > 1 { data.shape[0] } else { 1 };
+        ConditionOptions::default()
+            .classes(labels.as_ref().map_or(0, |labels| labels.classes))
+            .vector(vectors.as_ref().map_or(0, |vectors| vectors.sample_len()))
+            .given(given.as_ref().map_or(0, |given| channels(given)))
+    }
+
     /// The sizes with which a network is built.
     pub(crate) fn options(&self) -> ConditionOptions {
         let len = |values: &Option<ConditionValues>| values.as_ref().map_or(0, |v| v.shape.iter().product());

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cli")]
+use super::ConditionFacts;
 use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
 use super::{Augmentation, ConditionSources, Facts, LossMix, model_table};
@@ -382,6 +384,18 @@ impl Config {
         };
         optimizer.check()?;
         Ok(optimizer)
+    }
+
+    /// These settings with the network for `data` and its conditions, before they are measured.
+    ///
+    /// # Errors
+    /// When the network cannot have the conditions, or the augmentation does not fit the samples.
+    #[cfg(feature = "cli")]
+    pub(crate) fn fitted_to(&self, data: &Dataset) -> Result<Self> {
+        let shape = self.augment.sample_shape(data.kind(), &data.shape)?;
+        let model = self.model.clone().for_sample(&shape);
+        let model = model.with_conditions(ConditionFacts::sizes_of(data.conditions()))?;
+        Ok(Self { model, ..self.clone() })
     }
 
     /// The settings of a run on data with these facts: settings that depend on the data are filled in.

@@ -37,6 +37,9 @@ pub struct Facts {
     /// The names of columns or channels, and what is added to their values.
     #[serde(default, skip_serializing_if = "Columns::is_plain")]
     pub columns: Columns,
+    /// The sample rate of audio, in Hz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<u32>,
     /// CRC-32 of the feature file of a perceptual loss: a run can only be resumed with the same file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<u32>,
@@ -58,6 +61,7 @@ impl Facts {
             normalisation: Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 },
             range: vec![],
             columns: Columns::default(),
+            sample_rate: None,
             features: None,
             conditions: ConditionFacts::default(),
         }
@@ -140,11 +144,12 @@ impl Facts {
         (ranges.len() == groups.count).then(|| [ends(0), ends(1)].concat())
     }
 
-    /// Whether both describe the same data. The range and the names of columns are ignored, because runs of older versions
+    /// Whether both describe the same data. The range, the sample rate and the names of columns are ignored, because runs of older versions
     /// do not have them.
     pub(crate) fn agree_with(&self, other: &Self) -> bool {
         let essential = |facts: &Self| Self {
             range: Vec::new(),
+            sample_rate: None,
             columns: Columns {
                 offset: facts.columns.offset.clone(),
                 categories: facts.columns.categories.clone(),
@@ -180,9 +185,21 @@ impl Config {
         let range = kept.ranges();
         let (columns, conditions) = (data.columns.clone(), ConditionFacts::measure(kept)?);
         let samples = data.len();
-        let cut_from = None;
-        Facts { kind, shape, cut_from, samples, checksum, normalisation, range, columns, features, conditions }
-            .cut(&self.augment)
+        let (cut_from, sample_rate) = (None, data.sample_rate());
+        Facts {
+            kind,
+            shape,
+            cut_from,
+            samples,
+            checksum,
+            normalisation,
+            range,
+            columns,
+            sample_rate,
+            features,
+            conditions,
+        }
+        .cut(&self.augment)
     }
 }
 

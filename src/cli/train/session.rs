@@ -42,7 +42,7 @@ impl Shown {
         let (is_held_out, all) = (held_out.is_some(), held_out.unwrap_or(Subset::all(data)));
         let most = match (config.noise, data.kind()) {
             (Some(_), _) => (MOST_VALUES / data.sample_len()).clamp(36, 1_024),
-            (None, Kind::Points) => 2_000,
+            (None, Kind::Points | Kind::Table) => 2_000,
             (None, _) => 64,
         };
         let samples = config.augment.middle_of(all.evenly_spaced(most)?)?;

@@ -49,7 +49,14 @@ impl New {
         let batch = chosen.as_ref().filter(|_| config.batch == 0).map_or(config.batch, |chosen| chosen.batch);
         let config = Config { batch, ..config };
         config.check()?;
-        config.batch_for(situation.samples)?;
+        let batch = config.batch_for(situation.samples)?;
+        check_micro_batch(args, batch)?;
+        if config.condition.is_some() && config.condition.dropout == 1.0 {
+            log::warn!(
+                "--label-dropout 1 removes every condition in training, so that the model cannot follow one; use a smaller \
+                 probability, such as 0.1"
+            );
+        }
         Ok((Self { config, data, device, chosen }, place))
     }
 
@@ -125,6 +132,17 @@ fn settings_of(run: &Path, args: &TrainArgs) -> crate::Result<Config> {
     Ok(config)
 }
 
+/// Refuses micro-batches of a whole batch.
+fn check_micro_batch(args: &TrainArgs, batch: usize) -> crate::Result<()> {
+    match args.micro_batch {
+        Some(micro) if micro >= batch => Err(Error::Setting(format!(
+            "--micro-batch {micro} has no effect on batches of {}; use less, or omit it",
+            text::count(batch, "sample")
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses options that have no effect.
 fn reject_unused_options(config: &Config, args: &TrainArgs) -> crate::Result<()> {
     for (option, stated) in [("--schedule", args.schedule.is_some()), ("--prediction", args.prediction.is_some())] {
@@ -135,7 +153,7 @@ fn reject_unused_options(config: &Config, args: &TrainArgs) -> crate::Result<()>
     if args.validation_every.is_some() && config.validation == 0.0 {
         return Err(Error::Setting("--validation-every needs held-out data; add --validation 0.1".into()));
     }
-    Ok(())
+    args.condition.check(&config.condition)
 }
 
 /// Applies the options to the settings, except for steps, data and the name of the model.

@@ -39,7 +39,7 @@ fn bad_rows_are_named() {
     let rows = |bad: &str| format!("x,y\n{}{bad}\n8,8\n", "1,2\n".repeat(6));
     for (bad, cause) in [
         ("7,seven", "row 7 (line 8), column 2 (y): \"seven\" is not a number"),
-        ("7", "row 7 (line 8) has 1 column,, but 2 were expected"),
+        ("7", "row 7 (line 8) has 1 column, but 2 were expected"),
         ("7,8,9", "has 3 columns"),
         ("7,", "row 7 (line 8), column 2 (y): \"\" is missing (1 missing value in 1 of 8 rows); --missing drop"),
         ("7,nan", "\"nan\" is missing"),
@@ -252,9 +252,7 @@ fn missing_categories_are_left_out_or_filled() {
     let text = "x,c\n".to_string() + &(0..10).map(rows).collect::<String>();
     let read = |missing| with(&text, ReadOptions { missing, ..ReadOptions::default() });
     let message = read(None).unwrap_err().to_string();
-    assert!(
-        message.contains("row 4 (line 5), column 2 (c): \"\" is missing (in all 2 missing values in 2 rows of 10)")
-    );
+    assert!(message.contains("row 4 (line 5), column 2 (c): \"\" is missing (2 missing values in 2 of 10 rows)"));
     assert_eq!(read(Some(Missing::Drop)).unwrap().len(), 8);
     let filled = read(Some(Missing::Mean)).unwrap();
     assert_eq!((filled.len(), filled.sample(3)), (10, &[3.0, 0.0, 1.0][..]));
@@ -296,7 +294,7 @@ fn missing_values_of_a_table_are_left_out_or_filled() {
     let text = "a,b\n1,2\nNA,4\n3,?\n5,6\n";
     let read = |missing| with(text, ReadOptions { missing, ..ReadOptions::default() });
     let message = read(None).unwrap_err().to_string();
-    assert!(message.contains("2 missing values in 2 rows of 4"), "{message}");
+    assert!(message.contains("2 missing values in 2 of 4 rows"), "{message}");
     assert_eq!(read(Some(Missing::Drop)).unwrap().values, [1.0, 2.0, 5.0, 6.0]);
     assert_eq!(read(Some(Missing::Mean)).unwrap().values, [1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 5.0, 6.0]);
 }
