@@ -1,5 +1,5 @@
-// y[b, c, i, j] = x[b, c, top + i, left + j]: a window of each row, at a random place and mirrored at random; see augment.rs.
-// LANES invocations per row.
+// y[b, c, i, j] = x[b, c, top + i, left + j]: a window of each row, at a random place and mirrored at random; see
+// augment.rs. LANES invocations per row.
 //#use items
 override B: u32; override C: u32; override H: u32; override W: u32; override OUT_H: u32; override OUT_W: u32;
 override LANES: u32;

@@ -198,7 +198,10 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             offset => exact(shortest_sum((value - offset) as f32, offset)),
         };
         let whole = if *whole { "  whole numbers" } else { "" };
-        let numbers = [*min, *max, *mean].map(number);
+        // The mean has the digits that its spread gives sense to.
+        let digits = (4.0 - std.max(f64::MIN_POSITIVE).log10().floor()).clamp(0.0, 12.0) as usize;
+        let mean = if *offset == 0.0 { short(*mean) } else { format!("{mean:.digits$}") };
+        let numbers = [number(*min), number(*max), mean];
         say!("{name:<24} {:>14} {:>14} {:>14} {:>14}{whole}", numbers[0], numbers[1], numbers[2], short(*std));
     }
     for outlier in &description.outliers {

@@ -175,8 +175,8 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
             "{}",
             json!({"out": args.out, "held": held, "shape": shape, "seed": seed, "clipped": clipped, "seconds": seconds,
                    "device": device.name(), "process": process, "classes": classes(facts, &sampling),
-                   "guidance": sampling.conditions.guidance.scale, "evaluations": evaluations(&checkpoint, &sampling)?, "save_noise": args.save_noise, "trace": args.trace,
-                   "times": times})
+                   "guidance": sampling.conditions.guidance.scale, "evaluations": evaluations(&checkpoint, &sampling)?,
+                   "save_noise": args.save_noise, "trace": args.trace, "times": times})
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -423,5 +423,5 @@ fn draw_trace(path: &Path, facts: &Facts, trace: &Trace) -> crate::Result<()> {
         Kind::Images => Scale::of_data(facts.kind, &facts.shape, &facts.range, &trace.samples),
         _ => Scale::of(facts.kind, &facts.shape, &all.iter().flat_map(|(_, v)| v.iter().copied()).collect::<Vec<_>>()),
     };
-    plot::film_blocks(path, facts.kind, &facts.shape, &snapshots, columns, &scale)
+    plot::film_blocks(path, facts.kind, &facts.shape, &snapshots, columns, &scale.labelled(&facts.columns))
 }

@@ -169,7 +169,11 @@ impl Description {
     /// The first line: what the samples are.
     pub fn title(&self) -> String {
         let format = if self.format.is_empty() { String::new() } else { format!(" ({})", self.format) };
-        let what = if self.samples == 1 { self.kind.one() } else { self.kind.samples() };
+        let what = match (self.samples, self.kind) {
+            (1, Kind::Table) => "row of a table",
+            (1, kind) => kind.one(),
+            (_, kind) => kind.samples(),
+        };
         format!("data: {} {what} of shape {:?} from {}{format}", self.samples, self.shape, self.name)
     }
 }

@@ -34,7 +34,7 @@ impl Kind {
             Kind::Signals => "signal",
             Kind::Points => "point",
             Kind::Images => "image",
-            Kind::Table => "row of a table",
+            Kind::Table => "row",
         }
     }
 

@@ -142,6 +142,10 @@ impl Raw {
                 None | Some(Kind::Images) => Ok((Kind::Images, vec![c, h, w])),
                 Some(kind) => Err(wrong(kind, "an array with fewer axes")),
             },
+            [] => Err(Error::input(format!(
+                "{}: the array is a single number; save an array of samples, [n, length] for signals",
+                self.name
+            ))),
             _ => Err(Error::input(format!(
                 "{}: the array has shape {:?} with {} axes, but at most 4 are supported; save it as [n, length] for \
                  signals, [n, 2] for points or [n, c, h, w] for images",

@@ -158,10 +158,17 @@ impl Raw {
             [_] => "save an array of samples as [n, length] for signals, [n, 2] for points or [n, c, h, w] for images",
             _ => "--kind table reads each row as a sample of one value",
         };
+        // Windows of which there are some.
+        let window = (1 << (n / 4).max(2).ilog2()).min(128);
+        let hop = (window / 8).max(1);
+        let left_out = self.origin.notes.iter().filter(|note| note.text.ends_with("is left out"));
+        let left_out: String = left_out.map(|note| format!("; {}", note.text)).collect();
         Err(Error::input(format!(
             "{name}: one column of {}, which does not contain the length of a sample; if it is a recording with one row \
-             per time step, --window 128 cuts it into signals of 128 values (--hop 16 starts one every 16 values); {table}",
-            count(n, "value")
+             per time step, --window {window} cuts it into signals of {window} values (--hop {hop} starts one every {}); \
+             {table}{left_out}",
+            count(n, "value"),
+            count(hop, "value")
         )))
     }
 

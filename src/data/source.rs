@@ -49,6 +49,37 @@ pub(super) fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Datas
     }
 }
 
+/// A common format that is not read, and how to convert it, from the extension and the first bytes of a file.
+fn other_format(extension: &str, start: [u8; 4]) -> Option<(&'static str, &'static str)> {
+    const TABLE: &str = "save it as .csv";
+    const ARRAYS: &str = "save its arrays with numpy.save or numpy.savez";
+    const SOUND: &str = "convert it to .wav, such as with: ffmpeg -i IN OUT.wav";
+    let by_name = match extension {
+        "mp3" | "m4a" | "aac" | "wma" | "opus" | "aif" | "aiff" => Some(("compressed or other audio", SOUND)),
+        "xlsx" | "xls" | "ods" => Some(("a spreadsheet", TABLE)),
+        "feather" | "arrow" => Some(("an Arrow table", TABLE)),
+        "json" | "jsonl" => Some(("JSON text", "save it as .csv or .npy")),
+        "pt" | "pth" | "pkl" | "pickle" => Some(("a pickled Python object", ARRAYS)),
+        "heic" | "heif" | "avif" | "svg" | "pdf" => {
+            Some(("a picture in another format", "convert pictures to PNG, in a folder"))
+        }
+        "mp4" | "avi" | "mov" | "mkv" | "webm" => Some(("a film", "save its pictures as PNG, in a folder")),
+        "txt" | "dat" | "asc" => {
+            Some(("text without a known extension", "if it is a table, rename it to .csv or .tsv"))
+        }
+        _ => None,
+    };
+    by_name.or(match &start {
+        b"PAR1" => Some(("a Parquet table", TABLE)),
+        b"MATL" => Some(("a MATLAB file", ARRAYS)),
+        [0x89, b'H', b'D', b'F'] => Some(("an HDF5 file", ARRAYS)),
+        b"fLaC" => Some(("FLAC audio", SOUND)),
+        b"OggS" => Some(("Ogg audio", SOUND)),
+        [b'I', b'D', b'3', _] | [0xff, 0xfb, ..] => Some(("MP3 audio", SOUND)),
+        _ => None,
+    })
+}
+
 /// Reads a folder of pictures, or of audio files if it has no pictures.
 fn read_folder(folder: &Path, request: &mut Request) -> Result<Dataset> {
     let (name, pictures) = (folder.display().to_string(), images::Folder::of(folder)?);
@@ -121,9 +152,15 @@ fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<D
             [0x93, b'N', b'U', b'M'] => {
                 undivided("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array)))
             }
-            [b'P', b'K', 3, 4] => array(npy::read_archive(path, part), chosen(Source::Array)),
+            [b'P', b'K', 3, 4] if other_format(&extension(path), [0; 4]).is_none() => {
+                array(npy::read_archive(path, part), chosen(Source::Array))
+            }
             [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => {
                 undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?))
+            }
+            start if other_format(&extension(path), start).is_some() => {
+                let (what, remedy) = other_format(&extension(path), start).unwrap_or_default();
+                Err(Error::input(format!("{name}: {what}, which is not read; {remedy}")))
             }
             _ => Err(Error::input(format!(
                 "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of pictures"
@@ -182,6 +219,13 @@ mod tests {
             ("a.bin", &b"hello"[..], "unknown file format"),
             ("a.npy", b"", "0 bytes"),
             ("a.png", b"x", "a single picture"),
+            ("a.parquet", b"PAR1xxxx", "a Parquet table, which is not read; save it as .csv"),
+            ("a.xlsx", b"PK\x03\x04", "a spreadsheet"),
+            ("a.mat", b"MATLAB 5.0", "a MATLAB file"),
+            ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
+            ("a.mp3", b"ID3\x03", "to .wav"),
+            ("a", b"fLaC", "FLAC audio"),
+            ("a.txt", b"1 2\n", "rename it to .csv"),
             ("short", b"ab", "unknown file format"),
         ] {
             fs::write(dir.path().join(name), content).unwrap();

@@ -3,7 +3,7 @@
 use super::canvas::{Across, Canvas, Colour, Down, PAPER, Rect};
 use super::{Scale, Set, ceil_sqrt};
 use crate::data::Columns;
-use crate::text::short;
+use crate::text::{exact, short, shortest_sum};
 
 /// The maximum number of columns in a picture.
 const MOST_COLUMNS: usize = 36;
@@ -90,8 +90,16 @@ pub(super) fn histograms(
         let (range, ends) = match column {
             Column::Numbers { at } => {
                 let (mut low, mut high) = ranges.get(*at).copied().unwrap_or((0.0, 1.0));
-                let ends = [low, high].map(|end| short(end + columns.offset_of(*at)));
-                if columns.whole.get(*at) == Some(&true) {
+                let whole = columns.whole.get(*at) == Some(&true);
+                // Generated values are rounded when they are written.
+                if whole {
+                    (low, high) = (low.round(), high.round());
+                }
+                let ends = [low, high].map(|end| match columns.offset_of(*at) {
+                    0.0 => short(end),
+                    offset => exact(shortest_sum(end as f32, offset)),
+                });
+                if whole {
                     (low, high) = (low - 0.5, high + 0.5);
                 }
                 if high <= low {

@@ -104,9 +104,9 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
     canvas.save(path)
 }
 
-/// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, columns of a table as
-/// histograms, in the `scale` widened as in [`side_by_side`]. Images whose classes alternate have a row for each class, with its name in
-/// `rows`. Returns how many of the samples are shown.
+/// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, columns of a table
+/// as histograms, in the `scale` widened as in [`side_by_side`]. Images whose classes alternate have a row for each class,
+/// with its name in `rows`. Returns how many of the samples are shown.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -116,7 +116,7 @@ fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Sca
     let (mut canvas, frame) = (Svg::new(610.0, 606.0), Rect::new(MARGIN, 16.0, 560.0, 560.0));
     let shown = match kind {
         Kind::Images => {
-            let sheet = ContactSheet::new(shape, values, set.shown(), rows);
+            let sheet = ContactSheet::new(shape, values, MOST_IMAGES.min(most_on_sheet(shape)), rows);
             sheet.draw(&mut canvas, &frame, &scale)?;
             sheet.shown()
         }

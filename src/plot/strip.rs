@@ -18,8 +18,9 @@ const GAP: f64 = 36.0;
 /// Snapshots of a process: their titles and samples.
 type Snapshots<'a> = [(String, &'a [f32])];
 
-/// Draws one column per snapshot with its title above and one row per sample; points and rows of tables share one picture. More than 16 snapshots continue below, in blocks of equal length. The snapshots are in the units
-/// of the data; images keep the brightness of the first snapshot. Returns the number of columns.
+/// Draws one column per snapshot with its title above and one row per sample; points and rows of tables share one picture.
+/// More than 16 snapshots continue below, in blocks of equal length. The snapshots are in the units of the data; images
+/// keep the brightness of the first snapshot. Returns the number of columns.
 ///
 /// # Errors
 /// When the extension is not `.png` or `.svg`, or the file cannot be written.

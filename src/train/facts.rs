@@ -144,8 +144,8 @@ impl Facts {
         (ranges.len() == groups.count).then(|| [ends(0), ends(1)].concat())
     }
 
-    /// Whether both describe the same data. The range, the sample rate and the names of columns are ignored, because runs of older versions
-    /// do not have them.
+    /// Whether both describe the same data. The range, the sample rate and the names of columns are ignored, because runs of
+    /// older versions do not have them.
     pub(crate) fn agree_with(&self, other: &Self) -> bool {
         let essential = |facts: &Self| Self {
             range: Vec::new(),

@@ -97,3 +97,33 @@ fn unscaled() -> Normalisation {
 fn unknown<'a>(shape: &'a [usize], stored: &'a [usize], normalisation: &'a Normalisation) -> SampleInfo<'a> {
     SampleInfo { shape, stored, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 } }
 }
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+    use crate::data::{Dataset, Labels};
+
+    #[test]
+    fn conditions_and_windows_are_counted_before_they_are_measured() {
+        let of = |shape: &[usize]| {
+            let n = 40 * shape.iter().product::<usize>();
+            Dataset::new("d", shape, (0..n).map(|i| (i as f32).sin()).collect()).unwrap()
+        };
+        let labels: Vec<f32> = (0..40).map(|i| (i % 3) as f32).collect();
+        let plain = of(&[2, 16]);
+        let data = plain.clone().with_labels(Labels::new("l", &labels).unwrap()).unwrap();
+        let data = data.with_vectors(of(&[5])).unwrap().with_given(of(&[3, 16])).unwrap();
+        let config = Config { batch: 8, ..Config::for_model("mlp").unwrap() };
+        let memory =
+            |config: &Config, data: &Dataset| config.fitted_to(data).unwrap().memory(data.len(), &data.shape).unwrap();
+        let (without, with) = (memory(&config, &plain), memory(&config, &data));
+        // A class, five values and 48 known ones for each of the 40 samples.
+        assert_eq!(with.data - without.data, 4 * 40 * (1 + 5 + 48));
+        assert!(with.parameters > without.parameters);
+        let augment = crate::train::Augmentation::default().crop(8);
+        let cut = memory(&Config { augment, ..config.clone() }, &data);
+        assert!(cut.data == with.data && cut.parameters < with.parameters);
+        let facts = config.measure(&data, &crate::data::Subset::all(&data)).unwrap();
+        assert_eq!(config.fitted_to(&data).unwrap().model, config.settled(&facts).unwrap().model);
+    }
+}

@@ -198,7 +198,7 @@ impl Folder {
                 false => format!("it contains {}; to read one of these, name it", some(&names)),
             };
             return Err(Error::input(format!(
-                "{}: a folder without PNG, JPEG, WebP, TIFF, BMP, GIF, PNM or TGA files; {held}",
+                "{}: a folder without PNG, JPEG, WebP, TIFF, BMP, GIF, PNM, TGA or WAV files; {held}",
                 path.display()
             )));
         }

@@ -60,7 +60,8 @@ impl Profile {
         }
     }
 
-    /// The different texts in alphabetical order, those of numbers in natural order; `None` if there are more than [`MOST_CATEGORIES`].
+    /// The different texts in alphabetical order, those of numbers in natural order; `None` if there are more than
+    /// [`MOST_CATEGORIES`].
     pub fn categories(&self) -> Option<Vec<String>> {
         let mut all: Vec<String> = (!self.too_many).then(|| self.distinct.keys().cloned().collect())?;
         // Codes are in the order of their numbers.
