@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::data::{ColumnSummary, Dataset, Kind, TOYS};
 use crate::io::extension;
 use crate::nn::layers;
-use crate::text::{count, exact, grouped, short};
+use crate::text::{count, exact, grouped, short, shortest_sum};
 use crate::train::{Checkpoint, Config, MemoryEstimate, ObjectiveKind, RunFolder, TensorData};
 use crate::{Error, Graph};
 use anyhow::Context;
@@ -50,7 +50,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let (average, optimizer) = (bytes("ema.") + bytes("power_ema."), bytes("optimizer."));
     let facts = &checkpoint.facts;
     let layers = layers(&config.model, &facts.shape)?;
-    let memory = config.memory(facts.samples, &facts.shape)?;
+    let memory = config.memory(facts.samples, facts.data_shape())?;
     if args.common.json {
         let list: Vec<_> = weights.iter().map(|t| json!({"name": t.name, "shape": t.shape})).collect();
         let mut settings = json!(config);
@@ -83,6 +83,9 @@ fn print_settings(checkpoint: &Checkpoint) {
     say!("data: {} {} of shape {:?}", facts.samples, facts.kind.samples(), facts.shape);
     if let Some(conditions) = facts.conditions.describe() {
         say!("conditions: {conditions}");
+    }
+    if !config.augment.is_none() {
+        say!("augmentation: {}", config.augment);
     }
     let Config { task, optimizer, lr, schedule, prediction, seed, .. } = config;
     let trained_for = match &config.noise {
@@ -209,9 +212,15 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         };
         let ColumnSummary { min, max, mean, std, whole, offset, .. } = column;
         // Large offsets need all digits.
-        let number = |value: f64| if *offset == 0.0 { short(value) } else { exact(value) };
+        let number = |value: f64| match *offset {
+            0.0 => short(value),
+            offset => exact(shortest_sum((value - offset) as f32, offset)),
+        };
         let whole = if *whole { "  whole numbers" } else { "" };
-        let numbers = [*min, *max, *mean].map(number);
+        // The mean has the digits that its spread gives sense to.
+        let digits = (4.0 - std.max(f64::MIN_POSITIVE).log10().floor()).clamp(0.0, 12.0) as usize;
+        let mean = if *offset == 0.0 { short(*mean) } else { format!("{mean:.digits$}") };
+        let numbers = [number(*min), number(*max), mean];
         say!("{name:<24} {:>14} {:>14} {:>14} {:>14}{whole}", numbers[0], numbers[1], numbers[2], short(*std));
     }
     for outlier in &description.outliers {

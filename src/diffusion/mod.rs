@@ -18,6 +18,7 @@ mod weighting;
 
 pub use edm::Precondition;
 pub use loss_target::LossTarget;
+pub use noising::Noised;
 pub use objective::{Level, Objective, Prediction};
 pub use path::{Flow, NoiseLevels, Path};
 pub use sampler::{Mix, Row, Sampler, Step, Times};

@@ -93,8 +93,12 @@ pub fn denoise_in_parts(
 ) -> Result<Option<DenoisingStart>> {
     let facts = &checkpoint.facts;
     if noisy.shape != facts.shape {
+        let cut = match checkpoint.config.augment.crop {
+            0 => String::new(),
+            crop => format!(", windows of its data (--crop {crop})"),
+        };
         return Err(Error::input(format!(
-            "{}: samples of shape {:?}, but the model was trained on {:?}; use samples of this shape",
+            "{}: samples of shape {:?}, but the model was trained on {:?}{cut}; use samples of this shape",
             noisy.name, noisy.shape, facts.shape
         )));
     }

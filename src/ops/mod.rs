@@ -11,6 +11,7 @@ mod add;
 mod add_noise;
 mod affine;
 mod attention;
+mod augment;
 mod channels;
 mod combine;
 mod concat;
@@ -77,6 +78,7 @@ catalog![
     add_noise,
     affine,
     attention,
+    augment,
     channels,
     combine,
     concat,

@@ -65,6 +65,7 @@ impl Config {
                 self.diffusion_steps
             ));
         }
+        self.augment.check()?;
         self.condition.check()?;
         self.check_task()?;
         self.check_decay()?;

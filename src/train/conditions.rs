@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Columns, Conditions, Dataset, Kind, Labels, Normalisation, ReadOptions, Subset};
+use crate::data::{
+    Columns, Conditions, Dataset, Header, Kind, Labels, Normalisation, ReadOptions, Subset, without_options,
+};
 use crate::error::{Error, Result};
 use crate::nn::ConditionOptions;
 #[cfg(feature = "cli")]
@@ -15,6 +17,10 @@ use crate::{data::SampleLayout, text::count};
 pub struct ConditionSources {
     /// The file with the class of each sample, see [`Labels::load`]; empty for none.
     pub labels: String,
+    /// Whether the first line of a table of labels is a header; `None` decides by its content, or for the table of the samples as
+    /// for these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_header: Option<Header>,
     /// The probability that the condition of a sample is removed in a training step, for classifier-free guidance.
     pub dropout: f32,
     /// The file with a condition vector for each sample; empty for none.
@@ -23,11 +29,11 @@ pub struct ConditionSources {
     pub given: String,
 }
 
-setters!(ConditionSources { labels: String, dropout: f32, vector: String, given: String });
+setters!(ConditionSources { labels: String, label_header: Option<Header>, dropout: f32, vector: String, given: String });
 
 impl Default for ConditionSources {
     fn default() -> Self {
-        Self { labels: String::new(), dropout: 0.1, vector: String::new(), given: String::new() }
+        Self { labels: String::new(), label_header: None, dropout: 0.1, vector: String::new(), given: String::new() }
     }
 }
 
@@ -63,7 +69,14 @@ impl ConditionSources {
 
     /// These settings with the files of `other`, which may have been moved.
     pub(crate) fn with_files_of(&self, other: &Self) -> Self {
-        Self { dropout: self.dropout, ..other.clone() }
+        Self { dropout: self.dropout, label_header: self.label_header, ..other.clone() }
+    }
+
+    /// These settings for samples from `data`, which are read with `options`: labels in the same table have its header.
+    pub(crate) fn of_table(&self, data: &str, options: &ReadOptions) -> Self {
+        let same = options.for_labels(data, &self.labels).label.is_some();
+        let label_header = self.label_header.or(options.header.filter(|_| same));
+        Self { label_header, ..self.clone() }
     }
 
     /// Reads the conditions of `data`.
@@ -72,14 +85,14 @@ impl ConditionSources {
     /// When a file cannot be read, or does not fit the data.
     pub fn add_to(&self, mut data: Dataset) -> Result<Dataset> {
         if !self.labels.is_empty() {
-            data = data.with_labels(Labels::load(&self.labels)?)?;
+            data = data.with_labels(Labels::load_with(&self.labels, self.label_header)?)?;
         }
         if !self.vector.is_empty() {
             let table = ReadOptions { kind: Some(Kind::Table), ..ReadOptions::default() };
-            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table)?)?;
+            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table).map_err(without_options)?)?;
         }
         if !self.given.is_empty() {
-            data = data.with_given(Dataset::load(&self.given, 0)?)?;
+            data = data.with_given(Dataset::load(&self.given, 0).map_err(without_options)?)?;
         }
         Ok(data)
     }
@@ -125,6 +138,12 @@ impl ConditionValues {
     fn of(kept: &Subset) -> Result<Self> {
         let (kind, shape, columns) = (kept.kind(), kept.shape().to_vec(), kept.columns().clone());
         Ok(Self { kind, shape, columns, normalisation: Normalisation::standard_of(kept)? })
+    }
+
+    /// Changes the shape to that of windows of the samples.
+    pub(super) fn cut_to(&mut self, shape: Vec<usize>) {
+        self.normalisation = self.normalisation.repeated_for(self.kind, &shape);
+        self.shape = shape;
     }
 
     /// The normalised values of `data`, which have this shape, with the offsets and the categories of the run.
@@ -186,7 +205,7 @@ impl ConditionFacts {
                 // It is refused, because the run does not have this condition.
                 None => Dataset::load(file, 0),
             };
-            Ok::<_, Error>(file.map(load).transpose()?.map(Box::new))
+            Ok::<_, Error>(file.map(load).transpose().map_err(without_options)?.map(Box::new))
         };
         let (vectors, given) = (read(&self.vector, vectors)?, read(&self.given, given)?);
         Ok(Conditions { vectors, given, ..Conditions::default() })
@@ -205,6 +224,17 @@ impl ConditionFacts {
     /// The vectors and the known values.
     pub(crate) fn values(&self) -> impl Iterator<Item = &ConditionValues> {
         self.vector.iter().chain(&self.given)
+    }
+
+    /// The sizes of the conditions of data, before they are measured.
+    #[cfg(feature = "cli")]
+    pub(super) fn sizes_of(conditions: &Conditions) -> ConditionOptions {
+        let Conditions { labels, vectors, given } = conditions;
+        let channels = |data: &Dataset| if data.shape.len() > 1 { data.shape[0] } else { 1 };
+        ConditionOptions::default()
+            .classes(labels.as_ref().map_or(0, |labels| labels.classes))
+            .vector(vectors.as_ref().map_or(0, |vectors| vectors.sample_len()))
+            .given(given.as_ref().map_or(0, |given| channels(given)))
     }
 
     /// The sizes with which a network is built.

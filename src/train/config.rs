@@ -4,9 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cli")]
+use super::ConditionFacts;
 use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
-use super::{ConditionSources, Facts, LossMix, model_table};
+use super::{Augmentation, ConditionSources, Facts, LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
 use crate::data::{Dataset, ReadOptions};
 use crate::diffusion::{LossTarget, Objective, Prediction, Schedule, TrainingTimes, Weighting};
@@ -103,6 +105,9 @@ pub struct Config {
     /// How the data are read.
     #[serde(skip_serializing_if = "ReadOptions::is_default")]
     pub read: ReadOptions,
+    /// Random changes of the samples of each batch.
+    #[serde(skip_serializing_if = "Augmentation::is_default")]
+    pub augment: Augmentation,
     /// What the model is conditioned on.
     #[serde(skip_serializing_if = "ConditionSources::is_default")]
     pub condition: ConditionSources,
@@ -243,6 +248,7 @@ impl Config {
             keep_best: false,
             decay,
             read: ReadOptions::default(),
+            augment: Augmentation::default(),
             condition: ConditionSources::default(),
             model,
         }
@@ -401,12 +407,17 @@ impl Config {
     /// # Errors
     /// When a file cannot be read, or there is not one condition for each sample.
     pub fn load(&self) -> Result<Dataset> {
-        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.read)?)
+        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.reading())?)
+    }
+
+    /// How the samples are read: without the column of their labels.
+    pub(crate) fn reading(&self) -> ReadOptions {
+        self.read.for_labels(&self.data, &self.condition.labels)
     }
 
     /// `data` with the conditions of the settings.
     pub(crate) fn with_conditions(&self, data: Dataset) -> Result<Dataset> {
-        self.condition.add_to(data)
+        self.condition.of_table(&self.data, &self.read).add_to(data)
     }
 
     /// The noise schedule.
@@ -458,6 +469,18 @@ impl Config {
         };
         optimizer.check()?;
         Ok(optimizer)
+    }
+
+    /// These settings with the network for `data` and its conditions, before they are measured.
+    ///
+    /// # Errors
+    /// When the network cannot have the conditions, or the augmentation does not fit the samples.
+    #[cfg(feature = "cli")]
+    pub(crate) fn fitted_to(&self, data: &Dataset) -> Result<Self> {
+        let shape = self.augment.sample_shape(data.kind(), &data.shape)?;
+        let model = self.model.clone().for_sample(&shape);
+        let model = model.with_conditions(ConditionFacts::sizes_of(data.conditions()))?;
+        Ok(Self { model, ..self.clone() })
     }
 
     /// The settings of a run on data with these facts: settings that depend on the data are filled in.

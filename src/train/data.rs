@@ -1,8 +1,9 @@
 //! The training data in a program: the samples, and their conditions.
 
-use super::{ConditionFacts, Facts};
+use super::{Augmentation, ConditionFacts, Facts};
 use crate::data::{Conditions, Normalisation, Subset};
 use crate::device::Run;
+use crate::diffusion::{Noised, Objective};
 use crate::error::Result;
 use crate::graph::{Data, Graph, Var};
 use crate::nn::{ConditionOptions, Inputs};
@@ -12,11 +13,22 @@ use crate::ops::Gather;
 #[derive(Clone, Debug)]
 pub(crate) struct DataTensors {
     /// The samples, as the rows of a table.
-    pub samples: Data,
+    samples: Data,
     class: Option<Data>,
     vector: Option<Data>,
     given: Option<Data>,
     options: ConditionOptions,
+    /// The shape of a sample, from which the augmentation cuts those of the model.
+    stored: Vec<usize>,
+    augment: Augmentation,
+}
+
+/// The rows of a batch, and how they are changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchRows {
+    gather: Gather,
+    /// The random stream of the augmentation.
+    stream: Option<u32>,
 }
 
 /// The names of the data sets of conditions.
@@ -25,25 +37,63 @@ const VECTOR: &str = "data.vector";
 const GIVEN: &str = "data.given";
 
 impl DataTensors {
-    /// Adds data sets for `n` samples of a shape with these conditions.
+    /// Adds data sets for `n` samples of a shape with these conditions, which are changed by `augment` in each batch.
     ///
     /// # Errors
     /// When a size is invalid.
-    pub fn new(g: &mut Graph, n: usize, sample: &[usize], options: ConditionOptions) -> Result<Self> {
-        let samples = g.dataset("data", [n, sample.iter().product()])?;
+    pub fn new(
+        g: &mut Graph,
+        n: usize,
+        stored: &[usize],
+        options: ConditionOptions,
+        augment: Augmentation,
+    ) -> Result<Self> {
+        let samples = g.dataset("data", [n, stored.iter().product()])?;
         let mut add = |name: &str, width: usize| (width > 0).then(|| g.dataset(name, [n, width])).transpose();
         let class = add(CLASS, usize::from(options.classes > 0))?;
         let vector = add(VECTOR, options.vector)?;
-        let given = add(GIVEN, options.given_len(sample))?;
-        Ok(Self { samples, class, vector, given, options })
+        let given = add(GIVEN, options.given_len(stored))?;
+        Ok(Self { samples, class, vector, given, options, stored: stored.to_vec(), augment })
     }
 
     /// The rows of the current batch.
     ///
     /// # Errors
     /// When the batch is empty or larger than the data.
-    pub fn rows(&self, g: &mut Graph, batch: usize) -> Result<Gather> {
-        Gather::new(g, &self.samples, batch)
+    pub fn rows(&self, g: &mut Graph, batch: usize) -> Result<BatchRows> {
+        let gather = Gather::new(g, &self.samples, batch)?;
+        let random = !self.augment.is_none() && g.trains_with();
+        Ok(BatchRows { gather, stream: random.then(|| g.stream()) })
+    }
+
+    /// The samples `rows`.
+    ///
+    /// # Errors
+    /// When there are fewer samples than the batch has rows.
+    pub fn clean(&self, g: &mut Graph, rows: BatchRows) -> Result<Var> {
+        self.augmented(g, &self.samples, rows)
+    }
+
+    /// The samples `rows` with noise added.
+    ///
+    /// # Errors
+    /// As [`DataTensors::clean`].
+    pub fn noised(&self, g: &mut Graph, rows: BatchRows, objective: &Objective) -> Result<Noised> {
+        // One op, without a clean batch in memory.
+        if self.augment.op(&self.stored, rows.stream).is_none() {
+            return g.noisy_rows(&self.samples, rows.gather, objective);
+        }
+        let clean = self.clean(g, rows)?;
+        g.noise(clean, objective)
+    }
+
+    /// The rows of samples or of known values. Both are changed in the same way.
+    fn augmented(&self, g: &mut Graph, data: &Data, rows: BatchRows) -> Result<Var> {
+        let values = rows.gather.of(g, data)?;
+        match self.augment.op(&self.stored, rows.stream) {
+            Some(op) => g.apply1(op, &[values]),
+            None => Ok(values),
+        }
     }
 
     /// `inputs` with the conditions of the samples `rows`. In training, the condition of a sample is removed with probability
@@ -51,19 +101,20 @@ impl DataTensors {
     ///
     /// # Errors
     /// When the probability is out of range.
-    pub fn condition(&self, g: &mut Graph, inputs: Inputs, rows: Gather, dropout: f32) -> Result<Inputs> {
+    pub fn condition(&self, g: &mut Graph, inputs: Inputs, rows: BatchRows, dropout: f32) -> Result<Inputs> {
         let Self { class, vector, given, options, .. } = self;
         if options.is_none() {
             return Ok(inputs);
         }
         let stream = g.stream();
-        let mut of_batch = |data: &Option<Data>, fill: f32| -> Result<Option<Var>> {
-            let Some(data) = data else { return Ok(None) };
-            let values = rows.of(g, data)?;
-            Ok(Some(g.row_dropout(values, dropout, fill, stream)?))
+        let class = class.as_ref().map(|class| rows.gather.of(g, class)).transpose()?;
+        let vector = vector.as_ref().map(|vector| rows.gather.of(g, vector)).transpose()?;
+        let given = given.as_ref().map(|given| self.augmented(g, given, rows)).transpose()?;
+        let mut dropped = |values: Option<Var>, fill: f32| {
+            values.map(|values| g.row_dropout(values, dropout, fill, stream)).transpose()
         };
         let (class, vector, given) =
-            (of_batch(class, options.classes as f32)?, of_batch(vector, 0.0)?, of_batch(given, 0.0)?);
+            (dropped(class, options.classes as f32)?, dropped(vector, 0.0)?, dropped(given, 0.0)?);
         let class = class.map(|class| g.reshape(class, [g.spec(class).len()])).transpose()?;
         Ok(Inputs { class, vector, given, ..inputs })
     }
@@ -104,6 +155,8 @@ pub(crate) fn upload(run: &mut Run, data: &Subset, facts: &Facts) -> Result<()> 
 /// # Errors
 /// When the device is lost.
 pub(super) fn upload_values(run: &mut Run, name: &str, data: &Subset, normalisation: &Normalisation) -> Result<()> {
+    // That of the windows of an augmentation, which are shorter than the samples.
+    let normalisation = &normalisation.repeated_for(data.kind(), data.shape());
     let mut at = 0;
     for part in data.parts((PART / data.sample(0).len()).max(1)) {
         run.write_from(name, at, &normalisation.apply(&part))?;

@@ -1,5 +1,6 @@
 //! Training: settings, the compiled training step, checkpoints and run folders.
 
+mod augment;
 mod check;
 mod checkpoint;
 mod conditions;
@@ -25,6 +26,7 @@ mod trainer;
 mod training;
 mod validation;
 
+pub use augment::Augmentation;
 #[cfg(feature = "cli")]
 pub(crate) use check::MOST_STEPS;
 pub use checkpoint::{Checkpoint, TensorData};

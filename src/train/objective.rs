@@ -15,6 +15,8 @@ use crate::ops::Affine;
 pub(crate) struct SampleInfo<'a> {
     /// The shape of a sample.
     pub shape: &'a [usize],
+    /// The shape of a sample of the data, from which the augmentation cuts those of the model.
+    pub stored: &'a [usize],
     /// The difference of the largest and smallest value, in normalised units.
     pub range: f64,
     /// The normalisation of the data.
@@ -71,7 +73,8 @@ fn denoising(
     sample: SampleInfo,
     batch: usize,
 ) -> Result<StepOutput> {
-    let clean = data.samples.batch(g, batch)?;
+    let rows = data.rows(g, batch)?;
+    let clean = data.clean(g, rows)?;
     let entries = || sample.normalisation.entries();
     let width = entries().count();
     let undo = entries().map(|(_, scale)| scale).chain(entries().map(|(shift, _)| shift)).collect();
@@ -98,7 +101,7 @@ fn diffusion(
     batch: usize,
 ) -> Result<StepOutput> {
     let rows = data.rows(g, batch)?;
-    let noised = g.noisy_rows(&data.samples, rows, &config.objective()?)?;
+    let noised = data.noised(g, rows, &config.objective()?)?;
     let inputs = data.condition(g, Inputs::new(noised.x_t, noised.t), rows, config.condition.dropout)?;
     let prediction = network.forward(g, inputs)?;
     Ok(StepOutput { prediction, target: noised.target, noisy: Some([noised.x_t, noised.t]) })

@@ -24,7 +24,7 @@ fn compile(
 ) -> Result<(Run, StepVars, usize)> {
     let ((run, vars), micro) = largest(config.micro_batch_of(rows), |micro| {
         let mut g = Graph::seeded(config.seed);
-        let table = DataTensors::new(&mut g, samples, sample.shape, config.model.conditions())?;
+        let table = DataTensors::new(&mut g, samples, sample.stored, config.model.conditions(), config.augment)?;
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
         Ok((device.compile(&g)?, vars))
     })?;
@@ -71,7 +71,7 @@ impl Trainer {
         let normalisation = &facts.normalisation;
         let seen = Extent::of_ranges(&normalisation.apply_to_ranges(&facts.range));
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
-        let sample = SampleInfo { shape: kept.shape(), range, normalisation, extent };
+        let sample = SampleInfo { shape: &facts.shape, stored: kept.shape(), range, normalisation, extent };
         let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
         log::info!(
             "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",

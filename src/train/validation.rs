@@ -89,7 +89,7 @@ pub(crate) fn most_rows(samples: usize, micro_batch: usize) -> usize {
 /// The graph of the loss terms on `samples` samples, in micro-batches of `rows`.
 pub(crate) fn program(config: &Config, samples: usize, sample: SampleInfo, rows: usize) -> Result<(Graph, StepVars)> {
     let mut g = Graph::seeded(config.seed);
-    let data = DataTensors::new(&mut g, samples, sample.shape, config.model.conditions())?;
+    let data = DataTensors::new(&mut g, samples, sample.stored, config.model.conditions(), config.augment)?;
     let batch = batch(samples);
     let network = config.model.build(&mut g, sample.shape)?;
     let parts =

@@ -13,7 +13,7 @@ use crate::data::corrupt::NoiseKind;
 use crate::diffusion::{LossTarget, Prediction, TrainingTimes, Weighting};
 use crate::io::quoted;
 use crate::nn::{MODELS, StepEncoding};
-use crate::ops::{Decay, OptimizerKind};
+use crate::ops::{Decay, Edge, OptimizerKind};
 use crate::text;
 use crate::train::{LossMix, ObjectiveKind, RunFolder, ScheduleKind, Stop, Task, Trainer, train};
 use crate::{Error, Precision};
@@ -132,11 +132,32 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "sweep")]
     no_samples: bool,
     #[command(flatten)]
+    augment: AugmentArgs,
+    #[command(flatten)]
     condition: ConditionArgs,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Random changes of the samples of each batch.
+#[derive(Args)]
+#[command(next_help_heading = "Options for augmentation of images and signals")]
+struct AugmentArgs {
+    /// Mirror half of the samples of each batch: images from left to right, signals in time
+    #[arg(long)]
+    flip: bool,
+    /// Train on windows of N values, or N x N pixels, at random places of the samples: the model draws samples of this size
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    crop: Option<usize>,
+    /// Shift samples by up to N places: images along both axes, signals in time
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    shift: Option<usize>,
+    /// What follows beyond the edge of a shifted sample: repeat for its last value, or wrap for the opposite edge of a
+    /// periodic one [default: repeat]
+    #[arg(long, value_name = "EDGE")]
+    shift_edge: Option<Edge>,
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
