@@ -1,7 +1,7 @@
 // y = p_t a + q_t b, or the factor of one of the two terms times d. One invocation per element.
 //#use items
+//#use place
 override B: u32; override D: u32; override T: u32;
-fn row_of(time: f32) -> u32 { return min(u32(max(time, 0.0) + 0.5), T - 1u); }
 //#if FORWARD
 @group(0) @binding(0) var<storage, read> a: array<f32>;  // [B, D]
 @group(0) @binding(1) var<storage, read> b: array<f32>;  // [B, D]
@@ -14,8 +14,8 @@ fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
            @builtin(local_invocation_index) lane: u32) {
   let i = item(wid, nwg, lane);
   if (i >= B * D) { return; }
-  let at = row_of(t[i / D]);
-  y[i] = table[2u * at] * a[i] + table[2u * at + 1u] * b[i];
+  let row = place(t[i / D], T);
+  y[i] = factor(row, 0u) * a[i] + factor(row, 1u) * b[i];
 }
 //#else
 override TERM: u32;
@@ -28,6 +28,11 @@ override TERM: u32;
 fn term(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let i = item(wid, nwg, lane);
-  if (i < B * D) { dx[i] = table[2u * row_of(t[i / D]) + TERM] * dy[i]; }
+  if (i < B * D) { dx[i] = factor(place(t[i / D], T), TERM) * dy[i]; }
 }
 //#endif
+
+fn factor(row: Place, term: u32) -> f32 {
+  let low = table[2u * row.at + term];
+  return low + row.part * (table[2u * row.next + term] - low);
+}

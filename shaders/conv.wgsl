@@ -1,5 +1,5 @@
 // Convolutions as products over the shared `gemm`, which calls load_a, load_b and store: the matrices of all windows
-// are never stored. Values are loaded one at a time, because the runs of a window are contiguous but not aligned. An
+// are never stored. Their values are loaded one at a time, because the runs of a window are contiguous but not aligned. An
 // index is (offset, row, column), of a tap or of a place; their sum is the position in the image. Positions left of or
 // above the image wrap around and are therefore outside too.
 //#use window
@@ -52,8 +52,13 @@ fn element(at: vec3<u32>) -> f32 {
 //#endif
 //#if GATHER
 // y [B, O, OH OW] from x [B, C, H W]: M = O, N = B OH OW, K = C KH KW.
+//#if A_VEC4
+@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;  // [O, C, KH, KW]
+fn load_a4(row: u32, k: u32) -> vec4<f32> { return w[(row * K + k) / 4u]; }
+//#else
 @group(0) @binding(1) var<storage, read> w: array<f32>;  // [O, C, KH, KW]
 fn load_a(row: u32, k: u32) -> f32 { return w[row * K + k]; }
+//#endif
 fn inner(k: u32) -> vec3<u32> { return tap_of(k); }
 fn outer(col: u32) -> vec3<u32> { return window_of(col / (OH * OW), col % (OH * OW)); }
 fn load_b(tap: vec3<u32>, window: vec3<u32>) -> f32 { return element(window + tap); }
@@ -109,13 +114,19 @@ fn store(row: u32, col: u32, sum: f32) {
 //#if WEIGHT
 // parts[s] = [dW | db] of PER samples: M = O, N = C KH KW (+ 1 for db, against a column of ones), K = PER OH OW.
 override BATCH: u32; override PER: u32;  // BATCH: B, see CHANNELS
-@group(0) @binding(1) var<storage, read> dz: array<f32>;  // [B, O, OH, OW]
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>;  // [S, O C KH KW + O]
-fn load_a(row: u32, k: u32) -> f32 {
-  let sample = slice * PER + k / (OH * OW);
-  let inside = sample < BATCH;
-  return select(0.0, dz[(min(sample, BATCH - 1u) * M + row) * (OH * OW) + k % (OH * OW)], inside);
+fn place_of(row: u32, k: u32) -> u32 {
+  let sample = min(slice * PER + k / (OH * OW), BATCH - 1u);
+  return (sample * M + row) * (OH * OW) + k % (OH * OW);
 }
+fn within(k: u32) -> bool { return slice * PER + k / (OH * OW) < BATCH; }
+//#if A_VEC4
+@group(0) @binding(1) var<storage, read> dz: array<vec4<f32>>;  // [B, O, OH, OW]
+fn load_a4(row: u32, k: u32) -> vec4<f32> { return select(vec4<f32>(), dz[place_of(row, k) / 4u], within(k)); }
+//#else
+@group(0) @binding(1) var<storage, read> dz: array<f32>;  // [B, O, OH, OW]
+fn load_a(row: u32, k: u32) -> f32 { return select(0.0, dz[place_of(row, k)], within(k)); }
+//#endif
 fn inner(k: u32) -> vec3<u32> { return window_of(min(slice * PER + k / (OH * OW), BATCH - 1u), k % (OH * OW)); }
 // The column of ones is outside of every image, wherever the window is, and is marked by an offset that no tap has.
 fn outer(col: u32) -> vec3<u32> {

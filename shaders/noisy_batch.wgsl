@@ -3,7 +3,7 @@
 //#use items
 //#use random
 //#use noise_row
-override BATCH: u32; override COUNT: u32; override ROWS: u32; override ORDER: u32;
+override BATCH: u32; override COUNT: u32; override ROWS: u32; override ORDER: u32; override STREAM: u32;
 @group(0) @binding(0) var<storage, read_write> x_in: array<f32>;  // [B, D + E]
 @group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
 @group(0) @binding(18) var<storage, read_write> goal: array<f32>;  // [B, D]
@@ -27,9 +27,9 @@ fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n
   // Clamped to the epoch: beyond it the loop of `permuted` may not terminate.
   let position = (clock.step % (COUNT / BATCH)) * BATCH + min(of_batch, BATCH - 1u);
   let row = permuted(position, COUNT, clock.step / (COUNT / BATCH), ORDER);
-  let at = below(words(STREAM + 1u, of_batch).x, T);
-  let level = level_of(at);
-  if (i % LANES == 0u) { t[b] = f32(at); }
+  let time = time_from(words(STREAM + 1u, of_batch));
+  let level = level_of(time);
+  if (i % LANES == 0u) { t[b] = time.t; }
   let blocks = (D + 3u) / 4u;
   for (var block = i % LANES; block < blocks; block += LANES) {
     let z = normals(words(STREAM, of_batch * blocks + block));
@@ -44,7 +44,7 @@ fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n
   }
 //#if ENCODE
   for (var f = i % LANES; f < F; f += LANES) {
-    let wave = encode_pair(f32(at), rates[2u * f], rates[2u * f + 1u]);
+    let wave = encode_pair(time.t, rates[2u * f], rates[2u * f + 1u]);
     let columns = wave_columns(f, E);
     let start = b * (D + E) + D;
     x_in[start + columns.x] = wave.x;

@@ -5,6 +5,7 @@ override N: u32; override CHUNK: u32; override KIND: u32; override SCALE: f32; o
 @group(0) @binding(0) var<storage, read> prediction: array<f32>;  // [N]
 @group(0) @binding(1) var<storage, read> goal: array<f32>;  // [N]
 //#if STEPS
+//#use place
 override D: u32; override T: u32;
 @group(0) @binding(2) var<storage, read> t: array<f32>;  // [N / D]
 @group(0) @binding(3) var<storage, read> table: array<f32>;  // [T]
@@ -18,7 +19,8 @@ override D: u32; override T: u32;
 fn weight(i: u32) -> f32 {
   var w = 1.0;
 //#if STEPS
-  w *= table[min(u32(max(t[i / D], 0.0) + 0.5), T - 1u)];
+  let row = place(t[i / D], T);
+  w *= table[row.at] + row.part * (table[row.next] - table[row.at]);
 //#endif
 //#if MASK
   w *= mask[i];

@@ -11,6 +11,15 @@ pub fn exact(value: f64) -> String {
     text.strip_suffix(".0").map(str::to_string).unwrap_or(text)
 }
 
+/// `value` + `offset` with the fewest decimals of which `value` is the float32 after subtracting the offset: 168.7, not
+/// 168.69999980926514.
+pub fn shortest_sum(value: f32, offset: f64) -> f64 {
+    let sum = f64::from(value) + offset;
+    let rounded = |decimals: usize| format!("{sum:.decimals$}").parse::<f64>().ok();
+    let same = |near: &f64| (near - offset) as f32 == value;
+    (0..=17).filter_map(rounded).find(same).unwrap_or(sum)
+}
+
 /// A number with at most four significant digits, without trailing zeros.
 pub fn short(value: f64) -> String {
     let trim = |text: &str| match text.contains('.') {
@@ -132,6 +141,19 @@ mod tests {
     fn control_characters_are_escaped() {
         assert_eq!(printable("a\nb \u{e9}"), "a\nb \u{e9}");
         assert_eq!(printable("a\u{1b}[31m\u{9b}\r\u{202e}b"), "a\\u001b[31m\\u009b\\u000d\\u202eb");
+    }
+
+    #[test]
+    fn sums_have_the_digits_of_float32() {
+        for (value, offset, want) in [
+            (168.7f64, 150.0, 168.7),
+            (1_700_000_000.25, 1_700_000_000.0, 1_700_000_000.25),
+            (-3.1, -2.0, -3.1),
+            (5.0, 5.0, 5.0),
+        ] {
+            assert_eq!(shortest_sum((value - offset) as f32, offset), want);
+        }
+        assert_eq!(shortest_sum(f32::NAN, 1.0).to_string(), "NaN");
     }
 
     #[test]

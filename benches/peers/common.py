@@ -18,17 +18,24 @@ TRAIN = {
     "seed-4096": ("seed", 4096),
     "mlp-256": ("mlp", 256),
     "conv-32": ("conv", 32),
+    "unet-28": ("unet2d", 64),
+    "unet-1d": ("unet1d", 64),
 }
-DATA = {"seed": 100, "mlp": 784, "conv": 784}
+DATA = {"seed": 100, "mlp": 784, "conv": 784, "unet2d": 784, "unet1d": 128}
 WIDTHS = {"seed": [100 + ENCODING, 128, 100], "mlp": [784 + ENCODING, 1024, 1024, 1024, 784]}
 # In, out and stride of the 3x3 convolutions; the width doubles before the fourth and the fifth.
 CONV = [(1, 32, 1), (32, 64, 2), (64, 128, 2), (128, 64, 1), (64, 32, 1), (32, 1, 1)]
+# Sample of the U-Net, its channels per level, groups, and heads on the coarsest level.
+SAMPLES = {"unet2d": (1, 28, 28), "unet1d": (1, 128)}
+LEVELS, GROUPS, HEADS, STEP, TIME = {"unet2d": (32, 64, 128), "unet1d": (32, 64, 128, 128)}, 8, 4, 64, 128
+# Channels, heads and places.
+ATTENTION = {"attention-4096": (128, 4, 4096)}
 GEMM = {"gemm-512": 512, "gemm-1024": 1024, "gemm-2048": 2048}
 NOISE = (16_384, 784)
 # Network, batch and steps.
-SAMPLE = {"ddim-50": ("mlp", 64, 50), "ddpm-1000": ("seed", 256, T)}
+SAMPLE = {"ddim-50": ("mlp", 64, 50), "ddpm-1000": ("seed", 256, T), "sample-unet": ("unet2d", 64, 20)}
 FIRST = "first-step"
-NAMES = [*list(TRAIN)[:4], *GEMM, "noise", *SAMPLE, "conv-32", FIRST]
+NAMES = [*list(TRAIN)[:4], *GEMM, "noise", *list(SAMPLE)[:2], *list(TRAIN)[4:], *ATTENTION, "sample-unet", FIRST]
 
 
 def arguments():
@@ -37,6 +44,8 @@ def arguments():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="where the library can be told")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
+    parser.add_argument("--contiguous", action="store_true", help="images [B, C, H, W] in memory, and not [B, H, W, C]")
+    parser.add_argument("--graphs", action="store_true", help="CUDA graphs of whole training steps and reverse processes")
     parser.add_argument("--quick", action="store_true", help="three chunks of a tenth of a second")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -115,7 +124,7 @@ def row(workload, where, metric, unit, values, batch=None, losses=(None, None)):
 
 
 def measure(args, peer, where):
-    """A row for each workload. `peer` has training, gemm, noise and sampling, which return `advance`."""
+    """A row for each workload. `peer` has training, gemm, attention, noise and sampling, which return `advance`."""
     if args.child:
         advance, losses = peer.training(*TRAIN["seed-256"])
         advance(1)
@@ -135,6 +144,8 @@ def measure(args, peer, where):
         elif work in GEMM:
             values = timed(peer.gemm(GEMM[work]), 4 * GEMM[work] ** 3 / 1e9)
             row(work, where, "gemm", "GFLOP/s", values)
+        elif work in ATTENTION:
+            row(work, where, "passes", "passes/s", timed(peer.attention(*ATTENTION[work]), 1))
         elif work == "noise":
             values = timed(peer.noise(), NOISE[0] * NOISE[1])
             row(work, where, "elements", "elements/s", values, NOISE[0])

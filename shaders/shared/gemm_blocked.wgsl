@@ -1,12 +1,16 @@
-// C in tiles of SIDE x SIDE through shared memory, k in steps of STEP. An invocation keeps 1 or 2 blocks of 4 rows
-// times as many of 4 columns in registers; two blocks are half a tile apart, so that neighbours read contiguous shared
+// C in tiles of ROWS x COLS through shared memory, k in steps of STEP. An invocation keeps 1 or 2 blocks of 4 rows
+// times 1 or 2 of 4 columns in registers; two blocks are half a tile apart, so that neighbours read contiguous shared
 // memory. The values of the next step are loaded while those of the current one are multiplied.
 //#use gemm_sizes
 //#use gemm_tiles
-const QUADS = SIDE / 4u;
-const PITCH = QUADS + 1u;  // padded by one, so that a column does not map to one bank
-var<workgroup> tile_a: array<vec4<f32>, STEP * PITCH>;  // [STEP k][SIDE rows, and 4 unused]
-var<workgroup> tile_b: array<vec4<f32>, STEP * PITCH>;  // [STEP k][SIDE cols, and 4 unused]
+const QUADS_A = ROWS / 4u;
+const QUADS_B = COLS / 4u;
+const PITCH_A = QUADS_A + 1u;  // padded by one, so that a column does not map to one bank
+const PITCH_B = QUADS_B + 1u;
+const ACROSS = QUADS_B / BLOCKS_B;  // invocations side by side
+var<workgroup> tile_a: array<vec4<f32>, STEP * PITCH_A>;  // [STEP k][ROWS, and 4 unused]
+var<workgroup> tile_b: array<vec4<f32>, STEP * PITCH_B>;  // [STEP k][COLS, and 4 unused]
+
 var<private> slice: u32;
 
 // Four values of A: of rows row.. at k, or with A_VEC4 along memory. Rows beyond the edge repeat the last one and are
@@ -21,8 +25,8 @@ fn a_row(e: u32) -> u32 { return e / STEP * 4u; }
 fn a_k(e: u32) -> u32 { return e % STEP; }
 //#endif
 //#else
-fn a_row(e: u32) -> u32 { return e % QUADS * 4u; }
-fn a_k(e: u32) -> u32 { return e / QUADS; }
+fn a_row(e: u32) -> u32 { return e % QUADS_A * 4u; }
+fn a_k(e: u32) -> u32 { return e / QUADS_A; }
 //#if A_VEC4
 fn get_a(row: u32, k: u32) -> vec4<f32> {
   return select(vec4<f32>(), load_a4(min(row, (M - 1u) / 4u * 4u), min(k, K - 1u)), k < K);
@@ -49,8 +53,8 @@ fn b_col(e: u32) -> u32 { return e / STEP * 4u; }
 fn b_k(e: u32) -> u32 { return e % STEP; }
 //#endif
 //#else
-fn b_col(e: u32) -> u32 { return e % QUADS * 4u; }
-fn b_k(e: u32) -> u32 { return e / QUADS; }
+fn b_col(e: u32) -> u32 { return e % QUADS_B * 4u; }
+fn b_k(e: u32) -> u32 { return e / QUADS_B; }
 //#if B_VEC4
 fn get_b(k: u32, col: u32) -> vec4<f32> { return load_b4(min(k, K - 1u), min(col, (N - 1u) / 4u * 4u)); }
 //#endif
@@ -71,10 +75,10 @@ fn get_b(k: u32, col: u32) -> vec4<f32> {
 fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let at = tile(wid);
   slice = at.z;
-  let row0 = at.y * SIDE;
-  let col0 = at.x * SIDE;
-  let r = lane / (QUADS / BLOCKS);
-  let c = lane % (QUADS / BLOCKS);
+  let row0 = at.y * ROWS;
+  let col0 = at.x * COLS;
+  let r = lane / ACROSS;
+  let c = lane % ACROSS;
 //#repeat R
 //#repeat I
 //#repeat C
@@ -83,13 +87,15 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 //#end
 //#end
 //#repeat P
+  var next_a$P = vec4<f32>();
+//#end
+//#repeat S
 //#if INDEXED
 //#repeat I
-  let n$P_$I = outer(min(col0 + b_col(lane + $Pu * LANES) + $Iu, N - 1u));
+  let n$S_$I = outer(min(col0 + b_col(lane + $Su * LANES) + $Iu, N - 1u));
 //#end
 //#endif
-  var next_a$P = vec4<f32>();
-  var next_b$P = vec4<f32>();
+  var next_b$S = vec4<f32>();
 //#end
   for (var k0 = 0u; k0 < K + STEP; k0 += STEP) {
     // The first iteration only loads, the last one only multiplies.
@@ -98,20 +104,25 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
       {
         let e = lane + $Pu * LANES;
         let ak = a_k(e); let ar = a_row(e);
-        let bk = b_k(e); let bc = b_col(e);
 //#if A_TURN
 //#repeat I
-        tile_a[(ak + $Iu) * PITCH + ar / 4u][ar % 4u] = next_a$P[$I];
+        tile_a[(ak + $Iu) * PITCH_A + ar / 4u][ar % 4u] = next_a$P[$I];
 //#end
 //#else
-        tile_a[ak * PITCH + ar / 4u] = next_a$P;
+        tile_a[ak * PITCH_A + ar / 4u] = next_a$P;
 //#endif
+      }
+//#end
+//#repeat S
+      {
+        let e = lane + $Su * LANES;
+        let bk = b_k(e); let bc = b_col(e);
 //#if B_TURN
 //#repeat I
-        tile_b[(bk + $Iu) * PITCH + bc / 4u][bc % 4u] = next_b$P[$I];
+        tile_b[(bk + $Iu) * PITCH_B + bc / 4u][bc % 4u] = next_b$S[$I];
 //#end
 //#else
-        tile_b[bk * PITCH + bc / 4u] = next_b$P;
+        tile_b[bk * PITCH_B + bc / 4u] = next_b$S;
 //#endif
       }
 //#end
@@ -122,11 +133,16 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
       {
         let e = lane + $Pu * LANES;
         next_a$P = get_a(row0 + a_row(e), k0 + a_k(e));
+      }
+//#end
+//#repeat S
+      {
+        let e = lane + $Su * LANES;
 //#if INDEXED
         let kb = inner(min(k0 + b_k(e), K - 1u));
-        next_b$P = vec4(load_b(kb, n$P_0), load_b(kb, n$P_1), load_b(kb, n$P_2), load_b(kb, n$P_3));
+        next_b$S = vec4(load_b(kb, n$S_0), load_b(kb, n$S_1), load_b(kb, n$S_2), load_b(kb, n$S_3));
 //#else
-        next_b$P = get_b(k0 + b_k(e), col0 + b_col(e));
+        next_b$S = get_b(k0 + b_k(e), col0 + b_col(e));
 //#endif
       }
 //#end
@@ -135,8 +151,10 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 //#repeat Q
       {
 //#repeat R
-        let a$R = tile_a[$Qu * PITCH + $Ru * (QUADS / 2u) + r];
-        let b$R = tile_b[$Qu * PITCH + $Ru * (QUADS / 2u) + c];
+        let a$R = tile_a[$Qu * PITCH_A + $Ru * (QUADS_A / 2u) + r];
+//#end
+//#repeat C
+        let b$C = tile_b[$Qu * PITCH_B + $Cu * (QUADS_B / 2u) + c];
 //#end
 //#repeat R
 //#repeat I
@@ -153,7 +171,7 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 //#repeat R
 //#repeat I
 //#repeat C
-  put_quad(row0 + ($Ru * (QUADS / 2u) + r) * 4u + $Iu, col0 + ($Cu * (QUADS / 2u) + c) * 4u, c$R_$I_$C);
+  put_quad(row0 + ($Ru * (QUADS_A / 2u) + r) * 4u + $Iu, col0 + ($Cu * (QUADS_B / 2u) + c) * 4u, c$R_$I_$C);
 //#end
 //#end
 //#end

@@ -7,9 +7,11 @@ use crate::diffusion::{Objective, Prediction, SamplerOptions, SamplerSettings, S
 use crate::error::Result;
 use crate::generate::{reverse_process, starting_noise};
 use crate::graph::{Graph, Var};
-use crate::nn::{Chapter, ChapterOptions, Conv, Denoiser, Inputs, Linear, StepEncoderOptions, StepEncoding};
+use crate::nn::{
+    Chapter, ChapterOptions, Conv, Denoiser, Inputs, Linear, StepEncoderOptions, StepEncoding, UNet, UNetOptions,
+};
 use crate::numeric::random::{Clock, fill_normals};
-use crate::ops::{Activation, ChannelBias, Concat, DenseInput, Encode, Layout, Optimizer};
+use crate::ops::{Activation, Attention, ChannelBias, Channels, Concat, DenseInput, Encode, Layout, Optimizer};
 
 /// Steps of the noise schedule.
 const T: usize = 1000;
@@ -27,6 +29,8 @@ pub(super) enum WorkloadKind {
     Gemm { n: usize },
     /// x_t and eps from x0 [16384, 784].
     Noise,
+    /// Self-attention [1, 3 x 128, n] with 4 heads, forward and backward.
+    Attention { n: usize },
     /// A whole reverse process.
     Sample { net: Net, batch: usize, sampler: &'static str, steps: usize },
     /// Process start to the first finished training step of `seed-256`.
@@ -42,6 +46,10 @@ pub(super) enum Net {
     Mlp,
     /// 28 x 28: 1 -> 32 -> 64 (half) -> 128 (half, with the step) -> 64 (twice) -> 32 (twice) -> 1, ReLU, all 3 x 3.
     Conv,
+    /// The default U-Net on images 28 x 28.
+    UNet2d,
+    /// The default U-Net on signals of 128 values.
+    UNet1d,
 }
 
 /// A workload: a name and its definition.
@@ -52,7 +60,7 @@ pub(super) struct Workload {
 }
 
 /// All workloads, in the order in which they are run.
-pub(super) const ALL: [Workload; 12] = [
+pub(super) const ALL: [Workload; 16] = [
     train("seed-32", Net::Seed, 32),
     train("seed-256", Net::Seed, 256),
     train("seed-4096", Net::Seed, 4096),
@@ -67,6 +75,13 @@ pub(super) const ALL: [Workload; 12] = [
         kind: WorkloadKind::Sample { net: Net::Seed, batch: 256, sampler: "ddpm", steps: T },
     },
     train("conv-32", Net::Conv, 32),
+    train("unet-28", Net::UNet2d, 64),
+    train("unet-1d", Net::UNet1d, 64),
+    Workload { name: "attention-4096", kind: WorkloadKind::Attention { n: 4096 } },
+    Workload {
+        name: "sample-unet",
+        kind: WorkloadKind::Sample { net: Net::UNet2d, batch: 64, sampler: "ddim", steps: 20 },
+    },
     Workload { name: "first-step", kind: WorkloadKind::FirstStep },
 ];
 
@@ -80,7 +95,7 @@ impl WorkloadKind {
             WorkloadKind::Train { batch, .. } | WorkloadKind::Sample { batch, .. } => Some(batch),
             WorkloadKind::Noise => Some(NOISE[0]),
             WorkloadKind::FirstStep => Some(256),
-            WorkloadKind::Gemm { .. } => None,
+            WorkloadKind::Gemm { .. } | WorkloadKind::Attention { .. } => None,
         }
     }
 
@@ -89,6 +104,7 @@ impl WorkloadKind {
         match self {
             WorkloadKind::Train { .. } => ("training_steps", "steps/s"),
             WorkloadKind::Gemm { .. } => ("gemm", "GFLOP/s"),
+            WorkloadKind::Attention { .. } => ("passes", "passes/s"),
             WorkloadKind::Noise => ("elements", "elements/s"),
             WorkloadKind::Sample { .. } => ("samples", "samples/s"),
             WorkloadKind::FirstStep => ("first_step", "s"),
@@ -121,6 +137,7 @@ impl CompiledWorkload {
             WorkloadKind::Train { net, batch } => training(device, net, batch)?,
             WorkloadKind::Gemm { n } => products(device, n)?,
             WorkloadKind::Noise => noising(device)?,
+            WorkloadKind::Attention { n } => attention(device, n)?,
             WorkloadKind::Sample { net, batch, sampler, steps } => sampling(device, net, batch, sampler, steps)?,
             WorkloadKind::FirstStep => return Ok(None),
         }))
@@ -169,7 +186,8 @@ impl Net {
     fn data(self) -> usize {
         match self {
             Net::Seed => 100,
-            Net::Mlp | Net::Conv => 784,
+            Net::Mlp | Net::Conv | Net::UNet2d => 784,
+            Net::UNet1d => 128,
         }
     }
 
@@ -181,6 +199,8 @@ impl Net {
             }
             Net::Mlp => Box::new(Plain::new(g, self.data(), &[1024; 3])?),
             Net::Conv => Box::new(Pyramid::new(g)?),
+            Net::UNet2d => Box::new(UNet::new(g, &[1, 28, 28], &UNetOptions::default())?),
+            Net::UNet1d => Box::new(UNet::new(g, &[1, 128], &UNetOptions::default())?),
         })
     }
 }
@@ -292,6 +312,22 @@ fn noising(device: &Device) -> Result<CompiledWorkload> {
     let mut run = device.compile(&g)?;
     run.write("x0", &sine_waves(NOISE[0], NOISE[1], 0))?;
     Ok(CompiledWorkload::of(run, (NOISE[0] * NOISE[1]) as f64))
+}
+
+fn attention(device: &Device, n: usize) -> Result<CompiledWorkload> {
+    const CHANNELS: usize = 128;
+    let mut g = Graph::new();
+    let (qkv, dy) = (g.state("qkv", [1, 3 * CHANNELS, n])?, g.state("dy", [1, CHANNELS, n])?);
+    let y = g.apply1(Attention { heads: 4, channels: Channels::First }, &[qkv])?;
+    let gradients = g.backward_from(&[(y, dy)], &[qkv])?;
+    g.keep(y);
+    g.keep(gradients.of(qkv).expect("it was asked for"));
+    let mut run = device.compile(&g)?;
+    let mut values = vec![0f32; 3 * CHANNELS * n];
+    fill_normals(Clock { seed: 1, step: 0 }, 0, 0, &mut values);
+    run.write("qkv", &values)?;
+    run.write("dy", &values[..CHANNELS * n])?;
+    Ok(CompiledWorkload::of(run, 1.0))
 }
 
 fn sampling(device: &Device, net: Net, batch: usize, name: &str, steps: usize) -> Result<CompiledWorkload> {

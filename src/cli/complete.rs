@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::data::{self, Columns, Dataset, Kind, MaskMix, Missing, ReadOptions, SampleLayout};
 use crate::diffusion::Resampling;
-use crate::evaluate::{crps, quantile};
+use crate::evaluate::{calibrated_quantile, crps};
 use crate::inference::{Completing, Method, Sampling, complete_in_parts};
 use crate::io::{check_path, extension};
 use crate::plot::{self, Completed, MOST_COMPLETED, Output, Scale};
@@ -307,13 +307,14 @@ impl<'a> Summary<'a> {
             // The most frequent category has the largest mean.
             let of = match self.data.columns.categories_at(i) {
                 Some(_) => [mean; 3],
-                None => QUANTILES.map(|p| quantile(&sorted, p)),
+                None => QUANTILES.map(|p| calibrated_quantile(&sorted, p)),
             };
             self.quantiles.iter_mut().zip(of).for_each(|(all, value)| all.push(value as f32));
-            if let Some(y) = self.truth.map(|truth| f64::from(truth.sample(index)[i])).filter(|y| !y.is_nan()) {
-                let (scale, [low, median, high]) = (self.scales[i], of);
+            if let Some(truth) = self.truth.map(|truth| truth.sample(index)[i]).filter(|y| !y.is_nan()) {
+                let (scale, [low, median, high], y) = (self.scales[i], of, f64::from(truth));
+                let score = crps(&sorted, sorted.len(), &[truth], sorted.len() > 1).expect("one row");
                 self.errors.n += 1;
-                self.errors.crps += crps(&sorted, y) / scale;
+                self.errors.crps += score[0] / scale;
                 self.errors.squares += ((median - y) / scale).powi(2);
                 self.errors.covered += usize::from((low..=high).contains(&y));
             }

@@ -1,6 +1,6 @@
 //! The options that condition a model.
 
-use crate::data::Labels;
+use crate::data::{Header, Labels};
 use crate::inference::{Guidance, SampleConditions};
 use crate::train::{Checkpoint, ConditionSources, Facts};
 use crate::{Error, Result};
@@ -15,6 +15,9 @@ pub struct ConditionArgs {
     /// The class of each sample: a .npy or IDX file, or a column of a table as FILE.csv:COLUMN
     #[arg(long, value_name = "FILE")]
     labels: Option<String>,
+    /// Whether the first line of a table of labels is a header: yes or no [default: decided by its content]
+    #[arg(long, value_name = "YES|NO")]
+    label_header: Option<Header>,
     /// The probability that a sample is trained without its condition, for classifier-free guidance [default: 0.1]
     #[arg(long, value_name = "P", value_parser = real, allow_negative_numbers = true)]
     label_dropout: Option<f64>,
@@ -27,6 +30,21 @@ pub struct ConditionArgs {
 }
 
 impl ConditionArgs {
+    /// Refuses options that have no effect.
+    pub fn check(&self, sources: &ConditionSources) -> Result<()> {
+        if self.label_dropout.is_some() && !sources.is_some() {
+            return Err(Error::setting(
+                "--label-dropout needs a condition that it removes; add --labels, --condition or --given, or omit it",
+            ));
+        }
+        if self.label_header.is_some() && sources.labels.is_empty() {
+            return Err(Error::setting(
+                "--label-header needs --labels, the table that it is about; add it, or omit it",
+            ));
+        }
+        Ok(())
+    }
+
     /// Applies the options to the settings.
     pub fn apply_to(&self, sources: &mut ConditionSources) {
         let text = |setting: &mut String, option: &Option<String>| {
@@ -35,6 +53,7 @@ impl ConditionArgs {
             }
         };
         text(&mut sources.labels, &self.labels);
+        sources.label_header = self.label_header.or(sources.label_header);
         text(&mut sources.vector, &self.condition);
         text(&mut sources.given, &self.given);
         sources.dropout = self.label_dropout.map_or(sources.dropout, |p| p as f32);

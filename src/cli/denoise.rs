@@ -11,7 +11,7 @@ use crate::evaluate::{check_pairs, compare_denoised, range_of};
 use crate::inference::{Denoising, DenoisingStart, denoise_in_parts};
 use crate::plot::{self, EvenlySpaced, Scale, evenly_spaced};
 use crate::text::{count, short};
-use crate::train::{RunFolder, Task};
+use crate::train::{Checkpoint, Facts, RunFolder, Task};
 use clap::Args;
 use serde_json::json;
 
@@ -73,15 +73,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
         data::check_apart(&args.out, read)?;
     }
     let how = settings(args, checkpoint.config.task)?;
-    let facts = &checkpoint.facts;
-    // Data are read as those of the run were.
-    let options = checkpoint.config.read.overridden_by(&args.read.options());
-    refuse_gaps(&options)?;
-    let noisy = Dataset::load_for(&args.noisy, how.seed, &options, facts.layout(), true)?;
-    if !args.common.json {
-        describe_data(&noisy);
-    }
-    let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, how.seed, &options)).transpose()?;
+    let (noisy, clean) = read(args, &checkpoint, how.seed)?;
     // Numbers are not rounded, because the result is an estimate.
     let columns = Columns { whole: Vec::new(), ..noisy.columns.clone() };
     let mut out = SamplesOrRecording::create(&args.out, &noisy, &columns)?;
@@ -104,11 +96,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     let start = denoise_in_parts(&device, &checkpoint, &noisy, &how, &mut observe, &mut take)?;
     drop(meter);
     let shown = shown.values();
-    let scale = match &clean {
-        Some(clean) => Scale::of(clean.kind(), &clean.shape, &clean.values),
-        None => Scale::of_data(facts.kind, &facts.shape, &facts.range, &shown),
-    };
-    let scale = scale.labelled(&noisy.columns);
+    let scale = scale_of(&checkpoint.facts, clean.as_ref(), &shown).labelled(&noisy.columns);
     let written = out.finish(Join::Blend, &scale)?;
     let compared = match &clean {
         Some(clean) => {
@@ -128,13 +116,84 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     }
     if let Some(start) = &start {
         say!("{}", describe(start, &noisy, how.steps, &*how.sampler));
-        uneven(start, &facts.normalisation.scale).iter().for_each(|warning| say!("{warning}"));
+        uneven(start, &checkpoint.facts.normalisation.scale).iter().for_each(|warning| say!("{warning}"));
     }
     say!("{}: {}", written.text, args.out.display());
     compared.iter().for_each(|compared| say!("{compared}"));
     let drawn = if clean.is_some() { "noisy, denoised and clean" } else { "noisy and denoised" };
     say!("{drawn} side by side: {}", picture.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the noisy samples, as the data of the run were read, and the clean ones.
+fn read(args: &DenoiseArgs, checkpoint: &Checkpoint, seed: u64) -> crate::Result<(Dataset, Option<Dataset>)> {
+    let options = checkpoint.config.read.overridden_by(&args.read.options());
+    refuse_gaps(&options)?;
+    let noisy = Dataset::load_for(&args.noisy, seed, &options, checkpoint.facts.layout(), true)?;
+    if !args.common.json {
+        describe_data(&noisy);
+    }
+    other_units(&noisy, &checkpoint.facts).iter().for_each(|warning| log::warn!("{warning}"));
+    let clean = args.compare.as_ref().map(|clean| pair(&noisy, clean, seed, &options)).transpose()?;
+    Ok((noisy, clean))
+}
+
+/// The scale of the pictures: that of the clean samples, or else of the data of the run.
+fn scale_of(facts: &Facts, clean: Option<&Dataset>, shown: &[f32]) -> Scale {
+    match clean {
+        Some(clean) => Scale::of(clean.kind(), &clean.shape, &clean.values),
+        None => Scale::of_data(facts.kind, &facts.shape, &facts.range, shown),
+    }
+}
+
+/// The distance of the mean of the data from that of the run, and the ratio of their ranges, from which on they are thought
+/// to have other units.
+const FAR: f64 = 5.0;
+const WIDER: f64 = 20.0;
+
+/// Warnings about data that are not like those of the run: other units, or another sample rate.
+fn other_units(noisy: &Dataset, facts: &Facts) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let (Some(rate), Some(trained)) = (noisy.sample_rate(), facts.sample_rate)
+        && rate != trained
+    {
+        warnings.push(format!(
+            "{}: {rate} Hz, but the run was trained on audio of {trained} Hz, so that all frequencies differ; resample it first",
+            noisy.name
+        ));
+    }
+    let groups = noisy.grouping();
+    for (group, &[low, high]) in facts.range.iter().enumerate().filter(|_| facts.range.len() == groups.count) {
+        let values = || groups.values(group, &noisy.values).map(f64::from);
+        let n = values().count().max(1) as f64;
+        let mean = values().sum::<f64>() / n;
+        let deviation = (values().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let (middle, width) = ((f64::from(low) + f64::from(high)) / 2.0, f64::from(high) - f64::from(low));
+        // A deviation is about a quarter of a range.
+        if width > 0.0
+            && ((mean - middle).abs() > FAR * width
+                || deviation > WIDER * width / 4.0
+                || 4.0 * WIDER * deviation < width)
+        {
+            let offset = noisy.columns.offset_of(group);
+            let column = if groups.count > 1 {
+                format!(", {}", noisy.columns.title(noisy.kind(), group))
+            } else {
+                String::new()
+            };
+            warnings.push(format!(
+                "{}{column}: the mean is {} and the standard deviation {}, but the data of the run are between {} and {}; if they \
+                 have other units, convert them first",
+                noisy.name,
+                short(mean + offset),
+                short(deviation),
+                short(f64::from(low) + offset),
+                short(f64::from(high) + offset)
+            ));
+            break;
+        }
+    }
+    warnings
 }
 
 /// The settings of the reverse process, which a denoiser does not have.

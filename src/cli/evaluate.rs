@@ -6,6 +6,7 @@ use crate::data::{Dataset, Labels, ReadOptions};
 use crate::evaluate::{
     EvaluateOptions, PERMUTATIONS, PROJECTIONS, Scaling, Sines, check_pairs, classify, compare_pairs, evaluate,
 };
+use crate::text::short;
 use crate::{Device, Error};
 use clap::Args;
 use serde_json::json;
@@ -56,9 +57,19 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     }
     let read = args.read.options();
     refuse_gaps(&read)?;
-    let data = Dataset::load_with(&args.data, seed, &read)?;
+    let read = match &args.labels {
+        Some(labels) => read.for_labels(&args.data, labels),
+        None => read,
+    };
+    let header = read.header.filter(|_| read.label.is_some());
+    let mut data = Dataset::load_with(&args.data, seed, &read)?;
+    if let Some(labels) = &args.labels {
+        data = data.with_labels(Labels::load_with(labels, header)?)?;
+    }
     // Outliers among the samples are errors of the samples.
-    let read = ReadOptions { clip_outliers: false, ..read };
+    // Generated tables may not have the column of labels: it is known by its name only.
+    let label = read.label.clone().filter(|name| name.parse::<usize>().is_err());
+    let read = ReadOptions { clip_outliers: false, label, ..read };
     let samples = Dataset::load_like(&args.samples, seed, &read, &data)?;
     if args.pairs {
         check_pairs(&samples, &data)?;
@@ -66,9 +77,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     if !args.common.json {
         describe(&data);
     }
-    let labels = args.labels.as_ref().map(|labels| Labels::load(labels)).transpose()?;
-    let classes = match labels {
-        Some(labels) => Some(classify(&args.common.open()?, &samples, &data, &labels, seed)?),
+    let classes = match &data.conditions().labels {
+        Some(labels) => Some(classify(&args.common.open()?, &samples, &data, labels, seed)?),
         None => None,
     };
     let evaluation = evaluate(&samples, &data, &options)?;
@@ -79,10 +89,20 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         all["pairs"] = json!(pairs);
         all["classes"] = json!(classes);
         all["sines"] = json!(sines);
+        all["smallest_p"] = json!(smallest_p(args.permutations));
         say!("{all}");
         return Ok(ExitCode::SUCCESS);
     }
     say!("{evaluation}");
+    let least = smallest_p(args.permutations);
+    if least > SIGNIFICANT {
+        say!(
+            "note: with --permutations {}, no p-value can be below {}, so that even large differences are not told apart; use \
+             {PERMUTATIONS}",
+            args.permutations,
+            short(least)
+        );
+    }
     if let Some(pairs) = pairs {
         say!("{pairs}");
     }
@@ -94,6 +114,14 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// The smallest p-value of a permutation test.
+fn smallest_p(permutations: usize) -> f64 {
+    1.0 / (1.0 + permutations as f64)
+}
+
+/// Permutation tests should be able to reach a p-value well below the usual 0.05, as several are made.
+const SIGNIFICANT: f64 = 0.005;
 
 fn options(args: &EvaluateArgs) -> crate::Result<EvaluateOptions> {
     for (number, what) in [(args.projections, "projections"), (args.permutations, "permutations")] {

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use crate::data::{ColumnSummary, Dataset, Kind, TOYS};
 use crate::io::extension;
 use crate::nn::layers;
-use crate::text::{count, exact, grouped, short};
-use crate::train::{Checkpoint, Config, MemoryEstimate, RunFolder, TensorData};
+use crate::text::{count, exact, grouped, short, shortest_sum};
+use crate::train::{Checkpoint, Config, MemoryEstimate, ObjectiveKind, RunFolder, TensorData};
 use crate::{Error, Graph};
 use anyhow::Context;
 use clap::Args;
@@ -47,10 +47,10 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let bytes = |prefix: &str| -> usize {
         checkpoint.tensors.iter().filter(|t| t.name.starts_with(prefix)).map(|t| 4 * t.values.len()).sum()
     };
-    let (average, optimizer) = (bytes("ema."), bytes("optimizer."));
+    let (average, optimizer) = (bytes("ema.") + bytes("power_ema."), bytes("optimizer."));
     let facts = &checkpoint.facts;
     let layers = layers(&config.model, &facts.shape)?;
-    let memory = config.memory(facts.samples, &facts.shape)?;
+    let memory = config.memory(facts.samples, facts.data_shape())?;
     if args.common.json {
         let list: Vec<_> = weights.iter().map(|t| json!({"name": t.name, "shape": t.shape})).collect();
         let mut settings = json!(config);
@@ -84,12 +84,35 @@ fn print_settings(checkpoint: &Checkpoint) {
     if let Some(conditions) = facts.conditions.describe() {
         say!("conditions: {conditions}");
     }
+    if !config.augment.is_none() {
+        say!("augmentation: {}", config.augment);
+    }
     let Config { task, optimizer, lr, schedule, prediction, seed, .. } = config;
     let trained_for = match &config.noise {
         Some(noise) => format!("removes the noise {noise}"),
-        None => format!("schedule {schedule}, predicts {prediction}"),
+        None => match config.objective {
+            ObjectiveKind::Ddpm => format!("schedule {schedule}, predicts {prediction}"),
+            kind => format!("objective {kind}, predicts {prediction}"),
+        },
     };
     say!("settings: task {task}, {trained_for}, {optimizer}, lr {lr}, seed {seed}");
+    say!("{}", used_weights(config));
+}
+
+/// Which weights are used for sampling and denoising.
+fn used_weights(config: &Config) -> String {
+    let used = match config.ema {
+        0.0 => "the weights of the last step, as there is no moving average (ema = 0)".to_string(),
+        decay => format!(
+            "their moving average of decay {decay}, which starts with the initial weights and a decay of at most \
+             (1 + k) / (10 + k) at step k"
+        ),
+    };
+    let other = match config.ema_snapshot_every {
+        0 => "",
+        _ => "; sample --ema LENGTH uses a power-function average of that relative length, from the snapshots",
+    };
+    format!("weights for inference: {used}{other}")
 }
 
 fn print_memory(memory: &MemoryEstimate) {
@@ -126,8 +149,7 @@ fn of_file(path: &Path) -> crate::Result<Checkpoint> {
 fn weights(checkpoint: &Checkpoint) -> crate::Result<Vec<&TensorData>> {
     let mut model = Graph::new();
     checkpoint.config.model.build(&mut model, &checkpoint.facts.shape)?;
-    let is_weight = |name: &str| !name.starts_with("ema.") && !name.starts_with("optimizer.");
-    let mut weights: Vec<_> = checkpoint.tensors.iter().filter(|t| is_weight(&t.name)).collect();
+    let mut weights: Vec<_> = checkpoint.tensors.iter().filter(|t| Checkpoint::is_weight(&t.name)).collect();
     weights.sort_by_key(|t| model.parameters().iter().position(|p| p.name == t.name));
     Ok(weights)
 }
@@ -190,9 +212,15 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         };
         let ColumnSummary { min, max, mean, std, whole, offset, .. } = column;
         // Large offsets need all digits.
-        let number = |value: f64| if *offset == 0.0 { short(value) } else { exact(value) };
+        let number = |value: f64| match *offset {
+            0.0 => short(value),
+            offset => exact(shortest_sum((value - offset) as f32, offset)),
+        };
         let whole = if *whole { "  whole numbers" } else { "" };
-        let numbers = [*min, *max, *mean].map(number);
+        // The mean has the digits that its spread gives sense to.
+        let digits = (4.0 - std.max(f64::MIN_POSITIVE).log10().floor()).clamp(0.0, 12.0) as usize;
+        let mean = if *offset == 0.0 { short(*mean) } else { format!("{mean:.digits$}") };
+        let numbers = [number(*min), number(*max), mean];
         say!("{name:<24} {:>14} {:>14} {:>14} {:>14}{whole}", numbers[0], numbers[1], numbers[2], short(*std));
     }
     for outlier in &description.outliers {

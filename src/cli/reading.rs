@@ -40,6 +40,9 @@ struct FileArgs {
     /// Columns of a table to leave out, by name or by number from 1
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     drop_columns: Vec<String>,
+    /// Columns of a table that are categories, by name or by number from 1: numeric codes such as 1, 2, 3
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    categories: Vec<String>,
     /// Missing values: drop leaves out their samples, mean replaces them by the mean of the column, keep makes them the gaps
     /// that a model fills (train --task complete)
     #[arg(long, value_name = "DROP|MEAN|KEEP")]
@@ -103,8 +106,24 @@ impl DataKindArgs {
 
 impl FileArgs {
     fn options(&self, kind: Option<Kind>) -> ReadOptions {
-        let Self { header, columns, drop_columns, missing, clip_outliers, window, hop, size, fit, grey } = self.clone();
-        ReadOptions { kind, header, columns, drop_columns, missing, clip_outliers, window, hop, size, fit, grey }
+        let Self { header, columns, drop_columns, categories, missing, clip_outliers, window, hop, size, fit, grey } =
+            self.clone();
+        let label = None;
+        ReadOptions {
+            kind,
+            header,
+            columns,
+            drop_columns,
+            categories,
+            label,
+            missing,
+            clip_outliers,
+            window,
+            hop,
+            size,
+            fit,
+            grey,
+        }
     }
 }
 

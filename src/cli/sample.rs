@@ -11,7 +11,7 @@ use crate::inference::{Sampling, Trace, sample_in_parts, trace};
 use crate::io::{check_path, extension};
 use crate::plot::{self, Output, Scale};
 use crate::text::{self, short};
-use crate::train::{Checkpoint, Facts, RunFolder};
+use crate::train::{Averaged, Checkpoint, Facts, RunFolder};
 use crate::{Device, Error, Precision};
 use clap::Args;
 use serde_json::json;
@@ -54,7 +54,11 @@ pub struct SampleArgs {
     /// Use the state with the lowest validation loss, see train --keep-best
     #[arg(long)]
     best: bool,
-    /// Output: .npy, .csv, .png or .svg
+    /// Use a power-function average of the weights with this length, relative to the training, such as 0.1, instead of their
+    /// usual average; the run needs train --ema-snapshots
+    #[arg(long, value_name = "LENGTH", value_parser = real, allow_negative_numbers = true, conflicts_with = "best")]
+    ema: Option<f64>,
+    /// Output: .npy, .csv, .png or .svg, or .wav for runs on audio: a numbered file for each sample if there are several
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
@@ -72,8 +76,8 @@ pub struct SolverArgs {
     /// Steps of the reverse process [default: by the sampler]
     #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// Noise levels of the steps: trailing, leading, linspace, polynomial[:RHO], karras[:RHO] or lambda (also called
-    /// exponential) [default: by the sampler]
+    /// Noise levels of the steps: trailing, leading, linspace, polynomial[:RHO], shift[:SHIFT], karras[:RHO] or lambda (also
+    /// called exponential) [default: by the sampler]
     #[arg(long, value_name = "NAME")]
     spacing: Option<Spacing>,
     /// The diffusion steps that are used, noisiest first, such as 999,500,100, instead of --steps and --spacing
@@ -125,27 +129,33 @@ impl SolverArgs {
 
 /// The default number of samples.
 const COUNT: usize = 64;
-/// The number of samples in a trace: points share a picture.
+/// The number of samples in a trace: points, and rows of a table, share a picture.
 const TRACED_POINTS: usize = 1_000;
 const TRACED: usize = 4;
 /// The maximum number of columns of its film strip.
 const COLUMNS: usize = 16;
 
 pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
-    plot::check_output(&args.out)?;
+    plot::check_recording_output(&args.out)?;
     check_further_outputs(args)?;
     // Before the run is read: its options may be wrong.
     let solver = args.solver.sampling(COUNT)?;
     let folder = RunFolder::open(&args.run)?;
-    let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
+    let (checkpoint, average) = weights(args, &folder)?;
     let facts = &checkpoint.facts;
     check_overwriting(args, &checkpoint)?;
     let sampling = sampling_of(args, &checkpoint, solver)?;
     let (drawn, seed) = (sampling.count, sampling.seed);
     let process = describe(&checkpoint, &sampling)?;
-    let mut out = Output::create(&args.out, facts.layout(), drawn)?;
+    warn_of_late_start(&checkpoint, &sampling)?;
+    let mut out = match extension(&args.out).as_str() {
+        "wav" => Output::sounds(&args.out, facts.layout(), drawn, facts.sample_rate)?,
+        _ => Output::create(&args.out, facts.layout(), drawn)?,
+    }
+    .of_classes(classes(facts, &sampling));
     let device = args.common.open_for(args.precision)?;
     if !args.common.json {
+        average.iter().for_each(|average| say!("{average}"));
         say!("{process}");
     }
     let (started, stopped) = (std::time::Instant::now(), stop_flag()?);
@@ -169,14 +179,36 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
         say!(
             "{}",
             json!({"out": args.out, "held": held, "shape": shape, "seed": seed, "clipped": clipped, "seconds": seconds,
-                   "device": device.name(), "process": process, "save_noise": args.save_noise, "trace": args.trace,
-                   "times": times})
+                   "device": device.name(), "process": process, "classes": classes(facts, &sampling),
+                   "guidance": sampling.conditions.guidance.scale, "evaluations": evaluations(&checkpoint, &sampling)?,
+                   "save_noise": args.save_noise, "trace": args.trace, "times": times, "weights": average})
         );
         return Ok(ExitCode::SUCCESS);
     }
-    say!("{} with seed {seed} in {seconds:.1} s: {}", samples(held, drawn, &facts.shape), args.out.display());
+    let written = match extension(&args.out).as_str() {
+        "wav" if drawn > 1 => {
+            let [first, last] = [0, drawn - 1].map(|i| plot::numbered(&args.out, i, drawn));
+            format!("{} to {}", first.display(), last.display())
+        }
+        _ => args.out.display().to_string(),
+    };
+    say!("{} with seed {seed} in {seconds:.1} s: {written}", samples(held, drawn, &facts.shape));
     report(args, &checkpoint, clipped, traced.as_ref());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The checkpoint with the weights that are used, and what is said about an average of snapshots.
+fn weights(args: &SampleArgs, folder: &RunFolder) -> crate::Result<(Checkpoint, Option<String>)> {
+    let Some(length) = args.ema else {
+        return Ok((if args.best { folder.best() } else { folder.checkpoint() }?, None));
+    };
+    let Averaged { checkpoint, snapshots, misfit } = folder.averaged(length)?;
+    let text = format!(
+        "weights: the average of length {length} from {}; its profile differs by {}%",
+        text::count(snapshots, "snapshot"),
+        short(100.0 * misfit)
+    );
+    Ok((checkpoint, Some(text)))
 }
 
 /// Checks that no output is a file that is read.
@@ -240,9 +272,61 @@ fn describe(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<Strin
         Some(_) => "given steps".to_string(),
         None => format!("{} spacing", sampling.spacing.unwrap_or_else(|| sampling.sampler.default_spacing(&objective))),
     };
-    let (steps, calls) = (text::count(table.levels.len(), "step"), text::count(table.rows.len(), "evaluation"));
-    Ok(format!("sampler: {}; {steps}, {spacing}, {calls} of the network", sampling.sampler))
+    let steps = text::count(table.levels.len(), "step");
+    let calls = text::count(evaluations(checkpoint, sampling)?, "evaluation");
+    let (facts, guidance) = (&checkpoint.facts, sampling.conditions.guidance.scale);
+    let names = classes(facts, sampling);
+    let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
+    let classes = match &names[..] {
+        [] => String::new(),
+        [one] => format!("; class {one}"),
+        several => format!("; classes {}{more} in turn", several[..several.len().min(MOST_NAMES)].join(", ")),
+    };
+    let guided = if guidance == 1.0 { String::new() } else { format!("; guidance {}", short(guidance)) };
+    Ok(format!("sampler: {}; {steps}, {spacing}, {calls} of the network{classes}{guided}", sampling.sampler))
 }
+
+/// The number of class names in the line about the reverse process.
+const MOST_NAMES: usize = 12;
+
+/// The evaluations of the network for a sample. Guidance needs two in each step.
+fn evaluations(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<usize> {
+    let guided = sampling.conditions.guidance.scale != 1.0;
+    let rows = sampling.table(&checkpoint.config.objective()?, None)?.rows.len();
+    Ok(if guided { 2 * rows } else { rows })
+}
+
+/// The names of the classes that the samples have in turn.
+fn classes(facts: &Facts, sampling: &Sampling) -> Vec<String> {
+    let conditions = &facts.conditions;
+    let name = |class: u32| match class as usize {
+        unknown if unknown == conditions.classes => "none".to_string(),
+        class => conditions.names.get(class).cloned().unwrap_or_else(|| class.to_string()),
+    };
+    match &sampling.conditions.classes[..] {
+        [] => (0..conditions.classes as u32).map(name).collect(),
+        some => some.iter().map(|class| name(*class)).collect(),
+    }
+}
+
+/// Warns if the first of the steps that are used does not start from noise.
+fn warn_of_late_start(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<()> {
+    let objective = checkpoint.config.objective()?;
+    let Some(first) = sampling.timesteps.as_ref().and_then(|steps| steps.first()) else { return Ok(()) };
+    let share = objective.level(*first as f64).a;
+    if share > MOST_DATA {
+        log::warn!(
+            "--timesteps starts at {first}, where the training data have the weight {}, but the samples start from pure noise; \
+             start at {}, or draw from noisy data with: langevin denoise",
+            short(share),
+            objective.steps() - 1
+        );
+    }
+    Ok(())
+}
+
+/// The largest weight of the data at the first step without a warning.
+const MOST_DATA: f64 = 0.3;
 
 /// Checks the files of `--save-noise` and `--trace` before the work.
 fn check_further_outputs(args: &SampleArgs) -> crate::Result<()> {
@@ -272,7 +356,8 @@ fn noise_layout<'a>(facts: &'a Facts, columns: &'a Columns) -> SampleLayout<'a> 
 /// Reads initial noise for at least `count` samples.
 fn read_noise(path: &Path, facts: &Facts, count: Option<usize>) -> crate::Result<Dataset> {
     let (name, columns) = (path.to_string_lossy(), Columns::default());
-    let noise = Dataset::load_for(&name, 0, &ReadOptions::default(), noise_layout(facts, &columns), false)?;
+    let noise = Dataset::load_for(&name, 0, &ReadOptions::default(), noise_layout(facts, &columns), false)
+        .map_err(data::without_options)?;
     if noise.shape != facts.shape {
         return Err(Error::Input(format!(
             "--noise {name}: samples of shape {:?}, but the model was trained on {:?}",
@@ -320,7 +405,7 @@ fn write_trace(
     sampling: &Sampling,
 ) -> crate::Result<Trace> {
     let facts = &checkpoint.facts;
-    let most = if facts.kind == Kind::Points { TRACED_POINTS } else { TRACED };
+    let most = if matches!(facts.kind, Kind::Points | Kind::Table) { TRACED_POINTS } else { TRACED };
     let trace = trace(device, checkpoint, &Sampling { count: sampling.count.min(most), ..sampling.clone() })?;
     for path in &args.trace {
         match extension(path).as_str() {
@@ -358,5 +443,5 @@ fn draw_trace(path: &Path, facts: &Facts, trace: &Trace) -> crate::Result<()> {
         Kind::Images => Scale::of_data(facts.kind, &facts.shape, &facts.range, &trace.samples),
         _ => Scale::of(facts.kind, &facts.shape, &all.iter().flat_map(|(_, v)| v.iter().copied()).collect::<Vec<_>>()),
     };
-    plot::film_blocks(path, facts.kind, &facts.shape, &snapshots, columns, &scale)
+    plot::film_blocks(path, facts.kind, &facts.shape, &snapshots, columns, &scale.labelled(&facts.columns))
 }

@@ -155,12 +155,16 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
     let mut last: Option<(&Config, Dataset)> = None;
     for trial in trials.iter().filter(|trial| !matches!(trial.state, State::Finished)) {
         let config = &trial.config;
-        let same =
-            last.take().filter(|(of, _)| (&of.data, of.seed, &of.read) == (&config.data, config.seed, &config.read));
+        let same = last.take().filter(|(of, _)| {
+            of.data == config.data
+                && of.seed == config.seed
+                && of.read == config.read
+                && of.condition == config.condition
+        });
         let check = || {
             let data = same.map_or_else(|| config.load(), |(_, data)| Ok(data))?;
             device.clone().with_precision(config.precision)?;
-            config.memory(data.len(), &data.shape)?;
+            config.fitted_to(&data)?.memory(data.len(), &data.shape)?;
             crate::Result::Ok(data)
         };
         last = Some((config, check().with_context(|| format!("--sweep {key}={}", trial.value))?));

@@ -168,7 +168,7 @@ impl ArrayLayout {
                  damaged: copy or write it again",
                 self.shape,
                 self.element.name(),
-                bytes.map_or("too many bytes".to_string(), |bytes| format!("{bytes} bytes")),
+                bytes.map_or("more than 2^64 bytes".to_string(), |bytes| format!("{bytes} bytes")),
             ))),
         }
     }

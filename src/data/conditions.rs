@@ -31,12 +31,9 @@ impl Conditions {
     #[cfg(any(test, feature = "cli"))]
     pub(crate) fn of_rows(&self, rows: &[usize]) -> Result<Self> {
         let pick = |data: &Option<Box<Dataset>>| -> Result<Option<Box<Dataset>>> {
-            let Some(data) = data else { return Ok(None) };
-            let values = rows.iter().flat_map(|&row| data.sample(row)).copied().collect();
-            Ok(Some(Box::new(data.with_values(data.name.clone(), values)?)))
+            data.as_ref().map(|data| data.of_rows(rows).map(Box::new)).transpose()
         };
-        let labels = self.labels.as_ref();
-        let labels = labels.map(|all| Labels { of: rows.iter().map(|&row| all.of[row]).collect(), ..all.clone() });
+        let labels = self.labels.as_ref().map(|labels| labels.of_rows(rows));
         let (vectors, given) = (pick(&self.vectors)?, pick(&self.given)?);
         Ok(Self { labels, vectors, given, ..self.clone() })
     }
@@ -48,7 +45,10 @@ impl Dataset {
     /// # Errors
     /// [`Error::Input`] when there is not one label for each sample.
     pub fn with_labels(mut self, labels: Labels) -> Result<Self> {
-        self.check_count(&labels.name, labels.of.len(), "label")?;
+        let labels = match self.matching(&labels.name, labels.of.len(), "label")? {
+            None => labels,
+            Some(rows) => labels.of_rows(&rows),
+        };
         self.conditions.labels = Some(labels);
         Ok(self)
     }
@@ -58,7 +58,10 @@ impl Dataset {
     /// # Errors
     /// [`Error::Input`] when there is not one vector for each sample.
     pub fn with_vectors(mut self, vectors: Dataset) -> Result<Self> {
-        self.check_count(&vectors.name, vectors.len(), "vector")?;
+        let vectors = match self.matching(&vectors.name, vectors.len(), "vector")? {
+            None => vectors,
+            Some(rows) => vectors.of_rows(&rows)?,
+        };
         if vectors.shape.len() != 1 {
             return Err(Error::input(format!(
                 "{}: samples of shape {:?}; condition vectors are an array [n, k], one row for each sample",
@@ -75,7 +78,10 @@ impl Dataset {
     /// # Errors
     /// [`Error::Input`] when there are not as many, or they have not as many axes.
     pub fn with_given(mut self, given: Dataset) -> Result<Self> {
-        self.check_count(&given.name, given.len(), "sample")?;
+        let given = match self.matching(&given.name, given.len(), "sample")? {
+            None => given,
+            Some(rows) => given.of_rows(&rows)?,
+        };
         let ([_, known], [_, own]) = (channels_and_places(&given.shape), channels_and_places(&self.shape));
         let (same, size) = (known == own, known.to_vec());
         let given = if same { given } else { given.resized(own)? };
@@ -99,16 +105,35 @@ impl Dataset {
         Ok(self)
     }
 
-    fn check_count(&self, name: &str, found: usize, what: &str) -> Result<()> {
+    /// Which of `found` conditions are those of the samples; `None` for all. Where samples of the source were left out, there
+    /// can be one for each sample that is left or for each sample of the source.
+    fn matching(&mut self, name: &str, found: usize, what: &str) -> Result<Option<Vec<usize>>> {
         if found == self.len() {
-            return Ok(());
+            return Ok(None);
         }
+        if let Some(kept) = self.origin.kept.clone().filter(|kept| kept.of == found) {
+            let text = format!(
+                "{name}: of {}, those of the {} that are read",
+                count(found, what),
+                count(self.len(), "sample")
+            );
+            self.origin.note(text);
+            return Ok(Some(kept.rows));
+        }
+        let source =
+            self.origin.kept.as_ref().map(|kept| format!(", which are a part of {}", kept.of)).unwrap_or_default();
         Err(Error::input(format!(
-            "{name}: {} for {} of {}; one for each sample is needed",
+            "{name}: {} for {} of {}{source}; one for each sample is needed",
             count(found, what),
             count(self.len(), "sample"),
             self.name
         )))
+    }
+
+    /// The samples with these indices, without their conditions.
+    fn of_rows(&self, rows: &[usize]) -> Result<Self> {
+        let values = rows.iter().flat_map(|&row| self.sample(row)).copied().collect();
+        self.with_values(self.name.clone(), values)
     }
 }
 
@@ -137,6 +162,22 @@ mod tests {
         assert!(cause(images.clone().with_given(of(&[8], 5))).contains("as many axes"));
         let scaled = images.clone().with_given(of(&[1, 2, 2], 5)).unwrap().conditions;
         assert_eq!((scaled.given.unwrap().shape, scaled.given_size), (vec![1, 4, 4], Some(vec![2, 2])));
+        // Where samples were left out, the conditions of these are left out too.
+        let mut part = of(&[1, 4, 4], 3);
+        part.origin.keep(5, vec![0, 2, 4]);
+        part.origin.keep(3, vec![1, 2]);
+        let part = Dataset { values: part.values[16..].to_vec(), ..part };
+        let labels = Labels::new("l.npy", &[0.0, 1.0, 1.0, 0.0, 0.0]).unwrap();
+        let part =
+            part.with_labels(labels).unwrap().with_vectors(of(&[2], 5)).unwrap().with_given(of(&[1, 4, 4], 5)).unwrap();
+        let Conditions { labels, vectors, given, .. } = part.conditions();
+        assert_eq!(labels.as_ref().unwrap().of, [1, 0]);
+        assert_eq!(vectors.as_ref().unwrap().values, [4.0, 5.0, 8.0, 9.0]);
+        assert_eq!((given.as_ref().unwrap().len(), given.as_ref().unwrap().values[0]), (2, 32.0));
+        assert!(part.describe().to_string().contains("l.npy: of 5 labels, those of the 2 samples that are read"));
+        assert!(
+            cause(part.with_vectors(of(&[2], 4))).contains("4 vectors for 2 samples of data, which are a part of 5")
+        );
         let all = images.with_vectors(of(&[2], 5)).unwrap().with_given(of(&[1, 4, 4], 5)).unwrap();
         assert!(all.conditions.vectors.is_some() && all.conditions.given.is_some());
         assert!(of(&[8], 2).with_given(of(&[2, 8], 2)).is_ok());

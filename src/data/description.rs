@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::recording::Recording;
 use super::repair::Middle;
 use super::{Dataset, Grouping, Kind};
-use crate::text::{count, short};
+use crate::text::{count, short, shortest_sum};
 
 /// What a reader found in a file, apart from the values.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,11 +20,36 @@ pub(crate) struct Origin {
     pub notes: Vec<Note>,
     /// The recording from which the samples were cut.
     pub recording: Option<Recording>,
+    /// Which samples of the source these are; `None` for all of them.
+    pub kept: Option<Kept>,
+    /// The sample rate of audio, in Hz.
+    pub rate: Option<u32>,
+    /// Whether missing categories of a table were replaced.
+    pub replaced: bool,
+    /// Whether `--clip-outliers` applies to the source.
+    pub clippable: bool,
+}
+
+/// Some samples of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kept {
+    /// The number of samples of the source.
+    pub of: usize,
+    /// The index in the source of each sample.
+    pub rows: Vec<usize>,
 }
 
 impl Origin {
     pub fn new(format: impl Into<String>, element: impl Into<String>) -> Self {
         Self { format: format.into(), element: element.into(), ..Self::default() }
+    }
+
+    /// Says that of the `of` samples until now only those at `rows` are left.
+    pub fn keep(&mut self, of: usize, rows: Vec<usize>) {
+        self.kept = Some(match self.kept.take() {
+            None => Kept { of, rows },
+            Some(before) => Kept { rows: rows.iter().map(|&row| before.rows[row]).collect(), ..before },
+        });
     }
 
     /// Adds something that was decided or left out.
@@ -144,7 +169,12 @@ impl Description {
     /// The first line: what the samples are.
     pub fn title(&self) -> String {
         let format = if self.format.is_empty() { String::new() } else { format!(" ({})", self.format) };
-        format!("data: {} {} of shape {:?} from {}{format}", self.samples, self.kind.samples(), self.shape, self.name)
+        let what = match (self.samples, self.kind) {
+            (1, Kind::Table) => "row of a table",
+            (1, kind) => kind.one(),
+            (_, kind) => kind.samples(),
+        };
+        format!("data: {} {what} of shape {:?} from {}{format}", self.samples, self.shape, self.name)
     }
 }
 
@@ -165,8 +195,8 @@ fn summary(data: &Dataset, grouping: Grouping, group: usize) -> ColumnSummary {
     let offset = data.columns.offset_of(group);
     ColumnSummary {
         name: data.columns.names.get(group).filter(|_| data.columns.names.len() == grouping.count).cloned(),
-        min: low + offset,
-        max: high + offset,
+        min: shortest_sum(low as f32, offset),
+        max: shortest_sum(high as f32, offset),
         mean: mean + offset,
         std: variance.sqrt(),
         whole: data.columns.whole.get(group).copied().unwrap_or(false),
@@ -218,7 +248,11 @@ fn warning(data: &Dataset, first: &Outlier) -> Note {
         _ if after == data.len() => format!(", {}[:{before}] leaves it out", data.name),
         _ => String::new(),
     };
-    Note { text, otherwise: Some(format!("--clip-outliers clips such values{range}")) }
+    let otherwise = match data.origin.clippable {
+        true => Some(format!("--clip-outliers clips such values{range}")),
+        false => range.strip_prefix(", ").map(str::to_string),
+    };
+    Note { text, otherwise }
 }
 
 /// "3 columns (a, b, c)", with at most `most` names.

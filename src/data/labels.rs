@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{SampleRange, file_and_part, first_bytes, idx, images, npy, sounds, table};
+use super::range::SampleRange;
+use super::{Header, ReadOptions, file_and_part, first_bytes, idx, images, npy, sounds, source, table};
 use crate::io::extension;
 use crate::{Error, Result};
 
@@ -32,14 +33,22 @@ impl Labels {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when its content is not valid, and as [`Labels::new`].
     pub fn load(spec: &str) -> Result<Self> {
+        Self::load_with(spec, None)
+    }
+
+    /// [`Labels::load`], where `header` says whether the first line of a table is a header; `None` decides by its content.
+    ///
+    /// # Errors
+    /// As [`Labels::load`], and [`Error::Setting`] for a header of something else than a table.
+    pub fn load_with(spec: &str, header: Option<Header>) -> Result<Self> {
         let path = Path::new(spec);
         if !path.exists() && spec.ends_with(']') {
             let range = SampleRange::of(spec)?;
-            let (all, names) = read_part(range.data)?;
+            let (all, names) = read_part(range.data, header)?;
             let (from, to) = range.within(all.len())?;
             return Ok(Self { names, ..Self::new(spec, &all[from..to])? });
         }
-        let (all, names) = read_part(spec)?;
+        let (all, names) = read_part(spec, header)?;
         Ok(Self { names, ..Self::new(spec, &all)? })
     }
 
@@ -92,6 +101,11 @@ impl Labels {
         }
     }
 
+    /// The labels of some samples.
+    pub(super) fn of_rows(&self, rows: &[usize]) -> Self {
+        Self { of: rows.iter().map(|&row| self.of[row]).collect(), ..self.clone() }
+    }
+
     /// The number of samples of each class.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes];
@@ -100,21 +114,52 @@ impl Labels {
     }
 }
 
-/// Reads a file of labels, or the column of a table: the numbers of the classes, and their names if they have some.
-fn read_part(spec: &str) -> Result<(Vec<f32>, Vec<String>)> {
-    let (file, column) = match file_and_part(spec) {
+/// The file of labels, and the column of a table.
+fn place(spec: &str) -> (&Path, Option<&str>) {
+    match file_and_part(spec) {
         _ if Path::new(spec).exists() => (Path::new(spec), None),
         Some((file, column)) => (file, Some(column)),
         None => (Path::new(spec), None),
-    };
-    if matches!(extension(file).as_str(), "csv" | "tsv") {
-        return Ok(numbered(table::texts(file, column)?));
+    }
+}
+
+fn is_table(file: &Path) -> bool {
+    matches!(extension(file).as_str(), "csv" | "tsv")
+}
+
+impl ReadOptions {
+    /// These options for `data` with these labels: if they are a column of the same table, it is not a value of the samples.
+    pub(crate) fn for_labels(&self, data: &str, labels: &str) -> Self {
+        Self { label: self.label_in(data, labels), ..self.clone() }
+    }
+
+    /// The column of `data` that contains the labels.
+    fn label_in(&self, data: &str, labels: &str) -> Option<String> {
+        let labels =
+            if Path::new(labels).exists() { labels } else { labels.split_once('[').map_or(labels, |(all, _)| all) };
+        let (file, column) = place(labels);
+        let same = |other: &Path| file == other || file.canonicalize().ok() == other.canonicalize().ok();
+        (is_table(file) && source(data).is_some_and(same)).then(|| column.map(str::to_string)).flatten()
+    }
+}
+
+/// Reads a file of labels, or the column of a table: the numbers of the classes, and their names if they have some.
+fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String>)> {
+    let (file, column) = place(spec);
+    if is_table(file) {
+        return Ok(numbered(table::texts(file, column, header)?));
+    }
+    if header.is_some() {
+        return Err(Error::setting(format!("{spec}: only tables (.csv, .tsv) have a header; omit --label-header")));
     }
     match column {
-        None if file.is_dir() => match sounds::files(file) {
-            Some(files) if !images::has_pictures(file) => sounds::read_labels(file, &files),
-            _ => images::read_labels(file),
-        },
+        None if file.is_dir() => {
+            let pictures = images::Folder::of(file)?;
+            match sounds::files(file) {
+                Some(files) if !pictures.has_pictures() => sounds::read_labels(file, &files),
+                _ => pictures.into_labels(),
+            }
+        }
         None => Ok((read(file)?, vec![])),
         Some(column) => Err(Error::input(format!(
             "{spec}: only tables (.csv, .tsv) have columns; name the file without \":{column}\""
@@ -197,6 +242,13 @@ mod tests {
         assert!(message(":kind").contains("there are: x, species, n"), "{}", message(":kind"));
         assert!(message("").contains("3 columns; name the one with the labels, such as"), "{}", message(""));
         assert_eq!(loaded("a.csv", b"0\n1\n1\n", "").unwrap().of, [0, 1, 1]);
+        for missing in ["", "NA", "?"] {
+            let text = loaded("a.csv", format!("x,s\n1,a\n2,{missing}\n3,b\n").as_bytes(), ":s").unwrap_err();
+            assert!(
+                text.to_string().contains(&format!("row 2: column 2 (s) is {missing:?}, which is no class")),
+                "{text}"
+            );
+        }
         // A header in a comment is not a row.
         assert_eq!(loaded("a.csv", b"# x,n\n7,1\n8,0\n9,1\n", ":n").unwrap().of, [1, 0, 1]);
         let names = ["a".to_string(), "b".into()];
@@ -204,6 +256,33 @@ mod tests {
         assert_eq!(Labels::class_named("0", 2, &names).unwrap(), 0);
         assert!(Labels::class_named("c", 2, &names).unwrap_err().to_string().contains("a, b"));
         assert!(Labels::class_named("3", 3, &[]).unwrap_err().to_string().contains("0 to 2"));
+    }
+
+    #[test]
+    fn a_header_is_chosen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        fs::write(&path, "2\n0\n1\n").unwrap();
+        let load = |header| Labels::load_with(path.to_str().unwrap(), header).map(|labels| labels.of);
+        assert_eq!(load(Some(Header::Yes)).unwrap(), [0, 1]);
+        assert_eq!(load(Some(Header::No)).unwrap(), [2, 0, 1]);
+        let idx = dir.path().join("idx");
+        fs::write(&idx, [0, 0, 8, 1, 0, 0, 0, 2, 1, 0]).unwrap();
+        let e = Labels::load_with(idx.to_str().unwrap(), Some(Header::Yes)).unwrap_err().to_string();
+        assert!(e.contains("--label-header"), "{e}");
+    }
+
+    #[test]
+    fn labels_in_the_table_of_the_samples_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.csv", "b.csv"] {
+            fs::write(dir.path().join(name), "x,s\n1,a\n2,b\n").unwrap();
+        }
+        let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let column = |labels: &str| ReadOptions::default().for_labels(&at("a.csv[0:1]"), &at(labels)).label;
+        assert_eq!((column("a.csv:s").as_deref(), column("a.csv:s[0:1]").as_deref()), (Some("s"), Some("s")));
+        assert_eq!((column("./a.csv:2").as_deref(), column("b.csv:s"), column("a.csv")), (Some("2"), None, None));
+        assert_eq!(ReadOptions::default().for_labels("moons", "").label, None);
     }
 
     #[test]

@@ -108,6 +108,12 @@ impl Normalisation {
         Ok(fitted)
     }
 
+    /// This normalisation for samples of another length.
+    pub(crate) fn repeated_for(&self, kind: Kind, shape: &[usize]) -> Self {
+        let repeat = if self.shift.len() == 1 { 1 } else { Grouping::of(kind, shape).repeat };
+        Self { repeat, ..self.clone() }
+    }
+
     /// Maps data to normalised units. `values` are whole samples.
     pub fn apply(&self, values: &[f32]) -> Vec<f32> {
         self.map(values, |x, shift, scale| (x - shift) / scale)

@@ -355,7 +355,7 @@ pub(super) mod tests {
             (file("'|O'", "False", "(1, 2)", &[0; 16]), "Python objects"),
             (file("[('a', '<f4')]", "False", "(2,)", &[0; 8]), "named fields"),
             (file("'<f4'", "False", "(2,)", &[0; 8]), "the length of a sample"),
-            (file("'<f4'", "False", "()", &[0; 4]), "shape []"),
+            (file("'<f4'", "False", "()", &[0; 4]), "the array is a single number"),
             (file("'<f4'", "False", "(1, 1, 1, 1, 2)", &[0; 8]), "5 axes"),
             (file("'<f4'", "False", "(9, 2)", &[0; 8]), "72 bytes, but only 8 bytes follow"),
             (file("'<f4'", "False", "(99999999999, 99999999999)", &[0; 8]), "only 8 bytes follow"),

@@ -23,6 +23,13 @@ pub struct ReadOptions {
     /// The columns of a table to leave out, by name or by number from 1.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drop_columns: Vec<String>,
+    /// The columns of a table that are read as categories, by name or by number from 1: numeric codes. Text is read as
+    /// categories without this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
+    /// The column of a table with the class of each sample, which is not one of its values unless `columns` names it.
+    #[serde(skip)]
+    pub label: Option<String>,
     /// What to do with missing values; `None` refuses them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
@@ -122,9 +129,17 @@ impl Source {
         match self {
             Source::Toy => &["kind"],
             Source::Array => &["kind", "missing", "clip-outliers", "window", "hop"],
-            Source::Table => {
-                &["kind", "header", "columns", "drop-columns", "missing", "clip-outliers", "window", "hop"]
-            }
+            Source::Table => &[
+                "kind",
+                "header",
+                "columns",
+                "drop-columns",
+                "categories",
+                "missing",
+                "clip-outliers",
+                "window",
+                "hop",
+            ],
             Source::Audio => &["clip-outliers", "window", "hop"],
             Source::Sounds => &["window"],
             Source::Pictures => &["size", "fit", "grey"],
@@ -147,6 +162,8 @@ impl ReadOptions {
             header: other.header.or(self.header),
             columns: list(&self.columns, &other.columns),
             drop_columns: list(&self.drop_columns, &other.drop_columns),
+            categories: list(&self.categories, &other.categories),
+            label: other.label.clone().or(self.label.clone()),
             missing: other.missing.or(self.missing),
             clip_outliers: other.clip_outliers || self.clip_outliers,
             window: other.window.or(self.window),
@@ -164,6 +181,7 @@ impl ReadOptions {
             ("header", self.header.is_some()),
             ("columns", !self.columns.is_empty()),
             ("drop-columns", !self.drop_columns.is_empty()),
+            ("categories", !self.categories.is_empty()),
             ("missing", self.missing.is_some()),
             ("clip-outliers", self.clip_outliers),
             ("window", self.window.is_some()),
@@ -203,6 +221,8 @@ impl ReadOptions {
             header: self.header.filter(|_| takes("header")),
             columns: if takes("columns") { self.columns.clone() } else { none.columns },
             drop_columns: if takes("drop-columns") { self.drop_columns.clone() } else { none.drop_columns },
+            categories: if takes("categories") { self.categories.clone() } else { none.categories },
+            label: self.label.clone(),
             missing: self.missing.filter(|_| takes("missing")),
             clip_outliers: self.clip_outliers && takes("clip-outliers"),
             window: self.window.filter(|_| takes("window")),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Columns, Grouping, Kind, npy};
 use crate::error::{Error, Result};
 use crate::io::{AtomicFile, check_space, extension};
+use crate::text::shortest_sum;
 
 /// Checks that the output `path` does not overwrite the input data `spec` and is not a picture in their folder.
 ///
@@ -128,7 +129,7 @@ impl SampleFile {
         (0..len).filter_map(field).collect::<Vec<_>>().join(",")
     }
 
-    /// One sample per row. Every number has the shortest form that is parsed to the same bits.
+    /// One sample per row. Every number has the shortest form that is parsed to the same bits, without its offset.
     fn rows(&self, values: &[f32]) -> String {
         let mut text = String::new();
         for sample in values.chunks_exact(self.sample_len()) {
@@ -155,7 +156,7 @@ impl SampleFile {
         let _ = match (whole, self.columns.offset_of(group)) {
             (true, _) => write!(text, "{:.0}", self.unit(group, value) + 0.0),
             (_, 0.0) => write!(text, "{value:?}"),
-            _ => write!(text, "{:?}", self.unit(group, value)),
+            (_, offset) => write!(text, "{:?}", shortest_sum(value, offset)),
         };
     }
 

@@ -103,6 +103,8 @@ impl Raw {
             None => self.refuse_a_recording(options)?,
         }
         let (kind, shape) = self.kind_and_shape(kind, options.kind)?;
+        self.origin.clippable = true;
+        self.origin.rate = self.sound.map(|sound| sound.sample_rate);
         self.fill_missing(kind, &shape, options.missing)?;
         if options.clip_outliers {
             self.clip_outliers(kind, &shape);
@@ -140,6 +142,10 @@ impl Raw {
                 None | Some(Kind::Images) => Ok((Kind::Images, vec![c, h, w])),
                 Some(kind) => Err(wrong(kind, "an array with fewer axes")),
             },
+            [] => Err(Error::input(format!(
+                "{}: the array is a single number; save an array of samples, [n, length] for signals",
+                self.name
+            ))),
             _ => Err(Error::input(format!(
                 "{}: the array has shape {:?} with {} axes, but at most 4 are supported; save it as [n, length] for \
                  signals, [n, 2] for points or [n, c, h, w] for images",

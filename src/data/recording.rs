@@ -100,10 +100,7 @@ impl Recording {
     pub fn save(&self, path: &Path, values: &[f32], columns: &Columns) -> Result<()> {
         self.check(path)?;
         if let (Some(spec), "wav") = (self.sound, extension(path).as_str()) {
-            let mut bytes = Cursor::new(Vec::new());
-            encode(spec, values, &mut bytes)
-                .map_err(|cause| Error::input(format!("{}: cannot be encoded ({cause})", path.display())))?;
-            return write_atomically(path, |out| std::io::Write::write_all(out, bytes.get_ref()));
+            return save_wav(path, spec, values);
         }
         // A row per time step is written like a row of a table.
         let columns = Columns { names: self.names.clone(), whole: Vec::new(), ..columns.clone() };
@@ -114,6 +111,23 @@ impl Recording {
         file.write(values)?;
         file.finish()
     }
+}
+
+/// Writes a sound in 16-bit PCM at a sample rate. Values beyond -1..1 are clipped.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be written.
+#[cfg(feature = "cli")]
+pub(crate) fn save_sound(path: &Path, rate: u32, values: &[f32]) -> Result<()> {
+    let spec = WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: SampleFormat::Int };
+    save_wav(path, spec, values)
+}
+
+fn save_wav(path: &Path, spec: WavSpec, values: &[f32]) -> Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    encode(spec, values, &mut bytes)
+        .map_err(|cause| Error::input(format!("{}: cannot be encoded ({cause})", path.display())))?;
+    write_atomically(path, |out| std::io::Write::write_all(out, bytes.get_ref()))
 }
 
 /// Writes audio. Values beyond full scale are clipped in formats of integers.
@@ -144,10 +158,17 @@ impl Raw {
             [_] => "save an array of samples as [n, length] for signals, [n, 2] for points or [n, c, h, w] for images",
             _ => "--kind table reads each row as a sample of one value",
         };
+        // Windows of which there are some.
+        let window = (1 << (n / 4).max(2).ilog2()).min(128);
+        let hop = (window / 8).max(1);
+        let left_out = self.origin.notes.iter().filter(|note| note.text.ends_with("is left out"));
+        let left_out: String = left_out.map(|note| format!("; {}", note.text)).collect();
         Err(Error::input(format!(
             "{name}: one column of {}, which does not contain the length of a sample; if it is a recording with one row \
-             per time step, --window 128 cuts it into signals of 128 values (--hop 16 starts one every 16 values); {table}",
-            count(n, "value")
+             per time step, --window {window} cuts it into signals of {window} values (--hop {hop} starts one every {}); \
+             {table}{left_out}",
+            count(n, "value"),
+            count(hop, "value")
         )))
     }
 

@@ -43,85 +43,153 @@ impl Middle {
     }
 }
 
+/// What to do about missing values, at the end of a message.
+pub(super) const REMEDIES: [&str; 2] = [
+    "; --missing drop leaves out such samples, --missing mean uses the mean of the column",
+    "; --missing drop leaves out such rows, --missing mean uses the mean of the column, or its most frequent category",
+];
+
+/// The error of data that are read without options: it recommends none.
+pub(crate) fn without_options(e: Error) -> Error {
+    match e {
+        Error::Input(text) => Error::Input(match REMEDIES.iter().find(|remedy| text.ends_with(**remedy)) {
+            Some(remedy) => {
+                text.replace(remedy, "; fill in such values, or leave out these samples and their conditions")
+            }
+            None => text,
+        }),
+        other => other,
+    }
+}
+
+/// Where values are missing.
+struct MissingValues {
+    /// Their indices.
+    places: Vec<usize>,
+    /// The indices of the samples.
+    samples: Vec<usize>,
+    /// The number of values of a sample.
+    len: usize,
+}
+
+impl MissingValues {
+    fn of(raw: &Raw, shape: &[usize]) -> Option<Self> {
+        let len = shape.iter().product();
+        let places: Vec<usize> = (0..raw.values.len()).filter(|&i| raw.values.get(i).is_nan()).collect();
+        let mut samples: Vec<usize> = places.iter().map(|i| i / len).collect();
+        samples.dedup();
+        (!places.is_empty()).then_some(Self { places, samples, len })
+    }
+
+    fn values(&self) -> String {
+        count(self.places.len(), "missing value")
+    }
+
+    fn affected(&self) -> String {
+        count(self.samples.len(), "sample")
+    }
+
+    /// The error if nothing is to be done about them.
+    fn refusal(&self, raw: &Raw, kind: Kind, shape: &[usize]) -> Error {
+        let (first, groups) = (self.places[0], Grouping::of(kind, shape));
+        let column = if groups.count == 1 { String::new() } else { format!(", {}", raw.title(kind, groups, first)) };
+        Error::input(format!(
+            "{}: {} in {} of {}; the first: sample {} has NaN at element {} (both counted from 0){column}{}",
+            raw.name,
+            self.values(),
+            self.affected(),
+            raw.dims[0],
+            first / self.len,
+            first % self.len,
+            REMEDIES[0]
+        ))
+    }
+}
+
 impl Raw {
     /// Leaves out samples with missing values (NaN), or fills them.
     pub fn fill_missing(&mut self, kind: Kind, shape: &[usize], how: Option<Missing>) -> Result<()> {
-        let len: usize = shape.iter().product();
-        let missing: Vec<usize> = (0..self.values.len()).filter(|&i| self.values.get(i).is_nan()).collect();
-        let Some(&first) = missing.first() else { return Ok(()) };
-        let n = self.dims[0];
-        let mut samples: Vec<usize> = missing.iter().map(|i| i / len).collect();
-        samples.dedup();
-        let (values, affected) = (count(missing.len(), "missing value"), count(samples.len(), "sample"));
+        let Some(missing) = MissingValues::of(self, shape) else {
+            // A table has replaced its missing categories.
+            if how.is_some() && !self.origin.replaced {
+                self.origin.note("there are no missing values, so --missing changes nothing");
+            }
+            return Ok(());
+        };
         match how {
-            // Dataset::new names the first one.
-            None => {
-                let (sample, element) = (first / len, first % len);
-                let groups = Grouping::of(kind, shape);
-                let columns = Columns { names: self.names.clone(), ..Columns::default() };
-                let column = match groups.count {
-                    1 => String::new(),
-                    _ => format!(" ({})", columns.title(kind, groups.at(first))),
-                };
-                Err(Error::input(format!(
-                    "{}: {values} in {affected} of {n}; the first: sample {sample} has NaN at element {element}{column} (both \
-                     counted from 0); --missing drop leaves out such samples, --missing mean uses the mean of the column",
-                    self.name
-                )))
-            }
+            None => Err(missing.refusal(self, kind, shape)),
             Some(Missing::Keep) => {
-                self.origin
-                    .choice(format!("{values} in {affected} of {n} are unknown"), "--missing drop, or --missing mean");
+                let text = format!("{} in {} of {} are unknown", missing.values(), missing.affected(), self.dims[0]);
+                self.origin.choice(text, "--missing drop, or --missing mean");
                 Ok(())
             }
-            Some(Missing::Drop) => {
-                // Without some of its windows, it cannot be put together again.
-                if self.origin.recording.take().is_some_and(|recording| recording.whole) {
-                    return Err(Error::setting(format!(
-                        "{}: {values}; --missing drop leaves out parts of the recording, which is written as a whole; use \
-                         --missing mean",
-                        self.name
-                    )));
-                }
-                let drop: HashSet<usize> = samples.iter().copied().collect();
-                let kept = n - drop.len();
-                if kept == 0 {
-                    return Err(Error::input(format!(
-                        "{}: every sample has a missing value; use --missing mean, or leave out columns",
-                        self.name
-                    )));
-                }
-                self.values = self.values.at((0..self.values.len()).filter(|i| !drop.contains(&(i / len))));
-                self.dims[0] = kept;
-                self.origin.choice(format!("{affected} of {n} with {values} are left out"), "--missing mean");
-                Ok(())
-            }
-            Some(Missing::Mean) => {
-                let groups = Grouping::of(kind, shape);
-                let mut sums = vec![(0.0, 0u64); groups.count];
-                for i in 0..self.values.len() {
-                    let value = self.values.get(i);
-                    if value.is_finite() {
-                        let (sum, n) = &mut sums[groups.at(i)];
-                        (*sum, *n) = (*sum + value, *n + 1);
-                    }
-                }
-                for &i in &missing {
-                    let (sum, n) = sums[groups.at(i)];
-                    if n == 0 {
-                        return Err(Error::input(format!(
-                            "{}: column {} (counted from 1) has no value at all; leave it out",
-                            self.name,
-                            groups.at(i) + 1
-                        )));
-                    }
-                    self.values.set(i, sum / n as f64);
-                }
-                let text = format!("{values} in {affected} of {n} are replaced by the mean of their column");
-                self.origin.choice(text, "--missing drop");
-                Ok(())
+            Some(Missing::Drop) => self.leave_out(&missing),
+            Some(Missing::Mean) => self.fill_with_means(&missing, kind, shape),
+        }
+    }
+
+    /// Leaves out samples with missing values.
+    fn leave_out(&mut self, missing: &MissingValues) -> Result<()> {
+        // Without some of its windows, it cannot be put together again.
+        if self.origin.recording.take().is_some_and(|recording| recording.whole) {
+            return Err(Error::setting(format!(
+                "{}: {}; --missing drop leaves out parts of the recording, which is written as a whole; use --missing mean",
+                self.name,
+                missing.values()
+            )));
+        }
+        let (n, len) = (self.dims[0], missing.len);
+        let drop: HashSet<usize> = missing.samples.iter().copied().collect();
+        let kept: Vec<usize> = (0..n).filter(|sample| !drop.contains(sample)).collect();
+        if kept.is_empty() {
+            return Err(Error::input(format!(
+                "{}: every sample has a missing value; use --missing mean, or leave out columns",
+                self.name
+            )));
+        }
+        self.values = self.values.at(kept.iter().flat_map(|sample| sample * len..(sample + 1) * len));
+        self.dims[0] = kept.len();
+        self.origin
+            .choice(format!("{} of {n} with {} are left out", missing.affected(), missing.values()), "--missing mean");
+        self.origin.keep(n, kept);
+        Ok(())
+    }
+
+    /// Replaces missing values by the mean of their column or channel.
+    fn fill_with_means(&mut self, missing: &MissingValues, kind: Kind, shape: &[usize]) -> Result<()> {
+        let groups = Grouping::of(kind, shape);
+        let mut sums = vec![(0.0, 0u64); groups.count];
+        for i in 0..self.values.len() {
+            let value = self.values.get(i);
+            if value.is_finite() {
+                let (sum, n) = &mut sums[groups.at(i)];
+                (*sum, *n) = (*sum + value, *n + 1);
             }
         }
+        for &i in &missing.places {
+            let (sum, n) = sums[groups.at(i)];
+            if n == 0 {
+                return Err(Error::input(format!(
+                    "{}: {} has no value at all; leave it out",
+                    self.name,
+                    self.title(kind, groups, i)
+                )));
+            }
+            self.values.set(i, sum / n as f64);
+        }
+        let text = format!(
+            "{} in {} of {} are replaced by the mean of their column",
+            missing.values(),
+            missing.affected(),
+            self.dims[0]
+        );
+        self.origin.choice(text, "--missing drop");
+        Ok(())
+    }
+
+    /// The column or channel of value `i`.
+    fn title(&self, kind: Kind, groups: Grouping, i: usize) -> String {
+        Columns { names: self.names.clone(), ..Columns::default() }.title(kind, groups.at(i))
     }
 
     /// Clips the values of each column or channel that are far from the others.
@@ -188,7 +256,7 @@ mod tests {
             message.contains("1 missing value in 1 sample of 3") && message.contains("--missing drop"),
             "{message}"
         );
-        assert!(message.contains("sample 1 has NaN at element 1 (column 2"), "{message}");
+        assert!(message.contains("sample 1 has NaN at element 1 (both counted from 0), column 2"), "{message}");
         assert_eq!(read(Some(Missing::Drop)).unwrap().values, [1.0, 10.0, 3.0, 30.0]);
         assert_eq!(read(Some(Missing::Mean)).unwrap().values, [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
     }

@@ -58,9 +58,9 @@ pub(super) fn read(folder: &Path, files: &[PathBuf], options: &ReadOptions) -> R
     let (mut sounds, mut first) = (Vec::new(), None);
     for file in files {
         let raw = audio::read(file)?;
-        let first: &mut Origin = first.get_or_insert_with(|| raw.origin.clone());
-        let rate = |origin: &Origin| origin.element.split(", ").find(|part| part.ends_with(" Hz")).map(String::from);
-        if rate(&raw.origin) != rate(first) {
+        let rate = raw.sound.map(|sound| sound.sample_rate);
+        let first: &mut Origin = first.get_or_insert_with(|| Origin { rate, ..raw.origin.clone() });
+        if rate != first.rate {
             return Err(Error::input(format!(
                 "{}: {}, but {} has {}; all files of a folder need the same sample rate",
                 file.display(),
@@ -83,8 +83,11 @@ pub(super) fn read(folder: &Path, files: &[PathBuf], options: &ReadOptions) -> R
             count(files.len(), "file")
         )));
     }
-    let mut origin =
-        Origin::new("WAV audio, one sample per file", first.map(|first| first.element).unwrap_or_default());
+    let mut origin = Origin::new(
+        "WAV audio, one sample per file",
+        first.as_ref().map(|first| first.element.clone()).unwrap_or_default(),
+    );
+    origin.rate = first.and_then(|first| first.rate);
     let (shorter, longer) = (sounds.iter().filter(|s| s.len() < length), sounds.iter().filter(|s| s.len() > length));
     let (shorter, longer) = (shorter.count(), longer.count());
     if shorter > 0 {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+#[cfg(feature = "cli")]
+use super::conditions::channels_and_places;
 use super::{Columns, Conditions, Dataset, Grouping, Kind};
 
 /// Some or all samples of a data set, in their order.
@@ -108,6 +110,37 @@ impl<'a> Subset<'a> {
     }
 }
 
+#[cfg(feature = "cli")]
+impl Dataset {
+    /// The middle of each sample, and of its known values, as samples of a shape with the same channels.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) when the shape is empty.
+    pub(crate) fn cut_to(&self, shape: &[usize]) -> crate::Result<Self> {
+        let ([_, old], [_, new]) = (channels_and_places(&self.shape), channels_and_places(shape));
+        let sides = |places: &[usize]| match *places {
+            [width] => [1, width],
+            [height, width, ..] => [height, width],
+            [] => [1, 1],
+        };
+        let ([h, w], [height, width]) = (sides(old), sides(new));
+        let (top, left) = ((h - height) / 2, (w - width) / 2);
+        let lines = self.values.chunks_exact(w).enumerate();
+        let values = lines.filter(|(line, _)| (top..top + height).contains(&(line % h)));
+        let values = values.flat_map(|(_, line)| &line[left..left + width]).copied().collect();
+        let mut cut = Self { kind: self.kind(), ..Self::new(&self.name, shape, values)? };
+        let named = self.columns.names.len() == cut.grouping().count;
+        cut.columns = self.columns.clone();
+        cut.columns.names.retain(|_| named);
+        cut.conditions = self.conditions.clone();
+        if let Some(given) = &mut cut.conditions.given {
+            let [channels, _] = channels_and_places(&given.shape);
+            **given = given.cut_to(&[channels, new].concat())?;
+        }
+        Ok(cut)
+    }
+}
+
 /// The values that are normalised together.
 pub(super) struct Coordinate<'a> {
     of: &'a Subset<'a>,
@@ -144,6 +177,22 @@ impl Coordinate<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn the_middle_of_samples_is_cut_with_their_known_values() {
+        let counted = |shape: &[usize]| {
+            let n = 2 * shape.iter().product::<usize>();
+            Dataset::new("d", shape, (0..n).map(|i| i as f32).collect()).unwrap()
+        };
+        let images = counted(&[1, 3, 4]).with_given(counted(&[2, 3, 4])).unwrap();
+        let cut = images.cut_to(&[1, 2, 2]).unwrap();
+        assert_eq!(cut.values, [1.0, 2.0, 5.0, 6.0, 13.0, 14.0, 17.0, 18.0]);
+        let given = cut.conditions.given.unwrap();
+        assert_eq!((&given.shape[..], &given.values[4..8]), (&[2, 2, 2][..], &[13.0, 14.0, 17.0, 18.0][..]));
+        assert_eq!(counted(&[5]).cut_to(&[2]).unwrap().values, [1.0, 2.0, 6.0, 7.0]);
+        assert_eq!(counted(&[2, 3]).cut_to(&[2, 1]).unwrap().values, [1.0, 4.0, 7.0, 10.0]);
+    }
 
     #[test]
     fn a_subset_keeps_the_order_of_its_samples() {

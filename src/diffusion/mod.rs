@@ -4,6 +4,7 @@
 //! [`SamplerTable`] holds the coefficients of the reverse process for one [`Sampler`].
 
 mod edm;
+mod loss_target;
 mod noising;
 mod objective;
 mod path;
@@ -13,17 +14,21 @@ pub mod samplers;
 mod schedule;
 mod spacing;
 mod table;
+mod times;
 mod weighting;
 
 pub use edm::Precondition;
+pub use loss_target::LossTarget;
+pub use noising::Noised;
 pub use objective::{Level, Objective, Prediction};
-pub use path::{Flow, Path};
+pub use path::{Flow, NoiseLevels, Path};
 pub use repaint::{Resampling, repaint};
 pub use sampler::{Mix, Row, Sampler, Step, Times};
 pub use samplers::{
     Ddim, Ddpm, DpmPp2M, DpmPp2MSde, Edm, Euler, EulerAncestral, Heun, SamplerSettings, UniPc, Variance, sampler,
 };
 pub use schedule::{SCHEDULES, Schedule};
-pub use spacing::{Spacing, karras_sigmas, timesteps};
+pub use spacing::{Spacing, karras_sigmas, shifted, timesteps};
 pub use table::{PrevRule, SamplerOptions, SamplerTable};
+pub use times::TrainingTimes;
 pub use weighting::Weighting;

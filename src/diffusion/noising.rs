@@ -3,7 +3,7 @@
 use super::Objective;
 use crate::error::Result;
 use crate::graph::{Data, Graph, Var};
-use crate::ops::{Gather, Noise, NoisyBatch};
+use crate::ops::{Affine, Combine, Gather, Noise, NoisyBatch};
 
 /// Outputs of the noise addition layer.
 #[derive(Clone, Copy, Debug)]
@@ -13,12 +13,12 @@ pub struct Noised {
     pub x_t: Var,
     /// The training target.
     pub target: Var,
-    /// The time step of each row.
+    /// The time of each row.
     pub t: Var,
 }
 
 impl Graph {
-    /// Draws a time step and noise for each row of x0 [B, ...].
+    /// Draws a time and noise for each row of x0 [B, ...].
     ///
     /// # Errors
     /// When x0 is not a float tensor of this graph.
@@ -26,6 +26,47 @@ impl Graph {
         let (op, table) = noise(self, objective)?;
         let out = self.apply(op, &[x0, table])?;
         Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
+    }
+
+    /// [`Graph::noise`] with given eps [B, ...], and given draws of the times \[B\]: the steps of a schedule, u in (0, 1) for
+    /// uniform times, and z for normal ones.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn noise_given(&mut self, x0: Var, eps: Var, draws: Var, objective: &Objective) -> Result<Noised> {
+        let (op, table) = noise(self, objective)?;
+        let out = self.apply(Noise { given: true, ..op }, &[x0, table, eps, draws])?;
+        Ok(Noised { x_t: out[0], target: out[1], t: out[2] })
+    }
+
+    /// c x_t + k m, with the coefficients (c, k) at the time of each row from a table for [`Objective::levels`]; for example
+    /// the estimate of x0, with [`Objective::x0_table`].
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn combined_at(
+        &mut self,
+        objective: &Objective,
+        table: &[[f64; 2]],
+        [x_t, m]: [Var; 2],
+        t: Var,
+    ) -> Result<Var> {
+        let t = self.rows_at(objective, t)?;
+        let table = self.constant([table.len(), 2], table.iter().flatten().map(|&v| v as f32).collect())?;
+        self.apply1(Combine, &[x_t, m, t, table])
+    }
+
+    /// The times t \[B\] in rows of the tables of an objective.
+    pub(crate) fn rows_at(&mut self, objective: &Objective, t: Var) -> Result<Var> {
+        let per_step = objective.rows_per_step();
+        if per_step == 1.0 {
+            return Ok(t);
+        }
+        let b = self.spec(t).len();
+        let scale = self.constant([2, 1], vec![per_step as f32, 0.0])?;
+        let t = self.reshape(t, [b, 1])?;
+        let rows = self.apply1(Affine, &[t, scale])?;
+        self.reshape(rows, [b])
     }
 
     /// A batch of `data` with noise added.
@@ -53,9 +94,10 @@ impl Graph {
 /// The op and its table, with its own random streams.
 fn noise(g: &mut Graph, objective: &Objective) -> Result<(Noise, Var)> {
     let rows: Vec<f32> = objective.table().into_iter().flatten().map(|v| v as f32).collect();
-    let table = g.constant([objective.steps(), Noise::ROW], rows)?;
+    let table = g.constant([rows.len() / Noise::ROW, Noise::ROW], rows)?;
     let stream = g.stream();
     // The draw of t has its own stream.
     g.stream();
-    Ok((Noise { stream }, table))
+    let (path, given) = (objective.path(), false);
+    Ok((Noise { stream, times: objective.times().draw(path), last: path.last(), given }, table))
 }

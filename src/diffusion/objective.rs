@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::path::Path;
+use super::path::{Flow, NoiseLevels, Path};
+use super::times::TrainingTimes;
 use crate::error::{Error, Result};
 use crate::text::short;
 
@@ -29,6 +30,10 @@ pub enum Prediction {
     V,
     /// The velocity of the straight path, `eps - x0`, (-1, 1) (Liu et al. 2022).
     Flow,
+    /// The target of the network in EDM's preconditioning, `(x0 - c_skip x) / c_out`, which has unit variance. With
+    /// r = sqrt(1 - s^2), it is (a s / r, -r): on its path [`NoiseLevels`](super::NoiseLevels), r is sigma_data a. On
+    /// variance-preserving paths it is -v (Karras et al. 2022, table 1).
+    Edm,
 }
 
 named!(
@@ -37,7 +42,8 @@ named!(
     Epsilon = "epsilon" | "eps",
     X0 = "x0" | "sample",
     V = "v" | "v_prediction",
-    Flow = "flow" | "velocity"
+    Flow = "flow" | "velocity",
+    Edm = "edm"
 );
 
 impl Prediction {
@@ -48,6 +54,10 @@ impl Prediction {
             Prediction::X0 => [1.0, 0.0],
             Prediction::V => [-s, a],
             Prediction::Flow => [-1.0, 1.0],
+            Prediction::Edm => {
+                let r = ((1.0 - s) * (1.0 + s)).sqrt();
+                [a * s / r, -r]
+            }
         }
     }
 }
@@ -86,6 +96,15 @@ impl Level {
         [if self.p == 0.0 { 0.0 } else { -self.p / self.d() }, self.a_over_d()]
     }
 
+    /// (l_x, l_m) of another target: p' x0 + q' eps = l_x x_t + l_m m, with |d| at least `floor`.
+    pub(super) fn converted(&self, to: Prediction, floor: f64) -> [f64; 2] {
+        let [p, q] = to.weights([self.a, self.s]);
+        // The sign of d is that of -p for data, also where d is 0.
+        let sign = if self.q == 0.0 { -self.p } else { self.d() };
+        let d = self.d().abs().max(floor).copysign(sign);
+        [(p * self.q - q * self.p) / d, (self.a * q - self.s * p) / d]
+    }
+
     fn d(&self) -> f64 {
         self.a * self.q - self.s * self.p
     }
@@ -104,17 +123,73 @@ impl Level {
 /// The largest weight of the data at the last step of a path that ends in noise; that of stable diffusion is 0.07.
 const MOST_DATA_AT_THE_END: f64 = 0.1;
 
-/// The training objective: a path and a prediction target.
+/// The number of intervals of the tables of a continuous path. Values between two rows are interpolated linearly: exactly for
+/// a straight path, otherwise to about 1e-7.
+const INTERVALS: usize = 20_000;
+
+/// The training objective: a path, a prediction target, and the distribution of the times.
 #[derive(Debug, Clone)]
 pub struct Objective {
     path: Arc<dyn Path>,
     prediction: Prediction,
+    times: TrainingTimes,
 }
 
 impl Objective {
     /// Creates the objective of a path and a prediction target.
     pub fn new(path: impl Path + 'static, prediction: Prediction) -> Self {
-        Self { path: Arc::new(path), prediction }
+        let times = if path.is_continuous() { TrainingTimes::Uniform } else { TrainingTimes::Steps };
+        Self { path: Arc::new(path), prediction, times }
+    }
+
+    /// Rectified flow: the straight path with velocity prediction, times from 0 to `steps`, drawn uniformly.
+    ///
+    /// *Source*: Liu et al. 2022, Lipman et al. 2023. See [`Objective::with_times`] for the times of Esser et al. 2024.
+    ///
+    /// # Errors
+    /// When `steps` is out of range.
+    pub fn flow(steps: usize) -> Result<Self> {
+        Ok(Self::new(Flow::new(steps)?, Prediction::Flow))
+    }
+
+    /// EDM for data of standard deviation `sigma_data`: preconditioning and log-normal noise levels. The mean squared error of
+    /// the network's output is its weighted loss, as the weight is 1 / c_out^2.
+    ///
+    /// *Source*: Karras et al. 2022, table 1.
+    ///
+    /// # Errors
+    /// When a number is out of range.
+    pub fn edm(steps: usize, sigma_data: f64) -> Result<Self> {
+        Self::new(NoiseLevels::new(steps, sigma_data)?, Prediction::Edm).with_times(TrainingTimes::edm(sigma_data))
+    }
+
+    /// The objective with another distribution of the times in training.
+    ///
+    /// # Errors
+    /// When the path does not have such times.
+    pub fn with_times(self, times: TrainingTimes) -> Result<Self> {
+        times.check(self.path())?;
+        Ok(Self { times, ..self })
+    }
+
+    /// The objective with another prediction target.
+    pub fn with_prediction(&self, prediction: Prediction) -> Self {
+        Self { prediction, ..self.clone() }
+    }
+
+    /// The distribution of the times in training.
+    pub fn times(&self) -> TrainingTimes {
+        self.times
+    }
+
+    /// The number of rows per training step of its tables: 1 for a path of T steps.
+    pub fn rows_per_step(&self) -> f64 {
+        if self.path.is_continuous() { INTERVALS as f64 / self.path.last() } else { 1.0 }
+    }
+
+    /// sigma at the last time; infinite for pure noise.
+    pub(super) fn last_sigma(&self) -> f64 {
+        self.sigma(self.path.last())
     }
 
     /// The path.
@@ -137,9 +212,12 @@ impl Objective {
         self.level_with(t, self.path.weights(t))
     }
 
-    /// The level with noise of standard deviation `sigma` for x0 of weight 1, sigma = s / a. Its time is interpolated in
-    /// ln(sigma) between the training steps, and rounded to one of them.
+    /// The level with noise of standard deviation `sigma` for x0 of weight 1, sigma = s / a. On a path of T steps, its time is
+    /// interpolated in ln(sigma) between the training steps, and rounded to one of them.
     pub fn level_of_sigma(&self, sigma: f64) -> Level {
+        if self.path.is_continuous() {
+            return self.level_with(self.path.time_of_sigma(sigma), self.path.weights_of_sigma(sigma));
+        }
         let sigma_of = |t: usize| self.sigma(t as f64);
         let (mut below, mut above) = (0, self.steps() - 1);
         while above - below > 1 {
@@ -168,15 +246,16 @@ impl Objective {
         s / a
     }
 
-    /// Checks that almost no data are left at the last step, because generation starts there with pure noise.
+    /// Checks that almost no data are left at the last time, because generation starts there with pure noise.
     ///
     /// # Errors
     /// When the weight a of the data is above 0.1: the start then lacks a share of their mean and variance that the samples
     /// keep missing.
     pub fn check_end(&self) -> Result<()> {
-        let [a, _] = self.path.weights((self.steps() - 1) as f64);
+        let last = self.level(self.path.last());
+        let Level { a, .. } = last;
         if a <= MOST_DATA_AT_THE_END {
-            return Ok(());
+            return self.check_start(&last);
         }
         Err(Error::setting(format!(
             "the noise schedule ({}) does not end in noise: the weight of the data at its last step is {}, and samples are \
@@ -187,22 +266,42 @@ impl Objective {
         )))
     }
 
+    /// Checks that the output at a level, where sampling starts, determines x0.
+    ///
+    /// # Errors
+    /// With what to predict instead.
+    pub(super) fn check_start(&self, level: &Level) -> Result<()> {
+        if level.x0().iter().all(|c| c.is_finite()) {
+            return Ok(());
+        }
+        Err(Error::setting(format!(
+            "a model that predicts {} cannot be sampled from t = {}, which is pure noise and contains no data ({}): train it to \
+             predict v, x0 or flow",
+            self.prediction,
+            short(level.t),
+            self.path
+        )))
+    }
+
     fn level_with(&self, t: f64, [a, s]: [f64; 2]) -> Level {
         let [p, q] = self.prediction.weights([a, s]);
         Level { t, a, s, p, q }
     }
 
-    /// The levels of all training steps.
+    /// The levels of all training steps; for a continuous path, those of a fine grid of times from 0 to the last.
     pub fn levels(&self) -> Vec<Level> {
-        (0..self.steps()).map(|t| self.level(t as f64)).collect()
+        match self.path.is_continuous() {
+            true => (0..=INTERVALS).map(|i| self.level(i as f64 / self.rows_per_step())).collect(),
+            false => (0..self.steps()).map(|t| self.level(t as f64)).collect(),
+        }
     }
 
-    /// The rows (a, s, p, q) of all training steps, as read by the training kernels.
+    /// The rows (a, s, p, q) of all [`levels`](Self::levels), as read by the training kernels.
     pub fn table(&self) -> Vec<[f64; 4]> {
         self.levels().into_iter().map(|Level { a, s, p, q, .. }| [a, s, p, q]).collect()
     }
 
-    /// Rows (c_x, c_m) with x0 = c_x x_t + c_m m, for each training step.
+    /// Rows (c_x, c_m) with x0 = c_x x_t + c_m m, for each of the [`levels`](Self::levels).
     ///
     /// # Errors
     /// When the output does not determine x0 at some step, for example when eps is predicted and x_t is pure noise.
@@ -221,7 +320,7 @@ impl Objective {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{Flow, Schedule};
+    use crate::diffusion::Schedule;
 
     /// x0 and eps are recovered from x_t and the target, for every path and prediction.
     #[test]
@@ -230,7 +329,10 @@ mod tests {
         for prediction in [Prediction::Epsilon, Prediction::X0, Prediction::V, Prediction::Flow] {
             let curved = Objective::new(Schedule::cosine(30).unwrap(), prediction);
             let straight = Objective::new(Flow::new(30).unwrap(), prediction);
-            for level in [curved, straight].iter().flat_map(|o| o.levels()) {
+            let edm = Objective::edm(30, 0.6).unwrap();
+            let straight_levels = (1..=30).map(|t| straight.level(t as f64));
+            let edm_levels = (0..=30).map(|t| edm.level(t as f64));
+            for level in curved.levels().into_iter().chain(straight_levels).chain(edm_levels) {
                 let x_t = level.a * x0 + level.s * eps;
                 let m = level.p * x0 + level.q * eps;
                 let ([c_x, c_m], [e_x, e_m]) = (level.x0(), level.eps());

@@ -36,14 +36,21 @@ pub enum Spacing {
         /// The power; 2 is the quadratic spacing of Song et al. 2021 (DDIM), appendix D.2.
         rho: f64,
     },
+    /// Trailing times moved towards the noise: u becomes [`shifted`] u, with u the share of the last time.
+    Shift {
+        /// 1 for none; 3 is usual for images (Esser et al. 2024).
+        shift: f64,
+    },
 }
 
 /// The names of [`Spacing`].
-const NAMES: [&str; 6] = ["leading", "linspace", "trailing", "karras[:RHO]", "lambda", "polynomial[:RHO]"];
+const NAMES: [&str; 7] =
+    ["leading", "linspace", "trailing", "karras[:RHO]", "lambda", "polynomial[:RHO]", "shift[:SHIFT]"];
 
 /// The default rho of Karras and of polynomial spacing.
 const KARRAS_RHO: f64 = 7.0;
 const POWER: f64 = 2.0;
+const SHIFT: f64 = 3.0;
 
 impl Spacing {
     /// Karras spacing with the usual rho, 7.
@@ -51,7 +58,7 @@ impl Spacing {
 
     /// This spacing, or trailing if it needs finite noise levels and the last training step is pure noise.
     pub(super) fn or_trailing(self, objective: &Objective) -> Self {
-        let finite = objective.sigma((objective.steps() - 1) as f64).is_finite();
+        let finite = objective.last_sigma().is_finite();
         if self.is_of_sigma() && !finite { Self::Trailing } else { self }
     }
 
@@ -70,7 +77,7 @@ impl FromStr for Spacing {
             None => Ok(default),
             Some((_, Ok(rho))) if rho > 0.0 && rho.is_finite() => Ok(rho),
             Some((given, _)) => Err(Error::setting(format!(
-                "spacing {text:?}: rho is {given:?}; use a positive number, such as {name}:{default}"
+                "spacing {text:?}: the number is {given:?}; use a positive number, such as {name}:{default}"
             ))),
         };
         let plain = |spacing| match rho {
@@ -84,6 +91,7 @@ impl FromStr for Spacing {
             "karras" => Ok(Self::Karras { rho: number(KARRAS_RHO)? }),
             "lambda" | "uniform_lambda" | "exponential" => plain(Self::Lambda),
             "polynomial" => Ok(Self::Polynomial { rho: number(POWER)? }),
+            "shift" => Ok(Self::Shift { shift: number(SHIFT)? }),
             "quadratic" => plain(Self::Polynomial { rho: POWER }),
             _ => Err(Error::unknown("spacing", name, &NAMES)),
         }
@@ -100,20 +108,27 @@ impl fmt::Display for Spacing {
             Self::Karras { rho } => write!(f, "karras:{rho}"),
             Self::Lambda => f.write_str("lambda"),
             Self::Polynomial { rho } => write!(f, "polynomial:{rho}"),
+            Self::Shift { shift } => write!(f, "shift:{shift}"),
         }
     }
 }
 
 stands_as_text!(Spacing);
 
+/// `shift u / (1 + (shift - 1) u)`: moves a time u in \[0, 1\] towards 1 (Esser et al. 2024, eq. 23).
+pub fn shifted(u: f64, shift: f64) -> f64 {
+    shift * u / (1.0 + (shift - 1.0) * u)
+}
+
 /// The `n` levels visited by a sampler, noisiest first.
 ///
 /// # Errors
-/// As [`timesteps`]; when the spacing is by noise levels and the last training step is pure noise.
+/// As [`timesteps`]; when the spacing is by noise levels and the last training step is pure noise; for leading spacing of a
+/// continuous path.
 pub(super) fn levels(objective: &Objective, spacing: Spacing, n: usize, times: Times) -> Result<Vec<Level>> {
     let steps = objective.steps();
     if spacing.is_of_sigma() {
-        let [low, high] = [0, steps - 1].map(|t| objective.sigma(t as f64));
+        let [low, high] = [objective.sigma(0.0), objective.last_sigma()];
         if !high.is_finite() {
             return Err(Error::setting(format!(
                 "{spacing} spacing needs a finite noise level at the last training step, which is pure noise here; use \
@@ -123,7 +138,11 @@ pub(super) fn levels(objective: &Objective, spacing: Spacing, n: usize, times: T
         check_steps(n)?;
         return Ok(sigmas(spacing, n, low, high)?.into_iter().map(|sigma| objective.level_of_sigma(sigma)).collect());
     }
-    let last = (steps - 1) as f64;
+    let last = objective.path().last();
+    if objective.path().is_continuous() {
+        check_steps(n)?;
+        return Ok(shares(spacing, n)?.into_iter().map(|u| objective.level(u * last)).collect());
+    }
     Ok(match (spacing, times) {
         (Spacing::Linspace, Times::Fractional) if (2..=steps).contains(&n) => {
             linspace(0.0, last, n).iter().rev().map(|&t| objective.level_between(t)).collect()
@@ -134,6 +153,21 @@ pub(super) fn levels(objective: &Objective, spacing: Spacing, n: usize, times: T
         }
         _ => timesteps(spacing, steps, n, 0)?.into_iter().map(|t| objective.level(t as f64)).collect(),
     })
+}
+
+/// The `n` times of a continuous path as shares of the last one, which is the first visited. The step from the last visited
+/// time to the clean data is as large as the others (trailing and linspace spacing).
+fn shares(spacing: Spacing, n: usize) -> Result<Vec<f64>> {
+    let of =
+        |share: fn(f64, f64) -> f64, number: f64| (0..n).map(|k| share((n - k) as f64 / n as f64, number)).collect();
+    match spacing {
+        Spacing::Polynomial { rho } => Ok(of(f64::powf, rho)),
+        Spacing::Shift { shift } => Ok(of(shifted, shift)),
+        Spacing::Leading => Err(Error::setting(
+            "leading spacing does not visit the last time, where samples of this model start; use trailing spacing",
+        )),
+        _ => Ok(of(shifted, 1.0)),
+    }
 }
 
 /// `n` noise levels from `high` down to `low`.
@@ -184,14 +218,20 @@ pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Res
             let stride = steps as f64 / n as f64;
             (0..n).map(|i| round(steps as f64 - i as f64 * stride) - 1).collect()
         }
-        Spacing::Polynomial { rho } => {
-            let last = (steps - 1) as f64;
-            let part = |i: usize| ((i + 1) as f64 / n as f64).powf(rho);
+        Spacing::Polynomial { .. } | Spacing::Shift { .. } => {
+            let time = |i: usize| {
+                let part = (i + 1) as f64 / n as f64;
+                match spacing {
+                    Spacing::Shift { shift } => shifted(part, shift) * steps as f64 - 1.0,
+                    Spacing::Polynomial { rho } => part.powf(rho) * (steps - 1) as f64,
+                    _ => unreachable!("the other spacings are above"),
+                }
+            };
             let mut ts: Vec<usize> = Vec::with_capacity(n);
             for i in 0..n {
                 // At least one step apart, with room for the times above.
                 let least = ts.last().map_or(0, |t| t + 1);
-                ts.push(round(part(i) * last).clamp(least, steps - (n - i)));
+                ts.push(round(time(i)).clamp(least, steps - (n - i)));
             }
             ts.reverse();
             ts
@@ -261,16 +301,24 @@ mod tests {
 
     #[test]
     fn spacings_have_names_and_numbers() {
-        for name in
-            ["leading", "linspace", "trailing", "karras", "karras:5", "lambda", "polynomial:2", "polynomial:3.5"]
-        {
+        for name in [
+            "leading",
+            "linspace",
+            "trailing",
+            "karras",
+            "karras:5",
+            "lambda",
+            "polynomial:2",
+            "polynomial:3.5",
+            "shift:3",
+        ] {
             assert_eq!(name.parse::<Spacing>().unwrap().to_string(), name);
         }
         for (name, same) in [("exponential", "lambda"), ("uniform_lambda", "lambda"), ("quadratic", "polynomial")] {
             assert_eq!(name.parse::<Spacing>().unwrap(), same.parse().unwrap());
         }
         let refused = |text: &str| text.parse::<Spacing>().unwrap_err().to_string();
-        assert!(refused("karras:0").contains("rho is \"0\"") && refused("karras:x").contains("karras:7"));
+        assert!(refused("karras:0").contains("the number is \"0\"") && refused("karras:x").contains("karras:7"));
         assert!(refused("lambda:2").contains("takes no number") && refused("odd").contains("karras[:RHO]"));
     }
 

@@ -11,6 +11,7 @@ use super::sampler::{Mix, Row, Sampler, Step};
 use super::spacing::{Spacing, levels};
 use crate::error::{Error, Result};
 use crate::ops::SamplerStep;
+use crate::text::short;
 
 /// The time a step goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -87,8 +88,8 @@ impl SamplerTable {
     /// # Errors
     /// As [`SamplerTable::new`], and when there is no step, one that the objective does not have, or they do not decrease.
     pub fn over(objective: &Objective, options: &SamplerOptions, ts: &[usize]) -> Result<Self> {
-        if ts.is_empty() || ts.iter().any(|&t| t >= objective.steps()) {
-            let last = objective.steps() - 1;
+        let last = objective.path().last();
+        if ts.is_empty() || ts.iter().any(|&t| t as f64 > last) {
             return Err(Error::setting(format!(
                 "sampling over the steps {ts:?}; use at least one step, from 0 to {last}"
             )));
@@ -117,12 +118,11 @@ impl SamplerTable {
         if levels.is_empty() {
             return Err(Error::setting("sampling over no steps; use at least one"));
         }
-        if !levels[0].x0().iter().all(|c| c.is_finite()) {
+        objective.check_start(&levels[0])?;
+        if let Some(clean) = levels.iter().find(|level| level.s == 0.0) {
             return Err(Error::setting(format!(
-                "a model that predicts {} cannot be sampled from t = {}, where alpha_bar is 0: train it to predict v or \
-                 x0, or use leading spacing",
-                objective.prediction(),
-                levels[0].t
+                "sampling over t = {}, which is the clean data, where sampling ends; leave it out",
+                short(clean.t)
             )));
         }
         let stride = (objective.steps() / levels.len()) as f64;

@@ -10,6 +10,7 @@ use super::energy::energy_distance;
 use super::measure::Measure;
 use super::neighbours::same_set_neighbours;
 use super::pooled::Pooled;
+use super::precision_recall::precision_and_recall;
 use super::scaling::Scaling;
 use super::sliced::{DistanceReport, PROJECTIONS, sliced_ratio};
 use crate::data::Dataset;
@@ -64,6 +65,10 @@ pub struct Evaluation {
     pub neighbours: Measure,
     /// Share of the data that have a sample near them.
     pub coverage: Measure,
+    /// Share of the samples among the data; `None` for fewer than 4 samples or 8 data.
+    pub precision: Option<Measure>,
+    /// Share of the data among the samples.
+    pub recall: Option<Measure>,
     /// Number of samples and data of which `energy`, `neighbours` and `coverage` are computed.
     pub pooled: [usize; 2],
     /// Classifier two-sample test; `None` for 200 samples or data or fewer.
@@ -133,6 +138,8 @@ pub fn evaluate(samples: &Dataset, data: &Dataset, options: &EvaluateOptions) ->
         true => sliced_ratio(scaled_samples, scaled_data, seed, projections)?,
         false => sliced_ratio(samples, data, seed, projections)?,
     };
+    let [precision, recall] =
+        precision_and_recall(scaled_samples, scaled_data, seed).map_or([None; 2], |pair| pair.map(Some));
     let pooled = Pooled::new(scaled_samples, scaled_data, permutations, seed);
     let mut evaluation = Evaluation {
         samples: samples.len(),
@@ -142,6 +149,8 @@ pub fn evaluate(samples: &Dataset, data: &Dataset, options: &EvaluateOptions) ->
         energy: energy_distance(&pooled),
         neighbours: same_set_neighbours(&pooled),
         coverage: coverage(&pooled),
+        precision,
+        recall,
         pooled: pooled.sizes(),
         classifier: classifier_test(scaled_samples, scaled_data, seed)?,
         copies: copies(scaled_samples, scaled_data, seed),
@@ -166,6 +175,9 @@ impl Evaluation {
         let columns = self.columns.as_ref().map(|columns| ("largest KS of a column", columns.worst));
         let copies = self.copies.as_ref().map(|copies| (COPIES, copies.measure));
         let all = sliced.into_iter().chain(energy).chain(classifier).chain(columns);
+        let quality = [("precision", self.precision), ("recall", self.recall)];
+        let quality = quality.into_iter().filter_map(|(name, measure)| Some((name, measure?)));
+        let all = all.chain(quality);
         all.chain([("coverage of the data", self.coverage)]).chain(copies).collect()
     }
 

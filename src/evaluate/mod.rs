@@ -15,6 +15,7 @@ mod measure;
 mod neighbours;
 mod pairs;
 mod pooled;
+mod precision_recall;
 mod scaling;
 #[cfg(feature = "cli")]
 mod sines;
@@ -25,7 +26,9 @@ pub use classifier::{Classified, Share, classify};
 pub use classifier_test::ClassifierTest;
 pub use columns::{Column, Columns, Correlation};
 pub use copies::Copies;
-pub use ensemble::{crps, quantile};
+pub use ensemble::{
+    IntervalScore, QuantileScores, calibrated_quantile, crps, interval_score, quantile_scores, quantiles,
+};
 pub use evaluation::{EvaluateOptions, Evaluation, Outcome, PERMUTATIONS, Verdict, evaluate};
 pub use filters::{Denoised, Filtered, compare_denoised};
 pub use frechet::frechet_distance;
@@ -35,6 +38,7 @@ pub(crate) use pairs::decibels;
 pub use pairs::{Pairs, compare_pairs, psnr, ssim};
 #[cfg(feature = "cli")]
 pub(crate) use pairs::{check_pairs, range_of};
+pub use precision_recall::{PrecisionRecall, precision_recall};
 pub use scaling::Scaling;
 #[cfg(feature = "cli")]
 pub(crate) use sines::Sines;

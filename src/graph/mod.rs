@@ -324,7 +324,7 @@ impl Graph {
         match self.left_out {
             false => Ok(()),
             true => Err(Error::setting(
-                "dropout or noise on activations was left out, because the graph was not in training mode; call \
+                "dropout, augmentation or noise on activations was left out, because the graph was not in training mode; call \
                  `Graph::train` before the network is added",
             )),
         }

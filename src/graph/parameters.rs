@@ -92,6 +92,11 @@ impl Graph {
         slab
     }
 
+    /// Whether the graph has an optimizer.
+    pub(crate) fn is_optimized(&self) -> bool {
+        self.optimized
+    }
+
     pub(crate) fn mark_optimized(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.optimized, true) {
             return Err(Error::setting("the graph already has an optimizer; call `minimize` once"));

@@ -260,11 +260,24 @@ pub enum Slab {
     Second,
     /// The exponential moving average of the weights.
     Ema,
+    /// The shorter power-function average of the weights.
+    ShortAverage,
+    /// The longer power-function average of the weights.
+    LongAverage,
 }
 
 impl Slab {
     /// All slabs in the order of a checkpoint.
-    pub const ALL: [Slab; 6] = [Slab::Params, Slab::Grads, Slab::Sum, Slab::First, Slab::Second, Slab::Ema];
+    pub const ALL: [Slab; 8] = [
+        Slab::Params,
+        Slab::Grads,
+        Slab::Sum,
+        Slab::First,
+        Slab::Second,
+        Slab::Ema,
+        Slab::ShortAverage,
+        Slab::LongAverage,
+    ];
 
     /// The name of the tensor.
     pub fn name(self) -> &'static str {
@@ -275,6 +288,8 @@ impl Slab {
             Slab::First => "slab.first_moment",
             Slab::Second => "slab.second_moment",
             Slab::Ema => "slab.ema",
+            Slab::ShortAverage => "slab.short_average",
+            Slab::LongAverage => "slab.long_average",
         }
     }
 }

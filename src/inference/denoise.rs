@@ -93,8 +93,12 @@ pub fn denoise_in_parts(
 ) -> Result<Option<DenoisingStart>> {
     let facts = &checkpoint.facts;
     if noisy.shape != facts.shape {
+        let cut = match checkpoint.config.augment.crop {
+            0 => String::new(),
+            crop => format!(", windows of its data (--crop {crop})"),
+        };
         return Err(Error::input(format!(
-            "{}: samples of shape {:?}, but the model was trained on {:?}; use samples of this shape",
+            "{}: samples of shape {:?}, but the model was trained on {:?}{cut}; use samples of this shape",
             noisy.name, noisy.shape, facts.shape
         )));
     }
@@ -169,7 +173,7 @@ fn reverse_from(
 /// When it is not positive, or larger than that of the last diffusion step.
 fn relative(how: &Denoising, noisy: &Dataset, objective: &Objective, levels: &[f64], scales: &[f64]) -> Result<f64> {
     let mean = |values: &mut dyn Iterator<Item = f64>, n: usize| values.sum::<f64>() / n as f64;
-    let last = objective.level((objective.steps() - 1) as f64);
+    let last = objective.level(objective.path().last());
     // Allows a rounded value of the last level.
     let most = 1.01 * last.s / last.a;
     let scale = mean(&mut scales.iter().copied(), scales.len());
@@ -204,7 +208,7 @@ fn relative(how: &Denoising, noisy: &Dataset, objective: &Objective, levels: &[f
 /// The step whose noise level s / a is closest to `level` on a logarithmic scale.
 fn step_of(objective: &Objective, level: f64) -> usize {
     let distance = |at: &Level| ((at.s / at.a).ln() - level.max(1e-12).ln()).abs();
-    let levels = objective.levels();
+    let levels: Vec<Level> = (0..=objective.path().last() as usize).map(|t| objective.level(t as f64)).collect();
     (0..levels.len()).min_by(|&i, &j| distance(&levels[i]).total_cmp(&distance(&levels[j]))).unwrap_or(0)
 }
 
@@ -214,7 +218,9 @@ fn table(objective: &Objective, facts: &Facts, t: usize, how: &Denoising) -> Res
         return Err(Error::setting("0 steps; the reverse process needs at least one"));
     }
     let n = how.steps.min(t + 1);
-    let ts: Vec<usize> = (0..n).map(|k| t - k * (t + 1) / n).collect();
+    let ts = (0..n).map(|k| t - k * (t + 1) / n);
+    // The first time of a flow is the clean data.
+    let ts: Vec<usize> = ts.filter(|&t| objective.level(t as f64).s > 0.0).collect();
     let options = SamplerOptions {
         clip: Some(facts.normalisation.bound as f64),
         rederive: true,

@@ -47,6 +47,7 @@ const SHARED: &[(&str, &str)] = &[
     ("random", include_str!("../../shaders/shared/random.wgsl")),
     ("blocks", include_str!("../../shaders/shared/blocks.wgsl")),
     ("noise_row", include_str!("../../shaders/shared/noise_row.wgsl")),
+    ("place", include_str!("../../shaders/shared/place.wgsl")),
     ("encode_pair", include_str!("../../shaders/shared/encode_pair.wgsl")),
     ("activation", include_str!("../../shaders/shared/activation.wgsl")),
     ("window", include_str!("../../shaders/shared/window.wgsl")),

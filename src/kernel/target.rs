@@ -17,9 +17,9 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GemmVariant {
-    /// Tiles of 32 x 32 in shared memory, 4 x 4 outputs an invocation: for small grids.
+    /// Tiles of 32 x 32 or 32 x 64 in shared memory, 4 x 4 outputs an invocation: for small grids.
     Blocked32,
-    /// Tiles of 64 x 64 in shared memory, 4 x 4 outputs an invocation.
+    /// Tiles of 64 x 64 in shared memory, 4 x 4 or 8 x 4 outputs an invocation.
     Blocked64,
     /// Tiles of 128 x 128 in shared memory, 8 x 8 outputs an invocation: for large grids.
     Blocked128,

@@ -10,7 +10,7 @@ use crate::parallel;
 
 /// y = p_t a + q_t b, with one t per row and (p, q) from a table.
 ///
-/// *Shapes*: a, b and y [B, ...], t \[B\], table [T, 2]. *Units*: t in steps, rounded to the nearest row of the table.
+/// *Shapes*: a, b and y [B, ...], t \[B\], table [T, 2]. *Units*: t in rows of the table, interpolated linearly between them.
 /// With (sqrt(alpha_bar), sqrt(1 - alpha_bar)) it is x_t from x0 and eps (Ho et al. 2020, eq. 4).
 /// *Gradient*: da = p_t dy, db = q_t dy; none for t and table.
 #[derive(Clone, Copy, Debug)]
@@ -43,9 +43,9 @@ impl Op for Combine {
             d,
             #[inline(always)]
             |row, y| {
-                let at = row_of(t[row], table);
+                let [p, q] = [0, 1].map(|term| at_time::<S, 2>(table, t[row], term));
                 for i in 0..d {
-                    y[i] = table[2 * at] * a[row * d + i] + table[2 * at + 1] * b[row * d + i];
+                    y[i] = p * a[row * d + i] + q * b[row * d + i];
                 }
             },
         );
@@ -97,16 +97,21 @@ impl Op for CombineTerm {
             d,
             #[inline(always)]
             |row, dx| {
-                let factor = table[2 * row_of(t[row], table) + self.term];
+                let factor = at_time::<S, 2>(table, t[row], self.term);
                 dx.iter_mut().zip(&dy[row * d..]).for_each(|(dx, dy)| *dx = factor * *dy);
             },
         );
     }
 }
 
-/// The row of the table nearest to t.
-fn row_of<S: Scalar>(t: S, table: &[S]) -> usize {
-    (t.f64().round().max(0.0) as usize).min(table.len() / 2 - 1)
+/// The value at time t, in rows, of a column of a table with W columns: interpolated between its rows.
+#[inline(always)]
+pub(super) fn at_time<S: Scalar, const W: usize>(table: &[S], t: S, column: usize) -> S {
+    let last = table.len() / W - 1;
+    let t = t.max(S::ZERO).min(S::of(last as f64));
+    let at = t.f64() as usize;
+    let [low, high] = [at, (at + 1).min(last)].map(|row| table[row * W + column]);
+    low + (t - S::of(at as f64)) * (high - low)
 }
 
 fn kernel(entry: &'static str, specs: &Specs) -> Kernel {
@@ -116,7 +121,7 @@ fn kernel(entry: &'static str, specs: &Specs) -> Kernel {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let t = vec![0.0, 3.0, 49.0, 48.9, 7.0, 1.0, 2.0];
+    let t = vec![0.0, 3.0, 49.0, 48.9, 7.25, 60.0, 2.0];
     let case = Case::new(Combine).input([7, 11]).input([7, 11]).values([7], t.clone()).input([50, 2]);
     let mut cases = vec![case.tolerance(Tolerance::absolute(4.0)).gradient_by(2)];
     for term in [0, 1] {

@@ -3,10 +3,11 @@
 use super::activation::{activated, activation_before, gradient_before, stored_outputs};
 use super::case::{Case, Tolerance};
 use super::gemm::{Operand, Product, gemm};
+use super::part_sum::PartSum;
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
-use crate::graph::{Reverse, Spec};
+use crate::graph::{Graph, Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
@@ -25,7 +26,7 @@ pub struct Dense {
 
 /// One of the three products of `dense.wgsl`.
 fn shader(product: &str) -> Kernel {
-    kernel!("dense.wgsl", "gemm").one_of(&["FORWARD", "INPUT", "WEIGHT"], product).flag("INDEXED", false)
+    kernel!("dense.wgsl", "gemm").one_of(&["FORWARD", "INPUT", "WEIGHT"], product).flag("SPLIT", false)
 }
 
 impl Op for Dense {
@@ -92,7 +93,7 @@ impl Op for Dense {
         let Some(dz) = gradient_before(r, self.activation)? else { return Ok(()) };
         let (x, w) = (r.input(0), r.input(1));
         if r.needs_gradient(1) || r.needs_gradient(2) {
-            let d = r.graph.apply(DenseWeight, &[dz, x])?;
+            let d = DenseWeight::add_to(r.graph, dz, x)?;
             r.add_gradient(1, d[0]);
             r.add_gradient(2, d[1]);
         }
@@ -167,11 +168,41 @@ impl Op for DenseInput {
     }
 }
 
-/// dW = dz^T x and db = sum over B of dz: dz [B, O], x [B, I], dw [O, I], db [O].
+/// dW = dz^T x and db = sum over B of dz: dz [B, O], x [B, I], dw [O, I], db \[O\].
 ///
-/// On the GPU both come from one product, with a column of ones added to x.
+/// On the GPU both come from one product, with a column of ones added to x. A small product of long sums is split into
+/// parts of the batch (split-K), so that it occupies a large adapter: the output is then parts [S, O I + O], and
+/// [`PartSum`] follows. Their number depends on the shapes only, so the order of summation does not depend on the
+/// machine.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct DenseWeight;
+pub(crate) struct DenseWeight {
+    /// Samples in each part but the last, which may have fewer; `None` for one part.
+    per: Option<usize>,
+}
+
+impl DenseWeight {
+    /// Fewest samples in a part: shorter sums would not be worth the addition of the parts.
+    const LEAST: usize = 256;
+
+    /// dw and db, from one product or from parts.
+    fn add_to(g: &mut Graph, dz: Var, x: Var) -> Result<Vec<Var>> {
+        let ((b, o), (_, i)) = (g.spec(dz).rows(), g.spec(x).rows());
+        // Enough workgroups for a large adapter, and several parts per core.
+        let parts = 128 / (o.div_ceil(64) * (i + 1).div_ceil(64));
+        let per = b.div_ceil(parts.clamp(1, 64)).max(Self::LEAST);
+        if 2 * per > b {
+            return g.apply(Self { per: None }, &[dz, x]);
+        }
+        let parts = g.apply1(Self { per: Some(per) }, &[dz, x])?;
+        g.apply(PartSum { shape: vec![o, i], bias: true }, &[parts])
+    }
+
+    /// B, O and I, and the samples of a part.
+    fn sizes(&self, inputs: &[Spec]) -> ([usize; 3], usize) {
+        let ((b, o), (_, i)) = (inputs[0].rows(), inputs[1].rows());
+        ([b, o, i], self.per.unwrap_or(b))
+    }
+}
 
 impl Op for DenseWeight {
     fn name(&self) -> &'static str {
@@ -182,46 +213,69 @@ impl Op for DenseWeight {
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("dense_weight", inputs, 2)?;
-        let ((b, o), (_, i)) = (inputs[0].rows(), inputs[1].rows());
+        let ([b, o, i], per) = self.sizes(inputs);
         expect_shape("dense_weight", "x", &inputs[1], &[b, i])?;
-        Ok(vec![Spec::f32([o, i]), Spec::f32([o])])
+        Ok(match self.per {
+            Some(_) => vec![Spec::f32([b.div_ceil(per), o * i + o])],
+            None => vec![Spec::f32([o, i]), Spec::f32([o])],
+        })
     }
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
-        let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
-        let kernel = shader("WEIGHT");
+        let ([b, o, i], per) = self.sizes(&specs.inputs);
+        let kernel = shader("WEIGHT").flag("SPLIT", self.per.is_some());
+        let kernel = if self.per.is_some() { kernel.dim("BATCH", b) } else { kernel };
         let (a, x) = (Operand::OUTER.rows_of(o).gradient(b), Operand::OUTER.rows_of(i));
-        gemm(kernel, Product { shape: [o, i + 1, b], slices: 1, a, b: x }, target)
+        gemm(kernel, Product { shape: [o, i + 1, per], slices: b.div_ceil(per), a, b: x }, target)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
-        let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
+        let ([b, o, i], _) = self.sizes(&specs.inputs);
         let sums = Cost { flops: (b * o) as u64, bytes: 0 };
         Cost::gemm(specs, [o, i, b], 0) + sums
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
-        let ((b, o), (_, i)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
+        let ([b, o, i], per) = self.sizes(&io.specs.inputs);
         let (dz, x) = (io.input(0), io.input(1));
-        matmul(io.output(0), Matrix::new(dz, b, o).t(), Matrix::new(x, b, i), false);
-        let db = io.output(1);
-        // A few columns at a time, each summed from the first row to the last.
-        const COLUMNS: usize = 32;
-        parallel::pieces(
-            parallel::cut(db, COLUMNS),
+        if self.per.is_none() {
+            matmul(io.output(0), Matrix::new(dz, b, o).t(), Matrix::new(x, b, i), false);
+            return column_sums(dz, o, io.output(1));
+        }
+        parallel::blocks(
+            io.output(0),
+            o * i + o,
+            None,
             #[inline(always)]
-            |i, db| {
-                let mut sums = [S::ZERO; COLUMNS];
-                for row in dz.chunks(o) {
-                    let row = &row[COLUMNS * i..][..db.len()];
-                    for (sum, d) in sums.iter_mut().zip(row) {
-                        *sum += *d;
-                    }
-                }
-                db.copy_from_slice(&sums[..db.len()]);
+            |part, out, _| {
+                let rows = part * per..((part + 1) * per).min(b);
+                let (dw, db) = out.split_at_mut(o * i);
+                let dz = &dz[rows.start * o..rows.end * o];
+                let x = Matrix::new(&x[rows.start * i..rows.end * i], rows.len(), i);
+                matmul(dw, Matrix::new(dz, rows.len(), o).t(), x, false);
+                column_sums(dz, o, db);
             },
         );
     }
+}
+
+/// The sum of each column of rows of `o`, a few columns at a time, each from the first row to the last.
+fn column_sums<S: Scalar>(rows: &[S], o: usize, out: &mut [S]) {
+    const COLUMNS: usize = 32;
+    parallel::pieces(
+        parallel::cut(out, COLUMNS),
+        #[inline(always)]
+        |i, out| {
+            let mut sums = [S::ZERO; COLUMNS];
+            for row in rows.chunks(o) {
+                let row = &row[COLUMNS * i..][..out.len()];
+                for (sum, v) in sums.iter_mut().zip(row) {
+                    *sum += *v;
+                }
+            }
+            out.copy_from_slice(&sums[..out.len()]);
+        },
+    );
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -238,7 +292,10 @@ pub(super) fn cases() -> Vec<Case> {
                 .input([o, i])
                 .tolerance(Tolerance::terms(2.0, o)),
         );
-        cases.push(Case::new(DenseWeight).input([b, o]).input([b, i]).tolerance(Tolerance::terms(2.0, b)));
+        for per in [None, Some(b.div_ceil(3))] {
+            let case = Case::new(DenseWeight { per }).input([b, o]).input([b, i]);
+            cases.push(case.tolerance(Tolerance::terms(2.0, b)));
+        }
     }
     // A product large enough for the largest tiles, ragged in every direction.
     let (b, i, o) = (331, 322, 317);
@@ -247,7 +304,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(case.tolerance(Tolerance::terms(3.0, i)));
     let case = Case::new(DenseInput { activation: Activation::None }).input([b, o]).input([o, i]);
     cases.push(case.tolerance(Tolerance::terms(2.0, o)));
-    cases.push(Case::new(DenseWeight).input([b, o]).input([b, i]).tolerance(Tolerance::terms(2.0, b)));
+    cases.push(Case::new(DenseWeight { per: None }).input([b, o]).input([b, i]).tolerance(Tolerance::terms(2.0, b)));
     for (_, activation) in Activation::ALL {
         let case = Case::new(Dense { activation }).input([5, 6]).input([7, 6]).input([7]);
         cases.push(case.tolerance(Tolerance::terms(24.0, 6)).gradient().gradient_from(stored_outputs(activation)));
@@ -269,6 +326,7 @@ pub(super) fn timed() -> Vec<Case> {
     vec![
         Case::new(Dense { activation: Activation::Relu }).input(x).input(w).input([1024]),
         Case::new(DenseInput { activation: Activation::None }).input(x).input(w),
-        Case::new(DenseWeight).input(x).input(x),
+        Case::new(DenseWeight { per: None }).input(x).input(x),
+        Case::new(DenseWeight { per: Some(256) }).input([4096, 128]).input([4096, 228]),
     ]
 }

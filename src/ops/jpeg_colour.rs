@@ -72,9 +72,10 @@ fn unit<S: Scalar>(level: i32) -> S {
     S::of(f64::from(level)) / S::of(255.0)
 }
 
-/// A value as a level from 0 to 255. The arithmetic is that of float32 on every device.
+/// A value as a level from 0 to 255; NaN, which has no level, as 0. The arithmetic is that of float32 on every device.
 fn level<S: Scalar>(value: S, low: f32, contrast: f32) -> i32 {
-    pixel(((value.f64() as f32 - low) * contrast).clamp(0.0, 1.0))
+    let value = ((value.f64() as f32 - low) * contrast).clamp(0.0, 1.0);
+    if value.is_nan() { 0 } else { pixel(value) }
 }
 
 /// Y, Cb and Cr.

@@ -11,6 +11,7 @@ mod add;
 mod add_noise;
 mod affine;
 mod attention;
+mod augment;
 mod channels;
 mod combine;
 mod concat;
@@ -31,9 +32,11 @@ mod noise;
 mod noisy_batch;
 mod norm;
 mod optimizer;
+mod part_sum;
 mod philox;
 mod point_loss;
 mod pool;
+mod power_ema;
 mod reduce;
 mod row_dropout;
 mod sampler_step;
@@ -77,6 +80,7 @@ catalog![
     add_noise,
     affine,
     attention,
+    augment,
     channels,
     combine,
     concat,
@@ -97,9 +101,11 @@ catalog![
     noisy_batch,
     norm,
     optimizer,
+    part_sum,
     philox,
     point_loss,
     pool,
+    power_ema,
     reduce,
     row_dropout,
     sampler_step,

@@ -3,7 +3,7 @@
 use super::case::{Case, ROWS, STEPS, Tolerance};
 use super::gather::parts;
 use super::noise::example_table;
-use super::{Encode, Gather, Io, Layout, Noise, Op, Specs, expect_shape};
+use super::{Encode, Gather, Io, Layout, Noise, Op, Specs, TimeDraw, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
 use crate::graph::{DType, Spec};
@@ -80,6 +80,7 @@ impl Op for NoisyBatch {
             .hyper("STREAM", self.noise.stream as f64)
             .tune("LANES", lanes as u32)
             .over(batch * lanes);
+        let kernel = self.noise.times.constants(kernel, self.noise.last);
         match self.encode {
             Some(e) => kernel.dim("E", e.width).dim("F", e.frequencies()).hyper("LAYOUT", e.layout_number()),
             None => kernel,
@@ -101,7 +102,7 @@ impl Op for NoisyBatch {
         let rates = self.encode.map(|_| io.input_u32(count + 1));
         let n: usize = io.specs.inputs[..count].iter().map(|s| s.rows().0).sum();
         let (clock, first, table) = (io.clock, io.first_row, io.input(count));
-        t.iter_mut().enumerate().for_each(|(row, t)| *t = S::of(self.noise.draw_t(clock, first + row, table) as f64));
+        t.iter_mut().enumerate().for_each(|(row, t)| *t = self.noise.draw_t(clock, first + row, table).t);
         debug_assert_eq!(t.len(), batch);
         parallel::rows2(
             input,
@@ -112,9 +113,9 @@ impl Op for NoisyBatch {
             |row, input, target| {
                 let at = self.gather.row(clock, n, first + row);
                 let x0 = &io.input(at / self.gather.rows_per_part)[at % self.gather.rows_per_part * d..][..d];
-                let time = self.noise.row(clock, first + row, x0, table, &mut input[..d], target);
+                let t = self.noise.row(clock, first + row, x0, table, &mut input[..d], target);
                 if let (Some(encode), Some(rates)) = (self.encode, rates) {
-                    encode.row(time as f64, rates, &mut input[d..]);
+                    encode.row(t.f64(), rates, &mut input[d..]);
                 }
             },
         );
@@ -122,7 +123,7 @@ impl Op for NoisyBatch {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let (table, noise) = (example_table(50), Noise { stream: 5 });
+    let (table, noise) = (example_table(50), Noise::steps(5, 50));
     let gather = |batch, rows_per_part| Gather { batch, rows: batch, rows_per_part, stream: 2 };
     let tolerance = Tolerance::absolute(40.0);
     let mut cases = Vec::new();
@@ -141,7 +142,11 @@ pub(super) fn cases() -> Vec<Case> {
         let op = NoisyBatch { gather: gather(29, 40), noise, encode: Some(encode) };
         let (shape, rates) = encode.rate_words();
         let case = Case::new(op).input([40, d]).input([40, d]).input([7, d]).values([50, Noise::ROW], table.clone());
-        cases.push(case.integers(shape, rates).clock(9, 7).tolerance(tolerance));
+        cases.push(case.integers(shape, rates.clone()).clock(9, 7).tolerance(tolerance));
+        let times = TimeDraw::LogitNormal { mean: 0.2, deviation: 1.0 };
+        let op = NoisyBatch { noise: Noise { times, last: 4.0, ..noise }, ..op };
+        let case = Case::new(op).input([40, d]).values([7, Noise::ROW], example_table(7));
+        cases.push(case.integers(shape, rates).clock(9, 7).tolerance(Tolerance::absolute(80.0)));
     }
     cases
 }
@@ -150,6 +155,6 @@ pub(super) fn timed() -> Vec<Case> {
     let gather = Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2 };
     let encode = Encode { width: 128, layout: Layout::Interleaved };
     let (shape, rates) = encode.rate_words();
-    let case = Case::new(NoisyBatch { gather, noise: Noise { stream: 5 }, encode: Some(encode) }).input([ROWS, 784]);
+    let case = Case::new(NoisyBatch { gather, noise: Noise::steps(5, STEPS), encode: Some(encode) }).input([ROWS, 784]);
     vec![case.table([STEPS, Noise::ROW]).integers(shape, rates)]
 }

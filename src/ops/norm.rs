@@ -88,16 +88,17 @@ impl Runs {
             .dim("GROUPS", self.groups)
     }
 
-    /// A kernel with several lanes per run: few on a software rasterizer, where barriers are expensive.
+    /// A kernel with several lanes per run.
     fn by_run(self, entry: &'static str, target: &Target) -> Kernel {
         self.kernel(entry).tune("WG", lanes(self.run, target)).groups(self.rows)
     }
 }
 
-/// Lanes that share `work` elements: few on a software rasterizer, but enough to keep every lane's loop short.
+/// Lanes that share `work` elements: few on a software rasterizer, where barriers are expensive, and many on a GPU, where
+/// a lane waits for each of its elements.
 fn lanes(work: usize, target: &Target) -> u32 {
-    let least = if target.software { 8 } else { 64 };
-    (work / 8_192).next_power_of_two().clamp(least, 256) as u32
+    let (per, least) = if target.software { (8_192, 8) } else { (8, 64) };
+    (work / per).next_power_of_two().clamp(least, 256) as u32
 }
 
 /// Calls `f` with each element and the parameters of its channel.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::case::{Case, MANY, Tolerance};
-use super::{Io, Op, Reduce, Reduction, Specs, SquaredNorm, expect_count, expect_shape};
+use super::{Io, Op, PowerEma, Reduce, Reduction, Specs, SquaredNorm, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Slab, Spec, Var};
 use crate::kernel::{Kernel, Target};
@@ -239,6 +239,23 @@ impl Graph {
         }
         self.apply_to(optimizer, &inputs, &updates)?;
         Ok(norm)
+    }
+}
+
+impl Graph {
+    /// Adds a power-function average of the weights in `slab`, after the optimizer's step.
+    ///
+    /// # Errors
+    /// When the graph has no optimizer yet, or `gamma` is below 0.
+    pub fn average(&mut self, gamma: f64, slab: Slab) -> Result<Var> {
+        if !self.is_optimized() {
+            return Err(Error::setting(
+                "an average of the weights needs an optimizer before it; call `minimize` first",
+            ));
+        }
+        let (params, average) = (self.slab(Slab::Params), self.slab(slab));
+        self.apply_to(PowerEma { gamma }, &[params], &[average])?;
+        Ok(average)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::case::{Case, Tolerance};
+use super::combine::at_time;
 use super::reduce::Split;
 use super::{Io, Op, Reduce, Reduction, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
@@ -41,9 +42,9 @@ pub enum Average {
 /// weight / count times the sum.
 ///
 /// *Shapes*: prediction, goal and d [B, ...] with N elements; with `by_step` t \[B\] and a table \[T\], whose
-/// row nearest to t is the factor of a sample; with `mask` a factor per element, shaped as the prediction. w is the
+/// value at t, interpolated between its rows, is the factor of a sample; with `mask` a factor per element, shaped as the prediction. w is the
 /// product of both. partials \[G\], G determined by N.
-/// *Units*: t in steps. The count ignores table and mask: a table of mean 1 preserves the scale, and a mask of zeros
+/// *Units*: t in rows of the table. The count ignores table and mask: a table of mean 1 preserves the scale, and a mask of zeros
 /// and ones divided by its mean gives the mean over the unmasked elements.
 /// *Gradient*: d; that of |e| is 0 at e = 0. None for goal, table and mask.
 /// *Accuracy*: relative; the only cancellation in f and f' is the difference of prediction and goal. A fixed order of
@@ -175,7 +176,7 @@ impl PointLoss {
             return (spec.len(), vec![S::ONE]);
         }
         let (t, table) = (io.input(2), io.input(3));
-        let weight = |t: &S| table[(t.f64().round().max(0.0) as usize).min(table.len() - 1)];
+        let weight = |t: &S| at_time::<S, 1>(table, *t, 0);
         (spec.rows().1, t.iter().map(weight).collect())
     }
 }
@@ -297,7 +298,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(case(PointLoss::new(measure).weight(0.5), shape));
         }
     }
-    let steps = |rows: usize| (0..rows).map(|i| (i * 7 % 20) as f32).collect::<Vec<f32>>();
+    let steps = |rows: usize| (0..rows).map(|i| (i * 7 % 20) as f32 * 0.95).collect::<Vec<f32>>();
     for measure in measures {
         let op = PointLoss { by_step: true, ..PointLoss::new(measure) };
         cases.push(case(op, &[21, 130]).values([21], steps(21)).input([20]));

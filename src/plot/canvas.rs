@@ -5,6 +5,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use font8x8::{BASIC_FONTS, GREEK_FONTS, LATIN_FONTS, UnicodeFonts};
 use image::{ImageFormat, RgbImage};
 use svg::Document;
 use svg::node::Node;
@@ -155,7 +156,7 @@ pub(super) trait Canvas {
 }
 
 /// Position of a picture of `size` in `frame`, and its scale.
-fn placed(frame: &Rect, size: (u32, u32)) -> (Point, f64) {
+pub(super) fn placed(frame: &Rect, size: (u32, u32)) -> (Point, f64) {
     let (w, h) = (f64::from(size.0), f64::from(size.1));
     let zoom = (frame.width / w).min(frame.height / h);
     ((frame.left + (frame.width - zoom * w) / 2.0, frame.top), zoom)
@@ -234,7 +235,11 @@ impl Canvas for Svg {
     }
 }
 
-/// A bitmap, antialiased and without text: no font is bundled.
+/// The height of a character of the bitmap font, and the distance of two characters, in pixels.
+const GLYPH: f64 = 8.0;
+const ADVANCE: f64 = 7.0;
+
+/// A bitmap, antialiased, with text in a font of 8 x 8 pixels.
 pub(super) struct Bitmap(Pixmap);
 
 impl Bitmap {
@@ -288,7 +293,31 @@ impl Canvas for Bitmap {
         }
     }
 
-    fn text(&mut self, _: &str, _: Point, _: f64, _: (Across, Down)) {}
+    fn text(&mut self, text: &str, (x, y): Point, size: f64, (across, down): (Across, Down)) {
+        let zoom = (size / 10.0).round().max(1.0);
+        let width = zoom * ADVANCE * text.chars().count() as f64;
+        let left = match across {
+            Across::Start => x,
+            Across::Middle => x - width / 2.0,
+            Across::End => x - width,
+        };
+        let top = match down {
+            Down::Top => y,
+            Down::Middle => y - zoom * GLYPH / 2.0,
+            Down::Bottom => y - zoom * GLYPH,
+        };
+        for (i, c) in text.chars().enumerate() {
+            let known = BASIC_FONTS.get(c).or_else(|| LATIN_FONTS.get(c)).or_else(|| GREEK_FONTS.get(c));
+            let rows = known.or_else(|| BASIC_FONTS.get('?')).unwrap_or_default();
+            let at = left.round() + zoom * ADVANCE * i as f64;
+            for (row, bits) in rows.into_iter().enumerate() {
+                for column in (0..8).filter(|column| bits >> column & 1 == 1) {
+                    let place = (at + zoom * f64::from(column), top.round() + zoom * row as f64);
+                    self.fill(&Rect::new(place.0, place.1, zoom, zoom), INK);
+                }
+            }
+        }
+    }
 
     fn picture(&mut self, frame: &Rect, picture: &RgbImage) -> Result<()> {
         let ((x, y), zoom) = placed(frame, picture.dimensions());

@@ -1,12 +1,14 @@
 //! Plots: the loss curve, comparisons of real and generated samples, sheets of samples.
 //!
-//! SVG files contain text, which the viewer renders in its own font; PNG files contain none, since no font is bundled.
+//! SVG files contain text, which the viewer renders in its own font; PNG files have short labels in a bitmap font.
 
 mod axes;
 #[cfg(feature = "cli")]
 mod bands;
 mod canvas;
+mod contact_sheet;
 mod curves;
+mod histograms;
 mod loglog;
 mod output;
 mod scale;
@@ -18,7 +20,7 @@ pub use curves::{Curve, curves, loss_curve};
 pub use loglog::{LogCurve, log_log};
 pub use output::save;
 #[cfg(feature = "cli")]
-pub(crate) use output::{Output, check_output, check_recording_output, save_as};
+pub(crate) use output::{Output, check_output, check_recording_output, numbered, save_as};
 pub use scale::Scale;
 #[cfg(feature = "cli")]
 pub(crate) use strip::film_blocks;
@@ -26,24 +28,20 @@ pub use strip::film_strip;
 
 use std::path::Path;
 
-use image::{Rgb, RgbImage};
-
 use self::axes::{Tick, axes, ticks_with_offset};
 use self::canvas::{Across, Bitmap, Canvas, Colour, Down, PAPER, PlotArea, Point, REAL, Rect, Svg, save_png};
+use self::contact_sheet::{ContactSheet, most_on_sheet};
 use self::curves::{CURVES, envelope};
+use self::histograms::histograms;
 use crate::Result;
 use crate::data::{Dataset, Grouping, Kind};
 
-/// Limits: points in one scatter, signals in one grid, images in one SVG, images in one of several side by side, and
-/// pixels along a side of a contact sheet. More would overlap.
+/// Limits: points in one scatter, signals in one grid, images in one SVG, and images in one of several side by side.
+/// More would overlap.
 const MOST_POINTS: usize = 5000;
 const MOST_SIGNALS: usize = 16;
 const MOST_IMAGES: usize = 144;
 const MOST_BESIDE: usize = 36;
-const SHEET_PIXELS: usize = 4096;
-
-/// The colour of unknown pixels.
-const UNKNOWN: [u8; 3] = [176, 196, 222];
 
 /// The space left of a plot, for the labels of an axis.
 const MARGIN: f64 = 34.0;
@@ -95,8 +93,8 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
     let scale = scale.covering(shape, &sets.iter().map(|set| set.1).collect::<Vec<_>>());
     let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
     let shown = match kind {
-        Kind::Points => usize::MAX,
-        Kind::Signals | Kind::Table => least,
+        Kind::Points | Kind::Table => usize::MAX,
+        Kind::Signals => least,
         Kind::Images => least.min(MOST_BESIDE * shape.iter().product::<usize>()),
     };
     let mut canvas = Svg::new(472.0 * sets.len() as f64, 490.0);
@@ -110,31 +108,45 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
     canvas.save(path)
 }
 
-/// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, in the `scale`
-/// widened as in [`side_by_side`]. Returns how many of the samples, from the first on, are shown.
+/// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, columns of a table
+/// as histograms, in the `scale` widened as in [`side_by_side`]. Images whose classes alternate have a row for each class,
+/// with its name in `rows`. Returns how many of the samples are shown.
 ///
 /// # Errors
 /// When the file cannot be written.
-fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
+fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale, rows: &[String]) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let set = Set { kind, shape, values };
-    let mut canvas = Svg::new(610.0, 606.0);
-    samples(&mut canvas, &Rect::new(MARGIN, 16.0, 560.0, 560.0), &set, &scale, REAL, true)?;
+    let (mut canvas, frame) = (Svg::new(610.0, 606.0), Rect::new(MARGIN, 16.0, 560.0, 560.0));
+    let shown = match kind {
+        Kind::Images => {
+            let sheet = ContactSheet::new(shape, values, MOST_IMAGES.min(most_on_sheet(shape)), rows);
+            sheet.draw(&mut canvas, &frame, &scale)?;
+            sheet.shown()
+        }
+        _ => {
+            samples(&mut canvas, &frame, &set, &scale, REAL, true)?;
+            set.shown()
+        }
+    };
     canvas.save(path)?;
-    Ok(set.shown())
+    Ok(shown)
 }
 
 /// Draws samples as one PNG, like [`drawing`].
 ///
 /// # Errors
 /// When the file cannot be written.
-fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<usize> {
+fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale, rows: &[String]) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let (picture, shown) = match kind {
-        Kind::Images => contact_sheet(shape, values, &scale, usize::MAX),
+        Kind::Images => {
+            let sheet = ContactSheet::new(shape, values, usize::MAX, rows);
+            (sheet.labelled(&scale)?, sheet.shown())
+        }
         _ => {
             let (set, mut canvas) = (Set { kind, shape, values }, Bitmap::new(800, 800)?);
-            samples(&mut canvas, &Rect::new(12.0, 12.0, 776.0, 776.0), &set, &scale, REAL, false)?;
+            samples(&mut canvas, &Rect::new(12.0, 12.0, 776.0, 776.0), &set, &scale, REAL, kind == Kind::Table)?;
             (canvas.picture(), set.shown())
         }
     };
@@ -155,7 +167,8 @@ impl Set<'_> {
         let n = self.values.len() / self.shape.iter().product::<usize>().max(1);
         n.min(match self.kind {
             Kind::Points => MOST_POINTS,
-            Kind::Signals | Kind::Table => MOST_SIGNALS,
+            Kind::Table => n,
+            Kind::Signals => MOST_SIGNALS,
             Kind::Images => MOST_IMAGES.min(most_on_sheet(self.shape)),
         })
     }
@@ -171,14 +184,15 @@ fn samples(
     labels: bool,
 ) -> Result<()> {
     match (set.kind, &scale.axes()[..]) {
-        (Kind::Signals | Kind::Table, axes) => signals(canvas, frame, set, axes, colour),
+        (Kind::Signals, axes) => signals(canvas, frame, set, axes, colour),
+        (Kind::Table, _) => histograms(canvas, frame, set, scale, colour, labels),
         (Kind::Points, &[x, y]) => {
             let view = PlotArea { frame: *frame, x, y };
             let ticks =
                 labels.then(|| [(x, 0), (y, 1)].map(|(range, axis)| ticks_with_offset(range, scale.offset(axis))));
             points(canvas, &view, set, colour, ticks);
         }
-        _ => canvas.picture(frame, &contact_sheet(set.shape, set.values, scale, set.shown()).0)?,
+        _ => canvas.picture(frame, &ContactSheet::square(set.shape, set.values, set.shown()).picture(scale))?,
     }
     Ok(())
 }
@@ -202,12 +216,11 @@ fn points(canvas: &mut dyn Canvas, view: &PlotArea, set: &Set, colour: Colour, t
     }
 }
 
-/// The first signals in a square grid. Each channel of a signal, and each column of a table, fills the height of the cell
-/// with its axis.
+/// The first signals in a square grid. Each channel of a signal fills the height of the cell with its axis.
 fn signals(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, axes: &[(f64, f64)], colour: Colour) {
     let (groups, count) = (Grouping::of(set.kind, set.shape), set.shown());
     let len: usize = set.shape.iter().product();
-    let length = if set.kind == Kind::Table { len } else { groups.repeat };
+    let length = groups.repeat;
     let colours = std::iter::once(colour).chain(CURVES.into_iter().filter(|other| other.rgb != colour.rgb));
     for (i, sample) in set.values.chunks_exact(len).take(count).enumerate() {
         let cell = frame.cell(i, ceil_sqrt(count));
@@ -243,51 +256,6 @@ fn signals(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, axes: &[(f64, f64)]
 
 fn ceil_sqrt(n: usize) -> usize {
     (1..).find(|root| root * root >= n).unwrap_or(1)
-}
-
-/// Layout of an image on a contact sheet: the magnification, and the gap between images.
-fn zoom_and_gap(side: usize) -> (usize, usize) {
-    let zoom = 64usize.div_ceil(side).max(1);
-    (zoom, 4.max(zoom * side / 24))
-}
-
-/// The number of images of this shape that fit on a contact sheet.
-fn most_on_sheet(shape: &[usize]) -> usize {
-    let side = shape[1].max(shape[2]);
-    let (zoom, gap) = zoom_and_gap(side);
-    (SHEET_PIXELS / (zoom * side + gap)).max(1).pow(2)
-}
-
-/// Up to `most` images side by side, small ones magnified, and their number: 1 channel is grey, otherwise the first 3
-/// are shown.
-fn contact_sheet(shape: &[usize], values: &[f32], scale: &Scale, most: usize) -> (RgbImage, usize) {
-    let [channels, h, w] = [shape[0], shape[1], shape[2]];
-    let (zoom, gap) = zoom_and_gap(h.max(w));
-    let (cell_w, cell_h) = (zoom * w + gap, zoom * h + gap);
-    let images: Vec<&[f32]> = values.chunks_exact(channels * h * w).take(most.min(most_on_sheet(shape))).collect();
-    let shown = images.len();
-    let columns = ceil_sqrt(shown);
-    let rows = shown.div_ceil(columns);
-    let size = ((columns * cell_w + gap) as u32, (rows * cell_h + gap) as u32);
-    let mut sheet = RgbImage::from_pixel(size.0, size.1, Rgb(PAPER.rgb));
-    let (low, high) = scale.axes()[0];
-    for (i, image) in images.into_iter().enumerate() {
-        let (left, top) = (gap + i % columns * cell_w, gap + i / columns * cell_h);
-        for (y, x) in (0..zoom * h).flat_map(|y| (0..zoom * w).map(move |x| (y, x))) {
-            let value = |channel: usize| image[(channel.min(channels - 1) * h + y / zoom) * w + x / zoom];
-            let level = |channel: usize| {
-                let value = value(channel);
-                (255.0 * (f64::from(value) - low) / (high - low)).round().clamp(0.0, 255.0) as u8
-            };
-            let pixel = match channels {
-                _ if value(0).is_nan() => UNKNOWN,
-                0..3 => [level(0); 3],
-                _ => [level(0), level(1), level(2)],
-            };
-            sheet.put_pixel((left + x) as u32, (top + y) as u32, Rgb(pixel));
-        }
-    }
-    (sheet, shown)
 }
 
 /// The samples of a data set to show: all points, or `count` evenly spaced signals or images.
@@ -410,15 +378,16 @@ mod tests {
             ("sheet-colour.png", vec![3, 16, 24], blobs(6, 16, 24, 3)),
         ] {
             let kind = Kind::of(&shape);
-            let png =
-                drawn(name, |path| sheet(path, kind, &shape, &values, &Scale::of(kind, &shape, &values)).map(drop));
+            let png = drawn(name, |path| {
+                sheet(path, kind, &shape, &values, &Scale::of(kind, &shape, &values), &[]).map(drop)
+            });
             let picture = image::load_from_memory(&png).unwrap().to_rgb8();
             let first = *picture.get_pixel(0, 0);
             assert!(picture.pixels().any(|pixel| *pixel != first), "{name} is empty");
         }
         let circles = data::two_circles(2000, 1);
         let scale = Scale::of(Kind::Points, &[2], &circles);
-        drawn("drawing-points.svg", |path| drawing(path, Kind::Points, &[2], &circles, &scale).map(drop));
+        drawn("drawing-points.svg", |path| drawing(path, Kind::Points, &[2], &circles, &scale, &[]).map(drop));
     }
 
     #[test]
@@ -428,7 +397,7 @@ mod tests {
             [(vec![2], &values[..]), (vec![4], &values), (vec![1, 2, 2], &values), (vec![2], &[f32::NAN; 4])]
         {
             let scale = Scale::of(Kind::of(&shape), &shape, values);
-            drawn("odd.png", |path| sheet(path, Kind::of(&shape), &shape, values, &scale).map(drop));
+            drawn("odd.png", |path| sheet(path, Kind::of(&shape), &shape, values, &scale, &[]).map(drop));
             drawn("odd.svg", |path| compare(path, Kind::of(&shape), &shape, values, &[]));
         }
     }
@@ -441,8 +410,12 @@ mod tests {
         {
             let (kind, values) = (Kind::of(&shape), vec![0.5; n * shape.iter().product::<usize>()]);
             let scale = Scale::of(kind, &shape, &values);
-            assert_eq!(drawing(&dir.path().join("a.svg"), kind, &shape, &values, &scale).unwrap(), svg, "{shape:?}");
-            assert_eq!(sheet(&dir.path().join("a.png"), kind, &shape, &values, &scale).unwrap(), png, "{shape:?}");
+            assert_eq!(
+                drawing(&dir.path().join("a.svg"), kind, &shape, &values, &scale, &[]).unwrap(),
+                svg,
+                "{shape:?}"
+            );
+            assert_eq!(sheet(&dir.path().join("a.png"), kind, &shape, &values, &scale, &[]).unwrap(), png, "{shape:?}");
         }
     }
 
@@ -476,13 +449,13 @@ mod tests {
         let columns = data::Columns { offset: vec![1_700_000_000.0, 0.0], ..Default::default() };
         let near = data::two_moons(100, 1);
         let scale = Scale::of(Kind::Points, &[2], &near).labelled(&columns);
-        let svg = text(drawn("offset.svg", |path| drawing(path, Kind::Points, &[2], &near, &scale).map(drop)));
+        let svg = text(drawn("offset.svg", |path| drawing(path, Kind::Points, &[2], &near, &scale, &[]).map(drop)));
         assert!(svg.contains("\n1700000001\n") && svg.contains("\n2\n"), "{svg}");
         // Long labels of y are inside of the plot.
         let starts = |svg: &str| svg.matches("text-anchor=\"start\"").count();
         let columns = data::Columns { offset: vec![0.0, 5e6], ..Default::default() };
         let long = scale.clone().labelled(&columns);
-        let inside = text(drawn("long.svg", |path| drawing(path, Kind::Points, &[2], &near, &long).map(drop)));
+        let inside = text(drawn("long.svg", |path| drawing(path, Kind::Points, &[2], &near, &long, &[]).map(drop)));
         assert!(starts(&svg) == 0 && starts(&inside) > 2, "{inside}");
     }
 
@@ -490,7 +463,7 @@ mod tests {
     fn a_signal_of_one_value_is_a_dot() {
         let values = [0.1, 0.5, 0.9];
         let scale = Scale::of(Kind::Signals, &[1], &values);
-        let svg = text(drawn("one.svg", |path| drawing(path, Kind::Signals, &[1], &values, &scale).map(drop)));
+        let svg = text(drawn("one.svg", |path| drawing(path, Kind::Signals, &[1], &values, &scale, &[]).map(drop)));
         assert_eq!(svg.matches("<circle").count(), 3, "{svg}");
     }
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Scale, drawing, sheet};
+#[cfg(feature = "cli")]
+use crate::data::save_sound;
 use crate::data::{Columns, Kind, SampleFile, SampleLayout};
 use crate::error::{Error, Result};
 use crate::io::{check_memory, check_path, extension, temporary};
@@ -20,12 +22,17 @@ pub(crate) struct Output {
     shape: Vec<usize>,
     count: usize,
     to: Destination,
+    /// The names of the classes, which alternate.
+    rows: Vec<String>,
 }
 
 #[derive(Debug)]
 enum Destination {
     File(Box<SampleFile>),
     Memory(Vec<f32>),
+    /// The samples so far, and their sample rate in Hz.
+    #[cfg(feature = "cli")]
+    Sounds(Vec<f32>, u32),
 }
 
 impl Output {
@@ -45,7 +52,32 @@ impl Output {
                 Destination::Memory(Vec::new())
             }
         };
-        Ok(Self { path: path.into(), kind, shape: shape.to_vec(), count, to })
+        Ok(Self { path: path.into(), kind, shape: shape.to_vec(), count, to, rows: Vec::new() })
+    }
+
+    /// Prepares `.wav` files for `count` samples that are sounds: one file, or a numbered file for each.
+    ///
+    /// # Errors
+    /// As [`Output::create`], and [`Error::Setting`] when the sample rate is unknown.
+    #[cfg(feature = "cli")]
+    pub fn sounds(path: &Path, layout: SampleLayout, count: usize, rate: Option<u32>) -> Result<Self> {
+        let SampleLayout { kind, shape, .. } = layout;
+        let rate = rate.filter(|_| shape.len() == 1).ok_or_else(|| {
+            Error::setting(format!(
+                "{}: the data of the run are not audio with a known sample rate; write .npy or .csv",
+                path.display()
+            ))
+        })?;
+        check_memory(path, (count as u64).saturating_mul(shape[0] as u64).saturating_mul(4))?;
+        let to = Destination::Sounds(Vec::new(), rate);
+        Ok(Self { path: path.into(), kind, shape: shape.to_vec(), count, to, rows: Vec::new() })
+    }
+
+    /// For samples whose classes alternate: a contact sheet has a row for each class, with its name.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub fn of_classes(self, names: Vec<String>) -> Self {
+        Self { rows: names, ..self }
     }
 
     /// Adds the next samples.
@@ -56,6 +88,11 @@ impl Output {
         match &mut self.to {
             Destination::File(file) => file.write(values),
             Destination::Memory(all) => {
+                all.extend_from_slice(values);
+                Ok(())
+            }
+            #[cfg(feature = "cli")]
+            Destination::Sounds(all, _) => {
                 all.extend_from_slice(values);
                 Ok(())
             }
@@ -71,10 +108,31 @@ impl Output {
         let (path, shape, kind) = (&self.path, &self.shape, self.kind);
         match self.to {
             Destination::File(file) => file.finish().map(|()| self.count),
-            Destination::Memory(all) if extension(path) == "png" => sheet(path, kind, shape, &all, &scale(&all)),
-            Destination::Memory(all) => drawing(path, kind, shape, &all, &scale(&all)),
+            #[cfg(feature = "cli")]
+            Destination::Sounds(all, rate) => {
+                let sounds = all.chunks_exact(shape.iter().product());
+                let each = sounds.enumerate();
+                each.map(|(i, sound)| save_sound(&numbered(path, i, self.count), rate, sound))
+                    .collect::<Result<Vec<_>>>()?;
+                Ok(self.count)
+            }
+            Destination::Memory(all) if extension(path) == "png" => {
+                sheet(path, kind, shape, &all, &scale(&all), &self.rows)
+            }
+            Destination::Memory(all) => drawing(path, kind, shape, &all, &scale(&all), &self.rows),
         }
     }
+}
+
+/// The file of sound `i` of `count`: `a.wav`, or `a-01.wav`, `a-02.wav` and so on.
+#[cfg(feature = "cli")]
+pub(crate) fn numbered(path: &Path, i: usize, count: usize) -> PathBuf {
+    if count == 1 {
+        return path.into();
+    }
+    let digits = count.to_string().len();
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}-{:0digits$}.wav", i + 1))
 }
 
 /// Writes samples of `shape` to a file in the format of its extension: `.npy`, `.csv`, `.png` or `.svg`. Returns how many

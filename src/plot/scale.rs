@@ -11,8 +11,8 @@ pub(super) type Interval = (f64, f64);
 pub struct Scale {
     kind: Kind,
     ranges: Vec<Interval>,
-    /// What is added to the values of each axis in its labels; empty for nothing.
-    offsets: Vec<f64>,
+    /// The names of the columns, and what is added to the values of each axis in its labels.
+    columns: Columns,
 }
 
 impl Scale {
@@ -21,7 +21,7 @@ impl Scale {
         Self {
             kind,
             ranges: ranges.iter().map(|&[low, high]| (low.into(), high.into())).collect(),
-            offsets: Vec::new(),
+            columns: Columns::default(),
         }
     }
 
@@ -41,18 +41,28 @@ impl Scale {
             _ => fences(kind, shape, values),
         };
         let ranges = ranges.into_iter().map(|range| range.unwrap_or((0.0, 1.0))).collect();
-        Self { kind, ranges, offsets: Vec::new() }
+        Self { kind, ranges, columns: Columns::default() }
     }
 
-    /// The scale with labels in the units of the data.
+    /// The scale with labels in the units of the data, and names of columns.
     #[must_use]
     pub fn labelled(self, columns: &Columns) -> Self {
-        Self { offsets: columns.offset.clone(), ..self }
+        Self { columns: columns.clone(), ..self }
     }
 
     /// What is added to the values of an axis in its labels.
     pub(super) fn offset(&self, axis: usize) -> f64 {
-        self.offsets.get(axis).copied().unwrap_or(0.0)
+        self.columns.offset_of(axis)
+    }
+
+    /// The columns of the samples.
+    pub(super) fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// The ranges of the values.
+    pub(super) fn ranges(&self) -> &[Interval] {
+        &self.ranges
     }
 
     /// Widened so that nearly all samples of these sets fit, by at most the range itself on each side. Images are

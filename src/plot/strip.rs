@@ -18,9 +18,9 @@ const GAP: f64 = 36.0;
 /// Snapshots of a process: their titles and samples.
 type Snapshots<'a> = [(String, &'a [f32])];
 
-/// Draws one column per snapshot with its title above (in an SVG; a PNG has no text) and one row per sample; points
-/// share one picture. More than 16 snapshots continue below, in blocks of equal length. The snapshots are in the units
-/// of the data; images keep the brightness of the first snapshot. Returns the number of columns.
+/// Draws one column per snapshot with its title above and one row per sample; points and rows of tables share one picture.
+/// More than 16 snapshots continue below, in blocks of equal length. The snapshots are in the units of the data; images
+/// keep the brightness of the first snapshot. Returns the number of columns.
 ///
 /// # Errors
 /// When the extension is not `.png` or `.svg`, or the file cannot be written.
@@ -46,13 +46,18 @@ pub(crate) fn film_blocks(
     columns: usize,
     scale: &Scale,
 ) -> Result<()> {
-    let strip = |title| Strip::of(kind, shape, snapshots, (columns, scale.clone()), title);
+    let strip = Strip::of(kind, shape, snapshots, (columns, scale.clone()));
     match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
-        Some("svg") => strip(TITLE).save_svg(path)?,
-        Some("png") => strip(0.0).save_png(path)?,
+        Some("svg") => strip.save_svg(path)?,
+        Some("png") => strip.save_png(path)?,
         _ => return Err(Error::setting(format!("{}: a film strip is a .png or .svg", path.display()))),
     }
     Ok(())
+}
+
+/// Whether a picture shows all samples, and not one.
+fn shares_a_picture(kind: Kind) -> bool {
+    matches!(kind, Kind::Points | Kind::Table)
 }
 
 struct Strip<'a> {
@@ -63,21 +68,13 @@ struct Strip<'a> {
     scale: Scale,
     /// Pictures of a snapshot, one above the other.
     tall: usize,
-    /// The space above them.
-    title: f64,
 }
 
 impl<'a> Strip<'a> {
-    fn of(
-        kind: Kind,
-        shape: &'a [usize],
-        snapshots: &'a Snapshots<'a>,
-        (columns, scale): (usize, Scale),
-        title: f64,
-    ) -> Self {
+    fn of(kind: Kind, shape: &'a [usize], snapshots: &'a Snapshots<'a>, (columns, scale): (usize, Scale)) -> Self {
         let len: usize = shape.iter().product();
-        let tall = if kind == Kind::Points { 1 } else { snapshots.first().map_or(0, |m| m.1.len() / len) };
-        Self { kind, shape, snapshots, columns: columns.max(1), scale, tall, title }
+        let tall = if shares_a_picture(kind) { 1 } else { snapshots.first().map_or(0, |m| m.1.len() / len) };
+        Self { kind, shape, snapshots, columns: columns.max(1), scale, tall }
     }
 
     fn blocks(&self) -> usize {
@@ -90,7 +87,7 @@ impl<'a> Strip<'a> {
 
     /// Position of a block.
     fn top(&self, block: usize) -> f64 {
-        8.0 + block as f64 * (self.title + CELL * self.tall as f64 + GAP)
+        8.0 + block as f64 * (TITLE + CELL * self.tall as f64 + GAP)
     }
 
     /// Position of a snapshot.
@@ -103,9 +100,9 @@ impl<'a> Strip<'a> {
         let len: usize = self.shape.iter().product();
         self.snapshots.iter().enumerate().flat_map(move |(i, (_, values))| {
             let (left, top) = self.corner(i);
-            let per = if self.kind == Kind::Points { values.len().max(1) } else { len };
+            let per = if shares_a_picture(self.kind) { values.len().max(1) } else { len };
             values.chunks(per).enumerate().map(move |(row, values)| {
-                (Rect::new(left + 2.0, top + self.title + CELL * row as f64 + 2.0, CELL - 4.0, CELL - 4.0), values)
+                (Rect::new(left + 2.0, top + TITLE + CELL * row as f64 + 2.0, CELL - 4.0, CELL - 4.0), values)
             })
         })
     }
@@ -117,7 +114,7 @@ impl<'a> Strip<'a> {
         }
         for (i, (title, _)) in self.snapshots.iter().enumerate() {
             let (left, top) = self.corner(i);
-            canvas.text(title, (left + CELL / 2.0, top + 4.0), 11.0, (Across::Middle, Down::Top));
+            canvas.text(title, (left + CELL / 2.0, top + 6.0), 11.0, (Across::Middle, Down::Top));
         }
         for (frame, values) in self.pictures() {
             let set = Set { kind: self.kind, shape: self.shape, values };
@@ -161,12 +158,15 @@ mod tests {
             let picture = image::open(png).unwrap().to_rgb8();
             let first = *picture.get_pixel(0, 0);
             assert!(picture.pixels().any(|pixel| *pixel != first), "{name} is empty");
+            // The title of the first snapshot.
+            let title = (8..8 + CELL as u32).flat_map(|x| (8..8 + TITLE as u32).map(move |y| (x, y)));
+            assert!(title.clone().any(|(x, y)| *picture.get_pixel(x, y) != first), "{name} has no title");
         }
         // Two blocks of points: the gap between them is wider than that between pictures.
         let scale = Scale::of(Kind::Points, &[2], &values);
-        let strip = Strip::of(Kind::Points, &[2], &snapshots, (9, scale), 0.0);
-        assert_eq!(strip.corner(9), (8.0, 8.0 + CELL + GAP));
-        assert_eq!(strip.size(), (16.0 + 9.0 * CELL, 16.0 + 2.0 * CELL + GAP));
+        let strip = Strip::of(Kind::Points, &[2], &snapshots, (9, scale));
+        assert_eq!(strip.corner(9), (8.0, 8.0 + TITLE + CELL + GAP));
+        assert_eq!(strip.size(), (16.0 + 9.0 * CELL, 16.0 + 2.0 * (TITLE + CELL) + GAP));
         let refused =
             film_strip(&dir.path().join("strip.npy"), Kind::Points, &[2], &snapshots).unwrap_err().to_string();
         assert!(refused.contains(".png or .svg"), "{refused}");

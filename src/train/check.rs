@@ -1,8 +1,8 @@
 //! Checks of the settings: ranges and combinations.
 
-use super::config::{Config, Task};
+use super::config::{Config, ObjectiveKind, Task};
 use crate::data::Missing;
-use crate::diffusion::Weighting;
+use crate::diffusion::{Objective, Weighting};
 use crate::error::{Error, Result};
 use crate::nn::{StepEncoderOptions, StepEncoding};
 use crate::ops::Decay;
@@ -48,6 +48,12 @@ impl Config {
         if !(self.clip_norm >= 0.0 && self.clip_norm.is_finite()) {
             return refuse(format!("clip_norm is {}; use 0 for no clipping, or a norm such as 1", self.clip_norm));
         }
+        if self.ema_snapshot_every > self.steps {
+            return refuse(format!(
+                "ema_snapshot_every is {}, but there are {} steps; use 0 for no snapshots, or fewer steps",
+                self.ema_snapshot_every, self.steps
+            ));
+        }
         if self.checkpoint_every == 0 {
             return refuse("checkpoint_every is 0; use the number of steps between checkpoints, such as 1000".into());
         }
@@ -60,17 +66,49 @@ impl Config {
                 self.diffusion_steps
             ));
         }
+        self.augment.check()?;
         self.condition.check()?;
         self.check_task()?;
         self.check_decay()?;
         self.check_validation()?;
         self.optimizer()?;
         let objective = self.objective()?;
-        self.weighting.table(&objective)?;
+        self.check_objective(&objective)?;
+        self.weighting.table(&self.compared(&objective))?;
         if self.loss.on_x0() {
             objective.x0_table()?;
         }
         Ok(())
+    }
+
+    /// Checks whether the settings of the objective fit each other.
+    fn check_objective(&self, objective: &Objective) -> Result<()> {
+        let (kind, continuous) = (self.objective, objective.path().is_continuous());
+        if self.zero_terminal_snr && kind != ObjectiveKind::Ddpm {
+            return Err(Error::setting(format!(
+                "zero_terminal_snr needs the objective ddpm, but it is {kind}, which has no noise schedule; omit it"
+            )));
+        }
+        let step = self.model.step_encoder();
+        if continuous && step.is_some_and(|step| step.kind == StepEncoding::Learned) {
+            return Err(Error::setting(format!(
+                "a learned step encoding has one row per diffusion step, but the times of the objective {kind} are continuous; use \
+                 another step encoding, such as halves"
+            )));
+        }
+        if objective.table().iter().flatten().any(|number| !number.is_finite()) {
+            return Err(Error::setting(format!(
+                "the prediction {} has no finite target where the path ({}) is pure noise; predict v, x0 or flow",
+                self.prediction,
+                objective.path()
+            )));
+        }
+        self.loss_target().map_or(Ok(vec![]), |target| target.table(objective)).map(drop)
+    }
+
+    /// The objective whose target the loss compares.
+    pub(super) fn compared(&self, objective: &Objective) -> Objective {
+        objective.with_prediction(self.loss_target().map_or(self.prediction, |target| target.of))
     }
 
     /// Checks whether noise and weighting fit the task.
@@ -106,6 +144,11 @@ impl Config {
                  use mse, l1 or huber",
                 self.loss
             ));
+        }
+        if self.augment.crop > 0 && self.mask.as_ref().is_some_and(|mask| mask.file().is_some()) {
+            return refuse(
+                "a file of masks has masks for whole samples, not for windows; omit --crop, or use rules".into(),
+            );
         }
         if self.task != Task::Complete && self.mask.is_some() {
             return refuse("a mask needs a model that completes samples; add --task complete, or omit --mask".into());

@@ -8,6 +8,7 @@ use flate2::Crc;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 
+use super::snapshots::LENGTHS;
 use super::{Config, Facts, Losses};
 use crate::device::Run;
 use crate::error::{Error, Result};
@@ -19,12 +20,19 @@ use crate::nn::StepEncoding;
 const FORMAT: u32 = 1;
 
 /// The prefix of the tensor names of each slab.
-const PREFIXES: [(Slab, &str); 4] = [
+const PREFIXES: [(Slab, &str); 6] = [
     (Slab::Params, ""),
     (Slab::Ema, "ema."),
     (Slab::First, "optimizer.exp_avg."),
     (Slab::Second, "optimizer.exp_avg_sq."),
+    (Slab::ShortAverage, "power_ema.0.05."),
+    (Slab::LongAverage, "power_ema.0.1."),
 ];
+
+/// The prefixes of the power-function averages, in the order of [`LENGTHS`].
+pub(super) fn power_prefixes() -> impl Iterator<Item = String> {
+    LENGTHS.into_iter().map(|(_, length)| format!("power_ema.{length}."))
+}
 
 /// A named tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,8 +123,17 @@ impl Checkpoint {
 
     /// The approximate size of the file of a checkpoint of `run`, in bytes.
     pub(super) fn size(run: &Run) -> u64 {
+        Self::size_of(run, &PREFIXES.map(|(slab, _)| slab))
+    }
+
+    /// The approximate size of the file of a snapshot of the averages of `run`, in bytes.
+    pub(super) fn snapshot_size(run: &Run) -> u64 {
+        Self::size_of(run, &LENGTHS.map(|(slab, _)| slab))
+    }
+
+    fn size_of(run: &Run, slabs: &[Slab]) -> u64 {
         let graph = run.graph();
-        let slabs = PREFIXES.iter().filter(|(slab, _)| graph.slab_if_used(*slab).is_some()).count() as u64;
+        let slabs = slabs.iter().filter(|slab| graph.slab_if_used(**slab).is_some()).count() as u64;
         // The header has at most about 200 bytes per tensor, and the settings.
         slabs * (4 * graph.parameter_count() as u64 + 200 * graph.parameters().len() as u64) + (16 << 10)
     }
@@ -152,6 +169,7 @@ impl Checkpoint {
     /// As [`Checkpoint::restore`].
     pub(super) fn start(&self, run: &mut Run) -> Result<()> {
         self.write_weights(run)?;
+        // The power-function averages start with the first step.
         if run.graph().slab_if_used(Slab::Ema).is_some() {
             run.write_slab(Slab::Ema, &run.read_slab(Slab::Params)?)?;
         }
@@ -184,6 +202,20 @@ impl Checkpoint {
             )));
         }
         Ok(())
+    }
+
+    /// Whether a tensor is one of the network itself, and not an average or a moment of the optimizer.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_weight(name: &str) -> bool {
+        !PREFIXES.iter().any(|(_, prefix)| !prefix.is_empty() && name.starts_with(prefix))
+    }
+
+    /// The values of a tensor.
+    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<&[f32]> {
+        let found = self.tensors.iter().find(|t| t.name == name && t.shape == shape);
+        found.map(|t| &t.values[..]).ok_or_else(|| {
+            Error::input(format!("the snapshot of step {} has no tensor {name:?} of shape {shape:?}", self.step))
+        })
     }
 
     /// The content of a slab in the layout of `graph`.
@@ -385,6 +417,12 @@ mod tests {
             tensors: vec![tensor("a", 3), tensor("ema.a", 3)],
             pending,
         }
+    }
+
+    #[test]
+    fn the_prefixes_of_averages_have_their_lengths() {
+        let stated = |slab: Slab| PREFIXES.iter().find(|(of, _)| *of == slab).unwrap().1;
+        assert!(power_prefixes().eq(LENGTHS.map(|(slab, _)| stated(slab))));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Columns, Conditions, Dataset, Kind, Labels, Missing, Normalisation, ReadOptions, Subset};
+use crate::data::{
+    Columns, Conditions, Dataset, Header, Kind, Labels, Missing, Normalisation, ReadOptions, Subset, without_options,
+};
 use crate::error::{Error, Result};
 use crate::nn::ConditionOptions;
 #[cfg(feature = "cli")]
@@ -18,6 +20,10 @@ use crate::{
 pub struct ConditionSources {
     /// The file with the class of each sample, see [`Labels::load`]; empty for none.
     pub labels: String,
+    /// Whether the first line of a table of labels is a header; `None` decides by its content, or for the table of the samples as
+    /// for these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_header: Option<Header>,
     /// The probability that the condition of a sample is removed in a training step, for classifier-free guidance.
     pub dropout: f32,
     /// The file with a condition vector for each sample; empty for none.
@@ -26,11 +32,11 @@ pub struct ConditionSources {
     pub given: String,
 }
 
-setters!(ConditionSources { labels: String, dropout: f32, vector: String, given: String });
+setters!(ConditionSources { labels: String, label_header: Option<Header>, dropout: f32, vector: String, given: String });
 
 impl Default for ConditionSources {
     fn default() -> Self {
-        Self { labels: String::new(), dropout: 0.1, vector: String::new(), given: String::new() }
+        Self { labels: String::new(), label_header: None, dropout: 0.1, vector: String::new(), given: String::new() }
     }
 }
 
@@ -66,7 +72,14 @@ impl ConditionSources {
 
     /// These settings with the files of `other`, which may have been moved.
     pub(crate) fn with_files_of(&self, other: &Self) -> Self {
-        Self { dropout: self.dropout, ..other.clone() }
+        Self { dropout: self.dropout, label_header: self.label_header, ..other.clone() }
+    }
+
+    /// These settings for samples from `data`, which are read with `options`: labels in the same table have its header.
+    pub(crate) fn of_table(&self, data: &str, options: &ReadOptions) -> Self {
+        let same = options.for_labels(data, &self.labels).label.is_some();
+        let label_header = self.label_header.or(options.header.filter(|_| same));
+        Self { label_header, ..self.clone() }
     }
 
     /// Reads the conditions of `data`, which was read with the options `read`: known values follow those that apply to them.
@@ -75,14 +88,15 @@ impl ConditionSources {
     /// When a file cannot be read, or does not fit the data.
     pub fn add_to(&self, mut data: Dataset, read: &ReadOptions) -> Result<Dataset> {
         if !self.labels.is_empty() {
-            data = data.with_labels(Labels::load(&self.labels)?)?;
+            data = data.with_labels(Labels::load_with(&self.labels, self.label_header)?)?;
         }
         if !self.vector.is_empty() {
             let table = ReadOptions { kind: Some(Kind::Table), ..ReadOptions::default() };
-            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table)?)?;
+            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table).map_err(without_options)?)?;
         }
         if !self.given.is_empty() {
-            data = data.with_given(Dataset::load_applying(&self.given, 0, &for_given(read))?)?;
+            let given = Dataset::load_applying(&self.given, 0, &for_given(read)).map_err(without_options)?;
+            data = data.with_given(given)?;
         }
         Ok(data)
     }
@@ -91,7 +105,7 @@ impl ConditionSources {
 /// The options for reading known values of samples that are read with `read`. They have other columns, and all values.
 fn for_given(read: &ReadOptions) -> ReadOptions {
     let missing = read.missing.filter(|missing| *missing != Missing::Keep);
-    ReadOptions { missing, columns: vec![], drop_columns: vec![], ..read.clone() }
+    ReadOptions { missing, columns: vec![], drop_columns: vec![], categories: vec![], label: None, ..read.clone() }
 }
 
 /// The facts about the conditions that a run depends on.
@@ -165,6 +179,12 @@ impl ConditionValues {
         }
     }
 
+    /// Changes the shape to that of windows of the samples.
+    pub(super) fn cut_to(&mut self, shape: Vec<usize>) {
+        self.normalisation = self.normalisation.repeated_for(self.kind, &shape);
+        self.shape = shape;
+    }
+
     /// The normalised values of `data`, which have this shape, with the offsets and the categories of the run.
     ///
     /// # Errors
@@ -226,7 +246,7 @@ impl ConditionFacts {
                 // It is refused, because the run does not have this condition.
                 None => Dataset::load(file, 0),
             };
-            Ok::<_, Error>(file.map(load).transpose()?.map(Box::new))
+            Ok::<_, Error>(file.map(load).transpose().map_err(without_options)?.map(Box::new))
         };
         let vectors = load(&self.vector, vectors, &ReadOptions::default())?;
         let given = match (load(&self.given, given, &for_given(read))?, &self.given) {
@@ -254,6 +274,17 @@ impl ConditionFacts {
     /// The vectors and the known values.
     pub(crate) fn values(&self) -> impl Iterator<Item = &ConditionValues> {
         self.vector.iter().chain(&self.given)
+    }
+
+    /// The sizes of the conditions of data, before they are measured; `gaps` as for [`ConditionFacts::measure`].
+    #[cfg(feature = "cli")]
+    pub(super) fn sizes_of(conditions: &Conditions, gaps: usize) -> ConditionOptions {
+        let Conditions { labels, vectors, given, .. } = conditions;
+        let channels = |data: &Dataset| if data.shape.len() > 1 { data.shape[0] } else { 1 };
+        ConditionOptions::default()
+            .classes(labels.as_ref().map_or(0, |labels| labels.classes))
+            .vector(vectors.as_ref().map_or(0, |vectors| vectors.sample_len()))
+            .given(given.as_ref().map_or(0, |given| channels(given)) + 2 * gaps)
     }
 
     /// The sizes with which a network is built.

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cli")]
+use super::ConditionFacts;
 use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
-use super::{ConditionSources, Facts, LossMix, model_table};
+use super::{Augmentation, ConditionSources, Facts, LossMix, model_table};
 use crate::data::corrupt::NoiseKind;
-use crate::data::{Dataset, MaskMix, Missing, ReadOptions, read_masks};
-use crate::diffusion::{Objective, Prediction, Schedule, Weighting};
+use crate::data::{Dataset, MaskMix, Missing, ReadOptions, channels_and_places, read_masks};
+use crate::diffusion::{LossTarget, Objective, Prediction, Schedule, TrainingTimes, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
 use crate::nn::{MlpOptions, Model, Recipe};
@@ -60,14 +62,29 @@ pub struct Config {
     pub clip_norm: f64,
     /// Decay of the moving average of the weights, which is used for inference; 0 for none.
     pub ema: f64,
+    /// Steps between two snapshots of the power-function averages of the weights; 0 for no such averages.
+    pub ema_snapshot_every: u32,
     /// Seed of the initial weights, the data order and the noise.
     pub seed: u64,
-    /// The noise schedule.
+    /// The kind of the training objective.
+    pub objective: ObjectiveKind,
+    /// The noise schedule of the objective `ddpm`.
     pub schedule: ScheduleKind,
-    /// The number of diffusion steps T.
+    /// Whether the schedule is rescaled to end in pure noise, see [`Schedule::zero_terminal_snr`].
+    pub zero_terminal_snr: bool,
+    /// The number of diffusion steps T, or the last time of an objective with continuous times.
     pub diffusion_steps: usize,
+    /// The standard deviation of the normalised data, for the objective `edm`.
+    pub sigma_data: f64,
+    /// The distribution of the times in training; `None` for the usual one of the objective.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<TrainingTimes>,
     /// What the network predicts.
     pub prediction: Prediction,
+    /// The quantity whose error is the loss; `None` for the prediction itself, or for the target of the objective `flow` or
+    /// `edm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_target: Option<LossTarget>,
     /// The loss: a weighted sum of terms.
     pub loss: LossMix,
     /// The loss weight of each diffusion step.
@@ -91,6 +108,9 @@ pub struct Config {
     /// How the data are read.
     #[serde(skip_serializing_if = "ReadOptions::is_default")]
     pub read: ReadOptions,
+    /// Random changes of the samples of each batch.
+    #[serde(skip_serializing_if = "Augmentation::is_default")]
+    pub augment: Augmentation,
     /// What the model is conditioned on.
     #[serde(skip_serializing_if = "ConditionSources::is_default")]
     pub condition: ConditionSources,
@@ -113,6 +133,33 @@ pub enum Task {
 }
 
 named!(Task, "task", Diffusion = "diffusion", Denoise = "denoise", Complete = "complete");
+
+/// A kind of training objective.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum ObjectiveKind {
+    /// Discrete steps of a noise schedule (Ho et al. 2020).
+    #[default]
+    Ddpm,
+    /// Rectified flow, see [`Objective::flow`].
+    Flow,
+    /// EDM, see [`Objective::edm`].
+    Edm,
+}
+
+named!(ObjectiveKind, "objective", Ddpm = "ddpm", Flow = "flow" | "rectified_flow", Edm = "edm");
+
+impl ObjectiveKind {
+    /// The prediction that defines the objective.
+    fn prediction(self) -> Option<Prediction> {
+        match self {
+            Self::Ddpm => None,
+            Self::Flow => Some(Prediction::Flow),
+            Self::Edm => Some(Prediction::Edm),
+        }
+    }
+}
 
 /// A noise schedule by name, see [`Schedule::named`].
 #[non_exhaustive]
@@ -186,10 +233,16 @@ impl Config {
             weight_decay: 0.01,
             clip_norm,
             ema,
+            ema_snapshot_every: 0,
             seed: 0,
+            objective: ObjectiveKind::Ddpm,
             schedule: ScheduleKind::Linear,
+            zero_terminal_snr: false,
             diffusion_steps: 1_000,
+            sigma_data: 1.0,
+            times: None,
             prediction,
+            loss_target: None,
             loss: LossMix::default(),
             weighting: Weighting::None,
             normalise: Normalise::Standard,
@@ -201,6 +254,7 @@ impl Config {
             keep_best: false,
             decay,
             read: ReadOptions::default(),
+            augment: Augmentation::default(),
             condition: ConditionSources::default(),
             model,
         }
@@ -257,9 +311,30 @@ impl Config {
         let usual = base(model_table::name(model.as_ref())?)?;
         let model = model_table::read(model, usual.model.clone())?;
         let mut all = to_table(&Self { model, ..usual });
+        let objective = stated.get("objective").cloned().filter(|_| !stated.contains_key("prediction"));
         all.extend(stated);
         complete_decay(&mut all);
-        Ok((all.try_into().map_err(invalid)?, facts))
+        let mut config: Self = all.try_into().map_err(invalid)?;
+        if let Some(kind) = objective {
+            config.prediction = config.prediction_for(kind.try_into().map_err(invalid)?);
+        }
+        Ok((config, facts))
+    }
+
+    /// Sets the kind of the objective, and the prediction with it.
+    pub(crate) fn set_objective(&mut self, kind: ObjectiveKind) {
+        if kind != self.objective {
+            (self.prediction, self.objective) = (self.prediction_for(kind), kind);
+        }
+    }
+
+    /// The prediction for a kind of objective: its own, except that a network that predicts the data keeps to that.
+    fn prediction_for(&self, kind: ObjectiveKind) -> Prediction {
+        match (self.prediction, kind.prediction()) {
+            (Prediction::X0, _) => Prediction::X0,
+            (Prediction::Flow | Prediction::Edm, None) => self.model.recipe().prediction,
+            (prediction, own) => own.unwrap_or(prediction),
+        }
     }
 
     /// Sets the number of training steps. A cosine decay over all steps is stretched accordingly.
@@ -281,11 +356,14 @@ impl Config {
 
     /// The settings that have no effect. One that differs from its default is not among them, so that it is not lost.
     pub(crate) fn without_effect(&self) -> Vec<&'static str> {
-        if self.task != Task::Denoise {
-            return vec![];
-        }
+        let unused = match (self.task, self.objective) {
+            (Task::Denoise, _) => &OF_DIFFUSION[..],
+            (_, ObjectiveKind::Ddpm) => &["sigma_data"],
+            (_, ObjectiveKind::Flow) => &["schedule", "zero_terminal_snr", "sigma_data"],
+            (_, ObjectiveKind::Edm) => &["schedule", "zero_terminal_snr"],
+        };
         let (all, default) = (to_table(self), to_table(&Self::new(self.model.clone())));
-        OF_DIFFUSION.into_iter().filter(|name| all.get(*name) == default.get(*name)).collect()
+        unused.iter().copied().filter(|name| all.get(*name) == default.get(*name)).collect()
     }
 
     /// The content of the `config.toml` of a run: the settings, then the facts about its data.
@@ -338,15 +416,16 @@ impl Config {
         self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.reading())?)
     }
 
-    /// How the data are read: a model that completes samples may be trained on incomplete ones.
+    /// How the samples are read: without the column of their labels, and with missing values if the model completes samples.
     pub(crate) fn reading(&self) -> ReadOptions {
+        let read = self.read.for_labels(&self.data, &self.condition.labels);
         let keep = (self.task == Task::Complete).then_some(Missing::Keep);
-        ReadOptions { missing: self.read.missing.or(keep), ..self.read.clone() }
+        ReadOptions { missing: read.missing.or(keep), ..read }
     }
 
     /// `data` with the conditions of the settings.
     pub(crate) fn with_conditions(&self, data: Dataset) -> Result<Dataset> {
-        let data = self.condition.add_to(data, &self.read)?;
+        let data = self.condition.of_table(&self.data, &self.read).add_to(data, &self.read)?;
         match self.mask.as_ref().and_then(MaskMix::file) {
             Some(file) => {
                 let masks = read_masks(file, &data)?;
@@ -361,15 +440,28 @@ impl Config {
     /// # Errors
     /// When the number of diffusion steps is out of range.
     pub fn noise_schedule(&self) -> Result<Schedule> {
-        Schedule::named(self.schedule.name(), self.diffusion_steps)
+        let schedule = Schedule::named(self.schedule.name(), self.diffusion_steps)?;
+        if self.zero_terminal_snr { schedule.zero_terminal_snr() } else { Ok(schedule) }
     }
 
     /// The training objective of a diffusion model.
     ///
     /// # Errors
-    /// As [`Config::noise_schedule`].
+    /// As [`Config::noise_schedule`]; when the objective does not have the `times`.
     pub fn objective(&self) -> Result<Objective> {
-        Ok(Objective::new(self.noise_schedule()?, self.prediction))
+        let objective = match self.objective {
+            ObjectiveKind::Ddpm => Objective::new(self.noise_schedule()?, self.prediction),
+            ObjectiveKind::Flow => Objective::flow(self.diffusion_steps)?,
+            ObjectiveKind::Edm => Objective::edm(self.diffusion_steps, self.sigma_data)?,
+        };
+        let times = self.times.unwrap_or(objective.times());
+        objective.with_prediction(self.prediction).with_times(times)
+    }
+
+    /// The quantity whose error is the loss, if it is not the prediction.
+    pub(crate) fn loss_target(&self) -> Option<LossTarget> {
+        let own = self.objective.prediction().map(LossTarget::new);
+        self.loss_target.or(own).filter(|target| target.of != self.prediction)
     }
 
     /// The optimizer with gradient clipping, learning rate schedule and moving average.
@@ -394,6 +486,24 @@ impl Config {
         Ok(optimizer)
     }
 
+    /// These settings with the network for `data` and its conditions, before they are measured.
+    ///
+    /// # Errors
+    /// When the network cannot have the conditions, or the augmentation does not fit the samples.
+    #[cfg(feature = "cli")]
+    pub(crate) fn fitted_to(&self, data: &Dataset) -> Result<Self> {
+        let shape = self.augment.sample_shape(data.kind(), &data.shape)?;
+        let model = self.model.clone().for_sample(&shape);
+        let model = model.with_conditions(ConditionFacts::sizes_of(data.conditions(), self.gap_channels(&shape)))?;
+        Ok(Self { model, ..self.clone() })
+    }
+
+    /// The channels of samples that a model completes, see [`ConditionFacts::gaps`](super::ConditionFacts); 0 for others.
+    pub(super) fn gap_channels(&self, shape: &[usize]) -> usize {
+        let channels = channels_and_places(shape)[0].iter().product();
+        if self.task == Task::Complete { channels } else { 0 }
+    }
+
     /// The settings of a run on data with these facts: settings that depend on the data are filled in.
     ///
     /// # Errors
@@ -412,7 +522,8 @@ impl Config {
 pub(crate) type Base<'a> = dyn Fn(Option<&str>) -> Result<Config> + 'a;
 
 /// The settings of the diffusion process.
-const OF_DIFFUSION: [&str; 3] = ["schedule", "diffusion_steps", "prediction"];
+const OF_DIFFUSION: [&str; 6] =
+    ["objective", "schedule", "zero_terminal_snr", "diffusion_steps", "sigma_data", "prediction"];
 
 /// Adds the omitted parts of `decay` in a file: the default warm-up, and all steps as the length of a cosine. A name alone
 /// selects the default of all parts.
@@ -521,9 +632,11 @@ mod tests {
     #[test]
     fn a_denoiser_states_no_diffusion_process() {
         let denoiser = Config { task: Task::Denoise, noise: "gaussian:0.1".parse().ok(), ..Config::default() };
+        let edm = Config { zero_terminal_snr: true, objective: ObjectiveKind::Edm, ..Config::default() };
         for name in OF_DIFFUSION {
             assert!(!denoiser.to_toml().contains(&format!("{name} =")), "{}", denoiser.to_toml());
-            assert!(Config::default().to_toml().contains(&format!("{name} =")));
+            let stated = [Config::default(), edm.clone()].map(|c| c.to_toml().contains(&format!("{name} =")));
+            assert!(stated.contains(&true), "{name}");
         }
         assert_eq!(parse(&denoiser.to_toml(), None).unwrap(), denoiser);
         let set = Config { prediction: Prediction::X0, ..denoiser };
@@ -538,6 +651,39 @@ mod tests {
             assert!(config.to_toml().contains(&format!("schedule = \"{name}\"\n")), "{}", config.to_toml());
             assert_eq!(config.noise_schedule().unwrap(), Schedule::named(name, 1_000).unwrap());
         }
+    }
+
+    #[test]
+    fn an_objective_sets_the_prediction() {
+        let of = |text: &str| parse(text, None).unwrap();
+        assert_eq!(of("objective = \"flow\"").prediction, Prediction::Flow);
+        assert_eq!(of("objective = \"edm\"").prediction, Prediction::Edm);
+        assert_eq!(of("objective = \"edm\"\nprediction = \"v\"").prediction, Prediction::V);
+        let (flow, mlp) = (of("objective = \"flow\""), Config::default());
+        assert_eq!((flow.loss_target(), mlp.loss_target()), (None, None));
+        assert_eq!(parse(&flow.to_toml(), None).unwrap(), flow);
+        let swept = mlp.with("objective", "flow").unwrap();
+        assert_eq!((swept.objective, swept.prediction), (ObjectiveKind::Flow, Prediction::Flow));
+        assert_eq!(swept.with("objective", "ddpm").unwrap(), mlp);
+        // A network that predicts the data keeps to that, and the loss is that of the objective.
+        let mut x0 = Config { prediction: Prediction::X0, ..mlp };
+        x0.set_objective(ObjectiveKind::Flow);
+        assert_eq!((x0.prediction, x0.loss_target().unwrap().of), (Prediction::X0, Prediction::Flow));
+    }
+
+    #[test]
+    fn objectives_refuse_what_they_cannot_do() {
+        let message = |text: &str| parse(text, None).unwrap().check().unwrap_err().to_string();
+        let zero = message("zero_terminal_snr = true\nprediction = \"epsilon\"");
+        assert!(zero.contains("pure noise") && zero.contains("predict v"), "{zero}");
+        parse("zero_terminal_snr = true\nprediction = \"v\"", None).unwrap().check().unwrap();
+        let epsilon = message("objective = \"flow\"\nprediction = \"epsilon\"");
+        assert!(epsilon.contains("pure noise"), "{epsilon}");
+        assert!(message("times = \"uniform\"").contains("has no such times"));
+        assert!(message("objective = \"flow\"\ntimes = \"steps\"").contains("uniform or log_normal"));
+        assert!(message("objective = \"edm\"\nsigma_data = -1.0").contains("sigma_data is -1"));
+        let twice = message("objective = \"flow\"\nzero_terminal_snr = true");
+        assert!(twice.contains("zero_terminal_snr needs the objective ddpm"), "{twice}");
     }
 
     #[test]

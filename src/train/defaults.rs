@@ -24,14 +24,14 @@ pub(crate) struct Situation<'a> {
 }
 
 impl<'a> Situation<'a> {
-    /// Training on `data` with the settings that the user states.
+    /// Training on `data`, of which the model sees samples of `shape`, with the settings that the user states.
     ///
     /// # Errors
     /// When no samples are left to train on.
     #[cfg(feature = "cli")]
-    pub fn of(stated: &Config, data: &'a Dataset, device: &Device) -> Result<Self> {
+    pub fn of(stated: &Config, data: &Dataset, shape: &'a [usize], device: &Device) -> Result<Self> {
         let samples = stated.training_samples(data.len())?;
-        let (task, kind, shape) = (stated.task, data.kind(), &data.shape[..]);
+        let (task, kind) = (stated.task, data.kind());
         Ok(Self { task, kind, shape, samples, on_gpu: !device.uses_host_memory() })
     }
 }

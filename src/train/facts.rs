@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::tables::to_table;
-use super::{ConditionFacts, Config, Normalise, Task};
-use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, Subset, channels_and_places};
+use super::{Augmentation, ConditionFacts, Config, Normalise, Task};
+use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, Subset};
 use crate::error::{Error, Result};
 
 /// The maximum number of values of data: 4 TiB.
@@ -21,6 +21,9 @@ pub struct Facts {
     pub kind: Kind,
     /// Shape of one sample.
     pub shape: Vec<usize>,
+    /// The shape of one sample of the data, if the augmentation cuts smaller ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_from: Option<Vec<usize>>,
     /// The number of samples.
     pub samples: usize,
     /// CRC-32 of the values: a run can only be resumed with the same data.
@@ -34,6 +37,9 @@ pub struct Facts {
     /// The names of columns or channels, and what is added to their values.
     #[serde(default, skip_serializing_if = "Columns::is_plain")]
     pub columns: Columns,
+    /// The sample rate of audio, in Hz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<u32>,
     /// CRC-32 of the feature file of a perceptual loss: a run can only be resumed with the same file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<u32>,
@@ -49,11 +55,13 @@ impl Facts {
         Self {
             kind,
             shape: shape.to_vec(),
+            cut_from: None,
             samples: 10,
             checksum: 7,
             normalisation: Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 },
             range: vec![],
             columns: Columns::default(),
+            sample_rate: None,
             features: None,
             conditions: ConditionFacts::default(),
         }
@@ -68,6 +76,12 @@ impl Facts {
     pub(super) fn check(&self) -> std::result::Result<(), String> {
         let Self { kind, shape, samples, normalisation, .. } = self;
         check_values(*kind, shape, *samples, normalisation)?;
+        if let Some(stored) = &self.cut_from {
+            check_values(*kind, stored, *samples, normalisation)?;
+            if stored.len() != shape.len() || stored.iter().zip(shape).any(|(all, part)| part > all) {
+                return Err(format!("samples of shape {shape:?}, cut from {stored:?}"));
+            }
+        }
         for values in self.conditions.values() {
             check_values(values.kind, &values.shape, *samples, &values.normalisation)?;
         }
@@ -92,6 +106,34 @@ impl Facts {
         crate::data::SampleLayout { kind: self.kind, shape: &self.shape, columns: &self.columns }
     }
 
+    /// The shape of one sample of the data.
+    #[cfg(feature = "cli")]
+    pub(crate) fn data_shape(&self) -> &[usize] {
+        self.cut_from.as_ref().unwrap_or(&self.shape)
+    }
+
+    /// How the data were written.
+    #[cfg(feature = "cli")]
+    pub(crate) fn data_layout(&self) -> crate::data::SampleLayout<'_> {
+        crate::data::SampleLayout { shape: self.data_shape(), ..self.layout() }
+    }
+
+    /// These facts for windows that the augmentation cuts from the samples.
+    fn cut(mut self, augment: &Augmentation) -> Result<Self> {
+        let window = augment.sample_shape(self.kind, &self.shape)?;
+        if window != self.shape {
+            let groups = Grouping::of(self.kind, &window).count;
+            self.normalisation = self.normalisation.repeated_for(self.kind, &window);
+            // The names of places are not those of a window.
+            self.columns.names.truncate(if self.columns.names.len() == groups { groups } else { 0 });
+            if let Some(given) = &mut self.conditions.given {
+                given.cut_to(augment.window_of(&given.shape));
+            }
+            self.cut_from = Some(std::mem::replace(&mut self.shape, window));
+        }
+        Ok(self)
+    }
+
     /// The smallest and largest value of each element of a sample in normalised units, first all of the smallest; `None` in
     /// runs of older versions.
     pub(crate) fn limits(&self) -> Option<Vec<f32>> {
@@ -102,11 +144,12 @@ impl Facts {
         (ranges.len() == groups.count).then(|| [ends(0), ends(1)].concat())
     }
 
-    /// Whether both describe the same data. The range and the names of columns are ignored, because runs of older versions
-    /// do not have them.
+    /// Whether both describe the same data. The range, the sample rate and the names of columns are ignored, because runs of
+    /// older versions do not have them.
     pub(crate) fn agree_with(&self, other: &Self) -> bool {
         let essential = |facts: &Self| Self {
             range: Vec::new(),
+            sample_rate: None,
             columns: Columns {
                 offset: facts.columns.offset.clone(),
                 categories: facts.columns.categories.clone(),
@@ -147,12 +190,24 @@ impl Config {
         let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
         let features = self.loss.features().map(checksum_of).transpose()?;
         let range = kept.ranges();
-        let gaps = match self.task {
-            Task::Complete => channels_and_places(&shape)[0].iter().product(),
-            _ => 0,
-        };
-        let (columns, conditions) = (data.columns.clone(), ConditionFacts::measure(kept, gaps)?);
-        Ok(Facts { kind, shape, samples: data.len(), checksum, normalisation, range, columns, features, conditions })
+        let (columns, conditions) =
+            (data.columns.clone(), ConditionFacts::measure(kept, self.gap_channels(&data.shape))?);
+        let samples = data.len();
+        let (cut_from, sample_rate) = (None, data.sample_rate());
+        Facts {
+            kind,
+            shape,
+            cut_from,
+            samples,
+            checksum,
+            normalisation,
+            range,
+            columns,
+            sample_rate,
+            features,
+            conditions,
+        }
+        .cut(&self.augment)
     }
 }
 

@@ -37,16 +37,15 @@ impl MemoryEstimate {
 }
 
 impl Config {
-    /// The plan of a training step on this number of samples of `shape`, with the held-out samples, the micro-batch, and
-    /// what is known about the samples.
-    fn plan(&self, samples: usize, known: SampleInfo) -> Result<(Plan, usize, usize)> {
+    /// The plan of a training step on this number of samples, with the held-out samples and the micro-batch.
+    fn plan(&self, samples: usize, sample: SampleInfo) -> Result<(Plan, usize, usize)> {
         let held_out = DataSplit::held_out(self, samples)?;
         let kept = samples - held_out;
         let rows = self.batch_for(kept)?;
         let micro = self.micro_batch_of(rows);
         let mut g = Graph::seeded(self.seed);
-        let data = DataTensors::new(&mut g, kept, known, self)?;
-        program::step(&mut g, self, &data, known, Batch { rows, micro })?;
+        let data = DataTensors::new(&mut g, kept, sample, self)?;
+        program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
         Ok((Plan::new(&g.fused())?, held_out, micro))
     }
 
@@ -57,17 +56,18 @@ impl Config {
     #[cfg(feature = "cli")]
     pub(super) fn flops(&self, samples: usize, shape: &[usize]) -> Result<u64> {
         let whole = Self { micro_batch: 0, validation: 0.0, ..self.clone() };
-        let (plan, ..) = whole.plan(samples, unknown(shape, &unscaled(), &Gaps::unknown(shape)))?;
+        let (plan, ..) = whole.plan(samples, unknown([shape; 2], &unscaled(), &Gaps::unknown(shape)))?;
         Ok(plan.calls.iter().map(|call| call.node.op.cost(&call.specs).flops).sum())
     }
 
-    /// The device memory for training on this number of samples of `shape`.
+    /// The device memory for training on this number of samples of `shape`, which the augmentation may cut.
     ///
     /// # Errors
     /// When a setting does not fit the data.
     pub fn memory(&self, samples: usize, shape: &[usize]) -> Result<MemoryEstimate> {
-        let (normalisation, gaps) = (unscaled(), Gaps::unknown(shape));
-        let sample = unknown(shape, &normalisation, &gaps);
+        let window = self.augment.window_of(shape);
+        let (normalisation, gaps) = (unscaled(), Gaps::unknown(&window));
+        let sample = unknown([&window, shape], &normalisation, &gaps);
         let (plan, held_out, micro) = self.plan(samples, sample)?;
         let mut memory = MemoryEstimate::default();
         for buffer in plan.buffers {
@@ -94,6 +94,36 @@ fn unscaled() -> Normalisation {
     Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 }
 }
 
-fn unknown<'a>(shape: &'a [usize], normalisation: &'a Normalisation, gaps: &'a Gaps) -> SampleInfo<'a> {
-    SampleInfo { shape, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 }, gaps }
+fn unknown<'a>([shape, stored]: [&'a [usize]; 2], normalisation: &'a Normalisation, gaps: &'a Gaps) -> SampleInfo<'a> {
+    SampleInfo { shape, stored, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 }, gaps }
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+    use crate::data::{Dataset, Labels};
+
+    #[test]
+    fn conditions_and_windows_are_counted_before_they_are_measured() {
+        let of = |shape: &[usize]| {
+            let n = 40 * shape.iter().product::<usize>();
+            Dataset::new("d", shape, (0..n).map(|i| (i as f32).sin()).collect()).unwrap()
+        };
+        let labels: Vec<f32> = (0..40).map(|i| (i % 3) as f32).collect();
+        let plain = of(&[2, 16]);
+        let data = plain.clone().with_labels(Labels::new("l", &labels).unwrap()).unwrap();
+        let data = data.with_vectors(of(&[5])).unwrap().with_given(of(&[3, 16])).unwrap();
+        let config = Config { batch: 8, ..Config::for_model("mlp").unwrap() };
+        let memory =
+            |config: &Config, data: &Dataset| config.fitted_to(data).unwrap().memory(data.len(), &data.shape).unwrap();
+        let (without, with) = (memory(&config, &plain), memory(&config, &data));
+        // A class, five values and 48 known ones for each of the 40 samples.
+        assert_eq!(with.data - without.data, 4 * 40 * (1 + 5 + 48));
+        assert!(with.parameters > without.parameters);
+        let augment = crate::train::Augmentation::default().crop(8);
+        let cut = memory(&Config { augment, ..config.clone() }, &data);
+        assert!(cut.data == with.data && cut.parameters < with.parameters);
+        let facts = config.measure(&data, &crate::data::Subset::all(&data)).unwrap();
+        assert_eq!(config.fitted_to(&data).unwrap().model, config.settled(&facts).unwrap().model);
+    }
 }

@@ -1,5 +1,6 @@
 //! Training: settings, the compiled training step, checkpoints and run folders.
 
+mod augment;
 mod check;
 mod checkpoint;
 mod conditions;
@@ -19,18 +20,20 @@ mod objective;
 mod program;
 mod resume;
 mod setting;
+mod snapshots;
 mod tables;
 mod trainer;
 mod training;
 mod validation;
 
+pub use augment::Augmentation;
 #[cfg(feature = "cli")]
 pub(crate) use check::MOST_STEPS;
 pub use checkpoint::{Checkpoint, TensorData};
 pub use conditions::{ConditionFacts, ConditionSources, ConditionValues};
 #[cfg(feature = "cli")]
 pub(crate) use config::Base;
-pub use config::{Config, Normalise, ScheduleKind, Task};
+pub use config::{Config, Normalise, ObjectiveKind, ScheduleKind, Task};
 #[cfg(feature = "cli")]
 pub(crate) use defaults::Situation;
 pub use facts::Facts;
@@ -42,5 +45,6 @@ pub use loss::{DiffusionSteps, LossInputs, LossKind, LossMix, Term, WeightedLoss
 pub use memory::MemoryEstimate;
 pub use metrics::Summary;
 pub use program::Losses;
+pub use snapshots::Averaged;
 pub use trainer::Trainer;
 pub use training::{Progress, Stop, train};

@@ -15,6 +15,8 @@ use crate::ops::Affine;
 pub(crate) struct SampleInfo<'a> {
     /// The shape of a sample.
     pub shape: &'a [usize],
+    /// The shape of a sample of the data, from which the augmentation cuts those of the model.
+    pub stored: &'a [usize],
     /// The difference of the largest and smallest value, in normalised units.
     pub range: f64,
     /// The normalisation of the data.
@@ -41,8 +43,8 @@ pub(crate) struct StepOutput {
 impl StepOutput {
     /// The inputs of the loss terms.
     pub fn loss_inputs<'a>(&self, config: &Config, objective: &'a Objective, sample: SampleInfo<'a>) -> LossInputs<'a> {
-        let weighting = config.weighting;
-        let steps = self.noisy.map(|[x_t, t]| DiffusionSteps { x_t, t, objective, weighting });
+        let (weighting, target) = (config.weighting, config.loss_target());
+        let steps = self.noisy.map(|[x_t, t]| DiffusionSteps { x_t, t, objective, weighting, target });
         LossInputs {
             steps,
             weights: self.weights,
@@ -79,7 +81,8 @@ fn denoising(
     sample: SampleInfo,
     batch: usize,
 ) -> Result<StepOutput> {
-    let clean = data.samples.batch(g, batch)?;
+    let rows = data.rows(g, batch)?;
+    let clean = data.clean(g, rows)?;
     let entries = || sample.normalisation.entries();
     let width = entries().count();
     let undo = entries().map(|(_, scale)| scale).chain(entries().map(|(shift, _)| shift)).collect();
@@ -96,8 +99,8 @@ fn denoising(
     Ok(StepOutput { prediction: network.forward(g, Inputs::new(noisy, t))?, target: clean, noisy: None, weights: None })
 }
 
-/// The forward pass of a diffusion model (Ho et al. 2020, algorithm 1): noise is added at a random step, and the network
-/// predicts eps, x0 or v.
+/// The forward pass of a diffusion model (Ho et al. 2020, algorithm 1): noise is added at a random time, and the network
+/// predicts the target of the objective.
 fn diffusion(
     g: &mut Graph,
     config: &Config,
@@ -106,7 +109,7 @@ fn diffusion(
     batch: usize,
 ) -> Result<StepOutput> {
     let rows = data.rows(g, batch)?;
-    let noised = g.noisy_rows(&data.samples, rows, &config.objective()?)?;
+    let noised = data.noised(g, rows, &config.objective()?)?;
     let ConditionedBatch { inputs, weights } =
         data.condition(g, Inputs::new(noised.x_t, noised.t), rows, config.condition.dropout)?;
     let prediction = network.forward(g, inputs)?;

@@ -4,11 +4,13 @@ use super::Config;
 use super::data::DataTensors;
 use super::loss::Term;
 use super::objective::{SampleInfo, step_output};
+use super::snapshots::LENGTHS;
 use crate::device::Run;
 use crate::error::Result;
 use crate::generate::batches;
 use crate::graph::{Graph, HISTORY, Var};
 use crate::nn::Denoiser;
+use crate::ops::power_gamma;
 
 /// The results of a step.
 #[derive(Clone, Debug)]
@@ -75,6 +77,11 @@ pub(crate) fn step(
         Ok(terms)
     })?;
     let norm = g.optimize(config.optimizer()?)?;
+    if config.ema_snapshot_every > 0 {
+        for (slab, length) in LENGTHS {
+            g.average(power_gamma(length)?, slab)?;
+        }
+    }
     Ok(StepVars { parts, norm })
 }
 

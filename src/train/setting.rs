@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::tables::{insert, leaves, one_line, to_table};
 use super::{Config, Task};
 use crate::data::corrupt::NoiseKind;
+use crate::diffusion::{LossTarget, Prediction, TrainingTimes};
 use crate::error::{Error, Result};
 use crate::nn::{MODELS, Model};
 use crate::ops::Decay;
@@ -31,9 +32,14 @@ impl Config {
             Some(network) => drop(all.insert("model".into(), to_table(&Model::named(network)?).into())),
             None => insert(&mut all, &name, new),
         }
-        let changed: Self = all
+        let mut changed: Self = all
             .try_into()
             .map_err(|e: toml::de::Error| Error::setting(format!("{name} = {value}: {}", one_line(&e))))?;
+        if name == "objective" {
+            let kind = changed.objective;
+            changed.objective = self.objective;
+            changed.set_objective(kind);
+        }
         let steps = changed.steps;
         let mut changed = Self { steps: self.steps, ..changed };
         changed.set_steps(steps);
@@ -62,7 +68,9 @@ impl Config {
         // The other settings affect how well a run learns, but not the definition of its loss.
         let measured = |c: &Self| {
             let objective = (c.task, c.noise, c.prediction, c.loss.clone(), c.weighting, c.normalise);
-            (objective, c.schedule, c.diffusion_steps, c.data.clone(), c.read.clone(), c.validation)
+            let path =
+                (c.objective, c.schedule, c.zero_terminal_snr, c.diffusion_steps, c.sigma_data, c.times, c.loss_target);
+            (objective, path, c.data.clone(), c.read.clone(), c.validation)
         };
         measured(self) == measured(other)
     }
@@ -74,6 +82,8 @@ impl Config {
         if filled.task == Task::Denoise {
             filled.noise.get_or_insert(NoiseKind::Gaussian(0.1));
         }
+        filled.times.get_or_insert(TrainingTimes::Uniform);
+        filled.loss_target.get_or_insert(LossTarget::new(Prediction::V));
         leaves(&to_table(&filled))
     }
 

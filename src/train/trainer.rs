@@ -71,8 +71,8 @@ impl Trainer {
         let normalisation = &facts.normalisation;
         let seen = Extent::of_ranges(&normalisation.apply_to_ranges(&facts.range));
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
-        let gaps = &Gaps::of(data);
-        let sample = SampleInfo { shape: kept.shape(), range, normalisation, extent, gaps };
+        let gaps = &Gaps::of(data, &facts.shape);
+        let sample = SampleInfo { shape: &facts.shape, stored: kept.shape(), range, normalisation, extent, gaps };
         let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
         log::info!(
             "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",
@@ -219,6 +219,12 @@ impl Trainer {
     /// The approximate size of a checkpoint, in bytes.
     pub(super) fn checkpoint_size(&self) -> u64 {
         Checkpoint::size(&self.run)
+    }
+
+    /// The approximate size of all snapshots of the averages of the run, in bytes.
+    pub(super) fn snapshots_size(&self) -> u64 {
+        let count = self.config.steps.checked_div(self.config.ema_snapshot_every).unwrap_or(0);
+        u64::from(count) * Checkpoint::snapshot_size(&self.run)
     }
 
     /// Starts from the weights of another run, with the averaged ones if there are any. Its data and its other settings may

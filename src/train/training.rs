@@ -56,7 +56,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
     folder.remove_temporary_files();
     let config = trainer.config().clone();
     if trainer.step() < config.steps {
-        folder.check_space(trainer.checkpoint_size(), config.keep_best)?;
+        folder.check_space(trainer.checkpoint_size(), config.keep_best, trainer.snapshots_size())?;
     }
     let mut record = Record::new(&folder.metrics(), trainer);
     let (start, first) = (Instant::now(), trainer.step());
@@ -68,6 +68,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
         let step = trainer.step();
         let to = |every: u32| every - step % every;
         let n = chunk.min(config.steps - step).min(to(config.checkpoint_every)).min(to_validation(&config, step));
+        let n = if config.ema_snapshot_every > 0 { n.min(to(config.ema_snapshot_every)) } else { n };
         let mut losses = trainer.pending().to_vec();
         let new = trainer.advance_by_term(n)?;
         let per_step = began.elapsed().as_secs_f64() / n as f64;
@@ -79,6 +80,10 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
         record.take(&config, done, losses, validation, per_second * trainer.batch() as f64);
         chunk = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * chunk).min(1_000);
         stop = early(&record);
+        if config.has_snapshot(done) {
+            folder.create_again(trainer)?;
+            folder.write_snapshot(trainer.checkpoint()?)?;
+        }
         let validation = record.early_stopping.last;
         if !observe(Progress { step: done, steps: config.steps, loss, validation, steps_per_second: per_second }) {
             stop = Stop::Requested;

@@ -10,6 +10,8 @@ pub fn tests() -> Vec<Test> {
         known_values_of_another_size_are_scaled,
         conditions_that_do_not_fit_are_refused,
         labels_are_read_from_tables_and_by_name,
+        conditions_follow_the_samples_that_are_read,
+        what_is_drawn_is_said,
     ])
 }
 
@@ -135,4 +137,67 @@ fn labels_are_read_from_tables_and_by_name() {
     place.ok("sample run --class 1 --count 4 --out numbered.npy");
     assert!(place.read("named.npy") == place.read("numbered.npy"));
     place.refused("sample run --class c --out a.npy", 2, &["a, b"]);
+}
+
+/// Samples that are left out take their conditions with them, and the labels of a table are not among its values.
+fn conditions_follow_the_samples_that_are_read() {
+    let place = place();
+    let row = |i: usize| {
+        let a = if i == 3 { String::new() } else { (i as f32 * 0.7).sin().to_string() };
+        format!("{a},{},{},{}\n", i * i % 7, i % 5, ["no", "yes"][i % 2])
+    };
+    place.write("table.csv", format!("a,b,c,class\n{}", (0..40).map(row).collect::<String>()));
+    let train = "train table.csv --labels table.csv:class --missing drop --config small.toml --steps 2";
+    let said = place.ok(&format!("{train} --out dropped"));
+    assert!(said.contains("of 40 labels, those of the 39 samples that are read"), "{said}");
+    assert!(
+        said.contains("column 4 (class) contains the labels") && said.contains("39 rows of a table of shape [3]"),
+        "{said}"
+    );
+    place.ok("train --out dropped --resume --steps 4");
+    place.ok("sample dropped --count 4 --out new.csv");
+    assert!(String::from_utf8(place.read("new.csv")).unwrap().starts_with("a,b,c\n"));
+    place.ok("evaluate new.csv table.csv --missing drop --labels table.csv:class");
+    let said = place.ok(&format!("train ok.npy[10:30] {ALL} --config small.toml --steps 2 --out part"));
+    for file in ["classes.npy: of 40 labels", "vectors.npy: of 40 vectors", "known.npy: of 40 samples"] {
+        assert!(said.contains(file), "{said}");
+    }
+    std::fs::rename(place.path("classes.npy"), place.path("moved.npy")).unwrap();
+    place.refused("train --out part --resume --steps 4", 1, &["conditions of the run", "--resume with --labels"]);
+    place.ok("train --out part --resume --steps 4 --labels moved.npy");
+    place.write("gaps.csv", format!("u,v\n{}", ",1\n".repeat(40)));
+    let outcome = place.run("train ok.npy --condition gaps.csv --config small.toml --out gaps");
+    assert!(
+        outcome.code == Some(1) && outcome.err.contains("gaps.csv") && !outcome.err.contains("--missing"),
+        "{outcome:?}"
+    );
+}
+
+fn what_is_drawn_is_said() {
+    let place = place();
+    place.write("images.npy", npy("<f4", false, &[40, 1, 4, 4], &signals(640)));
+    let labelled = "train images.npy --labels classes.npy --config small.toml --steps 2";
+    let said = place.ok(&format!("{labelled} --out run"));
+    assert!(said.contains("sample run --count 64 --class 0 --guidance 2"), "{said}");
+    let said = place.ok("sample run --class 2,0 --guidance 3 --count 6 --steps 5 --out a.png");
+    assert!(said.contains("10 evaluations of the network; classes 2, 0 in turn; guidance 3"), "{said}");
+    let report = json(&place.ok("sample run --count 6 --steps 5 --out a.svg --json"));
+    assert_eq!(
+        (&report["classes"], &report["evaluations"]),
+        (&serde_json::json!(["0", "1", "2"]), &5.into()),
+        "{report}"
+    );
+    let svg = String::from_utf8(place.read("a.svg")).unwrap();
+    assert!([0, 1, 2].iter().all(|class| svg.contains(&format!(">\n{class}\n<"))), "a row for each class");
+    let late = place.run("sample run --timesteps 50,10 --count 2 --out a.npy");
+    assert!(late.code == Some(0) && late.err.contains("starts at 50"), "{late:?}");
+    assert!(!place.run("sample run --timesteps 999,10 --count 2 --out a.npy").err.contains("starts"));
+    let never = place.run(&format!("{labelled} --label-dropout 1 --out never"));
+    assert!(never.code == Some(0) && never.err.contains("--label-dropout 1 removes every condition"), "{never:?}");
+    place.refused("train ok.npy --label-dropout 0.2 --out x", 2, &["--label-dropout needs a condition"]);
+    place.refused("train ok.npy --label-header yes --out x", 2, &["--label-header needs --labels"]);
+    place.refused("train ok.npy --config small.toml --micro-batch 16 --out x", 2, &["--micro-batch 16 has no effect"]);
+    let said = place.ok("evaluate ok.npy ok.npy --permutations 5");
+    assert!(said.contains("no p-value can be below 0.1667"), "{said}");
+    assert!(!place.ok("evaluate ok.npy ok.npy").contains("no p-value"));
 }

@@ -17,6 +17,7 @@ mod lost;
 mod mishaps;
 mod models;
 mod noise;
+mod objectives;
 mod reading;
 mod refusals;
 mod repeats;
@@ -33,6 +34,7 @@ fn main() -> std::process::ExitCode {
         jobs::tests,
         models::tests,
         noise::tests,
+        objectives::tests,
         reading::tests,
         refusals::tests,
         repeats::tests,

@@ -4,7 +4,7 @@ use langevin::data::{Dataset, Kind};
 use langevin::train::RunFolder;
 
 use crate::common::{Test, always, named};
-use crate::support::{Place, npy, signals};
+use crate::support::{Place, json, npy, signals};
 
 pub fn tests() -> Vec<Test> {
     always(named![
@@ -21,6 +21,9 @@ pub fn tests() -> Vec<Test> {
         recordings_are_denoised_as_a_whole,
         subfolders_of_pictures_are_classes,
         colours_are_compressed_together,
+        augmented_runs_are_resumed_and_described,
+        sounds_are_drawn_at_their_rate,
+        data_in_other_units_are_warned_of,
     ])
 }
 
@@ -132,7 +135,7 @@ fn a_run_remembers_how_its_data_were_read() {
     let rows: String =
         (0..300).map(|i| format!("2020-01-01 00:00:{:02};{:.3}\n", i % 60, (i as f64 * 0.3).sin())).collect();
     place.write("a.csv", "when;v\n".to_string() + &rows.replace('.', ","));
-    place.refused("train a.csv --out run", 1, &["one column of 300 values", "--window 128"]);
+    place.refused("train a.csv --out run", 1, &["one column of 300 values", "--window 64"]);
     let options = "--window 16 --hop 4";
     place.ok(&format!("train a.csv --out run --config small.toml --steps 30 {options}"));
     let config = String::from_utf8(place.read("run/config.toml")).unwrap();
@@ -295,7 +298,7 @@ fn recordings_are_denoised_as_a_whole() {
         ("denoise run noisy.wav --hop 17 --out b.wav", 2, &["--hop 17", "at most 16"][..]),
         ("denoise run noisy.csv --out b.wav", 2, &["b.wav", "not audio", ".npy or .csv"]),
         ("noise ok.npy --kind gaussian:1 --out b.wav", 2, &["b.wav", "40 samples", ".npy or .csv"]),
-        ("sample run --out b.wav", 2, &["b.wav", ".npy, .csv"]),
+        ("sample run --out b.wav", 2, &["b.wav", "not audio with a known sample rate"]),
     ] {
         place.refused(args, code, words);
     }
@@ -331,4 +334,68 @@ fn colours_are_compressed_together() {
     assert_ne!(place.read("b.npy"), place.read("c.npy"));
     place.write("grey.npy", npy("|u1", false, &[4, 1, 16, 16], &values[..1024]));
     place.refused("noise grey.npy --kind jpeg:50:444 --out b.npy", 2, &["needs RGB images", "jpeg:50"]);
+}
+
+fn augmented_runs_are_resumed_and_described() {
+    let place = Place::new();
+    place.write("images.npy", npy("<f4", false, &[40, 1, 6, 6], &signals(40 * 36)));
+    let train = "train images.npy --crop 4 --shift 1 --flip --config small.toml";
+    let said = place.ok(&format!("{train} --out whole --steps 20"));
+    assert!(said.contains("changed at random: windows of 4 at random places, shifts by up to 1"), "{said}");
+    place.ok(&format!("{train} --out parts --steps 10"));
+    place.ok("train --out parts --resume --steps 20");
+    assert!(place.read("whole/checkpoint.safetensors") == place.read("parts/checkpoint.safetensors"));
+    let said = place.ok("inspect whole");
+    assert!(said.contains("images of shape [1, 4, 4]") && said.contains("augmentation: windows of 4"), "{said}");
+    let report = json(&place.ok("sample whole --count 3 --out new.npy --json"));
+    assert_eq!(report["shape"], serde_json::json!([3, 1, 4, 4]), "{report}");
+    place.refused("denoise whole images.npy --out d.npy", 1, &["[1, 6, 6]", "windows of its data (--crop 4)"]);
+    place.refused("train moons --flip --out x", 2, &["--flip", "the samples are points"]);
+    place.refused("train images.npy --crop 7 --out x", 2, &["--crop 7", "use 6 or less"]);
+    place.refused("train images.npy --shift 0 --out x", 2, &["--shift 0 changes nothing"]);
+    place.refused("train images.npy --shift-edge wrap --out x", 2, &["--shift-edge", "--shift N"]);
+}
+
+/// Writes a sound of 64 values.
+fn sound(place: &Place, name: &str, rate: u32, from: usize) {
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut writer = hound::WavWriter::create(place.path(name), spec).unwrap();
+    (0..64).for_each(|i| writer.write_sample((9000.0 * (0.3 * (i + from) as f64).sin()) as i16).unwrap());
+    writer.finalize().unwrap();
+}
+
+fn sounds_are_drawn_at_their_rate() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("sounds")).unwrap();
+    (0..20).for_each(|i| sound(&place, &format!("sounds/{i}.wav"), 8_000, 5 * i));
+    let said = place.ok("train sounds --model mlp --config small.toml --steps 4 --out run");
+    assert!(said.contains("--out new.wav"), "{said}");
+    let said = place.ok("sample run --count 12 --out drum.wav");
+    assert!(said.contains("drum-01.wav to drum-12.wav"), "{said}");
+    place.ok("sample run --count 1 --out one.wav");
+    for name in ["drum-01.wav", "drum-12.wav", "one.wav"] {
+        let reader = hound::WavReader::open(place.path(name)).unwrap();
+        assert_eq!((reader.spec().sample_rate, reader.duration()), (8_000, 64), "{name}");
+    }
+    place.ok("train ok.npy --config small.toml --steps 2 --out other");
+    place.refused("sample other --out a.wav", 2, &["not audio", ".npy"]);
+    sound(&place, "fast.wav", 16_000, 3);
+    let outcome = place.run("denoise run fast.wav --window 64 --out d.wav");
+    assert!(outcome.code == Some(0) && outcome.err.contains("16000 Hz"), "{outcome:?}");
+}
+
+fn data_in_other_units_are_warned_of() {
+    let place = Place::new();
+    let scaled = |factor: f32| -> Vec<u8> {
+        (0..320).flat_map(|i| (factor * (i as f32 * 0.7).sin().abs()).to_le_bytes()).collect()
+    };
+    place.write("a.npy", npy("<f4", false, &[40, 8], &scaled(1.0)));
+    place.write("b.npy", npy("<f4", false, &[40, 8], &scaled(255.0)));
+    place.ok("train a.npy --task denoise --noise gaussian:0.1 --config small.toml --steps 4 --out run");
+    let warned = place.run("denoise run b.npy --out d.npy");
+    assert!(warned.code == Some(0) && warned.err.contains("other units"), "{warned:?}");
+    place.ok("noise a.npy --kind gaussian:0.5 --out noisy.npy");
+    let fine = place.run("denoise run noisy.npy --out d.npy");
+    assert!(fine.code == Some(0) && !fine.err.contains("units"), "{fine:?}");
 }

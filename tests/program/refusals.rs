@@ -78,7 +78,7 @@ fn bad_data_are_named() {
         ("missing.npy", &["\"missing.npy\"", "no such file", "swissroll"][..]),
         ("folder", &["a folder without PNG, JPEG", "empty"]),
         ("complex.npy", &["complex64", "save numbers"]),
-        ("flat.npy", &["160 values", "--window 128", "[n, length]"]),
+        ("flat.npy", &["160 values", "--window 32", "[n, length]"]),
         ("deep.npy", &["5 axes", "save it as"]),
         ("short.npy", &["truncated", "640 bytes", "400 bytes", "again"]),
         ("nan.npy", &["sample 19 has NaN", "--missing drop"]),
@@ -348,7 +348,7 @@ fn labels_that_do_not_fit_are_refused() {
     place.write("many.npy", npy("<i2", false, &[2], &[0, 0, 0xe8, 3]));
     place.write("table.npy", npy("|u1", false, &[20, 2], &[1; 40]));
     for (file, words) in [
-        ("few.npy", &["39 labels", "40 samples", "one label for each"][..]),
+        ("few.npy", &["39 labels", "40 samples", "one for each sample"][..]),
         ("one.npy", &["all 40 labels are 0"]),
         ("gap.npy", &["no sample has class 1", "the largest label is 2"]),
         ("rare.npy", &["class 1 has 1 sample", "at least 2"]),

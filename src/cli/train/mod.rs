@@ -11,12 +11,12 @@ use std::time::Instant;
 
 use crate::data::MaskMix;
 use crate::data::corrupt::NoiseKind;
-use crate::diffusion::{Prediction, Weighting};
+use crate::diffusion::{LossTarget, Prediction, TrainingTimes, Weighting};
 use crate::io::quoted;
 use crate::nn::{MODELS, StepEncoding};
-use crate::ops::{Decay, OptimizerKind};
+use crate::ops::{Decay, Edge, OptimizerKind};
 use crate::text;
-use crate::train::{LossMix, RunFolder, ScheduleKind, Stop, Task, Trainer, train};
+use crate::train::{LossMix, ObjectiveKind, RunFolder, ScheduleKind, Stop, Task, Trainer, train};
 use crate::{Error, Precision};
 use clap::Args;
 
@@ -70,12 +70,24 @@ pub struct TrainArgs {
     /// Learning rate [default: chosen by the data]
     #[arg(long, value_parser = real, allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Noise schedule: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
+    /// Training objective: ddpm (default), flow (rectified flow) or edm
+    #[arg(long)]
+    objective: Option<ObjectiveKind>,
+    /// Distribution of the times of flow and edm: uniform, or logit_normal:MEAN:DEVIATION (log_normal is the same)
+    #[arg(long, value_name = "TIMES", allow_hyphen_values = true)]
+    times: Option<TrainingTimes>,
+    /// Rescale the noise schedule so that it ends in pure noise (needs --prediction v, x0 or flow)
+    #[arg(long)]
+    zero_terminal_snr: bool,
+    /// Noise schedule of ddpm: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
     #[arg(long)]
     schedule: Option<ScheduleKind>,
-    /// What the network predicts: epsilon, x0, v or flow
+    /// What the network predicts: epsilon, x0, v, flow or edm [default: chosen by the network and the objective]
     #[arg(long)]
     prediction: Option<Prediction>,
+    /// The quantity whose error is the loss, if it is not the prediction: epsilon, x0, v or flow, with a floor as in flow:0.05
+    #[arg(long, value_name = "TARGET")]
+    loss_target: Option<LossTarget>,
     /// Loss: mse, mse_document, l1, huber, ssim, perceptual:1:FILE, or a weighted sum such as l1:1,ssim:0.1
     #[arg(long)]
     loss: Option<LossMix>,
@@ -85,6 +97,11 @@ pub struct TrainArgs {
     /// Step encoding of the network: sinusoidal, halves, learned or fourier
     #[arg(long, value_name = "NAME")]
     step_encoding: Option<StepEncoding>,
+    /// Keep two power-function averages of the weights and N snapshots of them, so that sample --ema LENGTH can choose the length
+    /// of the average afterwards
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "16",
+          value_parser = whole::<u32>)]
+    ema_snapshots: Option<u32>,
     /// Optimizer: sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw
     #[arg(long)]
     optimizer: Option<OptimizerKind>,
@@ -122,11 +139,32 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "sweep")]
     no_samples: bool,
     #[command(flatten)]
+    augment: AugmentArgs,
+    #[command(flatten)]
     condition: ConditionArgs,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Random changes of the samples of each batch.
+#[derive(Args)]
+#[command(next_help_heading = "Options for augmentation of images and signals")]
+struct AugmentArgs {
+    /// Mirror half of the samples of each batch: images from left to right, signals in time
+    #[arg(long)]
+    flip: bool,
+    /// Train on windows of N values, or N x N pixels, at random places of the samples: the model draws samples of this size
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    crop: Option<usize>,
+    /// Shift samples by up to N places: images along both axes, signals in time
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    shift: Option<usize>,
+    /// What follows beyond the edge of a shifted sample: repeat for its last value, or wrap for the opposite edge of a
+    /// periodic one [default: repeat]
+    #[arg(long, value_name = "EDGE")]
+    shift_edge: Option<Edge>,
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {

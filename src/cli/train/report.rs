@@ -51,6 +51,9 @@ fn describe_task(trainer: &Trainer, with_model: bool) {
     if let Some(conditions) = trainer.facts().conditions.describe() {
         say!("conditioned on {conditions}");
     }
+    if !config.augment.is_none() {
+        say!("samples of each batch are changed at random: {}", config.augment);
+    }
     match &config.noise {
         Some(noise) => say!("the model has {parameters} parameters and learns to remove the noise {noise}"),
         None => say!("the model has {parameters} parameters and learns to turn noise into samples like the data"),
@@ -105,8 +108,11 @@ fn describe_details(trainer: &Trainer) {
     let n = &facts.normalisation;
     say!("normalisation: (x - {:?}) / {:?}, range +-{:.2}", n.shift, n.scale, n.bound);
     if config.noise.is_none() {
-        say!("the model predicts {}", config.prediction);
-        config.noise_schedule().iter().for_each(|schedule| say!("noise schedule: {schedule}"));
+        let target = config.loss_target().map(|target| format!(", and the loss compares {target}")).unwrap_or_default();
+        say!("the model predicts {}{target}", config.prediction);
+        if let Ok(objective) = config.objective() {
+            say!("objective: {}, {}; times: {}", config.objective, objective.path(), objective.times());
+        }
     }
     say!(
         "optimizer: {}; {} dispatches per step, {} MiB of device memory",
@@ -173,10 +179,43 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
             say!("real and generated side by side: {}", picture.display());
             // Another seed than that of the samples in the run folder.
             let seed = session.trainer.config().seed.wrapping_add(1);
-            say!("to draw other samples: langevin sample {out} --count 64 --seed {seed} --out new.npy");
+            say!(
+                "to draw other samples: langevin sample {out} {}--seed {seed} --out {}",
+                conditions(session),
+                new_file(session)
+            );
         }
     }
     Ok(())
+}
+
+/// The options of `sample` for the number of samples and the conditions of the run.
+fn conditions(session: &Session) -> String {
+    let (facts, sources) = (&session.trainer.facts().conditions, &session.trainer.config().condition);
+    // There are as many samples as vectors or known values.
+    let mut options = if facts.values().next().is_none() { "--count 64 ".to_string() } else { String::new() };
+    for (option, file, used) in
+        [("--condition", &sources.vector, facts.vector.is_some()), ("--given", &sources.given, facts.given.is_some())]
+    {
+        if used {
+            options += &format!("{option} {} ", quoted(file));
+        }
+    }
+    if facts.classes > 0 {
+        let class = facts.names.first().cloned().unwrap_or_else(|| "0".into());
+        let guidance = if sources.dropout > 0.0 { "--guidance 2 " } else { "" };
+        options += &format!("--class {} {guidance}", quoted(&class));
+    }
+    options
+}
+
+/// A file in the usual format of samples of this kind.
+fn new_file(session: &Session) -> &'static str {
+    match session.trainer.facts() {
+        facts if facts.kind == Kind::Table || !facts.columns.names.is_empty() => "new.csv",
+        facts if facts.sample_rate.is_some() => "new.wav",
+        _ => "new.npy",
+    }
 }
 
 /// Draws the samples and the picture of the run. A denoiser is also compared with filters.

@@ -42,10 +42,10 @@ impl Shown {
         let (is_held_out, all) = (held_out.is_some(), held_out.unwrap_or(Subset::all(data)));
         let most = match (config.noise, data.kind()) {
             (Some(_), _) => (MOST_VALUES / data.sample_len()).clamp(36, 1_024),
-            (None, Kind::Points) => 2_000,
+            (None, Kind::Points | Kind::Table) => 2_000,
             (None, _) => 64,
         };
-        let samples = all.evenly_spaced(most)?;
+        let samples = config.augment.middle_of(all.evenly_spaced(most)?)?;
         let some = if samples.len() < all.len() { format!("{} of ", samples.len()) } else { String::new() };
         let what = format!("{some}the {}", if is_held_out { "held-out samples" } else { "training data" });
         Ok(Self { samples, what, held_out: is_held_out })
@@ -148,10 +148,13 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
 
 /// The data of a resumed run.
 pub fn data_of(config: &Config, facts: &Facts) -> anyhow::Result<Dataset> {
-    let moved = "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)";
-    Dataset::load_for(&config.data, config.seed, &config.reading(), facts.layout(), false)
-        .and_then(|data| config.with_conditions(data))
-        .context(moved)
+    let data = Dataset::load_for(&config.data, config.seed, &config.reading(), facts.data_layout(), false).context(
+        "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)",
+    )?;
+    config.with_conditions(data).context(
+        "cannot read the conditions of the run again (if they were moved: langevin train --out RUN --resume with --labels, \
+         --condition or --given)",
+    )
 }
 
 /// Resumes a run with the settings of [`Checkpoint::continued`].

@@ -7,7 +7,7 @@ use crate::data::Dataset;
 use crate::nn::Model;
 use crate::ops::Decay;
 use crate::text;
-use crate::train::{Base, Config, MOST_STEPS, RunFolder, Situation, Task};
+use crate::train::{Base, Config, MOST_STEPS, ObjectiveKind, RunFolder, Situation, Task};
 use crate::{Device, Error};
 
 /// The settings of a new run, its data and its device.
@@ -34,7 +34,8 @@ impl New {
         first.check()?;
         let place = vacant()?;
         let data = first.load()?;
-        let situation = |device| Situation::of(&first, &data, device);
+        let shape = first.augment.sample_shape(data.kind(), &data.shape)?;
+        let situation = |device| Situation::of(&first, &data, &shape, device);
         // A wrong number of samples is reported before the device is opened.
         first.training_samples(data.len())?;
         let device = args.common.open_for(first.precision)?;
@@ -48,7 +49,14 @@ impl New {
         let batch = chosen.as_ref().filter(|_| config.batch == 0).map_or(config.batch, |chosen| chosen.batch);
         let config = Config { batch, ..config };
         config.check()?;
-        config.batch_for(situation.samples)?;
+        let batch = config.batch_for(situation.samples)?;
+        check_micro_batch(args, batch)?;
+        if config.condition.is_some() && config.condition.dropout == 1.0 {
+            log::warn!(
+                "--label-dropout 1 removes every condition in training, so that the model cannot follow one; use a smaller \
+                 probability, such as 0.1"
+            );
+        }
         Ok((Self { config, data, device, chosen }, place))
     }
 
@@ -124,17 +132,40 @@ fn settings_of(run: &Path, args: &TrainArgs) -> crate::Result<Config> {
     Ok(config)
 }
 
+/// Refuses micro-batches of a whole batch.
+fn check_micro_batch(args: &TrainArgs, batch: usize) -> crate::Result<()> {
+    match args.micro_batch {
+        Some(micro) if micro >= batch => Err(Error::Setting(format!(
+            "--micro-batch {micro} has no effect on batches of {}; use less, or omit it",
+            text::count(batch, "sample")
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses options that have no effect.
 fn reject_unused_options(config: &Config, args: &TrainArgs) -> crate::Result<()> {
-    for (option, stated) in [("--schedule", args.schedule.is_some()), ("--prediction", args.prediction.is_some())] {
+    let of_diffusion = [
+        ("--schedule", args.schedule.is_some()),
+        ("--prediction", args.prediction.is_some()),
+        ("--objective", args.objective.is_some()),
+        ("--times", args.times.is_some()),
+        ("--loss-target", args.loss_target.is_some()),
+        ("--zero-terminal-snr", args.zero_terminal_snr),
+    ];
+    for (option, stated) in of_diffusion {
         if stated && config.task == Task::Denoise {
             return Err(Error::Setting(format!("{option} needs a diffusion model, but the task is denoise; omit it")));
         }
     }
+    if args.schedule.is_some() && config.objective != ObjectiveKind::Ddpm {
+        let kind = config.objective;
+        return Err(Error::Setting(format!("--schedule: the objective {kind} has no noise schedule; omit it")));
+    }
     if args.validation_every.is_some() && config.validation == 0.0 {
         return Err(Error::Setting("--validation-every needs held-out data; add --validation 0.1".into()));
     }
-    Ok(())
+    args.condition.check(&config.condition)
 }
 
 /// Applies the options to the settings, except for steps, data and the name of the model.
@@ -146,7 +177,13 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
     set(&mut config.micro_batch, &args.micro_batch);
     set(&mut config.lr, &args.lr);
     set(&mut config.schedule, &args.schedule);
+    if let Some(kind) = args.objective {
+        config.set_objective(kind);
+    }
     set(&mut config.prediction, &args.prediction);
+    set(&mut config.times, &args.times.map(Some));
+    set(&mut config.loss_target, &args.loss_target.map(Some));
+    config.zero_terminal_snr |= args.zero_terminal_snr;
     set(&mut config.loss, &args.loss);
     set(&mut config.weighting, &args.weighting);
     set(&mut config.precision, &args.precision);
@@ -157,6 +194,9 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
         })?;
         step.kind = kind;
     }
+    if let Some(n) = args.ema_snapshots {
+        config.ema_snapshot_every = if n == 0 { 0 } else { config.steps.div_ceil(n) };
+    }
     set(&mut config.optimizer, &args.optimizer);
     set(&mut config.seed, &args.common.seed);
     set(&mut config.validation, &args.validation);
@@ -164,6 +204,15 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
     set(&mut config.early_stop, &args.early_stop);
     config.keep_best |= args.keep_best;
     config.read = config.read.overridden_by(&args.read.options());
+    for (option, size) in [("--crop", args.augment.crop), ("--shift", args.augment.shift)] {
+        if size == Some(0) {
+            return Err(Error::Setting(format!("{option} 0 changes nothing; use 1 or more, or omit it")));
+        }
+    }
+    config.augment.flip |= args.augment.flip;
+    set(&mut config.augment.crop, &args.augment.crop);
+    set(&mut config.augment.shift, &args.augment.shift);
+    set(&mut config.augment.edge, &args.augment.shift_edge);
     args.condition.apply_to(&mut config.condition);
     config.decay = decay(config, args)?;
     Ok(())

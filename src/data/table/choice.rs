@@ -46,10 +46,14 @@ impl Table<'_> {
         if self.width == 1 || !(first.is_text() || (group.is_some() && first.is_dates())) {
             return Ok(false);
         }
+        if self.label(options) == Some(0) {
+            return Ok(false);
+        }
         if group.is_some() || !Self::takes_categories(options) {
             return Ok(true);
         }
-        let named = options.columns.iter().map(|name| self.find(name)).collect::<Result<Vec<_>>>()?.contains(&0);
+        let stated = options.columns.iter().chain(&options.categories);
+        let named = stated.map(|name| self.find(name)).collect::<Result<Vec<_>>>()?.contains(&0);
         let known = self.known(0, known).is_some();
         let asked = named || options.kind == Some(Kind::Table) || known;
         let others = self.columns[1..].iter().any(|profile| self.is_categorical(profile));
@@ -63,6 +67,11 @@ impl Table<'_> {
         known.iter().filter(|categories| categories.name == name).nth(before)
     }
 
+    /// The column of labels, which is left out unless the columns are stated. Generated tables do not have it.
+    fn label(&self, options: &ReadOptions) -> Option<usize> {
+        options.label.as_ref().filter(|_| options.columns.is_empty()).and_then(|name| self.find(name).ok())
+    }
+
     /// The columns to read, and what was left out.
     pub fn chosen(
         &self,
@@ -71,13 +80,23 @@ impl Table<'_> {
         grouped: bool,
         origin: &mut Origin,
     ) -> Result<Vec<Chosen>> {
-        let dropped = options.drop_columns.iter().map(|name| self.find(name)).collect::<Result<HashSet<_>>>()?;
+        let mut dropped = options.drop_columns.iter().map(|name| self.find(name)).collect::<Result<HashSet<_>>>()?;
+        if let Some(label) = self.label(options)
+            && dropped.insert(label)
+        {
+            let text = format!("{} contains the labels and is not a value of the samples", self.title(label));
+            origin.choice(text, "--columns with its name reads it as a value, too");
+        }
+        let coded = options.categories.iter().map(|name| self.find(name)).collect::<Result<HashSet<_>>>()?;
+        let is_category = |column: usize| {
+            self.columns[column].is_text() || coded.contains(&column) || self.known(column, known).is_some()
+        };
         let number = |column| Chosen { column, categories: None };
         if !options.columns.is_empty() {
             let wanted = options.columns.iter().map(|name| self.find(name)).collect::<Result<Vec<_>>>()?;
             let wanted = wanted.into_iter().filter(|column| !dropped.contains(column));
             return wanted
-                .map(|column| match self.columns[column].is_text() {
+                .map(|column| match is_category(column) {
                     true => self.stated_categories(column, options, known, origin),
                     false => Ok(number(column)),
                 })
@@ -90,6 +109,7 @@ impl Table<'_> {
             });
             match profile {
                 _ if column == 0 && grouped => {}
+                _ if coded.contains(&column) => chosen.push(self.stated_categories(column, options, known, origin)?),
                 // A column of gaps. Its categories are those of the other data.
                 _ if profile.is_empty() && options.missing == Some(Missing::Keep) => {
                     let categories = self.known(column, known).map(|known| known.values.clone());
@@ -103,11 +123,16 @@ impl Table<'_> {
                     origin.note(format!("{} contains dates or times and is left out", self.title(column)));
                 }
                 _ if column == 0 && unnamed && profile.counts_rows() && self.width > 1 => {
-                    let others = (2..=self.width).map(|i| self.option_name(i - 1)).collect::<Vec<_>>().join(",");
+                    let readable = |column: &usize| {
+                        let profile = &self.columns[*column];
+                        !profile.is_dates() && !profile.is_empty() && !profile.is_text()
+                    };
+                    let others = (1..self.width).filter(readable).map(|i| self.option_name(i));
+                    let others = others.collect::<Vec<_>>().join(",");
                     let all = if self.width > 12 { "--columns 1,...".into() } else { format!("--columns 1,{others}") };
                     origin.choice("the first column has no name and counts the rows; it is left out", all);
                 }
-                _ if profile.is_text() => chosen.extend(self.text(column, options, known, origin)),
+                _ if is_category(column) => chosen.extend(self.text(column, options, known, origin)),
                 _ => {
                     if column == 0 && profile.counts_rows() && self.rows > 2 && self.width > 1 {
                         let drop = format!("--drop-columns {}", self.option_name(column));
@@ -156,10 +181,13 @@ impl Table<'_> {
         origin: &mut Origin,
     ) -> Result<Chosen> {
         let refused = |why: &str| {
-            Err(Error::setting(format!("{}: {} is text and cannot be read {why}", self.name, self.title(column))))
+            let text = if self.columns[column].is_text() { " is text and" } else { "" };
+            Err(Error::setting(format!("{}: {}{text} cannot be read {why}", self.name, self.title(column))))
         };
         if !Self::takes_categories(options) {
-            return refused("here: only tables without --window have columns of categories; omit it from --columns");
+            return refused(
+                "here: only tables without --window have columns of categories; omit it from --columns and --categories",
+            );
         }
         match (self.known(column, known), self.columns[column].categories()) {
             (Some(known), _) => Ok(self.noted(column, known.values.clone(), origin)),
@@ -172,8 +200,9 @@ impl Table<'_> {
         let more = if categories.len() > MOST_NAMES { ", ..." } else { "" };
         let names = categories.iter().take(MOST_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
         let what = if categories.len() == 1 { "category" } else { "categories" };
+        let is = if self.columns[column].is_text() { "is text with" } else { "is read as numeric codes of" };
         origin.choice(
-            format!("{} is text with {} {what} ({names}{more})", self.title(column), categories.len()),
+            format!("{} {is} {} {what} ({names}{more})", self.title(column), categories.len()),
             format!("--drop-columns {}", self.option_name(column)),
         );
         Chosen { column, categories: Some(categories) }
@@ -186,6 +215,7 @@ impl Table<'_> {
             if let (1.., Some(category)) = (profile.missing, profile.most_frequent()) {
                 let missing = count(profile.missing, "missing value");
                 let title = self.title(*column);
+                origin.replaced = true;
                 origin.choice(
                     format!("{missing} of {title} are replaced by its most frequent category, {category}"),
                     "--missing drop",

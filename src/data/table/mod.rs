@@ -11,7 +11,7 @@ use std::path::Path;
 
 use self::choice::Chosen;
 use self::profile::{Profile, commented_header, is_header};
-use super::dialect::{Dialect, Separator, numbers, rise_evenly};
+use super::dialect::{Dialect, Field, Separator, numbers, rise_evenly};
 use super::options::{Header, Missing, ReadOptions};
 use super::raw::{Raw, RawValues};
 use super::{Categories, Kind, Origin};
@@ -20,11 +20,15 @@ use crate::text::count;
 use crate::{Error, Result};
 
 /// The texts of a column, given by its name or its number from 1; `None` if the table has only one.
-pub(super) fn texts(path: &Path, column: Option<&str>) -> Result<Vec<String>> {
+///
+/// # Errors
+/// When a field is missing.
+pub(super) fn texts(path: &Path, column: Option<&str>, header: Option<Header>) -> Result<Vec<String>> {
     let text = read_text(path)?;
     let dialect = Dialect::of(&text, extension(path) == "tsv");
     let prepared = dialect.prepared(&text);
-    let table = Table::new(path.display().to_string(), dialect, &prepared, &ReadOptions::default())?;
+    let options = ReadOptions { header, ..ReadOptions::default() };
+    let table = Table::new(path.display().to_string(), dialect, &prepared, &options)?;
     let column = match column {
         Some(name) => table.find(name)?,
         None if table.width == 1 => 0,
@@ -40,8 +44,14 @@ pub(super) fn texts(path: &Path, column: Option<&str>) -> Result<Vec<String>> {
     let texts = table.records().enumerate().map(|(row, record)| {
         let record = record.map_err(|cause| Error::input(format!("{}: not a readable table ({cause})", table.name)))?;
         match record.get(column).map(str::trim) {
-            Some(text) if !text.is_empty() => Ok(text.to_string()),
-            _ => Err(Error::input(format!("{}: row {}: {} is empty", table.name, row + 1, table.title(column)))),
+            Some(text) if dialect.field(text) != Field::Missing => Ok(text.to_string()),
+            text => Err(Error::input(format!(
+                "{}: row {}: {} is {:?}, which is no class; write another word, or remove the row and its sample",
+                table.name,
+                row + 1,
+                table.title(column),
+                text.unwrap_or_default()
+            ))),
         }
     });
     texts.collect()
@@ -185,8 +195,9 @@ impl<'a> Table<'a> {
             false => "; all rows must have the same number, and a text with a separator must be in quotes",
         };
         Error::input(format!(
-            "{}: row {row} (line {line}) has {found} columns, but {expected} were expected{cause}",
-            self.name
+            "{}: row {row} (line {line}) has {}, but {expected} were expected{cause}",
+            self.name,
+            count(found, "column")
         ))
     }
 
@@ -233,6 +244,9 @@ impl<'a> Table<'a> {
         let (values, groups) = self.values(&chosen, group.filter(|_| grouped), grouped, options)?;
         if grouped {
             self.check_groups(group, &groups, values.is_empty(), options, &mut origin)?;
+            if groups.rows.len() < self.rows {
+                origin.keep(self.rows, groups.rows.clone());
+            }
         }
         if options.missing == Some(Missing::Mean) {
             self.note_replaced(&chosen, &mut origin);

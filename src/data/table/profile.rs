@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use csv::StringRecord;
 
 use super::super::dialect::{Dialect, Field, numbers, rise_evenly};
+use super::super::images::natural;
 
 /// The maximum number of categories of a column.
 pub(super) const MOST_CATEGORIES: usize = 100;
@@ -59,9 +60,15 @@ impl Profile {
         }
     }
 
-    /// The different texts in alphabetical order; `None` if there are more than [`MOST_CATEGORIES`].
+    /// The different texts in alphabetical order, those of numbers in natural order; `None` if there are more than
+    /// [`MOST_CATEGORIES`].
     pub fn categories(&self) -> Option<Vec<String>> {
-        (!self.too_many).then(|| self.distinct.keys().cloned().collect())
+        let mut all: Vec<String> = (!self.too_many).then(|| self.distinct.keys().cloned().collect())?;
+        // Codes are in the order of their numbers.
+        if self.texts + self.dates == 0 {
+            all.sort_by(|a, b| natural(a, b));
+        }
+        Some(all)
     }
 
     /// The first of the most frequent texts.

@@ -7,6 +7,7 @@ use csv::StringRecord;
 use super::super::Origin;
 use super::super::dialect::Field;
 use super::super::options::{Missing, ReadOptions};
+use super::super::repair::REMEDIES;
 use super::Table;
 use super::choice::Chosen;
 use super::profile::has_only_digits;
@@ -18,16 +19,20 @@ use crate::{Error, Result};
 pub(super) struct Groups {
     names: Vec<String>,
     seen: HashSet<String>,
+    /// The rows that are read.
+    pub rows: Vec<usize>,
 }
 
 impl Groups {
-    /// Adds a group. Returns whether its rows are read.
-    fn note(&mut self, group: &str, wanted: Option<&str>) -> bool {
+    /// Adds the group of a row. Returns whether the row is read.
+    fn note(&mut self, row: usize, group: &str, wanted: Option<&str>) -> bool {
         if !self.seen.contains(group) {
             self.seen.insert(group.to_string());
             self.names.push(group.to_string());
         }
-        wanted.is_none_or(|wanted| wanted == group)
+        let read = wanted.is_none_or(|wanted| wanted == group);
+        self.rows.extend(read.then_some(row));
+        read
     }
 }
 
@@ -50,7 +55,7 @@ impl Table<'_> {
             if record.len() != self.width {
                 return Err(self.wrong_width(row + 1, line_of(&record), record.len(), self.width));
             }
-            if grouped && !groups.note(&record[0], wanted) {
+            if grouped && !groups.note(row, &record[0], wanted) {
                 continue;
             }
             let before = missing;
@@ -69,12 +74,11 @@ impl Table<'_> {
         }
         match first_missing {
             Some(first) if options.missing.is_none() => Err(Error::input(format!(
-                "{}: {first} is missing (in all {} in {} of {}); --missing drop leaves out such rows, --missing mean uses the \
-                 mean of the column, or its most frequent category",
+                "{}: {first} is missing ({} in {affected} of {}){}",
                 self.name,
                 count(missing, "missing value"),
-                count(affected, "row"),
-                values.len() / width
+                count(values.len() / width, "row"),
+                REMEDIES[1]
             ))),
             _ => Ok((values, groups)),
         }
@@ -169,12 +173,13 @@ impl Table<'_> {
                 Ok(())
             }
             None if names.len() > 1 && !stated => Err(Error::input(format!(
-                "{name}: the first column contains {} groups; select one as {name}:{}, or read all with --drop-columns {}, \
-                 or with --kind table as a column of categories; there are: {}",
+                "{name}: the first column contains {} groups; select one as {name}:{}, or read all with --drop-columns {column}, \
+                 with --kind table as a column of categories, or with train --labels {name}:{column} as classes; there \
+                 are: {}",
                 names.len(),
                 names[0],
-                self.option_name(0),
-                list()
+                list(),
+                column = self.option_name(0)
             ))),
             None => {
                 origin.note(format!("{left_out} ({})", count(names.len(), "group")));

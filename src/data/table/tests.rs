@@ -39,9 +39,9 @@ fn bad_rows_are_named() {
     let rows = |bad: &str| format!("x,y\n{}{bad}\n8,8\n", "1,2\n".repeat(6));
     for (bad, cause) in [
         ("7,seven", "row 7 (line 8), column 2 (y): \"seven\" is not a number"),
-        ("7", "row 7 (line 8) has 1 columns, but 2 were expected"),
+        ("7", "row 7 (line 8) has 1 column, but 2 were expected"),
         ("7,8,9", "has 3 columns"),
-        ("7,", "row 7 (line 8), column 2 (y): \"\" is missing (in all 1 missing value in 1 row of 8); --missing drop"),
+        ("7,", "row 7 (line 8), column 2 (y): \"\" is missing (1 missing value in 1 of 8 rows); --missing drop"),
         ("7,nan", "\"nan\" is missing"),
         ("\"7,5\",8", "column 1 (x): \"7,5\" has a comma"),
         ("inf,7", "column 1 (x): \"inf\""),
@@ -52,7 +52,7 @@ fn bad_rows_are_named() {
     assert_eq!(load("a.csv", "1,5;2,5\n3,5;4,5", "").unwrap().values, [1.5, 2.5, 3.5, 4.5]);
     assert_eq!(load("a.csv", "x y\n1 2\n3 4\n", "").unwrap().values, [1.0, 2.0, 3.0, 4.0]);
     assert!(load("a.csv", "x,y\n", "").unwrap_err().to_string().contains("no row of numbers"));
-    assert!(load("a.csv", "1,2\n3", "").unwrap_err().to_string().contains("row 2 (line 2) has 1 columns"));
+    assert!(load("a.csv", "1,2\n3", "").unwrap_err().to_string().contains("row 2 (line 2) has 1 column,"));
 }
 
 #[test]
@@ -252,9 +252,7 @@ fn missing_categories_are_left_out_or_filled() {
     let text = "x,c\n".to_string() + &(0..10).map(rows).collect::<String>();
     let read = |missing| with(&text, ReadOptions { missing, ..ReadOptions::default() });
     let message = read(None).unwrap_err().to_string();
-    assert!(
-        message.contains("row 4 (line 5), column 2 (c): \"\" is missing (in all 2 missing values in 2 rows of 10)")
-    );
+    assert!(message.contains("row 4 (line 5), column 2 (c): \"\" is missing (2 missing values in 2 of 10 rows)"));
     assert_eq!(read(Some(Missing::Drop)).unwrap().len(), 8);
     let filled = read(Some(Missing::Mean)).unwrap();
     assert_eq!((filled.len(), filled.sample(3)), (10, &[3.0, 0.0, 1.0][..]));
@@ -296,7 +294,7 @@ fn missing_values_of_a_table_are_left_out_or_filled() {
     let text = "a,b\n1,2\nNA,4\n3,?\n5,6\n";
     let read = |missing| with(text, ReadOptions { missing, ..ReadOptions::default() });
     let message = read(None).unwrap_err().to_string();
-    assert!(message.contains("2 missing values in 2 rows of 4"), "{message}");
+    assert!(message.contains("2 missing values in 2 of 4 rows"), "{message}");
     assert_eq!(read(Some(Missing::Drop)).unwrap().values, [1.0, 2.0, 5.0, 6.0]);
     assert_eq!(read(Some(Missing::Mean)).unwrap().values, [1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 5.0, 6.0]);
 }
@@ -317,4 +315,71 @@ fn large_offsets_keep_their_digits() {
     let x = |i: usize| f64::from(data.sample(i)[0]) + data.columns.offset[0];
     assert_eq!((x(0), x(1), x(2)), (4_523_123.25, 4_523_124.5, 4_523_125.75));
     assert_eq!(data.columns.offset[1], 0.0);
+}
+
+#[test]
+fn numeric_codes_are_categories_on_request() {
+    let text: String = "code,v\n"
+        .chars()
+        .chain((0..12).flat_map(|i| format!("{},{}.5\n", [10, 2, 1][i % 3], i).chars().collect::<Vec<_>>()))
+        .collect();
+    let options = || ReadOptions { categories: vec!["code".into()], ..ReadOptions::default() };
+    let data = with(&text, options()).unwrap();
+    assert_eq!((data.kind(), &data.shape[..], data.sample(0)), (Kind::Table, &[4][..], &[0.0, 0.0, 1.0, 0.5][..]));
+    assert_eq!(data.columns.categories[0].values, ["1", "2", "10"], "in the order of the numbers");
+    assert!(
+        notes(&data).contains("column 1 (code) is read as numeric codes of 3 categories (1, 2, 10)"),
+        "{}",
+        notes(&data)
+    );
+    let chosen = ReadOptions { columns: vec!["v".into(), "code".into()], ..options() };
+    assert_eq!(with(&text, chosen).unwrap().sample(0), [0.5, 0.0, 0.0, 1.0]);
+    // Other data of the same columns keep the categories, and generated tables have the codes.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.csv");
+    let mut file = crate::data::SampleFile::create(&path, data.layout(), 12).unwrap().unwrap();
+    file.write(&data.values).unwrap();
+    file.finish().unwrap();
+    assert!(fs::read_to_string(&path).unwrap().starts_with("code,v\n10,0.5\n2,1.5\n"));
+    let back = Dataset::load_like(path.to_str().unwrap(), 0, &ReadOptions::default(), &data).unwrap();
+    assert_eq!((back.values, back.columns), (data.values.clone(), data.columns.clone()));
+    for (options, cause) in [
+        (ReadOptions { kind: Some(Kind::Signals), ..options() }, "column 1 (code) cannot be read here"),
+        (ReadOptions { categories: vec!["x".into()], ..options() }, "no column \"x\""),
+    ] {
+        let message = with(&text, options).unwrap_err().to_string();
+        assert!(message.contains(cause), "{message}");
+    }
+}
+
+#[test]
+fn the_column_of_labels_is_not_a_value() {
+    let text: String =
+        (0..12).fold("species,a,b,c\n".into(), |text, i| format!("{text}{},{i},{},1.5\n", ["x", "y"][i % 2], i * i));
+    let read = |columns: &[&str]| {
+        let columns = columns.iter().map(|name| name.to_string()).collect();
+        with(&text, ReadOptions { label: Some("species".into()), columns, ..ReadOptions::default() }).unwrap()
+    };
+    let data = read(&[]);
+    assert_eq!((&data.shape[..], &data.columns.names[..]), (&[3][..], &["a".to_string(), "b".into(), "c".into()][..]));
+    assert!(notes(&data).contains("column 1 (species) contains the labels"), "{}", notes(&data));
+    assert_eq!(read(&["species", "a"]).shape, [3], "two categories and a number");
+}
+
+#[test]
+fn rows_that_are_read_are_known() {
+    let kept = |data: Dataset| data.origin.kept.map(|kept| (kept.of, kept.rows));
+    assert_eq!(kept(load("a.tsv", GROUPS, ":dino").unwrap()), Some((3, vec![0, 2])));
+    assert_eq!(kept(load("a.tsv", GROUPS, ":dino[1:2]").unwrap()), Some((3, vec![2])));
+    assert_eq!(kept(load("a.csv", "1,2\n3,4\n", "").unwrap()), None);
+    let options = ReadOptions { missing: Some(Missing::Drop), ..ReadOptions::default() };
+    assert_eq!(kept(with("x,y\n1,2\n,3\n4,5\n", options.clone()).unwrap()), Some((3, vec![0, 2])));
+    assert!(notes(&with("x,y\n1,2\n3,4\n", options).unwrap()).contains("--missing changes nothing"));
+}
+
+#[test]
+fn an_index_is_read_with_the_columns_that_can_be_read() {
+    let data =
+        with(",day,a,b\n0,2020-01-01,5,1\n1,2020-01-02,6,3\n2,2020-01-03,4,9\n", ReadOptions::default()).unwrap();
+    assert!(notes(&data).contains("--columns 1,a,b"), "{}", notes(&data));
 }

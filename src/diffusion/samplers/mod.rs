@@ -159,7 +159,11 @@ mod tests {
         for sampler in [ddpm(SMALL), ddim(0.0), ddim(0.5), ddim(1.0)] {
             for (prediction, rederive) in PREDICTIONS.into_iter().flat_map(|p| [(p, false), (p, true)]) {
                 for objective in [curved(prediction), straight(prediction)] {
-                    let options = SamplerOptions { rederive, ..SamplerOptions::shared(sampler.clone(), 40) };
+                    if objective.check_end().is_err() {
+                        continue; // epsilon does not determine x0 where a straight path begins
+                    }
+                    let options = SamplerOptions::shared(sampler.clone(), 40).spacing(Spacing::Trailing);
+                    let options = SamplerOptions { rederive, ..options };
                     let rows = SamplerTable::new(&objective, &options).unwrap().rows;
                     for (k, row) in rows.iter().enumerate() {
                         let Level { a, s, p, q, .. } = row.level;
@@ -367,7 +371,7 @@ mod tests {
             (ddim(0.0), 1.0),
             (Arc::new(Euler), 1.0),
             (Arc::new(Edm::default().churn(0.0).correction(false)), 1.0),
-            (Arc::new(Heun), 2.0),
+            (Arc::new(Heun::default()), 2.0),
             (Arc::new(DpmPp2M), 2.0),
             (Arc::new(UniPc), 3.0), // the corrector raises the order of the predictor by one
         ];
@@ -398,7 +402,7 @@ mod tests {
     #[test]
     fn histories_are_counted() {
         let count = |sampler: Arc<dyn Sampler>| table(linear(), &sampler, 10).histories();
-        assert_eq!([ddim(0.5), Arc::new(Heun), Arc::new(DpmPp2M), Arc::new(UniPc)].map(count), [0, 1, 1, 2]);
+        assert_eq!([ddim(0.5), Arc::new(Heun::default()), Arc::new(DpmPp2M), Arc::new(UniPc)].map(count), [0, 1, 1, 2]);
     }
 
     /// On the straight path Euler and Heun are those of rectified flow, in u with the velocity v = eps - x0.
@@ -406,7 +410,7 @@ mod tests {
     fn straight_paths_are_integrated_in_their_own_time() {
         let objective = Objective::new(Flow::new(100).unwrap(), Prediction::Flow);
         let velocity = |x: f64, u: f64| 0.3 * x + (3.0 * u).sin();
-        for (sampler, heun) in [(Arc::new(Euler) as Arc<dyn Sampler>, false), (Arc::new(Heun), true)] {
+        for (sampler, heun) in [(Arc::new(Euler) as Arc<dyn Sampler>, false), (Arc::new(Heun::default()), true)] {
             let options = SamplerOptions { spacing: Spacing::Trailing, ..SamplerOptions::shared(sampler, 5) };
             let table = SamplerTable::new(&objective, &options).unwrap();
             let (mut x, mut h, mut g) = ([0.7], [0.0], [0.0]);

@@ -3,8 +3,9 @@
 use super::super::activation::{activated, gradient_before, stored_outputs};
 use super::super::case::{Case, Tolerance};
 use super::super::gemm::Operand;
+use super::super::part_sum::PartSum;
 use super::super::{Activation, Io, Op, Specs, expect_count};
-use super::gradient::{ConvInput, ConvWeight, PartSum, give_input};
+use super::gradient::{ConvInput, ConvWeight, give_input};
 use super::products::{Counts, SHAPES, biased, finish, gather, gather_kernel};
 use super::window::{Window, planes};
 use crate::error::{Error, Result};

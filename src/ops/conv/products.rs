@@ -20,7 +20,7 @@ pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
 /// Selects one of the three products of `conv.wgsl`, over windows of the image or over places.
 pub(super) fn product(kernel: Kernel, product: &str) -> Kernel {
     let kernel = kernel.one_of(&["GATHER", "SCATTER", "WEIGHT"], product);
-    kernel.flag("WINDOWS", product != "SCATTER").flag("INDEXED", true)
+    kernel.flag("WINDOWS", product != "SCATTER")
 }
 
 /// The kernel of a convolution: image in, places out.
@@ -33,7 +33,7 @@ pub(super) fn gather_kernel(
 ) -> Kernel {
     let kernel = window.constants(product(kernel, "GATHER")).dim("CHANNELS", c);
     let shape = [o, b * window.count(), c * window.taps()];
-    gemm(kernel, Product { shape, slices: 1, a: Operand::INNER, b: image }, target)
+    gemm(kernel, Product { shape, slices: 1, a: Operand::INNER.rows_of(shape[2]), b: image.implicit() }, target)
 }
 
 /// The kernel of a transposed convolution: places in, image out.
@@ -47,7 +47,7 @@ pub(super) fn scatter_kernel(
     let kernel = window.constants(product(kernel, "SCATTER")).dim("O", o);
     let [h, w] = [0, 1].map(|a| window.image[a].div_ceil(window.stride[a]));
     let (shape, slices) = ([c, b * h * w, o * window.reach()], window.stride[0] * window.stride[1]);
-    gemm(kernel, Product { shape, slices, a: Operand::INNER, b: places }, target)
+    gemm(kernel, Product { shape, slices, a: Operand::INNER, b: places.implicit() }, target)
 }
 
 /// y [O, places] of each sample from x [C, pixels] and w [O, C taps], then `finish(sample, y, z)`.

@@ -5,8 +5,8 @@
 //! products in one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]). A grid of tiles that
 //! exceeds the limit of a dimension is folded along z ([`tiled`]).
 //!
-//! With the flag `INDEXED`, `load_b(inner(k), outer(col))` is called instead, so that expensive computations on k or
-//! col alone (a position in an image) run once. With the flags `A_VEC4` and `B_VEC4`, `load_a4` or `load_b4` is called,
+//! If B is implicit ([`Operand::implicit`]), the flag `INDEXED` is set, and `load_b(inner(k), outer(col))` is called
+//! instead, so that expensive computations on k or col alone (a position in an image) run once. With the flags `A_VEC4` and `B_VEC4`, `load_a4` or `load_b4` is called,
 //! which loads four contiguous values ([`Operand::rows_of`]).
 //!
 //! In every f32 variant an element of C is a sum by `fma` over k in ascending order, so the choice does not change the
@@ -31,19 +31,26 @@ pub(crate) struct Operand {
     inner: bool,
     /// Length of a contiguous run, if the shader can load four values at a time.
     run: Option<usize>,
+    /// Whether its values are gathered at computed positions.
+    implicit: bool,
     /// Power of two that scales it to the range of f16.
     scale: f32,
 }
 
 impl Operand {
     /// Contiguous along k.
-    pub const INNER: Self = Self { inner: true, run: None, scale: 1.0 };
+    pub const INNER: Self = Self { inner: true, run: None, implicit: false, scale: 1.0 };
     /// Contiguous along the rows of A, or the columns of B.
-    pub const OUTER: Self = Self { inner: false, run: None, scale: 1.0 };
+    pub const OUTER: Self = Self { inner: false, ..Self::INNER };
 
     /// Allows loads of four values, for a matrix with rows of `run` elements in memory.
     pub fn rows_of(self, run: usize) -> Self {
         Self { run: Some(run), ..self }
+    }
+
+    /// Marks B as gathered at computed positions, like the windows of a convolution.
+    pub fn implicit(self) -> Self {
+        Self { implicit: true, ..self }
     }
 
     /// Marks it as the gradient of a mean over `batch` samples, its own rows: in a micro-batch too, whose gradient is
@@ -69,21 +76,22 @@ pub(crate) struct Product {
 /// Scale in f16 of the gradient of a mean over one sample: a mean over a thousand elements then keeps full precision
 /// for errors down to 1e-3, and the plain sum over a sample allows errors up to 4000.
 const GRADIENT_SCALE: usize = 16;
+
 /// The product with the entry point `gemm`.
 pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel {
     let [m, n, k] = product.shape;
     let variants = GemmVariant::choose(&product, target);
     let variant = variants[0];
     let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(variants);
-    let kernel = kernel.flag("A_VEC4", false).flag("B_VEC4", false);
+    let kernel = kernel.flag("A_VEC4", false).flag("B_VEC4", false).flag("INDEXED", product.b.implicit);
     match (variant, target.subgroup) {
         (GemmVariant::Cooperative, Some(lanes)) => {
             let size = target.half.expect("it runs on this target");
             cooperative(kernel, &product, size as usize, lanes as usize)
         }
-        (GemmVariant::Blocked32, _) => blocked(kernel, &product, Tile { side: 32, step: 16, blocks: 1 }),
-        (GemmVariant::Blocked64, _) => blocked(kernel, &product, Tile { side: 64, step: 16, blocks: 1 }),
-        (GemmVariant::Blocked128, _) => blocked(kernel, &product, Tile { side: 128, step: 8, blocks: 2 }),
+        (GemmVariant::Blocked32, _) => blocked(kernel, &product, Tile::small(&product)),
+        (GemmVariant::Blocked64, _) => blocked(kernel, &product, Tile::medium(&product)),
+        (GemmVariant::Blocked128, _) => blocked(kernel, &product, Tile::LARGE),
         (GemmVariant::Broadcast16, Some(lanes)) => broadcast(kernel, &product, 16, lanes as usize),
         (GemmVariant::Broadcast32, Some(lanes)) => broadcast(kernel, &product, 32, lanes as usize),
         (_, _) => registers(kernel, &product),
@@ -108,23 +116,45 @@ fn tiled(kernel: Kernel, product: &Product, rows: usize, cols: usize) -> Kernel 
     kernel.part("gemm_tiles", text).grid(x, y).slices(product.slices * folds[0] * folds[1])
 }
 
-/// A square tile, its step in k, and the blocks of four rows and of four columns computed by an invocation.
+/// A tile, its step in k, and the blocks of four rows and of four columns computed by an invocation.
 struct Tile {
-    side: usize,
+    rows: usize,
+    cols: usize,
     step: usize,
-    blocks: usize,
+    blocks: [usize; 2],
 }
 
-fn blocked(kernel: Kernel, product: &Product, Tile { side, step, blocks }: Tile) -> Kernel {
+impl Tile {
+    const LARGE: Self = Self { rows: 128, cols: 128, step: 8, blocks: [2, 2] };
+
+    /// More invocations if B is implicit, since loading it takes as long as the arithmetic.
+    fn medium(product: &Product) -> Self {
+        Self { rows: 64, cols: 64, step: 16, blocks: if product.b.implicit { [1, 1] } else { [2, 1] } }
+    }
+
+    /// A small grid waits for memory in each step, so its steps are long, unless the sums are short.
+    fn small(product: &Product) -> Self {
+        let [cols, step] = match product.b.implicit {
+            true => [64, 16],
+            false => [32, if product.shape[2] > 16 { 32 } else { 16 }],
+        };
+        Self { rows: 32, cols, step, blocks: [1, 1] }
+    }
+}
+
+fn blocked(kernel: Kernel, product: &Product, tile: Tile) -> Kernel {
+    let Tile { rows, cols, step, blocks } = tile;
     let Product { a, b, .. } = *product;
-    let lanes = (side / 4 / blocks).pow(2);
-    tiled(kernel, product, side, side)
+    let lanes = rows / 4 / blocks[0] * (cols / 4 / blocks[1]);
+    let text = [("ROWS", rows), ("COLS", cols), ("STEP", step), ("BLOCKS_B", blocks[1]), ("LANES", lanes)];
+    tiled(kernel, product, rows, cols)
         .part("gemm", include_str!("../../../shaders/shared/gemm_blocked.wgsl").into())
-        .part("gemm_sizes", sizes(&[("SIDE", side), ("STEP", step), ("BLOCKS", blocks), ("LANES", lanes)]))
-        .repeat("R", blocks)
-        .repeat("C", blocks)
+        .part("gemm_sizes", sizes(&text))
+        .repeat("R", blocks[0])
+        .repeat("C", blocks[1])
         .repeat("I", 4)
-        .repeat("P", side * step / 4 / lanes)
+        .repeat("P", rows * step / 4 / lanes)
+        .repeat("S", cols * step / 4 / lanes)
         .repeat("Q", step)
         .flag("A_INNER", a.inner)
         .flag("B_INNER", b.inner)

@@ -7,8 +7,8 @@ use crate::kernel::{GemmVariant, Target};
 pub(crate) const LARGE: usize = 1 << 25;
 /// Smallest m, n and k for which tiles of cooperative matrices are efficient.
 const LEAST_COOPERATIVE: usize = 16;
-/// Workgroups needed to occupy an adapter.
-const BUSY: usize = 64;
+/// Workgroups needed to occupy a small and a large adapter.
+const BUSY: [usize; 2] = [64, 256];
 
 impl GemmVariant {
     /// The variant for a product on an adapter, followed by other candidates that may be faster.
@@ -29,20 +29,22 @@ impl GemmVariant {
         }
     }
 
-    /// The largest tiles whose grid occupies the adapter and wastes little work beyond the edges. The number of
-    /// workgroups needed differs between adapters, so close to the minimum smaller tiles may be faster.
+    /// The largest tiles whose grid occupies a large adapter and wastes little work beyond the edges. The number of
+    /// workgroups needed differs between adapters, so the largest tiles that occupy a small one may be faster.
     fn tiles(product: &Product) -> Vec<Self> {
         let [m, n, _] = product.shape;
         let tiles = |side: usize| m.div_ceil(side) * n.div_ceil(side);
         let area = |side: usize| tiles(side) * side * side;
-        let groups = |side: usize| tiles(side) * product.slices;
-        let fits = |side: usize| groups(side) >= BUSY && 4 * area(side) <= 5 * area(32);
-        let (large, small, side) = match (fits(128), fits(64)) {
-            (true, _) => (Self::Blocked128, Self::Blocked64, 128),
-            (_, true) => (Self::Blocked64, Self::Blocked32, 64),
-            _ => return vec![Self::Blocked32],
+        let largest = |least: usize| {
+            let fits = |side: usize| tiles(side) * product.slices >= least && 4 * area(side) <= 5 * area(32);
+            match (fits(128), fits(64)) {
+                (true, _) => Self::Blocked128,
+                (_, true) => Self::Blocked64,
+                _ => Self::Blocked32,
+            }
         };
-        if groups(side) >= 4 * BUSY { vec![large] } else { vec![large, small] }
+        let [small, large] = BUSY.map(largest);
+        if large == small { vec![large] } else { vec![large, small] }
     }
 }
 
@@ -63,23 +65,24 @@ mod tests {
     fn tiles_fit_the_grid() {
         let hardware = Target { subgroup: Some(32), ..Target::default() };
         assert_eq!(variant([4096, 4096, 64], 1, hardware), GemmVariant::Blocked128);
-        assert_eq!(variant([256, 1024, 1024], 1, hardware), GemmVariant::Blocked64);
-        assert_eq!(variant([256, 128, 228], 1, hardware), GemmVariant::Blocked32);
+        assert_eq!(variant([1024, 1024, 1024], 1, hardware), GemmVariant::Blocked64);
+        assert_eq!(variant([256, 1024, 1024], 1, hardware), GemmVariant::Blocked32);
         // 100 rows pad a tile of 128 no more than four of 32; 32 rows would leave three quarters of it idle.
         assert_eq!(variant([100, 100_000, 64], 1, hardware), GemmVariant::Blocked128);
         assert_eq!(variant([32, 100_000, 64], 1, hardware), GemmVariant::Blocked32);
-        assert_eq!(variant([64, 64, 4096], 64, hardware), GemmVariant::Blocked64);
+        assert_eq!(variant([64, 64, 4096], 256, hardware), GemmVariant::Blocked64);
     }
 
     #[test]
-    fn candidates_are_tried_for_medium_grids_on_hardware_only() {
+    fn candidates_are_tried_where_a_small_adapter_is_occupied_by_larger_tiles() {
+        use GemmVariant::{Blocked32, Blocked64, Blocked128};
         let hardware = Target { subgroup: Some(32), ..Target::default() };
         let unsure = |shape, target| variants(shape, 1, target).len() > 1;
-        assert_eq!(variants([1024, 1024, 64], 1, hardware), [GemmVariant::Blocked128, GemmVariant::Blocked64]);
-        assert_eq!(variants([512, 512, 64], 1, hardware), [GemmVariant::Blocked64, GemmVariant::Blocked32]);
+        assert_eq!(variants([1024, 1024, 64], 1, hardware), [Blocked64, Blocked128]);
+        assert_eq!(variants([512, 512, 64], 1, hardware), [Blocked32, Blocked64]);
         assert!(!unsure([2048, 2048, 64], hardware) && !unsure([256, 256, 64], hardware));
         assert!(!unsure([1024, 1024, 64], Target { software: true, ..hardware }));
-        assert!(!unsure([1024, 1024, 64], Target { gemm: Some(GemmVariant::Blocked64), ..hardware }));
+        assert!(!unsure([1024, 1024, 64], Target { gemm: Some(Blocked64), ..hardware }));
     }
 
     #[test]

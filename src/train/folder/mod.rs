@@ -152,6 +152,7 @@ impl RunFolder {
                     _ => {}
                 }
             }
+            self.remove_snapshots()?;
         }
         self.write_settings(trainer)
     }
@@ -236,18 +237,19 @@ impl RunFolder {
     }
 
     /// Checks whether the disk has space for the checkpoints of a run, `bytes` each: the last one, the one before it and a
-    /// new one, and the best state if the run keeps one.
+    /// new one, and the best state if the run keeps one; and for `snapshots` bytes of averages.
     ///
     /// # Errors
     /// [`Error::Setting`] with the required and the free space.
-    pub(in crate::train) fn check_space(&self, bytes: u64, keep_best: bool) -> Result<()> {
+    pub(in crate::train) fn check_space(&self, bytes: u64, keep_best: bool, snapshots: u64) -> Result<()> {
         let used = |name| fs::metadata(self.file(name)).map_or(0, |file| file.len());
         let used: u64 = [LAST, PREVIOUS, BEST].into_iter().map(used).sum();
         let copies = if keep_best { 4 } else { 3 };
-        let needed = (copies * bytes).saturating_sub(used);
+        let needed = (copies * bytes + snapshots).saturating_sub(used + self.snapshot_bytes());
+        let more = if snapshots == 0 { String::new() } else { format!(", and {} of snapshots", readable(snapshots)) };
         match fs4::available_space(&self.path) {
             Ok(free) if needed > free => Err(Error::setting(format!(
-                "the checkpoints in {} need {} more ({copies} of {}), but the disk has only {} left; free some space, or \
+                "the checkpoints in {} need {} more ({copies} of {}{more}), but the disk has only {} left; free some space, or \
                  choose another --out",
                 self.path.display(),
                 readable(needed),
@@ -434,13 +436,16 @@ mod tests {
         folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
         let (size, estimate) = (fs::metadata(folder.file(LAST)).unwrap().len(), trainer.checkpoint_size());
         assert!((size..size + (32 << 10)).contains(&estimate), "{size} and {estimate}");
-        folder.check_space(estimate, true).unwrap();
-        let message = folder.check_space(1 << 60, false).unwrap_err().to_string();
-        assert!(message.contains("need 3145728.0 TiB more (3 of 1048576.0 TiB), but the disk has only"), "{message}");
+        folder.check_space(estimate, true, 0).unwrap();
+        let message = folder.check_space(1 << 60, false, 20 << 40).unwrap_err().to_string();
+        assert!(
+            message.contains("need 3145748.0 TiB more (3 of 1048576.0 TiB, and 20.0 TiB of snapshots), but the"),
+            "{message}"
+        );
         // Existing checkpoints are replaced.
         File::options().write(true).open(folder.file(LAST)).unwrap().set_len(3 << 20).unwrap();
         let free = fs4::available_space(dir.path()).unwrap();
-        folder.check_space((free + (2 << 20)) / 3, false).unwrap();
+        folder.check_space((free + (2 << 20)) / 3, false, 0).unwrap();
     }
 
     #[cfg(unix)]

@@ -1,10 +1,9 @@
 //! The tensors that losses are computed from, and the terms that they add to a graph.
 
 use crate::device::Run;
-use crate::diffusion::{Objective, Prediction, Weighting};
+use crate::diffusion::{LossTarget, Objective, Prediction, Weighting};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::ops::Combine;
 
 /// The inputs of [`LossMix::add_to`](super::LossMix::add_to).
 #[non_exhaustive]
@@ -30,12 +29,14 @@ pub struct LossInputs<'a> {
 pub struct DiffusionSteps<'a> {
     /// The noisy data [B, ...].
     pub x_t: Var,
-    /// The step of each sample \[B\].
+    /// The time of each sample \[B\].
     pub t: Var,
     /// The path and the prediction type.
     pub objective: &'a Objective,
     /// The loss weight of each step.
     pub weighting: Weighting,
+    /// The quantity whose error is the loss; `None` for the prediction.
+    pub target: Option<LossTarget>,
 }
 
 /// A loss term in a graph.
@@ -71,7 +72,29 @@ impl Term {
 impl<'a> DiffusionSteps<'a> {
     /// Steps `t` \[B\] of the noisy data `x_t` [B, ...], without loss weights.
     pub fn new(x_t: Var, t: Var, objective: &'a Objective) -> Self {
-        Self { x_t, t, objective, weighting: Weighting::None }
+        Self { x_t, t, objective, weighting: Weighting::None, target: None }
+    }
+
+    /// The times in rows, and the weight of each row; `None` if all are 1.
+    ///
+    /// # Errors
+    /// As [`Weighting::table`].
+    pub(super) fn weights(&self, g: &mut Graph) -> Result<Option<(Var, Var)>> {
+        if self.weighting == Weighting::None {
+            return Ok(None);
+        }
+        let of = self.target.map_or(self.objective.prediction(), |target| target.of);
+        let table = self.weighting.table(&self.objective.with_prediction(of))?;
+        let rows = g.rows_at(self.objective, self.t)?;
+        Ok(Some((rows, g.constant([table.len()], table.iter().map(|&w| w as f32).collect())?)))
+    }
+
+    /// Several m in other quantities, with the coefficients of a table as in [`Graph::combined_at`].
+    fn combined<const N: usize>(&self, g: &mut Graph, table: &[[f64; 2]], mut ms: [Var; N]) -> Result<[Var; N]> {
+        for m in &mut ms {
+            *m = g.combined_at(self.objective, table, [self.x_t, *m], self.t)?;
+        }
+        Ok(ms)
     }
 }
 
@@ -80,6 +103,20 @@ impl<'a> LossInputs<'a> {
     /// of the largest and smallest value of the data.
     pub fn new(prediction: Var, target: Var, sample: &'a [usize], range: f64) -> Self {
         Self { prediction, target, sample, range, steps: None, weights: None }
+    }
+
+    /// Prediction and target as the quantity that the loss compares.
+    ///
+    /// # Errors
+    /// When the prediction does not determine it.
+    pub fn compared(&self, g: &mut Graph) -> Result<[Var; 2]> {
+        let pair = [self.prediction, self.target];
+        match self.steps {
+            Some(steps @ DiffusionSteps { target: Some(target), objective, .. }) => {
+                steps.combined(g, &target.table(objective)?, pair)
+            }
+            _ => Ok(pair),
+        }
     }
 
     /// Prediction and target as images [B, C, H, W] of x0, for the loss named `loss`.
@@ -92,12 +129,8 @@ impl<'a> LossInputs<'a> {
         }
         let pair = [self.prediction, self.target];
         let pair = match self.steps {
-            Some(DiffusionSteps { x_t, t, objective, .. }) if objective.prediction() != Prediction::X0 => {
-                let rows = objective.x0_table()?;
-                let rows: Vec<f32> = rows.into_iter().flatten().map(|v| v as f32).collect();
-                let table = g.constant([rows.len() / 2, 2], rows)?;
-                let [x, y] = pair;
-                [g.apply1(Combine, &[x_t, x, t, table])?, g.apply1(Combine, &[x_t, y, t, table])?]
+            Some(steps @ DiffusionSteps { objective, .. }) if objective.prediction() != Prediction::X0 => {
+                steps.combined(g, &objective.x0_table()?, pair)?
             }
             _ => pair,
         };

@@ -8,7 +8,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::load_features;
-use crate::diffusion::Weighting;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ops::{Average, Factors, Measure, PointLoss, Ssim};
@@ -35,8 +34,9 @@ pub struct WeightedLoss {
 
 /// A loss by name.
 ///
-/// A `Point` loss compares the prediction of the network with its target and weights each diffusion step by a
-/// [`Weighting`]. The others compare images: the estimate of x0 that follows from the prediction (see
+/// A `Point` loss compares the prediction of the network with its target, or both as another
+/// [`LossTarget`](crate::diffusion::LossTarget), and weights each diffusion step by a
+/// [`Weighting`](crate::diffusion::Weighting). The others compare images: the estimate of x0 that follows from the prediction (see
 /// [`Objective::x0_table`](crate::diffusion::Objective::x0_table)) with x0, without step weights.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
@@ -140,21 +140,16 @@ impl LossMix {
     /// # Errors
     /// When a loss of images is used for other data or for images smaller than its window.
     pub fn add_to(&self, g: &mut Graph, inputs: &LossInputs) -> Result<Vec<Term>> {
-        let factors = match inputs.steps {
-            Some(DiffusionSteps { weighting: Weighting::None, .. }) | None => Factors::default(),
-            Some(steps) => {
-                let table = steps.weighting.table(steps.objective)?;
-                let table = g.constant([table.len()], table.iter().map(|&w| w as f32).collect())?;
-                Factors { by_step: Some((steps.t, table)), mask: None }
-            }
-        };
+        let by_step = inputs.steps.map_or(Ok(None), |steps| steps.weights(g))?;
+        let factors = Factors { by_step, mask: None };
+        let compared = if self.is_weighted() { inputs.compared(g)? } else { [inputs.prediction, inputs.target] };
         let mut images = None;
         let mut terms = Vec::new();
         for &WeightedLoss { ref kind, weight } in &self.0 {
             if kind.on_x0() && images.is_none() {
                 images = Some(inputs.images(g, kind.name())?);
             }
-            let [x, y] = images.filter(|_| kind.on_x0()).unwrap_or([inputs.prediction, inputs.target]);
+            let [x, y] = images.filter(|_| kind.on_x0()).unwrap_or(compared);
             let parts = match kind {
                 &LossKind::Point { measure, average } => {
                     let images = average == Average::Positions && inputs.sample.len() == 3;
@@ -202,21 +197,23 @@ impl LossKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{Objective, Prediction, Schedule};
+    use crate::diffusion::{Flow, LossTarget, Objective, Prediction, Schedule, Weighting};
     use crate::graph::Var;
     use crate::verify::check_losses;
 
     /// Includes the step weights, the estimate of x0 and losses of images.
     #[test]
     fn a_mix_on_predictions_matches_central_differences() {
-        let schedule = Schedule::cosine(20).unwrap();
-        for prediction in [Prediction::Epsilon, Prediction::V, Prediction::X0, Prediction::Flow] {
-            let objective = Objective::new(schedule.clone(), prediction);
+        let curved = |prediction| Objective::new(Schedule::cosine(20).unwrap(), prediction);
+        let straight = Objective::new(Flow::new(20).unwrap(), Prediction::X0);
+        let predictions = [Prediction::Epsilon, Prediction::V, Prediction::X0, Prediction::Flow];
+        for objective in predictions.map(curved).into_iter().chain([straight]) {
+            let compared = objective.path().is_continuous().then_some(LossTarget::new(Prediction::Flow));
             let build = |g: &mut Graph, x: Var, target: Var| {
                 let t = g.constant([2], vec![3.0, 11.0])?;
                 let x_t = g.constant([2, 132], (0..264).map(|i| (i % 7) as f32 * 0.2 - 0.6).collect())?;
                 let weighting = Weighting::MinSnr { gamma: 2.0 };
-                let steps = Some(DiffusionSteps { x_t, t, objective: &objective, weighting });
+                let steps = Some(DiffusionSteps { x_t, t, objective: &objective, weighting, target: compared });
                 let inputs = LossInputs { steps, ..LossInputs::new(x, target, &[1, 11, 12], 2.0) };
                 let losses: LossMix = "l1:0.5,mse:2,ssim:0.3".parse()?;
                 let terms = losses.add_to(g, &inputs)?;

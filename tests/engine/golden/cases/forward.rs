@@ -1,12 +1,18 @@
-//! Noising and its conversions, the chain step by step, and flow matching: the op `Combine` with one table each. SNR,
-//! min-SNR weights and preconditioning are made on the host.
+//! Noising and its conversions, and the chain step by step: the op `Combine` with one table each. Flow matching, rectified
+//! flow and the loss of an x0 prediction in v: the noise and the losses of training, with given draws. SNR, min-SNR weights
+//! and preconditioning are made on the host.
 
-use langevin::diffusion::{Flow, Objective, Precondition, Prediction, Schedule, Weighting};
+use langevin::diffusion::{
+    Level, LossTarget, Objective, Precondition, Prediction, Schedule, TrainingTimes, Weighting, shifted,
+};
 use langevin::ops::Combine;
+use langevin::train::{DiffusionSteps, LossInputs, LossMix};
 use langevin::{Device, Graph, Var};
 
 use super::schedules::schedule_of;
-use super::{Outcome, Outputs, expect_inputs, has_inputs, has_setting, number, rows, unsupported};
+use super::{
+    Outcome, Outputs, Trouble, expect_inputs, has_inputs, has_setting, number, rows, samplers, text, unsupported, whole,
+};
 use crate::golden::manifest::Case;
 
 pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
@@ -17,7 +23,19 @@ pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     } else if has_inputs(case, &["x0", "z"]) {
         chain(case, device, got)
     } else if has_inputs(case, &["x0", "eps", "u"]) {
-        flow_matching(case, device, got)
+        rectified_flow(case, "u", TrainingTimes::Uniform, device, got)
+    } else if has_inputs(case, &["x0", "eps", "z"]) {
+        let times = TrainingTimes::LogNormal { mean: number(case, "mean")?, deviation: number(case, "std")? };
+        rectified_flow(case, "z", times, device, got)
+    } else if has_inputs(case, &["x0", "eps", "pred", "t"]) {
+        let objective = Objective::new(Schedule::named(text(case, "schedule")?, whole(case, "T")?)?, Prediction::X0);
+        other_loss_target(case, "t", &objective, "v".parse()?, device, got)
+    } else if has_inputs(case, &["x0", "eps", "pred", "u"]) {
+        let target = format!("flow:{}", number(case, "u_min")?).parse()?;
+        let objective = Objective::flow(1_000)?.with_prediction(Prediction::X0);
+        other_loss_target(case, "u", &objective, target, device, got)
+    } else if has_inputs(case, &["x_init", "step_tol"]) {
+        samplers::flow(case, device, got)
     } else {
         unsupported(format!("{case}: the inputs are {:?}", case.inputs()))
     }
@@ -64,16 +82,86 @@ fn chain(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
     run_once(&g, device, &states, got)
 }
 
-/// The straight path and its velocity, with one table row per row of the batch.
-fn flow_matching(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
+/// The training pairs of a flow: the noise of training with given draws, and the conversions back.
+fn rectified_flow(case: &Case, draws: &str, times: TrainingTimes, device: &Device, got: &mut Outputs) -> Outcome {
+    let last = 1_000;
+    let objective = Objective::flow(last)?.with_times(times)?;
     let mut g = Graph::new();
     let x0 = g.constant(rows(case, "x0"), case.f32s("x0"))?;
     let eps = g.constant(rows(case, "eps"), case.f32s("eps"))?;
-    let u = case.f64s("u");
-    let row = g.constant([u.len()], (0..u.len()).map(|i| i as f32).collect())?;
-    let x_t = combined(&mut g, [x0, eps], row, u.iter().map(|&u| Flow::at(u)))?;
-    let target = combined(&mut g, [x0, eps], row, u.iter().map(|&u| Prediction::Flow.weights(Flow::at(u))))?;
-    run_once(&g, device, &[("x_t", x_t), ("target", target)], got)
+    let draws = g.constant([case.f32s(draws).len()], case.f32s(draws))?;
+    let noised = g.noise_given(x0, eps, draws, &objective)?;
+    let pair = [noised.x_t, noised.target];
+    let eps_table: Vec<[f64; 2]> = objective.levels().iter().map(Level::eps).collect();
+    let x0_from_v = g.combined_at(&objective, &objective.x0_table()?, pair, noised.t)?;
+    let eps_from_v = g.combined_at(&objective, &eps_table, pair, noised.t)?;
+    let results =
+        [("x_t", noised.x_t), ("target", noised.target), ("x0_from_v", x0_from_v), ("eps_from_v", eps_from_v)];
+    for (_, var) in &results {
+        g.keep(*var);
+    }
+    g.keep(noised.t);
+    run_once(&g, device, &results, got)?;
+    run_once(&g, device, &[("u", noised.t)], got)?;
+    let u: Vec<f64> = got["u"].iter().map(|t| t / last as f64).collect();
+    got.insert("u_shift3".into(), u.iter().map(|&u| shifted(u, 3.0)).collect());
+    got.insert("u".into(), u);
+    Ok(())
+}
+
+/// The loss of a prediction in another quantity, and its gradient, as in training: of all rows, and of each row alone.
+fn other_loss_target(
+    case: &Case,
+    draws: &str,
+    objective: &Objective,
+    target: LossTarget,
+    device: &Device,
+    got: &mut Outputs,
+) -> Outcome {
+    if text(case, "prediction")? != "x0" {
+        return unsupported(format!("{case}: prediction {:?}", text(case, "prediction")?));
+    }
+    let [n, width] = rows(case, "x0");
+    let of_rows = |first: usize, n: usize| -> Outcome<Outputs> {
+        let mut g = Graph::new();
+        let part = |name: &str, width: usize| case.f32s(name)[first * width..][..n * width].to_vec();
+        let x0 = g.constant([n, width], part("x0", width))?;
+        let eps = g.constant([n, width], part("eps", width))?;
+        let draws = g.constant([n], part(draws, 1))?;
+        let prediction = g.constant([n, width], part("pred", width))?;
+        let noised = g.noise_given(x0, eps, draws, objective)?;
+        let mut steps = DiffusionSteps::new(noised.x_t, noised.t, objective);
+        steps.target = Some(target);
+        let shape = [width];
+        let mut inputs = LossInputs::new(prediction, noised.target, &shape, 2.0);
+        inputs.steps = Some(steps);
+        let [v_pred, converted] = inputs.compared(&mut g)?;
+        // Without a floor, the target of a network that predicts v, which nothing cancels in.
+        let v_target = match target.floor {
+            None => g.noise_given(x0, eps, draws, &objective.with_prediction(target.of))?.target,
+            Some(_) => converted,
+        };
+        let losses: Vec<Var> =
+            LossMix::default().add_to(&mut g, &inputs)?[0].parts.iter().map(|(loss, _)| *loss).collect();
+        let d = g.backward(&losses, &[prediction])?.of(prediction);
+        let d = d.ok_or(Trouble::Failed(format!("{case}: there is no gradient by the prediction")))?;
+        let results = [("x_t", noised.x_t), ("v_target", v_target), ("v_pred", v_pred), ("d_pred", d)];
+        for (_, var) in &results {
+            g.keep(*var);
+        }
+        let mut run = device.compile(&g)?;
+        run.steps(1)?;
+        let mut got = Outputs::new();
+        for (name, var) in results {
+            got.insert(name.into(), run.read_f64(var)?);
+        }
+        got.insert("loss".into(), vec![run.scalar(losses[0])?]);
+        Ok(got)
+    };
+    let each = (0..n).map(|row| Ok(of_rows(row, 1)?["loss"][0])).collect::<Outcome<Vec<f64>>>()?;
+    got.extend(of_rows(0, n)?);
+    got.insert("loss_rows".into(), each);
+    Ok(())
 }
 
 /// p_t a + q_t b with the rows (p, q) of a table.

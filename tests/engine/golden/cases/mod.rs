@@ -1,6 +1,7 @@
 //! How each file of reference values maps to the engine. What a case is follows from its settings and its inputs,
 //! never from its name.
 
+mod evaluation;
 mod forward;
 mod guided;
 mod losses;
@@ -64,7 +65,10 @@ pub fn compute(golden: &Golden, case: &Case, device: &Device, got: &mut Outputs)
 
 /// Whether all of the case is computed on the host.
 pub fn is_of_the_host(case: &Case) -> bool {
-    case.file == "schedules" || forward::is_precondition(case) || losses::is_frechet(case)
+    matches!(case.file.as_str(), "schedules" | "evaluation")
+        || forward::is_precondition(case)
+        || losses::is_frechet(case)
+        || optimizers::is_of_gamma(case)
 }
 
 /// Computes the outputs of such a case.
@@ -72,6 +76,8 @@ pub fn compute_on_host(case: &Case, got: &mut Outputs) -> Outcome {
     match case.file.as_str() {
         "schedules" => schedules::compute(case, got),
         "losses" => losses::frechet(case, got),
+        "optimizers" => optimizers::gammas(case, got),
+        "evaluation" => evaluation::compute(case, got),
         _ => forward::precondition(case, got),
     }
 }
@@ -95,6 +101,10 @@ fn number(case: &Case, key: &str) -> Outcome<f64> {
 
 fn whole(case: &Case, key: &str) -> Outcome<usize> {
     setting(case, key, |v| v.as_u64().map(|n| n as usize))
+}
+
+fn numbers(case: &Case, key: &str) -> Outcome<Vec<f64>> {
+    setting(case, key, |v| v.as_array()?.iter().map(|v| v.as_f64()).collect())
 }
 
 fn flag(case: &Case, key: &str) -> Outcome<bool> {

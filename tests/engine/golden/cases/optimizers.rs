@@ -1,12 +1,17 @@
 //! Optimizers on given gradients, which are written to their slab before each step; clipping; the learning rate.
 
-use langevin::ops::{Decay, Optimizer};
+use langevin::ops::{Decay, Optimizer, PowerProfile, power_gamma};
 use langevin::{Device, Graph, Run, Slab, Var};
 
-use super::{Outcome, Outputs, Trouble, expect_inputs, number, number_or, rows, unsupported};
+use super::{
+    Outcome, Outputs, Trouble, expect_inputs, has_inputs, number, number_or, numbers, rows, unsupported, whole,
+};
 use crate::golden::manifest::Case;
 
 pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
+    if has_inputs(case, &["weights", "snapshot_steps"]) {
+        return power_ema(case, device, got);
+    }
     expect_inputs(case, &["p0", "grads"])?;
     if case.shape("p0") != [rows(case, "grads")[1]] {
         return unsupported(format!("{case}: p0 {:?}, grads {:?}", case.shape("p0"), case.shape("grads")));
@@ -48,9 +53,17 @@ struct Alone {
 
 impl Alone {
     fn new(p: Vec<f32>, optimizer: Optimizer, device: &Device) -> langevin::Result<Self> {
+        Self::averaged(p, optimizer, None, device)
+    }
+
+    /// With a power-function average in [`Slab::ShortAverage`].
+    fn averaged(p: Vec<f32>, optimizer: Optimizer, gamma: Option<f64>, device: &Device) -> langevin::Result<Self> {
         let mut g = Graph::new();
         g.parameter("p", [p.len()], p)?;
         let norm = g.optimize(optimizer)?;
+        if let Some(gamma) = gamma {
+            g.average(gamma, Slab::ShortAverage)?;
+        }
         Ok(Self { run: device.compile(&g)?, norm })
     }
 
@@ -119,4 +132,69 @@ fn cosine_warmup(case: &Case, name: &str, device: &Device, got: &mut Outputs) ->
     }
     got.insert(name.to_string(), rates);
     Ok(())
+}
+
+/// Whether the case is about the exponents of power-function averages, which are computed on the host.
+pub fn is_of_gamma(case: &Case) -> bool {
+    case.file == "optimizers" && case.inputs().is_empty()
+}
+
+pub fn gammas(case: &Case, got: &mut Outputs) -> Outcome {
+    let gammas = numbers(case, "sigma_rel")?.into_iter().map(power_gamma).collect::<langevin::Result<Vec<f64>>>()?;
+    got.insert("gamma".into(), gammas);
+    Ok(())
+}
+
+/// Averages of given weights as the training tracks them, and the reconstruction of others from their snapshots.
+fn power_ema(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
+    let steps = whole(case, "target_step")? as f64;
+    let snapshots = case.u32s("snapshot_steps");
+    let (mut profiles, mut averages) = (vec![], vec![]);
+    for gamma in numbers(case, "gammas")? {
+        let kept = tracked(case, gamma, device)?;
+        let kept: Vec<Vec<f64>> = snapshots.iter().map(|&step| kept[step as usize - 1].clone()).collect();
+        got.insert(format!("ema_gamma{gamma}"), kept.concat());
+        profiles.extend(snapshots.iter().map(|&step| PowerProfile { steps: step.into(), gamma }));
+        averages.extend(kept);
+    }
+    let sum = |weights: &[f64]| -> Vec<f64> {
+        let element = |i: usize| weights.iter().zip(&averages).map(|(weight, average)| weight * average[i]).sum();
+        (0..averages[0].len()).map(element).collect()
+    };
+    for length in numbers(case, "sigma_rel")? {
+        let wanted = PowerProfile { steps, gamma: power_gamma(length)? };
+        let fit = wanted.fit(&profiles)?;
+        let total: f64 = fit.iter().sum();
+        let normalised: Vec<f64> = fit.iter().map(|weight| weight / total).collect();
+        let direct = tracked(case, wanted.gamma, device)?;
+        let taus: Vec<f64> = (0..steps as usize).map(|k| k as f64 + 0.5).collect();
+        let fitted = |tau: &f64| profiles.iter().zip(&fit).map(|(profile, weight)| weight * profile.at(*tau)).sum();
+        for (name, values) in [
+            ("ema", sum(&fit)),
+            ("ema_normalised", sum(&normalised)),
+            ("ema_direct", direct[steps as usize - 1].clone()),
+            ("profile", taus.iter().map(fitted).collect()),
+            ("profile_target", taus.iter().map(|tau| wanted.at(*tau)).collect()),
+            ("fit", fit),
+            ("fit_normalised", normalised),
+        ] {
+            got.insert(format!("{name}_sigma_rel{length}"), values);
+        }
+    }
+    Ok(())
+}
+
+/// The average after each step, when the weights are given.
+fn tracked(case: &Case, gamma: f64, device: &Device) -> Outcome<Vec<Vec<f64>>> {
+    let n = rows(case, "weights")[1];
+    let mut alone = Alone::averaged(vec![0.0; n], Optimizer::sgd(0.0, 0.0, false), Some(gamma), device)?;
+    let mut slab = alone.run.read_slab(Slab::Params)?;
+    let mut states = Vec::new();
+    for weights in case.f32s("weights").chunks(n) {
+        slab[..n].copy_from_slice(weights);
+        alone.run.write_slab(Slab::Params, &slab)?;
+        alone.step(&vec![0.0; n])?;
+        states.push(alone.run.read_parameter(Slab::ShortAverage, "p")?);
+    }
+    Ok(states)
 }

@@ -2,8 +2,8 @@
 //! is computed here, between the steps.
 
 use langevin::diffusion::{
-    DpmPp2M, Edm, Level, Mix, Objective, Prediction, PrevRule, SamplerOptions, SamplerSettings, SamplerTable, Schedule,
-    Spacing, karras_sigmas, sampler,
+    DpmPp2M, Edm, Euler, Heun, Level, Mix, Objective, Prediction, PrevRule, SamplerOptions, SamplerSettings,
+    SamplerTable, Schedule, Spacing, karras_sigmas, sampler,
 };
 use langevin::ops::SamplerStep;
 use langevin::{Device, Graph};
@@ -158,6 +158,34 @@ impl Walk {
 
 pub fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&v| v as f32).collect()
+}
+
+/// Euler and Heun on a straight path with a velocity given by a formula.
+pub fn flow(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
+    let heun = match text(case, "sampler")? {
+        "flow_euler" => None,
+        "flow_heun" => Some(Heun::default()),
+        other => return unsupported(format!("{case}: sampler {other:?}")),
+    };
+    let spacing = Spacing::Shift { shift: number(case, "shift")? };
+    let (n, objective) = (whole(case, "N")?, Objective::flow(1_000)?);
+    let walk = |options: SamplerOptions| -> Outcome<Walk> {
+        let table = SamplerTable::new(&objective, &options.spacing(spacing))?;
+        let start = case.f64s("x_init");
+        let noise = vec![0.0; table.rows.len() * start.len()];
+        Ok(Walk { table, model: Model::new(case)?, start, noise, unscaled: false, new_noise: vec![] })
+    };
+    let plain = walk(match heun {
+        None => SamplerOptions::new(Euler::default(), n),
+        Some(heun) => SamplerOptions::new(heun, n),
+    })?;
+    got.insert("x".into(), plain.states_of_the_case(&plain.on(device)?));
+    got.insert("u".into(), plain.table.levels.iter().map(|level| level.s).chain([0.0]).collect());
+    if let Some(heun) = heun {
+        let states = walk(SamplerOptions::new(heun.correct_last(true), n))?.on(device)?;
+        got.insert("x_full_last".into(), states[states.len() - 1].clone());
+    }
+    Ok(())
 }
 
 /// The states that UniPC corrects. A row corrects and predicts at once, so the correction is what it does besides the

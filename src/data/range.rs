@@ -1,0 +1,89 @@
+//! Ranges of samples: `DATA[from:to]`.
+
+use super::Dataset;
+use super::description::Origin;
+use super::source::{Request, read};
+use crate::text::count;
+use crate::{Error, Result};
+
+/// `DATA[from:to]`: samples `from` to `to` - 1, counted from 0.
+pub(super) fn read_range(spec: &str, range: SampleRange, seed: u64, request: &mut Request) -> Result<Dataset> {
+    let all = read(range.data, seed, request)?;
+    let (from, to) = range.within(all.len())?;
+    let len = all.sample_len();
+    let part = all.with_values(spec, all.values[from * len..to * len].to_vec())?;
+    // A part of the windows is not a recording.
+    let mut origin = Origin { recording: None, ..all.origin.clone() };
+    origin.keep(all.len(), (from..to).collect());
+    Ok(Dataset { origin, ..part })
+}
+
+/// A parsed `DATA[from:to]`.
+pub(super) struct SampleRange<'a> {
+    spec: &'a str,
+    pub data: &'a str,
+    from: usize,
+    to: Option<usize>,
+}
+
+impl<'a> SampleRange<'a> {
+    pub fn of(spec: &'a str) -> Result<Self> {
+        let wrong = || {
+            Error::input(format!(
+                "{spec:?}: a range of samples is written as DATA[FROM:TO], such as {0}[0:100] or {0}[100:]",
+                { spec.split('[').next().unwrap_or_default() }
+            ))
+        };
+        let (data, range) = spec.trim_end_matches(']').rsplit_once('[').ok_or_else(wrong)?;
+        let (from, to) = range.split_once(':').ok_or_else(wrong)?;
+        let place = |text: &str| (!text.is_empty()).then(|| text.parse().map_err(|_| wrong())).transpose();
+        Ok(Self { spec, data, from: place(from)?.unwrap_or(0), to: place(to)? })
+    }
+
+    /// The limits of the range in a data set of `n` samples.
+    pub fn within(&self, n: usize) -> Result<(usize, usize)> {
+        let (Self { spec, data, from, to: given }, to) = (self, self.to.unwrap_or(n));
+        let there_are = || format!("{data} has {}, counted from 0", count(n, "sample"));
+        match given {
+            _ if *from < to && to <= n => Ok((*from, to)),
+            Some(to) if from >= to => Err(Error::input(format!(
+                "{spec}: the range is empty, because TO is excluded; use a TO above {from}, such as {data}[{from}:{}]",
+                from + 1
+            ))),
+            Some(to) if *from < n => Err(Error::input(format!(
+                "{spec}: {}, so TO must be at most {n}, not {to}; {data}[{from}:] selects all samples from {from} on",
+                there_are()
+            ))),
+            _ => Err(Error::input(format!("{spec}: {}, so FROM must be at most {}, not {from}", there_are(), n - 1))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_range_selects_samples() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        fs::write(&path, "1,2,3\n4,5,6\n7,8,9\n").unwrap();
+        let load = |range: &str| Dataset::load(&format!("{}{range}", path.display()), 0);
+        assert_eq!(load("[1:2]").unwrap().values, [4.0, 5.0, 6.0]);
+        assert_eq!((load("[:2]").unwrap().len(), load("[2:]").unwrap().len(), load("[:]").unwrap().len()), (2, 1, 3));
+        assert_eq!(Dataset::load("moons[3:9]", 0).unwrap().values, Dataset::load("moons", 0).unwrap().values[6..18]);
+        for (range, words) in [
+            ("[2:2]", "the range is empty"),
+            ("[2:1]", "use a TO above 2, such as"),
+            ("[0:4]", "has 3 samples, counted from 0, so TO must be at most 3, not 4"),
+            ("[3:]", "FROM must be at most 2, not 3"),
+            ("[7:9]", "FROM must be at most 2, not 7"),
+            ("[1]", "[FROM:TO]"),
+            ("[a:2]", "[FROM:TO]"),
+        ] {
+            let message = load(range).unwrap_err().to_string();
+            assert!(message.contains(words), "{range}: {message}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! From the name of data to a reader: files, folders, built-in data sets, and parts of them.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use super::options::Source;
+use super::range::{SampleRange, read_range};
+use super::{Categories, Dataset, ReadOptions, TOYS};
+use super::{audio, idx, images, npy, raw, sounds, table, toys};
+use crate::io::extension;
+use crate::{Error, Result};
+
+/// Chooses the options for a source of data, or refuses them.
+pub(super) type Choose<'a> = dyn FnMut(&str, Source) -> Result<ReadOptions> + 'a;
+
+/// What is asked of a reader.
+pub(super) struct Request<'a> {
+    pub choose: &'a mut Choose<'a>,
+    /// The columns of categories of the data that these are compared with.
+    pub known: &'a [Categories],
+    /// Whether the windows of a recording contain all time steps.
+    pub whole: bool,
+}
+
+/// Reads `spec`.
+pub(super) fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Dataset> {
+    if let Some(toy) = toys::by_name(spec, seed) {
+        let options = (request.choose)(spec, Source::Toy)?;
+        let mut toy = toy?;
+        toy.origin.format = "built-in".into();
+        return match options.kind {
+            Some(kind) => toy.of_kind(kind),
+            None => Ok(toy),
+        };
+    }
+    let path = Path::new(spec);
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => read_folder(path, request),
+        Ok(found) if found.is_file() => read_file(path, None, request),
+        Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
+        Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => match SampleRange::of(spec) {
+            // A group can have such a name.
+            Err(_) if file_and_part(spec).is_some() => read_part(spec, request),
+            range => read_range(spec, range?, seed, request),
+        },
+        Err(cause) if cause.kind() == ErrorKind::NotFound => read_part(spec, request),
+        Err(cause) => Err(Error::io("cannot read", path, cause)),
+    }
+}
+
+/// A common format that is not read, and how to convert it, from the extension and the first bytes of a file.
+fn other_format(extension: &str, start: [u8; 4]) -> Option<(&'static str, &'static str)> {
+    const TABLE: &str = "save it as .csv";
+    const ARRAYS: &str = "save its arrays with numpy.save or numpy.savez";
+    const SOUND: &str = "convert it to .wav, such as with: ffmpeg -i IN OUT.wav";
+    let by_name = match extension {
+        "mp3" | "m4a" | "aac" | "wma" | "opus" | "aif" | "aiff" => Some(("compressed or other audio", SOUND)),
+        "xlsx" | "xls" | "ods" => Some(("a spreadsheet", TABLE)),
+        "feather" | "arrow" => Some(("an Arrow table", TABLE)),
+        "json" | "jsonl" => Some(("JSON text", "save it as .csv or .npy")),
+        "pt" | "pth" | "pkl" | "pickle" => Some(("a pickled Python object", ARRAYS)),
+        "heic" | "heif" | "avif" | "svg" | "pdf" => {
+            Some(("a picture in another format", "convert pictures to PNG, in a folder"))
+        }
+        "mp4" | "avi" | "mov" | "mkv" | "webm" => Some(("a film", "save its pictures as PNG, in a folder")),
+        "txt" | "dat" | "asc" => {
+            Some(("text without a known extension", "if it is a table, rename it to .csv or .tsv"))
+        }
+        _ => None,
+    };
+    by_name.or(match &start {
+        b"PAR1" => Some(("a Parquet table", TABLE)),
+        b"MATL" => Some(("a MATLAB file", ARRAYS)),
+        [0x89, b'H', b'D', b'F'] => Some(("an HDF5 file", ARRAYS)),
+        b"fLaC" => Some(("FLAC audio", SOUND)),
+        b"OggS" => Some(("Ogg audio", SOUND)),
+        [b'I', b'D', b'3', _] | [0xff, 0xfb, ..] => Some(("MP3 audio", SOUND)),
+        _ => None,
+    })
+}
+
+/// Reads a folder of pictures, or of audio files if it has no pictures.
+fn read_folder(folder: &Path, request: &mut Request) -> Result<Dataset> {
+    let (name, pictures) = (folder.display().to_string(), images::Folder::of(folder)?);
+    match sounds::files(folder) {
+        Some(files) if !pictures.has_pictures() => {
+            sounds::read(folder, &files, &(request.choose)(&name, Source::Sounds)?)
+        }
+        _ => images::read(pictures, &(request.choose)(&name, Source::Pictures)?),
+    }
+}
+
+/// The file and the rest of a `FILE:PART`, where either may contain colons.
+pub(super) fn file_and_part(spec: &str) -> Option<(&Path, &str)> {
+    let colons = spec.char_indices().filter(|(_, c)| *c == ':');
+    colons.map(|(at, _)| (Path::new(&spec[..at]), &spec[at + 1..])).find(|(file, _)| file.is_file())
+}
+
+/// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
+pub(crate) fn source(spec: &str) -> Option<&Path> {
+    let whole = Path::new(spec);
+    match spec {
+        _ if toys::is_toy(spec) => None,
+        _ if whole.exists() => Some(whole),
+        _ if spec.ends_with(']') && spec.contains('[') => source(spec.rsplit_once('[')?.0),
+        _ => file_and_part(spec).map(|(file, _)| file),
+    }
+}
+
+/// Reads a file in the format of its extension, or of its first bytes if the extension is unknown. `part` is the group of a
+/// table or the array of an archive.
+fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<Dataset> {
+    let name = path.display();
+    let len = fs::metadata(path).map_err(|cause| Error::io("cannot read", path, cause))?.len();
+    if len == 0 {
+        return Err(Error::input(format!("{name}: the file is empty (0 bytes); write or copy it again")));
+    }
+    let Request { choose, known, whole } = request;
+    let (known, whole) = (*known, *whole);
+    let mut chosen = |source| choose(&name.to_string(), source);
+    let undivided = |what: &str| match part {
+        None => Ok(()),
+        Some(part) => Err(Error::input(format!(
+            "{name}:{part}: {what} have no parts; only .csv and .tsv files have groups that can be selected with ':', and \
+             .npz files arrays"
+        ))),
+    };
+    let array = |raw: Result<raw::Raw>, options: Result<ReadOptions>| {
+        let options = options?;
+        raw?.finish_for(&options, whole)
+    };
+    let sound = |options: ReadOptions| {
+        let window = options.window.or(Some(audio::WINDOW));
+        audio::read(path)?.finish_for(&ReadOptions { window, ..options }, whole)
+    };
+    match extension(path).as_str() {
+        "npy" => undivided("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array))),
+        "npz" => array(npy::read_archive(path, part), chosen(Source::Array)),
+        "csv" | "tsv" => {
+            let options = chosen(Source::Table)?;
+            table::read(path, part, &options, known)?.finish_for(&options, whole)
+        }
+        "wav" => undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?)),
+        "png" | "jpg" | "jpeg" | "webp" | "tif" | "tiff" | "bmp" | "gif" => {
+            Err(Error::input(format!("{name}: a single picture is not a data set; name the folder with the pictures")))
+        }
+        _ => match first_bytes(path)? {
+            [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => {
+                undivided("IDX files").and_then(|()| array(idx::read(path), chosen(Source::Array)))
+            }
+            [0x93, b'N', b'U', b'M'] => {
+                undivided("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array)))
+            }
+            [b'P', b'K', 3, 4] if other_format(&extension(path), [0; 4]).is_none() => {
+                array(npy::read_archive(path, part), chosen(Source::Array))
+            }
+            [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => {
+                undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?))
+            }
+            start if other_format(&extension(path), start).is_some() => {
+                let (what, remedy) = other_format(&extension(path), start).unwrap_or_default();
+                Err(Error::input(format!("{name}: {what}, which is not read; {remedy}")))
+            }
+            _ => Err(Error::input(format!(
+                "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of pictures"
+            ))),
+        },
+    }
+}
+/// Reads a group such as `table.tsv:dino` or an array such as `file.npz:images`, or reports that there is no such file.
+pub(super) fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
+    if let Some((file, part)) = file_and_part(spec) {
+        return read_file(file, Some(part), request);
+    }
+    Err(Error::input(format!(
+        "{spec:?}: there is no such file or folder, and no built-in data set of that name (there are: {}); check the \
+         spelling and the current folder",
+        TOYS.join(", ")
+    )))
+}
+
+pub(super) fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|cause| Error::io("cannot read", path, cause))
+}
+
+pub(super) fn first_bytes(path: &Path) -> Result<[u8; 4]> {
+    let mut bytes = [0xff; 4];
+    let mut head = Vec::new();
+    open(path)?.take(4).read_to_end(&mut head).map_err(|cause| Error::io("cannot read", path, cause))?;
+    bytes[..head.len()].copy_from_slice(&head);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::refusal;
+    use super::*;
+
+    #[test]
+    fn a_missing_file_lists_the_built_in_data_sets() {
+        let message = refusal(Path::new("no/such/file.npy"));
+        assert!(message.contains("no/such/file.npy") && message.contains("moons") && message.contains("swissroll"));
+    }
+
+    #[test]
+    fn a_file_wins_over_a_toy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("moons");
+        fs::write(&path, [0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 5, 6, 7]).unwrap();
+        assert_eq!(Dataset::load(path.to_str().unwrap(), 0).unwrap().values, [5.0, 6.0, 7.0]);
+        assert_eq!(Dataset::load("moons", 0).unwrap().shape, [2]);
+    }
+
+    #[test]
+    fn unknown_files_list_the_known_formats() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content, cause) in [
+            ("a.bin", &b"hello"[..], "unknown file format"),
+            ("a.npy", b"", "0 bytes"),
+            ("a.png", b"x", "a single picture"),
+            ("a.parquet", b"PAR1xxxx", "a Parquet table, which is not read; save it as .csv"),
+            ("a.xlsx", b"PK\x03\x04", "a spreadsheet"),
+            ("a.mat", b"MATLAB 5.0", "a MATLAB file"),
+            ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
+            ("a.mp3", b"ID3\x03", "to .wav"),
+            ("a", b"fLaC", "FLAC audio"),
+            ("a.txt", b"1 2\n", "rename it to .csv"),
+            ("short", b"ab", "unknown file format"),
+        ] {
+            fs::write(dir.path().join(name), content).unwrap();
+            let message = refusal(&dir.path().join(name));
+            assert!(message.contains(cause), "{message}");
+        }
+    }
+
+    /// Damaged files of every format give an error or data, but never a panic or a huge allocation.
+    #[test]
+    fn damaged_files_never_panic() {
+        use rand::{RngExt, SeedableRng, rngs::StdRng};
+        let dir = tempfile::tempdir().unwrap();
+        let good = [
+            ("npy", npy::tests::sample_file()),
+            ("npz", npy::tests::sample_archive(dir.path())),
+            ("csv", b"x,y\n1,2\n3,4\n".to_vec()),
+            ("idx", idx::tests::sample_file()),
+            ("gz", idx::tests::sample_gzip()),
+            ("wav", audio::tests::sample_file(dir.path())),
+        ];
+        let mut rng = StdRng::seed_from_u64(1);
+        for (extension, bytes) in good {
+            let path = dir.path().join(format!("damaged.{extension}"));
+            for round in 0..150 {
+                let mut bytes = bytes.clone();
+                for _ in 0..rng.random_range(0..6) {
+                    let at = rng.random_range(0..bytes.len().min(200));
+                    bytes[at] = rng.random();
+                }
+                if round % 3 == 0 {
+                    bytes.truncate(rng.random_range(0..bytes.len()));
+                }
+                fs::write(&path, &bytes).unwrap();
+                let _ = Dataset::load(path.to_str().unwrap(), 0);
+            }
+        }
+    }
+}
