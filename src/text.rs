@@ -13,6 +13,7 @@ pub fn exact(value: f64) -> String {
 
 /// `value` + `offset` with the fewest decimals of which `value` is the float32 after subtracting the offset: 168.7, not
 /// 168.69999980926514.
+#[cfg(feature = "files")]
 pub fn shortest_sum(value: f32, offset: f64) -> f64 {
     let sum = f64::from(value) + offset;
     let rounded = |decimals: usize| format!("{sum:.decimals$}").parse::<f64>().ok();

@@ -27,7 +27,7 @@ pub struct Dataset {
 
 impl Dataset {
     /// Reads a `.npy`, `.npz`, `.csv`, `.tsv`, IDX (optionally `.gz`) or `.wav` file, or a folder of pictures, or generates
-    /// one of the built-in data sets [`TOYS`] from `seed`. A file with the name of a built-in data set is written as
+    /// one of the built-in data sets [`TOYS`](super::TOYS) from `seed`. A file with the name of a built-in data set is written as
     /// `./sine`. `table.tsv:dino` selects the rows of a table whose text column is `dino`, `file.npz:name` selects an array,
     /// and `pulse.npy[0:900]` selects samples 0 to 899; either number may be omitted.
     ///

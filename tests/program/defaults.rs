@@ -27,7 +27,7 @@ fn settings_are_chosen_by_the_data_and_said() {
     assert!(said.contains("standard deviations from the mean"), "{said}");
     assert!(!said.contains("dispatches"), "details are for --verbose: {said}");
     let said = place.ok("train moons --out details --steps 2 --no-samples --verbose");
-    assert!(said.contains("dispatches per step") && said.contains("noise schedule: linear"), "{said}");
+    assert!(said.contains("dispatches per step") && said.contains("objective: ddpm, linear, 1000 steps"), "{said}");
     place.write("long.npy", npy("<f4", false, &[40, 64], &signals(40 * 64)));
     place.ok("train long.npy --out signals --steps 2 --no-samples");
     place.ok("train long.npy --out again --steps 2 --no-samples");
