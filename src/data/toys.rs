@@ -23,7 +23,6 @@ const WINDOWS: usize = 2000;
 const WINDOW: usize = 160;
 
 /// Whether this is the name of a built-in data set, which takes precedence over a file.
-#[cfg(feature = "cli")]
 pub(super) fn is_toy(name: &str) -> bool {
     TOYS.contains(&name)
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Dataset, Kind};
+#[cfg(feature = "cli")]
+use crate::data::Dataset;
+use crate::data::Kind;
 use crate::error::{Error, Result};
 use crate::ops::{Augment, Edge};
 
@@ -134,7 +136,7 @@ impl fmt::Display for Augmentation {
 mod tests {
     use super::*;
     use crate::data::corrupt::Extent;
-    use crate::data::{Columns, Normalisation};
+    use crate::data::{Columns, Dataset, Normalisation};
     use crate::device::Device;
     use crate::nn::{ConditionOptions, Inputs, Model};
     use crate::train::data::{DataTensors, Gaps};
