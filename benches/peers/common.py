@@ -36,6 +36,8 @@ NOISE = (16_384, 784)
 SAMPLE = {"ddim-50": ("mlp", 64, 50), "ddpm-1000": ("seed", 256, T), "sample-unet": ("unet2d", 64, 20)}
 FIRST = "first-step"
 NAMES = [*list(TRAIN)[:4], *GEMM, "noise", *list(SAMPLE)[:2], *list(TRAIN)[4:], *ATTENTION, "sample-unet", FIRST]
+# Those without U-Nets and attention.
+BASIC = [name for name in NAMES if "unet" not in name and name not in ATTENTION]
 
 
 def arguments():
@@ -123,8 +125,9 @@ def row(workload, where, metric, unit, values, batch=None, losses=(None, None)):
     print(json.dumps(keys), flush=True)
 
 
-def measure(args, peer, where):
-    """A row for each workload. `peer` has training, gemm, attention, noise and sampling, which return `advance`."""
+def measure(args, peer, where, names=None):
+    """A row for each workload, of `names` if not all are there. `peer` has training, gemm, attention, noise and sampling,
+    which return `advance`."""
     if args.child:
         advance, losses = peer.training(*TRAIN["seed-256"])
         advance(1)
@@ -134,7 +137,7 @@ def measure(args, peer, where):
     def timed(advance, amount):
         return [r * amount for r in rate(advance, args.quick)]
 
-    for work in args.workload or NAMES:
+    for work in args.workload or names or NAMES:
         if work in TRAIN:
             advance, losses = peer.training(*TRAIN[work])
             values = timed(advance, 1)

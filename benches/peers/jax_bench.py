@@ -172,7 +172,7 @@ def main():
     args = common.arguments()
     device = jax.devices()[0]
     where = dict(library=f"jax {jax.__version__} jit", device=device.device_kind, backend=device.platform)
-    common.measure(args, Peer, where)
+    common.measure(args, Peer, where, common.BASIC)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ class Peer:
 def main():
     args = common.arguments()
     library = f"tensorflow {tf.__version__} {'XLA' if args.compile else 'graph'}"
-    common.measure(args, Peer(args), dict(library=library, device=f"{args.threads} threads", backend=args.device))
+    common.measure(args, Peer(args), dict(library=library, device=f"{args.threads} threads", backend=args.device), common.BASIC)
 
 
 if __name__ == "__main__":
