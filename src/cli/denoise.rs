@@ -152,7 +152,7 @@ const FAR: f64 = 5.0;
 const WIDER: f64 = 20.0;
 
 /// Warnings about data that are not like those of the run: other units, or another sample rate.
-fn other_units(noisy: &Dataset, facts: &Facts) -> Vec<String> {
+pub(super) fn other_units(noisy: &Dataset, facts: &Facts) -> Vec<String> {
     let mut warnings = Vec::new();
     if let (Some(rate), Some(trained)) = (noisy.sample_rate(), facts.sample_rate)
         && rate != trained
@@ -164,7 +164,7 @@ fn other_units(noisy: &Dataset, facts: &Facts) -> Vec<String> {
     }
     let groups = noisy.grouping();
     for (group, &[low, high]) in facts.range.iter().enumerate().filter(|_| facts.range.len() == groups.count) {
-        let values = || groups.values(group, &noisy.values).map(f64::from);
+        let values = || groups.values(group, &noisy.values).filter(|value| !value.is_nan()).map(f64::from);
         let n = values().count().max(1) as f64;
         let mean = values().sum::<f64>() / n;
         let deviation = (values().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();

@@ -57,7 +57,7 @@ impl Dataset {
 
     fn load_strictly(spec: &str, seed: u64, options: &ReadOptions, whole: bool) -> Result<Self> {
         let mut choose = |name: &str, source| options.check(name, source).map(|()| options.clone());
-        read(spec, seed, &mut Request { choose: &mut choose, known: &[], whole })
+        read(spec, seed, &mut Request { choose: &mut choose, known: &Columns::default(), whole })
     }
 
     /// Reads data to compare with `like`: with the options that apply to them, as samples of the same kind if they have the
@@ -85,7 +85,7 @@ impl Dataset {
                 let options = options.applicable_to(source);
                 options.check(name, source).map(|()| options)
             };
-            read(spec, seed, &mut Request { choose: &mut choose, known: &columns.categories, whole })
+            read(spec, seed, &mut Request { choose: &mut choose, known: columns, whole })
         };
         // Data of another shape are refused by the caller, which knows what they are for.
         let data = match lenient(Some(kind)) {
@@ -113,6 +113,8 @@ impl Dataset {
         if self.columns.categories.is_empty() {
             self.columns.categories = columns.categories.clone();
         }
+        // A part of the data may have whole numbers by chance.
+        self.columns.whole = columns.whole.clone();
         self
     }
 
@@ -125,7 +127,7 @@ impl Dataset {
             let options = options.applicable_to(source);
             options.check(name, source).map(|()| options)
         };
-        read(spec, seed, &mut Request { choose: &mut choose, known: &[], whole: false })
+        read(spec, seed, &mut Request { choose: &mut choose, known: &Columns::default(), whole: false })
     }
 
     /// Creates a data set from the values of all samples. `name` is used in messages.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::options::Source;
 use super::range::{SampleRange, read_range};
-use super::{Categories, Dataset, ReadOptions, TOYS};
+use super::{Columns, Dataset, ReadOptions, TOYS};
 use super::{audio, idx, images, npy, raw, sounds, table, toys};
 use crate::io::extension;
 use crate::{Error, Result};
@@ -17,8 +17,8 @@ pub(super) type Choose<'a> = dyn FnMut(&str, Source) -> Result<ReadOptions> + 'a
 /// What is asked of a reader.
 pub(super) struct Request<'a> {
     pub choose: &'a mut Choose<'a>,
-    /// The columns of categories of the data that these are compared with.
-    pub known: &'a [Categories],
+    /// The columns of the data that these are compared with.
+    pub known: &'a Columns,
     /// Whether the windows of a recording contain all time steps.
     pub whole: bool,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::options::{Missing, ReadOptions};
-use super::super::{Categories, Kind, Origin};
+use super::super::{Categories, Columns, Kind, Origin};
 use super::Table;
 use super::profile::{MOST_CATEGORIES, Profile};
 use crate::text::count;
@@ -41,7 +41,7 @@ impl Table<'_> {
 
     /// Whether the first column contains the names of groups of rows rather than categories: it is text, and there is no
     /// other column of categories.
-    pub fn is_grouped(&self, group: Option<&str>, options: &ReadOptions, known: &[Categories]) -> Result<bool> {
+    pub fn is_grouped(&self, group: Option<&str>, options: &ReadOptions, known: &Columns) -> Result<bool> {
         let first = &self.columns[0];
         if self.width == 1 || !(first.is_text() || (group.is_some() && first.is_dates())) {
             return Ok(false);
@@ -61,10 +61,10 @@ impl Table<'_> {
     }
 
     /// The known categories of a column, which may have the name of another one.
-    fn known<'a>(&self, column: usize, known: &'a [Categories]) -> Option<&'a Categories> {
+    fn known<'a>(&self, column: usize, known: &'a Columns) -> Option<&'a Categories> {
         let name = self.written_name(column);
         let before = (0..column).filter(|&i| self.columns[i].is_text() && self.written_name(i) == name).count();
-        known.iter().filter(|categories| categories.name == name).nth(before)
+        known.categories.iter().filter(|categories| categories.name == name).nth(before)
     }
 
     /// The column of labels, which is left out unless the columns are stated. Generated tables do not have it.
@@ -76,7 +76,7 @@ impl Table<'_> {
     pub fn chosen(
         &self,
         options: &ReadOptions,
-        known: &[Categories],
+        known: &Columns,
         grouped: bool,
         origin: &mut Origin,
     ) -> Result<Vec<Chosen>> {
@@ -92,15 +92,17 @@ impl Table<'_> {
             self.columns[column].is_text() || coded.contains(&column) || self.known(column, known).is_some()
         };
         let number = |column| Chosen { column, categories: None };
+        let stated = |column: usize, origin: &mut Origin| match is_category(column) {
+            true => self.stated_categories(column, options, known, origin),
+            false => Ok(number(column)),
+        };
         if !options.columns.is_empty() {
             let wanted = options.columns.iter().map(|name| self.find(name)).collect::<Result<Vec<_>>>()?;
             let wanted = wanted.into_iter().filter(|column| !dropped.contains(column));
-            return wanted
-                .map(|column| match is_category(column) {
-                    true => self.stated_categories(column, options, known, origin),
-                    false => Ok(number(column)),
-                })
-                .collect();
+            return wanted.map(|column| stated(column, origin)).collect();
+        }
+        if let Some(named) = self.columns_of(known, &dropped, origin) {
+            return named.into_iter().map(|column| stated(column, origin)).collect();
         }
         let mut chosen = Vec::new();
         for (column, profile) in self.columns.iter().enumerate().filter(|(column, _)| !dropped.contains(column)) {
@@ -145,8 +147,35 @@ impl Table<'_> {
         Ok(chosen)
     }
 
+    /// The columns with the names of `known` ones, in their order; `None` if there are no names, or other ones.
+    fn columns_of(&self, known: &Columns, dropped: &HashSet<usize>, origin: &mut Origin) -> Option<Vec<usize>> {
+        let header = self.header.as_ref().filter(|_| !known.names.is_empty())?;
+        let name = |group: usize| match known.categories_at(group) {
+            Some(categories) => (categories.first == group).then_some(&categories.name),
+            None => Some(&known.names[group]),
+        };
+        let wanted: Vec<&String> = (0..known.names.len()).filter_map(name).collect();
+        let place = |name: &&String| {
+            let mut places = (0..self.width).filter(|&i| header[i] == **name && !dropped.contains(&i));
+            places.next().filter(|_| places.next().is_none())
+        };
+        let found: Vec<usize> = wanted.iter().filter_map(place).collect();
+        if found.len() < wanted.len() || (1..found.len()).any(|i| found[..i].contains(&found[i])) {
+            return None;
+        }
+        let others: Vec<String> =
+            (0..self.width).filter(|i| !found.contains(i) && !dropped.contains(i)).map(|i| self.title(i)).collect();
+        if !found.is_sorted() {
+            origin.note("the columns are taken by their names, in the order of the data that they are compared with");
+        }
+        if !others.is_empty() {
+            origin.note(format!("the other data do not have {}, which is left out", others.join(", ")));
+        }
+        Some(found)
+    }
+
     /// A column of text: categories, or left out.
-    fn text(&self, column: usize, options: &ReadOptions, known: &[Categories], origin: &mut Origin) -> Option<Chosen> {
+    fn text(&self, column: usize, options: &ReadOptions, known: &Columns, origin: &mut Origin) -> Option<Chosen> {
         let (title, profile) = (self.title(column), &self.columns[column]);
         let categories = profile.categories();
         let number = categories.as_ref().map_or(format!("more than {MOST_CATEGORIES}"), |all| all.len().to_string());
@@ -177,7 +206,7 @@ impl Table<'_> {
         &self,
         column: usize,
         options: &ReadOptions,
-        known: &[Categories],
+        known: &Columns,
         origin: &mut Origin,
     ) -> Result<Chosen> {
         let refused = |why: &str| {

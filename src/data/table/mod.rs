@@ -14,7 +14,7 @@ use self::profile::{Profile, commented_header, is_header};
 use super::dialect::{Dialect, Field, Separator, numbers, rise_evenly};
 use super::options::{Header, Missing, ReadOptions};
 use super::raw::{Raw, RawValues};
-use super::{Categories, Kind, Origin};
+use super::{Categories, Columns, Kind, Origin};
 use crate::io::extension;
 use crate::text::count;
 use crate::{Error, Result};
@@ -58,8 +58,8 @@ pub(super) fn texts(path: &Path, column: Option<&str>, header: Option<Header>) -
 }
 
 /// Reads the columns of numbers and of categories. A first column of text contains group names, and only the rows of `group`
-/// are read. The categories of `known` columns keep their numbers.
-pub(super) fn read(path: &Path, group: Option<&str>, options: &ReadOptions, known: &[Categories]) -> Result<Raw> {
+/// are read. Columns with the names of `known` ones are read in their order, and their categories keep their numbers.
+pub(super) fn read(path: &Path, group: Option<&str>, options: &ReadOptions, known: &Columns) -> Result<Raw> {
     let name = path.display().to_string();
     let text = read_text(path)?;
     let dialect = Dialect::of(&text, extension(path) == "tsv");
@@ -225,7 +225,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn read(self, group: Option<&str>, options: &ReadOptions, known: &[Categories]) -> Result<Raw> {
+    fn read(self, group: Option<&str>, options: &ReadOptions, known: &Columns) -> Result<Raw> {
         let mut origin = self.origin(options);
         let grouped = self.is_grouped(group, options, known)?;
         let chosen = self.chosen(options, known, grouped, &mut origin)?;
