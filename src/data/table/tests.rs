@@ -383,3 +383,28 @@ fn an_index_is_read_with_the_columns_that_can_be_read() {
         with(",day,a,b\n0,2020-01-01,5,1\n1,2020-01-02,6,3\n2,2020-01-03,4,9\n", ReadOptions::default()).unwrap();
     assert!(notes(&data).contains("--columns 1,a,b"), "{}", notes(&data));
 }
+
+#[test]
+fn columns_are_compared_by_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let rows = |header: &str, row: &dyn Fn(usize) -> String| {
+        (0..12).fold(format!("{header}\n"), |text, i| format!("{text}{}\n", row(i)))
+    };
+    let word = |i: usize| ["cat", "dog"][i % 2];
+    fs::write(path("a.csv"), rows("height,animal,weight", &|i| format!("{i}.5,{},{}.25", word(i), 10 * i))).unwrap();
+    fs::write(path("b.csv"), rows("note,weight,height,animal", &|i| format!("x,{0},{0},{1}", 10 * i, word(i))))
+        .unwrap();
+    let options = ReadOptions { kind: Some(Kind::Table), ..ReadOptions::default() };
+    let data = Dataset::load_with(&path("a.csv"), 0, &options).unwrap();
+    let other = Dataset::load_like(&path("b.csv"), 0, &options, &data).unwrap();
+    assert_eq!((&other.shape, &other.columns.names), (&data.shape, &data.columns.names));
+    assert_eq!(other.values[..8], [0.0, 1.0, 0.0, 0.0, 10.0, 0.0, 1.0, 10.0]);
+    let said = other.describe().to_string();
+    assert!(said.contains("by their names") && said.contains("(note), which is left out"), "{said}");
+    // Whole numbers by chance are no property of the data.
+    assert_eq!(other.columns.whole, data.columns.whole);
+    // Columns with other names are taken in their order.
+    fs::write(path("c.csv"), rows("a,b,c", &|i| format!("{i}.5,{},7", word(i)))).unwrap();
+    assert_eq!(Dataset::load_like(&path("c.csv"), 0, &options, &data).unwrap().values[..4], [0.5, 1.0, 0.0, 7.0]);
+}
