@@ -174,6 +174,5 @@ fn replaced(
         }
         other => draw.start(other, first, values),
     };
-    let normalisation = &checkpoint.facts.normalisation;
-    program.each(sampling.count, sampling.seed, &mut start, observe, |x| take(&normalisation.undo(x)))
+    program.each(sampling.count, sampling.seed, &mut start, observe, |x| take(&checkpoint.facts.restore(x)))
 }

@@ -134,7 +134,7 @@ pub fn sample_in_parts(
     let mut clipped = 0u64;
     program.each(count, sampling.seed, &mut start, observe, |x| {
         clipped += limits.as_ref().map_or(0, |limits| at_limits(x, limits, &counted));
-        take(&facts.normalisation.undo(x))
+        take(&facts.restore(x))
     })?;
     let each = counted.iter().filter(|counted| **counted).count().max(1);
     Ok(clipped as f64 / (count as f64 * each as f64))

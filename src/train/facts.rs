@@ -48,7 +48,23 @@ pub struct Facts {
     pub conditions: ConditionFacts,
 }
 
+/// The distance from an end of the range, relative to the range, that is due to rounding.
+const ROUNDING: f64 = 1e-6;
+
 impl Facts {
+    /// Normalised samples in the units of the data. Values at the ends of the range are these ends exactly: a black pixel is 0,
+    /// not 5e-9.
+    pub(crate) fn restore(&self, samples: &[f32]) -> Vec<f32> {
+        let (mut values, groups) = (self.normalisation.undo(samples), Grouping::of(self.kind, &self.shape));
+        for (i, value) in values.iter_mut().enumerate() {
+            let Some(&[low, high]) = self.range.get(groups.at(i)) else { continue };
+            let near = ROUNDING * (f64::from(high) - f64::from(low));
+            let end = [low, high].into_iter().find(|end| (f64::from(*value) - f64::from(*end)).abs() <= near);
+            *value = end.unwrap_or(*value);
+        }
+        values
+    }
+
     /// Facts about ten samples, for tests.
     #[cfg(test)]
     pub(super) fn example(kind: Kind, shape: &[usize]) -> Self {
@@ -236,4 +252,19 @@ fn checksum_of(path: &Path) -> Result<u32> {
     let mut crc = flate2::Crc::new();
     crc.update(&std::fs::read(path).map_err(|e| Error::io("cannot read", path, e))?);
     Ok(crc.sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_at_the_ends_of_the_range_are_exact() {
+        let normalisation = Normalisation { shift: vec![0.3, 5.0], scale: vec![0.37, 2.0], bound: 3.0, repeat: 2 };
+        let facts =
+            Facts { normalisation, range: vec![[0.0, 1.0], [1.0, 9.0]], ..Facts::example(Kind::Signals, &[2, 2]) };
+        let sample = facts.normalisation.apply(&[0.0, 1.0, 9.0, 3.5]);
+        assert_eq!(facts.restore(&sample), [0.0, 1.0, 9.0, 3.5]);
+        assert!(facts.restore(&[-0.9, 1.8, 3.0, 0.0]).iter().all(|v| ![0.0, 1.0, 9.0].contains(v)));
+    }
 }
