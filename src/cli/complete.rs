@@ -23,6 +23,7 @@ use super::interrupt::stop_flag;
 use super::progress::Meter;
 use super::reading::{ReadArgs, describe as describe_data};
 use super::sample::SolverArgs;
+use super::weights::{WeightArgs, Weights};
 use super::{Common, whole};
 
 /// Fill the gaps of incomplete samples with a trained model
@@ -55,9 +56,8 @@ pub struct CompleteArgs {
     /// The number of steps of such a part [default: 10]
     #[arg(long, value_name = "STEPS", value_parser = whole::<usize>, allow_negative_numbers = true)]
     jump: Option<usize>,
-    /// Use the state with the lowest validation loss, see train --keep-best
-    #[arg(long)]
-    best: bool,
+    #[command(flatten)]
+    weights: WeightArgs,
     #[command(flatten)]
     condition: SampleConditionArgs,
     #[command(flatten)]
@@ -75,7 +75,7 @@ const SHOWN_DRAWS: usize = 4;
 pub fn run(args: &CompleteArgs) -> anyhow::Result<ExitCode> {
     let solver = args.solver.sampling(args.count)?;
     let folder = RunFolder::open(&args.run)?;
-    let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
+    let Weights { checkpoint, average } = args.weights.of(&folder)?;
     let method = Completing::method(&checkpoint)?;
     let files = Files::of(args, &checkpoint)?;
     let how = settings(args, &checkpoint, method, solver)?;
@@ -83,6 +83,7 @@ pub fn run(args: &CompleteArgs) -> anyhow::Result<ExitCode> {
     let unknown = data.values.iter().filter(|value| value.is_nan()).count();
     let device = args.common.open()?;
     if !args.common.json {
+        average.iter().for_each(|average| say!("{average}"));
         say!("{}", describe(method, &how, &checkpoint)?);
     }
     files.create_folder()?;
@@ -110,7 +111,8 @@ pub fn run(args: &CompleteArgs) -> anyhow::Result<ExitCode> {
         say!(
             "{}",
             json!({"out": args.out, "files": written, "samples": data.len(), "shape": data.shape, "count": args.count,
-                   "unknown": unknown, "method": method, "scores": scores, "device": device.name()})
+                   "unknown": unknown, "method": method, "scores": scores, "device": device.name(),
+                   "weights": average})
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -164,8 +166,8 @@ impl Incomplete {
             return Err(Error::setting(format!("--missing {missing}: missing values are what is filled; omit it")));
         }
         let facts = &checkpoint.facts;
-        // Data are read as those of the run were.
-        let options = checkpoint.config.read.overridden_by(&stated);
+        // Data are read as those of the run were, without a column of labels.
+        let options = checkpoint.config.reading().overridden_by(&stated);
         let options = ReadOptions { missing: Some(Missing::Keep), ..options };
         let seed = args.common.seed.unwrap_or(0);
         let data = Dataset::load_for(&args.data, seed, &options, facts.layout(), false)?;
@@ -241,6 +243,8 @@ struct Errors {
     n: usize,
     crps: f64,
     squares: f64,
+    /// The values that have a band, which are all but categories, and those within it.
+    banded: usize,
     covered: usize,
 }
 
@@ -250,18 +254,20 @@ struct Scores {
     hidden: usize,
     crps: f64,
     rmse: f64,
-    coverage: f64,
+    /// `None` if all are categories, which have no band.
+    coverage: Option<f64>,
 }
 
 impl Scores {
     fn describe(&self, scaled: bool) -> String {
         let unit = if scaled { ", in standard deviations of each column or channel" } else { "" };
+        let band = |share: f64| format!("; {:.1}% are within the quantiles 5% and 95%", 100.0 * share);
         format!(
-            "{} hidden values: CRPS {}, RMSE of the median {}{unit}; {:.1}% are within the quantiles 5% and 95%",
+            "{} hidden values: CRPS {}, RMSE of the median {}{unit}{}",
             grouped(self.hidden),
             short(self.crps),
             short(self.rmse),
-            100.0 * self.coverage
+            self.coverage.map(band).unwrap_or_default()
         )
     }
 }
@@ -305,10 +311,8 @@ impl<'a> Summary<'a> {
             let mean = sorted.iter().map(|v| f64::from(*v)).sum::<f64>() / sorted.len() as f64;
             self.mean.push(mean as f32);
             // The most frequent category has the largest mean.
-            let of = match self.data.columns.categories_at(i) {
-                Some(_) => [mean; 3],
-                None => QUANTILES.map(|p| calibrated_quantile(&sorted, p)),
-            };
+            let is_category = self.data.columns.categories_at(i).is_some();
+            let of = if is_category { [mean; 3] } else { QUANTILES.map(|p| calibrated_quantile(&sorted, p)) };
             self.quantiles.iter_mut().zip(of).for_each(|(all, value)| all.push(value as f32));
             if let Some(truth) = self.truth.map(|truth| truth.sample(index)[i]).filter(|y| !y.is_nan()) {
                 let (scale, [low, median, high], y) = (self.scales[i], of, f64::from(truth));
@@ -316,16 +320,18 @@ impl<'a> Summary<'a> {
                 self.errors.n += 1;
                 self.errors.crps += score[0] / scale;
                 self.errors.squares += ((median - y) / scale).powi(2);
-                self.errors.covered += usize::from((low..=high).contains(&y));
+                self.errors.banded += usize::from(!is_category);
+                self.errors.covered += usize::from(!is_category && (low..=high).contains(&y));
             }
         }
     }
 
     /// The scores; `None` if no value was hidden.
     fn scores(&self) -> Option<Scores> {
-        let Errors { n: hidden, crps, squares, covered } = self.errors;
+        let Errors { n: hidden, crps, squares, banded, covered } = self.errors;
         let n = hidden as f64;
-        let of = || Scores { hidden, crps: crps / n, rmse: (squares / n).sqrt(), coverage: covered as f64 / n };
+        let coverage = (banded > 0).then(|| covered as f64 / banded as f64);
+        let of = || Scores { hidden, crps: crps / n, rmse: (squares / n).sqrt(), coverage };
         (hidden > 0).then(of)
     }
 }
@@ -354,7 +360,9 @@ impl Files {
                         out.display()
                     )));
                 }
-                check_path(out)?;
+                if !out.is_dir() {
+                    check_path(out)?;
+                }
                 let table = args
                     .data
                     .split(['[', ':'])
@@ -385,6 +393,9 @@ impl Files {
         let mask = args.mask.as_ref().and_then(MaskMix::file);
         let read = [Some(args.data.as_str()), Some(&checkpoint.config.data), mask];
         for path in files.all() {
+            if path.exists() {
+                check_path(&path)?;
+            }
             for spec in read.into_iter().flatten().chain(args.condition.files()) {
                 data::check_apart(&path, spec)?;
             }

@@ -20,6 +20,7 @@ use super::noise::comparison_path;
 use super::progress::Meter;
 use super::reading::{ReadArgs, describe as describe_data, refuse_gaps};
 use super::recording::SamplesOrRecording;
+use super::weights::{WeightArgs, Weights};
 use super::{Common, real, whole};
 
 /// Remove noise from data with a trained model
@@ -52,9 +53,8 @@ pub struct DenoiseArgs {
     /// Sampler of these steps, see langevin sample --help [default: ddim]
     #[arg(long, value_name = "NAME")]
     sampler: Option<String>,
-    /// Use the state with the lowest validation loss, see train --keep-best
-    #[arg(long)]
-    best: bool,
+    #[command(flatten)]
+    weights: WeightArgs,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     plot::check_recording_output(&args.out)?;
     let picture = comparison_path(&args.out)?;
     let folder = RunFolder::open(&args.run)?;
-    let checkpoint = if args.best { folder.best() } else { folder.checkpoint() }?;
+    let Weights { checkpoint, average } = args.weights.of(&folder)?;
     for read in [Some(&args.noisy), args.compare.as_ref(), Some(&checkpoint.config.data)].into_iter().flatten() {
         data::check_apart(&args.out, read)?;
     }
@@ -110,10 +110,11 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
         say!(
             "{}",
             json!({"out": args.out, "held": written.held, "picture": picture, "shape": written.shape, "start": start,
-                   "compare": compared, "device": device.name()})
+                   "compare": compared, "device": device.name(), "weights": average})
         );
         return Ok(ExitCode::SUCCESS);
     }
+    average.iter().for_each(|average| say!("{average}"));
     if let Some(start) = &start {
         say!("{}", describe(start, &noisy, how.steps, &*how.sampler));
         uneven(start, &checkpoint.facts.normalisation.scale).iter().for_each(|warning| say!("{warning}"));

@@ -110,7 +110,7 @@ fn used_weights(config: &Config) -> String {
     };
     let other = match config.ema_snapshot_every {
         0 => "",
-        _ => "; sample --ema LENGTH uses a power-function average of that relative length, from the snapshots",
+        _ => "; --ema LENGTH uses a power-function average of that relative length, from the snapshots",
     };
     format!("weights for inference: {used}{other}")
 }

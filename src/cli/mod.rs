@@ -21,6 +21,7 @@ mod sample;
 mod selftest;
 mod sweep;
 mod train;
+mod weights;
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};

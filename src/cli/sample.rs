@@ -11,7 +11,7 @@ use crate::inference::{Sampling, Trace, sample_in_parts, trace};
 use crate::io::{check_path, extension};
 use crate::plot::{self, Output, Scale};
 use crate::text::{self, short};
-use crate::train::{Averaged, Checkpoint, Facts, RunFolder};
+use crate::train::{Checkpoint, Facts, RunFolder};
 use crate::{Device, Error, Precision};
 use clap::Args;
 use serde_json::json;
@@ -19,6 +19,7 @@ use serde_json::json;
 use super::condition::SampleConditionArgs;
 use super::interrupt::stop_flag;
 use super::progress::Meter;
+use super::weights::{WeightArgs, Weights};
 use super::{Common, real, samples, whole};
 
 /// Draw samples with a trained model
@@ -51,13 +52,8 @@ pub struct SampleArgs {
     /// f32, or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU
     #[arg(long, default_value = "f32")]
     precision: Precision,
-    /// Use the state with the lowest validation loss, see train --keep-best
-    #[arg(long)]
-    best: bool,
-    /// Use a power-function average of the weights with this length, relative to the training, such as 0.1, instead of their
-    /// usual average; the run needs train --ema-snapshots
-    #[arg(long, value_name = "LENGTH", value_parser = real, allow_negative_numbers = true, conflicts_with = "best")]
-    ema: Option<f64>,
+    #[command(flatten)]
+    weights: WeightArgs,
     /// Output: .npy, .csv, .png or .svg, or .wav for runs on audio: a numbered file for each sample if there are several
     #[arg(long)]
     out: PathBuf,
@@ -141,7 +137,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     // Before the run is read: its options may be wrong.
     let solver = args.solver.sampling(COUNT)?;
     let folder = RunFolder::open(&args.run)?;
-    let (checkpoint, average) = weights(args, &folder)?;
+    let Weights { checkpoint, average } = args.weights.of(&folder)?;
     let facts = &checkpoint.facts;
     check_overwriting(args, &checkpoint)?;
     let sampling = sampling_of(args, &checkpoint, solver)?;
@@ -195,20 +191,6 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     say!("{} with seed {seed} in {seconds:.1} s: {written}", samples(held, drawn, &facts.shape));
     report(args, &checkpoint, clipped, traced.as_ref());
     Ok(ExitCode::SUCCESS)
-}
-
-/// The checkpoint with the weights that are used, and what is said about an average of snapshots.
-fn weights(args: &SampleArgs, folder: &RunFolder) -> crate::Result<(Checkpoint, Option<String>)> {
-    let Some(length) = args.ema else {
-        return Ok((if args.best { folder.best() } else { folder.checkpoint() }?, None));
-    };
-    let Averaged { checkpoint, snapshots, misfit } = folder.averaged(length)?;
-    let text = format!(
-        "weights: the average of length {length} from {}; its profile differs by {}%",
-        text::count(snapshots, "snapshot"),
-        short(100.0 * misfit)
-    );
-    Ok((checkpoint, Some(text)))
 }
 
 /// Checks that no output is a file that is read.

@@ -156,10 +156,8 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
     for trial in trials.iter().filter(|trial| !matches!(trial.state, State::Finished)) {
         let config = &trial.config;
         let same = last.take().filter(|(of, _)| {
-            of.data == config.data
-                && of.seed == config.seed
-                && of.read == config.read
-                && of.condition == config.condition
+            let read = |c: &Config| (c.data.clone(), c.seed, c.reading(), c.condition.clone(), c.mask.clone());
+            read(of) == read(config)
         });
         let check = || {
             let data = same.map_or_else(|| config.load(), |(_, data)| Ok(data))?;

@@ -182,7 +182,8 @@ impl ReadOptions {
             ("columns", !self.columns.is_empty()),
             ("drop-columns", !self.drop_columns.is_empty()),
             ("categories", !self.categories.is_empty()),
-            ("missing", self.missing.is_some()),
+            // Nothing is missing in pictures and generated data, so that there is nothing to keep.
+            ("missing", self.missing.is_some_and(|missing| missing != Missing::Keep)),
             ("clip-outliers", self.clip_outliers),
             ("window", self.window.is_some()),
             ("hop", self.hop.is_some()),
@@ -244,6 +245,9 @@ mod tests {
         let message = options.check("a.csv", Source::Table).unwrap_err().to_string();
         assert_eq!(message, "a.csv: --size has no effect on tables; omit it");
         options.applicable_to(Source::Table).check("a.csv", Source::Table).unwrap();
+        let missing = |how| ReadOptions { missing: Some(how), ..ReadOptions::default() };
+        missing(Missing::Keep).check("photos", Source::Pictures).unwrap();
+        assert!(missing(Missing::Mean).check("photos", Source::Pictures).is_err());
         let hop = ReadOptions { hop: Some(8), ..ReadOptions::default() };
         assert!(hop.check("a.csv", Source::Table).unwrap_err().to_string().contains("--window"));
     }

@@ -110,8 +110,8 @@ impl Raw {
     /// Leaves out samples with missing values (NaN), or fills them.
     pub fn fill_missing(&mut self, kind: Kind, shape: &[usize], how: Option<Missing>) -> Result<()> {
         let Some(missing) = MissingValues::of(self, shape) else {
-            // A table has replaced its missing categories.
-            if how.is_some() && !self.origin.replaced {
+            // A table has replaced its missing categories. Keeping them is the default where they are filled.
+            if how.is_some_and(|how| how != Missing::Keep) && !self.origin.replaced {
                 self.origin.note("there are no missing values, so --missing changes nothing");
             }
             return Ok(());

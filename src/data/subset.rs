@@ -128,7 +128,8 @@ impl Dataset {
         let lines = self.values.chunks_exact(w).enumerate();
         let values = lines.filter(|(line, _)| (top..top + height).contains(&(line % h)));
         let values = values.flat_map(|(_, line)| &line[left..left + width]).copied().collect();
-        let mut cut = Self { kind: self.kind(), ..Self::new(&self.name, shape, values)? };
+        let cut = Self::build(self.name.clone(), shape.to_vec(), values, self.has_gaps())?;
+        let mut cut = Self { kind: self.kind(), ..cut };
         let named = self.columns.names.len() == cut.grouping().count;
         cut.columns = self.columns.clone();
         cut.columns.names.retain(|_| named);
@@ -192,6 +193,8 @@ mod tests {
         assert_eq!((&given.shape[..], &given.values[4..8]), (&[2, 2, 2][..], &[13.0, 14.0, 17.0, 18.0][..]));
         assert_eq!(counted(&[5]).cut_to(&[2]).unwrap().values, [1.0, 2.0, 6.0, 7.0]);
         assert_eq!(counted(&[2, 3]).cut_to(&[2, 1]).unwrap().values, [1.0, 4.0, 7.0, 10.0]);
+        let gappy = counted(&[3]).with_gaps("gaps", vec![0.0, f32::NAN, 2.0]).unwrap();
+        assert!(gappy.cut_to(&[1]).unwrap().values[0].is_nan(), "an unknown value stays unknown");
     }
 
     #[test]

@@ -45,31 +45,36 @@ pub(crate) fn completed_signals(path: &Path, shape: &[usize], of: Completed, sca
     for i in 0..count {
         let cell = frame.cell(i, ceil_sqrt(count));
         canvas.fill(&cell, PAPER);
-        for group in 0..groups.count {
+        let channel = |group: usize| {
             let part = i * len + group * groups.repeat..i * len + (group + 1) * groups.repeat;
             let view = PlotArea { frame: cell, x: (-0.5, groups.repeat as f64 - 0.5), y: axes[group] };
-            let of = |values: &[f32]| values[part.clone()].to_vec();
-            draw(&mut canvas, &view, of(known), [low, median, high].map(of), truth.map(of));
+            (view, part)
+        };
+        // No band hides the lines of another channel.
+        for (view, part) in (0..groups.count).map(channel) {
+            draw_band(&mut canvas, &view, &known[part.clone()], [&low[part.clone()], &high[part]]);
+        }
+        for (view, part) in (0..groups.count).map(channel) {
+            let truth = truth.map(|truth| &truth[part.clone()]);
+            draw_lines(&mut canvas, &view, &known[part.clone()], &median[part], truth);
         }
     }
     canvas.save(path)
 }
 
-/// Draws a channel.
-fn draw(
-    canvas: &mut dyn Canvas,
-    view: &PlotArea,
-    known: Vec<f32>,
-    [low, median, high]: [Vec<f32>; 3],
-    truth: Option<Vec<f32>>,
-) {
-    let unknown = |i: usize| known[i].is_nan();
-    for i in (0..known.len()).filter(|i| unknown(*i)) {
+/// Draws the band of a channel where its values are unknown.
+fn draw_band(canvas: &mut dyn Canvas, view: &PlotArea, known: &[f32], [low, high]: [&[f32]; 2]) {
+    for i in (0..known.len()).filter(|i| known[*i].is_nan()) {
         let ((left, top), (right, bottom)) =
             (view.at((i as f64 - 0.5, high[i].into())), view.at((i as f64 + 0.5, low[i].into())));
         // Neighbouring rectangles overlap, so that no line is seen between them.
         canvas.fill(&Rect::new(left - 0.3, top, right - left + 0.6, bottom - top), BAND);
     }
+}
+
+/// Draws the lines of a channel.
+fn draw_lines(canvas: &mut dyn Canvas, view: &PlotArea, known: &[f32], median: &[f32], truth: Option<&[f32]>) {
+    let unknown = |i: usize| known[i].is_nan();
     let mut line = |values: &[f32], shown: &dyn Fn(usize) -> bool, colour, width| {
         let mut part: Vec<Point> = Vec::new();
         for i in 0..=values.len() {
@@ -86,9 +91,29 @@ fn draw(
             }
         }
     };
-    if let Some(truth) = &truth {
+    if let Some(truth) = truth {
         line(truth, &unknown, super::canvas::INK, 0.8);
     }
-    line(&median, &unknown, GENERATED, 1.4);
-    line(&known, &|i| !unknown(i), REAL, 1.4);
+    line(median, &unknown, GENERATED, 1.4);
+    line(known, &|i| !unknown(i), REAL, 1.4);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bands_of_all_channels_are_below_the_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.svg");
+        let known = [0.0, f32::NAN, 1.0, 2.0, f32::NAN, f32::NAN];
+        let filled = [0.0, 0.5, 1.0, 2.0, 1.0, 0.0];
+        let of = Completed { known: &known, quantiles: [&filled; 3], truth: Some(&filled) };
+        let scale = Scale::of(Kind::Signals, &[2, 3], &filled);
+        completed_signals(&path, &[2, 3], of, &scale).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let band = text.rfind("#f3d4be").unwrap();
+        let line = text.find("<polyline").unwrap();
+        assert!(band < line, "{text}");
+    }
 }

@@ -118,7 +118,7 @@ fn axes(shape: &[usize]) -> &[usize] {
     if shape.len() > 1 { &shape[1..] } else { shape }
 }
 
-/// Such as "cut to 24, shifted by up to 2 (the edge is repeated), half of them mirrored".
+/// Such as "windows of 24 at random places, shifts by up to 2 (the edge is repeated), half of them mirrored".
 impl fmt::Display for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let edge = if self.edge == Edge::Wrap { "wraps around" } else { "is repeated" };

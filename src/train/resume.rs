@@ -42,10 +42,11 @@ fn differences(mine: &toml::Table, others: &toml::Table) -> Vec<Difference> {
 }
 
 impl Facts {
-    /// The facts that differ in `other`. The range and the names of columns are ignored, as in [`Facts::agree_with`].
+    /// The facts that differ in `other`. Those that [`Facts::agree_with`] ignores are left out.
     pub(crate) fn differences(&self, other: Option<&Self>) -> Vec<Difference> {
         let mut found = differences(&self.to_table(), &other.map(Facts::to_table).unwrap_or_default());
-        found.retain(|d| !["facts.range", "facts.columns.names", "facts.columns.whole"].contains(&d.name.as_str()));
+        const IGNORED: [&str; 4] = ["facts.range", "facts.sample_rate", "facts.columns.names", "facts.columns.whole"];
+        found.retain(|d| !IGNORED.contains(&d.name.as_str()));
         found
     }
 }

@@ -70,7 +70,8 @@ impl Config {
             let objective = (c.task, c.noise, c.prediction, c.loss.clone(), c.weighting, c.normalise);
             let path =
                 (c.objective, c.schedule, c.zero_terminal_snr, c.diffusion_steps, c.sigma_data, c.times, c.loss_target);
-            (objective, path, c.data.clone(), c.read.clone(), c.validation)
+            let samples = (c.data.clone(), c.read.clone(), c.validation, c.augment.crop, c.mask.clone());
+            (objective, path, samples)
         };
         measured(self) == measured(other)
     }
@@ -81,6 +82,12 @@ impl Config {
         let mut filled = Self { model, ..self.clone() };
         if filled.task == Task::Denoise {
             filled.noise.get_or_insert(NoiseKind::Gaussian(0.1));
+        }
+        if filled.task == Task::Complete {
+            filled.mask.get_or_insert_default();
+        }
+        if filled.augment.is_default() {
+            filled.augment.flip = true;
         }
         filled.times.get_or_insert(TrainingTimes::Uniform);
         filled.loss_target.get_or_insert(LossTarget::new(Prediction::V));
@@ -166,6 +173,12 @@ mod tests {
         assert_eq!(noisy, config.with("model.activation_noise", "0.5").unwrap());
         assert_ne!(noisy, config);
         assert_eq!(config.with("schedule", "cosine").unwrap().schedule, ScheduleKind::Cosine);
+        let cropped = config.with("crop", "8").unwrap();
+        assert_eq!((cropped.augment.crop, config.with("flip", "true").unwrap().augment.flip), (8, true));
+        let complete = Config { task: Task::Complete, ..Config::default() };
+        let masked = complete.with("mask", "point:0.2").unwrap();
+        assert_eq!(masked.mask, "point:0.2".parse().ok());
+        assert!(config.with("mask", "point:0.2").unwrap_err().to_string().contains("unknown setting"));
         for (key, value, cause) in [
             ("lrr", "1", "model.width"),
             ("lr", "fast", "lr is 0.002"),

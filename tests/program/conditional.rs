@@ -197,6 +197,9 @@ fn what_is_drawn_is_said() {
     place.refused("train ok.npy --label-dropout 0.2 --out x", 2, &["--label-dropout needs a condition"]);
     place.refused("train ok.npy --label-header yes --out x", 2, &["--label-header needs --labels"]);
     place.refused("train ok.npy --config small.toml --micro-batch 16 --out x", 2, &["--micro-batch 16 has no effect"]);
+    // The known values of whole samples are not those of windows.
+    let said = place.ok("train ok.npy --given ok.npy --crop 4 --config small.toml --steps 2 --out cut");
+    assert!(said.contains("sample cut --given WINDOWS --seed"), "{said}");
     let said = place.ok("evaluate ok.npy ok.npy --permutations 5");
     assert!(said.contains("no p-value can be below 0.1667"), "{said}");
     assert!(!place.ok("evaluate ok.npy ok.npy").contains("no p-value"));

@@ -7,6 +7,9 @@ pub fn tests() -> Vec<Test> {
     always(named![
         gaps_of_an_array_are_filled_and_known_values_kept,
         gaps_of_a_table_are_filled_in_its_units,
+        windows_of_incomplete_signals_are_trained_on,
+        points_without_a_coordinate_are_completed,
+        the_column_of_labels_is_left_out_of_a_table_with_gaps,
         a_run_with_masks_is_resumed,
         a_run_without_masks_says_that_it_is_weaker,
         gaps_that_do_not_fit_are_refused,
@@ -87,6 +90,49 @@ fn gaps_of_a_table_are_filled_in_its_units() {
     assert_eq!(String::from_utf8(place.read("future/draws.csv")).unwrap().lines().count(), 7);
 }
 
+fn windows_of_incomplete_signals_are_trained_on() {
+    let place = Place::new();
+    let (file, known) = gappy();
+    place.write("gaps.npy", file);
+    let said = place.ok(&format!("{TRAIN} --crop 4 --flip --validation 0.2 --out run"));
+    assert!(said.contains("given, completed and real samples"), "{said}");
+    let cut: Vec<f32> = known.chunks(8).flat_map(|signal| signal[2..6].to_vec()).collect();
+    let bytes: Vec<u8> = cut.iter().flat_map(|v| v.to_le_bytes()).collect();
+    place.write("cut.npy", npy("<f4", false, &[40, 4], &bytes));
+    place.ok("complete run cut.npy --count 1 --steps 2 --out all.npy");
+    let filled = values(&place.read("all.npy"));
+    assert!(filled.iter().zip(&cut).all(|(a, b)| b.is_nan() && a.is_finite() || a == b));
+}
+
+fn points_without_a_coordinate_are_completed() {
+    let place = Place::new();
+    let row = |i: usize| format!("{}{}\n", i % 7, if i % 5 == 2 { ",".into() } else { format!(",{}", i % 3) });
+    place.write("gaps.csv", format!("x,y\n{}", (0..40).map(row).collect::<String>()));
+    let config = String::from_utf8(place.read("small.toml")).unwrap();
+    place.write("all.toml", format!("{config}\n[condition]\ndropout = 0.0\n"));
+    let said = place.ok("train gaps.csv --task complete --config all.toml --steps 10 --out run");
+    assert!(said.contains("\ncompleted and real samples side by side"), "{said}");
+    // Nothing can be missing in a built-in data set.
+    place.ok("train moons --task complete --config small.toml --steps 2 --out toy");
+    place.refused("sample run --count 3 --out s.csv", 2, &["has not learned samples of which nothing is known"]);
+}
+
+fn the_column_of_labels_is_left_out_of_a_table_with_gaps() {
+    let place = Place::new();
+    let row =
+        |i: usize| format!("{},{},{}\n", i * i % 11, if i % 5 == 2 { "".into() } else { (i % 7).to_string() }, i % 2);
+    let table = |n: usize| format!("a,b,sort\n{}", (0..n).map(row).collect::<String>());
+    place.write("gaps.csv", table(40));
+    place.write("other.csv", table(10));
+    place.ok("train gaps.csv --labels gaps.csv:sort --task complete --config small.toml --steps 10 --out run");
+    for file in ["gaps.csv", "other.csv"] {
+        // A second time, into the same folder.
+        place.ok(&format!("complete run {file} --class 1 --count 2 --steps 2 --out filled"));
+    }
+    let text = String::from_utf8(place.read("filled/draws.csv")).unwrap();
+    assert_eq!((text.lines().next(), text.lines().count()), (Some("a,b"), 21), "{text}");
+}
+
 fn a_run_with_masks_is_resumed() {
     let place = Place::new();
     place.write("gaps.npy", gappy().0);
@@ -125,6 +171,12 @@ fn gaps_that_do_not_fit_are_refused() {
     place.refused(&format!("{plain} --mask point:0.2"), 2, &["add --task complete, or omit --mask"]);
     place.refused(&format!("{TRAIN} --mask blok:0.3 --out run"), 2, &["unknown mask", "block:0.3"]);
     place.refused(&format!("{TRAIN} --mask none.npy --out run"), 1, &["none.npy"]);
+    // No run of the sweep starts.
+    place.refused(
+        &format!("{TRAIN} --sweep task=complete,diffusion --out sweep"),
+        1,
+        &["--sweep task=diffusion", "64 miss"],
+    );
     let simple = TRAIN.replace("--config small.toml", "--model simple --mask point:0.2");
     place.refused(&format!("{simple} --out run"), 2, &["the network simple cannot", "mlp or unet"]);
     place.ok(&format!("{TRAIN} --out run"));

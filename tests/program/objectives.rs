@@ -79,6 +79,15 @@ fn an_average_of_any_length_survives_a_stop(on: On) {
     place.refused("sample whole --ema 0.5 --out a.npy", 2, &["relative length 0.5", "at most 0.288"]);
     place.train("ok.npy", "without");
     place.refused("sample without --ema 0.1 --out a.npy", 2, &["no snapshots", "--ema-snapshots"]);
+    for (task, command) in
+        [("denoise --noise gaussian:0.1", "denoise"), ("complete", "complete --mask block:0.5 --count 1")]
+    {
+        let averaged = "--steps 10 --batch 8 --ema-snapshots=2 --no-samples --force --out other";
+        place.ok(&format!("train ok.npy --task {task} {averaged}"));
+        let (command, options) = command.split_once(' ').unwrap_or((command, ""));
+        let said = place.ok(&format!("{command} other ok.npy --ema 0.1 --out a.npy {options}"));
+        assert!(said.contains("the average of length 0.1 from 2 snapshots"), "{said}");
+    }
     place.write("whole/snapshots/000000008.safetensors", "x");
     place.refused("sample whole --ema 0.1 --out a.npy", 1, &["000000008", "damaged"]);
     // A run that replaces another one removes its snapshots.

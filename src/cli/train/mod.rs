@@ -97,8 +97,8 @@ pub struct TrainArgs {
     /// Step encoding of the network: sinusoidal, halves, learned or fourier
     #[arg(long, value_name = "NAME")]
     step_encoding: Option<StepEncoding>,
-    /// Keep two power-function averages of the weights and N snapshots of them, so that sample --ema LENGTH can choose the length
-    /// of the average afterwards
+    /// Keep two power-function averages of the weights and N snapshots of them, so that --ema LENGTH of sample, denoise and
+    /// complete can choose the length of the average afterwards
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "16",
           value_parser = whole::<u32>)]
     ema_snapshots: Option<u32>,

@@ -172,7 +172,8 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
         }
         None => {
             if session.trainer.config().mask.is_some() {
-                say!("given, completed and real samples side by side: {}", picture.display());
+                let given = if session.trainer.facts().kind == Kind::Points { "" } else { "given, " };
+                say!("{given}completed and real samples side by side: {}", picture.display());
                 say!("to fill gaps: langevin complete {out} DATA --out F");
                 return Ok(());
             }
@@ -198,7 +199,9 @@ fn conditions(session: &Session) -> String {
         [("--condition", &sources.vector, facts.vector.is_some()), ("--given", &sources.given, facts.given.is_some())]
     {
         if used {
-            options += &format!("{option} {} ", quoted(file));
+            // Known values of whole samples do not fit the windows that a model draws.
+            let windows = option == "--given" && session.trainer.facts().cut_from.is_some();
+            options += &format!("{option} {} ", if windows { "WINDOWS".into() } else { quoted(file) });
         }
     }
     if facts.classes > 0 {
@@ -273,13 +276,12 @@ const FEWEST_POINTS: usize = 500;
 /// Draws samples, and a picture of real and generated ones.
 fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> {
     let Session { trainer, folder, device, shown: Shown { samples: real, .. }, .. } = session;
+    if let Some(mask) = &trainer.config().mask {
+        return show_completed(session, mask, observe);
+    }
     let seed = trainer.config().seed;
     // A shape made of a few points is recognised only in more of them.
     let count = if real.kind() == Kind::Points { real.len().max(FEWEST_POINTS) } else { real.len() };
-    let incomplete = trainer.config().mask.as_ref().filter(|_| real.kind() != Kind::Points);
-    if let Some(mask) = incomplete {
-        return show_completed(session, mask, observe);
-    }
     let sampling = Sampling { seed, conditions: SampleConditions::of(real), ..Sampling::new(count) };
     let drawn = sample_observed(device, &trainer.checkpoint()?, &sampling, observe)?.values;
     folder.save_again(trainer)?;
@@ -307,7 +309,9 @@ fn show_completed(session: &Session, mask: &MaskMix, observe: &mut Observer) -> 
     plot::save_as(&folder.file(SAMPLES), real.layout(), &completed)?;
     let scale = Scale::of(real.kind(), &real.shape, &real.values).labelled(&real.columns);
     let sets = [("given", &given.values[..]), ("completed", &completed), ("real", &real.values)];
-    plot::side_by_side(&folder.file(PICTURE), real.kind(), &real.shape, &sets, &scale)
+    // A point that lacks a coordinate has no place.
+    let shown = if real.kind() == Kind::Points { &sets[1..] } else { &sets };
+    plot::side_by_side(&folder.file(PICTURE), real.kind(), &real.shape, shown, &scale)
 }
 
 /// Adds noise to samples and removes it, and draws a picture of both.

@@ -6,8 +6,8 @@
 //! exceeds the limit of a dimension is folded along z ([`tiled`]).
 //!
 //! If B is implicit ([`Operand::implicit`]), the flag `INDEXED` is set, and `load_b(inner(k), outer(col))` is called
-//! instead, so that expensive computations on k or col alone (a position in an image) run once. With the flags `A_VEC4` and `B_VEC4`, `load_a4` or `load_b4` is called,
-//! which loads four contiguous values ([`Operand::rows_of`]).
+//! instead, so that expensive computations on k or col alone (a position in an image) run once. With the flags `A_VEC4`
+//! and `B_VEC4`, `load_a4` or `load_b4` is called, which loads four contiguous values ([`Operand::rows_of`]).
 //!
 //! In every f32 variant an element of C is a sum by `fma` over k in ascending order, so the choice does not change the
 //! result on an adapter whose `fma` is the same in all kernels.
