@@ -2,6 +2,7 @@
 
 mod condition;
 mod denoise;
+mod guide;
 mod program;
 mod sample;
 mod trace;
