@@ -73,13 +73,14 @@ pub struct SampleConditionArgs {
     /// Known signals or images, repeated in turn if there are fewer than samples
     #[arg(long, value_name = "FILE")]
     given: Option<String>,
-    /// Scale of classifier-free guidance: above 1, samples follow their condition more closely [default: 1]
+    /// Scale of guidance: above 1, samples follow their condition more closely, or with --guide differ more from those of a
+    /// weaker run [default: 1]
     #[arg(long, value_name = "W", value_parser = real, allow_negative_numbers = true)]
     guidance: Option<f64>,
     /// The diffusion steps with guidance, such as 200,800
     #[arg(long, value_name = "LOW,HIGH", value_delimiter = ',', value_parser = real, requires = "guidance")]
     guidance_interval: Vec<f64>,
-    /// How far guidance keeps the deviation of the conditional output, from 0 to 1
+    /// How far guidance keeps the deviation of the output without guidance, from 0 to 1
     #[arg(long, value_name = "R", value_parser = real, allow_negative_numbers = true, requires = "guidance")]
     guidance_rescale: Option<f64>,
 }

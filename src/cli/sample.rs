@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::data::{self, Columns, Dataset, Kind, ReadOptions, SampleLayout};
@@ -54,6 +55,10 @@ pub struct SampleArgs {
     precision: Precision,
     #[command(flatten)]
     weights: WeightArgs,
+    /// Autoguidance: --guidance moves the output of the network away from that of this weaker run of the same data and
+    /// objective, a smaller network or fewer training steps
+    #[arg(long, value_name = "RUN", requires = "guidance")]
+    guide: Option<PathBuf>,
     /// Output: .npy, .csv, .png or .svg, or .wav for runs on audio: a numbered file for each sample if there are several
     #[arg(long)]
     out: PathBuf,
@@ -142,7 +147,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     check_overwriting(args, &checkpoint)?;
     let sampling = sampling_of(args, &checkpoint, solver)?;
     let (drawn, seed) = (sampling.count, sampling.seed);
-    let process = describe(&checkpoint, &sampling)?;
+    let process = describe(args, &checkpoint, &sampling)?;
     warn_of_late_start(&checkpoint, &sampling)?;
     let mut out = match extension(&args.out).as_str() {
         "wav" => Output::sounds(&args.out, facts.layout(), drawn, facts.sample_rate)?,
@@ -176,7 +181,8 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
             "{}",
             json!({"out": args.out, "held": held, "shape": shape, "seed": seed, "clipped": clipped, "seconds": seconds,
                    "device": device.name(), "process": process, "classes": classes(facts, &sampling),
-                   "guidance": sampling.conditions.guidance.scale, "evaluations": evaluations(&checkpoint, &sampling)?,
+                   "guidance": sampling.conditions.guidance.scale, "evaluations": evaluations(&checkpoint, &sampling)?.own,
+                   "guide": args.guide, "guide_evaluations": evaluations(&checkpoint, &sampling)?.guide,
                    "save_noise": args.save_noise, "trace": args.trace, "times": times, "weights": average})
         );
         return Ok(ExitCode::SUCCESS);
@@ -220,7 +226,8 @@ fn sampling_of(args: &SampleArgs, checkpoint: &Checkpoint, solver: Sampling) -> 
         )));
     }
     let (clip, seed, noise) = (!args.no_clip, args.common.seed.unwrap_or(0), noise.map(|noise| noise.values));
-    Ok(Sampling { count, clip, seed, noise, conditions, ..solver })
+    let guide = args.guide.as_deref().map(|path| RunFolder::open(path)?.checkpoint()).transpose()?.map(Arc::new);
+    Ok(Sampling { count, clip, seed, noise, conditions, guide, ..solver })
 }
 
 /// What is said after the samples.
@@ -247,7 +254,7 @@ fn report(args: &SampleArgs, checkpoint: &Checkpoint, clipped: f64, traced: Opti
 }
 
 /// One line about the reverse process: sampler, steps, spacing and evaluations of the network.
-fn describe(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<String> {
+fn describe(args: &SampleArgs, checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<String> {
     let objective = checkpoint.config.objective()?;
     let table = sampling.table(&objective, None)?;
     let spacing = match &sampling.timesteps {
@@ -255,7 +262,11 @@ fn describe(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<Strin
         None => format!("{} spacing", sampling.spacing.unwrap_or_else(|| sampling.sampler.default_spacing(&objective))),
     };
     let steps = text::count(table.levels.len(), "step");
-    let calls = text::count(evaluations(checkpoint, sampling)?, "evaluation");
+    let Evaluations { own, guide } = evaluations(checkpoint, sampling)?;
+    let mut calls = format!("{} of the network", text::count(own, "evaluation"));
+    if let Some(path) = &args.guide {
+        calls += &format!(" and {guide} of its guide {}", path.display());
+    }
     let (facts, guidance) = (&checkpoint.facts, sampling.conditions.guidance.scale);
     let names = classes(facts, sampling);
     let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
@@ -265,17 +276,29 @@ fn describe(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<Strin
         several => format!("; classes {}{more} in turn", several[..several.len().min(MOST_NAMES)].join(", ")),
     };
     let guided = if guidance == 1.0 { String::new() } else { format!("; guidance {}", short(guidance)) };
-    Ok(format!("sampler: {}; {steps}, {spacing}, {calls} of the network{classes}{guided}", sampling.sampler))
+    Ok(format!("sampler: {}; {steps}, {spacing}, {calls}{classes}{guided}", sampling.sampler))
 }
 
 /// The number of class names in the line about the reverse process.
 const MOST_NAMES: usize = 12;
 
-/// The evaluations of the network for a sample. Guidance needs two in each step.
-fn evaluations(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<usize> {
+/// The evaluations of networks for a sample.
+struct Evaluations {
+    /// Of the network of the run.
+    own: usize,
+    /// Of its guide.
+    guide: usize,
+}
+
+/// Guidance needs two evaluations in each step: both of the same network, or one of its guide.
+fn evaluations(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<Evaluations> {
     let guided = sampling.conditions.guidance.scale != 1.0;
     let rows = sampling.table(&checkpoint.config.objective()?, None)?.rows.len();
-    Ok(if guided { 2 * rows } else { rows })
+    Ok(match (guided, &sampling.guide) {
+        (true, Some(_)) => Evaluations { own: rows, guide: rows },
+        (true, None) => Evaluations { own: 2 * rows, guide: 0 },
+        (false, _) => Evaluations { own: rows, guide: 0 },
+    })
 }
 
 /// The names of the classes that the samples have in turn.

@@ -103,6 +103,11 @@ impl Columns {
         self.categories.iter().find(|of| (of.first..of.first + of.values.len()).contains(&value))
     }
 
+    /// What a model depends on: the offsets and the categories.
+    pub(crate) fn essential(&self) -> Self {
+        Self { offset: self.offset.clone(), categories: self.categories.clone(), ..Self::default() }
+    }
+
     /// For values that are written as they are: neither whole numbers nor categories are restored.
     #[cfg(feature = "cli")]
     pub(crate) fn without_rounding(&self) -> Self {

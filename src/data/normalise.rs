@@ -108,6 +108,11 @@ impl Normalisation {
         Ok(fitted)
     }
 
+    /// Whether samples have the same values in normalised units. The bound may differ.
+    pub(crate) fn maps_like(&self, other: &Self) -> bool {
+        *self == Self { bound: self.bound, ..other.clone() }
+    }
+
     /// This normalisation for samples of another length.
     pub(crate) fn repeated_for(&self, kind: Kind, shape: &[usize]) -> Self {
         let repeat = if self.shift.len() == 1 { 1 } else { Grouping::of(kind, shape).repeat };

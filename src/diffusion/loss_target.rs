@@ -42,7 +42,7 @@ impl LossTarget {
     /// When a row is not finite.
     pub fn table(&self, objective: &Objective) -> Result<Vec<[f64; 2]>> {
         let floor = self.floor.unwrap_or(if objective.path().is_continuous() { FLOOR } else { 0.0 });
-        let row = |level: Level| match level.converted(self.of, floor) {
+        let row = |level: Level| match level.converted_above(self.of, floor) {
             row if row.iter().all(|c| c.is_finite()) => Ok(row),
             _ => Err(Error::setting(format!(
                 "loss target {self}: the predicted {} does not determine it at time {}; use another prediction, or a floor, such \

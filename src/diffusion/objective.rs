@@ -96,8 +96,19 @@ impl Level {
         [if self.p == 0.0 { 0.0 } else { -self.p / self.d() }, self.a_over_d()]
     }
 
-    /// (l_x, l_m) of another target: p' x0 + q' eps = l_x x_t + l_m m, with |d| at least `floor`.
-    pub(super) fn converted(&self, to: Prediction, floor: f64) -> [f64; 2] {
+    /// The same level with another target.
+    pub fn with_prediction(self, prediction: Prediction) -> Self {
+        let [p, q] = prediction.weights([self.a, self.s]);
+        Self { p, q, ..self }
+    }
+
+    /// (l_x, l_m) of another target: p' x0 + q' eps = l_x x_t + l_m m; not finite where the output does not determine it.
+    pub fn converted(&self, to: Prediction) -> [f64; 2] {
+        self.converted_above(to, 0.0)
+    }
+
+    /// [`Level::converted`] with |d| at least `floor`.
+    pub(super) fn converted_above(&self, to: Prediction, floor: f64) -> [f64; 2] {
         let [p, q] = to.weights([self.a, self.s]);
         // The sign of d is that of -p for data, also where d is 0.
         let sign = if self.q == 0.0 { -self.p } else { self.d() };
@@ -284,8 +295,7 @@ impl Objective {
     }
 
     fn level_with(&self, t: f64, [a, s]: [f64; 2]) -> Level {
-        let [p, q] = self.prediction.weights([a, s]);
-        Level { t, a, s, p, q }
+        Level { t, a, s, p: 0.0, q: 0.0 }.with_prediction(self.prediction)
     }
 
     /// The levels of all training steps; for a continuous path, those of a fine grid of times from 0 to the last.

@@ -73,6 +73,8 @@ pub struct Graph {
     left_out: bool,
     parts: Option<Parts>,
     seed: u64,
+    /// What is put in front of names, see [`Graph::scoped`].
+    scope: String,
 }
 
 /// The micro-batches that nodes run for: `count` parts of `rows` rows each, from row `first` of the batch on. In each
@@ -120,6 +122,19 @@ impl Graph {
         self.seed
     }
 
+    /// Calls `add` in a scope: names of tensors and parameters, those it adds and those it finds, begin with `scope`, and
+    /// the seed of initial values is `seed`. It adds a second network to a graph.
+    ///
+    /// # Errors
+    /// Those of `add`.
+    #[cfg(feature = "files")]
+    pub(crate) fn scoped<T>(&mut self, scope: &str, seed: u64, add: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let outer = (std::mem::replace(&mut self.scope, scope.into()), std::mem::replace(&mut self.seed, seed));
+        let added = add(self);
+        (self.scope, self.seed) = outer;
+        added
+    }
+
     fn tensor(&mut self, name: String, spec: Spec, storage: Storage, init: Init) -> Var {
         // Constants and parameters do not depend on the batch size.
         let fixed = storage != Storage::Step && !matches!(init, Init::Zero);
@@ -127,13 +142,23 @@ impl Graph {
     }
 
     fn named(&mut self, name: &str, spec: Spec, storage: Storage, init: Init) -> Result<Var> {
-        if self.names.contains_key(name) {
+        let name = self.free_name(name)?;
+        check_size(&name, &spec)?;
+        let var = self.tensor(name.clone(), spec, storage, init);
+        self.names.insert(name, vec![var]);
+        Ok(var)
+    }
+
+    /// A name in the scope.
+    ///
+    /// # Errors
+    /// When a tensor has it.
+    fn free_name(&self, name: &str) -> Result<String> {
+        let name = format!("{}{name}", self.scope);
+        if self.names.contains_key(&name) {
             return Err(Error::setting(format!("the graph already has a tensor named {name:?}; choose another name")));
         }
-        check_size(name, &spec)?;
-        let var = self.tensor(name.to_string(), spec, storage, init);
-        self.names.insert(name.to_string(), vec![var]);
-        Ok(var)
+        Ok(name)
     }
 
     /// Adds a persistent f32 tensor, initially zero: an input, or a state that is updated in each step.
@@ -216,7 +241,7 @@ impl Graph {
             });
         }
         chunks.iter().for_each(|chunk| self.tensors[*chunk].fixed = true);
-        self.names.insert(name.to_string(), chunks.clone());
+        self.names.insert(format!("{}{name}", self.scope), chunks.clone());
         Ok(Data { chunks, shape, rows_per_chunk })
     }
 
@@ -226,10 +251,8 @@ impl Graph {
     /// If the name is taken, or the tensor belongs to another graph.
     pub fn name(&mut self, name: &str, var: Var) -> Result<Var> {
         self.check(&[var])?;
-        if self.names.contains_key(name) {
-            return Err(Error::setting(format!("the graph already has a tensor named {name:?}; choose another name")));
-        }
-        self.names.insert(name.to_string(), vec![var]);
+        let name = self.free_name(name)?;
+        self.names.insert(name, vec![var]);
         Ok(self.keep(var))
     }
 
@@ -368,10 +391,11 @@ impl Graph {
     }
 
     pub(crate) fn vars_named(&self, name: &str) -> Result<&[Var]> {
-        self.names.get(name).map(Vec::as_slice).ok_or_else(|| {
+        let name = format!("{}{name}", self.scope);
+        self.names.get(&name).map(Vec::as_slice).ok_or_else(|| {
             let mut known: Vec<&str> = self.names.keys().map(String::as_str).collect();
             known.sort_unstable();
-            Error::unknown("tensor", name, &known)
+            Error::unknown("tensor", &name, &known)
         })
     }
 }

@@ -46,7 +46,8 @@ impl Graph {
             )));
         }
         let var = self.named(name, spec, Storage::Part { of: slab, offset }, init)?;
-        self.parameters.push(Parameter { name: name.to_string(), shape, var, offset });
+        let scope = self.scope.clone();
+        self.parameters.push(Parameter { name: format!("{scope}{name}"), scope, shape, var, offset });
         for &slab in self.slabs.values() {
             self.tensors[slab].spec.shape[0] = (offset + len).next_multiple_of(ALIGN);
         }

@@ -225,3 +225,26 @@ fn a_gradient_that_is_read_is_copied_to_its_slab() {
     assert!(gradient("b").iter().zip(&sums).all(|(got, want)| (got - want).abs() < 1e-12));
     assert!(gradient("w").iter().all(|d| *d != 0.0));
 }
+
+/// A second network has names, parameters and a seed of its own.
+#[cfg(feature = "files")]
+#[test]
+fn names_in_a_scope_are_those_of_its_network() {
+    let mut g = Graph::seeded(1);
+    let own = g.parameter("weight", [2], vec![1.0; 2]).unwrap();
+    let latent = g.name("latent", own).unwrap();
+    let other = g.scoped("guide.", 7, |g| {
+        assert_eq!(g.seed(), 7);
+        assert!(g.find("latent").unwrap_err().to_string().contains("guide.latent"));
+        let other = g.parameter("weight", [3], vec![2.0; 3])?;
+        g.name("latent", other)?;
+        assert_eq!(g.find("latent").unwrap(), other);
+        Ok(other)
+    });
+    let other = other.unwrap();
+    assert_eq!((g.seed(), g.find("latent").unwrap(), g.find("guide.latent").unwrap()), (1, latent, other));
+    assert_eq!((g.find_parameter("weight"), g.find_parameter("guide.weight")), (Some(own), Some(other)));
+    let scopes: Vec<&str> = g.parameters().iter().map(|p| &*p.scope).collect();
+    assert_eq!(scopes, ["", "guide."]);
+    assert!(g.scoped("guide.", 7, |g| g.state("weight", [3])).unwrap_err().to_string().contains("\"guide.weight\""));
+}

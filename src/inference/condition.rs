@@ -1,5 +1,6 @@
 //! Conditions of generated samples, and guidance.
 
+use super::guide::GuideNetwork;
 use crate::data::{Conditions, Dataset};
 use crate::diffusion::SamplerTable;
 use crate::error::{Error, Result};
@@ -9,13 +10,14 @@ use crate::ops::{Concat, Guide};
 use crate::text::count;
 use crate::train::{Checkpoint, ConditionFacts, ConditionValues, Facts};
 
-/// How strongly samples follow their condition: the network's output is moved away from that without the condition.
+/// Guidance: the network's output is moved away from that without the condition (classifier-free guidance), or from that of
+/// a weaker network (autoguidance, see [`Sampling::guide`](super::Sampling::guide)).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Guidance {
-    /// The scale w of classifier-free guidance: 1 for none, 0 for samples without a condition.
+    /// The scale w: 1 for none, 0 for samples without a condition, or of the weaker network.
     pub scale: f64,
-    /// How far the output is rescaled to the deviation of the conditional one, from 0 to 1.
+    /// How far the output is rescaled to the deviation of that without guidance, from 0 to 1.
     pub rescale: f64,
     /// The smallest and largest diffusion step with guidance; `None` for all.
     pub interval: Option<[f64; 2]>,
@@ -30,7 +32,7 @@ impl Default for Guidance {
 }
 
 impl Guidance {
-    fn is_none(&self) -> bool {
+    pub(super) fn is_none(&self) -> bool {
         self.scale == 1.0
     }
 
@@ -63,6 +65,8 @@ pub(super) struct Conditioned<'a> {
     /// The shape of a sample.
     pub sample: &'a [usize],
     pub guidance: Guidance,
+    /// The network of the negative branch; `None` for the network itself without its conditions.
+    pub guide: Option<&'a GuideNetwork<'a>>,
     pub table: &'a SamplerTable,
 }
 
@@ -72,6 +76,23 @@ const VECTOR: &str = "vector";
 const GIVEN: &str = "given";
 
 impl Conditioned<'_> {
+    /// Rows \[p | n\] of the outputs of the network with and without the conditions, which it computes as alternating rows
+    /// of a batch of twice the size.
+    fn with_and_without(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
+        let (rows, width) = g.spec(inputs.x_t).rows();
+        let (x_t, t) = (interleave(g, inputs.x_t, inputs.x_t)?, interleave(g, inputs.t, inputs.t)?);
+        let class = Self::pairs(g, inputs.class, self.options.classes as f32)?;
+        let (vector, given) = (Self::pairs(g, inputs.vector, 0.0)?, Self::pairs(g, inputs.given, 0.0)?);
+        let outputs = self.network.forward(g, Inputs { x_t, t, class, vector, given })?;
+        g.reshape(outputs, [rows, 2 * width])
+    }
+
+    /// Rows \[p | n\] of the outputs of the network and of its guide.
+    fn own_and_guide(&self, g: &mut Graph, inputs: Inputs, guide: &GuideNetwork) -> Result<Var> {
+        let (own, weaker) = (self.network.forward(g, inputs)?, guide.forward(g, inputs)?);
+        g.apply1(Concat, &[own, weaker])
+    }
+
     /// Alternating rows of a condition and of the value that stands for an unknown one.
     fn pairs(g: &mut Graph, known: Option<Var>, unknown: f32) -> Result<Option<Var>> {
         let Some(known) = known else { return Ok(None) };
@@ -90,19 +111,14 @@ fn interleave(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
 }
 
 impl Denoiser for Conditioned<'_> {
-    /// The output of the network for the conditions in the states. With guidance, rows with and without the condition
-    /// alternate in a batch of twice the size.
+    /// The output of the network for the conditions in the states, with guidance.
     fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<Var> {
         let inputs = self.options.add_states(g, inputs, self.sample)?;
-        if self.guidance.is_none() || self.options.is_none() {
-            return self.network.forward(g, inputs);
-        }
-        let (rows, width) = g.spec(inputs.x_t).rows();
-        let (x_t, t) = (interleave(g, inputs.x_t, inputs.x_t)?, interleave(g, inputs.t, inputs.t)?);
-        let class = Self::pairs(g, inputs.class, self.options.classes as f32)?;
-        let (vector, given) = (Self::pairs(g, inputs.vector, 0.0)?, Self::pairs(g, inputs.given, 0.0)?);
-        let outputs = self.network.forward(g, Inputs { x_t, t, class, vector, given })?;
-        let outputs = g.reshape(outputs, [rows, 2 * width])?;
+        let outputs = match self.guide {
+            _ if self.guidance.is_none() => return self.network.forward(g, inputs),
+            Some(guide) => self.own_and_guide(g, inputs, guide)?,
+            None => self.with_and_without(g, inputs)?,
+        };
         let scales = self.guidance.scales(self.table);
         let scales = g.constant([scales.len()], scales)?;
         g.apply1(Guide { rescale: self.guidance.rescale }, &[outputs, scales])
@@ -131,19 +147,23 @@ impl ConditionInputs {
     ///
     /// # Errors
     /// [`Error::Setting`] when a condition is missing, or the run does not have it, or has not learned samples without a
-    /// condition; [`Error::Input`] when its shape differs.
-    pub fn new(checkpoint: &Checkpoint, sampling: &SampleConditions) -> Result<Self> {
+    /// condition, which guidance without a guide needs; [`Error::Input`] when its shape differs.
+    pub fn new(checkpoint: &Checkpoint, sampling: &SampleConditions, guide: Option<&GuideNetwork>) -> Result<Self> {
         sampling.guidance.check()?;
         let facts = &checkpoint.facts;
         let ConditionFacts { classes, vector, given, gaps, .. } = &facts.conditions;
-        if !sampling.guidance.is_none() && facts.conditions.is_none() {
+        let needs_unknown = !sampling.guidance.is_none() && guide.is_none();
+        if needs_unknown && facts.conditions.is_none() {
             return Err(Error::setting(
                 "guidance needs a conditional model, but this run has no condition; train it with --labels, --condition or \
-                 --given",
+                 --given, or name a weaker run with --guide",
             ));
         }
         let unknown = sampling.classes.iter().any(|class| *class as usize == *classes && *classes > 0);
-        if (unknown || !sampling.guidance.is_none()) && checkpoint.config.condition.dropout == 0.0 {
+        if let Some(guide) = guide.filter(|_| unknown) {
+            guide.check_unknown_class()?;
+        }
+        if (unknown || needs_unknown) && checkpoint.config.condition.dropout == 0.0 {
             return Err(Error::setting(
                 "guidance and samples without a class need a run that has learned samples without a condition, but this run \
                  was trained with --label-dropout 0; omit --guidance and --class none, or train it with --label-dropout 0.1",

@@ -122,7 +122,7 @@ pub fn denoise_in_parts(
             let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
                 reverse_process_within(g, network, &table, shape, limits.as_deref())
             };
-            (BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?, a, Some(start))
+            (BatchedProgram::new(device, &[("", checkpoint)], count, table.rows.len() as u32, build)?, a, Some(start))
         }
     };
     let normalisation = &facts.normalisation;
@@ -136,7 +136,7 @@ pub fn denoise_in_parts(
 
 /// The program of a denoiser.
 fn one_pass(device: &Device, checkpoint: &Checkpoint, count: usize) -> Result<BatchedProgram> {
-    BatchedProgram::new(device, checkpoint, count, 1, |g, network, [rows, width]| {
+    BatchedProgram::new(device, &[("", checkpoint)], count, 1, |g, network, [rows, width]| {
         let x = g.state("x", [rows, width])?;
         let t = g.constant([rows], vec![0.0; rows])?;
         let y = network.forward(g, Inputs::new(x, t))?;

@@ -3,6 +3,7 @@
 mod complete;
 mod condition;
 mod denoise;
+mod guide;
 mod program;
 mod sample;
 mod trace;

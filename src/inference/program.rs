@@ -49,20 +49,20 @@ pub(super) struct BatchedProgram {
 }
 
 impl BatchedProgram {
-    /// Compiles the operations that `build` adds to the network of `checkpoint`, for the largest batches of `count` samples
+    /// Compiles the operations that `build` adds to the first of the networks, for the largest batches of `count` samples
     /// that fit the device, on the CPU smaller ones if a step takes too long. `build` gets the shape of a batch and
-    /// returns the result.
+    /// returns the result; it adds further networks in their scopes. The first scope is empty.
     ///
     /// # Errors
-    /// When not even one sample fits the device, or the checkpoint does not match its own settings.
+    /// When not even one sample fits the device, or a checkpoint does not match its own settings.
     pub fn new(
         device: &Device,
-        checkpoint: &Checkpoint,
+        networks: &[(&str, &Checkpoint)],
         count: usize,
         steps: u32,
         build: impl Fn(&mut Graph, &dyn Denoiser, [usize; 2]) -> Result<Var>,
     ) -> Result<Self> {
-        let (config, facts) = (&checkpoint.config, &checkpoint.facts);
+        let Checkpoint { config, facts, .. } = networks[0].1;
         let width = facts.shape.iter().product();
         let compile = |rows: usize| {
             // The random frequencies of the step encoding depend on the seed of the run.
@@ -78,7 +78,7 @@ impl BatchedProgram {
             compiled = largest(fewer, compile)?;
         }
         let ((mut run, result), rows) = compiled;
-        checkpoint.write_weights(&mut run)?;
+        Checkpoint::write_networks(&mut run, networks)?;
         log::info!("{count} samples in batches of {rows}, {steps} steps each; {} bytes", run.bytes());
         Ok(Self { run, result, rows, width, steps, inputs: vec![("x", width)] })
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::condition::{ConditionInputs, Conditioned, SampleConditions};
+use super::guide::{self, GuideNetwork};
 use super::program::{BatchedProgram, Observer};
 use crate::data::Dataset;
 use crate::device::Device;
@@ -34,6 +35,10 @@ pub struct Sampling {
     pub noise: Option<Vec<f32>>,
     /// The conditions of the samples, for a conditional model.
     pub conditions: SampleConditions,
+    /// A weaker run, for autoguidance with the scale of [`conditions`](Self::conditions): a run of the same data and objective
+    /// with a smaller network or fewer training steps. Where predictions differ, that of the guide is converted. It gets those
+    /// of the conditions that it has (Karras et al. 2024, "Guiding a diffusion model with a bad version of itself").
+    pub guide: Option<Arc<Checkpoint>>,
 }
 
 /// The maximum number of values in a set of samples; beyond it, random numbers would repeat.
@@ -46,7 +51,8 @@ impl Sampling {
     /// The default settings for `count` samples.
     pub fn new(count: usize) -> Self {
         let (sampler, conditions) = (Arc::new(UniPc), SampleConditions::default());
-        Self { count, sampler, steps: 0, spacing: None, timesteps: None, clip: true, seed: 0, noise: None, conditions }
+        let (noise, guide) = (None, None);
+        Self { count, sampler, steps: 0, spacing: None, timesteps: None, clip: true, seed: 0, noise, conditions, guide }
     }
 
     /// The sampler's table for an objective, with estimates of x0 clipped to +- `bound`.
@@ -128,7 +134,7 @@ pub fn sample_in_parts(
     let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
         reverse_process_within(g, &draw.conditioned(network), table, shape, limits.as_deref())
     };
-    let program = BatchedProgram::new(device, checkpoint, count, table.rows.len() as u32, build)?;
+    let program = BatchedProgram::new(device, &draw.networks(checkpoint), count, table.rows.len() as u32, build)?;
     let mut program = program.with_inputs(draw.inputs.names());
     let mut start = |name: &str, first: usize, values: &mut [f32]| draw.start(name, first, values);
     let mut clipped = 0u64;
@@ -152,6 +158,8 @@ pub(super) struct Draw<'a> {
     pub width: usize,
     /// The conditions of the samples.
     pub inputs: ConditionInputs,
+    /// The guide, if guidance uses one.
+    guide: Option<GuideNetwork<'a>>,
 }
 
 impl<'a> Draw<'a> {
@@ -188,14 +196,24 @@ impl<'a> Draw<'a> {
         objective.check_end()?;
         let bound = sampling.clip.then_some(facts.normalisation.bound as f64);
         let limits = facts.limits().filter(|_| sampling.clip);
-        let inputs = ConditionInputs::new(checkpoint, &sampling.conditions)?;
-        Ok(Self { sampling, facts, table: sampling.table(&objective, bound)?, limits, width, inputs })
+        let table = sampling.table(&objective, bound)?;
+        let guide = sampling.guide.as_deref().map(|guide| GuideNetwork::new(checkpoint, guide, &table)).transpose()?;
+        let inputs = ConditionInputs::new(checkpoint, &sampling.conditions, guide.as_ref())?;
+        let guide = guide.filter(|_| !sampling.conditions.guidance.is_none());
+        Ok(Self { sampling, facts, table, limits, width, inputs, guide })
+    }
+
+    /// The networks of the program and their scopes.
+    pub fn networks(&self, checkpoint: &'a Checkpoint) -> Vec<(&'static str, &'a Checkpoint)> {
+        let guide = self.guide.as_ref().map(|guide| (guide::SCOPE, guide.checkpoint()));
+        std::iter::once(("", checkpoint)).chain(guide).collect()
     }
 
     /// The network with the conditions of the samples, and guidance.
     pub fn conditioned<'b>(&'b self, network: &'b dyn Denoiser) -> Conditioned<'b> {
         let (options, guidance) = (self.facts.conditions.options(), self.sampling.conditions.guidance);
-        Conditioned { network, options, sample: &self.facts.shape, guidance, table: &self.table }
+        let guide = self.guide.as_ref();
+        Conditioned { network, options, sample: &self.facts.shape, guidance, guide, table: &self.table }
     }
 
     /// Writes the values of an input of the program for the samples from `first` on.

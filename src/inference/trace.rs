@@ -35,7 +35,8 @@ pub fn trace(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> R
         let [_, output] = reverse_with_output(g, &draw.conditioned(network), table, shape, limits.as_deref())?;
         Ok(g.keep(output))
     };
-    let program = BatchedProgram::new(device, checkpoint, sampling.count, table.rows.len() as u32, build)?;
+    let networks = draw.networks(checkpoint);
+    let program = BatchedProgram::new(device, &networks, sampling.count, table.rows.len() as u32, build)?;
     let mut program = program.with_inputs(draw.inputs.names());
     let normalisation = &checkpoint.facts.normalisation;
     let mut trace = Trace::default();

@@ -158,8 +158,19 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::restore`].
     pub fn write_weights(&self, run: &mut Run) -> Result<()> {
-        let averaged = self.tensors.iter().any(|t| t.name.starts_with("ema."));
-        let whole = self.slab(run.graph(), if averaged { "ema." } else { "" })?;
+        Self::write_networks(run, &[("", self)])
+    }
+
+    /// Writes the weights for inference of several networks, each in the scope that it has in the graph.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::restore`].
+    pub(crate) fn write_networks(run: &mut Run, networks: &[(&str, &Self)]) -> Result<()> {
+        let mut whole = empty_slab(run.graph())?;
+        for (scope, checkpoint) in networks {
+            let averaged = checkpoint.tensors.iter().any(|t| t.name.starts_with("ema."));
+            checkpoint.fill(run.graph(), scope, if averaged { "ema." } else { "" }, &mut whole)?;
+        }
         run.write_slab(Slab::Params, &whole)
     }
 
@@ -220,10 +231,15 @@ impl Checkpoint {
 
     /// The content of a slab in the layout of `graph`.
     fn slab(&self, graph: &Graph, prefix: &str) -> Result<Vec<f32>> {
-        let params = graph.slab_if_used(Slab::Params).ok_or_else(|| Error::setting("the model has no parameters"))?;
-        let mut whole = vec![0.0; graph.spec(params).len()];
-        for p in graph.parameters() {
-            let name = format!("{prefix}{}", p.name);
+        let mut whole = empty_slab(graph)?;
+        self.fill(graph, "", prefix, &mut whole)?;
+        Ok(whole)
+    }
+
+    /// Fills in the tensors with a prefix, those of the network of a scope of `graph`.
+    fn fill(&self, graph: &Graph, scope: &str, prefix: &str, whole: &mut [f32]) -> Result<()> {
+        for p in graph.parameters().iter().filter(|p| p.scope == scope) {
+            let name = format!("{prefix}{}", &p.name[scope.len()..]);
             let found = self.tensors.iter().find(|t| t.name == name);
             let t = found.ok_or_else(|| {
                 Error::input(format!("the checkpoint has no tensor {name:?}; it belongs to another model"))
@@ -236,7 +252,7 @@ impl Checkpoint {
             }
             whole[p.offset..p.offset + t.values.len()].copy_from_slice(&t.values);
         }
-        Ok(whole)
+        Ok(())
     }
 
     /// Writes the file atomically: after a failure, the old file is unchanged.
@@ -377,6 +393,12 @@ impl Checkpoint {
             None => Ok(()),
         }
     }
+}
+
+/// A slab of zeros in the layout of `graph`.
+fn empty_slab(graph: &Graph) -> Result<Vec<f32>> {
+    let params = graph.slab_if_used(Slab::Params).ok_or_else(|| Error::setting("the model has no parameters"))?;
+    Ok(vec![0.0; graph.spec(params).len()])
 }
 
 /// The CRC-32 of the whole state, with the tensors in the order of their names.

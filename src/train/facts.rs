@@ -166,11 +166,7 @@ impl Facts {
         let essential = |facts: &Self| Self {
             range: Vec::new(),
             sample_rate: None,
-            columns: Columns {
-                offset: facts.columns.offset.clone(),
-                categories: facts.columns.categories.clone(),
-                ..Columns::default()
-            },
+            columns: facts.columns.essential(),
             ..facts.clone()
         };
         essential(self) == essential(other)

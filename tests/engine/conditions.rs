@@ -31,12 +31,12 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Numbers in +-1 that look random.
-fn waves(n: usize) -> impl Iterator<Item = f32> {
+pub fn waves(n: usize) -> impl Iterator<Item = f32> {
     (0..n).map(|i| ((i * i) as f32 * 0.37 + i as f32 * 1.3).sin())
 }
 
 /// Points around (-2, 0) of class 0, around (2, 1) of class 1, and around (0, -2) of class 2.
-fn clusters(n: usize) -> Dataset {
+pub fn clusters(n: usize) -> Dataset {
     let centres = [[-2.0, 0.0], [2.0, 1.0], [0.0, -2.0]];
     let noise: Vec<f32> = waves(2 * n).collect();
     let values = (0..2 * n).map(|i| centres[i / 2 % 3][i % 2] + 0.2 * noise[i]).collect();
@@ -45,13 +45,13 @@ fn clusters(n: usize) -> Dataset {
     data.with_labels(Labels::new("classes", &classes).unwrap()).unwrap()
 }
 
-fn trained(device: &Device, config: &Config, data: &Dataset, steps: u32) -> Checkpoint {
+pub fn trained(device: &Device, config: &Config, data: &Dataset, steps: u32) -> Checkpoint {
     let mut trainer = Trainer::new(device, config, data).unwrap();
     trainer.advance(steps).unwrap();
     trainer.checkpoint().unwrap()
 }
 
-fn of_class(classes: &[u32], scale: f64) -> SampleConditions {
+pub fn of_class(classes: &[u32], scale: f64) -> SampleConditions {
     SampleConditions::default().classes(classes.to_vec()).guidance(Guidance::default().scale(scale))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `LANGEVIN_GPU=require` makes a missing adapter a failure; without it the tests that need one are ignored.
 
+mod autoguidance;
 #[path = "../common/mod.rs"]
 mod common;
 mod conditions;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         training::tests,
         sampling::tests,
         conditions::tests,
+        autoguidance::tests,
         denoise::tests,
         gaps::tests,
     ];

@@ -1,10 +1,11 @@
 //! Conditional models from the command line.
 
-use crate::common::{Test, always, named};
+use crate::common::{On, Test, always, named, on};
 use crate::support::{Place, json, npy, signals};
 
 pub fn tests() -> Vec<Test> {
-    always(named![
+    let mut tests = on(&[On::Gpu, On::Cpu, On::Reference], named![a_run_is_guided_by_a_weaker_one]);
+    tests.extend(always(named![
         a_conditional_run_is_resumed_and_sampled,
         vectors_of_a_table_keep_their_columns,
         known_values_of_another_size_are_scaled,
@@ -12,7 +13,9 @@ pub fn tests() -> Vec<Test> {
         labels_are_read_from_tables_and_by_name,
         conditions_follow_the_samples_that_are_read,
         what_is_drawn_is_said,
-    ])
+        guides_that_do_not_fit_are_refused,
+    ]));
+    tests
 }
 
 /// A place with a class, a vector and a known signal for each of the 40 samples of `ok.npy`.
@@ -203,4 +206,46 @@ fn what_is_drawn_is_said() {
     let said = place.ok("evaluate ok.npy ok.npy --permutations 5");
     assert!(said.contains("no p-value can be below 0.1667"), "{said}");
     assert!(!place.ok("evaluate ok.npy ok.npy").contains("no p-value"));
+}
+
+/// A run without conditions, and a conditional one, with a guide of fewer steps.
+fn a_run_is_guided_by_a_weaker_one(on: On) {
+    let place = place();
+    for labels in ["", "--labels classes.npy"] {
+        let train = format!("train ok.npy --config small.toml {labels} --device {on} --no-samples --force");
+        place.ok(&format!("{train} --steps 40 --out run"));
+        place.ok(&format!("{train} --steps 5 --seed 3 --step-encoding fourier --out weak"));
+        let draw = format!("sample run --count 5 --steps 4 --device {on}");
+        place.ok(&format!("{draw} --out plain.npy"));
+        let said = place.ok(&format!("{draw} --guide weak --guidance 2 --out guided.npy"));
+        assert!(said.contains("4 evaluations of the network and 4 of its guide weak"), "{said}");
+        assert!(said.contains("guidance 2"), "{said}");
+        assert!(place.read("guided.npy") != place.read("plain.npy"), "the guide has no effect");
+        let more = "--guidance-interval 100,900 --guidance-rescale 0.7 --sampler heun --trace trace.svg --json";
+        let report = json(&place.ok(&format!("{draw} --guide weak --guidance 2 {more} --out other.npy")));
+        assert!(place.read("other.npy") != place.read("guided.npy"));
+        let said = ["guide", "guidance", "evaluations", "guide_evaluations"].map(|key| report[key].clone());
+        assert_eq!(serde_json::json!(said), serde_json::json!(["weak", 2.0, 7, 7]), "{report}");
+        let report = json(&place.ok(&format!("{draw} --guide weak --guidance 1 --out one.npy --json")));
+        assert!(report["evaluations"] == 4 && report["guide_evaluations"] == 0, "{report}");
+        assert!(place.read("one.npy") == place.read("plain.npy"), "1 is no guidance");
+    }
+}
+
+fn guides_that_do_not_fit_are_refused() {
+    let place = place();
+    place.train("ok.npy", "run");
+    place.write("long.npy", npy("<f4", false, &[40, 16], &signals(640)));
+    place.train("long.npy", "long");
+    place.ok("train ok.npy --config small.toml --steps 10 --out flow --objective flow");
+    place.ok("train ok.npy --config small.toml --steps 10 --out classes --labels classes.npy");
+    let draw = "sample run --out a.npy --count 3";
+    place.refused(&format!("{draw} --guide run"), 2, &["--guidance"]);
+    place.refused(&format!("{draw} --guide nowhere --guidance 2"), 1, &["nowhere does not exist"]);
+    place.refused(&format!("{draw} --guide long --guidance 2"), 2, &["--guide does not fit", "[16]", "[8]"]);
+    place.refused(&format!("{draw} --guide flow --guidance 2"), 2, &["straight path", "linear", "--objective"]);
+    place.refused(&format!("{draw} --guide classes --guidance 2"), 2, &["conditioned on classes", "--labels"]);
+    place.refused(&format!("{draw} --guidance 2"), 2, &["guidance needs a conditional model", "--guide"]);
+    // A guide may lack conditions.
+    place.ok("sample classes --out a.npy --count 3 --guide run --guidance 2");
 }

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Prints the table of docs/results.md on objectives: the sliced Wasserstein ratio of samples to data of a flow with few Euler
+# steps, and of DDPM with ten times as many, after the same training. The values of the seeds, of training and samples.
+#
+# usage: benches/objectives.sh [moons|pulse ...]
+#
+# SEEDS selects less; LANGEVIN is the program, RUNS the folder of the runs, which are trained if they do not exist. Twenty
+# minutes on two CPU cores.
+set -eu
+: "${LANGEVIN:=target/release/langevin}" "${RUNS:=target/objectives}" "${SEEDS:=1 2 3}"
+[ $# -gt 0 ] || set -- moons pulse
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# Data, number of samples and options of training.
+select_set() {
+    case $1 in
+    moons) data=moons count=4096 budget="--steps 3000" ;;
+    pulse) data=data/pulse.npy count=1203 budget= ;;
+    *) echo "unknown set $1" >&2 && exit 2 ;;
+    esac
+}
+
+# Trains the run of a set, a name and a seed with the given options, unless it exists.
+train() {
+    run=$RUNS/$1-$2-$3
+    [ -e "$run/checkpoint.safetensors" ] && return
+    shift 3
+    # shellcheck disable=SC2086
+    "$LANGEVIN" train "$data" --out "$run" --seed "$seed" --device cpu --no-samples $budget "$@" >&2
+}
+
+# The ratio of samples of the run with the given options.
+ratio() {
+    "$LANGEVIN" sample "$run" --device cpu --count "$count" --seed "$seed" --out "$scratch/new.npy" --json "$@" >/dev/null
+    "$LANGEVIN" evaluate "$scratch/new.npy" "$data" --permutations 1 --json |
+        sed 's/.*"sliced":{[^}]*"ratio":\([0-9.e-]*\).*/\1/' | awk '{ printf "%.2f", $1 }'
+}
+
+echo "| data | training | sampling | ratio |"
+echo "| --- | --- | --- | --- |"
+for name; do
+    select_set "$name"
+    # A row for each name of a run, its options of training, and its options of sampling.
+    while IFS='|' read -r label training sampling; do
+        values=
+        for seed in $SEEDS; do
+            # shellcheck disable=SC2086
+            train "$name" "$label" "$seed" $training </dev/null
+            # shellcheck disable=SC2086
+            values="$values$(ratio $sampling </dev/null), "
+        done
+        echo "| $name | \`$training\` | \`$sampling\` | ${values%, } |"
+    done <<END
+flow|--objective flow|--sampler euler --steps 10
+flow-log-normal|--objective flow --times log_normal|--sampler euler --steps 10
+linear|--prediction epsilon --schedule linear|--sampler ddpm --steps 100
+cosine|--prediction epsilon --schedule cosine|--sampler ddpm --steps 100
+END
+done
