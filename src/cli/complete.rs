@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use crate::data::{self, Columns, Dataset, Kind, MaskMix, Missing, ReadOptions, SampleLayout};
+use crate::data::{self, Columns, Dataset, Kind, Labels, MaskMix, Missing, ReadOptions, SampleLayout};
 use crate::diffusion::Resampling;
 use crate::evaluate::{calibrated_quantile, crps};
 use crate::inference::{Completing, Method, Sampling, complete_in_parts};
@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::condition::SampleConditionArgs;
+use super::denoise::other_units;
 use super::interrupt::stop_flag;
 use super::progress::Meter;
 use super::reading::{ReadArgs, describe as describe_data};
@@ -58,6 +59,9 @@ pub struct CompleteArgs {
     jump: Option<usize>,
     #[command(flatten)]
     weights: WeightArgs,
+    /// The class of each sample of DATA, as for train --labels, for runs with classes [default: unknown classes]
+    #[arg(long, value_name = "FILE", conflicts_with = "class")]
+    labels: Option<String>,
     #[command(flatten)]
     condition: SampleConditionArgs,
     #[command(flatten)]
@@ -78,13 +82,18 @@ pub fn run(args: &CompleteArgs) -> anyhow::Result<ExitCode> {
     let Weights { checkpoint, average } = args.weights.of(&folder)?;
     let method = Completing::method(&checkpoint)?;
     let files = Files::of(args, &checkpoint)?;
-    let how = settings(args, &checkpoint, method, solver)?;
+    let mut how = settings(args, &checkpoint, method, solver)?;
     let Incomplete { data, truth } = Incomplete::read(args, &checkpoint)?;
+    let classes = classes(args, &checkpoint.facts, &data)?;
+    how.sampling.conditions = classes.iter().fold(how.sampling.conditions, |all, some| all.classes(some.clone()));
     let unknown = data.values.iter().filter(|value| value.is_nan()).count();
     let device = args.common.open()?;
     if !args.common.json {
         average.iter().for_each(|average| say!("{average}"));
         say!("{}", describe(method, &how, &checkpoint)?);
+        if classes.is_some() && args.labels.is_none() {
+            say!("the classes of the samples are taken as unknown (otherwise: --labels FILE, or --class)");
+        }
     }
     files.create_folder()?;
     let stopped = stop_flag()?;
@@ -153,6 +162,24 @@ fn settings(args: &CompleteArgs, checkpoint: &Checkpoint, method: Method, solver
     Ok(Completing { resampling, sampling })
 }
 
+/// The class of each sample: those of `--labels`, or the unknown one; `None` if they are stated, or the run has none.
+fn classes(args: &CompleteArgs, facts: &Facts, data: &Dataset) -> Result<Option<Vec<u32>>> {
+    let (classes, names) = (facts.conditions.classes, &facts.conditions.names);
+    let Some(file) = &args.labels else {
+        return Ok((classes > 0 && !args.condition.states_class()).then(|| vec![classes as u32]));
+    };
+    if classes == 0 {
+        return Err(Error::setting("--labels: this run has no classes; train it with --labels, or omit it"));
+    }
+    let labels = data.clone().with_labels(Labels::load(file)?)?;
+    let labels = labels.conditions().labels.as_ref().expect("just added");
+    let of_run = |class: &u32| match labels.names.get(*class as usize) {
+        Some(name) => Labels::class_named(name, classes, names),
+        None => Labels::class_named(&class.to_string(), classes, names),
+    };
+    labels.of.iter().map(of_run).collect::<Result<_>>().map(Some)
+}
+
 /// Incomplete samples, and the values that `--mask` hides.
 struct Incomplete {
     data: Dataset,
@@ -174,6 +201,7 @@ impl Incomplete {
         if !args.common.json {
             describe_data(&data);
         }
+        other_units(&data, facts).iter().for_each(|warning| log::warn!("{warning}"));
         if data.shape != facts.shape {
             return Err(Error::input(format!(
                 "{}: samples of shape {:?}, but the model was trained on {:?}; use samples of this shape",

@@ -86,6 +86,11 @@ pub struct SampleConditionArgs {
 }
 
 impl SampleConditionArgs {
+    /// Whether the classes of the samples are stated.
+    pub fn states_class(&self) -> bool {
+        !self.class.is_empty()
+    }
+
     /// The files of vectors and of known values.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         [&self.condition, &self.given].into_iter().flatten().map(String::as_str)

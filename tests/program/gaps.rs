@@ -131,6 +131,12 @@ fn the_column_of_labels_is_left_out_of_a_table_with_gaps() {
     }
     let text = String::from_utf8(place.read("filled/draws.csv")).unwrap();
     assert_eq!((text.lines().next(), text.lines().count()), (Some("a,b"), 21), "{text}");
+    let said = place.ok("complete run other.csv --count 2 --steps 2 --out filled");
+    assert!(said.contains("classes of the samples are taken as unknown"), "{said}");
+    let said = place.ok("complete run other.csv --labels other.csv:sort --count 2 --steps 2 --out filled");
+    assert!(!said.contains("taken as unknown"), "{said}");
+    let wrong = "complete run gaps.csv --labels other.csv:sort --count 2 --out filled";
+    place.refused(wrong, 1, &["10 labels", "40 samples"]);
 }
 
 fn a_run_with_masks_is_resumed() {
