@@ -127,8 +127,7 @@ impl Graph {
     ///
     /// # Errors
     /// Those of `add`.
-    #[cfg(feature = "files")]
-    pub(crate) fn scoped<T>(&mut self, scope: &str, seed: u64, add: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub fn scoped<T>(&mut self, scope: &str, seed: u64, add: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let outer = (std::mem::replace(&mut self.scope, scope.into()), std::mem::replace(&mut self.seed, seed));
         let added = add(self);
         (self.scope, self.seed) = outer;

@@ -301,7 +301,7 @@ pub struct Parameter {
     /// PyTorch's name, such as `fc1.weight`, after the scope of its network.
     pub name: String,
     /// The scope of its network, see [`Graph::scoped`](super::Graph::scoped); usually empty.
-    pub(crate) scope: String,
+    pub scope: String,
     /// PyTorch's shape: a weight is [out, in].
     pub shape: Vec<usize>,
     /// The tensor.
