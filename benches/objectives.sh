@@ -12,10 +12,11 @@ set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Data, number of samples and options of training.
+# Data, number of samples, options of training, and the distributions of the times of a flow.
 select_set() {
+    flows=flow
     case $1 in
-    moons) data=moons count=4096 budget="--steps 3000" ;;
+    moons) data=moons count=4096 budget="--steps 3000" flows="flow flow-log-normal" ;;
     pulse) data=data/pulse.npy count=1203 budget= ;;
     *) echo "unknown set $1" >&2 && exit 2 ;;
     esac
@@ -30,10 +31,10 @@ train() {
     "$LANGEVIN" train "$data" --out "$run" --seed "$seed" --device cpu --no-samples $budget "$@" >&2
 }
 
-# The ratio of samples of the run with the given options.
+# The ratio of samples of the run with the given options. The seed also selects the points of a built-in data set.
 ratio() {
     "$LANGEVIN" sample "$run" --device cpu --count "$count" --seed "$seed" --out "$scratch/new.npy" --json "$@" >/dev/null
-    "$LANGEVIN" evaluate "$scratch/new.npy" "$data" --permutations 1 --json |
+    "$LANGEVIN" evaluate "$scratch/new.npy" "$data" --seed "$seed" --permutations 1 --json |
         sed 's/.*"sliced":{[^}]*"ratio":\([0-9.e-]*\).*/\1/' | awk '{ printf "%.2f", $1 }'
 }
 
@@ -41,20 +42,20 @@ echo "| data | training | sampling | ratio |"
 echo "| --- | --- | --- | --- |"
 for name; do
     select_set "$name"
-    # A row for each name of a run, its options of training, and its options of sampling.
-    while IFS='|' read -r label training sampling; do
+    for objective in $flows linear cosine; do
+        sampling="--sampler euler --steps 10"
+        case $objective in
+        flow) training="--objective flow" ;;
+        flow-log-normal) training="--objective flow --times log_normal" ;;
+        *) training="--prediction epsilon --schedule $objective" sampling="--sampler ddpm --steps 100" ;;
+        esac
         values=
         for seed in $SEEDS; do
             # shellcheck disable=SC2086
-            train "$name" "$label" "$seed" $training </dev/null
+            train "$name" "$objective" "$seed" $training
             # shellcheck disable=SC2086
-            values="$values$(ratio $sampling </dev/null), "
+            values="$values$(ratio $sampling), "
         done
         echo "| $name | \`$training\` | \`$sampling\` | ${values%, } |"
-    done <<END
-flow|--objective flow|--sampler euler --steps 10
-flow-log-normal|--objective flow --times log_normal|--sampler euler --steps 10
-linear|--prediction epsilon --schedule linear|--sampler ddpm --steps 100
-cosine|--prediction epsilon --schedule cosine|--sampler ddpm --steps 100
-END
+    done
 done

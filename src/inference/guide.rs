@@ -107,7 +107,7 @@ fn check_data(run: &Facts, guide: &Facts) -> Result<()> {
     }
     Err(refused(
         "its data were normalised with another mean and deviation; train it on the same data, with the same --validation and \
-         `normalise`",
+         `normalise`, and with the same --seed if the data are built in, which draws them",
     ))
 }
 
