@@ -163,7 +163,8 @@ fn replaced(
         g.apply_to(KeepKnown { stream }, &[known, weights], &[x])?;
         Ok(x)
     };
-    let program = BatchedProgram::new(device, &draw.networks(checkpoint), sampling.count, table.rows.len() as u32, build)?;
+    let program =
+        BatchedProgram::new(device, &draw.networks(checkpoint), sampling.count, table.rows.len() as u32, build)?;
     let width = 2 * draw.width;
     let mut program = program.with_inputs(draw.inputs.names().chain([(KNOWN, width)]));
     let mut start = |name: &str, first: usize, values: &mut [f32]| match name {
