@@ -60,8 +60,10 @@ impl Labels {
         if let Some(class) = names.iter().position(|known| known == name) {
             return Ok(class as u32);
         }
+        // A number among codes is a code, and not the place of one.
+        let coded = names.iter().any(|name| name.parse::<u32>().is_ok());
         match name.parse::<u32>() {
-            Ok(class) if (class as usize) < classes => Ok(class),
+            Ok(class) if (class as usize) < classes && !coded => Ok(class),
             _ if names.is_empty() => Err(Error::setting(format!(
                 "there is no class {name}; the classes of this run are 0 to {}",
                 classes.saturating_sub(1)
@@ -167,11 +169,15 @@ fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String
     }
 }
 
-/// The numbers of classes in a table. Whole numbers of 0 or more are used as they are, anything else is a name.
+/// The numbers of classes in a table. Whole numbers from 0 without gaps are used as they are, anything else is a name: the
+/// classes of the codes 1, 2, 3 have these names, in the order of the codes.
 fn numbered(texts: Vec<String>) -> (Vec<f32>, Vec<String>) {
-    let numbers: Option<Vec<f32>> = texts.iter().map(|text| text.parse::<u32>().ok().map(|n| n as f32)).collect();
-    if let Some(numbers) = numbers {
-        return (numbers, vec![]);
+    let codes: Option<Vec<u32>> = texts.iter().map(|text| text.parse().ok()).collect();
+    if let Some(codes) = codes {
+        let all: Vec<u32> = codes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let number = |code: &u32| all.binary_search(code).expect("all are among the codes") as f32;
+        let names = if all.last().is_some_and(|last| *last as usize >= all.len()) { all.as_slice() } else { &[] };
+        return (codes.iter().map(number).collect(), names.iter().map(u32::to_string).collect());
     }
     let names: Vec<String> = texts.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
     let number = |text: &String| names.binary_search(text).expect("all are among the names") as f32;
@@ -270,6 +276,16 @@ mod tests {
         fs::write(&idx, [0, 0, 8, 1, 0, 0, 0, 2, 1, 0]).unwrap();
         let e = Labels::load_with(idx.to_str().unwrap(), Some(Header::Yes)).unwrap_err().to_string();
         assert!(e.contains("--label-header"), "{e}");
+    }
+
+    #[test]
+    fn codes_of_a_table_are_names_unless_they_are_the_numbers_of_classes() {
+        let of = |codes: &[&str]| numbered(codes.iter().map(|code| code.to_string()).collect());
+        assert_eq!(of(&["1", "0", "2", "1"]), (vec![1.0, 0.0, 2.0, 1.0], vec![]));
+        let names = |all: &[&str]| all.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(of(&["3", "1", "10", "1"]), (vec![1.0, 0.0, 2.0, 0.0], names(&["1", "3", "10"])));
+        let class = |name: &str| Labels::class_named(name, 3, &names(&["1", "3", "10"]));
+        assert_eq!((class("3").unwrap(), class("10").unwrap(), class("2").is_err()), (1, 2, true));
     }
 
     #[test]
