@@ -2,7 +2,7 @@
 
 use crate::data::{Header, Labels};
 use crate::inference::{Guidance, SampleConditions};
-use crate::train::{Checkpoint, ConditionSources, Facts};
+use crate::train::{Checkpoint, ConditionSources, Config, Facts, Task};
 use crate::{Error, Result};
 use clap::Args;
 
@@ -31,13 +31,14 @@ pub struct ConditionArgs {
 
 impl ConditionArgs {
     /// Refuses options that have no effect.
-    pub fn check(&self, sources: &ConditionSources) -> Result<()> {
-        if self.label_dropout.is_some() && !sources.is_some() {
+    pub fn check(&self, config: &Config) -> Result<()> {
+        if self.label_dropout.is_some() && !config.condition.is_some() && config.task != Task::Complete {
             return Err(Error::setting(
-                "--label-dropout needs a condition that it removes; add --labels, --condition or --given, or omit it",
+                "--label-dropout needs a condition that it removes; add --labels, --condition, --given or --task complete, or \
+                 omit it",
             ));
         }
-        if self.label_header.is_some() && sources.labels.is_empty() {
+        if self.label_header.is_some() && config.condition.labels.is_empty() {
             return Err(Error::setting(
                 "--label-header needs --labels, the table that it is about; add it, or omit it",
             ));

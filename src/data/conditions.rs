@@ -40,12 +40,22 @@ impl Conditions {
 }
 
 impl Dataset {
+    /// Those of `labels` that are of these samples.
+    ///
+    /// # Errors
+    /// As [`Dataset::with_labels`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn labels_of(&self, labels: Labels) -> Result<Labels> {
+        let rows = self.matching(&labels.name, labels.of.len(), "label")?;
+        Ok(rows.map(|rows| labels.of_rows(&rows)).unwrap_or(labels))
+    }
+
     /// These samples with their classes.
     ///
     /// # Errors
     /// [`Error::Input`] when there is not one label for each sample.
     pub fn with_labels(mut self, labels: Labels) -> Result<Self> {
-        let labels = match self.matching(&labels.name, labels.of.len(), "label")? {
+        let labels = match self.matched(&labels.name, labels.of.len(), "label")? {
             None => labels,
             Some(rows) => labels.of_rows(&rows),
         };
@@ -78,7 +88,7 @@ impl Dataset {
     /// # Errors
     /// [`Error::Input`] when there are not as many, or they have not as many axes.
     pub fn with_given(mut self, given: Dataset) -> Result<Self> {
-        let given = match self.matching(&given.name, given.len(), "sample")? {
+        let given = match self.matched(&given.name, given.len(), "sample")? {
             None => given,
             Some(rows) => given.of_rows(&rows)?,
         };
@@ -107,18 +117,12 @@ impl Dataset {
 
     /// Which of `found` conditions are those of the samples; `None` for all. Where samples of the source were left out, there
     /// can be one for each sample that is left or for each sample of the source.
-    fn matching(&mut self, name: &str, found: usize, what: &str) -> Result<Option<Vec<usize>>> {
+    fn matching(&self, name: &str, found: usize, what: &str) -> Result<Option<Vec<usize>>> {
         if found == self.len() {
             return Ok(None);
         }
-        if let Some(kept) = self.origin.kept.clone().filter(|kept| kept.of == found) {
-            let text = format!(
-                "{name}: of {}, those of the {} that are read",
-                count(found, what),
-                count(self.len(), "sample")
-            );
-            self.origin.note(text);
-            return Ok(Some(kept.rows));
+        if let Some(kept) = self.origin.kept.as_ref().filter(|kept| kept.of == found) {
+            return Ok(Some(kept.rows.clone()));
         }
         let source =
             self.origin.kept.as_ref().map(|kept| format!(", which are a part of {}", kept.of)).unwrap_or_default();
@@ -128,6 +132,16 @@ impl Dataset {
             count(self.len(), "sample"),
             self.name
         )))
+    }
+
+    /// [`matching`](Self::matching), which is noted.
+    fn matched(&mut self, name: &str, found: usize, what: &str) -> Result<Option<Vec<usize>>> {
+        let rows = self.matching(name, found, what)?;
+        if rows.is_some() {
+            let (found, read) = (count(found, what), count(self.len(), "sample"));
+            self.origin.note(format!("{name}: of {found}, those of the {read} that are read"));
+        }
+        Ok(rows)
     }
 
     /// The samples with these indices, without their conditions.

@@ -125,7 +125,8 @@ fn place(spec: &str) -> (&Path, Option<&str>) {
     }
 }
 
-fn is_table(file: &Path) -> bool {
+/// Whether a file is a table, by its name.
+pub(crate) fn is_table(file: &Path) -> bool {
     matches!(extension(file).as_str(), "csv" | "tsv")
 }
 

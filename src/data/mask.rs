@@ -71,8 +71,10 @@ impl FromStr for MaskRule {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        let is_file = |path: &str| FILES.contains(&extension(Path::new(path)).as_str());
         let path = text.split('[').next().unwrap_or(text);
-        if FILES.contains(&extension(Path::new(path)).as_str()) {
+        // An array of an archive, or a group of a table.
+        if is_file(path) || path.rsplit_once(':').is_some_and(|(file, _)| is_file(file)) {
             return Ok(Self::File(text.into()));
         }
         let (name, share) = text.split_once(':').unwrap_or((text, ""));

@@ -42,6 +42,8 @@ pub use dataset::Dataset;
 use description::Origin;
 pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
 pub use kind::Kind;
+#[cfg(feature = "cli")]
+pub(crate) use labels::is_table;
 pub use labels::{Labels, MOST_CLASSES};
 pub use mask::{MaskMix, MaskRule, Share};
 pub(crate) use mask::{Places, read_masks};

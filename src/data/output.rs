@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::io::{AtomicFile, check_space, extension};
 use crate::text::shortest_sum;
 
-/// Checks that the output `path` does not overwrite the input data `spec` and is not a picture in their folder.
+/// Checks that the output `path` does not overwrite the input data `spec` and is not a picture or a sound in their folder.
 ///
 /// # Errors
 /// [`Error::Setting`] with both names.
@@ -25,14 +25,15 @@ pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
     let Ok(source) = fs::canonicalize(source) else { return Ok(()) };
     let place = path.file_name().map(|name| place.join(name)).unwrap_or(place);
     let same = fs::canonicalize(path).is_ok_and(|path| path == source) || place == source;
-    let among = source.is_dir() && place.parent() == Some(&source) && extension(path) == "png";
+    let among =
+        source.is_dir() && place.parent() == Some(&source) && ["png", "wav"].contains(&extension(path).as_str());
     match (same, among) {
         (true, _) => Err(Error::setting(format!(
             "{}: would overwrite the input data {spec}; choose another --out",
             path.display()
         ))),
         (_, true) => Err(Error::setting(format!(
-            "{}: would add a picture to the input data {spec}; choose another folder for --out",
+            "{}: would add a file to the input data {spec}; choose another folder for --out",
             path.display()
         ))),
         _ => Ok(()),

@@ -15,14 +15,14 @@ pub trait Path: fmt::Debug + fmt::Display + Send + Sync {
     /// The number T of training steps.
     fn steps(&self) -> usize;
 
-    /// The time with the most noise: by default T - 1, the last of T steps.
-    fn last(&self) -> f64 {
-        (self.steps() - 1) as f64
-    }
-
     /// Whether every time between 0 and the last one is trained on, and not only T steps.
     fn is_continuous(&self) -> bool {
         false
+    }
+
+    /// The time with the most noise: T - 1, the last of T steps, or T if time is continuous.
+    fn last(&self) -> f64 {
+        (self.steps() - usize::from(!self.is_continuous())) as f64
     }
 
     /// (a, s) at time `t`, which is clamped to 0..=last. At least one of the two is above 0.
@@ -108,10 +108,6 @@ impl Path for Flow {
         self.steps
     }
 
-    fn last(&self) -> f64 {
-        self.steps as f64
-    }
-
     fn is_continuous(&self) -> bool {
         true
     }
@@ -178,10 +174,6 @@ impl NoiseLevels {
 impl Path for NoiseLevels {
     fn steps(&self) -> usize {
         self.steps
-    }
-
-    fn last(&self) -> f64 {
-        self.steps as f64
     }
 
     fn is_continuous(&self) -> bool {

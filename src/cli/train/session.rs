@@ -153,7 +153,7 @@ pub fn data_of(config: &Config, facts: &Facts) -> anyhow::Result<Dataset> {
     )?;
     config.with_conditions(data).context(
         "cannot read the conditions of the run again (if they were moved: langevin train --out RUN --resume with --labels, \
-         --condition or --given)",
+         --condition, --given or --mask)",
     )
 }
 

@@ -165,7 +165,7 @@ fn reject_unused_options(config: &Config, args: &TrainArgs) -> crate::Result<()>
     if args.validation_every.is_some() && config.validation == 0.0 {
         return Err(Error::Setting("--validation-every needs held-out data; add --validation 0.1".into()));
     }
-    args.condition.check(&config.condition)
+    args.condition.check(config)
 }
 
 /// Applies the options to the settings, except for steps, data and the name of the model.

@@ -1,14 +1,17 @@
 //! The settings of a run, as stored in `config.toml`.
 
-use std::path::Path;
+mod file;
+mod kinds;
+
+pub(crate) use file::Base;
+pub use kinds::{Normalise, ObjectiveKind, ScheduleKind, Task};
 
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "cli")]
 use super::ConditionFacts;
-use super::tables::{one_line, to_table};
 use super::validation::DataSplit;
-use super::{Augmentation, ConditionSources, Facts, LossMix, model_table};
+use super::{Augmentation, ConditionSources, Facts, LossMix};
 use crate::data::corrupt::NoiseKind;
 use crate::data::{Dataset, MaskMix, Missing, ReadOptions, channels_and_places, read_masks};
 use crate::diffusion::{LossTarget, Objective, Prediction, Schedule, TrainingTimes, Weighting};
@@ -118,93 +121,6 @@ pub struct Config {
     pub model: Model,
 }
 
-/// What a network is trained for.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Task {
-    /// A diffusion model, which generates samples.
-    #[default]
-    Diffusion,
-    /// A denoiser for noise of one kind and strength, which predicts the clean samples.
-    Denoise,
-    /// A diffusion model that is given the known values of incomplete samples, and generates the others.
-    Complete,
-}
-
-named!(Task, "task", Diffusion = "diffusion", Denoise = "denoise", Complete = "complete");
-
-/// A kind of training objective.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum ObjectiveKind {
-    /// Discrete steps of a noise schedule (Ho et al. 2020).
-    #[default]
-    Ddpm,
-    /// Rectified flow, see [`Objective::flow`].
-    Flow,
-    /// EDM, see [`Objective::edm`].
-    Edm,
-}
-
-named!(ObjectiveKind, "objective", Ddpm = "ddpm", Flow = "flow" | "rectified_flow", Edm = "edm");
-
-impl ObjectiveKind {
-    /// The prediction that defines the objective.
-    fn prediction(self) -> Option<Prediction> {
-        match self {
-            Self::Ddpm => None,
-            Self::Flow => Some(Prediction::Flow),
-            Self::Edm => Some(Prediction::Edm),
-        }
-    }
-}
-
-/// A noise schedule by name, see [`Schedule::named`].
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum ScheduleKind {
-    /// [`Schedule::linear`].
-    #[default]
-    Linear,
-    /// [`Schedule::scaled_linear`].
-    ScaledLinear,
-    /// [`Schedule::cosine`].
-    Cosine,
-    /// [`Schedule::sigmoid`].
-    Sigmoid,
-    /// [`Schedule::sigmoid_alphabar`].
-    SigmoidAlphaBar,
-    /// [`Schedule::linear_scaled_t`].
-    LinearScaledT,
-}
-
-named!(
-    ScheduleKind,
-    "schedule",
-    Linear = "linear",
-    ScaledLinear = "scaled_linear" | "scaled-linear",
-    Cosine = "cosine",
-    Sigmoid = "sigmoid",
-    SigmoidAlphaBar = "sigmoid_alphabar" | "sigmoid-alphabar",
-    LinearScaledT = "linear_scaled_T" | "linear-scaled-T" | "linear_scaled_t" | "linear-scaled-t",
-);
-
-/// The normalisation of the data.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Normalise {
-    /// Mean 0, standard deviation 1.
-    Standard,
-    /// Minimum -1, maximum 1.
-    Range,
-}
-
-named!(Normalise, "normalisation", Standard = "standard", Range = "range");
-
 impl Default for Config {
     fn default() -> Self {
         Self::new(MlpOptions::default())
@@ -268,59 +184,6 @@ impl Config {
         Model::named(name).map(Self::new)
     }
 
-    /// Reads a TOML file. Settings that are not in the file have the defaults of the network `model`, or of the network
-    /// in the file when `model` is `None`.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the file cannot be read, [`Error::Setting`] with the invalid line or setting.
-    pub fn read(path: &Path, model: Option<&str>) -> Result<Self> {
-        Self::read_over(path, &|stated| Self::for_model(model.or(stated).unwrap_or("mlp")))
-    }
-
-    /// [`Config::read`] with other defaults: those of `base` for the network that the file names, if it names one.
-    ///
-    /// # Errors
-    /// As [`Config::read`], and those of `base`.
-    pub(crate) fn read_over(path: &Path, base: &Base) -> Result<Self> {
-        Self::read_with(path, |text| Ok(Self::parse_all(text, base)?.0))
-    }
-
-    /// Reads the `config.toml` of a run, with the facts about its data if it contains them.
-    ///
-    /// # Errors
-    /// As [`Config::read`].
-    pub(crate) fn read_run(path: &Path) -> Result<(Self, Option<Facts>)> {
-        Self::read_with(path, Self::parse_run)
-    }
-
-    fn read_with<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))?;
-        parse(&text).map_err(|e| Error::setting(format!("{}: {e}", path.display())))
-    }
-
-    /// Parses settings and the facts about the data of a run.
-    pub(crate) fn parse_run(text: &str) -> Result<(Self, Option<Facts>)> {
-        Self::parse_all(text, &|stated| Self::for_model(stated.unwrap_or("mlp")))
-    }
-
-    fn parse_all(text: &str, base: &Base) -> Result<(Self, Option<Facts>)> {
-        let invalid = |e: toml::de::Error| Error::setting(one_line(&e));
-        let mut stated: toml::Table = text.parse().map_err(|e| not_toml(text, &e))?;
-        let facts = stated.remove("facts").map(toml::Value::try_into).transpose().map_err(invalid)?;
-        let model = stated.remove("model");
-        let usual = base(model_table::name(model.as_ref())?)?;
-        let model = model_table::read(model, usual.model.clone())?;
-        let mut all = to_table(&Self { model, ..usual });
-        let objective = stated.get("objective").cloned().filter(|_| !stated.contains_key("prediction"));
-        all.extend(stated);
-        complete_decay(&mut all);
-        let mut config: Self = all.try_into().map_err(invalid)?;
-        if let Some(kind) = objective {
-            config.prediction = config.prediction_for(kind.try_into().map_err(invalid)?);
-        }
-        Ok((config, facts))
-    }
-
     /// Sets the kind of the objective, and the prediction with it.
     pub(crate) fn set_objective(&mut self, kind: ObjectiveKind) {
         if kind != self.objective {
@@ -344,31 +207,6 @@ impl Config {
             _ => {}
         }
         self.steps = steps;
-    }
-
-    /// The settings as TOML. Settings of the diffusion process are omitted for a denoiser, which does not have one.
-    pub fn to_toml(&self) -> String {
-        let text = toml::to_string(self).expect("settings are TOML");
-        let omitted = self.without_effect();
-        let is_stated = |line: &&str| !omitted.iter().any(|name| line.starts_with(&format!("{name} = ")));
-        text.split_inclusive('\n').filter(is_stated).collect()
-    }
-
-    /// The settings that have no effect. One that differs from its default is not among them, so that it is not lost.
-    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
-        let unused = match (self.task, self.objective) {
-            (Task::Denoise, _) => &OF_DIFFUSION[..],
-            (_, ObjectiveKind::Ddpm) => &["sigma_data"],
-            (_, ObjectiveKind::Flow) => &["schedule", "zero_terminal_snr", "sigma_data"],
-            (_, ObjectiveKind::Edm) => &["schedule", "zero_terminal_snr"],
-        };
-        let (all, default) = (to_table(self), to_table(&Self::new(self.model.clone())));
-        unused.iter().copied().filter(|name| all.get(*name) == default.get(*name)).collect()
-    }
-
-    /// The content of the `config.toml` of a run: the settings, then the facts about its data.
-    pub(crate) fn to_run_toml(&self, facts: &Facts) -> String {
-        format!("{}\n{}", self.to_toml(), facts.to_table())
     }
 
     /// The batch size for a data set with this number of samples.
@@ -414,6 +252,13 @@ impl Config {
     /// When a file cannot be read, or there is not one condition for each sample.
     pub fn load(&self) -> Result<Dataset> {
         self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.reading())?)
+    }
+
+    /// The files that are read: the data, the conditions and the masks.
+    #[cfg(feature = "cli")]
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = &str> {
+        let masks = self.mask.as_ref().and_then(MaskMix::file);
+        std::iter::once(self.data.as_str()).chain(self.condition.files()).chain(masks)
     }
 
     /// How the samples are read: without the column of their labels, and with missing values if the model completes samples.
@@ -518,47 +363,9 @@ impl Config {
     }
 }
 
-/// The defaults for the network with this name, or for the one that is used if none is named.
-pub(crate) type Base<'a> = dyn Fn(Option<&str>) -> Result<Config> + 'a;
-
-/// The settings of the diffusion process.
-const OF_DIFFUSION: [&str; 6] =
-    ["objective", "schedule", "zero_terminal_snr", "diffusion_steps", "sigma_data", "prediction"];
-
-/// Adds the omitted parts of `decay` in a file: the default warm-up, and all steps as the length of a cosine. A name alone
-/// selects the default of all parts.
-fn complete_decay(all: &mut toml::Table) {
-    let steps = all.get("steps").and_then(toml::Value::as_integer).unwrap_or(0);
-    let parts = |name: &str| match name {
-        "cosine" => vec![("warmup", steps / 20), ("total", steps)],
-        "inverse_sqrt" => vec![("hold", 1_000)],
-        _ => vec![],
-    };
-    let Some(decay) = all.get_mut("decay") else { return };
-    if let Some(name) = decay.as_str().filter(|name| !parts(name).is_empty()) {
-        *decay = toml::Table::from_iter([(name.to_string(), toml::Table::new().into())]).into();
-    }
-    for (name, stated) in decay.as_table_mut().into_iter().flatten() {
-        for (part, value) in parts(name) {
-            if let Some(stated) = stated.as_table_mut() {
-                stated.entry(part).or_insert(value.into());
-            }
-        }
-    }
-}
-
-/// A syntax error with its line.
-fn not_toml(text: &str, e: &toml::de::Error) -> Error {
-    let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-    let content = text.lines().nth(line - 1).unwrap_or_default();
-    if let Some((name, "")) = content.split_once('=').map(|(name, value)| (name.trim(), value.trim())) {
-        return Error::setting(format!("line {line}: `{name}` has no value; write {name} = VALUE, or remove the line"));
-    }
-    Error::setting(format!("line {line} is not TOML: {}", e.message()))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::file::OF_DIFFUSION;
     use super::*;
 
     fn parse(text: &str, model: Option<&str>) -> Result<Config> {
