@@ -73,7 +73,7 @@ def plot(out, files):
     axes[1].set(title="Distance to the data", xlabel="guidance", ylabel="sliced Wasserstein ratio", yscale="log")
     axes[0].legend(fontsize=8)
     axes[1].legend(fontsize=8)
-    figure.savefig(out)
+    figure.savefig(out, metadata=dict.fromkeys(["Creator", "Date", "Format", "Type"]))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::data::{self, Columns, Dataset, Kind, ReadOptions, SampleLayout};
+use crate::diffusion::SamplerTable;
 use crate::diffusion::{SamplerSettings, Spacing, sampler};
 use crate::generate::starting_noise;
 use crate::inference::{Sampling, Trace, sample_in_parts, trace};
@@ -144,16 +145,15 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let Weights { checkpoint, average } = args.weights.of(&folder)?;
     let facts = &checkpoint.facts;
-    check_overwriting(args, &checkpoint)?;
     let sampling = sampling_of(args, &checkpoint, solver)?;
     let (drawn, seed) = (sampling.count, sampling.seed);
-    let process = describe(args, &checkpoint, &sampling)?;
+    check_overwriting(args, &checkpoint, drawn)?;
+    let table = sampling.table(&checkpoint.config.objective()?, None)?;
+    let calls = Evaluations::of(&sampling, &table);
+    let process = describe(args, &checkpoint, &sampling, (&table, &calls))?;
     warn_of_late_start(&checkpoint, &sampling)?;
-    let mut out = match extension(&args.out).as_str() {
-        "wav" => Output::sounds(&args.out, facts.layout(), drawn, facts.sample_rate)?,
-        _ => Output::create(&args.out, facts.layout(), drawn)?,
-    }
-    .of_classes(classes(facts, &sampling));
+    let out = Output::with_sounds(&args.out, facts.layout(), drawn, facts.sample_rate)?;
+    let mut out = out.of_classes(classes(facts, &sampling));
     let device = args.common.open_for(args.precision)?;
     if !args.common.json {
         average.iter().for_each(|average| say!("{average}"));
@@ -181,8 +181,8 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
             "{}",
             json!({"out": args.out, "held": held, "shape": shape, "seed": seed, "clipped": clipped, "seconds": seconds,
                    "device": device.name(), "process": process, "classes": classes(facts, &sampling),
-                   "guidance": sampling.conditions.guidance.scale, "evaluations": evaluations(&checkpoint, &sampling)?.own,
-                   "guide": args.guide, "guide_evaluations": evaluations(&checkpoint, &sampling)?.guide,
+                   "guidance": sampling.conditions.guidance.scale, "evaluations": calls.own,
+                   "guide": args.guide, "guide_evaluations": calls.guide,
                    "save_noise": args.save_noise, "trace": args.trace, "times": times, "weights": average})
         );
         return Ok(ExitCode::SUCCESS);
@@ -200,13 +200,16 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Checks that no output is a file that is read.
-fn check_overwriting(args: &SampleArgs, checkpoint: &Checkpoint) -> crate::Result<()> {
-    let outputs = [Some(&args.out), args.save_noise.as_ref()].into_iter().flatten().chain(&args.trace);
-    for out in outputs {
-        data::check_apart(out, &checkpoint.config.data)?;
+fn check_overwriting(args: &SampleArgs, checkpoint: &Checkpoint, drawn: usize) -> crate::Result<()> {
+    let mut outputs: Vec<PathBuf> = args.save_noise.iter().chain(&args.trace).cloned().collect();
+    match extension(&args.out).as_str() {
+        "wav" => outputs.extend((0..drawn).map(|i| plot::numbered(&args.out, i, drawn))),
+        _ => outputs.push(args.out.clone()),
+    }
+    for out in &outputs {
         args.noise.iter().try_for_each(|noise| data::check_apart(out, &noise.to_string_lossy()))?;
-        let mut conditions = checkpoint.config.condition.files().chain(args.condition.files());
-        conditions.try_for_each(|file| data::check_apart(out, file))?;
+        let mut inputs = checkpoint.config.inputs().chain(args.condition.files());
+        inputs.try_for_each(|file| data::check_apart(out, file))?;
     }
     Ok(())
 }
@@ -254,16 +257,19 @@ fn report(args: &SampleArgs, checkpoint: &Checkpoint, clipped: f64, traced: Opti
 }
 
 /// One line about the reverse process: sampler, steps, spacing and evaluations of the network.
-fn describe(args: &SampleArgs, checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<String> {
+fn describe(
+    args: &SampleArgs,
+    checkpoint: &Checkpoint,
+    sampling: &Sampling,
+    (table, Evaluations { own, guide }): (&SamplerTable, &Evaluations),
+) -> crate::Result<String> {
     let objective = checkpoint.config.objective()?;
-    let table = sampling.table(&objective, None)?;
     let spacing = match &sampling.timesteps {
         Some(_) => "given steps".to_string(),
         None => format!("{} spacing", sampling.spacing.unwrap_or_else(|| sampling.sampler.default_spacing(&objective))),
     };
     let steps = text::count(table.levels.len(), "step");
-    let Evaluations { own, guide } = evaluations(checkpoint, sampling)?;
-    let mut calls = format!("{} of the network", text::count(own, "evaluation"));
+    let mut calls = format!("{} of the network", text::count(*own, "evaluation"));
     if let Some(path) = &args.guide {
         calls += &format!(" and {guide} of its guide {}", path.display());
     }
@@ -290,15 +296,15 @@ struct Evaluations {
     guide: usize,
 }
 
-/// Guidance needs two evaluations in each step: both of the same network, or one of its guide.
-fn evaluations(checkpoint: &Checkpoint, sampling: &Sampling) -> crate::Result<Evaluations> {
-    let guided = sampling.conditions.guidance.scale != 1.0;
-    let rows = sampling.table(&checkpoint.config.objective()?, None)?.rows.len();
-    Ok(match (guided, &sampling.guide) {
-        (true, Some(_)) => Evaluations { own: rows, guide: rows },
-        (true, None) => Evaluations { own: 2 * rows, guide: 0 },
-        (false, _) => Evaluations { own: rows, guide: 0 },
-    })
+impl Evaluations {
+    fn of(sampling: &Sampling, table: &SamplerTable) -> Self {
+        let (guided, rows) = (sampling.conditions.guidance.scale != 1.0, table.rows.len());
+        match (guided, &sampling.guide) {
+            (true, Some(_)) => Self { own: rows, guide: rows },
+            (true, None) => Self { own: 2 * rows, guide: 0 },
+            (false, _) => Self { own: rows, guide: 0 },
+        }
+    }
 }
 
 /// The names of the classes that the samples have in turn.

@@ -41,8 +41,8 @@ impl Normalisation {
 
     pub(crate) fn standard_of(data: &Subset) -> Result<Self> {
         Self::fit(data, |values| {
-            let (n, mut sum, mut squares) = (values.count() as f64, 0.0, 0.0);
-            values.each(|x| sum += x);
+            let (mut n, mut sum, mut squares) = (0.0, 0.0, 0.0);
+            values.each(|x| (n, sum) = (n + 1.0, sum + x));
             let mean = sum / n;
             values.each(|x| squares += (x - mean).powi(2));
             (mean, (squares / n).sqrt())
@@ -72,7 +72,7 @@ impl Normalisation {
         let mut fitted = Normalisation { shift: Vec::new(), scale: Vec::new(), bound: 0.0, repeat };
         for coordinate in 0..coordinates {
             let values = data.coordinate(coordinate);
-            if values.count() == 0 {
+            if values.is_empty() {
                 let title = data.columns().title(data.kind(), coordinate);
                 return Err(Error::input(format!("{}: {title} has no known value at all; leave it out", data.name())));
             }

@@ -25,8 +25,7 @@ pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
     let Ok(source) = fs::canonicalize(source) else { return Ok(()) };
     let place = path.file_name().map(|name| place.join(name)).unwrap_or(place);
     let same = fs::canonicalize(path).is_ok_and(|path| path == source) || place == source;
-    let among =
-        source.is_dir() && place.parent() == Some(&source) && ["png", "wav"].contains(&extension(path).as_str());
+    let among = source.is_dir() && place.starts_with(&source) && ["png", "wav"].contains(&extension(path).as_str());
     match (same, among) {
         (true, _) => Err(Error::setting(format!(
             "{}: would overwrite the input data {spec}; choose another --out",

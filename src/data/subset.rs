@@ -150,11 +150,13 @@ pub(super) struct Coordinate<'a> {
 }
 
 impl Coordinate<'_> {
-    /// The number of known values.
-    pub fn count(&self) -> usize {
-        let mut n = 0;
-        self.each(|_| n += 1);
-        n
+    /// Whether no value is known.
+    pub fn is_empty(&self) -> bool {
+        let none = |values: &[f32]| self.grouping.values(self.index, values).all(f32::is_nan);
+        match &self.of.rows {
+            None => none(&self.of.data.values),
+            Some(rows) => rows.iter().all(|&i| none(self.of.data.sample(i))),
+        }
     }
 
     /// Calls `f` with each known value, in order.
@@ -208,7 +210,7 @@ mod tests {
         let all = Subset::all(&data);
         assert_eq!(all.parts(3).map(|part| part.len()).collect::<Vec<_>>(), [6, 6, 2]);
         assert_eq!(all.parts(7).collect::<Vec<_>>().concat(), data.values);
-        assert_eq!((all.ranges(), all.coordinate(0).count()), (vec![[0.0, 12.0], [1.0, 13.0]], 7));
+        assert_eq!((all.ranges(), all.coordinate(0).is_empty()), (vec![[0.0, 12.0], [1.0, 13.0]], false));
         assert_eq!(all.evenly_spaced(3).unwrap().values, [0.0, 1.0, 4.0, 5.0, 8.0, 9.0]);
     }
 }

@@ -116,7 +116,7 @@ pub fn quantile_scores(quantiles: &[f32], levels: &[f64], observations: &[f32]) 
 /// The share of observations in an interval between two quantiles, and its width.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct IntervalScore {
+pub struct IntervalCoverage {
     /// The share of observations with low <= y <= high: for calibrated forecasts, the difference of the levels.
     pub coverage: f64,
     /// The mean of high - low. Among calibrated forecasts, the narrower is better.
@@ -127,7 +127,7 @@ pub struct IntervalScore {
 ///
 /// # Errors
 /// When the numbers differ, or there is no observation.
-pub fn interval_score(low: &[f32], high: &[f32], observations: &[f32]) -> Result<IntervalScore> {
+pub fn interval_coverage(low: &[f32], high: &[f32], observations: &[f32]) -> Result<IntervalCoverage> {
     let n = observations.len();
     if n == 0 || [low.len(), high.len()] != [n, n] {
         let [low, high] = [low.len(), high.len()];
@@ -136,7 +136,7 @@ pub fn interval_score(low: &[f32], high: &[f32], observations: &[f32]) -> Result
     let inside = |(y, (low, high)): &(&f32, (&f32, &f32))| low <= y && y <= high;
     let intervals = || observations.iter().zip(low.iter().zip(high));
     let width: f64 = low.iter().zip(high).map(|(low, high)| f64::from(*high) - f64::from(*low)).sum();
-    Ok(IntervalScore { coverage: intervals().filter(inside).count() as f64 / n as f64, width: width / n as f64 })
+    Ok(IntervalCoverage { coverage: intervals().filter(inside).count() as f64 / n as f64, width: width / n as f64 })
 }
 
 #[cfg(test)]
@@ -152,8 +152,8 @@ mod tests {
         assert_eq!(quantiles(&[4.0, 0.0, 2.0], 3, &[0.0, 0.5, 0.75, 1.0]).unwrap(), [0.0, 2.0, 3.0, 4.0]);
         let scores = quantile_scores(&[1.0, 1.0], &[0.25], &[2.0, 0.0]).unwrap();
         assert_eq!((scores.pinball[0], scores.below[0]), (0.5 * (0.25 + 0.75), 0.5));
-        let score = interval_score(&[0.0, 0.0], &[1.0, 3.0], &[1.0, 4.0]).unwrap();
-        assert_eq!(score, IntervalScore { coverage: 0.5, width: 2.0 });
+        let score = interval_coverage(&[0.0, 0.0], &[1.0, 3.0], &[1.0, 4.0]).unwrap();
+        assert_eq!(score, IntervalCoverage { coverage: 0.5, width: 2.0 });
     }
 
     #[test]
@@ -172,6 +172,6 @@ mod tests {
         assert!(quantiles(&[0.0; 5], 2, &[0.5]).is_err() && quantiles(&[0.0; 4], 0, &[0.5]).is_err());
         assert!(quantiles(&[0.0; 4], 2, &[1.5]).unwrap_err().to_string().contains("level of 1.5"));
         assert!(quantile_scores(&[0.0; 3], &[0.5; 2], &[0.0; 2]).is_err());
-        assert!(interval_score(&[0.0], &[0.0; 2], &[0.0]).is_err() && interval_score(&[], &[], &[]).is_err());
+        assert!(interval_coverage(&[0.0], &[0.0; 2], &[0.0]).is_err() && interval_coverage(&[], &[], &[]).is_err());
     }
 }

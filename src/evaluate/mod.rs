@@ -27,7 +27,7 @@ pub use classifier_test::ClassifierTest;
 pub use columns::{Column, Columns, Correlation};
 pub use copies::Copies;
 pub use ensemble::{
-    IntervalScore, QuantileScores, calibrated_quantile, crps, interval_score, quantile_scores, quantiles,
+    IntervalCoverage, QuantileScores, calibrated_quantile, crps, interval_coverage, quantile_scores, quantiles,
 };
 pub use evaluation::{EvaluateOptions, Evaluation, Outcome, PERMUTATIONS, Verdict, evaluate};
 pub use filters::{Denoised, Filtered, compare_denoised};

@@ -65,11 +65,12 @@ pub fn precision_recall(real: &[f32], fake: &[f32], dim: usize, k: usize) -> Res
         }
     }
     let [real, fake] = [real, fake].map(|values| values.chunks(dim).collect::<Vec<&[f32]>>());
-    Ok(between(&real, &fake, k))
+    Ok(between((&real, radii(&real, k)), &fake, k))
 }
 
-fn between(real: &[&[f32]], fake: &[&[f32]], k: usize) -> PrecisionRecall {
-    let [of_real, of_fake] = [radii(real, k), radii(fake, k)];
+/// The data come with the squared radii of their balls.
+fn between((real, of_real): (&[&[f32]], Vec<f64>), fake: &[&[f32]], k: usize) -> PrecisionRecall {
+    let of_fake = radii(fake, k);
     let (fake_inside, real_inside) = (inside(fake, real, &of_real), inside(real, fake, &of_fake));
     let roots = |squares: Vec<f64>| squares.into_iter().map(f64::sqrt).collect();
     PrecisionRecall { radius_real: roots(of_real), radius_fake: roots(of_fake), fake_inside, real_inside }
@@ -113,8 +114,9 @@ pub(super) fn precision_and_recall(samples: &Dataset, data: &Dataset, seed: u64)
         let halves: Vec<&[f32]> = pick(data, 2 * n).into_iter().map(|i| data.sample(i)).collect();
         let drawn: Vec<&[f32]> = pick(samples, n).into_iter().map(|i| samples.sample(i)).collect();
         let (real, other) = halves.split_at(n);
+        let of_real = radii(real, NEIGHBOUR);
         for (i, fake) in [&drawn[..], other].into_iter().enumerate() {
-            let result = between(real, fake, NEIGHBOUR);
+            let result = between((real, of_real.clone()), fake, NEIGHBOUR);
             found[i].push(result.precision());
             found[2 + i].push(result.recall());
         }

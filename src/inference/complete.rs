@@ -122,17 +122,17 @@ pub fn complete_in_parts(
         }
         take(&part)
     };
-    let count = draws.saturating_mul(data.len());
-    let conditions = how.sampling.conditions.clone().each(draws);
+    let mut sampling = how.sampling.clone();
+    sampling.count = draws.saturating_mul(data.len());
+    sampling.conditions.each = draws;
     match method {
         Method::Learned => {
-            let conditions = conditions.incomplete(Some(data.clone()));
-            let sampling = Sampling { count, conditions, ..how.sampling.clone() };
+            sampling.conditions.incomplete = Some(Arc::new(data.clone()));
             sample_in_parts(device, checkpoint, &sampling, observe, &mut keep)?;
         }
         Method::Replaced => {
             let (table, weights) = how.resampled(checkpoint)?;
-            let sampling = Sampling { count, conditions, sampler: Arc::new(Ddpm::default()), ..how.sampling.clone() };
+            sampling.sampler = Arc::new(Ddpm::default());
             replaced(device, checkpoint, data, &sampling, (table, &weights), observe, &mut keep)?;
         }
     }
@@ -149,8 +149,7 @@ fn replaced(
     observe: &mut Observer,
     take: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
-    let mut draw = Draw::new(checkpoint, sampling)?;
-    draw.table = table;
+    let draw = Draw::over(checkpoint, sampling, table)?;
     let (table, limits, each) = (&draw.table, &draw.limits, sampling.conditions.each);
     draw.inputs.check_count(sampling.count)?;
     let known = known_values(&checkpoint.facts, data)?;

@@ -1,5 +1,7 @@
 //! Conditions of generated samples, and guidance.
 
+use std::sync::Arc;
+
 use super::guide::GuideNetwork;
 use crate::data::{Conditions, Dataset};
 use crate::diffusion::SamplerTable;
@@ -330,7 +332,7 @@ pub struct SampleConditions {
     /// The guidance.
     pub guidance: Guidance,
     /// Incomplete samples, in which NaN stands for an unknown value, for a model that completes samples.
-    pub incomplete: Option<Dataset>,
+    pub incomplete: Option<Arc<Dataset>>,
     /// How many samples in a row are drawn for the same conditions; 0 is the same as 1.
     pub each: usize,
 }
@@ -339,7 +341,7 @@ setters!(SampleConditions {
     classes: Vec<u32>,
     known: Conditions,
     guidance: Guidance,
-    incomplete: Option<Dataset>,
+    incomplete: Option<Arc<Dataset>>,
     each: usize,
 });
 

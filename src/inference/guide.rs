@@ -115,9 +115,12 @@ fn check_data(run: &Facts, guide: &Facts) -> Result<()> {
 fn check_conditions(run: &ConditionFacts, guide: &ConditionFacts) -> Result<()> {
     let classes = guide.classes == 0 || (guide.classes, &guide.names) == (run.classes, &run.names);
     let vector = guide.vector.is_none() || guide.vector == run.vector;
-    let given = guide.given.is_none() || guide.given == run.given;
-    let conditions =
-        [("classes", "--labels", classes), ("vectors", "--condition", vector), ("known values", "--given", given)];
+    let given = guide.options().given == 0 || (&guide.given, guide.gaps) == (&run.given, run.gaps);
+    let conditions = [
+        ("classes", "--labels", classes),
+        ("vectors", "--condition", vector),
+        ("known values", "--given or --task complete", given),
+    ];
     match conditions.into_iter().find(|(.., fits)| !fits) {
         None => Ok(()),
         Some((what, option, _)) => Err(refused(format!(

@@ -168,6 +168,12 @@ impl<'a> Draw<'a> {
     /// # Errors
     /// As [`sample_in_parts`].
     pub fn new(checkpoint: &'a Checkpoint, sampling: &'a Sampling) -> Result<Self> {
+        let bound = sampling.clip.then_some(checkpoint.facts.normalisation.bound as f64);
+        Self::over(checkpoint, sampling, sampling.table(&checkpoint.config.objective()?, bound)?)
+    }
+
+    /// [`Draw::new`] with the rows of another reverse process.
+    pub fn over(checkpoint: &'a Checkpoint, sampling: &'a Sampling, table: SamplerTable) -> Result<Self> {
         let (facts, count) = (&checkpoint.facts, sampling.count);
         let width: usize = facts.shape.iter().product();
         let most = (MOST_VALUES / width as u64).min(u32::MAX.into());
@@ -192,11 +198,8 @@ impl<'a> Draw<'a> {
             let text = "this run is a denoiser, which cannot generate samples; use it with: langevin denoise RUN NOISY --out F";
             return Err(Error::setting(text));
         }
-        let objective = checkpoint.config.objective()?;
-        objective.check_end()?;
-        let bound = sampling.clip.then_some(facts.normalisation.bound as f64);
+        checkpoint.config.objective()?.check_end()?;
         let limits = facts.limits().filter(|_| sampling.clip);
-        let table = sampling.table(&objective, bound)?;
         let guide = sampling.guide.as_deref().map(|guide| GuideNetwork::new(checkpoint, guide, &table)).transpose()?;
         let inputs = ConditionInputs::new(checkpoint, &sampling.conditions, guide.as_ref())?;
         let guide = guide.filter(|_| !sampling.conditions.guidance.is_none());

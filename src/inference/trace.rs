@@ -54,6 +54,6 @@ pub fn trace(device: &Device, checkpoint: &Checkpoint, sampling: &Sampling) -> R
     };
     let samples =
         program.step_by_step(sampling.seed, &mut |name, first, values| draw.start(name, first, values), take)?;
-    trace.samples = normalisation.undo(&samples);
+    trace.samples = checkpoint.facts.restore(&samples);
     Ok(trace)
 }

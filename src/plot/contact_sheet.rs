@@ -81,13 +81,19 @@ impl<'a> ContactSheet<'a> {
         zoom_and_gap(self.shape[1].max(self.shape[2]))
     }
 
+    /// The width and the height of the picture.
+    fn size(&self) -> (u32, u32) {
+        let ((_, gap), (cell_w, cell_h)) = (self.zoom_and_gap(), self.cell());
+        let rows = self.images.len().div_ceil(self.columns);
+        ((self.columns * cell_w + gap) as u32, (rows * cell_h + gap) as u32)
+    }
+
     /// The images without names.
     pub fn picture(&self, scale: &Scale) -> RgbImage {
         let [channels, h, w] = [self.shape[0], self.shape[1], self.shape[2]];
         let ((zoom, gap), (cell_w, cell_h)) = (self.zoom_and_gap(), self.cell());
-        let rows = self.images.len().div_ceil(self.columns);
-        let size = ((self.columns * cell_w + gap) as u32, (rows * cell_h + gap) as u32);
-        let mut sheet = RgbImage::from_pixel(size.0, size.1, Rgb(PAPER.rgb));
+        let (width, height) = self.size();
+        let mut sheet = RgbImage::from_pixel(width, height, Rgb(PAPER.rgb));
         let (low, high) = scale.axes()[0];
         for (i, image) in self.images.iter().enumerate() {
             let Some(image) = image else { continue };
@@ -138,7 +144,7 @@ impl<'a> ContactSheet<'a> {
         if self.names.is_empty() {
             return Ok(self.picture(scale));
         }
-        let (width, height) = self.picture(scale).dimensions();
+        let (width, height) = self.size();
         let margin = self.margin();
         let mut canvas = Bitmap::new(margin + width, height)?;
         self.draw(&mut canvas, &Rect::new(margin.into(), 0.0, width.into(), height.into()), scale)?;

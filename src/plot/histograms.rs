@@ -2,7 +2,7 @@
 
 use super::canvas::{Across, Canvas, Colour, Down, PAPER, Rect};
 use super::{Scale, Set, ceil_sqrt};
-use crate::data::Columns;
+use crate::data::{Categories, Columns};
 use crate::text::{exact, short, shortest_sum};
 
 /// The maximum number of columns in a picture.
@@ -15,20 +15,18 @@ const BINS: usize = 24;
 const WITH_TEXT: f64 = 60.0;
 
 /// A column: where its values are, and what they mean.
-enum Column {
+enum Column<'a> {
     Numbers { at: usize },
-    Categories { first: usize, values: Vec<String> },
+    Categories(&'a Categories),
 }
 
-impl Column {
+impl<'a> Column<'a> {
     /// The columns of samples of `width` values.
-    fn all(width: usize, columns: &Columns) -> Vec<(String, Self)> {
+    fn all(width: usize, columns: &'a Columns) -> Vec<(String, Self)> {
         let name = |at: usize| columns.names.get(at).cloned().unwrap_or_else(|| format!("column {}", at + 1));
         let column = |at: usize| match columns.categories_at(at) {
             None => Some((name(at), Self::Numbers { at })),
-            Some(of) if of.first == at => {
-                Some((of.name.clone(), Self::Categories { first: at, values: of.values.clone() }))
-            }
+            Some(of) if of.first == at => Some((of.name.clone(), Self::Categories(of))),
             Some(_) => None,
         };
         (0..width).filter_map(column).collect()
@@ -41,7 +39,7 @@ impl Column {
         let n = samples.len().max(1) as f64;
         let mut shares = match self {
             Self::Numbers { at } => vec![0.0; bins(columns.whole.get(*at) == Some(&true), low, high)],
-            Self::Categories { values, .. } => vec![0.0; values.len()],
+            Self::Categories(of) => vec![0.0; of.values.len()],
         };
         let last = shares.len() - 1;
         for sample in samples {
@@ -51,10 +49,7 @@ impl Column {
                     ((part * shares.len() as f64) as usize).min(last)
                 }
                 Self::Numbers { .. } => continue,
-                Self::Categories { first, values } => {
-                    let of = &sample[*first..][..values.len()];
-                    (0..of.len()).max_by(|&a, &b| of[a].total_cmp(&of[b]).then(b.cmp(&a))).unwrap_or(0)
-                }
+                Self::Categories(of) => of.of(sample),
             };
             shares[bin] += 1.0 / n;
         }
@@ -107,8 +102,9 @@ pub(super) fn histograms(
                 }
                 ((low, high), ends)
             }
-            Column::Categories { values, .. } => {
-                ((0.0, 1.0), [values.first(), values.last()].map(|value| value.cloned().unwrap_or_default()))
+            Column::Categories(of) => {
+                let ends = [of.values.first(), of.values.last()];
+                ((0.0, 1.0), ends.map(|value| value.cloned().unwrap_or_default()))
             }
         };
         let shares = column.shares(set, columns, range);

@@ -22,6 +22,8 @@ pub(crate) struct Output {
     shape: Vec<usize>,
     count: usize,
     to: Destination,
+    /// The sample rate of sounds in Hz.
+    rate: Option<u32>,
     /// The names of the classes, which alternate.
     rows: Vec<String>,
 }
@@ -30,9 +32,6 @@ pub(crate) struct Output {
 enum Destination {
     File(Box<SampleFile>),
     Memory(Vec<f32>),
-    /// The samples so far, and their sample rate in Hz.
-    #[cfg(feature = "cli")]
-    Sounds(Vec<f32>, u32),
 }
 
 impl Output {
@@ -43,6 +42,28 @@ impl Output {
     /// when the folder is not writable.
     pub fn create(path: &Path, layout: SampleLayout, count: usize) -> Result<Self> {
         check_output(path)?;
+        Self::unchecked(path, layout, count)
+    }
+
+    /// [`Output::create`], also for `.wav` files of samples that are sounds: one file, or a numbered file for each.
+    ///
+    /// # Errors
+    /// As [`Output::create`], and [`Error::Setting`] for `.wav` when the sample rate is unknown.
+    #[cfg(feature = "cli")]
+    pub fn with_sounds(path: &Path, layout: SampleLayout, count: usize, rate: Option<u32>) -> Result<Self> {
+        if extension(path) != "wav" {
+            return Self::create(path, layout, count);
+        }
+        if rate.is_none() || layout.shape.len() != 1 {
+            return Err(Error::setting(format!(
+                "{}: the data of the run are not audio with a known sample rate; write .npy or .csv",
+                path.display()
+            )));
+        }
+        Ok(Self { rate, ..Self::unchecked(path, layout, count)? })
+    }
+
+    fn unchecked(path: &Path, layout: SampleLayout, count: usize) -> Result<Self> {
         let SampleLayout { kind, shape, .. } = layout;
         let to = match SampleFile::create(path, layout, count)? {
             Some(file) => Destination::File(Box::new(file)),
@@ -52,25 +73,7 @@ impl Output {
                 Destination::Memory(Vec::new())
             }
         };
-        Ok(Self { path: path.into(), kind, shape: shape.to_vec(), count, to, rows: Vec::new() })
-    }
-
-    /// Prepares `.wav` files for `count` samples that are sounds: one file, or a numbered file for each.
-    ///
-    /// # Errors
-    /// As [`Output::create`], and [`Error::Setting`] when the sample rate is unknown.
-    #[cfg(feature = "cli")]
-    pub fn sounds(path: &Path, layout: SampleLayout, count: usize, rate: Option<u32>) -> Result<Self> {
-        let SampleLayout { kind, shape, .. } = layout;
-        let rate = rate.filter(|_| shape.len() == 1).ok_or_else(|| {
-            Error::setting(format!(
-                "{}: the data of the run are not audio with a known sample rate; write .npy or .csv",
-                path.display()
-            ))
-        })?;
-        check_memory(path, (count as u64).saturating_mul(shape[0] as u64).saturating_mul(4))?;
-        let to = Destination::Sounds(Vec::new(), rate);
-        Ok(Self { path: path.into(), kind, shape: shape.to_vec(), count, to, rows: Vec::new() })
+        Ok(Self { path: path.into(), kind, shape: shape.to_vec(), count, to, rate: None, rows: Vec::new() })
     }
 
     /// For samples whose classes alternate: a contact sheet has a row for each class, with its name.
@@ -91,11 +94,6 @@ impl Output {
                 all.extend_from_slice(values);
                 Ok(())
             }
-            #[cfg(feature = "cli")]
-            Destination::Sounds(all, _) => {
-                all.extend_from_slice(values);
-                Ok(())
-            }
         }
     }
 
@@ -106,20 +104,18 @@ impl Output {
     /// [`Error::Io`] when it cannot be written; an existing file is then unchanged.
     pub fn finish(self, scale: impl FnOnce(&[f32]) -> Scale) -> Result<usize> {
         let (path, shape, kind) = (&self.path, &self.shape, self.kind);
-        match self.to {
-            Destination::File(file) => file.finish().map(|()| self.count),
+        match (self.to, self.rate) {
+            (Destination::File(file), _) => file.finish().map(|()| self.count),
             #[cfg(feature = "cli")]
-            Destination::Sounds(all, rate) => {
-                let sounds = all.chunks_exact(shape.iter().product());
-                let each = sounds.enumerate();
-                each.map(|(i, sound)| save_sound(&numbered(path, i, self.count), rate, sound))
-                    .collect::<Result<Vec<_>>>()?;
+            (Destination::Memory(all), Some(rate)) => {
+                let mut sounds = all.chunks_exact(shape[0]).enumerate();
+                sounds.try_for_each(|(i, sound)| save_sound(&numbered(path, i, self.count), rate, sound).map(drop))?;
                 Ok(self.count)
             }
-            Destination::Memory(all) if extension(path) == "png" => {
+            (Destination::Memory(all), _) if extension(path) == "png" => {
                 sheet(path, kind, shape, &all, &scale(&all), &self.rows)
             }
-            Destination::Memory(all) => drawing(path, kind, shape, &all, &scale(&all), &self.rows),
+            (Destination::Memory(all), _) => drawing(path, kind, shape, &all, &scale(&all), &self.rows),
         }
     }
 }

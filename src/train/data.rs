@@ -31,6 +31,8 @@ pub(crate) struct BatchRows {
     gather: Gather,
     /// The random stream of the augmentation.
     stream: Option<u32>,
+    /// The samples, where more than one op needs them.
+    clean: Option<Var>,
 }
 
 /// What a model that completes samples needs to know about its data.
@@ -145,7 +147,11 @@ impl DataTensors {
     pub fn rows(&self, g: &mut Graph, batch: usize) -> Result<BatchRows> {
         let gather = Gather::new(g, &self.samples, batch)?;
         let random = !self.augment.is_none() && g.trains_with();
-        Ok(BatchRows { gather, stream: random.then(|| g.stream()) })
+        let mut rows = BatchRows { gather, stream: random.then(|| g.stream()), clean: None };
+        if self.gaps.is_some() || self.augment.op(&self.stored, rows.stream).is_some() {
+            rows.clean = Some(self.augmented(g, &self.samples, rows)?);
+        }
+        Ok(rows)
     }
 
     /// The samples `rows`.
@@ -153,7 +159,7 @@ impl DataTensors {
     /// # Errors
     /// When there are fewer samples than the batch has rows.
     pub fn clean(&self, g: &mut Graph, rows: BatchRows) -> Result<Var> {
-        self.augmented(g, &self.samples, rows)
+        rows.clean.map_or_else(|| self.augmented(g, &self.samples, rows), Ok)
     }
 
     /// The samples `rows` with noise added.
@@ -161,12 +167,11 @@ impl DataTensors {
     /// # Errors
     /// As [`DataTensors::clean`].
     pub fn noised(&self, g: &mut Graph, rows: BatchRows, objective: &Objective) -> Result<Noised> {
-        // One op, without a clean batch in memory.
-        if self.augment.op(&self.stored, rows.stream).is_none() {
-            return g.noisy_rows(&self.samples, rows.gather, objective);
+        match rows.clean {
+            Some(clean) => g.noise(clean, objective),
+            // One op, without a clean batch in memory.
+            None => g.noisy_rows(&self.samples, rows.gather, objective),
         }
-        let clean = self.clean(g, rows)?;
-        g.noise(clean, objective)
     }
 
     /// The rows of samples or of known values. Both are changed in the same way.
@@ -278,4 +283,54 @@ fn in_parts(data: &Subset, mut take: impl FnMut(usize, &[f32]) -> Result<()>) ->
         at += part.len();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::corrupt::Extent;
+    use crate::device::Device;
+    use crate::nn::Model;
+
+    /// Sample i has the values 10 i + k, and value k is missing where i + k is a multiple of 3.
+    #[test]
+    fn missing_values_are_not_given_and_have_no_loss() {
+        const N: usize = 8;
+        let shape = &[6];
+        let model = Model::named("mlp").unwrap().with_conditions(ConditionOptions::default().given(2)).unwrap();
+        let mask = Some("point:0.3".parse().unwrap());
+        let config = Config { model, mask, task: Task::Complete, ..Config::default() };
+        let gaps = &Gaps { missing: true, masks: 0, ..Gaps::unknown(shape) };
+        let normalisation = &Normalisation { shift: vec![0.0], scale: vec![1.0], bound: 1.0, repeat: 1 };
+        let extent = Extent { low: 0.0, high: 1.0 };
+        let sample = SampleInfo { shape, stored: shape, range: 1.0, normalisation, extent, gaps };
+        let mut g = Graph::new();
+        g.train();
+        let data = DataTensors::new(&mut g, N, sample, &config).unwrap();
+        let rows = data.rows(&mut g, N).unwrap();
+        let clean = data.clean(&mut g, rows).unwrap();
+        let t = g.constant([N], vec![0.0; N]).unwrap();
+        let batch = data.condition(&mut g, Inputs::new(clean, t), rows, 0.0).unwrap();
+        let (weights, given) = (batch.weights.unwrap(), batch.inputs.given.unwrap());
+        for var in [clean, weights, given] {
+            g.keep(var);
+        }
+        let mut run = Device::cpu().compile(&g).unwrap();
+        let known = |i: usize, k: usize| f32::from(u8::from(!(i + k).is_multiple_of(3)));
+        let places = || (0..N).flat_map(|i| (0..6).map(move |k| (i, k)));
+        run.write("data", &places().map(|(i, k)| (10 * i + k) as f32).collect::<Vec<_>>()).unwrap();
+        run.write(KNOWN, &places().map(|(i, k)| known(i, k)).collect::<Vec<_>>()).unwrap();
+        run.steps(1).unwrap();
+        let [clean, weights, given] = [clean, weights, given].map(|var| run.read(var).unwrap());
+        let mut hidden = 0;
+        for (row, clean) in clean.chunks(6).enumerate() {
+            for (k, &value) in clean.iter().enumerate() {
+                let (i, [masked, mask]) = (value as usize / 10, [0, 6].map(|at| given[12 * row + at + k]));
+                assert_eq!(weights[6 * row + k], known(i, k));
+                assert!(mask <= known(i, k) && masked == mask * value);
+                hidden += usize::from(mask < known(i, k));
+            }
+        }
+        assert!(hidden > 0, "known values are hidden, too");
+    }
 }

@@ -56,10 +56,12 @@ impl Facts {
     /// not 5e-9.
     pub(crate) fn restore(&self, samples: &[f32]) -> Vec<f32> {
         let (mut values, groups) = (self.normalisation.undo(samples), Grouping::of(self.kind, &self.shape));
-        for (i, value) in values.iter_mut().enumerate() {
-            let Some(&[low, high]) = self.range.get(groups.at(i)) else { continue };
-            let near = ROUNDING * (f64::from(high) - f64::from(low));
-            let end = [low, high].into_iter().find(|end| (f64::from(*value) - f64::from(*end)).abs() <= near);
+        let ends = self.range.iter().flat_map(|&[low, high]| {
+            let near = (ROUNDING * (f64::from(high) - f64::from(low))) as f32;
+            std::iter::repeat_n([low, high, near], groups.repeat)
+        });
+        for (value, [low, high, near]) in values.iter_mut().zip(ends.cycle()) {
+            let end = [low, high].into_iter().find(|end| (*value - end).abs() <= near);
             *value = end.unwrap_or(*value);
         }
         values

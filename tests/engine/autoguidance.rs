@@ -212,6 +212,7 @@ fn a_guide_that_does_not_fit_is_refused() {
     let flow = made(with(mlp(), &[("objective", "flow"), ("prediction", "flow")]), &points(60));
     let vectors = points(60).with_vectors(Dataset::new("v", [3], waves(180).collect::<Vec<_>>()).unwrap()).unwrap();
     let vectors = made(mlp(), &vectors);
+    let gaps = made(Config { task: Task::Complete, ..mlp() }, &points(60));
     let refused = |run: &Checkpoint, guide: &Checkpoint, conditions: SampleConditions, causes: &[&str]| {
         let guide = Some(Arc::new(guide.clone()));
         let drawn = sample(&device, run, &Sampling { conditions, guide, steps: 1, ..Sampling::new(4) });
@@ -226,6 +227,7 @@ fn a_guide_that_does_not_fit_is_refused() {
         (&flow, &["straight path", "linear", "the same --objective"]),
         (&classes, &["conditioned on classes", "--labels"]),
         (&vectors, &["conditioned on vectors", "--condition"]),
+        (&gaps, &["conditioned on known values", "--task complete"]),
     ] {
         refused(&plain, guide, of_class(&[], 2.0), causes);
     }

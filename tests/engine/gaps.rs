@@ -196,7 +196,7 @@ fn what_cannot_fill_gaps_is_refused() {
     let message =
         Trainer::new(&device, &Config { loss: "ssim".parse().unwrap(), ..config("unet", "point:0.5") }, &images(9));
     assert!(message.unwrap_err().to_string().contains("use mse, l1 or huber"));
-    let conditions = SampleConditions::default().incomplete(Some(given.clone()));
+    let conditions = SampleConditions::default().incomplete(Some(given.clone().into()));
     let plain = trained(&small("mlp"), &data, 1);
     let message =
         sample(&device, &plain, &Sampling { conditions, steps: 1, ..Sampling::new(60) }).unwrap_err().to_string();

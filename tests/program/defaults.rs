@@ -88,6 +88,15 @@ fn sounds_in_subfolders_are_signals() {
     assert!(said.contains("8 signals of shape [1920]") && said.contains("hat, kick"), "{said}");
     assert!(said.contains("model unet of width 32 on patches of"), "{said}");
     place.ok("sample run --count 3 --steps 2 --out new.npy");
+    place.ok("sample run --count 2 --steps 2 --out new.wav");
+    assert_eq!(place.list(".").iter().filter(|name| name.starts_with("new-")).count(), 2);
+    for out in ["drums/new.wav", "drums/kick/new.wav"] {
+        place.refused(
+            &format!("sample run --count 2 --steps 2 --out {out}"),
+            2,
+            &["would add a file to the input data"],
+        );
+    }
 }
 
 fn real_data_get_the_network_that_suits_them() {

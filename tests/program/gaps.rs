@@ -12,6 +12,7 @@ pub fn tests() -> Vec<Test> {
         the_column_of_labels_is_left_out_of_a_table_with_gaps,
         a_run_with_masks_is_resumed,
         a_run_without_masks_says_that_it_is_weaker,
+        masks_of_archives_and_ranges_are_files,
         gaps_that_do_not_fit_are_refused,
     ])
 }
@@ -137,6 +138,22 @@ fn the_column_of_labels_is_left_out_of_a_table_with_gaps() {
     assert!(!said.contains("taken as unknown"), "{said}");
     let wrong = "complete run gaps.csv --labels other.csv:sort --count 2 --out filled";
     place.refused(wrong, 1, &["10 labels", "40 samples"]);
+    let over = "complete run other.csv --labels other.csv:sort --count 2 --steps 2 --out";
+    place.refused(&format!("{over} gaps.csv"), 2, &["would overwrite the input data gaps.csv"]);
+    // Such a model has learned neither samples without a class nor those of which nothing is known.
+    let train = "train gaps.csv --labels gaps.csv:sort --task complete --config small.toml --steps 5 --out always";
+    place.ok(&format!("{train} --label-dropout 0"));
+    place.refused("complete always other.csv --out filled", 2, &["unknown class", "--labels FILE or --class"]);
+}
+
+fn masks_of_archives_and_ranges_are_files() {
+    let place = Place::new();
+    place.write("gaps.npy", gappy().0);
+    place.write("masks.npy", npy("|u1", false, &[3, 8], &[1, 1, 1, 1, 1, 1, 0, 0].repeat(3)));
+    place.ok(&format!("{TRAIN} --mask masks.npy[0:2],point:0.2 --out run --label-dropout 0.3"));
+    place.refused(&format!("{TRAIN} --mask missing.npz:masks --out other"), 1, &["missing.npz"]);
+    place.refused("complete run ok.npy --mask masks.npy[0:1] --count 1 --steps 2 --out masks.npy", 2, &["overwrite"]);
+    place.ok("complete run ok.npy --mask masks.npy[0:1] --count 1 --steps 2 --out filled.npy");
 }
 
 fn a_run_with_masks_is_resumed() {

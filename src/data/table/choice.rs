@@ -106,9 +106,6 @@ impl Table<'_> {
         }
         let mut chosen = Vec::new();
         for (column, profile) in self.columns.iter().enumerate().filter(|(column, _)| !dropped.contains(column)) {
-            let unnamed = self.header.as_ref().is_some_and(|header| {
-                header[column].is_empty() || (column == 0 && header[column].starts_with("Unnamed:"))
-            });
             match profile {
                 _ if column == 0 && grouped => {}
                 _ if coded.contains(&column) => chosen.push(self.stated_categories(column, options, known, origin)?),
@@ -117,23 +114,7 @@ impl Table<'_> {
                     let categories = self.known(column, known).map(|known| known.values.clone());
                     chosen.push(Chosen { column, categories });
                 }
-                _ if profile.is_empty() && column + 1 == self.width && (unnamed || self.header.is_none()) => {
-                    origin.note("the last column is empty and is left out");
-                }
-                _ if profile.is_empty() => origin.note(format!("{} is empty and is left out", self.title(column))),
-                _ if profile.is_dates() => {
-                    origin.note(format!("{} contains dates or times and is left out", self.title(column)));
-                }
-                _ if column == 0 && unnamed && profile.counts_rows() && self.width > 1 => {
-                    let readable = |column: &usize| {
-                        let profile = &self.columns[*column];
-                        !profile.is_dates() && !profile.is_empty() && !profile.is_text()
-                    };
-                    let others = (1..self.width).filter(readable).map(|i| self.option_name(i));
-                    let others = others.collect::<Vec<_>>().join(",");
-                    let all = if self.width > 12 { "--columns 1,...".into() } else { format!("--columns 1,{others}") };
-                    origin.choice("the first column has no name and counts the rows; it is left out", all);
-                }
+                _ if self.is_left_out(column, origin) => {}
                 _ if is_category(column) => chosen.extend(self.text(column, options, known, origin)),
                 _ => {
                     if column == 0 && profile.counts_rows() && self.rows > 2 && self.width > 1 {
@@ -145,6 +126,36 @@ impl Table<'_> {
             }
         }
         Ok(chosen)
+    }
+
+    /// Whether a column has no values of samples, which is noted: an empty one, dates, or an index.
+    fn is_left_out(&self, column: usize, origin: &mut Origin) -> bool {
+        let profile = &self.columns[column];
+        let unnamed = self
+            .header
+            .as_ref()
+            .is_some_and(|header| header[column].is_empty() || (column == 0 && header[column].starts_with("Unnamed:")));
+        if profile.is_empty() {
+            let last = column + 1 == self.width && (unnamed || self.header.is_none());
+            let what = if last { "the last column".into() } else { self.title(column) };
+            origin.note(format!("{what} is empty and is left out"));
+            return true;
+        }
+        if profile.is_dates() {
+            origin.note(format!("{} contains dates or times and is left out", self.title(column)));
+            return true;
+        }
+        let index = column == 0 && unnamed && profile.counts_rows() && self.width > 1;
+        if index {
+            let readable = |column: &usize| {
+                let profile = &self.columns[*column];
+                !profile.is_dates() && !profile.is_empty() && !profile.is_text()
+            };
+            let others = (1..self.width).filter(readable).map(|i| self.option_name(i)).collect::<Vec<_>>().join(",");
+            let all = if self.width > 12 { "--columns 1,...".into() } else { format!("--columns 1,{others}") };
+            origin.choice("the first column has no name and counts the rows; it is left out", all);
+        }
+        index
     }
 
     /// The columns with the names of `known` ones, in their order; `None` if there are no names, or other ones.

@@ -1,6 +1,6 @@
 //! Scores of forecasts and of sets of samples, on the host.
 
-use langevin::evaluate::{crps, interval_score, precision_recall, quantile_scores, quantiles};
+use langevin::evaluate::{crps, interval_coverage, precision_recall, quantile_scores, quantiles};
 use serde_json::Value;
 
 use super::{Outcome, Outputs, Trouble, expect_inputs, has_inputs, rows, setting, unsupported, whole};
@@ -51,7 +51,7 @@ fn scores_of_quantiles(case: &Case, got: &mut Outputs) -> Outcome {
         let [low, high] = ends[..] else {
             return unsupported(format!("{case}: the interval {interval}"));
         };
-        let score = interval_score(&column(low), &column(high), &observations)?;
+        let score = interval_coverage(&column(low), &column(high), &observations)?;
         got.entry("coverage".into()).or_default().push(score.coverage);
         got.entry("width".into()).or_default().push(score.width);
     }
