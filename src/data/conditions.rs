@@ -68,7 +68,7 @@ impl Dataset {
     /// # Errors
     /// [`Error::Input`] when there is not one vector for each sample.
     pub fn with_vectors(mut self, vectors: Dataset) -> Result<Self> {
-        let vectors = match self.matching(&vectors.name, vectors.len(), "vector")? {
+        let vectors = match self.matched(&vectors.name, vectors.len(), "vector")? {
             None => vectors,
             Some(rows) => vectors.of_rows(&rows)?,
         };
