@@ -91,12 +91,14 @@ mod tests {
     #[test]
     fn a_target_is_converted_to_another() {
         let (x0, eps) = (0.7, -1.3);
-        let all = [Prediction::Epsilon, Prediction::X0, Prediction::V, Prediction::Flow];
+        let all = [Prediction::Epsilon, Prediction::X0, Prediction::V, Prediction::Flow, Prediction::Edm];
         for (from, to) in all.into_iter().flat_map(|from| all.map(|to| (from, to))) {
             let target = LossTarget { of: to, floor: Some(0.01) };
-            for objective in
-                [Objective::new(Schedule::cosine(50).unwrap(), from), Objective::new(Flow::new(1_000).unwrap(), from)]
-            {
+            let curved = [Objective::new(Schedule::cosine(50).unwrap(), from), Objective::edm(50, 0.6).unwrap()];
+            // The target of EDM has no finite weights at pure noise, where a straight path ends.
+            let is_finite = ![from, to].contains(&Prediction::Edm);
+            let straight = is_finite.then(|| Objective::new(Flow::new(1_000).unwrap(), from));
+            for objective in curved.into_iter().map(|path| path.with_prediction(from)).chain(straight) {
                 let rows = target.table(&objective).unwrap();
                 for (level, [l_x, l_m]) in objective.levels().into_iter().zip(rows) {
                     let Level { a, s, p, q, .. } = level;

@@ -51,9 +51,24 @@ impl Graph {
         [x_t, m]: [Var; 2],
         t: Var,
     ) -> Result<Var> {
-        let t = self.rows_at(objective, t)?;
+        let rows = self.rows_at(objective, t)?;
+        let [combined] = self.combined_rows(table, x_t, [m], rows)?;
+        Ok(combined)
+    }
+
+    /// [`Graph::combined_at`] of several m, with the times in rows of the table.
+    pub(crate) fn combined_rows<const N: usize>(
+        &mut self,
+        table: &[[f64; 2]],
+        x_t: Var,
+        mut ms: [Var; N],
+        rows: Var,
+    ) -> Result<[Var; N]> {
         let table = self.constant([table.len(), 2], table.iter().flatten().map(|&v| v as f32).collect())?;
-        self.apply1(Combine, &[x_t, m, t, table])
+        for m in &mut ms {
+            *m = self.apply1(Combine, &[x_t, *m, rows, table])?;
+        }
+        Ok(ms)
     }
 
     /// The times t \[B\] in rows of the tables of an objective.

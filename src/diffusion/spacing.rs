@@ -218,28 +218,24 @@ pub fn timesteps(spacing: Spacing, steps: usize, n: usize, offset: usize) -> Res
             let stride = steps as f64 / n as f64;
             (0..n).map(|i| round(steps as f64 - i as f64 * stride) - 1).collect()
         }
-        Spacing::Polynomial { .. } | Spacing::Shift { .. } => {
-            let time = |i: usize| {
-                let part = (i + 1) as f64 / n as f64;
-                match spacing {
-                    Spacing::Shift { shift } => shifted(part, shift) * steps as f64 - 1.0,
-                    Spacing::Polynomial { rho } => part.powf(rho) * (steps - 1) as f64,
-                    _ => unreachable!("the other spacings are above"),
-                }
-            };
-            let mut ts: Vec<usize> = Vec::with_capacity(n);
-            for i in 0..n {
-                // At least one step apart, with room for the times above.
-                let least = ts.last().map_or(0, |t| t + 1);
-                ts.push(round(time(i)).clamp(least, steps - (n - i)));
-            }
-            ts.reverse();
-            ts
-        }
+        Spacing::Polynomial { rho } => distinct(steps, n, |part| part.powf(rho) * (steps - 1) as f64),
+        Spacing::Shift { shift } => distinct(steps, n, |part| shifted(part, shift) * steps as f64 - 1.0),
         Spacing::Karras { .. } | Spacing::Lambda => {
             return Err(Error::setting(format!("{spacing} spacing is by noise levels, not by training steps")));
         }
     })
+}
+
+/// The `n` of `steps` time steps at the parts 1, (n - 1) / n, ..., 1 / n of a curve, rounded and all different.
+fn distinct(steps: usize, n: usize, time: impl Fn(f64) -> f64) -> Vec<usize> {
+    let mut ts: Vec<usize> = Vec::with_capacity(n);
+    for i in 0..n {
+        // At least one step apart, with room for the times above.
+        let least = ts.last().map_or(0, |t| t + 1);
+        ts.push(round(time((i + 1) as f64 / n as f64)).clamp(least, steps - (n - i)));
+    }
+    ts.reverse();
+    ts
 }
 
 /// `sigma_i = (max^(1/rho) + i / (n - 1) (min^(1/rho) - max^(1/rho)))^rho` for i = 0..n-1, then 0: n + 1 values,

@@ -58,6 +58,8 @@ pub trait Scalar:
     fn max(self, other: Self) -> Self;
     /// The minimum of two.
     fn min(self, other: Self) -> Self;
+    /// The nearest number from `low` to `high`; NaN stays NaN.
+    fn clamp(self, low: Self, high: Self) -> Self;
     /// Absolute value.
     fn abs(self) -> Self;
     /// (sin, cos) of `phase` / 2^32 turns.
@@ -110,6 +112,10 @@ macro_rules! common {
         #[inline(always)]
         fn min(self, other: Self) -> Self {
             <$t>::min(self, other)
+        }
+        #[inline(always)]
+        fn clamp(self, low: Self, high: Self) -> Self {
+            <$t>::clamp(self, low, high)
         }
         #[inline(always)]
         fn abs(self) -> Self {

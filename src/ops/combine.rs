@@ -104,11 +104,11 @@ impl Op for CombineTerm {
     }
 }
 
-/// The value at time t, in rows, of a column of a table with W columns: interpolated between its rows.
+/// The value at time t, in rows, of a column of a table with W columns: interpolated between its rows; NaN for a time of NaN.
 #[inline(always)]
 pub(super) fn at_time<S: Scalar, const W: usize>(table: &[S], t: S, column: usize) -> S {
     let last = table.len() / W - 1;
-    let t = t.max(S::ZERO).min(S::of(last as f64));
+    let t = t.clamp(S::ZERO, S::of(last as f64));
     let at = t.f64() as usize;
     let [low, high] = [at, (at + 1).min(last)].map(|row| table[row * W + column]);
     low + (t - S::of(at as f64)) * (high - low)

@@ -88,12 +88,17 @@ impl Mask {
             self.draw(clock, b, rules, pool.len() / m.len());
         let known = |hidden: bool| if hidden { S::ZERO } else { S::ONE };
         let d = m.len();
+        // The random words of the current block: neighbours share it.
+        let (mut block, mut words) = (None, [0; 4]);
         for (i, (m, place)) in m.iter_mut().zip(places).enumerate() {
             let place = (*place).min(h * w - 1);
             *m = match kind {
                 POINT => {
-                    let block = (b as u32).wrapping_mul(blocks).wrapping_add(place / 4);
-                    known(clock.words(self.stream + 1, block)[place as usize % 4] < share)
+                    let at = (b as u32).wrapping_mul(blocks).wrapping_add(place / 4);
+                    if block != Some(at) {
+                        (block, words) = (Some(at), clock.words(self.stream + 1, at));
+                    }
+                    known(words[place as usize % 4] < share)
                 }
                 POOL if !pool.is_empty() => known(pool[entry * d + i] <= S::ZERO),
                 _ => {

@@ -1,6 +1,7 @@
 //! The noise addition layer: draws t and eps, and computes x_t and the training target.
 
 use super::case::{Case, STEPS, Tolerance};
+use super::combine::at_time;
 use super::{Io, Op, Specs, expect_count, expect_shape};
 use crate::error::Result;
 use crate::graph::Spec;
@@ -52,13 +53,21 @@ pub struct Noise {
     pub given: bool,
 }
 
-/// A drawn time, and its place in the table: between the rows `at` and `at + 1`.
+/// A drawn time.
 #[derive(Clone, Copy)]
 pub(crate) struct Drawn<S> {
-    at: usize,
-    part: S,
-    /// The time.
+    /// In rows of the table.
+    place: S,
+    /// In steps.
     pub t: S,
+}
+
+impl<S: Scalar> Drawn<S> {
+    /// The time of a row of a table with one row per step.
+    fn at(row: usize) -> Self {
+        let t = S::of(row as f64);
+        Self { place: t, t }
+    }
 }
 
 impl TimeDraw {
@@ -78,16 +87,7 @@ impl TimeDraw {
         match self {
             Self::Steps | Self::Uniform => draw,
             Self::LogitNormal { mean, deviation } => S::ONE / (S::ONE + (S::of(-mean) - S::of(deviation) * draw).exp()),
-            Self::Normal { mean, deviation } => {
-                let u = S::of(mean) + S::of(deviation) * draw;
-                if u < S::ZERO {
-                    S::ZERO
-                } else if u > S::ONE {
-                    S::ONE
-                } else {
-                    u
-                }
-            }
+            Self::Normal { mean, deviation } => (S::of(mean) + S::of(deviation) * draw).clamp(S::ZERO, S::ONE),
         }
     }
 
@@ -132,8 +132,7 @@ impl Noise {
         let words = clock.words(self.stream + 1, row as u32);
         let rows = table.len() / Self::ROW;
         if !self.times.is_continuous() {
-            let at = below(words[0], rows as u32) as usize;
-            return Drawn { at, part: S::ZERO, t: S::of(at as f64) };
+            return Drawn::at(below(words[0], rows as u32) as usize);
         }
         let draw = if self.times.is_normal() { normals::<S>(words)[0] } else { uniform(words[0]) };
         self.time_of(draw, rows)
@@ -143,13 +142,10 @@ impl Noise {
     #[inline(always)]
     fn time_of<S: Scalar>(&self, draw: S, rows: usize) -> Drawn<S> {
         if !self.times.is_continuous() {
-            let at = (draw.f64() as usize).min(rows - 1);
-            return Drawn { at, part: S::ZERO, t: S::of(at as f64) };
+            return Drawn::at((draw.f64() as usize).min(rows - 1));
         }
         let u = self.times.share(draw);
-        let place = u * S::of((rows - 1) as f64);
-        let at = (place.f64() as usize).min(rows.saturating_sub(2));
-        Drawn { at, part: place - S::of(at as f64), t: u * S::of(self.last) }
+        Drawn { place: u * S::of((rows - 1) as f64), t: u * S::of(self.last) }
     }
 
     /// Computes one row of x_t and target; returns its time.
@@ -173,13 +169,7 @@ impl Noise {
     /// Computes one row of x_t, and the target in place of eps.
     #[inline(always)]
     fn mix<S: Scalar>(&self, time: Drawn<S>, x0: &[S], table: &[S], x_t: &mut [S], target: &mut [S]) {
-        let row = &table[time.at * Self::ROW..][..Self::ROW];
-        let mut level = [row[0], row[1], row[2], row[3]];
-        if self.times.is_continuous() {
-            let next = &table[(time.at * Self::ROW + Self::ROW).min(table.len() - Self::ROW)..][..Self::ROW];
-            (0..Self::ROW).for_each(|i| level[i] = level[i] + time.part * (next[i] - level[i]));
-        }
-        let [a, s, p, q] = level;
+        let [a, s, p, q] = [0, 1, 2, 3].map(|column| at_time::<S, { Self::ROW }>(table, time.place, column));
         let (x_t, target) = (&mut x_t[..x0.len()], &mut target[..x0.len()]);
         for i in 0..x0.len() {
             x_t[i] = a * x0[i] + s * target[i];

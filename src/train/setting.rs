@@ -35,10 +35,8 @@ impl Config {
         let mut changed: Self = all
             .try_into()
             .map_err(|e: toml::de::Error| Error::setting(format!("{name} = {value}: {}", one_line(&e))))?;
-        if name == "objective" {
-            let kind = changed.objective;
-            changed.objective = self.objective;
-            changed.set_objective(kind);
+        if name == "objective" && changed.objective != self.objective {
+            changed.prediction = changed.prediction_for(changed.objective);
         }
         let steps = changed.steps;
         let mut changed = Self { steps: self.steps, ..changed };

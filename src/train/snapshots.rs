@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::power_prefixes;
+use super::checkpoint::prefix_of;
 use super::{Checkpoint, Config, RunFolder, TensorData};
 use crate::error::{Error, Result};
 use crate::graph::Slab;
@@ -52,19 +52,14 @@ impl RunFolder {
         self.snapshots().iter().map(|(_, path)| fs::metadata(path).map_or(0, |file| file.len())).sum()
     }
 
-    /// Writes the averages of a checkpoint as a snapshot. It does not depend on when the run is to end.
+    /// Writes a snapshot.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be written.
-    pub(super) fn write_snapshot(&self, checkpoint: Checkpoint) -> Result<()> {
+    pub(super) fn write_snapshot(&self, snapshot: &Checkpoint) -> Result<()> {
         let folder = self.file(FOLDER);
         fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
-        let path = folder.join(format!("{:09}.safetensors", checkpoint.step));
-        let is_average = |t: &TensorData| power_prefixes().any(|prefix| t.name.starts_with(&prefix));
-        let tensors = checkpoint.tensors.into_iter().filter(is_average).collect();
-        let config = Config { steps: checkpoint.step, early_stop: 0, keep_best: false, ..checkpoint.config };
-        // The losses are those of the checkpoint; a snapshot has only the averages.
-        Checkpoint { config, tensors, pending: vec![], ..checkpoint }.save(&path)
+        snapshot.save(&folder.join(format!("{:09}.safetensors", snapshot.step)))
     }
 
     /// Removes the snapshots of a run that is replaced.
@@ -107,16 +102,16 @@ impl RunFolder {
         let weights = wanted.fit(&profiles)?;
         let misfit = wanted.misfit(&profiles, &weights);
         let total: f64 = weights.iter().sum();
-        let first = power_prefixes().next().expect("there are two averages");
+        let prefixes = LENGTHS.map(|(slab, _)| prefix_of(slab));
         let sum_of = |t: &TensorData| {
-            Some((t.name.strip_prefix(&first)?.to_string(), t.shape.clone(), vec![0.0; t.values.len()]))
+            Some((t.name.strip_prefix(prefixes[0])?.to_string(), t.shape.clone(), vec![0.0; t.values.len()]))
         };
         let mut sums: Vec<(String, Vec<usize>, Vec<f64>)> = checkpoint.tensors.iter().filter_map(sum_of).collect();
         // One snapshot at a time, so that many of them do not need much memory.
         for ((step, path), weights) in states.iter().zip(weights.chunks(gammas.len())) {
             let snapshot = path.as_ref().map(|path| snapshot_of(&checkpoint, *step, path)).transpose()?;
             let state = snapshot.as_ref().unwrap_or(&checkpoint);
-            for (prefix, weight) in power_prefixes().zip(weights) {
+            for (prefix, weight) in prefixes.iter().zip(weights) {
                 for (name, shape, sum) in &mut sums {
                     let part = state.tensor(&format!("{prefix}{name}"), shape)?;
                     sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += weight / total * f64::from(*value));

@@ -216,6 +216,14 @@ impl Trainer {
         Checkpoint::of(&self.run, &self.config, &self.facts, &self.pending)
     }
 
+    /// The power-function averages of the weights.
+    ///
+    /// # Errors
+    /// As [`Trainer::checkpoint`].
+    pub(super) fn snapshot(&self) -> Result<Checkpoint> {
+        Checkpoint::snapshot_of(&self.run, &self.config, &self.facts)
+    }
+
     /// The approximate size of a checkpoint, in bytes.
     pub(super) fn checkpoint_size(&self) -> u64 {
         Checkpoint::size(&self.run)

@@ -82,7 +82,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
         stop = early(&record);
         if config.has_snapshot(done) {
             folder.create_again(trainer)?;
-            folder.write_snapshot(trainer.checkpoint()?)?;
+            folder.write_snapshot(&trainer.snapshot()?)?;
         }
         let validation = record.early_stopping.last;
         if !observe(Progress { step: done, steps: config.steps, loss, validation, steps_per_second: per_second }) {

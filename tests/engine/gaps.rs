@@ -77,7 +77,6 @@ fn a_step_with_masks_has_the_loss_of_the_reference(on: On) {
                 assert!((got - want).abs() < 1e-4 * want, "{model}: {got} {want}");
             }
         }
-        assert!(losses(&Device::reference(), &data) != losses(&Device::reference(), &gappy));
     }
 }
 

@@ -17,13 +17,7 @@ use crate::error::{Error, Result};
 /// *Source*: Karras et al. 2022 (EDM), algorithm 1, in a form in which nothing cancels at high noise levels.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
-pub struct Heun {
-    /// Whether the last step is corrected too, with an evaluation at the clean data: only on straight paths, whose network is
-    /// trained there.
-    pub correct_last: bool,
-}
-
-setters!(Heun { correct_last: bool });
+pub struct Heun;
 
 /// [`Heun`] with new noise before the steps from noise levels between `low` and `high`: from sigma to
 /// `sigma (1 + gamma)`, gamma = min(churn / N, sqrt(2) - 1).
@@ -56,7 +50,7 @@ const STEPS: usize = 25;
 const CHURN: f64 = 40.0;
 
 pub(super) fn make(_: &mut SamplerSettings) -> Arc<dyn Sampler> {
-    Arc::new(Heun::default())
+    Arc::new(Heun)
 }
 
 pub(super) fn make_edm(settings: &mut SamplerSettings) -> Arc<dyn Sampler> {
@@ -87,31 +81,9 @@ fn stages(step: &Step) -> Vec<Row> {
     vec![first, Row::new(&step.to, second, 0.0)]
 }
 
-/// The last step of a straight path with its correction `x' = x1 + (u' - u) / 2 (v1 - v)` at u' = 0, where the correction of
-/// [`stages`] is 0 / 0. The velocity v = eps - x0 is kept in the second history. On other paths, the step as it is.
-fn corrected_last(objective: &Objective, step: &Step) -> Vec<Row> {
-    let first = Row::new(&step.from, euler(step, 1.0), 0.0);
-    let to = objective.level(0.0);
-    if to.s != 0.0 || scale_and_variable(&step.from)[0] != 1.0 {
-        return vec![first];
-    }
-    let velocity = |level: &Level| {
-        let ([e_x, e_m], [c_x, c_m]) = (level.eps(), level.x0());
-        Mix { x: e_x - c_x, m: e_m - c_m, ..Mix::ZERO }
-    };
-    let half = -0.5 * step.from.s;
-    let second = Mix { x: 1.0, g: -half, ..Mix::ZERO } + half * velocity(&to);
-    vec![Row { history: [Mix::ZERO, velocity(&step.from)], ..first }, Row::new(&to, second, 0.0)]
-}
-
 impl Sampler for Heun {
-    fn rows(&self, objective: &Objective, steps: &[Step]) -> Vec<Row> {
-        let mut rows: Vec<Row> = steps.iter().flat_map(stages).collect();
-        if let Some(step) = steps.last().filter(|_| self.correct_last) {
-            rows.pop();
-            rows.extend(corrected_last(objective, step));
-        }
-        rows
+    fn rows(&self, _: &Objective, steps: &[Step]) -> Vec<Row> {
+        steps.iter().flat_map(stages).collect()
     }
 
     fn default_steps(&self, steps: usize) -> usize {

@@ -54,12 +54,12 @@ impl Config {
         let usual = base(model_table::name(model.as_ref())?)?;
         let model = model_table::read(model, usual.model.clone())?;
         let mut all = to_table(&Self { model, ..usual });
-        let objective = stated.get("objective").cloned().filter(|_| !stated.contains_key("prediction"));
+        let of_objective = stated.contains_key("objective") && !stated.contains_key("prediction");
         all.extend(stated);
         complete_decay(&mut all);
         let mut config: Self = all.try_into().map_err(invalid)?;
-        if let Some(kind) = objective {
-            config.prediction = config.prediction_for(kind.try_into().map_err(invalid)?);
+        if of_objective {
+            config.prediction = config.prediction_for(config.objective);
         }
         Ok((config, facts))
     }

@@ -192,7 +192,7 @@ impl Config {
     }
 
     /// The prediction for a kind of objective: its own, except that a network that predicts the data keeps to that.
-    fn prediction_for(&self, kind: ObjectiveKind) -> Prediction {
+    pub(super) fn prediction_for(&self, kind: ObjectiveKind) -> Prediction {
         match (self.prediction, kind.prediction()) {
             (Prediction::X0, _) => Prediction::X0,
             (Prediction::Flow | Prediction::Edm, None) => self.model.recipe().prediction,

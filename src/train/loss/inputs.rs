@@ -75,26 +75,17 @@ impl<'a> DiffusionSteps<'a> {
         Self { x_t, t, objective, weighting: Weighting::None, target: None }
     }
 
-    /// The times in rows, and the weight of each row; `None` if all are 1.
+    /// The weight of each row of the tables of the objective; `None` if all are 1.
     ///
     /// # Errors
     /// As [`Weighting::table`].
-    pub(super) fn weights(&self, g: &mut Graph) -> Result<Option<(Var, Var)>> {
+    fn weights(&self, g: &mut Graph) -> Result<Option<Var>> {
         if self.weighting == Weighting::None {
             return Ok(None);
         }
         let of = self.target.map_or(self.objective.prediction(), |target| target.of);
         let table = self.weighting.table(&self.objective.with_prediction(of))?;
-        let rows = g.rows_at(self.objective, self.t)?;
-        Ok(Some((rows, g.constant([table.len()], table.iter().map(|&w| w as f32).collect())?)))
-    }
-
-    /// Several m in other quantities, with the coefficients of a table as in [`Graph::combined_at`].
-    fn combined<const N: usize>(&self, g: &mut Graph, table: &[[f64; 2]], mut ms: [Var; N]) -> Result<[Var; N]> {
-        for m in &mut ms {
-            *m = g.combined_at(self.objective, table, [self.x_t, *m], self.t)?;
-        }
-        Ok(ms)
+        Ok(Some(g.constant([table.len()], table.iter().map(|&w| w as f32).collect())?))
     }
 }
 
@@ -110,17 +101,37 @@ impl<'a> LossInputs<'a> {
     /// # Errors
     /// When the prediction does not determine it.
     pub fn compared(&self, g: &mut Graph) -> Result<[Var; 2]> {
+        let rows = self.rows(g)?;
+        self.compared_at(g, rows)
+    }
+
+    /// The times of the steps in rows of the tables of the objective.
+    pub(super) fn rows(&self, g: &mut Graph) -> Result<Option<Var>> {
+        self.steps.map(|steps| g.rows_at(steps.objective, steps.t)).transpose()
+    }
+
+    /// [`LossInputs::compared`] with the times in rows.
+    pub(super) fn compared_at(&self, g: &mut Graph, rows: Option<Var>) -> Result<[Var; 2]> {
         let pair = [self.prediction, self.target];
-        match self.steps {
-            Some(steps @ DiffusionSteps { target: Some(target), objective, .. }) => {
-                steps.combined(g, &target.table(objective)?, pair)
+        match self.steps.zip(rows) {
+            Some((DiffusionSteps { target: Some(target), objective, x_t, .. }, rows)) => {
+                g.combined_rows(&target.table(objective)?, x_t, pair, rows)
             }
             _ => Ok(pair),
         }
     }
 
-    /// Prediction and target as images [B, C, H, W] of x0, for the loss named `loss`.
-    pub(super) fn images(&self, g: &mut Graph, loss: &str) -> Result<[Var; 2]> {
+    /// The times in rows, and the weight of each row; `None` if all are 1.
+    ///
+    /// # Errors
+    /// As [`Weighting::table`].
+    pub(super) fn step_weights(&self, g: &mut Graph, rows: Option<Var>) -> Result<Option<(Var, Var)>> {
+        let Some((steps, rows)) = self.steps.zip(rows) else { return Ok(None) };
+        Ok(steps.weights(g)?.map(|weights| (rows, weights)))
+    }
+
+    /// Prediction and target as images [B, C, H, W] of x0, for the loss named `loss`, with the times in rows.
+    pub(super) fn images(&self, g: &mut Graph, loss: &str, rows: Option<Var>) -> Result<[Var; 2]> {
         if self.sample.len() != 3 {
             return Err(Error::setting(format!(
                 "loss {loss} needs images, but these samples have shape {:?}; use mse, l1 or huber",
@@ -128,9 +139,9 @@ impl<'a> LossInputs<'a> {
             )));
         }
         let pair = [self.prediction, self.target];
-        let pair = match self.steps {
-            Some(steps @ DiffusionSteps { objective, .. }) if objective.prediction() != Prediction::X0 => {
-                steps.combined(g, &objective.x0_table()?, pair)?
+        let pair = match self.steps.zip(rows) {
+            Some((DiffusionSteps { objective, x_t, .. }, rows)) if objective.prediction() != Prediction::X0 => {
+                g.combined_rows(&objective.x0_table()?, x_t, pair, rows)?
             }
             _ => pair,
         };

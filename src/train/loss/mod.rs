@@ -140,14 +140,16 @@ impl LossMix {
     /// # Errors
     /// When a loss of images is used for other data or for images smaller than its window.
     pub fn add_to(&self, g: &mut Graph, inputs: &LossInputs) -> Result<Vec<Term>> {
-        let by_step = inputs.steps.map_or(Ok(None), |steps| steps.weights(g))?;
-        let factors = Factors { by_step, mask: None };
-        let compared = if self.is_weighted() { inputs.compared(g)? } else { [inputs.prediction, inputs.target] };
+        // Computed once for all losses. A graph does not run what no loss uses.
+        let rows = inputs.rows(g)?;
+        let factors = Factors { by_step: inputs.step_weights(g, rows)?, mask: None };
+        let compared =
+            if self.is_weighted() { inputs.compared_at(g, rows)? } else { [inputs.prediction, inputs.target] };
         let mut images = None;
         let mut terms = Vec::new();
         for &WeightedLoss { ref kind, weight } in &self.0 {
             if kind.on_x0() && images.is_none() {
-                images = Some(inputs.images(g, kind.name())?);
+                images = Some(inputs.images(g, kind.name(), rows)?);
             }
             let [x, y] = images.filter(|_| kind.on_x0()).unwrap_or(compared);
             let parts = match kind {
@@ -201,7 +203,7 @@ mod tests {
     use crate::graph::Var;
     use crate::verify::check_losses;
 
-    /// Includes the step weights, the estimate of x0 and losses of images.
+    /// Includes the step weights, the factors of the values (0 for those that are missing), the estimate of x0 and losses of images.
     #[test]
     fn a_mix_on_predictions_matches_central_differences() {
         let curved = |prediction| Objective::new(Schedule::cosine(20).unwrap(), prediction);
@@ -214,7 +216,9 @@ mod tests {
                 let x_t = g.constant([2, 132], (0..264).map(|i| (i % 7) as f32 * 0.2 - 0.6).collect())?;
                 let weighting = Weighting::MinSnr { gamma: 2.0 };
                 let steps = Some(DiffusionSteps { x_t, t, objective: &objective, weighting, target: compared });
-                let inputs = LossInputs { steps, ..LossInputs::new(x, target, &[1, 11, 12], 2.0) };
+                let weights = (0..264).map(|i| if i % 5 < 2 { 0.0 } else { 1.0 + (i % 3) as f32 / 4.0 }).collect();
+                let weights = Some(g.constant([2, 132], weights)?);
+                let inputs = LossInputs { steps, weights, ..LossInputs::new(x, target, &[1, 11, 12], 2.0) };
                 let losses: LossMix = "l1:0.5,mse:2,ssim:0.3".parse()?;
                 let terms = losses.add_to(g, &inputs)?;
                 Ok(terms.iter().flat_map(|term| term.parts.iter().map(|(v, w)| (*v, w * term.weight))).collect())

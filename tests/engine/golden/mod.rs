@@ -6,11 +6,13 @@
 
 mod cases;
 pub mod manifest;
+pub mod tally;
 mod trajectories;
 
 use crate::common::{On, Test, always, named, on};
 use cases::{Outcome, Outputs, Trouble, compute, compute_on_host, is_of_the_host};
-use manifest::{Case, Golden, Tally};
+use manifest::{Case, Golden};
+use tally::Tally;
 
 pub fn tests() -> Vec<Test> {
     let mut tests = on(&[On::Gpu, On::Cpu, On::Reference], named![devices_give_the_golden_values]);

@@ -1,9 +1,11 @@
 //! Samplers step by step: the op `SamplerStep` with a table of coefficients and the given noise. The model of these cases
 //! is computed here, between the steps.
 
+use std::fmt;
+
 use langevin::diffusion::{
-    DpmPp2M, Edm, Euler, Heun, Level, Mix, Objective, Prediction, PrevRule, SamplerOptions, SamplerSettings,
-    SamplerTable, Schedule, Spacing, karras_sigmas, sampler,
+    DpmPp2M, Edm, Euler, Heun, Level, Mix, Objective, Prediction, PrevRule, Row, Sampler, SamplerOptions,
+    SamplerSettings, SamplerTable, Schedule, Spacing, Step, Times, karras_sigmas, sampler,
 };
 use langevin::ops::SamplerStep;
 use langevin::{Device, Graph};
@@ -162,9 +164,9 @@ pub fn narrow(values: &[f64]) -> Vec<f32> {
 
 /// Euler and Heun on a straight path with a velocity given by a formula.
 pub fn flow(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
-    let heun = match text(case, "sampler")? {
-        "flow_euler" => None,
-        "flow_heun" => Some(Heun::default()),
+    let corrected = match text(case, "sampler")? {
+        "flow_euler" => false,
+        "flow_heun" => true,
         other => return unsupported(format!("{case}: sampler {other:?}")),
     };
     let spacing = Spacing::Shift { shift: number(case, "shift")? };
@@ -175,17 +177,52 @@ pub fn flow(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
         let noise = vec![0.0; table.rows.len() * start.len()];
         Ok(Walk { table, model: Model::new(case)?, start, noise, unscaled: false, new_noise: vec![] })
     };
-    let plain = walk(match heun {
-        None => SamplerOptions::new(Euler::default(), n),
-        Some(heun) => SamplerOptions::new(heun, n),
+    let plain = walk(match corrected {
+        false => SamplerOptions::new(Euler::default(), n),
+        true => SamplerOptions::new(Heun::default(), n),
     })?;
     got.insert("x".into(), plain.states_of_the_case(&plain.on(device)?));
     got.insert("u".into(), plain.table.levels.iter().map(|level| level.s).chain([0.0]).collect());
-    if let Some(heun) = heun {
-        let states = walk(SamplerOptions::new(heun.correct_last(true), n))?.on(device)?;
+    if corrected {
+        let states = walk(SamplerOptions::new(FullHeun, n))?.on(device)?;
         got.insert("x_full_last".into(), states[states.len() - 1].clone());
     }
     Ok(())
+}
+
+/// Heun's method on a straight path with a correction of the last step too, at the clean data:
+/// `x' = x1 - u / 2 (v1 - v)`. The velocity v = eps - x0 is kept in the second history.
+#[derive(Debug)]
+struct FullHeun;
+
+impl Sampler for FullHeun {
+    fn rows(&self, objective: &Objective, steps: &[Step]) -> Vec<Row> {
+        let mut rows = Heun::default().rows(objective, steps);
+        let (Some(first), Some(step)) = (rows.last_mut(), steps.last()) else { return rows };
+        let velocity = |level: &Level| {
+            let ([e_x, e_m], [c_x, c_m]) = (level.eps(), level.x0());
+            Mix { x: e_x - c_x, m: e_m - c_m, ..Mix::ZERO }
+        };
+        first.history = [Mix::ZERO, velocity(&step.from)];
+        let (to, half) = (objective.level(0.0), -0.5 * step.from.s);
+        let second = Mix { x: 1.0, g: -half, ..Mix::ZERO } + half * velocity(&to);
+        rows.push(Row::new(&to, second, 0.0));
+        rows
+    }
+
+    fn default_steps(&self, steps: usize) -> usize {
+        steps
+    }
+
+    fn times(&self) -> Times {
+        Heun::default().times()
+    }
+}
+
+impl fmt::Display for FullHeun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("heun with a corrected last step")
+    }
 }
 
 /// The states that UniPC corrects. A row corrects and predicts at once, so the correction is what it does besides the
