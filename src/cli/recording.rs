@@ -41,7 +41,8 @@ impl<'a> SamplesOrRecording<'a> {
     /// # Errors
     /// [`Error::Setting`] for a `.wav` file of data that are not a recording, and as [`Output::create`].
     pub fn create(path: &Path, data: &'a Dataset, columns: &'a Columns) -> Result<Self> {
-        let to = match (data.recording(), extension(path).as_str()) {
+        let recording = data.recording().filter(|recording| recording.whole);
+        let to = match (recording, extension(path).as_str()) {
             (Some(recording), "npy" | "csv" | "wav") => {
                 recording.check(path)?;
                 Destination::Recording(recording, Vec::new())

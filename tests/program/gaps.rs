@@ -8,6 +8,7 @@ pub fn tests() -> Vec<Test> {
         gaps_of_an_array_are_filled_and_known_values_kept,
         gaps_of_a_table_are_filled_in_its_units,
         windows_of_incomplete_signals_are_trained_on,
+        an_incomplete_recording_is_completed_as_a_whole,
         points_without_a_coordinate_are_completed,
         the_column_of_labels_is_left_out_of_a_table_with_gaps,
         a_run_with_masks_is_resumed,
@@ -103,6 +104,31 @@ fn windows_of_incomplete_signals_are_trained_on() {
     place.ok("complete run cut.npy --count 1 --steps 2 --out all.npy");
     let filled = values(&place.read("all.npy"));
     assert!(filled.iter().zip(&cut).all(|(a, b)| b.is_nan() && a.is_finite() || a == b));
+}
+
+fn an_incomplete_recording_is_completed_as_a_whole() {
+    let place = Place::new();
+    let known = |i: usize| (i as f32 * 0.4).sin() * 0.9;
+    let recording: Vec<f32> = (0..70).map(|i| if (20..26).contains(&i) { f32::NAN } else { known(i) }).collect();
+    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    place.write("whole.npy", npy("<f4", false, &[70], &bytes(&(0..70).map(known).collect::<Vec<f32>>())));
+    place.write("gaps.npy", npy("<f4", false, &[70], &bytes(&recording)));
+    place.ok("train whole.npy --window 8 --task complete --config small.toml --batch 8 --steps 10 --out run");
+    let said = place.ok("complete run gaps.npy --count 3 --steps 2 --out all");
+    assert!(
+        said.contains("needs --count 19 or more") && said.contains("put together from overlapping windows"),
+        "{said}"
+    );
+    place.ok("complete run gaps.npy --count 19 --steps 2 --out one.npy");
+    for file in ["all/mean.npy", "all/median.npy", "all/q05.npy", "one.npy"] {
+        let filled = values(&place.read(file));
+        assert_eq!(filled.len(), 70, "{file}");
+        assert!(filled.iter().zip(&recording).all(|(a, b)| b.is_nan() && a.is_finite() || a == b), "{file}");
+    }
+    // Masks differ between windows.
+    place.ok("complete run whole.npy --mask block:0.3 --count 2 --steps 2 --out windows.npy");
+    assert_eq!(values(&place.read("windows.npy")).len(), 64);
+    place.refused("complete run gaps.npy --out a.wav", 2, &["the data are not audio"]);
 }
 
 fn points_without_a_coordinate_are_completed() {

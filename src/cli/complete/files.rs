@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::CompleteArgs;
 use super::summary::{SHOWN_DRAWS, Summary};
-use crate::data::{self, Columns, Dataset, Kind, MaskMix, SampleLayout};
+use super::{CompleteArgs, SamplesOrRecording};
+use crate::data::{self, Columns, Dataset, Join, Kind, MaskMix};
 use crate::io::{check_path, extension};
 use crate::plot::{self, Completed, MOST_COMPLETED, Output, Scale};
 use crate::train::{Checkpoint, Facts};
@@ -57,7 +57,7 @@ impl Files {
                 Self::Picture(out.clone())
             }
             _ => {
-                plot::check_output(out)?;
+                plot::check_recording_output(out)?;
                 Self::Median(out.clone())
             }
         };
@@ -87,12 +87,14 @@ impl Files {
         }
     }
 
-    pub fn create_folder(&self) -> Result<()> {
+    /// Creates the folder, or checks that the file can contain these data.
+    pub fn prepare(&self, data: &Dataset) -> Result<()> {
         match self {
             Self::Folder(folder, _) => {
                 fs::create_dir_all(folder).map_err(|cause| Error::io("cannot create", folder, cause))
             }
-            _ => Ok(()),
+            Self::Median(path) => SamplesOrRecording::create(path, data, &data.columns).map(drop),
+            Self::Picture(_) => Ok(()),
         }
     }
 
@@ -114,29 +116,39 @@ impl Files {
     ) -> Result<Vec<PathBuf>> {
         let [low, median, high] = &summary.quantiles;
         let mut files = self.all();
+        let save = |path: &Path, columns: &Columns, values: &[f32]| {
+            let mut out = SamplesOrRecording::create(path, data, columns)?;
+            out.write(values)?;
+            out.finish(Join::Blend, &scale_of(facts, values))
+        };
         match self {
             Self::Folder(..) => {
                 // The mean of whole numbers is none.
                 let columns = Columns { whole: Vec::new(), ..data.columns.clone() };
-                plot::save_as(&files[1], SampleLayout { columns: &columns, ..data.layout() }, &summary.mean)?;
+                save(&files[1], &columns, &summary.mean)?;
                 for (path, values) in files[2..].iter().zip([low, median, high]) {
-                    plot::save_as(path, data.layout(), values)?;
+                    save(path, &data.columns, values)?;
                 }
                 match data.kind() {
                     Kind::Signals | Kind::Images => draw(&files[5], summary, data, truth, facts)?,
                     _ => files.truncate(5),
                 }
             }
-            Self::Median(path) => plot::save_as(path, data.layout(), median).map(drop)?,
+            Self::Median(path) => save(path, &data.columns, median).map(drop)?,
             Self::Picture(path) => draw(path, summary, data, truth, facts)?,
         }
         Ok(files)
     }
 }
 
+/// The scale of pictures of values like the data of the run.
+fn scale_of(facts: &Facts, values: &[f32]) -> Scale {
+    Scale::of_data(facts.kind, &facts.shape, &facts.range, values)
+}
+
 /// Draws signals with their bands, or images: what is known, the mean, some draws, and the truth.
 fn draw(path: &Path, summary: &Summary, data: &Dataset, truth: Option<&Dataset>, facts: &Facts) -> Result<()> {
-    let scale = Scale::of_data(facts.kind, &facts.shape, &facts.range, &summary.mean).labelled(&data.columns);
+    let scale = scale_of(facts, &summary.mean).labelled(&data.columns);
     let len = data.sample_len();
     let [low, median, high] = &summary.quantiles;
     if data.kind() == Kind::Signals {

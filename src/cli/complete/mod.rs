@@ -18,12 +18,13 @@ use clap::Args;
 use serde_json::json;
 
 use self::files::Files;
-use self::summary::Summary;
+use self::summary::{LEAST_DRAWS, Summary};
 use super::condition::SampleConditionArgs;
 use super::denoise::other_units;
 use super::interrupt::stop_flag;
 use super::progress::Meter;
 use super::reading::{ReadArgs, describe as describe_data};
+use super::recording::SamplesOrRecording;
 use super::sample::SolverArgs;
 use super::weights::{WeightArgs, Weights};
 use super::{Common, whole};
@@ -39,8 +40,8 @@ pub struct CompleteArgs {
     run: PathBuf,
     /// Incomplete samples with the shape of the training data
     data: String,
-    /// A folder for all draws, their mean, median and the quantiles 5% and 95%, and a picture; or a file: .npy or .csv for
-    /// the data completed by the median, .svg or .png for the picture
+    /// A folder for all draws, their mean, median and the quantiles 5% and 95%, and a picture; or a file: .npy, .csv or, for
+    /// audio, .wav for the data completed by the median, .svg or .png for the picture
     #[arg(long, value_name = "DIR|F")]
     out: PathBuf,
     /// Number of draws for each sample
@@ -90,7 +91,7 @@ pub fn run(args: &CompleteArgs) -> anyhow::Result<ExitCode> {
             say!("the classes of the samples are taken as unknown (otherwise: --labels FILE, or --class)");
         }
     }
-    files.create_folder()?;
+    files.prepare(&data)?;
     let stopped = stop_flag()?;
     let mut meter = Meter::new("filling gaps", args.common.json);
     let mut observe = |completion| {
@@ -127,6 +128,17 @@ pub fn run(args: &CompleteArgs) -> anyhow::Result<ExitCode> {
         count(data.len(), "sample"),
         count(args.count, "draw")
     );
+    if args.count < LEAST_DRAWS {
+        say!(
+            "the band from 5% to 95% is that of the smallest and the largest draw, which is narrower; it needs --count \
+             {LEAST_DRAWS} or more"
+        );
+    }
+    if data.recording().is_some_and(|recording| recording.whole) && matches!(files, Files::Folder(..)) {
+        say!(
+            "the mean and the quantiles are recordings, put together from overlapping windows; draws are those of the windows"
+        );
+    }
     scores.iter().for_each(|scores| say!("{}", scores.describe(data.grouping().count > 1)));
     say!("written: {}", written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "));
     Ok(ExitCode::SUCCESS)
@@ -195,11 +207,12 @@ impl Incomplete {
             return Err(Error::setting(format!("--missing {missing}: missing values are what is filled; omit it")));
         }
         let facts = &checkpoint.facts;
-        // Data are read as those of the run were, without a column of labels.
+        // Data are read as those of the run were, without a column of labels. Windows of a recording overlap and are put
+        // together again, but not those in which different values are hidden.
         let options = checkpoint.config.reading().overridden_by(&stated);
         let options = ReadOptions { missing: Some(Missing::Keep), ..options };
         let seed = args.common.seed.unwrap_or(0);
-        let data = Dataset::load_for(&args.data, seed, &options, facts.layout(), false)?;
+        let data = Dataset::load_for(&args.data, seed, &options, facts.layout(), args.mask.is_none())?;
         if !args.common.json {
             describe_data(&data);
         }

@@ -9,6 +9,8 @@ use crate::train::Facts;
 
 /// The quantiles that are written and drawn.
 const QUANTILES: [f64; 3] = [0.05, 0.5, 0.95];
+/// The number of draws from which on the smallest and the largest quantile are between draws: 1 / (n + 1) = 5%.
+pub(super) const LEAST_DRAWS: usize = 19;
 /// The samples and the draws in a picture of images.
 const SHOWN_IMAGES: usize = 8;
 pub(super) const SHOWN_DRAWS: usize = 4;
