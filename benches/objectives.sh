@@ -12,11 +12,10 @@ set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Data, number of samples, options of training, and the distributions of the times of a flow.
+# Data, number of samples, and options of training.
 select_set() {
-    flows=flow
     case $1 in
-    moons) data=moons count=4096 budget="--steps 3000" flows="flow flow-log-normal" ;;
+    moons) data=moons count=4096 budget="--steps 3000" ;;
     pulse) data=data/pulse.npy count=1203 budget="--steps 1000" ;;
     *) echo "unknown set $1" >&2 && exit 2 ;;
     esac
@@ -42,11 +41,11 @@ echo "| data | training | sampling | ratio |"
 echo "| --- | --- | --- | --- |"
 for name; do
     select_set "$name"
-    for objective in $flows linear cosine; do
+    for objective in flow flow-uniform linear cosine; do
         sampling="--sampler euler --steps 10"
         case $objective in
         flow) training="--objective flow" ;;
-        flow-log-normal) training="--objective flow --times log_normal" ;;
+        flow-uniform) training="--objective flow --times uniform" ;;
         *) training="--prediction epsilon --schedule $objective" sampling="--sampler ddpm --steps 100" ;;
         esac
         values=

@@ -153,14 +153,14 @@ impl Objective {
         Self { path: Arc::new(path), prediction, times }
     }
 
-    /// Rectified flow: the straight path with velocity prediction, times from 0 to `steps`, drawn uniformly.
+    /// Rectified flow: the straight path with velocity prediction, and [`TrainingTimes::LOGIT_NORMAL`] from 0 to `steps`.
     ///
-    /// *Source*: Liu et al. 2022, Lipman et al. 2023. See [`Objective::with_times`] for the times of Esser et al. 2024.
+    /// *Source*: Liu et al. 2022, Lipman et al. 2023, which draw the times uniformly; Esser et al. 2024, eq. 19, for the times.
     ///
     /// # Errors
     /// When `steps` is out of range.
     pub fn flow(steps: usize) -> Result<Self> {
-        Ok(Self::new(Flow::new(steps)?, Prediction::Flow))
+        Self::new(Flow::new(steps)?, Prediction::Flow).with_times(TrainingTimes::LOGIT_NORMAL)
     }
 
     /// EDM for data of standard deviation `sigma_data`: preconditioning and log-normal noise levels. The mean squared error of
