@@ -258,7 +258,8 @@ fn by_rows<S: Scalar>(
     finish: impl Fn(usize, &mut [S]) + Sync,
 ) {
     let n = b.cols;
-    let rows = unit(a.rows, TILE[0], pieces, HOT.div_ceil(n));
+    // Each piece copies b, so it has rows enough for that to cost little.
+    let rows = unit(a.rows, TILE[0], pieces, HOT.div_ceil(n).max(b.rows / 2));
     parallel::pieces(
         parallel::cut(out, rows * n),
         #[inline(always)]
