@@ -16,7 +16,7 @@ mod sealed {
 /// code.
 pub trait Scalar:
     sealed::Sealed
-    + Copy
+    + bytemuck::Pod
     + Default
     + Debug
     + PartialOrd
@@ -33,6 +33,8 @@ pub trait Scalar:
     + MulAssign
     + Sum
 {
+    /// Whether this is f32.
+    const IS_F32: bool = size_of::<Self>() == size_of::<f32>();
     /// Zero.
     const ZERO: Self;
     /// One.

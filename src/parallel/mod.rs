@@ -5,6 +5,7 @@
 
 pub mod matmul;
 mod pool;
+pub mod tile;
 
 pub use pool::{tasks, threads};
 

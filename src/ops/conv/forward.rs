@@ -74,7 +74,10 @@ impl Op for Conv {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, w, bias) = (io.input(0), io.input(1), io.input(2));
         let z = io.specs.stores(1).then(|| io.output(1));
-        gather(&window, counts, x, w, io.output(0), z, |_, y, z| finish(y, z, bias, self.activation));
+        let places = window.count();
+        gather(&window, counts, x, w, io.output(0), z, |offset, y, z| {
+            finish([offset, places], y, z, bias, self.activation);
+        });
     }
 
     fn activation(&self) -> Option<Activation> {
@@ -105,12 +108,13 @@ impl Op for Conv {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (i, (x, w, stride, padding)) in SHAPES.into_iter().enumerate() {
+    for (x, w, stride, padding) in SHAPES {
         let k = w[1..].iter().product();
         for activation in [Activation::None, Activation::Relu] {
             let case = Case::new(Conv { stride, padding, activation }).input(x).input(w).input([w[0]]);
             let case = case.tolerance(Tolerance::terms(3.0, k));
-            cases.push(if i == 11 { case } else { case.gradient() });
+            // Central differences of many elements would take long.
+            cases.push(if w[0] * k > 1000 { case } else { case.gradient() });
         }
     }
     for (_, activation) in Activation::ALL {

@@ -4,7 +4,7 @@ use super::super::activation::activation_before;
 use super::super::case::{Case, Tolerance};
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Io, Op, Specs, expect_count, expect_shape};
-use super::products::{Counts, SHAPES, gather, gather_kernel, product, scatter, scatter_kernel};
+use super::products::{Counts, SHAPES, gather, gather_kernel, product, scatter, scatter_kernel, weight};
 use super::window::{Window, planes};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
@@ -12,7 +12,6 @@ use crate::graph::{Reverse, Spec, Var};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
-use crate::parallel::matmul::{Matrix, matmul};
 
 /// dx = (transpose of the convolution by w)(dz) act'(saved).
 ///
@@ -85,9 +84,9 @@ impl Op for ConvInput {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
         let (dz, w, dx) = (io.input(0), io.input(1), io.output(0));
         let saved = if self.activation == Activation::None { &[] } else { io.input(2) };
-        let finish = |sample: usize, dx: &mut [S], _: Option<&mut [S]>| {
+        let finish = |offset: usize, dx: &mut [S], _: Option<&mut [S]>| {
             if self.activation != Activation::None {
-                let saved = &saved[sample * dx.len()..][..dx.len()];
+                let saved = &saved[offset..][..dx.len()];
                 parallel::with_simd(
                     #[inline(always)]
                     || self.activation.slope_all(dx, saved),
@@ -180,17 +179,6 @@ impl Op for ConvWeight {
             self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, dz, out) = (io.input(0), io.input(1), io.output(0));
         let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
-        let add = |dw: &mut [S], dz: &[S], x: &[S], moved: &mut [S], more: bool| {
-            if window.prefers_scatter([b, c, o]) {
-                window.scatter(dz, moved);
-                let x = Matrix::new(x, c, pixels).t();
-                matmul(dw, Matrix::new(moved, o * window.taps(), pixels), x, more);
-            } else {
-                window.unfold(x, moved);
-                matmul(dw, Matrix::new(dz, o, count), Matrix::new(moved, k, count).t(), more);
-            }
-        };
-        let room = if window.prefers_scatter([b, c, o]) { o * window.taps() * pixels } else { k * count };
         parallel::blocks(
             out,
             o * cols,
@@ -198,30 +186,19 @@ impl Op for ConvWeight {
             #[inline(always)]
             |part, out, _| {
                 let (dw, db) = out.split_at_mut(o * k);
+                let samples = part * per..((part + 1) * per).min(b);
+                let x = &x[samples.start * c * pixels..samples.end * c * pixels];
+                let dz = &dz[samples.start * o * count..samples.end * o * count];
+                weight(&window, [samples.len(), c, o], x, dz, dw);
                 db.fill(S::ZERO);
-                S::with_scratch(room + o * k, |scratch| {
-                    let (moved, sum) = scratch.split_at_mut(room);
-                    for sample in part * per..((part + 1) * per).min(b) {
-                        let dz = &dz[sample * o * count..][..o * count];
-                        add(sum, dz, &x[sample * c * pixels..][..c * pixels], moved, sample > part * per);
-                        parallel::with_simd(
-                            #[inline(always)]
-                            || {
-                                db.iter_mut()
-                                    .zip(dz.chunks_exact(count))
-                                    .for_each(|(d, z)| *d += parallel::sum(count, |i| z[i]))
-                            },
-                        );
-                    }
-                    // Rows by tap, with the channels inside, if dz was scattered.
-                    let taps = if window.prefers_scatter([b, c, o]) { window.taps() } else { 1 };
-                    for (dw, sum) in dw.chunks_exact_mut(c * window.taps()).zip(sum.chunks_exact(c * window.taps())) {
-                        match taps {
-                            1 => dw.copy_from_slice(sum),
-                            _ => (0..dw.len()).for_each(|i| dw[i] = sum[i % taps * c + i / taps]),
+                parallel::with_simd(
+                    #[inline(always)]
+                    || {
+                        for (i, dz) in dz.chunks_exact(count).enumerate().take(samples.len() * db.len()) {
+                            db[i % o] += parallel::sum(count, |i| dz[i]);
                         }
-                    }
-                });
+                    },
+                );
             },
         );
     }

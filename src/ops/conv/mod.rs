@@ -1,5 +1,6 @@
 //! Convolutions of signals and images: forward, gradients, transposed.
 
+mod direct;
 mod forward;
 mod gradient;
 mod products;

@@ -2,6 +2,7 @@
 
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Specs};
+use super::direct;
 use super::window::Window;
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
@@ -50,7 +51,8 @@ pub(super) fn scatter_kernel(
     gemm(kernel, Product { shape, slices, a: Operand::INNER, b: places.implicit() }, target)
 }
 
-/// y [O, places] of each sample from x [C, pixels] and w [O, C taps], then `finish(sample, y, z)`.
+/// y [O, places] of each sample from x [C, pixels] and w [O, C taps], then `finish(offset, y, z)` on parts of whole
+/// planes.
 pub(super) fn gather<S: Scalar>(
     window: &Window,
     [b, c, o]: Counts,
@@ -60,6 +62,9 @@ pub(super) fn gather<S: Scalar>(
     z: Option<&mut [S]>,
     finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
 ) {
+    if direct::suits::<S>(o) && !window.is_identity() {
+        return direct::gather(window, [b, c, o], [x, w], y, z, finish);
+    }
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
     // A single sample is parallelised within its product.
     let per_tap = window.prefers_scatter([b, c, o]);
@@ -85,12 +90,13 @@ pub(super) fn gather<S: Scalar>(
                     matmul(y, Matrix::new(w, o, k), Matrix::new(columns, k, count), false);
                 });
             }
-            finish(sample, y, z);
+            finish(sample * o * count, y, z);
         },
     );
 }
 
-/// y [C, pixels] of each sample from x [O, places] and w [O, C taps], then `finish(sample, y, z)`.
+/// y [C, pixels] of each sample from x [O, places] and w [O, C taps], then `finish(offset, y, z)` on parts of whole
+/// planes.
 pub(super) fn scatter<S: Scalar>(
     window: &Window,
     [b, c, o]: Counts,
@@ -100,6 +106,9 @@ pub(super) fn scatter<S: Scalar>(
     z: Option<&mut [S]>,
     finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
 ) {
+    if direct::suits::<S>(c) && !window.is_identity() {
+        return direct::scatter(window, [b, c, o], [x, w], y, z, finish);
+    }
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
     let per_tap = window.prefers_scatter([b, c, o]);
     let by_tap = if per_tap { taps_outside(w, c, window.taps()) } else { Vec::new() };
@@ -125,9 +134,37 @@ pub(super) fn scatter<S: Scalar>(
                     window.fold(columns, y);
                 });
             }
-            finish(sample, y, z);
+            finish(sample * c * pixels, y, z);
         },
     );
+}
+
+/// dw [O, C taps] = the sum over samples and places of dz [B, O, places] times the windows of x [B, C, pixels].
+pub(super) fn weight<S: Scalar>(window: &Window, [b, c, o]: Counts, x: &[S], dz: &[S], dw: &mut [S]) {
+    if direct::suits::<S>(o) {
+        return direct::weight(window, [b, c, o], [x, dz], dw);
+    }
+    let (pixels, count, taps) = (window.pixels(), window.count(), window.taps());
+    let samples = x.chunks_exact(c * pixels).zip(dz.chunks_exact(o * count)).enumerate();
+    if !window.prefers_scatter([b, c, o]) {
+        return S::with_scratch(c * taps * count, |columns| {
+            for (i, (x, dz)) in samples {
+                window.unfold(x, columns);
+                matmul(dw, Matrix::new(dz, o, count), Matrix::new(columns, c * taps, count).t(), i > 0);
+            }
+        });
+    }
+    S::with_scratch(o * taps * (pixels + c), |scratch| {
+        let (scattered, sum) = scratch.split_at_mut(o * taps * pixels);
+        for (i, (x, dz)) in samples {
+            window.scatter(dz, scattered);
+            matmul(sum, Matrix::new(scattered, o * taps, pixels), Matrix::new(x, c, pixels).t(), i > 0);
+        }
+        // From [O, taps, C].
+        for (dw, sum) in dw.chunks_exact_mut(c * taps).zip(sum.chunks_exact(c * taps)) {
+            (0..dw.len()).for_each(|i| dw[i] = sum[i % taps * c + i / taps]);
+        }
+    });
 }
 
 /// w [O, C, taps] as [O, taps, C].
@@ -136,9 +173,15 @@ fn taps_outside<S: Scalar>(w: &[S], c: usize, taps: usize) -> Vec<S> {
     w.chunks_exact(c * taps).flat_map(plane).collect()
 }
 
-/// z = y + bias by channel, y = act(z), on one sample.
-pub(super) fn finish<S: Scalar>(y: &mut [S], z: Option<&mut [S]>, bias: &[S], activation: Activation) {
-    let places = y.len() / bias.len();
+/// z = y + bias by channel, y = act(z), on planes of `places` elements from `offset` on.
+pub(super) fn finish<S: Scalar>(
+    [offset, places]: [usize; 2],
+    y: &mut [S],
+    z: Option<&mut [S]>,
+    bias: &[S],
+    activation: Activation,
+) {
+    let bias = &bias[offset / places % bias.len()..];
     parallel::with_simd(
         #[inline(always)]
         || {
@@ -153,8 +196,8 @@ pub(super) fn finish<S: Scalar>(y: &mut [S], z: Option<&mut [S]>, bias: &[S], ac
     );
 }
 
-/// Test shapes: ragged, strided, padded, pointwise, long and not square, as x, w, stride, padding.
-pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 14] = [
+/// Test shapes: ragged, strided, padded, pointwise, long, not square and with many channels, as x, w, stride, padding.
+pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 16] = [
     (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 1, 1),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 2, 1),
@@ -169,4 +212,6 @@ pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 14] = [
     (&[9, 17, 13, 11], &[33, 17, 3, 3], 1, 1),
     (&[2, 2, 5, 4], &[3, 2, 1, 1], 1, 1),
     (&[2, 1, 5, 4], &[3, 1, 1, 1], 1, 1),
+    (&[3, 31, 6, 7], &[32, 31, 3, 3], 1, 1),
+    (&[2, 32, 7, 6], &[61, 32, 3, 3], 2, 1),
 ];

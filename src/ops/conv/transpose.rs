@@ -79,7 +79,10 @@ impl Op for ConvTranspose {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, w, bias) = (io.input(0), io.input(1), io.input(2));
         let z = io.specs.stores(1).then(|| io.output(1));
-        scatter(&window, counts, x, w, io.output(0), z, |_, y, z| finish(y, z, bias, self.activation));
+        let pixels = window.pixels();
+        scatter(&window, counts, x, w, io.output(0), z, |offset, y, z| {
+            finish([offset, pixels], y, z, bias, self.activation);
+        });
     }
 
     fn activation(&self) -> Option<Activation> {
