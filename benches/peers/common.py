@@ -30,12 +30,15 @@ SAMPLES = {"unet2d": (1, 28, 28), "unet1d": (1, 128)}
 LEVELS, GROUPS, HEADS, STEP, TIME = {"unet2d": (32, 64, 128), "unet1d": (32, 64, 128, 128)}, 8, 4, 64, 128
 # Channels, heads and places.
 ATTENTION = {"attention-4096": (128, 4, 4096)}
+# Batch, sample, channels per level and groups of the small U-Net.
+SMALL = {"unet-32": 2, "unet-32-b32": 32}
+SMALL_SAMPLE, SMALL_LEVELS, SMALL_GROUPS = (4, 32, 32), (64, 128, 256), 16
 GEMM = {"gemm-512": 512, "gemm-1024": 1024, "gemm-2048": 2048}
 NOISE = (16_384, 784)
 # Network, batch and steps.
 SAMPLE = {"ddim-50": ("mlp", 64, 50), "ddpm-1000": ("seed", 256, T), "sample-unet": ("unet2d", 64, 20)}
 FIRST = "first-step"
-NAMES = [*list(TRAIN)[:4], *GEMM, "noise", *list(SAMPLE)[:2], *list(TRAIN)[4:], *ATTENTION, "sample-unet", FIRST]
+NAMES = [*list(TRAIN)[:4], *GEMM, "noise", *list(SAMPLE)[:2], *list(TRAIN)[4:], *SMALL, *ATTENTION, "sample-unet", FIRST]
 # Those without U-Nets and attention.
 BASIC = [name for name in NAMES if "unet" not in name and name not in ATTENTION]
 
@@ -126,8 +129,8 @@ def row(workload, where, metric, unit, values, batch=None, losses=(None, None)):
 
 
 def measure(args, peer, where, names=None):
-    """A row for each workload, of `names` if not all are there. `peer` has training, gemm, attention, noise and sampling,
-    which return `advance`."""
+    """A row for each workload, of `names` if not all are there. `peer` has training, gemm, small_unet, attention, noise
+    and sampling, which return `advance`."""
     if args.child:
         advance, losses = peer.training(*TRAIN["seed-256"])
         advance(1)
@@ -147,6 +150,8 @@ def measure(args, peer, where, names=None):
         elif work in GEMM:
             values = timed(peer.gemm(GEMM[work]), 4 * GEMM[work] ** 3 / 1e9)
             row(work, where, "gemm", "GFLOP/s", values)
+        elif work in SMALL:
+            row(work, where, "passes", "passes/s", timed(peer.small_unet(SMALL[work]), 1), SMALL[work])
         elif work in ATTENTION:
             row(work, where, "passes", "passes/s", timed(peer.attention(*ATTENTION[work]), 1))
         elif work == "noise":

@@ -5,6 +5,7 @@ from torch import nn
 
 import common
 from common import CONV, DATA, ENCODING, GROUPS, HEADS, LEVELS, NOISE, ROWS, SAMPLES, STEP, TIME, WIDTHS, T
+from common import SMALL_GROUPS, SMALL_LEVELS, SMALL_SAMPLE
 
 
 class Mlp(nn.Sequential):
@@ -98,6 +99,46 @@ class UNet(nn.Module):
         return self.conv_out(nn.functional.silu(self.norm_out(h))).view(x.shape)
 
 
+class SmallResidual(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.norm1, self.conv1 = nn.GroupNorm(SMALL_GROUPS, inputs), plain(inputs, outputs, 3)
+        self.norm2, self.conv2 = nn.GroupNorm(SMALL_GROUPS, outputs), plain(outputs, outputs, 3)
+        self.skip = nn.Identity() if inputs == outputs else plain(inputs, outputs, 1)
+
+    def forward(self, x):
+        silu = nn.functional.silu
+        return self.skip(x) + self.conv2(silu(self.norm2(self.conv1(silu(self.norm1(x))))))
+
+
+def plain(inputs, outputs, kernel, stride=1):
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+
+class SmallUNet(nn.Module):
+    """unet-32: a residual block per level and direction and one in the middle, without step and biases."""
+
+    def __init__(self):
+        super().__init__()
+        levels = SMALL_LEVELS
+        self.conv_in, self.middle = plain(SMALL_SAMPLE[0], levels[0], 3), SmallResidual(levels[-1], levels[-1])
+        self.smaller = nn.ModuleList(plain(c, c, 3, 2) for c in levels[:-1])
+        self.down = nn.ModuleList(SmallResidual(a, b) for a, b in zip(levels[:1] + levels, levels))
+        self.up = nn.ModuleList(SmallResidual(a + b, b) for a, b in zip(levels[1:] + levels[-1:], levels))
+        self.norm_out, self.conv_out = nn.GroupNorm(SMALL_GROUPS, levels[0]), plain(levels[0], SMALL_SAMPLE[0], 3)
+
+    def forward(self, x):
+        h, skips = self.conv_in(x), []
+        for level, block in enumerate(self.down):
+            h = block(self.smaller[level - 1](h) if level else h)
+            skips.append(h)
+        h = self.middle(h)
+        for level in reversed(range(len(skips))):
+            h = self.up[level](torch.cat([h, skips[level]], 1))
+            h = nn.functional.interpolate(h, scale_factor=2) if level else h
+        return self.conv_out(nn.functional.silu(self.norm_out(h)))
+
+
 class Peer:
     def __init__(self, args):
         self.device, self.compiled, self.graphs = args.device, args.compile, args.graphs
@@ -180,6 +221,25 @@ class Peer:
             for _ in range(count):
                 torch.mm(a, b, out=c)
                 torch.mm(c, b, out=d)
+            self.wait()
+
+        return advance
+
+    def small_unet(self, batch):
+        layout = torch.contiguous_format if self.contiguous else torch.channels_last
+        net = SmallUNet().to(self.device, memory_format=layout)
+        x, target = (torch.randn(batch, *SMALL_SAMPLE, device=self.device) for _ in range(2))
+        x, weights = x.to(memory_format=layout), list(net.parameters())
+
+        @self.compile
+        def loss():
+            return nn.functional.mse_loss(net(x), target)
+
+        step = self.captured(lambda: torch.autograd.grad(loss(), weights))
+
+        def advance(count):
+            for _ in range(count):
+                step()
             self.wait()
 
         return advance

@@ -7,6 +7,7 @@ mod first_step;
 mod latency;
 mod measure;
 mod report;
+mod small_unet;
 mod workloads;
 
 pub use first_step::{FirstStep, first_step};

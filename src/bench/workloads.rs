@@ -1,5 +1,6 @@
 //! The named workloads as compiled programs. Their definitions stay fixed, so that results are comparable over time.
 
+use super::small_unet::{SAMPLE, SmallUNet};
 use crate::data::sine_waves;
 use crate::device::Device;
 use crate::device::Run;
@@ -31,6 +32,8 @@ pub(super) enum WorkloadKind {
     Noise,
     /// Self-attention [1, 3 x 128, n] with 4 heads, forward and backward.
     Attention { n: usize },
+    /// Forward and backward pass of the small U-Net with the mean squared error, without an optimizer.
+    SmallUNet { batch: usize },
     /// A whole reverse process.
     Sample { net: Net, batch: usize, sampler: &'static str, steps: usize },
     /// Process start to the first finished training step of `seed-256`.
@@ -60,7 +63,7 @@ pub(super) struct Workload {
 }
 
 /// All workloads, in the order in which they are run.
-pub(super) const ALL: [Workload; 16] = [
+pub(super) const ALL: [Workload; 18] = [
     train("seed-32", Net::Seed, 32),
     train("seed-256", Net::Seed, 256),
     train("seed-4096", Net::Seed, 4096),
@@ -77,6 +80,8 @@ pub(super) const ALL: [Workload; 16] = [
     train("conv-32", Net::Conv, 32),
     train("unet-28", Net::UNet2d, 64),
     train("unet-1d", Net::UNet1d, 64),
+    Workload { name: "unet-32", kind: WorkloadKind::SmallUNet { batch: 2 } },
+    Workload { name: "unet-32-b32", kind: WorkloadKind::SmallUNet { batch: 32 } },
     Workload { name: "attention-4096", kind: WorkloadKind::Attention { n: 4096 } },
     Workload {
         name: "sample-unet",
@@ -92,7 +97,9 @@ const fn train(name: &'static str, net: Net, batch: usize) -> Workload {
 impl WorkloadKind {
     pub fn batch(self) -> Option<usize> {
         match self {
-            WorkloadKind::Train { batch, .. } | WorkloadKind::Sample { batch, .. } => Some(batch),
+            WorkloadKind::Train { batch, .. }
+            | WorkloadKind::Sample { batch, .. }
+            | WorkloadKind::SmallUNet { batch } => Some(batch),
             WorkloadKind::Noise => Some(NOISE[0]),
             WorkloadKind::FirstStep => Some(256),
             WorkloadKind::Gemm { .. } | WorkloadKind::Attention { .. } => None,
@@ -104,7 +111,7 @@ impl WorkloadKind {
         match self {
             WorkloadKind::Train { .. } => ("training_steps", "steps/s"),
             WorkloadKind::Gemm { .. } => ("gemm", "GFLOP/s"),
-            WorkloadKind::Attention { .. } => ("passes", "passes/s"),
+            WorkloadKind::Attention { .. } | WorkloadKind::SmallUNet { .. } => ("passes", "passes/s"),
             WorkloadKind::Noise => ("elements", "elements/s"),
             WorkloadKind::Sample { .. } => ("samples", "samples/s"),
             WorkloadKind::FirstStep => ("first_step", "s"),
@@ -138,6 +145,7 @@ impl CompiledWorkload {
             WorkloadKind::Gemm { n } => products(device, n)?,
             WorkloadKind::Noise => noising(device)?,
             WorkloadKind::Attention { n } => attention(device, n)?,
+            WorkloadKind::SmallUNet { batch } => small_unet(device, batch)?,
             WorkloadKind::Sample { net, batch, sampler, steps } => sampling(device, net, batch, sampler, steps)?,
             WorkloadKind::FirstStep => return Ok(None),
         }))
@@ -327,6 +335,23 @@ fn attention(device: &Device, n: usize) -> Result<CompiledWorkload> {
     fill_normals(Clock { seed: 1, step: 0 }, 0, 0, &mut values);
     run.write("qkv", &values)?;
     run.write("dy", &values[..CHANNELS * n])?;
+    Ok(CompiledWorkload::of(run, 1.0))
+}
+
+fn small_unet(device: &Device, batch: usize) -> Result<CompiledWorkload> {
+    let mut g = Graph::seeded(1);
+    let shape = [&[batch], &SAMPLE[..]].concat();
+    let (x, target) = (g.state("x", shape.clone())?, g.state("target", shape.clone())?);
+    let y = SmallUNet::add_to(&mut g, x)?;
+    let loss = g.mse(y, target)?;
+    g.keep(loss);
+    g.backward(&[loss], &[])?;
+    let mut run = device.compile(&g)?;
+    let mut values = vec![0f32; shape.iter().product()];
+    for (i, name) in ["x", "target"].into_iter().enumerate() {
+        fill_normals(Clock { seed: 1, step: 0 }, i as u32, 0, &mut values);
+        run.write(name, &values)?;
+    }
     Ok(CompiledWorkload::of(run, 1.0))
 }
 
