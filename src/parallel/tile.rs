@@ -1,8 +1,8 @@
-//! The kernel of all products in f32: rows times a panel of columns, summed in registers.
+//! The kernel of the products of convolutions in f32: rows times a panel of columns, summed in registers.
 //!
 //! A panel holds [`WIDTH`] columns of the right operand, the columns of one term side by side. The left operand is read
-//! in place, one element at a time, at the sum of an offset of its row and an offset of its term. Matrices with any strides
-//! have this form, and so do the windows of a padded image, with places as rows and taps as terms or the other way around.
+//! in place, one element at a time, at the sum of an offset of its row and an offset of its term. The windows of a padded
+//! image have this form, with places as rows and taps as terms or the other way around.
 //!
 //! Every element of a product is a sum in the order of the terms, whatever is computed beside it.
 
@@ -68,24 +68,15 @@ pub struct Left<'a, S> {
     pub terms: Part<'a>,
 }
 
-/// Calls `take(first, tile)` with all rows of the product of `left` and a panel [terms, [`WIDTH`]], up to [`ROWS`] at a
-/// time: the first row and the rows from there on.
+/// Calls `take(first, tile)` with all rows of the product in f32 of `left` and a panel [terms, [`WIDTH`]], up to [`ROWS`]
+/// at a time: the first row and the rows from there on.
 #[inline(always)]
 pub fn multiply<S: Scalar>(left: Left<S>, panel: &[S], mut take: impl FnMut(usize, &mut [[S; WIDTH]])) {
     let Left { data, rows, terms } = left;
+    assert!(S::IS_F32, "the reference is computed with plain loops");
     assert!(panel.len() == terms.values.len() * WIDTH, "a panel of {} for {} terms", panel.len(), terms.values.len());
     let limit = rows.limit + terms.limit;
     assert!(limit < data.len(), "offsets up to {limit} in {} elements", data.len());
-    if !S::IS_F32 {
-        for (i, row) in rows.values.iter().enumerate() {
-            let mut sums = [S::ZERO; WIDTH];
-            for (term, right) in terms.values.iter().zip(panel.chunks_exact(WIDTH)) {
-                (0..WIDTH).for_each(|j| sums[j] += data[row + term] * right[j]);
-            }
-            take(i, &mut [sums]);
-        }
-        return;
-    }
     let left = Left { data: bytemuck::cast_slice(data), rows, terms };
     in_vectors(
         left,

@@ -1,7 +1,7 @@
 //! The products of convolutions on the CPU in f32, without copies of the windows.
 //!
 //! The windows of an image with margins of zeros are elements at the sum of an offset of the place and an offset of the
-//! tap, which is what the kernel of [`tile`] multiplies. Its panels hold 32 output channels, so convolutions whose
+//! tap, which is what [`multiply`] takes. Its panels hold 32 output channels, so convolutions whose
 //! number of output channels is not near a multiple of that are computed in [`products`](super::products) with copies.
 
 use super::products::Counts;
