@@ -29,6 +29,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::text::{count, printable};
 use crate::{Device, Error, Precision};
@@ -113,7 +114,10 @@ impl Common {
 pub fn run() -> ExitCode {
     quiet_mesa();
     quiet_losses();
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if let Command::Train(args) = &mut cli.command {
+        args.settle_output();
+    }
     let (common, result) = match cli.command {
         Command::Devices { common } => (common.clone(), with_log(&common, || devices::run(&common))),
         Command::Train(args) => (args.common.clone(), with_log(&args.common, || train_or_sweep(&args))),
@@ -186,8 +190,14 @@ fn paragraph(e: &anyhow::Error) -> String {
 /// The first error of writing to standard output.
 static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
+/// Whether `say!` prints nothing.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
 /// The implementation of `say!`.
 fn print(text: Arguments) {
+    if QUIET.load(Ordering::Relaxed) {
+        return;
+    }
     match writeln!(io::stdout(), "{}", printable(&text.to_string())) {
         Err(cause) if cause.kind() != ErrorKind::BrokenPipe => drop(UNPRINTED.set(cause)),
         _ => {}

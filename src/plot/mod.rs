@@ -8,6 +8,8 @@ mod bands;
 mod canvas;
 mod contact_sheet;
 mod curves;
+#[cfg(feature = "cli")]
+mod film;
 mod histograms;
 mod loglog;
 mod output;
@@ -17,6 +19,8 @@ mod strip;
 #[cfg(feature = "cli")]
 pub(crate) use bands::{Completed, MOST_COMPLETED, completed_signals};
 pub use curves::{Curve, curves, loss_curve};
+#[cfg(feature = "cli")]
+pub(crate) use film::film;
 pub use loglog::{LogCurve, log_log};
 pub use output::save;
 #[cfg(feature = "cli")]
@@ -90,6 +94,39 @@ pub(crate) fn is_side_by_side(path: &Path) -> bool {
 /// # Errors
 /// When the file cannot be written.
 pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f32])], scale: &Scale) -> Result<()> {
+    let mut canvas = Svg::new(SET * sets.len() as f64, 490.0);
+    canvas.describe(SIDE_BY_SIDE);
+    draw_side_by_side(&mut canvas, kind, shape, sets, scale)?;
+    canvas.save(path)
+}
+
+/// Draws the picture of [`side_by_side`] as a PNG.
+///
+/// # Errors
+/// When the file cannot be written.
+#[cfg(feature = "cli")]
+pub(crate) fn side_by_side_png(
+    path: &Path,
+    kind: Kind,
+    shape: &[usize],
+    sets: &[(&str, &[f32])],
+    scale: &Scale,
+) -> Result<()> {
+    let mut canvas = Bitmap::new((SET * sets.len() as f64) as u32, 490)?;
+    draw_side_by_side(&mut canvas, kind, shape, sets, scale)?;
+    save_png(path, &canvas.picture())
+}
+
+/// The width of a set of samples beside others.
+const SET: f64 = 472.0;
+
+fn draw_side_by_side(
+    canvas: &mut dyn Canvas,
+    kind: Kind,
+    shape: &[usize],
+    sets: &[(&str, &[f32])],
+    scale: &Scale,
+) -> Result<()> {
     let scale = scale.covering(shape, &sets.iter().map(|set| set.1).collect::<Vec<_>>());
     let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
     let shown = match kind {
@@ -97,15 +134,13 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
         Kind::Signals => least,
         Kind::Images => least.min(MOST_BESIDE * shape.iter().product::<usize>()),
     };
-    let mut canvas = Svg::new(472.0 * sets.len() as f64, 490.0);
-    canvas.describe(SIDE_BY_SIDE);
     for ((i, (title, all)), colour) in sets.iter().enumerate().zip(CURVES.into_iter().cycle()) {
-        let frame = Rect::new(MARGIN + 472.0 * i as f64, 40.0, 420.0, 420.0);
+        let frame = Rect::new(MARGIN + SET * i as f64, 40.0, 420.0, 420.0);
         canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (Across::Middle, Down::Top));
         let set = Set { kind, shape, values: &all[..all.len().min(shown)] };
-        samples(&mut canvas, &frame, &set, &scale, colour, true)?;
+        samples(canvas, &frame, &set, &scale, colour, true)?;
     }
-    canvas.save(path)
+    Ok(())
 }
 
 /// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, columns of a table

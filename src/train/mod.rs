@@ -47,4 +47,4 @@ pub use metrics::Summary;
 pub use program::Losses;
 pub use snapshots::Averaged;
 pub use trainer::Trainer;
-pub use training::{Progress, Stop, train};
+pub use training::{Progress, Stop, Watch, train, train_watched};

@@ -1,12 +1,18 @@
 //! `langevin train`
 
+mod drawing;
+mod events;
+mod live;
+mod previews;
 mod report;
 mod session;
 mod settings;
+mod tensorboard;
+mod watcher;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::data::MaskMix;
@@ -16,19 +22,21 @@ use crate::io::quoted;
 use crate::nn::{MODELS, StepEncoding};
 use crate::ops::{Decay, Edge, OptimizerKind};
 use crate::text;
-use crate::train::{LossMix, ObjectiveKind, RunFolder, ScheduleKind, Stop, Task, Trainer, train};
+use crate::train::{LossMix, ObjectiveKind, ScheduleKind, Stop, Task, Trainer};
 use crate::{Error, Precision};
 use clap::Args;
 
 use super::condition::ConditionArgs;
 use super::interrupt::stop_flag;
-use super::progress::TrainingProgress;
 use super::reading::ReadArgs;
-use super::{Common, real, whole};
+use super::{Common, QUIET, real, whole};
+use events::LogFormat;
+use previews::Every;
 use session::Session;
 
-pub use session::{data_of, resume_run, start_run};
+pub use session::{Shown, data_of, resume_run, start_run};
 pub use settings::New;
+pub use watcher::{Watched, watched};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -138,6 +146,19 @@ pub struct TrainArgs {
     /// Do not draw samples after the training
     #[arg(long, conflicts_with = "sweep")]
     no_samples: bool,
+    /// Previews of samples in the folder previews of the run, and a film of them at the end: auto (by time, at most a twentieth
+    /// of it), off, or a number of steps between two of them
+    #[arg(long, value_name = "EVERY", default_value = "auto")]
+    preview: Every,
+    /// Progress as text, or as events for programs, one JSON object a line (jsonl)
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: LogFormat,
+    /// Write event files for TensorBoard into the folder tensorboard of the run
+    #[arg(long)]
+    tensorboard: bool,
+    /// Print nothing but warnings and errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
     #[command(flatten)]
     augment: AugmentArgs,
     #[command(flatten)]
@@ -146,6 +167,14 @@ pub struct TrainArgs {
     read: ReadArgs,
     #[command(flatten)]
     pub common: Common,
+}
+
+impl TrainArgs {
+    /// Settles what is printed: events instead of text, or nothing.
+    pub fn settle_output(&mut self) {
+        self.common.json |= self.log == LogFormat::Jsonl;
+        QUIET.store(self.quiet && !self.common.json, Ordering::Relaxed);
+    }
 }
 
 /// Random changes of the samples of each batch.
@@ -174,13 +203,11 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
-    let (mut untrained, mut recovered) = (None, None);
-    let stop = loop {
-        match watched(&session.folder, &mut session.trainer, &stopped, args.common.json) {
-            Ok((stop, first)) => {
-                untrained = untrained.or(first);
-                break stop;
-            }
+    let mut recovered = None;
+    let Watched { stop, untrained, film } = loop {
+        let Session { folder, device, trainer, shown, .. } = &mut session;
+        match watched(args, (folder, device), trainer, &shown.samples, &stopped) {
+            Ok(watched) => break watched,
             Err(Error::DeviceLost(text)) => session = recover(args, session, text, &mut recovered)?,
             Err(e) => return Err(e.into()),
         }
@@ -192,7 +219,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained })?;
+    report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained, film })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -241,24 +268,4 @@ fn interrupted(args: &TrainArgs, session: &Session) -> Error {
     Error::Interrupted(format!(
         "stopped at step {step} of {steps}, which is saved; continue with: langevin train --out {out} --resume{device}"
     ))
-}
-
-/// Trains and shows the progress. Also returns the loss of the first step of a new run.
-pub fn watched(
-    folder: &RunFolder,
-    trainer: &mut Trainer,
-    stopped: &AtomicBool,
-    json: bool,
-) -> crate::Result<(Stop, Option<f64>)> {
-    let mut display = TrainingProgress::new(trainer.step(), trainer.config().steps, json);
-    let mut untrained = None;
-    let stop = train(folder, trainer, &mut |p| {
-        if p.step == 1 {
-            untrained = Some(p.loss);
-        }
-        display.show(p);
-        !stopped.load(Ordering::Relaxed)
-    });
-    display.finish();
-    Ok((stop?, untrained))
 }

@@ -1,6 +1,7 @@
 //! The run folder: its files.
 
 mod open;
+mod previews;
 
 #[cfg(feature = "cli")]
 pub(crate) use open::runs_in;
@@ -153,6 +154,7 @@ impl RunFolder {
                 }
             }
             self.remove_snapshots()?;
+            self.remove_previews(0)?;
         }
         self.write_settings(trainer)
     }
