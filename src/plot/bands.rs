@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::canvas::{Canvas, Colour, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg};
+use super::canvas::{BAND, Canvas, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg};
 use super::{Across, Down, MARGIN, Scale, ceil_sqrt};
 use crate::Result;
 use crate::data::{Grouping, Kind};
@@ -17,9 +17,6 @@ pub(crate) struct Completed<'a> {
     /// The true values, if they are known.
     pub truth: Option<&'a [f32]>,
 }
-
-/// The colour of the band.
-const BAND: Colour = Colour::new(243, 212, 190);
 
 /// The number of signals in a picture.
 pub(crate) const MOST_COMPLETED: usize = 9;

@@ -11,8 +11,8 @@ mod curves;
 #[cfg(feature = "cli")]
 mod film;
 mod histograms;
-mod loglog;
 mod output;
+mod panels;
 mod scale;
 mod strip;
 
@@ -21,10 +21,12 @@ pub(crate) use bands::{Completed, MOST_COMPLETED, completed_signals};
 pub use curves::{Curve, curves, loss_curve};
 #[cfg(feature = "cli")]
 pub(crate) use film::film;
-pub use loglog::{LogCurve, log_log};
 pub use output::save;
 #[cfg(feature = "cli")]
-pub(crate) use output::{Output, check_output, check_recording_output, numbered, save_as};
+pub(crate) use output::{Output, check_output, check_picture, check_recording_output, numbered, save_as};
+#[cfg(feature = "cli")]
+pub(crate) use panels::{Axis, Panel, panels};
+pub use panels::{LogCurve, log_log};
 pub use scale::Scale;
 #[cfg(feature = "cli")]
 pub(crate) use strip::film_blocks;
@@ -39,6 +41,7 @@ use self::curves::{CURVES, envelope};
 use self::histograms::histograms;
 use crate::Result;
 use crate::data::{Dataset, Grouping, Kind};
+use crate::text::{count, short};
 
 /// Limits: points in one scatter, signals in one grid, images in one SVG, and images in one of several side by side.
 /// More would overlap.
@@ -152,7 +155,7 @@ fn draw_side_by_side(
 fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale, rows: &[String]) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let set = Set { kind, shape, values };
-    let (mut canvas, frame) = (Svg::new(610.0, 606.0), Rect::new(MARGIN, 16.0, 560.0, 560.0));
+    let (mut canvas, frame) = (Svg::new(610.0, 640.0), Rect::new(MARGIN, 40.0, 560.0, 560.0));
     let shown = match kind {
         Kind::Images => {
             let sheet = ContactSheet::new(shape, values, MOST_IMAGES.min(most_on_sheet(shape)), rows);
@@ -164,6 +167,10 @@ fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Sca
             set.shown()
         }
     };
+    let all = values.len() / shape.iter().product::<usize>().max(1);
+    let first = if shown < all { format!("the first {shown} of ") } else { String::new() };
+    let title = first + &count(all, kind.one());
+    canvas.text(&title, (frame.left + frame.width / 2.0, 14.0), 15.0, (Across::Middle, Down::Top));
     canvas.save(path)?;
     Ok(shown)
 }
@@ -173,20 +180,35 @@ fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Sca
 /// # Errors
 /// When the file cannot be written.
 fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale, rows: &[String]) -> Result<usize> {
-    let scale = scale.covering(shape, &[values]);
-    let (picture, shown) = match kind {
-        Kind::Images => {
-            let sheet = ContactSheet::new(shape, values, usize::MAX, rows);
-            (sheet.labelled(&scale)?, sheet.shown())
-        }
-        _ => {
-            let (set, mut canvas) = (Set { kind, shape, values }, Bitmap::new(800, 800)?);
-            samples(&mut canvas, &Rect::new(12.0, 12.0, 776.0, 776.0), &set, &scale, REAL, kind == Kind::Table)?;
-            (canvas.picture(), set.shown())
-        }
-    };
+    let (picture, shown) = sheet_picture(&Set { kind, shape, values }, scale, rows)?;
     save_png(path, &picture)?;
     Ok(shown)
+}
+
+/// The bytes of a PNG of samples, like [`drawing`].
+///
+/// # Errors
+/// When the picture is too large.
+#[cfg(feature = "cli")]
+pub(crate) fn sheet_bytes(kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<Vec<u8>> {
+    canvas::png_bytes(&sheet_picture(&Set { kind, shape, values }, scale, &[])?.0)
+}
+
+/// The picture of [`sheet`], and how many samples it shows.
+fn sheet_picture(set: &Set, scale: &Scale, rows: &[String]) -> Result<(image::RgbImage, usize)> {
+    let scale = scale.covering(set.shape, &[set.values]);
+    match set.kind {
+        Kind::Images => {
+            let sheet = ContactSheet::new(set.shape, set.values, usize::MAX, rows);
+            Ok((sheet.labelled(&scale)?, sheet.shown()))
+        }
+        _ => {
+            let mut canvas = Bitmap::new(800, 800)?;
+            let frame = Rect::new(12.0, 12.0, 776.0, 776.0);
+            samples(&mut canvas, &frame, set, &scale, REAL, set.kind == Kind::Table)?;
+            Ok((canvas.picture(), set.shown()))
+        }
+    }
 }
 
 /// The samples to draw.
@@ -219,17 +241,45 @@ fn samples(
     labels: bool,
 ) -> Result<()> {
     match (set.kind, &scale.axes()[..]) {
-        (Kind::Signals, axes) => signals(canvas, frame, set, axes, colour),
+        (Kind::Signals, axes) => {
+            signals(canvas, frame, set, axes, colour);
+            if labels {
+                signal_axes(canvas, frame, set, axes);
+            }
+        }
         (Kind::Table, _) => histograms(canvas, frame, set, scale, colour, labels),
         (Kind::Points, &[x, y]) => {
             let view = PlotArea { frame: *frame, x, y };
             let ticks =
                 labels.then(|| [(x, 0), (y, 1)].map(|(range, axis)| ticks_with_offset(range, scale.offset(axis))));
             points(canvas, &view, set, colour, ticks);
+            if labels {
+                axis_names(canvas, frame, scale);
+            }
         }
         _ => canvas.picture(frame, &ContactSheet::square(set.shape, set.values, set.shown()).picture(scale))?,
     }
     Ok(())
+}
+
+/// The names of the two coordinates of points: those of their columns, or x and y.
+fn axis_names(canvas: &mut dyn Canvas, frame: &Rect, scale: &Scale) {
+    let name = |axis: usize, usual: &str| scale.columns().names.get(axis).cloned().unwrap_or(usual.into());
+    let below = (frame.left + frame.width / 2.0, frame.top + frame.height + 19.0);
+    canvas.text(&name(0, "x"), below, 11.0, (Across::Middle, Down::Top));
+    canvas.text(&name(1, "y"), (frame.left, frame.top - 3.0), 11.0, (Across::Middle, Down::Bottom));
+}
+
+/// What the cells of signals show: all have the same axes.
+fn signal_axes(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, axes: &[(f64, f64)]) {
+    let length = Grouping::of(set.kind, set.shape).repeat;
+    let up = match axes {
+        [(low, high)] => format!("up: value, {} to {}", short(*low), short(*high)),
+        _ => "up: value of each channel, in its own range".to_string(),
+    };
+    let text = format!("across: time step, 0 to {}; {up}", length - 1);
+    let below = (frame.left + frame.width / 2.0, frame.top + frame.height + 6.0);
+    canvas.text(&text, below, 11.0, (Across::Middle, Down::Top));
 }
 
 /// A scatter plot. Points outside the axes are skipped, and counted if there are labels: the ticks of x and y.

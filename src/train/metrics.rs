@@ -228,6 +228,12 @@ impl Summary {
 }
 
 impl Summary {
+    /// The results in the last rows of `metrics.csv`; nothing without rows.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_rows(rows: Option<&super::Rows>) -> Self {
+        Self::of(&rows.map_or(String::new(), |rows| format!("{}\n{}", rows.header, rows.text)))
+    }
+
     /// The loss at the start if the loss at the end is much larger. `untrained` is the loss of the first step, if it is
     /// known; the first row also contains later ones.
     #[cfg(feature = "cli")]
@@ -241,6 +247,16 @@ pub(crate) fn curves<'a>(header: &'a str, rows: &[&String]) -> Vec<plot::Curve<'
     let terms = header.split(',').skip(HEADER.split(',').count());
     let curve = |name| (name, column(header, rows, name).into_iter().map(|(step, y)| (step.into(), y)).collect());
     std::iter::once("loss").chain(terms).map(curve).collect()
+}
+
+/// The columns of the text of a `metrics.csv` without that of the steps, as (step, value).
+#[cfg(feature = "cli")]
+pub(crate) fn curves_of(text: &str) -> Vec<(String, Vec<(f64, f64)>)> {
+    let (header, rows) = text.split_once('\n').unwrap_or((text, ""));
+    let rows: Vec<&str> = rows.lines().collect();
+    let curve =
+        |name: &str| (name.to_string(), column(header, &rows, name).into_iter().map(|(x, y)| (x.into(), y)).collect());
+    header.trim_end().split(',').skip(1).map(curve).collect()
 }
 
 /// The values in a column of `metrics.csv`, as (step, value).

@@ -2,9 +2,13 @@
 
 mod open;
 mod previews;
+#[cfg(feature = "cli")]
+mod view;
 
 #[cfg(feature = "cli")]
 pub(crate) use open::runs_in;
+#[cfg(feature = "cli")]
+pub(crate) use view::{Activity, Rows, RunView, find_runs};
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
