@@ -110,9 +110,10 @@ fn panel(column: &str, runs: &[Curves]) -> Panel<'static> {
         "validation" => ("Validation loss".to_string(), Axis::log("loss")),
         term => (format!("Loss term {term}"), Axis::log("loss")),
     };
+    // A run without these values keeps its colour in the other panels.
     let of = |run: &Curves| {
-        let (_, points) = run.columns.iter().find(|(name, _)| name == column)?;
-        Some((run.name.clone(), points.clone()))
+        let found = run.columns.iter().find(|(name, _)| name == column);
+        (run.name.clone(), found.map(|(_, points)| points.clone()).unwrap_or_default())
     };
-    Panel { title, x: Axis::count("step"), y, curves: runs.iter().filter_map(of).collect() }
+    Panel { title, x: Axis::count("step"), y, curves: runs.iter().map(of).collect() }
 }

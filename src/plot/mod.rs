@@ -24,9 +24,7 @@ pub(crate) use film::film;
 pub use output::save;
 #[cfg(feature = "cli")]
 pub(crate) use output::{Output, check_output, check_picture, check_recording_output, numbered, save_as};
-#[cfg(feature = "cli")]
-pub(crate) use panels::{Axis, Panel, panels};
-pub use panels::{LogCurve, log_log};
+pub use panels::{Axis, LogCurve, Panel, log_log, panels};
 pub use scale::Scale;
 #[cfg(feature = "cli")]
 pub(crate) use strip::film_blocks;
@@ -167,15 +165,20 @@ fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Sca
             set.shown()
         }
     };
-    let all = values.len() / shape.iter().product::<usize>().max(1);
-    let first = if shown < all { format!("the first {shown} of ") } else { String::new() };
-    let title = first + &count(all, kind.one());
-    canvas.text(&title, (frame.left + frame.width / 2.0, 14.0), 15.0, (Across::Middle, Down::Top));
+    title(&mut canvas, &frame, &set, shown);
     canvas.save(path)?;
     Ok(shown)
 }
 
-/// Draws samples as one PNG, like [`drawing`].
+/// Writes above a drawing how many of the samples it shows.
+fn title(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, shown: usize) {
+    let all = set.values.len() / set.shape.iter().product::<usize>().max(1);
+    let first = if shown < all { format!("the first {shown} of ") } else { String::new() };
+    let text = first + &count(all, set.kind.one());
+    canvas.text(&text, (frame.left + frame.width / 2.0, frame.top - 26.0), 15.0, (Across::Middle, Down::Top));
+}
+
+/// Draws samples as one PNG, like [`drawing`]; images without a title.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -203,9 +206,10 @@ fn sheet_picture(set: &Set, scale: &Scale, rows: &[String]) -> Result<(image::Rg
             Ok((sheet.labelled(&scale)?, sheet.shown()))
         }
         _ => {
-            let mut canvas = Bitmap::new(800, 800)?;
-            let frame = Rect::new(12.0, 12.0, 776.0, 776.0);
-            samples(&mut canvas, &frame, set, &scale, REAL, set.kind == Kind::Table)?;
+            let mut canvas = Bitmap::new(800, 840)?;
+            let frame = Rect::new(MARGIN + 6.0, 40.0, 748.0, 760.0);
+            title(&mut canvas, &frame, set, set.shown());
+            samples(&mut canvas, &frame, set, &scale, REAL, true)?;
             Ok((canvas.picture(), set.shown()))
         }
     }

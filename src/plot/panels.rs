@@ -13,7 +13,7 @@ pub type LogCurve = (String, Vec<(f64, f64)>);
 
 /// The name of an axis, with its unit if it has one, and its ticks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Axis<'a> {
+pub struct Axis<'a> {
     name: &'a str,
     kind: AxisKind,
 }
@@ -28,8 +28,8 @@ enum AxisKind {
     Count,
 }
 
-#[cfg(feature = "cli")]
 impl<'a> Axis<'a> {
+    /// A linear axis.
     pub fn linear(name: &'a str) -> Self {
         Self { name, kind: AxisKind::Linear }
     }
@@ -62,11 +62,15 @@ impl AxisKind {
 
 /// Curves with a title, and their axes.
 #[derive(Clone, Debug)]
-pub(crate) struct Panel<'a> {
+pub struct Panel<'a> {
+    /// The title.
     pub title: String,
+    /// The horizontal axis.
     pub x: Axis<'a>,
+    /// The vertical axis.
     pub y: Axis<'a>,
-    /// The name and the points (x, y) of each curve. Values that are not finite are skipped.
+    /// The name and the points (x, y) of each curve. Values that are not finite are skipped; a curve without values is not in
+    /// the legend, but counts for the colours of the others.
     pub curves: Vec<(String, Vec<(f64, f64)>)>,
 }
 
@@ -96,8 +100,8 @@ impl Panel<'_> {
         canvas.text(self.y.name, (left + 20.0, top + 32.0), 12.0, (Across::Start, Down::Top));
         canvas.text(self.x.name, (middle, top + HEIGHT - 28.0), 12.0, (Across::Middle, Down::Top));
         let noisy = self.x.kind == AxisKind::Count;
-        let colours = CURVES.into_iter().cycle();
-        for (((name, _), points), (i, colour)) in self.curves.iter().zip(self.drawn()).zip(colours.enumerate()) {
+        let curves = self.curves.iter().zip(self.drawn()).zip(CURVES.into_iter().cycle());
+        for (i, (((name, _), points), colour)) in curves.filter(|((_, points), _)| !points.is_empty()).enumerate() {
             let pixels = |points: &[Point]| -> Vec<Point> {
                 envelope(points, WIDTH as usize).into_iter().map(|p| view.at(p)).collect()
             };
@@ -140,8 +144,7 @@ fn ranges(panel: &Panel) -> (Interval, Interval) {
 ///
 /// # Errors
 /// When the extension is not `.png` or `.svg`, or the file cannot be written.
-#[cfg(feature = "cli")]
-pub(crate) fn panels(path: &Path, panels: &[Panel]) -> Result<()> {
+pub fn panels(path: &Path, panels: &[Panel]) -> Result<()> {
     draw(path, panels, false, ranges)
 }
 
@@ -204,7 +207,6 @@ mod tests {
         assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");
     }
 
-    #[cfg(feature = "cli")]
     #[test]
     fn each_panel_has_a_title_axes_and_a_legend() {
         let dir = tempfile::tempdir().unwrap();

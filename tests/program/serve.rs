@@ -193,14 +193,14 @@ fn symbolic_links_are_not_followed() {
     place.ok("train ok.npy --out outside --config small.toml --steps 20 --preview 10");
     place.train("ok.npy", "runs/a");
     symlink(place.path("outside"), place.path("runs/link")).unwrap();
-    fs::create_dir(place.path("runs/a/previews")).unwrap();
-    symlink(place.path("ok.npy"), place.path("runs/a/previews/000000010.png")).unwrap();
+    fs::create_dir_all(place.path("runs/a/previews")).unwrap();
+    symlink(place.path("ok.npy"), place.path("runs/a/previews/000000011.png")).unwrap();
     fs::remove_file(place.path("runs/a/samples/compare.svg")).unwrap();
     symlink(place.path("small.toml"), place.path("runs/a/samples/compare.svg")).unwrap();
     let server = Server::of(&place, "runs");
     assert_eq!(server.get("/api/runs").json()["runs"].as_array().unwrap().len(), 1);
     assert_eq!(server.get("/api/run?run=link").0, 404);
-    for path in ["/api/preview?run=a&step=10", "/api/picture?run=a"] {
+    for path in ["/api/preview?run=a&step=11", "/api/picture?run=a"] {
         let refused = server.get(path);
         assert_eq!(refused.0, 403, "{path}");
         assert!(!refused.text().contains("batch"), "{}", refused.text());

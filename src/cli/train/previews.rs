@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::data::{Dataset, Kind, Subset};
 use crate::plot::{self, Scale, evenly_spaced};
-use crate::train::{RunFolder, Stop, Trainer};
+use crate::train::{RunFolder, Trainer};
 use crate::{Device, Error};
 
 use super::drawing::{Drawing, complete, denoise, generate, scale_of, with_a_place};
@@ -48,8 +48,6 @@ pub struct Previews<'a> {
     scale: Scale,
     every: Every,
     pace: Pace,
-    /// The step of the last preview.
-    drawn: Option<u32>,
 }
 
 /// The number of samples, and the most values of the images among them.
@@ -78,7 +76,7 @@ impl<'a> Previews<'a> {
         };
         let real = Subset::all(shown).evenly_spaced(most)?;
         let scale = scale_of(shown);
-        Ok(Some(Self { device, folder, stopped, real, scale, every, pace: Pace::new(), drawn: None }))
+        Ok(Some(Self { device, folder, stopped, real, scale, every, pace: Pace::new() }))
     }
 
     /// The number of steps until the next preview, if it is due after a number of steps.
@@ -99,25 +97,21 @@ impl<'a> Previews<'a> {
         if due { self.draw(trainer) } else { None }
     }
 
-    /// Draws the last preview of a run that has ended, and the film of all; `None` if there was no preview before.
-    pub fn finish(mut self, trainer: &Trainer, stop: Stop) -> Option<PathBuf> {
-        if stop == Stop::Requested || self.drawn.is_none() {
-            return None;
-        }
-        if self.drawn != Some(trainer.step()) {
-            self.draw(trainer)?;
-        }
+    /// Draws the preview of the last step of a run that has ended, if it has others.
+    pub fn draw_last(&mut self, trainer: &Trainer) -> Option<PathBuf> {
+        let last = self.folder.previews().pop().map(|(step, _)| step);
+        if last.is_some_and(|step| step != trainer.step()) { self.draw(trainer) } else { None }
+    }
+
+    /// Writes the film of all previews, if there are several.
+    pub fn film(&self) -> Option<PathBuf> {
         let pictures: Vec<PathBuf> = self.folder.previews().into_iter().map(|(_, path)| path).collect();
         if pictures.len() < 2 {
             return None;
         }
-        match plot::film(&self.folder.film(), &pictures) {
-            Ok(_) => Some(self.folder.film()),
-            Err(e) => {
-                log::warn!("the film of the previews cannot be written: {e}");
-                None
-            }
-        }
+        let path = self.folder.film();
+        let written = plot::film(&path, &pictures);
+        written.inspect_err(|e| log::warn!("the film of the previews cannot be written: {e}")).ok().map(|_| path)
     }
 
     fn draw(&mut self, trainer: &Trainer) -> Option<PathBuf> {
@@ -125,10 +119,7 @@ impl<'a> Previews<'a> {
         let drawn = self.picture(trainer);
         self.pace.drew(began);
         match drawn {
-            Ok(path) => {
-                self.drawn = Some(trainer.step());
-                Some(path)
-            }
+            Ok(path) => Some(path),
             Err(Error::Interrupted(_)) => None,
             Err(e) => {
                 log::warn!("the training continues without previews: {e}; --preview off omits them");

@@ -40,6 +40,16 @@ impl Watcher<'_> {
     }
 }
 
+impl Watcher<'_> {
+    /// Draws the preview of the last step, and returns the film of all.
+    fn finish(&mut self, trainer: &Trainer) -> crate::Result<Option<PathBuf>> {
+        if let Some(picture) = self.previews.as_mut().and_then(|previews| previews.draw_last(trainer)) {
+            self.take_preview(trainer.step(), picture)?;
+        }
+        Ok(self.previews.as_ref().and_then(Previews::film))
+    }
+}
+
 impl Watch for Watcher<'_> {
     fn progress(&mut self, progress: &Progress) -> bool {
         if progress.step == 1 {
@@ -89,6 +99,7 @@ pub fn watched(
     // The display ends before anything else is printed.
     watcher.live = None;
     let stop = stop?;
-    let film = watcher.previews.take().and_then(|previews| previews.finish(trainer, stop));
+    let ended = stop != Stop::Requested && trainer.step() > step;
+    let film = if ended { watcher.finish(trainer)? } else { None };
     Ok(Watched { stop, untrained: watcher.untrained, film })
 }

@@ -141,7 +141,7 @@ const EXAMPLES: &[(&str, &str)] = &[
 ];
 
 impl Config {
-    /// All settings of the default for a network as a TOML file, with their meaning and their unit. Settings that are not set
+    /// All settings of the default for a network as a TOML file, with their meaning and, in brackets, their unit. Settings that are not set
     /// by default are comments with an example.
     ///
     /// # Errors
@@ -164,8 +164,8 @@ impl Config {
                 text += &format!("\n[{of}]\n");
                 table = of;
             }
-            let unit = if unit.is_empty() { String::new() } else { format!(", in {unit}") };
-            text += &format!("# {meaning}{unit}.\n{line}\n");
+            let unit = if unit.is_empty() { String::new() } else { format!(" [{unit}]") };
+            text += &format!("# {meaning}.{unit}\n{line}\n");
         }
         Ok(text)
     }

@@ -102,12 +102,13 @@ impl RunView {
         Ok(Some(Rows { header, from: from + whole as u64, next: from + text.len() as u64, text: text[whole..].into() }))
     }
 
-    /// The file, its length, and its header.
+    /// The file, its length, and its header. A symbolic link is not followed.
     fn open_metrics(&self) -> io::Result<Option<(File, u64, String)>> {
-        let mut file = match File::open(self.0.file(METRICS)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
+        let path = self.metrics();
+        if !path.symlink_metadata().is_ok_and(|file| file.is_file()) {
+            return Ok(None);
+        }
+        let mut file = File::open(path)?;
         let mut start = vec![0; 1 << 12];
         let n = file.read(&mut start)?;
         start.truncate(n);

@@ -8,7 +8,7 @@ const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 /** Columns with an axis of their own kind, and what they measure; all others are losses. */
 const UNITS = { lr: "learning rate", samples_per_second: "samples per second" };
 
-const state = { runs: [], shown: new Set(), known: new Set(), current: 0, rows: new Map(), details: new Map(), preview: null, page: 0 };
+const state = { runs: [], shown: new Set(), known: new Map(), current: 0, rows: new Map(), details: new Map(), pictured: null, preview: null, page: 0 };
 const $ = (id) => document.getElementById(id);
 
 async function ask(path, parameters = {}) {
@@ -83,7 +83,8 @@ async function update() {
   for (const run of answer.runs) {
     // A new run is shown, unless there are many.
     if (!state.known.has(run.name) && (state.shown.size < COLOURS || run.state === "training")) state.shown.add(run.name);
-    state.known.add(run.name);
+    // Its place among the colours, which it keeps when other runs appear.
+    if (!state.known.has(run.name)) state.known.set(run.name, state.known.size);
     const old = before.get(run.name);
     if (!old || old.state !== run.state || old.previews !== run.previews || old.steps !== run.steps) state.details.delete(run.name);
   }
@@ -113,8 +114,8 @@ async function refresh() {
 // Runs
 
 const indexOf = (name) => state.runs.findIndex((run) => run.name === name);
-const colour = (name) => `var(--c${indexOf(name) % COLOURS})`;
-const dash = (name) => DASHES[Math.floor(indexOf(name) / COLOURS) % DASHES.length];
+const colour = (name) => `var(--c${state.known.get(name) % COLOURS})`;
+const dash = (name) => DASHES[Math.floor(state.known.get(name) / COLOURS) % DASHES.length];
 
 function swatch(name) {
   const svg = shape("svg", { class: "swatch", viewBox: "0 0 22 10", "aria-hidden": "true" });
@@ -333,7 +334,9 @@ function drawPictures() {
   const select = $("shown-run");
   $("pictures").hidden = !shown.length;
   if (!shown.length) return;
-  const wanted = shown.some((run) => run.name === select.value) ? select.value : shown[shown.length - 1].name;
+  // The run that the user chose, or one that is trained.
+  const chosen = shown.find((run) => run.name === state.pictured);
+  const wanted = (chosen ?? shown.find((run) => run.state === "training") ?? shown[shown.length - 1]).name;
   const names = shown.map((run) => run.name);
   if ([...select.options].map((option) => option.value).join("\n") !== names.join("\n")) {
     select.replaceChildren(...names.map((name) => element("option", { value: name, textContent: name })));
@@ -455,7 +458,7 @@ document.addEventListener("keydown", (event) => {
 
 for (const id of ["log", "smooth"]) $(id).addEventListener("change", drawCharts);
 $("differences").addEventListener("change", drawSettings);
-$("shown-run").addEventListener("change", () => { state.preview = null; state.page = 0; drawPictures(); });
+$("shown-run").addEventListener("change", () => { state.pictured = $("shown-run").value; state.preview = null; state.page = 0; drawPictures(); });
 $("preview-range").addEventListener("input", () => turnPreview(0));
 $("preview-back").addEventListener("click", () => turnPreview(-1));
 $("preview-next").addEventListener("click", () => turnPreview(1));
