@@ -86,11 +86,11 @@ impl Error {
     }
 }
 
-/// The known name that is nearest to a misspelt one, if one is near: at most a third of its letters differ.
+/// The known name that is nearest to a misspelt one, if one is near: about a third of its letters may differ.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distances = known.into_iter().map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known));
     let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (known.chars().count() / 3).max(1)).then_some(known)
+    (distance <= known.chars().count().div_ceil(3)).then_some(known)
 }
 
 /// The least number of letters to insert, remove or replace to turn one text into another (Levenshtein distance).

@@ -206,8 +206,8 @@ fn sheet_picture(set: &Set, scale: &Scale, rows: &[String]) -> Result<(image::Rg
             Ok((sheet.labelled(&scale)?, sheet.shown()))
         }
         _ => {
-            let mut canvas = Bitmap::new(800, 840)?;
-            let frame = Rect::new(MARGIN + 6.0, 40.0, 748.0, 760.0);
+            let mut canvas = Bitmap::new(800, 828)?;
+            let frame = Rect::new(MARGIN + 6.0, 40.0, 748.0, 748.0);
             title(&mut canvas, &frame, set, set.shown());
             samples(&mut canvas, &frame, set, &scale, REAL, true)?;
             Ok((canvas.picture(), set.shown()))

@@ -128,7 +128,7 @@ fn schedules_are_drawn() {
     assert!(!drawn.contains("NaN") && !drawn.contains("inf,"));
     place.ok("schedule sigmoid --zero-terminal-snr --steps 50 --out s.png");
     place.refused("schedule cosin --out s.svg", 2, &["unknown schedule \"cosin\"", "did you mean cosine?"]);
-    place.refused("schedule linear --zero-terminal-snr --prediction epsilon --out s.svg", 2, &["predict v or x0"]);
+    place.refused("schedule linear --steps 0 --out s.svg", 2, &["0 diffusion steps", "1000 is usual"]);
 }
 
 fn the_printed_settings_train() {
