@@ -57,7 +57,12 @@ fn main() -> Result<()> {
         }
     }
     let picture = out.join("loss_function.svg");
-    plot::curves(&picture, ["deviation of the noise, thousandths of the range", "loss"], &curves)?;
+    plot::curves(
+        &picture,
+        "error of the two losses",
+        ["deviation of the noise, thousandths of the range", "loss"],
+        &curves,
+    )?;
     println!("picture: {}", picture.display());
     Ok(())
 }

@@ -78,8 +78,48 @@ impl Error {
         Error::Limit { message: message.into(), smaller_batch_helps }
     }
 
-    /// An unknown name, with all known names.
+    /// An unknown name, with all known names and the one that may be meant.
     pub(crate) fn unknown(what: &str, got: &str, known: &[&str]) -> Self {
-        Error::Setting(format!("unknown {what} {got:?}; there are: {}", known.join(", ")))
+        let meant = nearest(got, known.iter().copied()).map(|name| format!("; did you mean {name}?"));
+        let known = known.join(", ");
+        Error::Setting(format!("unknown {what} {got:?}; there are: {known}{}", meant.unwrap_or_default()))
+    }
+}
+
+/// The known name that is nearest to a misspelt one, if one is near: about a third of its letters may differ.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = known.into_iter().map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known));
+    let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= known.chars().count().div_ceil(3)).then_some(known)
+}
+
+/// The least number of letters to insert, remove or replace to turn one text into another (Levenshtein distance).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_names_have_a_nearest_one() {
+        let known = ["linear", "cosine", "sigmoid"];
+        let nearest = |name| nearest(name, known);
+        assert_eq!(
+            (nearest("cosin"), nearest("Sigmiod"), nearest("quadratic")),
+            (Some("cosine"), Some("sigmoid"), None)
+        );
+        assert_eq!([distance("", "abc"), distance("kitten", "sitting"), distance("a", "a")], [3, 3, 0]);
     }
 }

@@ -8,17 +8,23 @@ macro_rules! say {
 mod bench;
 mod complete;
 mod condition;
+mod config;
 mod denoise;
 mod devices;
 mod evaluate;
+mod help;
 mod inspect;
+mod install;
 mod interrupt;
 mod noise;
+mod plot;
 mod progress;
 mod reading;
 mod recording;
 mod sample;
+mod schedule;
 mod selftest;
+mod serve;
 mod sweep;
 mod train;
 mod weights;
@@ -29,21 +35,35 @@ use std::num::{IntErrorKind, ParseIntError};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::text::{count, printable};
 use crate::{Device, Error, Precision};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind as UsageError;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Trains and samples diffusion models on any GPU, or on the CPU.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(
+    name = "langevin",
+    arg_required_else_help = true,
+    after_help = "langevin COMMAND --help describes a command and ends \
+          with examples."
+)]
 struct Cli {
+    /// Print the version; with --verbose also the commit, the features and the adapters, for a report of a bug
+    #[arg(short = 'V', long)]
+    version: bool,
+    /// See --version
+    #[arg(short, long, requires = "version")]
+    verbose: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// The options of every command.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Options of every command")]
 struct Common {
     /// auto, gpu, cpu, reference, or the index or part of the name of an adapter [default: $LANGEVIN_DEVICE or auto]
     #[arg(long, value_name = "DEVICE")]
@@ -66,7 +86,6 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Train a model on data and store it in a run folder
     Train(Box<train::TrainArgs>),
     Sample(Box<sample::SampleArgs>),
     Noise(noise::NoiseArgs),
@@ -76,6 +95,10 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Compare samples with data: distances, two-sample tests, copies, coverage, columns, classes, pairs
     Evaluate(evaluate::EvaluateArgs),
+    Plot(plot::PlotArgs),
+    Schedule(schedule::ScheduleArgs),
+    Serve(serve::ServeArgs),
+    Config(config::ConfigArgs),
     /// Measure the throughput of benchmark workloads
     Bench(bench::BenchArgs),
     /// Compare every kernel on this device with the f64 reference
@@ -83,6 +106,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    Completions(install::CompletionsArgs),
+    Man(install::ManArgs),
 }
 
 impl Common {
@@ -113,18 +138,23 @@ impl Common {
 pub fn run() -> ExitCode {
     quiet_mesa();
     quiet_losses();
-    let cli = Cli::parse();
-    let (common, result) = match cli.command {
-        Command::Devices { common } => (common.clone(), with_log(&common, || devices::run(&common))),
-        Command::Train(args) => (args.common.clone(), with_log(&args.common, || train_or_sweep(&args))),
-        Command::Sample(args) => (args.common.clone(), with_log(&args.common, || sample::run(&args))),
-        Command::Denoise(args) => (args.common.clone(), with_log(&args.common, || denoise::run(&args))),
-        Command::Complete(args) => (args.common.clone(), with_log(&args.common, || complete::run(&args))),
-        Command::Noise(args) => (args.common.clone(), with_log(&args.common, || noise::run(&args))),
-        Command::Inspect(args) => (args.common.clone(), with_log(&args.common, || inspect::run(&args))),
-        Command::Evaluate(args) => (args.common.clone(), with_log(&args.common, || evaluate::run(&args))),
-        Command::Bench(args) => (args.common.clone(), with_log(&args.common, || bench::run(&args))),
-        Command::Selftest { common } => (common.clone(), with_log(&common, || selftest::run(&common))),
+    let matches = help::with_examples(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let (verbose, result) = match cli.command {
+        None if cli.version => {
+            install::version(cli.verbose);
+            (0, Ok(ExitCode::SUCCESS))
+        }
+        None => Cli::command().error(UsageError::MissingSubcommand, "name a command, see langevin --help").exit(),
+        Some(mut command) => {
+            if let Command::Train(args) = &mut command {
+                args.settle_output();
+            }
+            match command.common().cloned() {
+                Some(common) => (common.verbose, with_log(&common, || dispatch(&command))),
+                None => (0, dispatch(&command)),
+            }
+        }
     };
     let result = result.and_then(|code| match UNPRINTED.get() {
         Some(cause) => Err(anyhow::anyhow!("cannot write to standard output: {cause}")),
@@ -137,11 +167,54 @@ pub fn run() -> ExitCode {
             _ => ("error: ", 1),
         };
         let _ = writeln!(io::stderr(), "{start}{}", printable(&paragraph(&e)));
-        if common.verbose > 1 {
+        if verbose > 1 {
             let _ = writeln!(io::stderr(), "{}", printable(&format!("{e:?}")));
         }
         ExitCode::from(code)
     })
+}
+
+impl Command {
+    /// The options of every command that computes something.
+    fn common(&self) -> Option<&Common> {
+        Some(match self {
+            Self::Devices { common } | Self::Selftest { common } => common,
+            Self::Train(args) => &args.common,
+            Self::Sample(args) => &args.common,
+            Self::Noise(args) => &args.common,
+            Self::Denoise(args) => &args.common,
+            Self::Complete(args) => &args.common,
+            Self::Inspect(args) => &args.common,
+            Self::Evaluate(args) => &args.common,
+            Self::Plot(args) => &args.common,
+            Self::Schedule(args) => &args.common,
+            Self::Serve(args) => &args.common,
+            Self::Config(args) => &args.common,
+            Self::Bench(args) => &args.common,
+            Self::Completions(_) | Self::Man(_) => return None,
+        })
+    }
+}
+
+fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Devices { common } => devices::run(common),
+        Command::Train(args) => train_or_sweep(args),
+        Command::Sample(args) => sample::run(args),
+        Command::Noise(args) => noise::run(args),
+        Command::Denoise(args) => denoise::run(args),
+        Command::Complete(args) => complete::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Plot(args) => plot::run(args),
+        Command::Schedule(args) => schedule::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Selftest { common } => selftest::run(common),
+        Command::Completions(args) => install::completions(args, help::with_examples(Cli::command())),
+        Command::Man(args) => install::man(args, help::with_examples(Cli::command())),
+    }
 }
 
 fn train_or_sweep(args: &train::TrainArgs) -> anyhow::Result<ExitCode> {
@@ -186,8 +259,14 @@ fn paragraph(e: &anyhow::Error) -> String {
 /// The first error of writing to standard output.
 static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
+/// Whether `say!` prints nothing.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
 /// The implementation of `say!`.
 fn print(text: Arguments) {
+    if QUIET.load(Ordering::Relaxed) {
+        return;
+    }
     match writeln!(io::stdout(), "{}", printable(&text.to_string())) {
         Err(cause) if cause.kind() != ErrorKind::BrokenPipe => drop(UNPRINTED.set(cause)),
         _ => {}

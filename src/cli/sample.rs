@@ -71,6 +71,7 @@ pub struct SampleArgs {
 
 /// The options of the reverse process.
 #[derive(Args)]
+#[command(next_help_heading = "Options of the reverse process")]
 pub struct SolverArgs {
     /// Sampler: ddpm, ddim, euler, euler_ancestral, heun, edm, dpmpp_2m, dpmpp_2m_sde or unipc [default: unipc]
     #[arg(long, value_name = "NAME")]

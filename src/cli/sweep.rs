@@ -13,7 +13,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::interrupt::stop_flag;
-use super::train::{New, TrainArgs, data_of, resume_run, start_run, watched};
+use super::train::{New, Shown, TrainArgs, Watched, data_of, resume_run, start_run, watched};
 
 /// One value of the setting and its run.
 struct Trial {
@@ -178,17 +178,20 @@ fn train(
     stopped: &AtomicBool,
 ) -> anyhow::Result<Option<(Summary, Option<f64>)>> {
     let Trial { folder, config, .. } = trial;
-    let mut trainer = match trial.state {
+    let (mut trainer, shown) = match trial.state {
         State::Finished => return Ok(Some((folder.summary()?, None))),
         _ if stopped.load(Ordering::Relaxed) => return Ok(None),
-        State::New => start_run(args, folder, device, config, &config.load()?)?,
+        State::New => {
+            let data = config.load()?;
+            (start_run(args, folder, device, config, &data)?, Shown::of(config, &data)?)
+        }
         State::Started => {
             let checkpoint = folder.checkpoint()?;
             let data = data_of(config, &checkpoint.facts)?;
-            resume_run(folder, device, config, &checkpoint, &data)?
+            (resume_run(folder, device, config, &checkpoint, &data)?, Shown::of(config, &data)?)
         }
     };
-    let (stop, untrained) = watched(folder, &mut trainer, stopped, args.common.json)?;
+    let Watched { stop, untrained, .. } = watched(args, (folder, device), &mut trainer, &shown.samples, stopped)?;
     Ok(if stop == Stop::Requested { None } else { Some((folder.summary()?, untrained)) })
 }
 

@@ -8,6 +8,7 @@ use super::options::Source;
 use super::range::{SampleRange, read_range};
 use super::{Columns, Dataset, ReadOptions, TOYS};
 use super::{audio, idx, images, npy, raw, sounds, table, toys};
+use crate::error::nearest;
 use crate::io::extension;
 use crate::{Error, Result};
 
@@ -173,9 +174,10 @@ pub(super) fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
     if let Some((file, part)) = file_and_part(spec) {
         return read_file(file, Some(part), request);
     }
+    let meant = nearest(spec, TOYS.iter().copied()).map(|toy| format!("; did you mean {toy}?")).unwrap_or_default();
     Err(Error::input(format!(
         "{spec:?}: there is no such file or folder, and no built-in data set of that name (there are: {}); check the \
-         spelling and the current folder",
+         spelling and the current folder{meant}",
         TOYS.join(", ")
     )))
 }

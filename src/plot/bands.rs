@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::canvas::{Canvas, Colour, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg};
-use super::{Across, Down, MARGIN, Scale, ceil_sqrt};
+use super::canvas::{BAND, Canvas, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg};
+use super::{Across, Down, MARGIN, Scale, Set, ceil_sqrt, signal_axes};
 use crate::Result;
 use crate::data::{Grouping, Kind};
 
@@ -17,9 +17,6 @@ pub(crate) struct Completed<'a> {
     /// The true values, if they are known.
     pub truth: Option<&'a [f32]>,
 }
-
-/// The colour of the band.
-const BAND: Colour = Colour::new(243, 212, 190);
 
 /// The number of signals in a picture.
 pub(crate) const MOST_COMPLETED: usize = 9;
@@ -35,7 +32,7 @@ pub(crate) fn completed_signals(path: &Path, shape: &[usize], of: Completed, sca
     let scale = scale.covering(shape, &[known, low, high]);
     let axes = scale.axes();
     let count = (known.len() / len).min(MOST_COMPLETED);
-    let mut canvas = Svg::new(910.0, 740.0);
+    let mut canvas = Svg::new(910.0, 750.0);
     let frame = Rect::new(MARGIN, 40.0, 860.0, 680.0);
     let title = match truth {
         Some(_) => "known values (blue), median and band of the draws (orange), true values (grey)",
@@ -59,6 +56,8 @@ pub(crate) fn completed_signals(path: &Path, shape: &[usize], of: Completed, sca
             draw_lines(&mut canvas, &view, &known[part.clone()], &median[part], truth);
         }
     }
+    let set = Set { kind: Kind::Signals, shape, values: &known[..count * len] };
+    signal_axes(&mut canvas, &frame, &set, &axes);
     canvas.save(path)
 }
 

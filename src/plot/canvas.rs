@@ -12,7 +12,7 @@ use svg::node::Node;
 use svg::node::element::{Circle, Description, Image, Polyline, Rectangle, Text};
 use tiny_skia::{FillRule, FilterQuality, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, Stroke, Transform};
 
-use crate::io::write_atomically;
+use crate::io::{extension, write_atomically};
 use crate::{Error, Result};
 
 /// A colour with an opacity from 0 (transparent) to 1.
@@ -44,6 +44,8 @@ pub(super) const RULE: Colour = Colour::new(226, 229, 234);
 pub(super) const PAPER: Colour = Colour::new(246, 247, 249);
 pub(super) const REAL: Colour = Colour::new(58, 98, 146);
 pub(super) const GENERATED: Colour = Colour::new(196, 106, 58);
+/// A band around generated values.
+pub(super) const BAND: Colour = Colour::new(243, 212, 190);
 
 /// A position in pixels from the upper left corner, to the right and down.
 pub(super) type Point = (f64, f64);
@@ -162,6 +164,34 @@ pub(super) fn placed(frame: &Rect, size: (u32, u32)) -> (Point, f64) {
     ((frame.left + (frame.width - zoom * w) / 2.0, frame.top), zoom)
 }
 
+/// The colours where the viewer prefers a dark background: of the page, the paper behind samples, the text, the grid, and
+/// the curves.
+const DARK: [(Colour, &str); 11] = [
+    (WHITE, "#16191d"),
+    (PAPER, "#20252b"),
+    (INK, "#d5dae1"),
+    (RULE, "#39414b"),
+    (BAND, "#5b3d2a"),
+    (REAL, "#6fa8e0"),
+    (GENERATED, "#ef9362"),
+    (super::curves::CURVES[2], "#3ccfa2"),
+    (super::curves::CURVES[3], "#e09ac4"),
+    (super::curves::CURVES[4], "#f0c040"),
+    (super::curves::CURVES[5], "#9ad4f5"),
+];
+
+/// The style sheet of [`DARK`]: classes for filled shapes and for lines.
+fn dark_style() -> String {
+    let rules = DARK.iter().enumerate().map(|(i, (_, dark))| format!(".f{i}{{fill:{dark}}}.s{i}{{stroke:{dark}}}"));
+    format!("@media (prefers-color-scheme:dark){{{}}}", rules.collect::<String>())
+}
+
+/// The class of a colour, which begins with a letter for its use.
+fn class(use_: char, colour: Colour) -> String {
+    let place = DARK.iter().position(|(light, _)| light.rgb == colour.rgb);
+    place.map_or(String::new(), |i| format!("{use_}{i}"))
+}
+
 /// A vector drawing, with text in the viewer's font.
 pub(super) struct Svg(Document);
 
@@ -169,7 +199,8 @@ impl Svg {
     /// An empty picture of `width` x `height` pixels.
     pub(super) fn new(width: f64, height: f64) -> Self {
         let document = Document::new().set("width", width).set("height", height);
-        let mut svg = Self(document.set("viewBox", (0, 0, width, height)).set("font-family", "sans-serif"));
+        let document = document.set("viewBox", (0, 0, width, height)).set("font-family", "sans-serif");
+        let mut svg = Self(document.add(svg::node::element::Style::new(dark_style())));
         svg.fill(&Rect::new(0.0, 0.0, width, height), WHITE);
         svg
     }
@@ -194,18 +225,19 @@ impl Canvas for Svg {
         let points: Vec<String> = points.iter().map(|p| format!("{},{}", rounded(p.0), rounded(p.1))).collect();
         let line = Polyline::new().set("points", points.join(" ")).set("fill", "none").set("stroke-linejoin", "round");
         let line = line.set("stroke", colour.hex()).set("stroke-width", width);
-        self.0.append(line.set("stroke-opacity", colour.opacity));
+        self.0.append(line.set("stroke-opacity", colour.opacity).set("class", class('s', colour)));
     }
 
     fn dot(&mut self, (x, y): Point, colour: Colour, radius: f64) {
         let circle = Circle::new().set("cx", rounded(x)).set("cy", rounded(y)).set("r", radius);
-        self.0.append(circle.set("fill", colour.hex()).set("fill-opacity", colour.opacity));
+        let circle = circle.set("fill", colour.hex()).set("fill-opacity", colour.opacity);
+        self.0.append(circle.set("class", class('f', colour)));
     }
 
     fn fill(&mut self, frame: &Rect, colour: Colour) {
         let place = Rectangle::new().set("x", rounded(frame.left)).set("y", rounded(frame.top));
         let rectangle = place.set("width", rounded(frame.width)).set("height", rounded(frame.height));
-        self.0.append(rectangle.set("fill", colour.hex()));
+        self.0.append(rectangle.set("fill", colour.hex()).set("class", class('f', colour)));
     }
 
     fn text(&mut self, text: &str, (x, y): Point, size: f64, (across, down): (Across, Down)) {
@@ -221,7 +253,8 @@ impl Canvas for Svg {
             Down::Bottom => "-0.5ex",
         };
         let text = Text::new(text).set("x", rounded(x)).set("y", rounded(y)).set("dy", shift);
-        self.0.append(text.set("text-anchor", anchor).set("font-size", size).set("fill", INK.hex()));
+        let text = text.set("text-anchor", anchor).set("font-size", size).set("fill", INK.hex());
+        self.0.append(text.set("class", class('f', INK)));
     }
 
     fn picture(&mut self, frame: &Rect, picture: &RgbImage) -> Result<()> {
@@ -337,7 +370,7 @@ fn failed(cause: impl std::fmt::Display) -> Error {
     Error::input(format!("the picture cannot be drawn: {cause}"))
 }
 
-fn png_bytes(picture: &RgbImage) -> Result<Vec<u8>> {
+pub(super) fn png_bytes(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Png).map_err(failed)?;
     Ok(bytes.into_inner())
@@ -346,6 +379,30 @@ fn png_bytes(picture: &RgbImage) -> Result<Vec<u8>> {
 pub(super) fn save_png(path: &Path, picture: &RgbImage) -> Result<()> {
     let bytes = png_bytes(picture)?;
     write_atomically(path, |file| file.write_all(&bytes))
+}
+
+/// Draws a picture of `width` x `height` pixels as a `.svg` or a `.png`.
+///
+/// # Errors
+/// [`Error::Setting`] for another extension, [`Error::Io`] when the file cannot be written.
+pub(super) fn save_picture(
+    path: &Path,
+    (width, height): (f64, f64),
+    draw: &mut dyn FnMut(&mut dyn Canvas),
+) -> Result<()> {
+    match extension(path).as_str() {
+        "png" => {
+            let mut canvas = Bitmap::new(width as u32, height as u32)?;
+            draw(&mut canvas);
+            save_png(path, &canvas.picture())
+        }
+        "svg" => {
+            let mut canvas = Svg::new(width, height);
+            draw(&mut canvas);
+            canvas.save(path)
+        }
+        _ => Err(Error::setting(format!("{}: a picture is a .png or .svg", path.display()))),
+    }
 }
 
 #[cfg(test)]

@@ -7,36 +7,37 @@ use super::canvas::{Across, Canvas, Colour, Down, GENERATED, PlotArea, Point, RE
 use super::scale::span;
 use crate::Result;
 
-/// Colours of curves; the first is that of the total.
+/// Colours of curves; the first is that of the total. They differ with colour blindness, too (after Okabe and Ito 2008).
 pub(super) const CURVES: [Colour; 6] = [
     REAL,
     GENERATED,
-    Colour::new(74, 137, 92),
-    Colour::new(139, 92, 152),
-    Colour::new(150, 130, 50),
-    Colour::new(70, 150, 160),
+    Colour::new(0, 158, 115),
+    Colour::new(190, 100, 155),
+    Colour::new(190, 140, 0),
+    Colour::new(86, 180, 233),
 ];
 
 /// A named quantity over the steps: (step, value) in order.
 pub type Curve<'a> = (&'a str, Vec<(u64, f64)>);
 
 /// Draws `loss.svg`: each curve with its raw values, faint, and their moving mean, over the step on a logarithmic axis;
-/// several curves get a legend. Values that are not finite and positive are skipped.
+/// several curves get a legend below. Values that are not finite and positive are skipped.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn loss_curve(path: &Path, curves: &[Curve]) -> Result<()> {
-    self::curves(path, ["step", "loss"], curves)
+    self::curves(path, "loss of the training", ["step", "loss"], curves)
 }
 
-/// The space left of the curves, for the labels of the axis.
+/// The space left of the curves, for the labels of the axis, and the height of a line of the legend.
 const MARGIN: f64 = 64.0;
+const LINE: f64 = 17.0;
 
-/// Like [`loss_curve`] with other axis labels.
+/// Like [`loss_curve`] with another title and other axis labels.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Result<()> {
+pub fn curves(path: &Path, title: &str, [across, upwards]: [&str; 2], curves: &[Curve]) -> Result<()> {
     let kept = |points: &[(u64, f64)]| -> Vec<(f64, f64)> {
         let drawn = points.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0);
         drawn.map(|&(step, loss)| (step as f64, loss.log10())).collect()
@@ -47,14 +48,12 @@ pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Re
     let (first, last) = if first.is_finite() { (first, steps().fold(0.0, f64::max)) } else { (0.0, 1.0) };
     let y = span(curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.1)), 0.05).unwrap_or((-2.0, 0.0));
     let view = PlotArea { frame: Rect::new(MARGIN, 30.0, 680.0, 330.0), x: (first, last.max(first + 1.0)), y };
-    let mut canvas = Svg::new(764.0, 410.0);
+    let legend = if curves.len() > 1 { LINE * curves.len() as f64 } else { 0.0 };
+    let mut canvas = Svg::new(764.0, 410.0 + legend);
     axes(&mut canvas, &view, MARGIN, &log_ticks(y), &count_ticks(view.x));
+    canvas.text(title, (404.0, 9.0), 14.0, (Across::Middle, Down::Top));
     canvas.text(upwards, (20.0, 10.0), 13.0, (Across::Start, Down::Top));
     canvas.text(across, (404.0, 386.0), 13.0, (Across::Middle, Down::Top));
-    // The legend is at the right, away from the ends of the curves.
-    let ends = || curves.iter().filter_map(|(_, points)| points.last());
-    let high = ends().map(|end| end.1 - (y.0 + y.1) / 2.0).sum::<f64>() > 0.0;
-    let legend = if high { 350.0 - 17.0 * curves.len() as f64 } else { 50.0 };
     let pixels = |points: &[Point]| -> Vec<Point> { envelope(points, 700).into_iter().map(|p| view.at(p)).collect() };
     // The first curve is drawn on top.
     for (i, (name, points)) in curves.iter().enumerate().rev() {
@@ -65,9 +64,9 @@ pub fn curves(path: &Path, [across, upwards]: [&str; 2], curves: &[Curve]) -> Re
         }
         canvas.line(&pixels(&moving_mean(points)), colour, 2.0);
         if curves.len() > 1 {
-            let at = legend + 17.0 * i as f64;
-            canvas.line(&[(620.0, at), (644.0, at)], colour, 2.0);
-            canvas.text(name, (650.0, at), 12.0, (Across::Start, Down::Middle));
+            let at = 412.0 + LINE * i as f64;
+            canvas.line(&[(MARGIN, at), (MARGIN + 24.0, at)], colour, 2.0);
+            canvas.text(name, (MARGIN + 30.0, at), 12.0, (Across::Start, Down::Middle));
         }
     }
     canvas.save(path)
@@ -94,7 +93,7 @@ pub(super) fn envelope(points: &[(f64, f64)], bins: usize) -> Vec<(f64, f64)> {
 }
 
 /// The mean over a window of a fortieth of the curve around each point, truncated at the ends.
-fn moving_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(super) fn moving_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let n = points.len();
     let mut sums = vec![0.0; n + 1];
     for (i, point) in points.iter().enumerate() {

@@ -8,19 +8,23 @@ mod bands;
 mod canvas;
 mod contact_sheet;
 mod curves;
+#[cfg(feature = "cli")]
+mod film;
 mod histograms;
-mod loglog;
 mod output;
+mod panels;
 mod scale;
 mod strip;
 
 #[cfg(feature = "cli")]
 pub(crate) use bands::{Completed, MOST_COMPLETED, completed_signals};
 pub use curves::{Curve, curves, loss_curve};
-pub use loglog::{LogCurve, log_log};
+#[cfg(feature = "cli")]
+pub(crate) use film::film;
 pub use output::save;
 #[cfg(feature = "cli")]
-pub(crate) use output::{Output, check_output, check_recording_output, numbered, save_as};
+pub(crate) use output::{Output, check_output, check_picture, check_recording_output, numbered, save_as};
+pub use panels::{Axis, LogCurve, Panel, log_log, panels};
 pub use scale::Scale;
 #[cfg(feature = "cli")]
 pub(crate) use strip::film_blocks;
@@ -35,6 +39,7 @@ use self::curves::{CURVES, envelope};
 use self::histograms::histograms;
 use crate::Result;
 use crate::data::{Dataset, Grouping, Kind};
+use crate::text::{count, short};
 
 /// Limits: points in one scatter, signals in one grid, images in one SVG, and images in one of several side by side.
 /// More would overlap.
@@ -90,6 +95,39 @@ pub(crate) fn is_side_by_side(path: &Path) -> bool {
 /// # Errors
 /// When the file cannot be written.
 pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f32])], scale: &Scale) -> Result<()> {
+    let mut canvas = Svg::new(SET * sets.len() as f64, 490.0);
+    canvas.describe(SIDE_BY_SIDE);
+    draw_side_by_side(&mut canvas, kind, shape, sets, scale)?;
+    canvas.save(path)
+}
+
+/// Draws the picture of [`side_by_side`] as a PNG.
+///
+/// # Errors
+/// When the file cannot be written.
+#[cfg(feature = "cli")]
+pub(crate) fn side_by_side_png(
+    path: &Path,
+    kind: Kind,
+    shape: &[usize],
+    sets: &[(&str, &[f32])],
+    scale: &Scale,
+) -> Result<()> {
+    let mut canvas = Bitmap::new((SET * sets.len() as f64) as u32, 490)?;
+    draw_side_by_side(&mut canvas, kind, shape, sets, scale)?;
+    save_png(path, &canvas.picture())
+}
+
+/// The width of a set of samples beside others.
+const SET: f64 = 472.0;
+
+fn draw_side_by_side(
+    canvas: &mut dyn Canvas,
+    kind: Kind,
+    shape: &[usize],
+    sets: &[(&str, &[f32])],
+    scale: &Scale,
+) -> Result<()> {
     let scale = scale.covering(shape, &sets.iter().map(|set| set.1).collect::<Vec<_>>());
     let least = sets.iter().map(|set| set.1.len()).min().unwrap_or(0);
     let shown = match kind {
@@ -97,15 +135,13 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
         Kind::Signals => least,
         Kind::Images => least.min(MOST_BESIDE * shape.iter().product::<usize>()),
     };
-    let mut canvas = Svg::new(472.0 * sets.len() as f64, 490.0);
-    canvas.describe(SIDE_BY_SIDE);
     for ((i, (title, all)), colour) in sets.iter().enumerate().zip(CURVES.into_iter().cycle()) {
-        let frame = Rect::new(MARGIN + 472.0 * i as f64, 40.0, 420.0, 420.0);
+        let frame = Rect::new(MARGIN + SET * i as f64, 40.0, 420.0, 420.0);
         canvas.text(title, (frame.left + frame.width / 2.0, 14.0), 15.0, (Across::Middle, Down::Top));
         let set = Set { kind, shape, values: &all[..all.len().min(shown)] };
-        samples(&mut canvas, &frame, &set, &scale, colour, true)?;
+        samples(canvas, &frame, &set, &scale, colour, true)?;
     }
-    canvas.save(path)
+    Ok(())
 }
 
 /// Draws samples as one SVG: images as a contact sheet, signals as a grid of lines, points as a scatter, columns of a table
@@ -117,7 +153,7 @@ pub fn side_by_side(path: &Path, kind: Kind, shape: &[usize], sets: &[(&str, &[f
 fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale, rows: &[String]) -> Result<usize> {
     let scale = scale.covering(shape, &[values]);
     let set = Set { kind, shape, values };
-    let (mut canvas, frame) = (Svg::new(610.0, 606.0), Rect::new(MARGIN, 16.0, 560.0, 560.0));
+    let (mut canvas, frame) = (Svg::new(610.0, 640.0), Rect::new(MARGIN, 40.0, 560.0, 560.0));
     let shown = match kind {
         Kind::Images => {
             let sheet = ContactSheet::new(shape, values, MOST_IMAGES.min(most_on_sheet(shape)), rows);
@@ -129,29 +165,54 @@ fn drawing(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Sca
             set.shown()
         }
     };
+    title(&mut canvas, &frame, &set, shown);
     canvas.save(path)?;
     Ok(shown)
 }
 
-/// Draws samples as one PNG, like [`drawing`].
+/// Writes above a drawing how many of the samples it shows.
+fn title(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, shown: usize) {
+    let all = set.values.len() / set.shape.iter().product::<usize>().max(1);
+    let first = if shown < all { format!("the first {shown} of ") } else { String::new() };
+    let text = first + &count(all, set.kind.one());
+    canvas.text(&text, (frame.left + frame.width / 2.0, frame.top - 26.0), 15.0, (Across::Middle, Down::Top));
+}
+
+/// Draws samples as one PNG, like [`drawing`]; images without a title.
 ///
 /// # Errors
 /// When the file cannot be written.
 fn sheet(path: &Path, kind: Kind, shape: &[usize], values: &[f32], scale: &Scale, rows: &[String]) -> Result<usize> {
-    let scale = scale.covering(shape, &[values]);
-    let (picture, shown) = match kind {
-        Kind::Images => {
-            let sheet = ContactSheet::new(shape, values, usize::MAX, rows);
-            (sheet.labelled(&scale)?, sheet.shown())
-        }
-        _ => {
-            let (set, mut canvas) = (Set { kind, shape, values }, Bitmap::new(800, 800)?);
-            samples(&mut canvas, &Rect::new(12.0, 12.0, 776.0, 776.0), &set, &scale, REAL, kind == Kind::Table)?;
-            (canvas.picture(), set.shown())
-        }
-    };
+    let (picture, shown) = sheet_picture(&Set { kind, shape, values }, scale, rows)?;
     save_png(path, &picture)?;
     Ok(shown)
+}
+
+/// The bytes of a PNG of samples, like [`drawing`].
+///
+/// # Errors
+/// When the picture is too large.
+#[cfg(feature = "cli")]
+pub(crate) fn sheet_bytes(kind: Kind, shape: &[usize], values: &[f32], scale: &Scale) -> Result<Vec<u8>> {
+    canvas::png_bytes(&sheet_picture(&Set { kind, shape, values }, scale, &[])?.0)
+}
+
+/// The picture of [`sheet`], and how many samples it shows.
+fn sheet_picture(set: &Set, scale: &Scale, rows: &[String]) -> Result<(image::RgbImage, usize)> {
+    let scale = scale.covering(set.shape, &[set.values]);
+    match set.kind {
+        Kind::Images => {
+            let sheet = ContactSheet::new(set.shape, set.values, usize::MAX, rows);
+            Ok((sheet.labelled(&scale)?, sheet.shown()))
+        }
+        _ => {
+            let mut canvas = Bitmap::new(800, 828)?;
+            let frame = Rect::new(MARGIN + 6.0, 40.0, 748.0, 748.0);
+            title(&mut canvas, &frame, set, set.shown());
+            samples(&mut canvas, &frame, set, &scale, REAL, true)?;
+            Ok((canvas.picture(), set.shown()))
+        }
+    }
 }
 
 /// The samples to draw.
@@ -184,17 +245,45 @@ fn samples(
     labels: bool,
 ) -> Result<()> {
     match (set.kind, &scale.axes()[..]) {
-        (Kind::Signals, axes) => signals(canvas, frame, set, axes, colour),
+        (Kind::Signals, axes) => {
+            signals(canvas, frame, set, axes, colour);
+            if labels {
+                signal_axes(canvas, frame, set, axes);
+            }
+        }
         (Kind::Table, _) => histograms(canvas, frame, set, scale, colour, labels),
         (Kind::Points, &[x, y]) => {
             let view = PlotArea { frame: *frame, x, y };
             let ticks =
                 labels.then(|| [(x, 0), (y, 1)].map(|(range, axis)| ticks_with_offset(range, scale.offset(axis))));
             points(canvas, &view, set, colour, ticks);
+            if labels {
+                axis_names(canvas, frame, scale);
+            }
         }
         _ => canvas.picture(frame, &ContactSheet::square(set.shape, set.values, set.shown()).picture(scale))?,
     }
     Ok(())
+}
+
+/// The names of the two coordinates of points: those of their columns, or x and y.
+fn axis_names(canvas: &mut dyn Canvas, frame: &Rect, scale: &Scale) {
+    let name = |axis: usize, usual: &str| scale.columns().names.get(axis).cloned().unwrap_or(usual.into());
+    let below = (frame.left + frame.width / 2.0, frame.top + frame.height + 19.0);
+    canvas.text(&name(0, "x"), below, 11.0, (Across::Middle, Down::Top));
+    canvas.text(&name(1, "y"), (frame.left, frame.top - 3.0), 11.0, (Across::Middle, Down::Bottom));
+}
+
+/// What the cells of signals show: all have the same axes.
+fn signal_axes(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, axes: &[(f64, f64)]) {
+    let length = Grouping::of(set.kind, set.shape).repeat;
+    let up = match axes {
+        [(low, high)] => format!("up: value, {} to {}", short(*low), short(*high)),
+        _ => "up: value of each channel, in its own range".to_string(),
+    };
+    let text = format!("across: time step, 0 to {}; {up}", length - 1);
+    let below = (frame.left + frame.width / 2.0, frame.top + frame.height + 6.0);
+    canvas.text(&text, below, 11.0, (Across::Middle, Down::Top));
 }
 
 /// A scatter plot. Points outside the axes are skipped, and counted if there are labels: the ticks of x and y.

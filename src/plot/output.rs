@@ -169,6 +169,15 @@ pub(crate) fn check_output(path: &Path) -> Result<()> {
     temporary(path).map(drop)
 }
 
+/// [`check_output`] for a picture of curves.
+#[cfg(feature = "cli")]
+pub(crate) fn check_picture(path: &Path) -> Result<()> {
+    if !["png", "svg"].contains(&extension(path).as_str()) {
+        return Err(Error::setting(format!("{}: a picture is a .png or .svg", path.display())));
+    }
+    check_output(path)
+}
+
 /// [`check_output`] for data that may be audio, which is written to `.wav` files.
 #[cfg(feature = "cli")]
 pub(crate) fn check_recording_output(path: &Path) -> Result<()> {

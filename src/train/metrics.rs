@@ -20,6 +20,11 @@ impl Config {
         step.is_multiple_of(ROW) || self.has_validation(step)
     }
 
+    /// The learning rate of the step after `step` steps.
+    pub(super) fn lr_of(&self, step: u32) -> f64 {
+        self.lr * self.decay.factor(step)
+    }
+
     /// Whether the regular row of this step has a validation loss. There is one after the last step, too.
     fn has_validation(&self, step: u32) -> bool {
         self.validation > 0.0 && step.is_multiple_of(self.validation_every)
@@ -137,8 +142,22 @@ impl Record {
         config.early_stop > 0 && self.early_stopping.since >= config.early_stop
     }
 
+    /// The row of the current step if it is not a regular one.
+    pub fn irregular(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
     /// Adds the losses of all steps since the last regular row, up to step `done`, and the validation loss after it.
-    pub fn take(&mut self, config: &Config, done: u32, losses: Vec<Losses>, validation: Option<f64>, speed: f64) {
+    /// Returns the new regular rows.
+    pub fn take(
+        &mut self,
+        config: &Config,
+        done: u32,
+        losses: Vec<Losses>,
+        validation: Option<f64>,
+        speed: f64,
+    ) -> Vec<String> {
+        let known = self.regular.len();
         let before = done - losses.len() as u32;
         let (mut first, n) = (0, losses.len());
         self.last = None;
@@ -150,7 +169,7 @@ impl Record {
             if !config.has_row(step) && end < n {
                 continue;
             }
-            let mut row = row(step, &losses[first..end], config.lr * config.decay.factor(step - 1), speed);
+            let mut row = row(step, &losses[first..end], config.lr_of(step - 1), speed);
             if config.validation > 0.0 {
                 let validation = validation.filter(|_| end == n);
                 row += &validation.map_or(",".to_string(), |loss| format!(",{loss:.6e}"));
@@ -163,6 +182,7 @@ impl Record {
             }
             first = end;
         }
+        self.regular[known..].to_vec()
     }
 
     /// Adds a regular row.
@@ -208,6 +228,12 @@ impl Summary {
 }
 
 impl Summary {
+    /// The results in the last rows of `metrics.csv`; nothing without rows.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_rows(rows: Option<&super::Rows>) -> Self {
+        Self::of(&rows.map_or(String::new(), |rows| format!("{}\n{}", rows.header, rows.text)))
+    }
+
     /// The loss at the start if the loss at the end is much larger. `untrained` is the loss of the first step, if it is
     /// known; the first row also contains later ones.
     #[cfg(feature = "cli")]
@@ -221,6 +247,16 @@ pub(crate) fn curves<'a>(header: &'a str, rows: &[&String]) -> Vec<plot::Curve<'
     let terms = header.split(',').skip(HEADER.split(',').count());
     let curve = |name| (name, column(header, rows, name).into_iter().map(|(step, y)| (step.into(), y)).collect());
     std::iter::once("loss").chain(terms).map(curve).collect()
+}
+
+/// The columns of the text of a `metrics.csv` without that of the steps, as (step, value).
+#[cfg(feature = "cli")]
+pub(crate) fn curves_of(text: &str) -> Vec<(String, Vec<(f64, f64)>)> {
+    let (header, rows) = text.split_once('\n').unwrap_or((text, ""));
+    let rows: Vec<&str> = rows.lines().collect();
+    let curve =
+        |name: &str| (name.to_string(), column(header, &rows, name).into_iter().map(|(x, y)| (x.into(), y)).collect());
+    header.trim_end().split(',').skip(1).map(curve).collect()
 }
 
 /// The values in a column of `metrics.csv`, as (step, value).

@@ -40,11 +40,13 @@ pub use facts::Facts;
 pub use features::load_features;
 pub use folder::RunFolder;
 #[cfg(feature = "cli")]
-pub(crate) use folder::{PICTURE, SAMPLES, runs_in};
+pub(crate) use folder::{Activity, PICTURE, Rows, RunView, SAMPLES, find_runs, runs_in};
 pub use loss::{DiffusionSteps, LossInputs, LossKind, LossMix, Term, WeightedLoss};
 pub use memory::MemoryEstimate;
 pub use metrics::Summary;
+#[cfg(feature = "cli")]
+pub(crate) use metrics::curves_of;
 pub use program::Losses;
 pub use snapshots::Averaged;
 pub use trainer::Trainer;
-pub use training::{Progress, Stop, train};
+pub use training::{Progress, Stop, Watch, train, train_watched};

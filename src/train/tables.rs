@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::error::nearest;
+
 /// Settings as a TOML table.
 pub(super) fn to_table<T: Serialize>(settings: &T) -> toml::Table {
     toml::Table::try_from(settings).expect("settings are a table")
@@ -23,7 +25,18 @@ pub(super) fn one_line(e: &toml::de::Error) -> String {
             }
         }
     }
-    text
+    text + &did_you_mean(&e.to_string())
+}
+
+/// The known field that may be meant by an unknown one, as ", did you mean `lr`?".
+fn did_you_mean(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let unknown = message.contains("unknown field `").then_some(&quoted[..]);
+    let meant = match unknown {
+        Some([field, known @ ..]) => nearest(field, known.iter().copied()),
+        _ => None,
+    };
+    meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
 /// The settings in a table by their full names, such as `model.width`.

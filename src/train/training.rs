@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::folder::{self, RunFolder};
 use super::metrics::{Record, mean};
-use super::{Config, Trainer};
+use super::{Config, Losses, Trainer};
 use crate::error::{Error, Result};
 use crate::io::quoted;
 
@@ -14,7 +14,7 @@ const REPORT: Duration = Duration::from_millis(250);
 
 /// The progress of [`train`].
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     /// The number of completed steps.
     pub step: u32,
@@ -22,10 +22,69 @@ pub struct Progress {
     pub steps: u32,
     /// The mean loss of the steps since the last call.
     pub loss: f64,
+    /// The names and the means of the terms of the loss, without their weights; empty if there is only one.
+    pub terms: Vec<(&'static str, f64)>,
     /// The last validation loss.
     pub validation: Option<f64>,
+    /// The learning rate of the last step.
+    pub lr: f64,
     /// The mean speed since [`train`] was called.
     pub steps_per_second: f64,
+    /// [`steps_per_second`](Self::steps_per_second) times the batch size.
+    pub samples_per_second: f64,
+    /// The allocated memory of the device, in bytes.
+    pub memory: u64,
+}
+
+impl Progress {
+    /// The progress of a run with a loss of 1, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(step: u32, steps: u32) -> Self {
+        let (loss, terms, validation) = (1.0, vec![], None);
+        let (lr, steps_per_second, samples_per_second, memory) = (1e-3, 1.0, 8.0, 1 << 20);
+        Self { step, steps, loss, terms, validation, lr, steps_per_second, samples_per_second, memory }
+    }
+
+    /// The expected time until the last step, in seconds.
+    pub fn seconds_left(&self) -> f64 {
+        f64::from(self.steps - self.step) / self.steps_per_second
+    }
+}
+
+/// What follows a training: [`train_watched`] calls its methods. None of them can change the results of the run.
+pub trait Watch {
+    /// The progress, several times a second. The training stops when it returns false.
+    fn progress(&mut self, progress: &Progress) -> bool;
+
+    /// A complete row of `metrics.csv`, with the header of the file.
+    ///
+    /// # Errors
+    /// They end the training.
+    fn row(&mut self, _header: &str, _row: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// The state after a call of [`Watch::progress`].
+    ///
+    /// # Errors
+    /// They end the training.
+    fn state(&mut self, _trainer: &Trainer) -> Result<()> {
+        Ok(())
+    }
+
+    /// The number of steps after `step` at which [`Watch::state`] is to be called, at the latest.
+    fn until_state(&self, _step: u32) -> u32 {
+        u32::MAX
+    }
+}
+
+/// A function as a [`Watch`].
+struct Observed<'a>(&'a mut dyn FnMut(&Progress) -> bool);
+
+impl Watch for Observed<'_> {
+    fn progress(&mut self, progress: &Progress) -> bool {
+        (self.0)(progress)
+    }
 }
 
 /// Why [`train`] ended.
@@ -46,11 +105,19 @@ pub enum Stop {
 /// # Errors
 /// [`Error::Setting`] when the disk has not enough space for the checkpoints, [`Error::NonFinite`] when a loss is not
 /// finite, [`Error::Io`] when a file cannot be written, [`Error::DeviceLost`]. The last checkpoint is kept.
-pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
-    run(folder, trainer, observe).map_err(|e| explain(folder, e))
+pub fn train(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(&Progress) -> bool) -> Result<Stop> {
+    train_watched(folder, trainer, &mut Observed(observe))
 }
 
-fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progress) -> bool) -> Result<Stop> {
+/// [`train`], followed by `watch`.
+///
+/// # Errors
+/// As [`train`], and those of `watch`.
+pub fn train_watched(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Result<Stop> {
+    run(folder, trainer, watch).map_err(|e| explain(folder, e))
+}
+
+fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Result<Stop> {
     folder.lock()?;
     // The lock is held, so no running process uses these files.
     folder.remove_temporary_files();
@@ -63,35 +130,62 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, observe: &mut dyn FnMut(Progre
     let (mut chunk, mut saved) = (1, Saved::now());
     let early = |record: &Record| if record.is_at_early_stop(&config) { Stop::Early } else { Stop::Done };
     let mut stop = early(&record);
+    if trainer.step() < config.steps && stop == Stop::Done {
+        folder.remove_previews(trainer.step())?;
+    }
     while trainer.step() < config.steps && stop == Stop::Done {
         let began = Instant::now();
         let step = trainer.step();
         let to = |every: u32| every - step % every;
         let n = chunk.min(config.steps - step).min(to(config.checkpoint_every)).min(to_validation(&config, step));
         let n = if config.ema_snapshot_every > 0 { n.min(to(config.ema_snapshot_every)) } else { n };
+        let n = n.min(watch.until_state(step).max(1));
         let mut losses = trainer.pending().to_vec();
         let new = trainer.advance_by_term(n)?;
         let per_step = began.elapsed().as_secs_f64() / n as f64;
-        let loss = mean(new.iter().map(|l| l.total));
+        let (loss, terms) = (mean(new.iter().map(|l| l.total)), means(&trainer.terms(), &new));
         losses.extend(new);
         let (validation, best) = validate(&mut record, trainer)?;
         let done = trainer.step();
         let per_second = (done - first) as f64 / start.elapsed().as_secs_f64();
-        record.take(&config, done, losses, validation, per_second * trainer.batch() as f64);
+        let samples_per_second = per_second * trainer.batch() as f64;
+        for row in record.take(&config, done, losses, validation, samples_per_second) {
+            watch.row(&record.header, &row)?;
+        }
         chunk = ((REPORT.as_secs_f64() / per_step.max(1e-7)) as u32).clamp(1, 4 * chunk).min(1_000);
         stop = early(&record);
         if config.has_snapshot(done) {
             folder.create_again(trainer)?;
             folder.write_snapshot(&trainer.snapshot()?)?;
         }
-        let validation = record.early_stopping.last;
-        if !observe(Progress { step: done, steps: config.steps, loss, validation, steps_per_second: per_second }) {
+        let progress = Progress {
+            step: done,
+            steps: config.steps,
+            loss,
+            terms,
+            validation: record.early_stopping.last,
+            lr: config.lr_of(done - 1),
+            steps_per_second: per_second,
+            samples_per_second,
+            memory: trainer.allocated(),
+        };
+        if !watch.progress(&progress) {
             stop = Stop::Requested;
         }
+        watch.state(trainer)?;
         let regular = done.is_multiple_of(config.checkpoint_every) || done == config.steps || stop != Stop::Done;
         saved.save(folder, trainer, &mut record, best, regular)?;
     }
+    if let Some(row) = record.irregular() {
+        watch.row(&record.header, row)?;
+    }
     Ok(stop)
+}
+
+/// The means of the terms of the loss; none if there is only one.
+fn means(names: &[&'static str], losses: &[Losses]) -> Vec<(&'static str, f64)> {
+    let several = names.iter().enumerate().filter(|_| names.len() > 1);
+    several.map(|(term, name)| (*name, mean(losses.iter().map(|l| l.terms[term])))).collect()
 }
 
 /// When the run was saved last. Besides the steps of `checkpoint_every`, a run is saved by time, so that slow networks do
@@ -101,14 +195,18 @@ struct Saved {
     /// How long the last checkpoint took to write.
     took: Duration,
     metrics: Instant,
+    /// How long the last rows of the metrics took to write, with the picture of the curves.
+    metrics_took: Duration,
 }
 
 impl Saved {
     const CHECKPOINT: Duration = Duration::from_secs(60);
-    const METRICS: Duration = Duration::from_secs(10);
+    /// Short enough to watch the curves.
+    const METRICS: Duration = Duration::from_secs(2);
 
     fn now() -> Self {
-        Self { checkpoint: Instant::now(), took: Duration::ZERO, metrics: Instant::now() }
+        let (now, none) = (Instant::now(), Duration::ZERO);
+        Self { checkpoint: now, took: none, metrics: now, metrics_took: none }
     }
 
     /// Saves what is due: a `regular` checkpoint or one by time, the `best` state, the new rows of the metrics.
@@ -133,11 +231,12 @@ impl Saved {
             if due || !folder.has_checkpoint() {
                 folder.write_metrics(record)?;
                 folder.write_checkpoint(&checkpoint)?;
-                *self = Self { checkpoint: Instant::now(), took: began.elapsed(), metrics: Instant::now() };
+                *self = Self { took: began.elapsed(), metrics_took: self.metrics_took, ..Self::now() };
             }
-        } else if self.metrics.elapsed() >= Self::METRICS && folder.path.is_dir() {
+        } else if self.metrics.elapsed() >= Self::METRICS.max(50 * self.metrics_took) && folder.path.is_dir() {
+            let began = Instant::now();
             folder.write_metrics(record)?;
-            self.metrics = Instant::now();
+            (self.metrics, self.metrics_took) = (Instant::now(), began.elapsed());
         }
         Ok(())
     }
@@ -230,13 +329,13 @@ mod tests {
             |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("a machine that just started");
         let exists = |file: &str| folder.file(file).exists();
         let mut save = |checkpoint, took, metrics| {
-            let mut saved =
-                Saved { checkpoint: ago(checkpoint), took: Duration::from_secs(took), metrics: ago(metrics) };
+            let took = Duration::from_secs(took);
+            let mut saved = Saved { checkpoint: ago(checkpoint), took, metrics: ago(metrics), ..Saved::now() };
             saved.save(&folder, &mut trainer, &mut record, false, false).unwrap();
         };
-        save(59, 0, 9);
+        save(59, 0, 1);
         assert!(!exists("metrics.csv"));
-        save(59, 0, 10);
+        save(59, 0, 2);
         assert!(exists("metrics.csv") && !exists("checkpoint.safetensors"));
         save(61, 4, 0);
         assert!(!exists("checkpoint.safetensors"), "checkpoints that take 4 s are written every 80 s");

@@ -21,9 +21,11 @@ mod objectives;
 mod reading;
 mod refusals;
 mod repeats;
+mod serve;
 mod support;
 mod sweeps;
 mod threads;
+mod watch;
 
 fn main() -> std::process::ExitCode {
     let mut tests = [
@@ -38,8 +40,10 @@ fn main() -> std::process::ExitCode {
         reading::tests,
         refusals::tests,
         repeats::tests,
+        serve::tests,
         sweeps::tests,
         threads::tests,
+        watch::tests,
     ]
     .to_vec();
     #[cfg(unix)]

@@ -41,11 +41,11 @@ impl Place {
         fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    /// Everything in a folder, hidden files too, but for the lock of a run.
+    /// Everything in a folder, hidden files too, but for the lock of a run, and previews, which are drawn by time.
     pub fn list(&self, name: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(name)).into_iter().flatten();
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.retain(|name| name != ".lock");
+        names.retain(|name| name != ".lock" && name != "previews");
         names.sort();
         names
     }

@@ -1,12 +1,18 @@
 //! `langevin train`
 
+mod drawing;
+mod events;
+mod live;
+mod previews;
 mod report;
 mod session;
 mod settings;
+mod tensorboard;
+mod watcher;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::data::MaskMix;
@@ -16,20 +22,32 @@ use crate::io::quoted;
 use crate::nn::{MODELS, StepEncoding};
 use crate::ops::{Decay, Edge, OptimizerKind};
 use crate::text;
-use crate::train::{LossMix, ObjectiveKind, RunFolder, ScheduleKind, Stop, Task, Trainer, train};
+use crate::train::{LossMix, ObjectiveKind, ScheduleKind, Stop, Task, Trainer};
 use crate::{Error, Precision};
 use clap::Args;
 
 use super::condition::ConditionArgs;
 use super::interrupt::stop_flag;
-use super::progress::TrainingProgress;
 use super::reading::ReadArgs;
-use super::{Common, real, whole};
+use super::{Common, QUIET, real, whole};
+use events::LogFormat;
+use previews::Every;
 use session::Session;
 
-pub use session::{data_of, resume_run, start_run};
+pub use session::{Shown, data_of, resume_run, start_run};
 pub use settings::New;
+pub use watcher::{Watched, watched};
 
+/// Groups of options.
+const NETWORK: &str = "Options for the network and the optimizer";
+const DIFFUSION: &str = "Options for diffusion and the loss";
+const VALIDATION: &str = "Options for validation";
+const WATCHING: &str = "Options to watch the training";
+
+/// Train a model on data and store it in a run folder
+///
+/// The network, the number of steps, the batch size and the learning rate are chosen by the data unless they are stated.
+/// Ctrl-C saves the run; --resume continues it. langevin serve shows the runs of a folder in the browser.
 #[derive(Args)]
 pub struct TrainArgs {
     /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images or sounds, or sine, ecg, moons, circles, swissroll or coastline
@@ -56,75 +74,75 @@ pub struct TrainArgs {
     /// [default: block:0.1-0.6,point:0.1-0.9,future:0.1-0.9]
     #[arg(long, value_name = "RULES")]
     mask: Option<MaskMix>,
-    #[arg(long, help = format!("Network: {} [default: chosen by the data]; unet is for signals and images", MODELS.join(", ")))]
+    #[arg(help_heading = NETWORK, long, help = format!("Network: {} [default: chosen by the data]; unet is for signals and images", MODELS.join(", ")))]
     model: Option<String>,
     /// Number of training steps [default: chosen by the data]
-    #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
+    #[arg(help_heading = NETWORK, long, value_parser = whole::<u32>, allow_negative_numbers = true)]
     steps: Option<u32>,
     /// Samples per step [default: chosen by the data]
-    #[arg(long, value_parser = whole::<usize>, allow_negative_numbers = true)]
+    #[arg(help_heading = NETWORK, long, value_parser = whole::<usize>, allow_negative_numbers = true)]
     batch: Option<usize>,
     /// Samples on the device at the same time: gradients are summed over micro-batches, which needs less memory
-    #[arg(long, value_name = "M", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    #[arg(help_heading = NETWORK, long, value_name = "M", value_parser = whole::<usize>, allow_negative_numbers = true)]
     micro_batch: Option<usize>,
     /// Learning rate [default: chosen by the data]
-    #[arg(long, value_parser = real, allow_negative_numbers = true)]
+    #[arg(help_heading = NETWORK, long, value_parser = real, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Training objective: ddpm (default), flow (rectified flow) or edm
-    #[arg(long)]
+    #[arg(help_heading = DIFFUSION, long)]
     objective: Option<ObjectiveKind>,
     /// Distribution of the times of flow and edm: uniform, or logit_normal:MEAN:DEVIATION (log_normal is the same)
-    #[arg(long, value_name = "TIMES", allow_hyphen_values = true)]
+    #[arg(help_heading = DIFFUSION, long, value_name = "TIMES", allow_hyphen_values = true)]
     times: Option<TrainingTimes>,
     /// Rescale the noise schedule so that it ends in pure noise (needs --prediction v, x0 or flow)
-    #[arg(long)]
+    #[arg(help_heading = DIFFUSION, long)]
     zero_terminal_snr: bool,
     /// Noise schedule of ddpm: linear, scaled_linear, cosine, sigmoid, sigmoid_alphabar, linear_scaled_T
-    #[arg(long)]
+    #[arg(help_heading = DIFFUSION, long)]
     schedule: Option<ScheduleKind>,
     /// What the network predicts: epsilon, x0, v, flow or edm [default: chosen by the network and the objective]
-    #[arg(long)]
+    #[arg(help_heading = DIFFUSION, long)]
     prediction: Option<Prediction>,
     /// The quantity whose error is the loss, if it is not the prediction: epsilon, x0, v or flow, with a floor as in flow:0.05
-    #[arg(long, value_name = "TARGET")]
+    #[arg(help_heading = DIFFUSION, long, value_name = "TARGET")]
     loss_target: Option<LossTarget>,
     /// Loss: mse, mse_document, l1, huber, ssim, perceptual:1:FILE, or a weighted sum such as l1:1,ssim:0.1
-    #[arg(long)]
+    #[arg(help_heading = DIFFUSION, long)]
     loss: Option<LossMix>,
     /// Loss weight of each diffusion step: none, snr, snr_plus_one, truncated_snr, min_snr:GAMMA or p2:GAMMA
-    #[arg(long)]
+    #[arg(help_heading = DIFFUSION, long)]
     weighting: Option<Weighting>,
     /// Step encoding of the network: sinusoidal, halves, learned or fourier
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = NETWORK, long, value_name = "NAME")]
     step_encoding: Option<StepEncoding>,
     /// Keep two power-function averages of the weights and N snapshots of them, so that --ema LENGTH of sample, denoise and
     /// complete can choose the length of the average afterwards
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "16",
+    #[arg(help_heading = NETWORK, long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "16",
           value_parser = whole::<u32>)]
     ema_snapshots: Option<u32>,
     /// Optimizer: sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw
-    #[arg(long)]
+    #[arg(help_heading = NETWORK, long)]
     optimizer: Option<OptimizerKind>,
     /// Learning rate schedule: constant, cosine (down to 0 at the last step) or inverse_sqrt
-    #[arg(long)]
+    #[arg(help_heading = NETWORK, long)]
     decay: Option<String>,
     /// Steps of the linear warm-up (cosine), or steps before the learning rate falls (inverse_sqrt)
-    #[arg(long, value_parser = whole::<u32>, allow_negative_numbers = true)]
+    #[arg(help_heading = NETWORK, long, value_parser = whole::<u32>, allow_negative_numbers = true)]
     warmup: Option<u32>,
     /// f32 (default), or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU, with sums and weights in f32
-    #[arg(long)]
+    #[arg(help_heading = NETWORK, long)]
     precision: Option<Precision>,
     /// Fraction of the data that is held out, such as 0.1; its loss is added to metrics.csv and loss.svg
-    #[arg(long, value_name = "FRACTION", value_parser = real, allow_negative_numbers = true)]
+    #[arg(help_heading = VALIDATION, long, value_name = "FRACTION", value_parser = real, allow_negative_numbers = true)]
     validation: Option<f64>,
     /// Steps between two evaluations on the held-out data
-    #[arg(long, value_name = "N", value_parser = whole::<u32>, allow_negative_numbers = true)]
+    #[arg(help_heading = VALIDATION, long, value_name = "N", value_parser = whole::<u32>, allow_negative_numbers = true)]
     validation_every: Option<u32>,
     /// Stop after this many evaluations without improvement of the validation loss
-    #[arg(long, value_name = "PATIENCE", value_parser = whole::<u32>, allow_negative_numbers = true)]
+    #[arg(help_heading = VALIDATION, long, value_name = "PATIENCE", value_parser = whole::<u32>, allow_negative_numbers = true)]
     early_stop: Option<u32>,
     /// Keep the state with the lowest validation loss as best.safetensors; use it with sample --best
-    #[arg(long)]
+    #[arg(help_heading = VALIDATION, long)]
     keep_best: bool,
     /// Train one run in --out for each value of a setting in config.toml, such as lr=0.001,0.01 or width=64,256
     #[arg(long, value_name = "KEY=V1,V2")]
@@ -138,6 +156,19 @@ pub struct TrainArgs {
     /// Do not draw samples after the training
     #[arg(long, conflicts_with = "sweep")]
     no_samples: bool,
+    /// Previews of samples in the folder previews of the run, and a film of them at the end: auto (by time, at most a twentieth
+    /// of it), off, or a number of steps between two of them
+    #[arg(help_heading = WATCHING, long, value_name = "EVERY", default_value = "auto")]
+    preview: Every,
+    /// Progress as text, or as events for programs, one JSON object a line (jsonl)
+    #[arg(help_heading = WATCHING, long, value_name = "FORMAT", default_value = "text")]
+    log: LogFormat,
+    /// Write event files for TensorBoard into the folder tensorboard of the run
+    #[arg(help_heading = WATCHING, long)]
+    tensorboard: bool,
+    /// Print nothing but warnings and errors
+    #[arg(help_heading = WATCHING, short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
     #[command(flatten)]
     augment: AugmentArgs,
     #[command(flatten)]
@@ -146,6 +177,14 @@ pub struct TrainArgs {
     read: ReadArgs,
     #[command(flatten)]
     pub common: Common,
+}
+
+impl TrainArgs {
+    /// Settles what is printed: events instead of text, or nothing.
+    pub fn settle_output(&mut self) {
+        self.common.json |= self.log == LogFormat::Jsonl;
+        QUIET.store(self.quiet && !self.common.json, Ordering::Relaxed);
+    }
 }
 
 /// Random changes of the samples of each batch.
@@ -174,13 +213,11 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         say_if_finished(&session.trainer);
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
-    let (mut untrained, mut recovered) = (None, None);
-    let stop = loop {
-        match watched(&session.folder, &mut session.trainer, &stopped, args.common.json) {
-            Ok((stop, first)) => {
-                untrained = untrained.or(first);
-                break stop;
-            }
+    let mut recovered = None;
+    let Watched { stop, untrained, film } = loop {
+        let Session { folder, device, trainer, shown, .. } = &mut session;
+        match watched(args, (folder, device), trainer, &shown.samples, &stopped) {
+            Ok(watched) => break watched,
             Err(Error::DeviceLost(text)) => session = recover(args, session, text, &mut recovered)?,
             Err(e) => return Err(e.into()),
         }
@@ -192,7 +229,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained })?;
+    report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained, film })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -241,24 +278,4 @@ fn interrupted(args: &TrainArgs, session: &Session) -> Error {
     Error::Interrupted(format!(
         "stopped at step {step} of {steps}, which is saved; continue with: langevin train --out {out} --resume{device}"
     ))
-}
-
-/// Trains and shows the progress. Also returns the loss of the first step of a new run.
-pub fn watched(
-    folder: &RunFolder,
-    trainer: &mut Trainer,
-    stopped: &AtomicBool,
-    json: bool,
-) -> crate::Result<(Stop, Option<f64>)> {
-    let mut display = TrainingProgress::new(trainer.step(), trainer.config().steps, json);
-    let mut untrained = None;
-    let stop = train(folder, trainer, &mut |p| {
-        if p.step == 1 {
-            untrained = Some(p.loss);
-        }
-        display.show(p);
-        !stopped.load(Ordering::Relaxed)
-    });
-    display.finish();
-    Ok((stop?, untrained))
 }

@@ -1,23 +1,24 @@
 //! What `langevin train` prints before and after the training, and the samples that it draws.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::data::corrupt::{Extent, NoiseKind, add_noise_within};
+use crate::data::corrupt::NoiseKind;
 use crate::data::{Kind, MaskMix, SampleLayout};
 use crate::diffusion::Weighting;
 use crate::evaluate::{Denoised, compare_denoised};
-use crate::inference::{
-    Completing, Denoising, Observer, SampleConditions, Sampling, complete_in_parts, denoise_observed, sample_observed,
-};
+use crate::inference::Observer;
 use crate::io::quoted;
-use crate::plot::{self, Scale, evenly_spaced};
+use crate::plot::{self, evenly_spaced};
 use crate::text::{self, grouped};
 use crate::train::{Config, LossMix, Normalise, PICTURE, SAMPLES, Summary, Trainer};
 use serde_json::json;
 
 use super::TrainArgs;
+use super::drawing::{Drawing, complete, denoise, generate, scale_of, with_a_place};
+use super::events::LogFormat;
 use super::session::{Session, Shown};
 use crate::cli::progress::Meter;
 use crate::cli::reading::shown;
@@ -123,11 +124,12 @@ fn describe_details(trainer: &Trainer) {
 }
 
 /// The training that was completed.
-#[derive(Clone, Copy)]
 pub struct Training {
     pub time: Duration,
     /// The loss of the first step of a new run.
     pub untrained: Option<f64>,
+    /// The film of the previews.
+    pub film: Option<PathBuf>,
 }
 
 /// Prints the results, draws samples with the trained network, and prints the files of the run.
@@ -136,12 +138,15 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
     let (picture, summary) = (session.folder.file(PICTURE), session.folder.summary()?);
     let started = Instant::now();
     if !args.common.json {
-        print_results(session, &summary, training);
+        print_results(session, &summary, &training);
+        if let Some(film) = &training.film {
+            say!("previews of the training: {}", quoted(&film.to_string_lossy()));
+        }
         if !args.no_samples {
             say!("the training is saved; drawing samples for {}", picture.display());
         }
     }
-    let denoised = if args.no_samples { None } else { draw(session, stopped, args.common.json)? };
+    let denoised = if args.no_samples { None } else { draw(session, stopped, args.common.json || args.quiet)? };
     let (seconds, drawing) = (training.time.as_secs_f64(), started.elapsed().as_secs_f64());
     let picture = (!args.no_samples).then_some(picture);
     if args.common.json {
@@ -149,10 +154,13 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
         let mut report = json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
                    "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
                    "diverged": summary.risen_from(training.untrained).is_some(), "seconds": seconds, "drawing_seconds": drawing,
-                   "device": device.name(), "files": session.folder.files(), "picture": picture, "data": data});
+                   "device": device.name(), "files": session.folder.files(), "picture": picture, "film": training.film, "data": data});
         if let Some(pairs) = denoised {
             report["compare"] = json!(pairs);
             report["held_out"] = json!(shown.held_out);
+        }
+        if args.log == LogFormat::Jsonl {
+            report["event"] = json!("end");
         }
         say!("{report}");
         return Ok(());
@@ -222,10 +230,10 @@ fn new_file(session: &Session) -> &'static str {
 }
 
 /// Draws the samples and the picture of the run. A denoiser is also compared with filters.
-fn draw(session: &Session, stopped: &AtomicBool, json: bool) -> anyhow::Result<Option<Denoised>> {
+fn draw(session: &Session, stopped: &AtomicBool, silent: bool) -> anyhow::Result<Option<Denoised>> {
     let Session { trainer, folder, .. } = session;
     folder.create_samples()?;
-    let mut meter = Meter::new("drawing samples", json);
+    let mut meter = Meter::new("drawing samples", silent);
     let mut observe = |completion| {
         meter.show(completion);
         !stopped.load(Ordering::Relaxed)
@@ -246,7 +254,7 @@ fn draw(session: &Session, stopped: &AtomicBool, json: bool) -> anyhow::Result<O
 }
 
 /// Prints the losses of a finished run.
-fn print_results(session: &Session, summary: &Summary, training: Training) {
+fn print_results(session: &Session, summary: &Summary, training: &Training) {
     let trainer = &session.trainer;
     let number = |loss: Option<f64>| loss.map(text::short).unwrap_or_default();
     let steps = text::count(trainer.step() as usize, "step");
@@ -270,65 +278,42 @@ fn evaluated_weights(config: &Config) -> &'static str {
     if config.ema > 0.0 { "averaged weights" } else { "weights" }
 }
 
-/// The fewest generated points in the picture.
-const FEWEST_POINTS: usize = 500;
-
 /// Draws samples, and a picture of real and generated ones.
 fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> {
-    let Session { trainer, folder, device, shown: Shown { samples: real, .. }, .. } = session;
+    let Session { trainer, folder, shown: Shown { samples: real, .. }, .. } = session;
     if let Some(mask) = &trainer.config().mask {
         return show_completed(session, mask, observe);
     }
-    let seed = trainer.config().seed;
-    // A shape made of a few points is recognised only in more of them.
-    let count = if real.kind() == Kind::Points { real.len().max(FEWEST_POINTS) } else { real.len() };
-    let sampling = Sampling { seed, conditions: SampleConditions::of(real), ..Sampling::new(count) };
-    let drawn = sample_observed(device, &trainer.checkpoint()?, &sampling, observe)?.values;
-    folder.save_again(trainer)?;
-    folder.create_samples()?;
-    plot::save_as(&folder.file(SAMPLES), real.layout(), &drawn)?;
-    let scale = Scale::of(real.kind(), &real.shape, &real.values).labelled(&real.columns);
+    let drawn = generate(&Drawing::of(session), &trainer.checkpoint()?, observe)?;
+    keep(session, real.layout(), &drawn)?;
+    let scale = scale_of(real);
     plot::compare_with(&folder.file(PICTURE), real.kind(), &real.shape, [&real.values, &drawn], &scale)
 }
 
 /// Hides values of samples as in training, and draws a picture of what is given, completed samples and the real ones.
 fn show_completed(session: &Session, mask: &MaskMix, observe: &mut Observer) -> crate::Result<()> {
-    let Session { trainer, folder, device, shown: Shown { samples: real, .. }, .. } = session;
-    let seed = trainer.config().seed;
-    let given = mask.hide_at_random(real, seed.wrapping_add(1))?;
-    let sampling = Sampling { seed, conditions: SampleConditions::of(real), ..Sampling::new(1) };
-    let how = Completing { sampling, ..Completing::new(1) };
-    let mut completed = Vec::new();
-    let mut take = |part: &[f32]| {
-        completed.extend_from_slice(part);
-        Ok(())
-    };
-    complete_in_parts(device, &trainer.checkpoint()?, &given, &how, observe, &mut take)?;
-    folder.save_again(trainer)?;
-    folder.create_samples()?;
-    plot::save_as(&folder.file(SAMPLES), real.layout(), &completed)?;
-    let scale = Scale::of(real.kind(), &real.shape, &real.values).labelled(&real.columns);
-    let sets = [("given", &given.values[..]), ("completed", &completed), ("real", &real.values)];
-    // A point that lacks a coordinate has no place.
-    let shown = if real.kind() == Kind::Points { &sets[1..] } else { &sets };
-    plot::side_by_side(&folder.file(PICTURE), real.kind(), &real.shape, shown, &scale)
+    let Session { trainer, folder, shown: Shown { samples: real, .. }, .. } = session;
+    let (given, completed) = complete(&Drawing::of(session), &trainer.checkpoint()?, mask, observe)?;
+    keep(session, real.layout(), &completed)?;
+    let sets = [("given", &given[..]), ("completed", &completed), ("real", &real.values)];
+    plot::side_by_side(&folder.file(PICTURE), real.kind(), &real.shape, with_a_place(&sets, real), &scale_of(real))
 }
 
 /// Adds noise to samples and removes it, and draws a picture of both.
 fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) -> crate::Result<Denoised> {
-    let Session { trainer, folder, device, shown: Shown { samples: clean, .. }, .. } = session;
-    let extent = Extent::of_ranges(&trainer.facts().range);
-    let noisy = add_noise_within(device, clean, noise, extent, trainer.config().seed.wrapping_add(1))?;
-    let (denoised, _) = denoise_observed(device, &trainer.checkpoint()?, &noisy, &Denoising::default(), observe)?;
+    let Session { trainer, folder, shown: Shown { samples: clean, .. }, .. } = session;
+    let (noisy, denoised) = denoise(&Drawing::of(session), &trainer.checkpoint()?, noise, observe)?;
     let columns = denoised.columns.without_rounding();
-    let layout = SampleLayout { columns: &columns, ..denoised.layout() };
-    folder.save_again(trainer)?;
-    folder.create_samples()?;
-    plot::save_as(&folder.file(SAMPLES), layout, &denoised.values)?;
+    keep(session, SampleLayout { columns: &columns, ..denoised.layout() }, &denoised.values)?;
     let [before, after, shown] = [&noisy, &denoised, clean].map(|set| evenly_spaced(set, 36));
     let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
-    let scale = Scale::of(clean.kind(), &clean.shape, &clean.values).labelled(&clean.columns);
-    let picture = folder.file(PICTURE);
-    plot::side_by_side(&picture, clean.kind(), &clean.shape, &sets, &scale)?;
+    plot::side_by_side(&folder.file(PICTURE), clean.kind(), &clean.shape, &sets, &scale_of(clean))?;
     compare_denoised(&noisy, &denoised, clean)
+}
+
+/// Writes samples into the run folder.
+fn keep(session: &Session, layout: SampleLayout, values: &[f32]) -> crate::Result<()> {
+    session.folder.save_again(&session.trainer)?;
+    session.folder.create_samples()?;
+    plot::save_as(&session.folder.file(SAMPLES), layout, values).map(drop)
 }

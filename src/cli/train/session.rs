@@ -37,7 +37,7 @@ pub struct Shown {
 const MOST_VALUES: usize = 1 << 21;
 
 impl Shown {
-    fn of(config: &Config, data: &Dataset) -> crate::Result<Self> {
+    pub fn of(config: &Config, data: &Dataset) -> crate::Result<Self> {
         let held_out = if config.noise.is_some() { config.held_out(data)? } else { None };
         let (is_held_out, all) = (held_out.is_some(), held_out.unwrap_or(Subset::all(data)));
         let most = match (config.noise, data.kind()) {

@@ -2,6 +2,8 @@
 
 mod file;
 mod kinds;
+#[cfg(feature = "cli")]
+mod meaning;
 
 pub(crate) use file::Base;
 pub use kinds::{Normalise, ObjectiveKind, ScheduleKind, Task};

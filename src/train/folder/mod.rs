@@ -1,9 +1,14 @@
 //! The run folder: its files.
 
 mod open;
+mod previews;
+#[cfg(feature = "cli")]
+mod view;
 
 #[cfg(feature = "cli")]
 pub(crate) use open::runs_in;
+#[cfg(feature = "cli")]
+pub(crate) use view::{Activity, Rows, RunView, find_runs};
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -153,6 +158,7 @@ impl RunFolder {
                 }
             }
             self.remove_snapshots()?;
+            self.remove_previews(0)?;
         }
         self.write_settings(trainer)
     }

@@ -3,6 +3,7 @@
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::{Begin, CONFIG, LOCK, RunFolder};
 use crate::error::{Error, Result};
@@ -139,7 +140,7 @@ impl RunFolder {
         let path = self.file(LOCK);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|e| Error::io("cannot open", &path, e))?;
-        match file.try_lock() {
+        match lock_patiently(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::input(format!(
@@ -155,10 +156,22 @@ impl RunFolder {
     }
 
     /// Whether another process trains in this folder.
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         let shared = File::open(self.file(LOCK)).map(|file| file.try_lock_shared());
         matches!(shared, Ok(Err(TryLockError::WouldBlock)))
     }
+}
+
+/// Locks a file. [`RunFolder::is_busy`] of another process holds the lock for a moment, which is not a training.
+fn lock_patiently(file: &File) -> std::result::Result<(), TryLockError> {
+    const TRIES: u32 = 5;
+    for _ in 1..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            result => return result,
+        }
+    }
+    file.try_lock()
 }
 
 /// The run folders in a folder, sorted by name.
