@@ -366,9 +366,12 @@ mod tests {
     use super::super::products;
     use super::*;
 
-    /// B, C, O, image, kernel, stride and padding: windows that reach beyond the image or leave elements out, strides
+    /// B, C, O, image, kernel, stride and padding.
+    type Shape = (Counts, &'static [usize], &'static [usize], usize, usize);
+
+    /// Windows that reach beyond the image or leave elements out, strides
     /// above the kernel, signals, panels that are not full, and single places.
-    const SHAPES: [(Counts, &[usize], &[usize], usize, usize); 9] = [
+    const SHAPES: [Shape; 9] = [
         ([2, 32, 32], &[9, 7], &[3, 3], 1, 1),
         ([5, 31, 64], &[8, 11], &[3, 3], 2, 1),
         ([1, 61, 29], &[10, 6], &[4, 4], 2, 1),
