@@ -8,7 +8,7 @@ const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 /** Columns with an axis of their own kind, and what they measure; all others are losses. */
 const UNITS = { lr: "learning rate", samples_per_second: "samples per second" };
 
-const state = { runs: [], shown: new Set(), known: new Map(), current: 0, rows: new Map(), details: new Map(), pictured: null, preview: null, page: 0 };
+const state = { runs: [], shown: new Set(), known: new Map(), current: 0, rows: new Map(), details: new Map(), pictured: null, followed: null, preview: null, page: 0 };
 const $ = (id) => document.getElementById(id);
 
 async function ask(path, parameters = {}) {
@@ -334,9 +334,11 @@ function drawPictures() {
   const select = $("shown-run");
   $("pictures").hidden = !shown.length;
   if (!shown.length) return;
-  // The run that the user chose, or one that is trained.
-  const chosen = shown.find((run) => run.name === state.pictured);
-  const wanted = (chosen ?? shown.find((run) => run.state === "training") ?? shown[shown.length - 1]).name;
+  // The run that the user chose, or one that is trained, also after its end.
+  const named = (name) => shown.find((run) => run.name === name);
+  const trained = shown.find((run) => run.state === "training");
+  const wanted = (named(state.pictured) ?? trained ?? named(state.followed) ?? shown[shown.length - 1]).name;
+  state.followed = wanted;
   const names = shown.map((run) => run.name);
   if ([...select.options].map((option) => option.value).join("\n") !== names.join("\n")) {
     select.replaceChildren(...names.map((name) => element("option", { value: name, textContent: name })));
