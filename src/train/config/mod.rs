@@ -5,6 +5,7 @@ mod kinds;
 #[cfg(feature = "cli")]
 mod meaning;
 
+#[cfg(feature = "cli")]
 pub(crate) use file::Base;
 pub use kinds::{Normalise, ObjectiveKind, ScheduleKind, Task};
 
@@ -187,6 +188,7 @@ impl Config {
     }
 
     /// Sets the kind of the objective, and the prediction with it.
+    #[cfg(any(feature = "cli", test))]
     pub(crate) fn set_objective(&mut self, kind: ObjectiveKind) {
         if kind != self.objective {
             (self.prediction, self.objective) = (self.prediction_for(kind), kind);
