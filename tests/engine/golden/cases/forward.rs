@@ -3,7 +3,7 @@
 //! and preconditioning are made on the host.
 
 use langevin::diffusion::{
-    Level, LossTarget, Objective, Precondition, Prediction, Schedule, TrainingTimes, Weighting, shifted,
+    Flow, Level, LossTarget, Objective, Precondition, Prediction, Schedule, TrainingTimes, Weighting, shifted,
 };
 use langevin::ops::Combine;
 use langevin::train::{DiffusionSteps, LossInputs, LossMix};
@@ -32,7 +32,7 @@ pub fn compute(case: &Case, device: &Device, got: &mut Outputs) -> Outcome {
         other_loss_target(case, "t", &objective, "v".parse()?, device, got)
     } else if has_inputs(case, &["x0", "eps", "pred", "u"]) {
         let target = format!("flow:{}", number(case, "u_min")?).parse()?;
-        let objective = Objective::flow(1_000)?.with_prediction(Prediction::X0);
+        let objective = Objective::new(Flow::new(1_000)?, Prediction::X0);
         other_loss_target(case, "u", &objective, target, device, got)
     } else if has_inputs(case, &["x_init", "step_tol"]) {
         samplers::flow(case, device, got)
