@@ -39,6 +39,8 @@ pub mod train;
 #[cfg(feature = "files")]
 pub mod inference;
 #[cfg(feature = "files")]
+pub mod export;
+#[cfg(feature = "files")]
 pub mod evaluate;
 
 // The program.
