@@ -42,12 +42,11 @@ class SamplesPipeline(DiffusionPipeline):
             self._model = module.load(folder).to(self._device)
         return self._model
 
-    def to(self, *args, **kwargs):
-        """Moves the model to a device; its weights stay in float32."""
-        device = torch._C._nn._parse_to(*args, **kwargs)[0]
-        if device is not None:
-            self._device = device
-            self._model = self._model and self._model.to(device)
+    def to(self, device):
+        """Moves the model to a device. Its weights stay in float32."""
+        self._device = torch.device(device)
+        if self._model is not None:
+            self._model.to(self._device)
         return self
 
     @property

@@ -3,15 +3,21 @@
 use std::fs;
 
 use langevin::Graph;
+use langevin::diffusion::Prediction;
 use langevin::nn::{
     AutoEncoderOptions, ChapterOptions, ConditionOptions, MODELS, MlpOptions, Model, SimpleOptions, StepEncoderOptions,
     StepEncoding, UNetLevels, UNetOptions,
 };
+use langevin::ops::Activation;
 
 use crate::common::{Test, always, named};
 
 pub fn tests() -> Vec<Test> {
-    always(named![the_page_of_networks_lists_their_tensors, shapes_are_evaluated])
+    always(named![
+        the_page_of_networks_lists_their_tensors,
+        shapes_are_evaluated,
+        every_network_and_prediction_has_code_in_python
+    ])
 }
 
 /// The sizes of the examples on the page.
@@ -55,6 +61,15 @@ fn evaluated(shape: &str, given: usize) -> Vec<usize> {
 fn shapes_are_evaluated() {
     assert_eq!(evaluated("[W, D + G D]", 2), [16, 36]);
     assert_eq!(evaluated("[3 2 W, 1]", 1), [96, 1]);
+}
+
+fn every_network_and_prediction_has_code_in_python() {
+    let code = fs::read_to_string("src/export/model.py").unwrap();
+    let has = |name: &str| code.contains(&format!("\"{name}\": ")) || code.contains(&format!("== \"{name}\""));
+    let activations = Activation::ALL.map(|(name, _)| name);
+    for name in MODELS.iter().chain(Prediction::NAMES).chain(&activations) {
+        assert!(has(name), "src/export/model.py does not know {name}");
+    }
 }
 
 /// The network of an example, and the number of its channels of known values.

@@ -20,6 +20,7 @@ import onnx
 import onnxruntime
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging
 from safetensors.torch import load_file, save_file
 
 COUNT = 8
@@ -29,6 +30,8 @@ STEPS = 20
 def main():
     langevin, runs = sys.argv[1], sys.argv[2:]
     worst = 0.0
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}")
     for run in runs:
         with tempfile.TemporaryDirectory() as folder:

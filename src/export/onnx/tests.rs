@@ -58,7 +58,7 @@ const OPS: &[(&str, [usize; 2])] = &[
 /// Checks a graph whose nodes see the names `outer`, and returns the operators that it uses.
 fn check(graph: &Proto, outer: &HashSet<String>) -> HashSet<String> {
     let (mut known, mut used) = (outer.clone(), HashSet::new());
-    let mut define = |known: &mut HashSet<String>, name: &String| assert!(known.insert(name.clone()), "{name} twice");
+    let define = |known: &mut HashSet<String>, name: &String| assert!(known.insert(name.clone()), "{name} twice");
     let own = graph.initializer.iter().map(|t| &t.name).chain(graph.input.iter().map(|value| &value.name));
     own.for_each(|name| define(&mut known, name));
     for tensor in &graph.initializer {
