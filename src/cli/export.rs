@@ -9,7 +9,7 @@ use crate::export::{OnnxModel, export_onnx, export_pytorch};
 use crate::inference::{Guidance, SampleConditions, Sampling};
 use crate::io::{check_path, extension, quoted};
 use crate::train::RunFolder;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::json;
 
 use super::weights::{WeightArgs, Weights};
@@ -24,11 +24,12 @@ use super::{Common, real, whole};
 /// --onnx writes the network for ONNX Runtime and other programs that read ONNX. With --sampler, the file contains the whole
 /// reverse process, from noise to samples. Inputs and outputs are in the units of the data.
 #[derive(Args)]
+#[command(group(ArgGroup::new("format").args(["pytorch", "onnx"]).required(true).multiple(true)))]
 pub struct ExportArgs {
     /// Run folder
     run: PathBuf,
     /// Folder of the model for PyTorch and diffusers
-    #[arg(long, value_name = "DIR", required_unless_present = "onnx")]
+    #[arg(long, value_name = "DIR")]
     pytorch: Option<PathBuf>,
     /// File of the model for ONNX
     #[arg(long, value_name = "F.onnx")]
@@ -86,14 +87,14 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let onnx = onnx_model(args)?;
     let folder = RunFolder::open(&args.run)?;
     let Weights { checkpoint, average } = args.weights.of(&folder)?;
-    let device = args.common.open()?;
     if !args.common.json {
         average.iter().for_each(|average| say!("{average}"));
     }
-    let mut written = json!({"weights": average, "device": device.name()});
+    let mut written = json!({"weights": average});
     if let Some(folder) = &args.pytorch {
+        let device = args.common.open()?;
         let files = export_pytorch(&device, &checkpoint, folder)?;
-        written["pytorch"] = json!({"folder": folder, "files": files});
+        written["pytorch"] = json!({"folder": folder, "files": files, "device": device.name()});
         if !args.common.json {
             say!("{}: {}", folder.display(), files.join(", "));
             say!("check it and draw samples: python {}", quoted(&folder.join("model.py").to_string_lossy()));

@@ -55,6 +55,10 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         // No device is used, but a wrong name is a mistake.
         crate::Device::named(name)?;
     }
+    if RunFolder::open(&args.out).is_ok() {
+        let text = format!("{} already contains a run; choose a new folder for --out", args.out.display());
+        return Err(Error::Setting(text).into());
+    }
     let folder = RunFolder::vacant(&args.out)?;
     let checkpoint = import(&source(args)?)?;
     folder.store(&checkpoint)?;

@@ -31,6 +31,12 @@ pub enum Source {
 pub fn import(source: &Source) -> Result<Checkpoint> {
     let (path, config, facts, step) = match source {
         Source::Folder(folder) => {
+            if !folder.join(SETTINGS).exists() {
+                return Err(Error::input(format!(
+                    "{} has no {SETTINGS}, so it is not an export for PyTorch; name the folder that was --pytorch of langevin export",
+                    folder.display()
+                )));
+            }
             let (config, facts, step) = settings(&folder.join(SETTINGS))?;
             (folder.join(WEIGHTS), config, facts, step)
         }

@@ -61,7 +61,8 @@ fn an_export_replaces_only_an_export() {
     place.refused("export run --pytorch full", 2, &["full is not empty", "mine.txt", "new or empty folder"]);
     place.refused("export run --pytorch ok.npy", 2, &["ok.npy is a file"]);
     place.refused("export run", 2, &["--pytorch", "--onnx"]);
-    place.refused("import model --out run", 2, &["already contains a run"]);
+    place.refused("import model --out run", 2, &["already contains a run", "new folder"]);
+    place.refused("import run --out other", 1, &["run has no config.json", "not an export"]);
 }
 
 /// A copy of an export whose weights are changed.

@@ -86,6 +86,10 @@ impl<'a> Translator<'a> {
             let t = self.value(b, node.inputs[0])?;
             return Ok(encode(b, *op, &t, self.words(node.inputs[1])));
         }
+        if op_of::<Affine>(node).is_some() {
+            let x = self.value(b, node.inputs[0])?;
+            return self.affine(b, node, &x, &shape);
+        }
         let inputs = node.inputs.iter().map(|var| self.value(b, *var)).collect::<Result<Vec<_>>>()?;
         let all: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let shapes: Vec<&[usize]> = node.inputs.iter().map(|var| self.graph.shape(*var)).collect();
@@ -132,9 +136,6 @@ impl<'a> Translator<'a> {
         }
         if op_of::<Embedding>(node).is_some() {
             return Ok(embedding(b, &inputs[0], &inputs[1], shapes[0][0]));
-        }
-        if op_of::<Affine>(node).is_some() {
-            return self.affine(b, node, &inputs[0], &shape);
         }
         let name = node.op.name();
         Err(Error::setting(format!("the operation {name} of this network has no counterpart in the ONNX export")))

@@ -90,6 +90,12 @@ fn check(graph: &Proto, outer: &HashSet<String>) -> HashSet<String> {
     used
 }
 
+/// The inputs of all nodes, also of those in the bodies of loops.
+fn inputs_of(graph: &Proto) -> HashSet<String> {
+    let bodies = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.g.as_ref());
+    graph.node.iter().flat_map(|node| node.input.clone()).chain(bodies.flat_map(inputs_of)).collect()
+}
+
 /// A run that was not trained.
 fn run(model: &str, data: &Dataset, change: impl Fn(&mut Config)) -> Checkpoint {
     let mut config = Config { batch: 4, ..Config::for_model(model).unwrap() };
@@ -121,6 +127,9 @@ fn written(checkpoint: &Checkpoint, sampling: Option<Sampling>) -> HashSet<Strin
     let read = Model::decode(&model.encode_to_vec()[..]).unwrap();
     assert_eq!(read, model);
     assert_eq!(read.opset_import[0].version, OPSET);
+    let inputs = inputs_of(read.graph.as_ref().unwrap());
+    let unused = read.graph.iter().flat_map(|graph| &graph.initializer).find(|t| !inputs.contains(&t.name));
+    assert!(unused.is_none(), "{:?} is not used", unused.map(|t| &t.name));
     check(read.graph.as_ref().unwrap(), &HashSet::new())
 }
 
