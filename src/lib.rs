@@ -27,7 +27,7 @@ pub mod nn;
 pub mod generate;
 pub mod verify;
 
-// Files, plots, training, and inference with trained runs.
+// Files, plots, training, inference with trained runs, and their export.
 #[cfg(feature = "files")]
 mod io;
 #[cfg(feature = "files")]
@@ -38,6 +38,8 @@ pub mod plot;
 pub mod train;
 #[cfg(feature = "files")]
 pub mod inference;
+#[cfg(feature = "files")]
+pub mod export;
 #[cfg(feature = "files")]
 pub mod evaluate;
 

@@ -37,6 +37,20 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
             "langevin complete runs/gaps data/pulse.npy[1000:] --mask future:0.5 --out forecast",
         ],
     ),
+    (
+        "export",
+        [
+            "langevin export runs/pulse --pytorch pulse",
+            "langevin export runs/pulse --onnx pulse.onnx --sampler unipc --steps 20",
+        ],
+    ),
+    (
+        "import",
+        [
+            "langevin import pulse --out runs/trained",
+            "langevin import weights.safetensors --like runs/pulse --out runs/trained",
+        ],
+    ),
     ("inspect", ["langevin inspect data/dino.csv", "langevin inspect runs/pulse"]),
     (
         "evaluate",

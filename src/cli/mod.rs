@@ -12,7 +12,9 @@ mod config;
 mod denoise;
 mod devices;
 mod evaluate;
+mod export;
 mod help;
+mod import;
 mod inspect;
 mod install;
 mod interrupt;
@@ -91,6 +93,8 @@ enum Command {
     Noise(noise::NoiseArgs),
     Denoise(denoise::DenoiseArgs),
     Complete(Box<complete::CompleteArgs>),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     /// Describe data, or show layers, shapes and parameters of a run or a safetensors file
     Inspect(inspect::InspectArgs),
     /// Compare samples with data: distances, two-sample tests, copies, coverage, columns, classes, pairs
@@ -184,6 +188,8 @@ impl Command {
             Self::Noise(args) => &args.common,
             Self::Denoise(args) => &args.common,
             Self::Complete(args) => &args.common,
+            Self::Export(args) => &args.common,
+            Self::Import(args) => &args.common,
             Self::Inspect(args) => &args.common,
             Self::Evaluate(args) => &args.common,
             Self::Plot(args) => &args.common,
@@ -204,6 +210,8 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Noise(args) => noise::run(args),
         Command::Denoise(args) => denoise::run(args),
         Command::Complete(args) => complete::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Plot(args) => plot::run(args),

@@ -60,7 +60,8 @@ pub struct SampleArgs {
     /// objective, a smaller network or fewer training steps
     #[arg(long, value_name = "RUN", requires = "guidance")]
     guide: Option<PathBuf>,
-    /// Output: .npy, .csv, .png or .svg, or .wav for runs on audio: a numbered file for each sample if there are several
+    /// Output: .npy, .csv, .png or .svg; .wav for runs on audio, a numbered file for each sample if there are several; or, without
+    /// an extension, a folder with a .png file for each image
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
@@ -139,7 +140,7 @@ const TRACED: usize = 4;
 const COLUMNS: usize = 16;
 
 pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
-    plot::check_recording_output(&args.out)?;
+    plot::check_samples_output(&args.out)?;
     check_further_outputs(args)?;
     // Before the run is read: its options may be wrong.
     let solver = args.solver.sampling(COUNT)?;
@@ -153,7 +154,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
     let calls = Evaluations::of(&sampling, &table);
     let process = describe(args, &checkpoint, &sampling, (&table, &calls))?;
     warn_of_late_start(&checkpoint, &sampling)?;
-    let out = Output::with_sounds(&args.out, facts.layout(), drawn, facts.sample_rate)?;
+    let out = Output::of_samples(&args.out, facts.layout(), drawn, facts.sample_rate)?;
     let mut out = out.of_classes(classes(facts, &sampling));
     let device = args.common.open_for(args.precision)?;
     if !args.common.json {

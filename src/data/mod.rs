@@ -19,7 +19,7 @@ mod labels;
 mod mask;
 pub mod noise_level;
 mod normalise;
-mod npy;
+pub(crate) mod npy;
 mod options;
 mod output;
 mod range;

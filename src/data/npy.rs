@@ -1,14 +1,16 @@
 //! NumPy's `.npy` arrays and `.npz` archives.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
-use zip::ZipArchive;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::array::{ArrayLayout, Available, Element};
 use super::open;
 use super::raw::Raw;
+use crate::io::write_atomically;
 use crate::{Error, Result};
 
 /// The maximum length of a header, which is a line of text.
@@ -106,6 +108,44 @@ pub(super) fn header(element: &str, shape: &[usize]) -> Vec<u8> {
     bytes.extend((len as u16).to_le_bytes());
     bytes.extend(format!("{text:<0$}\n", len - 1).bytes());
     bytes
+}
+
+/// An array of an archive.
+pub(crate) struct NamedArray<'a> {
+    pub name: &'a str,
+    pub shape: Vec<usize>,
+    pub values: ArrayValues,
+}
+
+/// The values of an array, in C order.
+pub(crate) enum ArrayValues {
+    /// `float32`
+    Float(Vec<f32>),
+    /// `int64`
+    Int(Vec<i64>),
+}
+
+/// Writes a `.npz` archive, the same bytes for the same arrays.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written.
+pub(crate) fn save_archive(path: &Path, arrays: &[NamedArray]) -> Result<()> {
+    write_atomically(path, |file| {
+        let mut zip = ZipWriter::new(file);
+        // Without the time of writing.
+        let options = SimpleFileOptions::DEFAULT.compression_method(CompressionMethod::Stored);
+        for NamedArray { name, shape, values } in arrays {
+            zip.start_file(format!("{name}.npy"), options)?;
+            let (element, bytes): (_, &[u8]) = match values {
+                ArrayValues::Float(values) => ("<f4", bytemuck::cast_slice(values)),
+                ArrayValues::Int(values) => ("<i8", bytemuck::cast_slice(values)),
+            };
+            zip.write_all(&header(element, shape))?;
+            zip.write_all(bytes)?;
+        }
+        zip.finish()?;
+        Ok(())
+    })
 }
 
 /// Reads the header. Returns the layout and the length of the header. Damaged headers must not cause overflows or deep

@@ -4,6 +4,7 @@ mod complete;
 mod condition;
 mod denoise;
 mod guide;
+mod predict;
 mod program;
 mod sample;
 mod trace;
@@ -13,6 +14,7 @@ pub use condition::{Guidance, SampleConditions};
 #[cfg(feature = "cli")]
 pub(crate) use denoise::denoise_observed;
 pub use denoise::{Denoising, DenoisingStart, denoise, denoise_in_parts};
+pub use predict::predict;
 pub use program::{Completion, Observer};
 #[cfg(feature = "cli")]
 pub(crate) use sample::sample_observed;

@@ -128,12 +128,24 @@ impl StepEncoder {
 const TABLE: [u32; 2] = [0, 3];
 const FREQUENCIES: [u32; 2] = [0, 4];
 
-/// Rates in 2^-64 turns per step, high and low words: a negative frequency wraps around, as its phase does.
+/// Rates in 2^-64 turns per step, high and low words.
 fn random_rates(seed: u64, n: usize) -> Vec<u32> {
-    let turns = |z: f32| (z as f64 * FREQUENCY).rem_euclid(1.0);
-    let draw = Draw { distribution: Distribution::Normal, seed, place: FREQUENCIES };
-    let rates = draw.values(n).into_iter().map(|z| (turns(z) * 2f64.powi(64)) as u64);
+    let rates = random_turns(seed, n).into_iter().map(|turns| (turns * 2f64.powi(64)) as u64);
     rates.flat_map(|rate| [(rate >> 32) as u32, rate as u32]).collect()
+}
+
+/// Random frequencies in turns per step, from 0 to 1: a negative frequency wraps around, as its phase does.
+fn random_turns(seed: u64, n: usize) -> Vec<f64> {
+    let draw = Draw { distribution: Distribution::Normal, seed, place: FREQUENCIES };
+    draw.values(n).into_iter().map(|z| (z as f64 * FREQUENCY).rem_euclid(1.0)).collect()
+}
+
+impl StepEncoderOptions {
+    /// The frequencies of the encoding `fourier` in turns per step, for a network with this seed; `None` for the others, whose
+    /// frequencies do not depend on it.
+    pub fn fourier_turns(&self, seed: u64) -> Option<Vec<f64>> {
+        (self.kind == StepEncoding::Fourier).then(|| random_turns(seed, self.width / 2))
+    }
 }
 
 /// A step encoding followed by two dense layers with a SiLU between them: `time.0` and `time.2`.

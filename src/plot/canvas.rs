@@ -405,6 +405,14 @@ pub(super) fn save_picture(
     }
 }
 
+/// Saves an image that may be grey.
+#[cfg(feature = "cli")]
+pub(super) fn save_image(path: &Path, image: &image::DynamicImage) -> Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).map_err(failed)?;
+    write_atomically(path, |file| file.write_all(bytes.get_ref()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

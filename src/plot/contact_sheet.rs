@@ -1,8 +1,11 @@
 //! Contact sheets: images side by side, or in a row for each class.
 
+#[cfg(feature = "cli")]
+use image::{DynamicImage, GrayImage, Luma};
 use image::{Rgb, RgbImage};
 
 use super::canvas::{Across, Bitmap, Canvas, Down, PAPER, Rect, placed};
+use super::scale::Interval;
 use super::{Scale, ceil_sqrt};
 use crate::Result;
 
@@ -14,6 +17,23 @@ const UNKNOWN: [u8; 3] = [176, 196, 222];
 
 /// The number of characters of the name of a class.
 const NAME: usize = 16;
+
+/// The brightness of a value, from black at `low` to white at `high`.
+fn level(value: f32, (low, high): Interval) -> u8 {
+    (255.0 * (f64::from(value) - low) / (high - low)).round().clamp(0.0, 255.0) as u8
+}
+
+/// One image of shape [C, H, W], a pixel for each place: 3 channels are colours, otherwise the first one is grey.
+#[cfg(feature = "cli")]
+pub(super) fn whole_image(shape: &[usize], image: &[f32], scale: &Scale) -> DynamicImage {
+    let [channels, h, w] = [shape[0], shape[1], shape[2]];
+    let range = scale.axes()[0];
+    let at = |channel: usize, x: u32, y: u32| level(image[(channel * h + y as usize) * w + x as usize], range);
+    match channels {
+        3 => RgbImage::from_fn(w as u32, h as u32, |x, y| Rgb([0, 1, 2].map(|channel| at(channel, x, y)))).into(),
+        _ => GrayImage::from_fn(w as u32, h as u32, |x, y| Luma([at(0, x, y)])).into(),
+    }
+}
 
 /// The magnification of an image, and the gap between images.
 fn zoom_and_gap(side: usize) -> (usize, usize) {
@@ -100,9 +120,7 @@ impl<'a> ContactSheet<'a> {
             let (left, top) = (gap + i % self.columns * cell_w, gap + i / self.columns * cell_h);
             for (y, x) in (0..zoom * h).flat_map(|y| (0..zoom * w).map(move |x| (y, x))) {
                 let value = |channel: usize| image[(channel.min(channels - 1) * h + y / zoom) * w + x / zoom];
-                let level = |channel: usize| {
-                    (255.0 * (f64::from(value(channel)) - low) / (high - low)).round().clamp(0.0, 255.0) as u8
-                };
+                let level = |channel: usize| level(value(channel), (low, high));
                 let pixel = match channels {
                     _ if value(0).is_nan() => UNKNOWN,
                     0..3 => [level(0); 3],

@@ -23,7 +23,9 @@ pub use curves::{Curve, curves, loss_curve};
 pub(crate) use film::film;
 pub use output::save;
 #[cfg(feature = "cli")]
-pub(crate) use output::{Output, check_output, check_picture, check_recording_output, numbered, save_as};
+pub(crate) use output::{
+    Output, check_output, check_picture, check_recording_output, check_samples_output, numbered, save_as,
+};
 pub use panels::{Axis, LogCurve, Panel, log_log, panels};
 pub use scale::Scale;
 #[cfg(feature = "cli")]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Scale, drawing, sheet};
 #[cfg(feature = "cli")]
+use super::{canvas::save_image, contact_sheet::whole_image};
+#[cfg(feature = "cli")]
 use crate::data::save_sound;
 use crate::data::{Columns, Kind, SampleFile, SampleLayout};
 use crate::error::{Error, Result};
@@ -45,12 +47,25 @@ impl Output {
         Self::unchecked(path, layout, count)
     }
 
-    /// [`Output::create`], also for `.wav` files of samples that are sounds: one file, or a numbered file for each.
+    /// [`Output::create`], also for a file for each sample: `.wav` files of sounds (one file, or a numbered file for each), and,
+    /// without an extension, a folder of `.png` files of images.
     ///
     /// # Errors
-    /// As [`Output::create`], and [`Error::Setting`] for `.wav` when the sample rate is unknown.
+    /// As [`Output::create`], and [`Error::Setting`] for `.wav` when the sample rate is unknown, and for a folder when the samples
+    /// are not images.
     #[cfg(feature = "cli")]
-    pub fn with_sounds(path: &Path, layout: SampleLayout, count: usize, rate: Option<u32>) -> Result<Self> {
+    pub fn of_samples(path: &Path, layout: SampleLayout, count: usize, rate: Option<u32>) -> Result<Self> {
+        if extension(path).is_empty() {
+            if layout.kind != Kind::Images {
+                return Err(Error::setting(format!(
+                    "{}: a folder is for images, a .png file each; for other samples, the extension selects the format and must be \
+                     one of: {}",
+                    path.display(),
+                    EXTENSIONS.join(", ")
+                )));
+            }
+            return Self::unchecked(path, layout, count);
+        }
         if extension(path) != "wav" {
             return Self::create(path, layout, count);
         }
@@ -112,6 +127,10 @@ impl Output {
                 sounds.try_for_each(|(i, sound)| save_sound(&numbered(path, i, self.count), rate, sound).map(drop))?;
                 Ok(self.count)
             }
+            #[cfg(feature = "cli")]
+            (Destination::Memory(all), _) if extension(path).is_empty() => {
+                save_images(path, shape, &all, &scale(&all)).map(|()| self.count)
+            }
             (Destination::Memory(all), _) if extension(path) == "png" => {
                 sheet(path, kind, shape, &all, &scale(&all), &self.rows)
             }
@@ -129,6 +148,42 @@ pub(crate) fn numbered(path: &Path, i: usize, count: usize) -> PathBuf {
     let digits = count.to_string().len();
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{name}-{:0digits$}.wav", i + 1))
+}
+
+/// Writes a `.png` file for each image into a new folder: `1.png`, or `01.png`, `02.png` and so on.
+#[cfg(feature = "cli")]
+fn save_images(folder: &Path, shape: &[usize], values: &[f32], scale: &Scale) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|e| Error::io("cannot create the folder", folder, e))?;
+    let images = values.chunks_exact(shape.iter().product());
+    let digits = images.len().to_string().len();
+    images.enumerate().try_for_each(|(i, image)| {
+        save_image(&folder.join(format!("{:0digits$}.png", i + 1)), &whole_image(shape, image, scale))
+    })
+}
+
+/// Checks that a folder of images does not exist yet, or is empty, and can be created.
+#[cfg(feature = "cli")]
+fn check_folder(path: &Path) -> Result<()> {
+    let name = path.display();
+    match path.read_dir().map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            Err(Error::setting(format!("{name}: the folder of images is not empty; choose a new or empty folder")))
+        }
+        Err(_) if path.exists() => {
+            Err(Error::setting(format!("{name}: this is a file; for a folder of images, choose another name")))
+        }
+        Err(_) => check_path(path),
+    }
+}
+
+/// [`check_recording_output`], or a folder for images.
+///
+/// # Errors
+/// As [`check_output`], and [`Error::Setting`] when the folder is not empty.
+#[cfg(feature = "cli")]
+pub(crate) fn check_samples_output(path: &Path) -> Result<()> {
+    if extension(path).is_empty() { check_folder(path) } else { check_recording_output(path) }
 }
 
 /// Writes samples of `shape` to a file in the format of its extension: `.npy`, `.csv`, `.png` or `.svg`. Returns how many

@@ -14,6 +14,7 @@ mod gradients;
 mod harness;
 mod languages;
 mod layout;
+mod pages;
 mod parity;
 mod sample_data;
 mod sampling;
@@ -21,7 +22,8 @@ mod statistics;
 mod training;
 
 fn main() -> std::process::ExitCode {
-    let modules = [parity::tests, gradients::tests, golden::tests, harness::tests, languages::tests, layout::tests];
+    let modules =
+        [parity::tests, gradients::tests, golden::tests, harness::tests, languages::tests, layout::tests, pages::tests];
     let models = [
         devices::tests,
         statistics::tests,

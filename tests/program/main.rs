@@ -8,6 +8,7 @@ mod common;
 mod defaults;
 mod conditional;
 mod examples;
+mod exports;
 mod former;
 mod gaps;
 mod jobs;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
     let mut tests = [
         conditional::tests,
         defaults::tests,
+        exports::tests,
         former::tests,
         gaps::tests,
         jobs::tests,

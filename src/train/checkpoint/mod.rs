@@ -96,6 +96,13 @@ impl Checkpoint {
     /// # Errors
     /// When a tensor is missing or has another shape, which means that the checkpoint belongs to another model.
     pub fn restore(&self, run: &mut Run) -> Result<()> {
+        let needs_more = PREFIXES[1..].iter().any(|(slab, _)| run.graph().slab_if_used(*slab).is_some());
+        if needs_more && self.tensors.iter().all(|t| Self::is_weight(&t.name)) {
+            return Err(Error::setting(
+                "this run was imported: it has weights, but no state of the optimizer, and cannot be resumed; start a new run from \
+                 its weights with: langevin train DATA --init RUN --out NEW",
+            ));
+        }
         for (slab, prefix) in PREFIXES {
             if run.graph().slab_if_used(slab).is_some() {
                 let whole = self.slab(run.graph(), prefix)?;
@@ -104,6 +111,24 @@ impl Checkpoint {
         }
         run.set_step(self.step);
         Ok(())
+    }
+
+    /// The prefix of the names of the tensors for inference: those of the moving average if there is one.
+    fn inference_prefix(&self) -> &'static str {
+        let average = prefix_of(Slab::Ema);
+        if self.tensors.iter().any(|t| t.name.starts_with(average)) { average } else { "" }
+    }
+
+    /// The weights for inference under the names of the network's parameters, in the order of these names.
+    pub fn inference_weights(&self) -> Vec<TensorData> {
+        let prefix = self.inference_prefix();
+        let of_network =
+            |t: &&TensorData| if prefix.is_empty() { Self::is_weight(&t.name) } else { t.name.starts_with(prefix) };
+        let weights = self.tensors.iter().filter(of_network);
+        let mut weights: Vec<_> =
+            weights.map(|t| TensorData { name: t.name[prefix.len()..].into(), ..t.clone() }).collect();
+        weights.sort_by(|a, b| a.name.cmp(&b.name));
+        weights
     }
 
     /// Writes the weights for inference: the moving average if there is one, otherwise the weights.
@@ -121,8 +146,7 @@ impl Checkpoint {
     pub(crate) fn write_networks(run: &mut Run, networks: &[(&str, &Self)]) -> Result<()> {
         let mut whole = empty_slab(run.graph())?;
         for (scope, checkpoint) in networks {
-            let averaged = checkpoint.tensors.iter().any(|t| t.name.starts_with("ema."));
-            checkpoint.fill(run.graph(), scope, if averaged { "ema." } else { "" }, &mut whole)?;
+            checkpoint.fill(run.graph(), scope, checkpoint.inference_prefix(), &mut whole)?;
         }
         run.write_slab(Slab::Params, &whole)
     }
@@ -169,7 +193,6 @@ impl Checkpoint {
     }
 
     /// Whether a tensor is one of the network itself, and not an average or a moment of the optimizer.
-    #[cfg(feature = "cli")]
     pub(crate) fn is_weight(name: &str) -> bool {
         !PREFIXES.iter().any(|(_, prefix)| !prefix.is_empty() && name.starts_with(prefix))
     }

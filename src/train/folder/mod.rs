@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 
 use super::checkpoint::Unusable;
 use super::metrics::{Record, Summary, curves};
-use super::{Checkpoint, Config, Trainer};
+use super::{Checkpoint, Config, Facts, Trainer};
 use crate::error::{Error, Result};
 use crate::io::{quoted, sync_folder, write_atomically};
 use crate::plot;
@@ -168,8 +168,25 @@ impl RunFolder {
     }
 
     fn write_settings(&self, trainer: &Trainer) -> Result<()> {
-        let text = trainer.config().to_run_toml(trainer.facts());
+        self.write_settings_of(trainer.config(), trainer.facts())
+    }
+
+    fn write_settings_of(&self, config: &Config, facts: &Facts) -> Result<()> {
+        let text = config.to_run_toml(facts);
         write_atomically(&self.file(CONFIG), |f| f.write_all(text.as_bytes()))
+    }
+
+    /// Creates a folder with a run that was not trained here: its settings and a checkpoint.
+    ///
+    /// # Errors
+    /// When it contains something, another process trains in it, or [`Error::Io`] when a file cannot be written.
+    pub fn store(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.create()?;
+        if self.lock()? {
+            self.check_vacant()?;
+        }
+        self.write_settings_of(&checkpoint.config, &checkpoint.facts)?;
+        self.write_checkpoint(checkpoint)
     }
 
     /// Creates the folder again if it was moved or deleted while its run was trained.
