@@ -120,9 +120,11 @@ def plot(out, files):
             low, middle, high = (np.array([f(v) for v in of]) for f in (np.min, np.mean, np.max))
             errors = [middle - low, high - middle]
             axis.errorbar(SCALES, middle, errors, marker=marker, color=colour, label=found["name"], capsize=3)
-        axes[0].axhline(found["expected"], color=colour, linestyle=":", label=f"{found['name']}, real (cross-validation)")
+        axes[0].axhline(found["expected"], color=colour, linestyle=":", label=f"{found['name']}, real")
     axes[0].set(title="Samples of the requested class", xlabel="guidance", ylabel="accuracy of a classifier")
     axes[1].set(title="Distance to the data", xlabel="guidance", ylabel="sliced Wasserstein ratio", yscale="log")
+    axes[1].yaxis.set_major_formatter("{x:g}")
+    axes[1].yaxis.set_minor_formatter("{x:g}")
     axes[0].legend(fontsize=8)
     axes[1].legend(fontsize=8)
     figure.savefig(out, metadata=dict.fromkeys(["Creator", "Date", "Format", "Type"]))
