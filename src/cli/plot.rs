@@ -1,6 +1,7 @@
 //! `langevin plot`
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,11 +9,12 @@ use crate::Error;
 use crate::io::quoted;
 use crate::plot::{self, Axis, Panel};
 use crate::text::count;
-use crate::train::{RunView, curves_of};
+use crate::train::{METRICS, RunView, curves_of};
 use clap::Args;
 use serde_json::json;
 
 use super::Common;
+use super::serve::DEPTH;
 
 /// Draw the curves of several runs in one picture, to compare them
 #[derive(Args)]
@@ -62,25 +64,41 @@ fn read(path: &Path) -> crate::Result<Vec<Curves>> {
     if RunView::at(path).is_some() {
         return Ok(vec![curves(&path.to_string_lossy(), path)?]);
     }
-    let found = crate::train::find_runs(path, 3);
+    let found = crate::train::find_runs(path, DEPTH);
     if found.is_empty() {
         let name = path.display();
         return Err(Error::Input(format!(
             "{name} is not a run folder and contains none: there is no config.toml; name the folder that was --out of langevin train"
         )));
     }
-    found.iter().map(|(name, path)| curves(name, path)).collect()
+    let (mut all, mut first_failure) = (Vec::new(), None);
+    for run in found.iter().map(|(name, path)| curves(name, path)) {
+        match run {
+            Ok(run) => all.push(run),
+            Err(e) => {
+                log::warn!("{e}; this run is left out");
+                first_failure.get_or_insert(e);
+            }
+        }
+    }
+    match first_failure {
+        Some(e) if all.is_empty() => Err(e),
+        _ => Ok(all),
+    }
 }
 
 fn curves(name: &str, path: &Path) -> crate::Result<Curves> {
-    let file = path.join("metrics.csv");
-    let text = fs::read_to_string(&file).map_err(|e| Error::io("cannot read", &file, e))?;
+    let file = path.join(METRICS);
+    let no_values =
+        || Error::Input(format!("{} has no values yet; wait until the run has completed ten steps", file.display()));
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(no_values()),
+        Err(e) => return Err(Error::io("cannot read", &file, e)),
+    };
     let columns = curves_of(&text);
     if columns.iter().all(|(_, points)| points.is_empty()) {
-        return Err(Error::Input(format!(
-            "{} has no values yet; wait until the run has completed ten steps",
-            file.display()
-        )));
+        return Err(no_values());
     }
     Ok(Curves { name: name.trim_end_matches('/').into(), columns })
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::data::{Grouping, Normalisation};
 use crate::diffusion::Objective;
 use crate::error::{Error, Result};
-use crate::train::{Checkpoint, ConditionValues, Config, Facts, ObjectiveKind};
+use crate::train::{Checkpoint, ConditionValues, Config, Facts, ObjectiveKind, Task};
 
 /// The version of the format.
 pub(super) const FORMAT: u64 = 1;
@@ -62,9 +62,15 @@ pub(super) fn description(checkpoint: &Checkpoint) -> Result<Value> {
     let conditions = &facts.conditions;
     let names = (!facts.columns.names.is_empty()).then_some(&facts.columns.names);
     let offset = (!facts.columns.offset.is_empty()).then_some(&facts.columns.offset);
+    // Why samples cannot be drawn.
+    let no_samples = match config.task {
+        Task::Denoise => Some("this model is a denoiser, which cannot generate samples; use `estimate`".to_string()),
+        _ => config.objective()?.check_end().err().map(|e| e.to_string()),
+    };
     Ok(json!({
         "format": FORMAT,
         "task": config.task,
+        "no_samples": no_samples,
         "kind": facts.kind,
         "shape": facts.shape,
         "sample_rate": facts.sample_rate,

@@ -97,10 +97,11 @@ const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "network."];
 
 /// The weights of the network in `tensors`, in the order of its parameters.
 fn fitting(path: &Path, mut tensors: Vec<TensorData>, config: &Config, facts: &Facts) -> Result<Vec<TensorData>> {
-    for prefix in PREFIXES {
-        if tensors.iter().all(|t| t.name.starts_with(prefix)) {
-            tensors.iter_mut().for_each(|t| drop(t.name.drain(..prefix.len())));
-        }
+    let of_all = |tensors: &[TensorData]| {
+        PREFIXES.into_iter().find(|prefix| !tensors.is_empty() && tensors.iter().all(|t| t.name.starts_with(prefix)))
+    };
+    while let Some(prefix) = of_all(&tensors) {
+        tensors.iter_mut().for_each(|t| drop(t.name.drain(..prefix.len())));
     }
     let mut g = Graph::seeded(config.seed);
     config.model.build(&mut g, &facts.shape)?;

@@ -449,8 +449,8 @@ class Model(nn.Module):
     def sample(self, count=16, steps=100, noise=None, generator=None, guidance=1.0, clip=True, **conditions):
         """Samples in the units of the data, by DDIM (Song et al. 2021). `noise` [count, *shape] is standard normal. A guidance
         above 1 moves the prediction away from that without conditions (Ho and Salimans 2022)."""
-        if self.config["task"] == "denoise":
-            raise ValueError("this model is a denoiser, which cannot generate samples; use `estimate`")
+        if self.config["no_samples"]:
+            raise ValueError(self.config["no_samples"])
         device = self.low.device
         if noise is None:
             noise = torch.randn(count, *self.shape, generator=generator, device=device)
@@ -519,8 +519,8 @@ def main():
         print(f"{name}: largest relative error {error:.1e}")
     if not max(errors.values()) <= 1e-5:
         raise SystemExit("the network does not compute what it should: an error is above 1e-5")
-    if model.config["task"] == "denoise":
-        print("this model is a denoiser: load().estimate(noisy) removes the noise")
+    if model.config["no_samples"]:
+        print(model.config["no_samples"])
         return
     generator = torch.Generator().manual_seed(args.seed)
     label = {} if args.label is None else {"label": args.label}

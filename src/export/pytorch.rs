@@ -23,10 +23,10 @@ const EXAMPLE: &str = "check.npz";
 const CODE: [(&str, &str); 2] = [("model.py", include_str!("model.py")), ("pipeline.py", include_str!("pipeline.py"))];
 
 /// Writes a folder with the model of a checkpoint as a module of PyTorch, and as a pipeline of diffusers. The weights are those
-/// for inference. The example in `check.npz` is computed on `device`. Existing files of an export are replaced.
+/// for inference. The example in `check.npz` is computed on `device`.
 ///
 /// # Errors
-/// [`Error::Setting`] when the folder contains other files; [`Error::Io`] when a file cannot be written; those of the device.
+/// [`Error::Setting`] when the folder contains files; [`Error::Io`] when a file cannot be written; those of the device.
 pub fn export_pytorch(device: &Device, checkpoint: &Checkpoint, folder: &Path) -> Result<Vec<&'static str>> {
     check_folder(folder)?;
     let settings = description(checkpoint)?;
@@ -52,7 +52,7 @@ fn names() -> impl Iterator<Item = &'static str> {
     CODE.map(|(name, _)| name).into_iter().chain([SETTINGS, WEIGHTS, EXAMPLE, INDEX])
 }
 
-/// Checks that a folder is new, empty, or an export.
+/// Checks that a folder is new or empty.
 fn check_folder(folder: &Path) -> Result<()> {
     let name = folder.display();
     if folder.is_file() {
@@ -61,12 +61,12 @@ fn check_folder(folder: &Path) -> Result<()> {
         )));
     }
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let is_export = names().all(|name| folder.join(name).exists());
     match entries.into_iter().find(|entry| !entry.to_string_lossy().starts_with('.')) {
-        Some(entry) if !is_export => Err(Error::setting(format!(
-            "{name} is not empty: it contains {entry:?}; choose a new or empty folder, or that of an earlier export"
-        ))),
-        _ => Ok(()),
+        // Also an export: its weights may have been trained since.
+        Some(entry) => {
+            Err(Error::setting(format!("{name} is not empty: it contains {entry:?}; choose a new or empty folder")))
+        }
+        None => Ok(()),
     }
 }
 

@@ -38,7 +38,7 @@ impl Guidance {
         self.scale == 1.0
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if !self.scale.is_finite() || self.scale.abs() > 1e6 {
             return Err(Error::setting(format!("a guidance of {}; use a number such as 2, or 1 for none", self.scale)));
         }

@@ -14,7 +14,8 @@ use crate::numeric::scalar::Scalar;
 
 /// Columns of a panel.
 pub const WIDTH: usize = 32;
-/// The maximum number of rows computed together: with two vectors of columns their sums fill half of 32 registers.
+/// The number of rows that are computed together at most, in half of 32 registers with two vectors of columns; 6 where there
+/// are 16 registers.
 pub const ROWS: usize = 8;
 
 /// Offsets into a slice.
@@ -75,7 +76,7 @@ pub fn multiply<S: Scalar>(left: Left<S>, panel: &[S], mut take: impl FnMut(usiz
     let Left { data, rows, terms } = left;
     assert!(S::IS_F32, "the reference is computed with plain loops");
     assert!(panel.len() == terms.values.len() * WIDTH, "a panel of {} for {} terms", panel.len(), terms.values.len());
-    let limit = rows.limit + terms.limit;
+    let limit = rows.limit.checked_add(terms.limit).expect("offsets into one slice");
     assert!(limit < data.len(), "offsets up to {limit} in {} elements", data.len());
     let left = Left { data: bytemuck::cast_slice(data), rows, terms };
     in_vectors(

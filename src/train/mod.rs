@@ -40,7 +40,7 @@ pub use facts::Facts;
 pub use features::load_features;
 pub use folder::RunFolder;
 #[cfg(feature = "cli")]
-pub(crate) use folder::{Activity, PICTURE, Rows, RunView, SAMPLES, find_runs, runs_in};
+pub(crate) use folder::{Activity, CONFIG, EVENTS, METRICS, PICTURE, Rows, RunView, SAMPLES, find_runs, runs_in};
 pub use loss::{DiffusionSteps, LossInputs, LossKind, LossMix, Term, WeightedLoss};
 pub use memory::MemoryEstimate;
 pub use metrics::Summary;

@@ -172,9 +172,11 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Resu
         if !watch.progress(&progress) {
             stop = Stop::Requested;
         }
-        watch.state(trainer)?;
         let regular = done.is_multiple_of(config.checkpoint_every) || done == config.steps || stop != Stop::Done;
         saved.save(folder, trainer, &mut record, best, regular)?;
+        if stop != Stop::Requested {
+            watch.state(trainer)?;
+        }
     }
     if let Some(row) = record.irregular() {
         watch.row(&record.header, row)?;

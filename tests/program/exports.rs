@@ -11,7 +11,7 @@ use crate::support::{Place, json};
 pub fn tests() -> Vec<Test> {
     always(named![
         a_model_goes_to_pytorch_and_back_to_the_bit,
-        an_export_replaces_only_an_export,
+        an_export_replaces_nothing,
         weights_that_do_not_fit_are_named,
         an_imported_run_is_not_resumed_but_starts_another,
         onnx_files_are_written_for_networks_and_samplers,
@@ -51,11 +51,11 @@ fn a_model_goes_to_pytorch_and_back_to_the_bit() {
     assert!(place.read("run.npy") == place.read("like.npy"));
 }
 
-fn an_export_replaces_only_an_export() {
+fn an_export_replaces_nothing() {
     let place = Place::new();
     place.train("ok.npy", "run");
     place.ok("export run --pytorch model");
-    place.ok("export run --pytorch model");
+    place.refused("export run --pytorch model", 2, &["model is not empty", "new or empty folder"]);
     fs::create_dir(place.path("full")).unwrap();
     place.write("full/mine.txt", "");
     place.refused("export run --pytorch full", 2, &["full is not empty", "mine.txt", "new or empty folder"]);

@@ -99,6 +99,9 @@ fn tensorboard_gets_the_rows_and_the_previews() {
         assert!(first.contains(tag), "{tag}");
     }
     assert_eq!(first.matches("samples_per_second").count(), 2, "a value for each row");
+    // Another run in its place has its own events.
+    place.ok("train ok.npy --out run --force --config small.toml --steps 10 --tensorboard --preview off");
+    assert_eq!(place.list("run/tensorboard").len(), 1);
 }
 
 fn curves_of_runs_are_overlaid() {
@@ -115,6 +118,12 @@ fn curves_of_runs_are_overlaid() {
     place.refused("plot runs --columns validatoin --out c.png", 2, &["there are: loss", "did you mean validation?"]);
     place.refused("plot ok.npy --out c.png", 1, &["ok.npy is not a run folder"]);
     place.refused("plot runs --out c.npy", 2, &[".png or .svg"]);
+    // A run that has just begun is left out, unless it is named.
+    std::fs::create_dir(place.path("runs/c")).unwrap();
+    std::fs::copy(place.path("runs/b/config.toml"), place.path("runs/c/config.toml")).unwrap();
+    let said = place.run("plot runs --out c.png");
+    assert!(said.code == Some(0) && said.err.contains("has no values yet"), "{said:?}");
+    place.refused("plot runs/c --out c.png", 1, &["has no values yet"]);
 }
 
 fn schedules_are_drawn() {
@@ -169,7 +178,7 @@ fn the_version_says_what_a_report_needs() {
     let place = Place::new();
     assert_eq!(place.ok("--version").trim(), format!("langevin {}", env!("CARGO_PKG_VERSION")));
     let said = place.ok("--version --verbose");
-    for words in ["commit: ", "features: cli, files", "adapter"] {
+    for words in ["commit: ", "features: cli, files, onnx", "adapter"] {
         assert!(said.contains(words), "{words}: {said}");
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Files {
     Picture(PathBuf),
 }
 
-/// The name of the picture in a folder, without extension.
+/// The name of the picture in a folder.
 const PICTURE: &str = "completed.svg";
 
 impl Files {

@@ -112,7 +112,9 @@ impl Site {
             return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered".into()));
         }
         let stated = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let hosts = ["127.0.0.1", "localhost"].map(|name| format!("{name}:{}", self.port));
+        // Browsers leave out the port of HTTP.
+        let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
+        let hosts = ["127.0.0.1", "localhost"].map(|name| format!("{name}{port}"));
         if !stated.is_some_and(|stated| hosts.iter().any(|host| host.eq_ignore_ascii_case(stated))) {
             let text = format!("only requests for {} are answered", hosts.join(" and "));
             return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, text));

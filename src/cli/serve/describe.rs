@@ -1,11 +1,12 @@
 //! What the page shows of a run, as JSON.
 
 use std::fs;
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use crate::data::{Dataset, Kind, ReadOptions};
 use crate::plot::{self, Scale};
-use crate::train::{Activity, Config, Facts, Rows, RunView, SAMPLES, Summary};
+use crate::train::{Activity, CONFIG, Config, Facts, PICTURE, Rows, RunView, SAMPLES, Summary};
 use serde_json::{Value, json};
 
 /// The number of samples on a page: points and rows of a table share one picture.
@@ -46,9 +47,13 @@ fn last_step(rows: &Rows) -> Option<u32> {
 
 /// When the metrics or else the settings were written, in seconds since 1970.
 fn changed(run: &RunView) -> Option<u64> {
-    let of = |name| fs::metadata(run.folder().file(name)).and_then(|file| file.modified());
-    let changed = of("metrics.csv").or_else(|_| of("config.toml")).ok()?;
-    changed.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    written(&run.metrics()).or_else(|| written(&run.folder().file(CONFIG)))
+}
+
+/// When a file was written, in seconds since 1970.
+fn written(path: &Path) -> Option<u64> {
+    let modified = fs::metadata(path).and_then(|file| file.modified()).ok()?;
+    modified.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 /// All settings of a run, and which pictures there are.
@@ -62,7 +67,7 @@ pub fn settings(run: &RunView) -> crate::Result<Value> {
     let pages = read_samples(run, &facts)?.map_or(0, |samples| samples.len().div_ceil(per_page(facts.kind)));
     Ok(json!({
         "settings": named(&config, &facts), "previews": previews, "film": folder.film().is_file(),
-        "picture": folder.file(crate::train::PICTURE).is_file(), "pages": pages,
+        "picture": written(&folder.file(PICTURE)), "pages": pages, "written": written(&folder.file(CONFIG)),
     }))
 }
 

@@ -23,7 +23,7 @@ use super::interrupt::stop_flag;
 use super::{Common, whole};
 
 /// How many levels of folders below RUNS may contain runs, as a folder of sweeps does.
-const DEPTH: usize = 3;
+pub(super) const DEPTH: usize = 3;
 
 /// The first port that is tried, and the number of them.
 const PORT: u16 = 8420;

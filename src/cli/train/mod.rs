@@ -91,7 +91,7 @@ pub struct TrainArgs {
     /// Training objective: ddpm (default), flow (rectified flow) or edm
     #[arg(help_heading = DIFFUSION, long)]
     objective: Option<ObjectiveKind>,
-    /// Distribution of the times of flow and edm: uniform, or logit_normal:MEAN:DEVIATION (log_normal is the same)
+    /// Distribution of the times of flow and edm: uniform, or log_normal:MEAN:DEVIATION of the noise level (logit_normal is the same)
     #[arg(help_heading = DIFFUSION, long, value_name = "TIMES", allow_hyphen_values = true)]
     times: Option<TrainingTimes>,
     /// Rescale the noise schedule so that it ends in pure noise (needs --prediction v, x0 or flow)

@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Error;
+use crate::train::EVENTS;
 use crc::{CRC_32_ISCSI, Crc, Table};
-
-/// The folder of the event files in that of a run.
-const FOLDER: &str = "tensorboard";
 
 /// An event file of a run.
 pub struct TensorBoard {
@@ -27,7 +25,7 @@ impl TensorBoard {
     /// # Errors
     /// [`Error::Io`] when it cannot be created.
     pub fn create(run: &Path, step: u32) -> crate::Result<Self> {
-        let folder = run.join(FOLDER);
+        let folder = run.join(EVENTS);
         fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
         let (seconds, process) = (now().floor(), std::process::id());
         let path = folder.join(format!("events.out.tfevents.{seconds:010}.langevin.{process}.{step}"));
@@ -35,8 +33,8 @@ impl TensorBoard {
         let mut board = Self { path, file: BufWriter::new(file) };
         board.write(&event(0, &text(3, "brain.Event:2")))?;
         if step > 0 {
-            // A session starts (SessionLog.START).
-            board.write(&event(step, &message(7, &integer(1, 1))))?;
+            // A session starts (SessionLog.START): what has this step or a later one is hidden.
+            board.write(&event(step + 1, &message(7, &integer(1, 1))))?;
         }
         Ok(board)
     }

@@ -18,13 +18,13 @@ use prost::Message;
 use self::builder::{Builder, batch_of, int, value_info};
 use self::ops::Translator;
 use self::proto::{DOUBLE, Entry, FLOAT, INT64, Model, OperatorSet, ValueInfo};
-use crate::data::Normalisation;
+use crate::data::{Columns, Grouping, Kind, Normalisation};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::inference::Sampling;
 use crate::io::write_atomically;
 use crate::nn::Inputs;
-use crate::train::{Checkpoint, Task, TensorData};
+use crate::train::{Checkpoint, ConditionValues, Facts, Task, TensorData};
 
 /// The version of the operators. Version 17 has LayerNormalization.
 const OPSET: i64 = 17;
@@ -37,14 +37,15 @@ const IR_VERSION: i64 = 8;
 pub enum OnnxModel {
     /// One evaluation of the network: from noisy data and times to the prediction, and to the estimate of the clean data.
     Denoiser,
-    /// The reverse process: from noise to samples. The count, the seed and the conditions of the settings are not used.
+    /// The reverse process: from noise to samples, with the scale of guidance. The count, the seed and the other conditions of the
+    /// settings are not used, because conditions are inputs of the model.
     Sampler(Sampling),
 }
 
 /// Writes an ONNX file. The size of the batch is free.
 ///
 /// # Errors
-/// [`Error::Setting`] when the sampler adds noise, or the network has an operation without a counterpart; [`Error::Io`] when the
+/// [`Error::Setting`] when the sampler adds noise, guidance is by another run or only within an interval, or the network has an operation without a counterpart; [`Error::Io`] when the
 /// file cannot be written.
 pub fn export_onnx(checkpoint: &Checkpoint, model: &OnnxModel, path: &Path) -> Result<()> {
     let model = match model {
@@ -123,25 +124,22 @@ impl<'a> Network<'a> {
             names.label = b.cast("label", FLOAT);
         }
         if let Some(values) = &of.vector {
-            inputs.push(value_info("vector", FLOAT, &batch_of(&values.shape), "condition vector"));
-            names.vector = normalise(b, "vector", &values.normalisation, values.shape.iter().product());
+            let units = Units::of_condition(values);
+            inputs.push(value_info("vector", units.element, &batch_of(&values.shape), "condition vector"));
+            names.vector = units.normalise(b, "vector");
         }
         let mut parts = Vec::new();
         if let Some(values) = &of.given {
-            inputs.push(value_info("given", FLOAT, &batch_of(&values.shape), "known values"));
-            parts.push(normalise(b, "given", &values.normalisation, values.shape.iter().product()));
+            let units = Units::of_condition(values);
+            inputs.push(value_info("given", units.element, &batch_of(&values.shape), "known values"));
+            parts.push(units.normalise(b, "given"));
         }
         if of.gaps > 0 {
-            inputs.push(value_info(
-                "known",
-                FLOAT,
-                &batch_of(&facts.shape),
-                "samples, NaN where a value is to be filled in",
-            ));
+            let (units, shape) = (Units::of_samples(facts), batch_of(&facts.shape));
+            inputs.push(value_info("known", units.element, &shape, "samples, NaN where a value is to be filled in"));
             let unknown = b.node("IsNaN", &["known"], vec![]);
             let zero = b.floats(&[], &[0.0]);
-            let values = normalise(b, "known", &facts.normalisation, self.width());
-            let [unknown_rows, values] = [b.rows(&unknown, &[self.width()]), values];
+            let [unknown_rows, values] = [b.rows(&unknown, &[self.width()]), units.normalise(b, "known")];
             let values = b.node("Where", &[&unknown_rows, &zero, &values], vec![]);
             let mask = b.node("Not", &[&unknown_rows], vec![]);
             parts.extend([values, b.cast(&mask, FLOAT)]);
@@ -178,65 +176,79 @@ impl<'a> Network<'a> {
     }
 }
 
-/// Shift and scale of `width` values.
-fn entries(normalisation: &Normalisation, width: usize) -> [Vec<f64>; 2] {
-    let (shift, scale): (Vec<_>, Vec<_>) = normalisation.entries().cycle().take(width).unzip();
-    [shift, scale].map(|values| values.into_iter().map(f64::from).collect())
+/// value = scale * normalised + shift for each value of a sample, with the offsets of columns, which need float64.
+struct Units {
+    shift: Vec<f64>,
+    scale: Vec<f64>,
+    /// The type of the values.
+    element: i32,
 }
 
-/// Rows [B, width] of (x - shift) / scale, computed in float64 as everywhere else.
-fn normalise(b: &mut Builder, x: &str, normalisation: &Normalisation, width: usize) -> String {
-    let [shift, scale] = entries(normalisation, width).map(|values| b.doubles(&[width], &values));
-    let x = b.rows(x, &[width]);
-    let x = b.cast(&x, DOUBLE);
-    let x = b.node("Sub", &[&x, &shift], vec![]);
-    let x = b.node("Div", &[&x, &scale], vec![]);
-    b.cast(&x, FLOAT)
-}
-
-/// Adds the output `name` [B, *shape] with the values scale x + shift of rows x, and the offsets of columns, which need float64.
-fn restore(b: &mut Builder, x: &str, checkpoint: &Checkpoint, name: &str, doc: &str) -> ValueInfo {
-    let facts = &checkpoint.facts;
-    let width: usize = facts.shape.iter().product();
-    let [shift, scale] = entries(&facts.normalisation, width).map(|values| b.doubles(&[width], &values));
-    let x = b.cast(x, DOUBLE);
-    let x = b.node("Mul", &[&x, &scale], vec![]);
-    let mut x = b.node("Add", &[&x, &shift], vec![]);
-    let offset = &facts.columns.offset;
-    let element = if offset.is_empty() { FLOAT } else { DOUBLE };
-    if element == DOUBLE {
-        let groups = crate::data::Grouping::of(facts.kind, &facts.shape);
-        let offsets: Vec<f64> = (0..width).map(|i| facts.columns.offset_of(groups.at(i))).collect();
-        let offsets = b.doubles(&[width], &offsets);
-        x = b.node("Add", &[&x, &offsets], vec![]);
-    } else {
-        x = b.cast(&x, FLOAT);
+impl Units {
+    fn of(kind: Kind, shape: &[usize], normalisation: &Normalisation, columns: &Columns) -> Self {
+        let (width, groups) = (shape.iter().product(), Grouping::of(kind, shape));
+        let entries = normalisation.entries().cycle().take(width).enumerate();
+        let (shift, scale) = entries
+            .map(|(i, (shift, scale))| (f64::from(shift) + columns.offset_of(groups.at(i)), f64::from(scale)))
+            .unzip();
+        Self { shift, scale, element: if columns.offset.is_empty() { FLOAT } else { DOUBLE } }
     }
-    let dims: Vec<i64> = std::iter::once(-1).chain(facts.shape.iter().map(|n| *n as i64)).collect();
-    let dims = b.integers(&dims);
-    b.named(name, "Reshape", &[&x, &dims], vec![]);
-    value_info(name, element, &batch_of(&facts.shape), doc)
+
+    fn of_samples(facts: &Facts) -> Self {
+        Self::of(facts.kind, &facts.shape, &facts.normalisation, &facts.columns)
+    }
+
+    fn of_condition(values: &ConditionValues) -> Self {
+        Self::of(values.kind, &values.shape, &values.normalisation, &values.columns)
+    }
+
+    fn tensors(&self, b: &mut Builder) -> [String; 2] {
+        [&self.shift, &self.scale].map(|values| b.doubles(&[values.len()], values))
+    }
+
+    /// Rows [B, width] of (x - shift) / scale, computed in float64 as everywhere else.
+    fn normalise(&self, b: &mut Builder, x: &str) -> String {
+        let [shift, scale] = self.tensors(b);
+        let x = b.rows(x, &[self.shift.len()]);
+        let x = b.cast(&x, DOUBLE);
+        let x = b.node("Sub", &[&x, &shift], vec![]);
+        let x = b.node("Div", &[&x, &scale], vec![]);
+        b.cast(&x, FLOAT)
+    }
+
+    /// Adds the output `name` [B, *shape] with the values scale x + shift of rows x.
+    fn restore(&self, b: &mut Builder, x: &str, shape: &[usize], name: &str, doc: &str) -> ValueInfo {
+        let [shift, scale] = self.tensors(b);
+        let x = b.cast(x, DOUBLE);
+        let x = b.node("Mul", &[&x, &scale], vec![]);
+        let x = b.node("Add", &[&x, &shift], vec![]);
+        let x = b.cast(&x, self.element);
+        let dims: Vec<i64> = std::iter::once(-1).chain(shape.iter().map(|n| *n as i64)).collect();
+        let dims = b.integers(&dims);
+        b.named(name, "Reshape", &[&x, &dims], vec![]);
+        value_info(name, self.element, &batch_of(shape), doc)
+    }
 }
 
 /// One evaluation of the network.
 fn denoiser(checkpoint: &Checkpoint) -> Result<Model> {
     let network = Network::new(checkpoint)?;
-    let (facts, width) = (&checkpoint.facts, network.width());
+    let facts = &checkpoint.facts;
     let mut b = Builder::default();
-    let shape = batch_of(&facts.shape);
+    let (units, shape) = (Units::of_samples(facts), batch_of(&facts.shape));
     if checkpoint.config.task == Task::Denoise {
-        let inputs = vec![value_info("noisy", FLOAT, &shape, "noisy data")];
-        let x_t = normalise(&mut b, "noisy", &facts.normalisation, width);
+        let inputs = vec![value_info("noisy", units.element, &shape, "noisy data")];
+        let x_t = units.normalise(&mut b, "noisy");
         let t = zeros(&mut b, "noisy");
         let prediction = network.evaluate(&mut b, &Names { x_t, t, ..Names::default() })?;
-        let clean = restore(&mut b, &prediction, checkpoint, "clean", "the data without noise");
+        let clean = units.restore(&mut b, &prediction, &facts.shape, "clean", "the data without noise");
         return Ok(network.model(b, "denoiser", "A denoiser, in the units of the data.", inputs, vec![clean]));
     }
     let mut inputs = vec![
-        value_info("x_t", FLOAT, &shape, "noisy data: shift + scale (a x0 + s eps) for normalised data x0"),
+        value_info("x_t", units.element, &shape, "noisy data: shift + scale (a x0 + s eps) for normalised data x0"),
         value_info("t", FLOAT, &[None], "diffusion time of each sample"),
     ];
-    let x_t = normalise(&mut b, "x_t", &facts.normalisation, width);
+    let x_t = units.normalise(&mut b, "x_t");
     let names = Names { x_t, t: "t".into(), ..network.conditions(&mut b, &mut inputs) };
     let prediction = network.evaluate(&mut b, &names)?;
     let dims: Vec<i64> = std::iter::once(-1).chain(facts.shape.iter().map(|n| *n as i64)).collect();
@@ -245,7 +257,7 @@ fn denoiser(checkpoint: &Checkpoint) -> Result<Model> {
     let doc = format!("prediction of the network ({}), in normalised units", checkpoint.config.prediction);
     let outputs = vec![value_info("prediction", FLOAT, &shape, &doc)];
     let x0 = estimate(&mut b, checkpoint, &names.x_t, &prediction)?;
-    let clean = restore(&mut b, &x0, checkpoint, "clean", "estimate of the clean data");
+    let clean = units.restore(&mut b, &x0, &facts.shape, "clean", "estimate of the clean data");
     let outputs = outputs.into_iter().chain([clean]).collect();
     Ok(network.model(b, "denoiser", "The denoising network of a diffusion model.", inputs, outputs))
 }

@@ -2,12 +2,12 @@
 
 use super::builder::{Builder, batch_of, int, value_info};
 use super::proto::{BOOL, FLOAT, INT64, Model, ValueInfo};
-use super::{Names, Network, restore, size_of};
+use super::{Names, Network, Units, size_of};
 use crate::diffusion::{Row, SamplerTable};
 use crate::error::{Error, Result};
-use crate::inference::Sampling;
+use crate::inference::{Guidance, Sampling};
 use crate::ops::SamplerStep;
-use crate::train::{Checkpoint, Task};
+use crate::train::{Checkpoint, Facts, Task};
 
 /// The model that draws samples from noise.
 ///
@@ -28,7 +28,14 @@ pub(super) fn model(checkpoint: &Checkpoint, sampling: &Sampling) -> Result<Mode
             sampling.sampler
         )));
     }
-    let guidance = sampling.conditions.guidance.scale;
+    let Guidance { scale: guidance, rescale, interval, .. } = sampling.conditions.guidance;
+    sampling.conditions.guidance.check()?;
+    if sampling.guide.is_some() || rescale != 0.0 || interval.is_some() {
+        return Err(Error::setting(
+            "an ONNX model has the same guidance in all steps, away from the model without conditions; omit the guide, the interval \
+             and the rescaling",
+        ));
+    }
     if guidance != 1.0 && (facts.conditions.options().is_none() || config.condition.dropout == 0.0) {
         return Err(Error::setting(
             "guidance needs a conditional run that has learned samples without a condition; omit --guidance, or train a run with \
@@ -44,8 +51,8 @@ pub(super) fn model(checkpoint: &Checkpoint, sampling: &Sampling) -> Result<Mode
     let x = reverse.add(&mut b, width)?;
     let doc = format!("{}, {} evaluations of the network", sampling.sampler, table.rows.len());
     let output = match facts.conditions.gaps {
-        0 => restore(&mut b, &x, checkpoint, "samples", "samples"),
-        _ => completed(&mut b, &x, checkpoint),
+        0 => Units::of_samples(facts).restore(&mut b, &x, &facts.shape, "samples", "samples"),
+        _ => completed(&mut b, &x, facts),
     };
     Ok(network.model(
         b,
@@ -57,11 +64,10 @@ pub(super) fn model(checkpoint: &Checkpoint, sampling: &Sampling) -> Result<Mode
 }
 
 /// Samples with the known values in their places.
-fn completed(b: &mut Builder, x: &str, checkpoint: &Checkpoint) -> ValueInfo {
-    let output = restore(b, x, checkpoint, "drawn", "samples");
-    let element = output.r#type.as_ref().and_then(|of| of.tensor_type.as_ref()).map_or(FLOAT, |of| of.elem_type);
-    let (unknown, known) = (b.node("IsNaN", &["known"], vec![]), b.cast("known", element));
-    b.named("samples", "Where", &[&unknown, "drawn", &known], vec![]);
+fn completed(b: &mut Builder, x: &str, facts: &Facts) -> ValueInfo {
+    let output = Units::of_samples(facts).restore(b, x, &facts.shape, "drawn", "samples");
+    let unknown = b.node("IsNaN", &["known"], vec![]);
+    b.named("samples", "Where", &[&unknown, "drawn", "known"], vec![]);
     ValueInfo { name: "samples".into(), ..output }
 }
 

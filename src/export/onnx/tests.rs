@@ -207,3 +207,23 @@ fn samplers_with_noise_are_refused() {
         assert!(refused.contains("adds random noise"), "{refused}");
     }
 }
+
+#[test]
+fn offsets_of_columns_are_a_part_of_the_units() {
+    let columns = Columns { offset: vec![1.7e9, 0.0], ..Columns::default() };
+    let data = Dataset::new("data", [2], vec![0.0, 1.0, 4.0, 3.0]).unwrap().of_kind(Kind::Table).unwrap();
+    let normalisation = Normalisation::standard(&data).unwrap();
+    let plain = Units::of(Kind::Table, &[2], &normalisation, &Columns::default());
+    let far = Units::of(Kind::Table, &[2], &normalisation, &columns);
+    assert_eq!(far.shift, [plain.shift[0] + 1.7e9, plain.shift[1]]);
+    assert_eq!((far.scale, far.element, plain.element), (plain.scale, DOUBLE, FLOAT));
+    let config = Config { batch: 2, ..Config::for_model("mlp").unwrap() };
+    let mut checkpoint = Trainer::new(&Device::cpu(), &config, &data).unwrap().checkpoint().unwrap();
+    checkpoint.facts.columns = columns;
+    let graph = denoiser(&checkpoint).unwrap().graph.unwrap();
+    let element = |values: &[ValueInfo], name: &str| {
+        let found = values.iter().find(|value| value.name == name).unwrap();
+        found.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap().elem_type
+    };
+    assert_eq!([element(&graph.input, "x_t"), element(&graph.output, "clean")], [DOUBLE; 2]);
+}

@@ -363,6 +363,8 @@ fn interleave<S: Scalar>(planes: &[S], count: usize, panel: &mut [S]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::super::products;
     use super::*;
 
@@ -393,14 +395,19 @@ mod tests {
         let (x, w, dz) = (sines::<S>(image, 0.7), sines::<S>(o * c * window.taps(), 1.3), sines::<S>(places, 0.9));
         let mut all = [places, image, w.len()].map(|n| vec![S::of(f64::NAN); n]);
         let [y, dx, dw] = &mut all;
-        let visited = std::sync::atomic::AtomicUsize::new(0);
-        let visit = |offset: usize, y: &mut [S], _: Option<&mut [S]>| {
-            visited.fetch_add((offset + 1) * y.len(), std::sync::atomic::Ordering::Relaxed);
+        let visits = [places, image].map(|n| Vec::from_iter((0..n).map(|_| AtomicUsize::new(0))));
+        let visit = |to: usize| {
+            let of = &visits[to];
+            move |offset: usize, y: &mut [S], _: Option<&mut [S]>| {
+                of[offset..][..y.len()].iter().for_each(|n| {
+                    n.fetch_add(1, Ordering::Relaxed);
+                });
+            }
         };
-        products::gather(window, [b, c, o], &x, &w, y, None, visit);
-        products::scatter(window, [b, c, o], &dz, &w, dx, None, visit);
+        products::gather(window, [b, c, o], &x, &w, y, None, visit(0));
+        products::scatter(window, [b, c, o], &dz, &w, dx, None, visit(1));
         products::weight(window, [b, c, o], &x, &dz, dw);
-        assert!(visited.into_inner() >= places + image);
+        assert!(visits.iter().flatten().all(|n| n.load(Ordering::Relaxed) == 1), "each element is finished once");
         all
     }
 

@@ -48,16 +48,18 @@ enum Begin {
     Replace,
 }
 
-const CONFIG: &str = "config.toml";
+pub(crate) const CONFIG: &str = "config.toml";
 const LAST: &str = "checkpoint.safetensors";
 const PREVIOUS: &str = "checkpoint.previous.safetensors";
 pub(in crate::train) const BEST: &str = "best.safetensors";
 const NEW: &str = "checkpoint.new.safetensors";
-const METRICS: &str = "metrics.csv";
+pub(crate) const METRICS: &str = "metrics.csv";
 const LOSS: &str = "loss.svg";
 /// The samples that are drawn after the training, and their picture.
 pub(crate) const SAMPLES: &str = "samples/samples.npy";
 pub(crate) const PICTURE: &str = "samples/compare.svg";
+/// The folder of the event files of TensorBoard.
+pub(crate) const EVENTS: &str = "tensorboard";
 /// An empty file that is locked by the training process. The lock ends with the process; the file remains.
 const LOCK: &str = ".lock";
 
@@ -148,19 +150,26 @@ impl RunFolder {
             self.check_vacant()?;
         }
         if self.begin == Begin::Replace || fresh && !self.has_checkpoint() {
-            // The checkpoints first: a folder without them is not used as a run.
-            for name in [LAST, PREVIOUS, BEST, NEW, METRICS, LOSS, SAMPLES, PICTURE] {
-                match fs::remove_file(self.file(name)) {
-                    Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                        return Err(Error::io("cannot remove", &self.file(name), e));
-                    }
-                    _ => {}
-                }
-            }
-            self.remove_snapshots()?;
-            self.remove_previews(0)?;
+            self.remove_run()?;
         }
         self.write_settings(trainer)
+    }
+
+    /// Removes the files of a run.
+    fn remove_run(&self) -> Result<()> {
+        // The checkpoints first: a folder without them is not used as a run.
+        let files = [LAST, PREVIOUS, BEST, NEW, METRICS, LOSS, SAMPLES, PICTURE].map(|name| self.file(name));
+        let events = fs::read_dir(self.file(EVENTS)).into_iter().flatten().flatten().map(|entry| entry.path());
+        for path in files.into_iter().chain(events) {
+            match fs::remove_file(&path) {
+                Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    return Err(Error::io("cannot remove", &path, e));
+                }
+                _ => {}
+            }
+        }
+        self.remove_snapshots()?;
+        self.remove_previews(0)
     }
 
     fn create(&self) -> Result<()> {
@@ -185,6 +194,7 @@ impl RunFolder {
         if self.lock()? {
             self.check_vacant()?;
         }
+        self.remove_run()?;
         self.write_settings_of(&checkpoint.config, &checkpoint.facts)?;
         self.write_checkpoint(checkpoint)
     }

@@ -45,9 +45,12 @@ function short(value) {
 /** Reads what is new of the rows of a run. Rows that were written again replace the known ones. */
 async function readRows(name) {
   let known = state.rows.get(name);
-  const answer = await ask("rows", { run: name, from: known ? known.next : 0 });
+  const from = known ? known.next : 0;
+  const answer = await ask("rows", { run: name, from });
+  // Another answer was faster.
+  if (state.rows.get(name) !== known || (known && known.next !== from)) return;
   const columns = answer.header ? answer.header.split(",") : [];
-  if (!known || answer.from !== known.next || columns.join() !== known.columns.join()) {
+  if (!known || answer.from !== from || columns.join() !== known.columns.join()) {
     known = { columns, points: new Map(columns.slice(1).map((column) => [column, []])), next: 0 };
     state.rows.set(name, known);
   }
@@ -59,9 +62,7 @@ async function readRows(name) {
       if (i > 0 && Number.isFinite(value)) known.points.get(column).push([Number(cells[0]), value]);
     });
   }
-  const grown = answer.next !== known.next;
   known.next = answer.next;
-  return grown;
 }
 
 async function update() {
@@ -349,9 +350,9 @@ function drawPictures() {
   drawPreview(wanted, details);
   const pages = details.pages || 0;
   state.page = Math.min(state.page, Math.max(0, pages - 1));
-  picture($("samples"), pages > 0 && address("samples", { run: wanted, page: state.page, of: details.previews.length }));
+  picture($("samples"), pages > 0 && address("samples", { run: wanted, page: state.page, of: details.written }));
   $("samples-page").textContent = `${state.page + 1} of ${pages}`;
-  picture($("picture"), details.picture && address("picture", { run: wanted, of: indexOf(wanted) }));
+  picture($("picture"), details.picture && address("picture", { run: wanted, of: details.picture }));
   $("no-pictures").hidden = details.previews.length > 0 || pages > 0 || details.picture;
 }
 
@@ -361,7 +362,7 @@ function drawPreview(name, details) {
   // The latest one, unless the user chose one.
   const at = state.preview === null ? previews.length - 1 : Math.min(state.preview, previews.length - 1);
   range.value = at;
-  picture($("preview"), previews.length > 0 && address("preview", { run: name, step: previews[at] }));
+  picture($("preview"), previews.length > 0 && address("preview", { run: name, step: previews[at], of: details.written }));
   $("preview-step").textContent = previews[at] ?? "";
   $("film").hidden = !details.film;
   $("film").href = address("film", { run: name });
