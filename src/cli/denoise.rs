@@ -166,7 +166,10 @@ pub(super) fn other_units(noisy: &Dataset, facts: &Facts) -> Vec<String> {
     let groups = noisy.grouping();
     for (group, &[low, high]) in facts.range.iter().enumerate().filter(|_| facts.range.len() == groups.count) {
         let values = || groups.values(group, &noisy.values).filter(|value| !value.is_nan()).map(f64::from);
-        let n = values().count().max(1) as f64;
+        let n = values().count() as f64;
+        if n == 0.0 {
+            continue;
+        }
         let mean = values().sum::<f64>() / n;
         let deviation = (values().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
         let (middle, width) = ((f64::from(low) + f64::from(high)) / 2.0, f64::from(high) - f64::from(low));

@@ -8,7 +8,7 @@ use crate::diffusion::{SamplerSettings, Spacing, sampler};
 use crate::export::{OnnxModel, export_onnx, export_pytorch};
 use crate::inference::{Guidance, SampleConditions, Sampling};
 use crate::io::{check_path, extension, quoted};
-use crate::train::RunFolder;
+use crate::train::{RunFolder, Task};
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
@@ -97,7 +97,8 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         written["pytorch"] = json!({"folder": folder, "files": files, "device": device.name()});
         if !args.common.json {
             say!("{}: {}", folder.display(), files.join(", "));
-            say!("check it and draw samples: python {}", quoted(&folder.join("model.py").to_string_lossy()));
+            let what = if checkpoint.config.task == Task::Denoise { "check it" } else { "check it and draw samples" };
+            say!("{what}: python {}", quoted(&folder.join("model.py").to_string_lossy()));
         }
     }
     if let Some(path) = &args.onnx {

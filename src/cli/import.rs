@@ -7,7 +7,7 @@ use crate::Error;
 use crate::export::{Source, import};
 use crate::io::quoted;
 use crate::text::grouped;
-use crate::train::RunFolder;
+use crate::train::{RunFolder, Task};
 use clap::Args;
 use serde_json::json;
 
@@ -69,6 +69,9 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     }
     let (model, out) = (checkpoint.config.model.name(), args.out.to_string_lossy());
     say!("{model} with {} parameters: {out}", grouped(parameters));
-    say!("draw samples: langevin sample {} --out samples.npy", quoted(&out));
+    match checkpoint.config.task {
+        Task::Denoise => say!("remove noise: langevin denoise {} NOISY --out denoised.npy", quoted(&out)),
+        _ => say!("draw samples: langevin sample {} --out samples.npy", quoted(&out)),
+    }
     Ok(ExitCode::SUCCESS)
 }

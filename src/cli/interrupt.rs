@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -27,16 +29,26 @@ fn code_of(signal: i32) -> u8 {
     128 + signal as u8
 }
 
-/// A flag that SIGINT, SIGTERM and SIGHUP set. A second signal ends the program immediately. Signals that the parent process
-/// has set to be ignored remain ignored, for example SIGHUP by `nohup`.
+/// How long after the first signal another one has no effect: terminals and programs like `timeout` may send two at once.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A flag that SIGINT, SIGTERM and SIGHUP set. A signal more than [`PATIENCE`] later ends the program immediately. Signals that
+/// the parent process has set to be ignored remain ignored, for example SIGHUP by `nohup`.
 pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
-    let stopped = Arc::new(AtomicBool::new(false));
+    let [stopped, impatient] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     for signal in SIGNALS.into_iter().filter(|&signal| !ignored(signal)) {
-        // The order matters: the shutdown must check the flag before it is set.
-        flag::register_conditional_shutdown(signal, code_of(signal).into(), stopped.clone())?;
+        flag::register_conditional_shutdown(signal, code_of(signal).into(), impatient.clone())?;
         flag::register_usize(signal, RECEIVED.clone(), signal as usize)?;
         flag::register(signal, stopped.clone())?;
     }
+    let first = stopped.clone();
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        while !first.load(Ordering::Relaxed) {
+            thread::sleep(PATIENCE / 10);
+        }
+        thread::sleep(PATIENCE);
+        impatient.store(true, Ordering::Relaxed);
+    })?;
     Ok(stopped)
 }
 

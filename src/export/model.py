@@ -413,8 +413,14 @@ class Model(nn.Module):
         """The conditions in the units of the network, as arguments of `forward`; those that are None are unknown ones, but
         labels are then the classes in turn."""
         made, device, places = {}, self.low.device, channels_and_places(self.shape)[1]
+        taken = {"label": self.classes, "vector": self.vector_units, "given": self.given_units, "known": self.gaps}
+        for name, value in {"label": label, "vector": vector, "given": given, "known": known}.items():
+            if value is not None and not taken[name]:
+                raise ValueError(f"this model has no condition {name!r}; it has: {[n for n in taken if taken[n]]}")
         if self.classes:
             label = torch.arange(count, device=device) % self.classes if label is None else label
+            if not 0 <= int(torch.as_tensor(label).min()) <= int(torch.as_tensor(label).max()) <= self.classes:
+                raise ValueError(f"label {label}: use 0 to {self.classes - 1}, or {self.classes} for an unknown class")
             made["label"] = torch.as_tensor(label, device=device).expand(count)
         if self.vector_units:
             size = math.prod(self.vector_units.shift.shape)
@@ -456,6 +462,8 @@ class Model(nn.Module):
             noise = torch.randn(count, *self.shape, generator=generator, device=device)
         x, count = noise.to(device), len(noise)
         given = self.conditions(count, **conditions)
+        if guidance != 1.0 and not given:
+            raise ValueError(f"guidance {guidance}: this model has no conditions")
         unknown = {name: torch.zeros_like(value) for name, value in given.items()}
         if self.classes:
             unknown["label"] = torch.full_like(given["label"], self.classes)
