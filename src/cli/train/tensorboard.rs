@@ -170,7 +170,7 @@ mod tests {
         }
         assert!(events[0].ends_with(b"brain.Event:2"));
         // Nine bytes for the time, then the step.
-        assert_eq!(events[1][9..], [0x10, 7, 0x3a, 2, 0x08, 1]);
+        assert_eq!(events[1][9..], [0x10, 8, 0x3a, 2, 0x08, 1]);
         let loss = [&[0x10, 10, 0x2a, 13, 0x0a, 11, 0x0a, 4][..], b"loss", &[0x15, 0, 0, 0, 0x3f]].concat();
         assert_eq!(events[2][9..], loss, "a validation that is not known is left out");
     }
