@@ -278,7 +278,7 @@ function drawChart(chart, shown) {
   const margin = (y1 - y0) * 0.05 || 0.05 * Math.abs(y1) || 0.5;
   y0 -= margin;
   y1 += margin;
-  const frame = { left: 58, top: 8, right: width - 12, bottom: height - 36 };
+  const frame = { left: 58, top: 8, right: width - 22, bottom: height - 36 };
   const px = (x) => frame.left + (x - x0) / (x1 - x0) * (frame.right - frame.left);
   const py = (y) => frame.bottom - (y - y0) / (y1 - y0) * (frame.bottom - frame.top);
   const parts = [];
