@@ -8,25 +8,39 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Without a terminal, progress is printed only for commands that take longer than this.
 const LONG: Duration = Duration::from_secs(10);
-/// The maximum time between two lines of progress.
-const PAUSE: Duration = Duration::from_secs(30);
 
-/// When a line of progress is due where there is no terminal: after each tenth, and at least twice a minute.
-#[derive(Default)]
-struct Lines {
+/// When a line is due where there is no terminal: within ten seconds, then after each tenth, but not more than once a second
+/// except for the last one, and at least twice a minute.
+pub struct Lines {
     tenth: u64,
-    last: Duration,
+    /// The time of the last line.
+    last: Option<Duration>,
 }
 
 impl Lines {
-    fn due(&mut self, done: u64, total: u64, elapsed: Duration) -> bool {
-        let tenth = done * 10 / total.max(1);
-        let due = tenth > self.tenth || elapsed >= self.last + PAUSE;
+    const FIRST: Duration = Duration::from_secs(5);
+    const LEAST: Duration = Duration::from_secs(1);
+    const MOST: Duration = Duration::from_secs(30);
+
+    /// The lines of work of which `done` of `total` is done.
+    pub fn after(done: u64, total: u64) -> Self {
+        Self { tenth: tenth(done, total), last: None }
+    }
+
+    pub fn due(&mut self, done: u64, total: u64, elapsed: Duration) -> bool {
+        let tenth = tenth(done, total);
+        let since = elapsed.saturating_sub(self.last.unwrap_or_default());
+        let late = since >= if self.last.is_none() { Self::FIRST } else { Self::MOST };
+        let due = late || tenth > self.tenth && (since >= Self::LEAST || done == total);
         if due {
-            (self.tenth, self.last) = (tenth, elapsed);
+            (self.tenth, self.last) = (tenth, Some(elapsed));
         }
         due
     }
+}
+
+fn tenth(done: u64, total: u64) -> u64 {
+    done * 10 / total.max(1)
 }
 
 /// A bar with a style, which is hidden without a terminal.
@@ -51,7 +65,7 @@ impl Meter {
         let terminal = std::io::stderr().is_terminal();
         let bar = bar(terminal && !silent, "{msg}  {wide_bar} {percent}%  {eta} left");
         bar.set_message(what);
-        let lines = (!terminal && !silent).then(Lines::default);
+        let lines = (!terminal && !silent).then(|| Lines::after(0, 1));
         Self { bar, what, lines, start: Instant::now() }
     }
 
@@ -82,12 +96,15 @@ mod tests {
 
     #[test]
     fn lines_are_printed_for_each_tenth_and_twice_a_minute() {
-        let seconds = Duration::from_secs;
-        let mut lines = Lines { tenth: 1, last: Duration::ZERO };
-        assert!(!lines.due(19, 100, seconds(1)) && lines.due(20, 100, seconds(2)) && !lines.due(21, 100, seconds(3)));
+        let seconds = |s: f64| Duration::from_secs_f64(s);
+        let mut lines = Lines::after(10, 100);
+        assert!(!lines.due(19, 100, seconds(1.0)) && lines.due(20, 100, seconds(2.0)));
+        assert!(!lines.due(21, 100, seconds(3.0)), "no tenth");
+        assert!(!lines.due(30, 100, seconds(2.5)) && lines.due(30, 100, seconds(3.0)), "not more than one a second");
+        assert!(lines.due(100, 100, seconds(3.1)), "the last step has a line");
         // A long computation.
-        let mut lines = Lines::default();
-        let times: Vec<u64> = (1..=120).filter(|&s| lines.due(s, 1_000_000, seconds(s))).collect();
-        assert_eq!(times, [30, 60, 90, 120]);
+        let mut lines = Lines::after(0, 1_000_000);
+        let times: Vec<u64> = (1..=120).filter(|&s| lines.due(s, 1_000_000, seconds(s as f64))).collect();
+        assert_eq!(times, [5, 35, 65, 95]);
     }
 }

@@ -36,15 +36,8 @@ impl Config {
 
 impl RunFolder {
     /// The snapshots, each with its step, in the order of their steps.
-    fn snapshots(&self) -> Vec<(u32, PathBuf)> {
-        let entries = fs::read_dir(self.file(FOLDER)).into_iter().flatten().flatten().map(|entry| entry.path());
-        let with_step = |path: PathBuf| {
-            let step = path.file_name()?.to_str()?.strip_suffix(".safetensors")?.parse().ok()?;
-            Some((step, path))
-        };
-        let mut snapshots: Vec<(u32, PathBuf)> = entries.filter_map(with_step).collect();
-        snapshots.sort();
-        snapshots
+    pub(super) fn snapshots(&self) -> Vec<(u32, PathBuf)> {
+        self.of_steps(FOLDER, ".safetensors")
     }
 
     /// The size of all snapshots, in bytes.
@@ -60,17 +53,6 @@ impl RunFolder {
         let folder = self.file(FOLDER);
         fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
         snapshot.save(&folder.join(format!("{:09}.safetensors", snapshot.step)))
-    }
-
-    /// Removes the snapshots of a run that is replaced.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when a file cannot be removed.
-    pub(super) fn remove_snapshots(&self) -> Result<()> {
-        for (_, path) in self.snapshots() {
-            fs::remove_file(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
-        }
-        Ok(())
     }
 
     /// The last checkpoint, with the power-function average of the relative length `length` as its average for inference. It

@@ -216,6 +216,15 @@ impl Trainer {
         Checkpoint::of(&self.run, &self.config, &self.facts, &self.pending)
     }
 
+    /// The weights and their moving average, for inference.
+    ///
+    /// # Errors
+    /// As [`Trainer::checkpoint`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn weights(&self) -> Result<Checkpoint> {
+        Checkpoint::weights_of(&self.run, &self.config, &self.facts)
+    }
+
     /// The power-function averages of the weights.
     ///
     /// # Errors

@@ -121,6 +121,14 @@ pub fn run(args: &CompleteArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
+    report(args, &data, unknown, &files);
+    scores.iter().for_each(|scores| say!("{}", scores.describe(data.grouping().count > 1)));
+    say!("written: {}", written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what was filled, and what is to be known about the results.
+fn report(args: &CompleteArgs, data: &Dataset, unknown: usize, files: &Files) {
     say!(
         "{} of {} values in {} were unknown; {} of each",
         grouped(unknown),
@@ -139,9 +147,6 @@ pub fn run(args: &CompleteArgs) -> anyhow::Result<ExitCode> {
             "the mean and the quantiles are recordings, put together from overlapping windows; draws are those of the windows"
         );
     }
-    scores.iter().for_each(|scores| say!("{}", scores.describe(data.grouping().count > 1)));
-    say!("written: {}", written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "));
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The settings of the reverse process.

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::cli::progress::bar;
+use crate::cli::progress::{Lines, bar};
 use crate::text::{readable, short};
 use crate::train::Progress;
 use console::Term;
@@ -67,7 +67,7 @@ struct Display {
 
 impl Display {
     fn new(first: u32, steps: u32, terminal: bool) -> Self {
-        let lines = Lines { tenth: tenth(first, steps), last: None };
+        let lines = Lines::after(first.into(), steps.into());
         let bar = terminal.then(|| bar(true, "{msg}"));
         Self { bar, lines, start: Instant::now(), first, steps, last: None, estimate: first < steps }
     }
@@ -95,7 +95,11 @@ impl Display {
             let width = Term::stderr().size_checked().map_or(80, |(_, columns)| columns.into());
             // The last column stays free: some terminals break the line there.
             bar.set_message(line(&self.parts(), width.max(20) - 1));
-        } else if self.lines.due(self.last.as_ref().map_or(self.first, |(p, _)| p.step), self.steps, elapsed) {
+        } else if self.lines.due(
+            self.last.as_ref().map_or(self.first, |(p, _)| p.step).into(),
+            self.steps.into(),
+            elapsed,
+        ) {
             let parts = self.parts();
             say!("{}", line(&parts[1..], usize::MAX));
         }
@@ -210,35 +214,6 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// When a line is due where there is no terminal: within ten seconds, then after each tenth of the steps, but not more than
-/// once a second except for the last step, and at least twice a minute.
-struct Lines {
-    tenth: u32,
-    /// The time of the last line.
-    last: Option<Duration>,
-}
-
-impl Lines {
-    const FIRST: Duration = Duration::from_secs(5);
-    const LEAST: Duration = Duration::from_secs(1);
-    const MOST: Duration = Duration::from_secs(30);
-
-    fn due(&mut self, step: u32, steps: u32, elapsed: Duration) -> bool {
-        let tenth = tenth(step, steps);
-        let since = elapsed.saturating_sub(self.last.unwrap_or_default());
-        let late = since >= if self.last.is_none() { Self::FIRST } else { Self::MOST };
-        let due = late || tenth > self.tenth && (since >= Self::LEAST || step == steps);
-        if due {
-            (self.tenth, self.last) = (tenth, Some(elapsed));
-        }
-        due
-    }
-}
-
-fn tenth(step: u32, steps: u32) -> u32 {
-    (u64::from(step) * 10 / u64::from(steps.max(1))) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,19 +261,5 @@ mod tests {
         let progress = Progress::at(5, 9);
         display.last = Some((progress, display.start));
         assert!(line(&display.parts()[1..], 80).ends_with("step 6 is running, 12 s"));
-    }
-
-    #[test]
-    fn lines_are_printed_for_each_tenth_and_twice_a_minute() {
-        let seconds = |s: f64| Duration::from_secs_f64(s);
-        let mut lines = Lines { tenth: 1, last: None };
-        assert!(!lines.due(19, 100, seconds(1.0)) && lines.due(20, 100, seconds(2.0)));
-        assert!(!lines.due(21, 100, seconds(3.0)), "no tenth");
-        assert!(!lines.due(30, 100, seconds(2.5)) && lines.due(30, 100, seconds(3.0)), "not more than one a second");
-        assert!(lines.due(100, 100, seconds(3.1)), "the last step has a line");
-        // A long computation.
-        let mut lines = Lines { tenth: 0, last: None };
-        let times: Vec<u32> = (1..=120).filter(|&s| lines.due(s, 1_000_000, seconds(s.into()))).collect();
-        assert_eq!(times, [5, 35, 65, 95]);
     }
 }

@@ -130,7 +130,7 @@ impl<'a> Previews<'a> {
     }
 
     fn picture(&self, trainer: &Trainer) -> crate::Result<PathBuf> {
-        let (real, checkpoint) = (&self.real, trainer.checkpoint()?);
+        let (real, checkpoint) = (&self.real, trainer.weights()?);
         let with = Drawing { device: self.device, seed: trainer.config().seed, real };
         let mut observe = |_| !self.stopped.load(Ordering::Relaxed);
         let title = |what: &str| format!("{what}, step {}", trainer.step());

@@ -33,7 +33,7 @@ const IR_VERSION: i64 = 8;
 
 /// What an ONNX file computes.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)]
+#[allow(clippy::large_enum_variant)] // There is one value, for an export.
 pub enum OnnxModel {
     /// One evaluation of the network: from noisy data and times to the prediction, and to the estimate of the clean data.
     Denoiser,

@@ -64,6 +64,17 @@ impl Checkpoint {
         Ok(Self { config, facts, step: run.step(), tensors, pending: pending.to_vec() })
     }
 
+    /// Reads the weights of a training run and their moving average from the device, which is what inference needs.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::of`].
+    #[cfg(feature = "cli")]
+    pub(super) fn weights_of(run: &Run, config: &Config, facts: &Facts) -> Result<Self> {
+        let slabs = [Slab::Params, Slab::Ema].map(|slab| (slab, prefix_of(slab)));
+        let (tensors, config, facts) = (tensors_of(run, &slabs, config)?, config.clone(), facts.clone());
+        Ok(Self { config, facts, step: run.step(), tensors, pending: vec![] })
+    }
+
     /// Reads the power-function averages of a training run from the device. They do not depend on when the run is to end.
     ///
     /// # Errors

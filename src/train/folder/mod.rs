@@ -1,5 +1,6 @@
 //! The run folder: its files.
 
+mod files;
 mod open;
 mod previews;
 #[cfg(feature = "cli")]
@@ -153,23 +154,6 @@ impl RunFolder {
             self.remove_run()?;
         }
         self.write_settings(trainer)
-    }
-
-    /// Removes the files of a run.
-    fn remove_run(&self) -> Result<()> {
-        // The checkpoints first: a folder without them is not used as a run.
-        let files = [LAST, PREVIOUS, BEST, NEW, METRICS, LOSS, SAMPLES, PICTURE].map(|name| self.file(name));
-        let events = fs::read_dir(self.file(EVENTS)).into_iter().flatten().flatten().map(|entry| entry.path());
-        for path in files.into_iter().chain(events) {
-            match fs::remove_file(&path) {
-                Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                    return Err(Error::io("cannot remove", &path, e));
-                }
-                _ => {}
-            }
-        }
-        self.remove_snapshots()?;
-        self.remove_previews(0)
     }
 
     fn create(&self) -> Result<()> {

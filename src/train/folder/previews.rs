@@ -1,11 +1,10 @@
 //! The previews of a run: pictures of samples that are drawn while it is trained, one file for each, and their film.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::RunFolder;
-use crate::error::{Error, Result};
+use super::files::remove;
+use crate::error::Result;
 
 /// The folder of the previews in that of a run.
 const FOLDER: &str = "previews";
@@ -14,14 +13,7 @@ const FILM: &str = "film.png";
 impl RunFolder {
     /// The previews, each with its step, in the order of their steps.
     pub(crate) fn previews(&self) -> Vec<(u32, PathBuf)> {
-        let entries = fs::read_dir(self.file(FOLDER)).into_iter().flatten().flatten().map(|entry| entry.path());
-        let with_step = |path: PathBuf| {
-            let step = path.file_name()?.to_str()?.strip_suffix(".png")?.parse().ok()?;
-            Some((step, path))
-        };
-        let mut previews: Vec<(u32, PathBuf)> = entries.filter_map(with_step).collect();
-        previews.sort();
-        previews
+        self.of_steps(FOLDER, ".png")
     }
 
     /// The file of the preview of a step, whose folder is created.
@@ -31,7 +23,8 @@ impl RunFolder {
     #[cfg(feature = "cli")]
     pub(crate) fn new_preview(&self, step: u32) -> Result<PathBuf> {
         let folder = self.file(FOLDER);
-        fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|e| crate::error::Error::io("cannot create the folder", &folder, e))?;
         Ok(folder.join(format!("{step:09}.png")))
     }
 
@@ -49,14 +42,5 @@ impl RunFolder {
             remove(&path)?;
         }
         remove(&self.film())
-    }
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Err(Error::io("cannot remove", path, e))
-        }
-        _ => Ok(()),
     }
 }
