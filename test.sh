@@ -26,10 +26,10 @@ tool() {
 }
 format() { tool fmt rustfmt && cargo fmt --check; }
 clippy() { tool clippy clippy && cargo clippy --all-targets -- -D warnings; }
-# Compiles the engine for browsers; ignored where there is no standard library for wasm32.
-wasm() {
+# A script that ends with status 77 where something that it needs is missing.
+optional() {
     local status=0
-    tests/wasm.sh || status=$?
+    "$@" || status=$?
     [ $status = 77 ] && echo "ignored" && return
     return $status
 }
@@ -91,12 +91,14 @@ check format format
 check clippy clippy
 check documentation documentation
 check "engine alone, and with files" features
-check wasm32 wasm
+check wasm32 optional tests/wasm.sh
 printf '\n== tests\n'
 cargo test --release --no-run || stop "the tests do not compile"
 vulkan
 spirv
 check "all tests" tests
+check "wheel of the program" optional tests/wheel.sh
+check "package of the crate" tests/package.sh
 
 printf '\n== counts\n'
 grep -oE '(gradient cases:|parity cases on|golden:|kernels in all languages:|[0-9]+ tests are ignored:).*' "$log" || true

@@ -8,6 +8,7 @@ mod common;
 mod conditions;
 mod denoise;
 mod devices;
+mod evaluation;
 mod gaps;
 mod golden;
 mod gradients;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         devices::tests,
         statistics::tests,
         sample_data::tests,
+        evaluation::tests,
         training::tests,
         sampling::tests,
         conditions::tests,

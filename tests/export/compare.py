@@ -10,7 +10,6 @@ values is followed by the files, as in RUN:vector.npy:given.npy, with "-" for no
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import onnx_samples
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
+from onnx_samples import COUNT, call, sample_error
 from safetensors.torch import load_file, save_file
 
-COUNT = 8
 STEPS = 20
 
 
@@ -36,18 +36,8 @@ def main():
     for run in runs:
         with tempfile.TemporaryDirectory() as folder:
             errors = compare(langevin, *run.split(":"), folder=Path(folder))
-        print(f"{run}: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()), flush=True)
-        # A NaN is an error, too.
-        worst = max(worst, *(error if error == error else np.inf for error in errors.values()))
-    print(f"worst error {worst:.1e}")
-    sys.exit(0 if worst <= 1e-5 else 1)
-
-
-def call(*arguments):
-    done = subprocess.run([str(argument) for argument in arguments], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, arguments))}\n{done.stdout}{done.stderr}")
-    return done.stdout
+        worst = onnx_samples.report(run, errors, worst)
+    onnx_samples.finish(worst)
 
 
 def load_module(folder):
@@ -61,7 +51,7 @@ def load_module(folder):
 
 def session(path):
     onnx.checker.check_model(str(path), full_check=True)
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return onnx_samples.session(path)
 
 
 def conditions_of(config, vector, given, x):
@@ -115,11 +105,7 @@ def compare(langevin, run, vector="-", given="-", folder=None):
         return np.load(out)
 
     def error(got, want):
-        got = np.asarray(got)
-        limits = [np.reshape(np.repeat(config["limits"][end], config["limits"]["repeat"]), -1) for end in ("high", "low")]
-        extent = float(np.max(limits[0] - limits[1]) * np.max(config["units"]["scale"]))
-        assert got.shape == want.shape, (got.shape, want.shape)
-        return float(np.max(np.abs(got - want))) / extent
+        return sample_error(config, got, want)
 
     ddim = sampled("--sampler", "ddim", "--steps", STEPS)
     start = torch.from_numpy(noise)
