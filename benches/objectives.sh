@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the table of docs/results.md on objectives: the sliced Wasserstein ratio of samples to data of a flow with few Euler
+# Prints the table of docs/choosing.md on objectives: the sliced Wasserstein ratio of samples to data of a flow with few Euler
 # steps, and of DDPM with ten times as many, after the same training. The values of the seeds, of training and samples.
 #
 # usage: benches/objectives.sh [moons|pulse ...]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the tables of docs/results.md on samplers: the sliced Wasserstein ratio of samples to data against the number of
+# Prints the tables of docs/choosing.md on samplers: the sliced Wasserstein ratio of samples to data against the number of
 # evaluations of the network, for each sampler with its default spacing. The mean over the seeds.
 #
 # usage: benches/solvers.sh [pulse|moons|dino|digits|sine ...]
@@ -21,7 +21,7 @@ steps() {
     esac
 }
 
-# Data, number of samples and options of training, as in README.md and docs/results.md.
+# Data, number of samples and options of training, as in README.md and docs/choosing.md.
 for name; do
     case $name in
     pulse) data=data/pulse.npy count=1203 options= ;;

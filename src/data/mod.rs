@@ -3,6 +3,24 @@
 //! Signals are `[length]` or `[channels, length]`, points `[2]`, rows of tables `[columns]`, images `[channels, height,
 //! width]`. Values stay in the units of the file (8-bit images in 0..1); [`Normalisation`] maps them to the units of a
 //! network and back.
+//!
+//! # Example
+//!
+//! ```
+//! use langevin::data::{Dataset, Normalisation};
+//!
+//! let path = std::env::temp_dir().join(format!("langevin-{}.csv", std::process::id()));
+//! std::fs::write(&path, "x,y\n0.5,10\n1.5,30\n2.5,20\n")?;
+//! let points = Dataset::load(path.to_str().unwrap(), 0)?; // also .npy, .wav, folders, "moons", ...
+//! assert_eq!((points.len(), &points.shape[..]), (3, &[2][..]));
+//! assert_eq!(points.sample(1), [1.5, 30.0]);
+//! let normalisation = Normalisation::standard(&points)?;
+//! let values = normalisation.apply(&points.values); // mean 0 and deviation 1 for each coordinate
+//! assert!((values[0] + values[2] + values[4]).abs() < 1e-5);
+//! assert!((normalisation.undo(&values)[3] - 30.0).abs() < 1e-4);
+//! # std::fs::remove_file(&path)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod array;
 mod audio;

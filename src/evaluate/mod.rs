@@ -1,5 +1,23 @@
 //! Quality of samples: as a set compared with data ([`evaluate`], Frechet distance, class distribution), or pairwise
 //! against references (PSNR and SSIM) with classical filters as baselines.
+//!
+//! # Example
+//!
+//! ```
+//! use langevin::data::{Dataset, two_moons};
+//! use langevin::evaluate::{EvaluateOptions, Outcome, evaluate, psnr};
+//!
+//! let moons = |n, seed| Dataset::new("moons", [2], two_moons(n, seed));
+//! let options = EvaluateOptions::default().permutations(99).projections(16);
+//! let same = evaluate(&moons(150, 1)?, &moons(150, 2)?, &options)?;
+//! println!("{same}"); // the table of `langevin evaluate`
+//! let mut far = moons(150, 1)?;
+//! far.values.iter_mut().for_each(|value| *value += 2.0);
+//! let differs = evaluate(&far, &moons(150, 2)?, &options)?;
+//! assert_eq!(differs.verdict.outcome, Outcome::ToldApart);
+//! assert_eq!(psnr(&[0.0, 0.5], &[0.0, 0.4], 1.0)?.round(), 23.0);
+//! # Ok::<(), langevin::Error>(())
+//! ```
 
 mod classifier;
 mod classifier_test;

@@ -1,4 +1,26 @@
 //! Networks: a layer is a function over the graph; parameters have PyTorch's names and layouts.
+//!
+//! # Example
+//!
+//! A network adds its parameters and its operations to a graph:
+//!
+//! ```
+//! use langevin::nn::{Denoiser, Inputs, Mlp, MlpOptions, layers};
+//! use langevin::{Device, Graph, Slab};
+//!
+//! let options = MlpOptions::default().width(32).depth(2);
+//! println!("{}", layers(&options.clone().into(), &[2])?); // each layer with its shapes
+//! let mut g = Graph::new();
+//! let (x_t, t) = (g.state("x_t", [5, 2])?, g.state("t", [5])?);
+//! let net = Mlp::new(&mut g, 2, &options)?;
+//! let prediction = net.forward(&mut g, Inputs::new(x_t, t))?;
+//! g.keep(prediction);
+//! let mut run = Device::cpu().compile(&g)?;
+//! run.steps(1)?;
+//! assert_eq!(run.read(prediction)?.len(), 5 * 2);
+//! assert_eq!(g.parameters()[0].name, "time.0.weight"); // as in PyTorch
+//! # Ok::<(), langevin::Error>(())
+//! ```
 
 mod conditions;
 mod features;

@@ -4,6 +4,32 @@
 //! over the scalar), and its gradient. In the same file, `cases` lists its test cases, and `timed` its benchmark cases.
 //! To add one: `shaders/NAME.wgsl`, `src/ops/NAME.rs`, and NAME in the two lists below. Parity tests, gradient tests,
 //! shader checks and benchmarks are derived from the catalog.
+//!
+//! # Example
+//!
+//! An operation is a method of [`Graph`](crate::Graph), which checks its shapes, and the compiled program runs it:
+//!
+//! ```
+//! use langevin::ops::Activation;
+//! use langevin::{Device, Graph};
+//!
+//! let mut g = Graph::new();
+//! let (x, goal) = (g.state("x", [2, 3])?, g.state("goal", [2, 3])?);
+//! let y = g.activate(x, Activation::Relu)?;
+//! let loss = g.mse(y, goal)?;
+//! let dx = g.backward(&[loss], &[x])?.of(x).unwrap(); // adds the operations of the gradient
+//! g.keep(y);
+//! g.keep(dx);
+//! let mut run = Device::cpu().compile(&g)?;
+//! run.write("x", &[1.0, 2.0, 3.0, -1.0, -2.0, -3.0])?;
+//! run.write("goal", &[0.0; 6])?;
+//! run.steps(1)?;
+//! assert_eq!(run.read(y)?, [1.0, 2.0, 3.0, 0.0, 0.0, 0.0]);
+//! assert_eq!(run.read(dx)?[3..], [0.0; 3]); // 2 y / 6 where x is above 0
+//! # Ok::<(), langevin::Error>(())
+//! ```
+//!
+//! `examples/custom_op.rs` defines an operation outside of the crate.
 
 mod accumulate;
 mod activation;

@@ -1,6 +1,25 @@
-//! Plots: the loss curve, comparisons of real and generated samples, sheets of samples.
+//! Plots: the loss curve, comparisons of real and generated samples, sheets of samples, values as colours.
 //!
 //! SVG files contain text, which the viewer renders in its own font; PNG files have short labels in a bitmap font.
+//!
+//! # Example
+//!
+//! ```
+//! use langevin::plot::{Axis, Panel, panels};
+//!
+//! let wave = |rate: f64| (0..100).map(|i| (f64::from(i) / 50.0, (rate * f64::from(i)).sin())).collect();
+//! let panel = Panel {
+//!     title: "two waves".into(),
+//!     x: Axis::linear("time in s"),
+//!     y: Axis::linear("value"),
+//!     curves: vec![("slow".into(), wave(0.1)), ("fast".into(), wave(0.3))],
+//! };
+//! let path = std::env::temp_dir().join(format!("langevin-{}.svg", std::process::id())); // or .png
+//! panels(&path, &[panel])?;
+//! assert!(std::fs::read_to_string(&path)?.contains("time in s"));
+//! # std::fs::remove_file(&path)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod axes;
 #[cfg(feature = "cli")]
@@ -10,6 +29,7 @@ mod contact_sheet;
 mod curves;
 #[cfg(feature = "cli")]
 mod film;
+mod heat_map;
 mod histograms;
 mod output;
 mod panels;
@@ -21,6 +41,7 @@ pub(crate) use bands::{Completed, MOST_COMPLETED, completed_signals};
 pub use curves::{Curve, curves, loss_curve};
 #[cfg(feature = "cli")]
 pub(crate) use film::film;
+pub use heat_map::{HeatMap, heat_map};
 pub use output::save;
 #[cfg(feature = "cli")]
 pub(crate) use output::{

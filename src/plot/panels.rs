@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::axes::{Tick, axes, count_ticks, linear_ticks, log_ticks};
 use super::canvas::{Across, Canvas, Down, PlotArea, Point, Rect, save_picture};
+use super::ceil_sqrt;
 use super::curves::{CURVES, envelope, moving_mean};
 use super::scale::span;
 use crate::Result;
@@ -140,7 +141,7 @@ fn ranges(panel: &Panel) -> (Interval, Interval) {
     (x, panel.range(|p| p.1, 0.05).unwrap_or((0.0, 1.0)))
 }
 
-/// Draws panels beside each other, each with its title, its axes and a legend below.
+/// Draws panels beside each other, each with its title, its axes and a legend below; more than three in several rows.
 ///
 /// # Errors
 /// When the extension is not `.png` or `.svg`, or the file cannot be written.
@@ -165,13 +166,15 @@ pub fn log_log(path: &Path, [across, upwards]: [&str; 2], panels: &[(&str, Vec<L
     draw(path, &panels, true, |_| shared)
 }
 
-/// Panels in one row.
+/// Panels in one row, or in as many rows as columns.
 fn draw(path: &Path, panels: &[Panel], dots: bool, ranges: impl Fn(&Panel) -> (Interval, Interval)) -> Result<()> {
     let lines = panels.iter().map(|panel| panel.curves.len()).max().unwrap_or(0);
-    let size = (WIDTH * panels.len() as f64, HEIGHT + LINE * lines as f64);
-    save_picture(path, size, &mut |canvas| {
+    let columns = if panels.len() <= 3 { panels.len() } else { ceil_sqrt(panels.len()) };
+    let (rows, height) = (panels.len().div_ceil(columns.max(1)), HEIGHT + LINE * lines as f64);
+    save_picture(path, (WIDTH * columns as f64, height * rows as f64), &mut |canvas| {
         for (i, panel) in panels.iter().enumerate() {
-            panel.draw(canvas, (WIDTH * i as f64, 0.0), ranges(panel), dots);
+            let corner = (WIDTH * (i % columns) as f64, height * (i / columns) as f64);
+            panel.draw(canvas, corner, ranges(panel), dots);
         }
     })
 }
@@ -228,7 +231,12 @@ mod tests {
         }
         assert!(drawn.contains("runs/last\n<") && !drawn.contains(&long));
         panels(&dir.path().join("a.png"), &all).unwrap();
-        assert!(image::open(dir.path().join("a.png")).unwrap().width() == 3 * WIDTH as u32);
+        let size = |path: &Path| image::image_dimensions(path).unwrap();
+        let wide = size(&dir.path().join("a.png"));
+        assert_eq!(wide, (3 * WIDTH as u32, (HEIGHT + 2.0 * LINE) as u32));
+        let four = [all[0].clone(), all[0].clone(), all[1].clone(), all[2].clone()];
+        panels(&dir.path().join("four.png"), &four).unwrap();
+        assert_eq!(size(&dir.path().join("four.png")), (2 * WIDTH as u32, 2 * wide.1));
         assert!(panels(&dir.path().join("a.npy"), &all).unwrap_err().to_string().contains(".png or .svg"));
     }
 }

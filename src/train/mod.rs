@@ -1,4 +1,24 @@
 //! Training: settings, the compiled training step, checkpoints and run folders.
+//!
+//! # Example
+//!
+//! A training without a run folder; [`train`] also writes one.
+//!
+//! ```
+//! use langevin::Device;
+//! use langevin::data::{Dataset, two_moons};
+//! use langevin::nn::MlpOptions;
+//! use langevin::train::{Config, Trainer};
+//!
+//! let data = Dataset::new("moons", [2], two_moons(256, 1))?;
+//! let config = Config { batch: 32, ..Config::new(MlpOptions::default().width(16).depth(1)) };
+//! let mut trainer = Trainer::new(&Device::cpu(), &config, &data)?;
+//! let losses = trainer.advance(20)?; // twenty steps, without a transfer between them
+//! assert_eq!((losses.len(), trainer.step()), (20, 20));
+//! let checkpoint = trainer.checkpoint()?; // settings, normalisation, weights and optimizer state
+//! assert_eq!(checkpoint.facts.shape, [2]);
+//! # Ok::<(), langevin::Error>(())
+//! ```
 
 mod augment;
 mod check;

@@ -1,5 +1,24 @@
 //! Checks of kernels and gradients: runs the cases of the ops on a device, and compares with the f64 reference and with
 //! central differences.
+//!
+//! # Example
+//!
+//! ```
+//! use langevin::Device;
+//! use langevin::ops::catalog;
+//! use langevin::verify::{check, check_gradient};
+//!
+//! let device = Device::cpu(); // or Device::gpu()?
+//! let (_, cases) = catalog().into_iter().find(|(name, _)| *name == "softmax").unwrap();
+//! for case in &cases {
+//!     let found = check(case, &device)?;
+//!     assert!(found.elements > 0);
+//!     if case.has_gradient() {
+//!         check_gradient(case)?;
+//!     }
+//! }
+//! # Ok::<(), langevin::Error>(())
+//! ```
 
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};

@@ -50,7 +50,8 @@ pub fn on(devices: &[On], tests: &[Named<fn(On)>]) -> Vec<Test> {
 }
 
 impl Test {
-    fn new(path: &str, on: Option<On>, missing: Option<String>, run: impl FnOnce() + Send + 'static) -> Self {
+    /// A test with the path of a module, and what it runs.
+    pub fn new(path: &str, on: Option<On>, missing: Option<String>, run: impl FnOnce() + Send + 'static) -> Self {
         let name = path.split_once("::").map_or(path, |(_, name)| name);
         let name = on.map_or(name.to_string(), |on| format!("{name}::{on}"));
         Self { name, missing, run: Box::new(run) }

@@ -1,6 +1,7 @@
-//! The tables of tensors in `docs/networks.md` are those of the code.
+//! The pages say what is so: tensors of networks, messages of the program, and links.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use langevin::Graph;
 use langevin::diffusion::Prediction;
@@ -10,13 +11,17 @@ use langevin::nn::{
 };
 use langevin::ops::Activation;
 
-use crate::common::{Test, always, named};
+use crate::common::{Test, always, named, no_sample_data};
 
 pub fn tests() -> Vec<Test> {
     always(named![
         the_page_of_networks_lists_their_tensors,
         shapes_are_evaluated,
-        every_network_and_prediction_has_code_in_python
+        every_network_and_prediction_has_code_in_python,
+        the_messages_of_trouble_exist,
+        links_lead_somewhere,
+        wrong_links_and_messages_are_found,
+        every_page_is_in_the_summary,
     ])
 }
 
@@ -113,5 +118,139 @@ fn the_page_of_networks_lists_their_tensors() {
             let value = format!("{:?}", evaluated(symbols, given));
             assert_eq!(&value, numbers, "{name}: {tensor} {symbols}");
         }
+    }
+}
+
+/// A page with its path in the repository.
+type Page = (PathBuf, String);
+
+/// README.md, and the pages of the folders.
+fn pages(folders: &[&str]) -> Vec<Page> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = vec![PathBuf::from("README.md")];
+    for folder in folders {
+        let entries = fs::read_dir(root.join(folder)).into_iter().flatten();
+        paths.extend(entries.map(|entry| Path::new(folder).join(entry.unwrap().file_name())));
+    }
+    paths.retain(|path| path.extension().is_some_and(|e| e == "md"));
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(root.join(path)).unwrap())).collect()
+}
+
+/// The text of all sources, with their messages in one line.
+fn messages() -> String {
+    fn read(folder: &Path, all: &mut String) {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.is_dir() {
+                true => read(&path, all),
+                false if path.extension().is_some_and(|e| e == "rs") => {
+                    // A line that ends with a backslash continues in the next one, without its indentation.
+                    let text = fs::read_to_string(&path).unwrap().replace("\\\n", "\u{1}");
+                    let lines = text.split('\u{1}').enumerate();
+                    all.extend(lines.map(|(i, part)| if i == 0 { part } else { part.trim_start() }));
+                }
+                false => {}
+            }
+        }
+    }
+    let mut all = String::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    all
+}
+
+/// Whether the parts of a message, between the three dots, follow each other closely in the sources.
+fn is_message(sources: &str, message: &str) -> bool {
+    let parts: Vec<&str> = message.split('\u{2026}').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let follows = |mut rest: &str| {
+        parts[1..].iter().all(|part| {
+            let found = rest.find(part).filter(|at| *at < 120);
+            rest = found.map_or("", |at| &rest[at + part.len()..]);
+            found.is_some()
+        })
+    };
+    sources.match_indices(parts[0]).any(|(at, first)| follows(&sources[at + first.len()..]))
+}
+
+fn the_messages_of_trouble_exist() {
+    let page = fs::read_to_string("docs/trouble.md").unwrap();
+    let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
+    assert!(headings.len() > 20, "{headings:?}");
+    let sources = messages();
+    let unknown: Vec<_> = headings.into_iter().filter(|heading| !is_message(&sources, heading)).collect();
+    assert!(unknown.is_empty(), "the program has no such messages: {unknown:#?}");
+}
+
+/// The name of a heading in links, as on the forge and in mdBook.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// The text of a page without its blocks of code.
+fn without_code(page: &str) -> String {
+    page.split("```").step_by(2).collect()
+}
+
+/// What is wrong with the links of a page.
+fn wrong_links((path, text): &Page) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = without_code(text);
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let wrong = targets.filter_map(|target| {
+        let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+        if target.starts_with("http") {
+            return None;
+        }
+        let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+        // The book has the pages of its folder only.
+        if path.starts_with("docs") && target.starts_with("..") {
+            return Some(format!("{}: {target} leads out of docs", path.display()));
+        }
+        if file.starts_with("data") && no_sample_data().is_some() {
+            return None;
+        }
+        if !root.join(&file).exists() {
+            return Some(format!("{}: there is no {target}", path.display()));
+        }
+        let has = |page: &str| {
+            page.lines().any(|line| line.starts_with('#') && anchor(line.trim_start_matches('#')) == heading)
+        };
+        let found = heading.is_empty() || has(&without_code(&fs::read_to_string(root.join(&file)).unwrap()));
+        (!found).then(|| format!("{}: {target} has no such heading", path.display()))
+    });
+    wrong.collect()
+}
+
+fn links_lead_somewhere() {
+    let wrong: Vec<String> = pages(&["docs", "benches", "data", "tests/golden"]).iter().flat_map(wrong_links).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn wrong_links_and_messages_are_found() {
+    let page = |text: &str| (PathBuf::from("docs/page.md"), text.to_string());
+    let wrong = ["[a](none.md)", "[a](data.md#nothing)", "![a](none.svg)", "[a](../README.md)", "# b\n[a](#c)"];
+    for text in wrong {
+        assert_eq!(wrong_links(&page(text)).len(), 1, "{text}");
+    }
+    let right = page("# A `b`, c\n[a](data.md#tables) [b](https://a.b/c) [c](pulse.svg)\n```text\n[a](none)\n```");
+    assert_eq!(wrong_links(&right), [""; 0]);
+    assert_eq!(anchor(" A `b`, c: d-e"), "a-b-c-d-e");
+    let sources = "say(\"the loss of {name} became {value}; use less\")";
+    for (message, known) in
+        [("the loss of … became", true), ("use less", true), ("became … the loss", false), ("a", true)]
+    {
+        assert_eq!(is_message(sources, message), known, "{message}");
+    }
+}
+
+fn every_page_is_in_the_summary() {
+    let summary = fs::read_to_string("docs/SUMMARY.md").unwrap();
+    for (path, _) in pages(&["docs"]) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let listed = summary.matches(&format!("({name})")).count();
+        assert!(
+            listed == 1 || ["SUMMARY.md", "README.md"].contains(&name),
+            "docs/SUMMARY.md lists {name} {listed} times"
+        );
     }
 }

@@ -19,6 +19,7 @@ mod mishaps;
 mod models;
 mod noise;
 mod objectives;
+mod pages;
 mod reading;
 mod refusals;
 mod repeats;
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
         models::tests,
         noise::tests,
         objectives::tests,
+        pages::tests,
         reading::tests,
         refusals::tests,
         repeats::tests,

@@ -66,7 +66,7 @@ class Comparison:
         print("# Comparison of the readers\n")
         versions = f"numpy {np.__version__}, pandas {pd.__version__}, Pillow {PIL.__version__}, scipy "
         versions += f"{scipy.__version__} and soundfile {soundfile.__version__}"
-        print("The script [tests/readers/compare.py](../tests/readers/compare.py) writes files of many kinds and compares")
+        print("The script `tests/readers/compare.py` writes files of many kinds and compares")
         print("what langevin reads with what other programs read, value by value: as float32, or as float64 where langevin")
         print("keeps an offset. The names of columns are compared, too. This is its result with")
         print(f"{versions}.\n")
