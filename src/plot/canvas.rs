@@ -10,7 +10,9 @@ use image::{ImageFormat, RgbImage};
 use svg::Document;
 use svg::node::Node;
 use svg::node::element::{Circle, Description, Image, Polyline, Rectangle, Text};
-use tiny_skia::{FillRule, FilterQuality, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, Stroke, Transform};
+use tiny_skia::{
+    FillRule, FilterQuality, LineJoin, Paint, PathBuilder, Pixmap, PixmapPaint, Stroke, StrokeDash, Transform,
+};
 
 use crate::io::{extension, write_atomically};
 use crate::{Error, Result};
@@ -145,7 +147,12 @@ pub(super) enum Down {
 
 /// A drawing surface, in pixels.
 pub(super) trait Canvas {
-    fn line(&mut self, points: &[Point], colour: Colour, width: f64);
+    /// A line of strokes and gaps with the lengths in `dash`, in turns; a solid one if there are none.
+    fn dashed_line(&mut self, points: &[Point], colour: Colour, width: f64, dash: &[f64]);
+
+    fn line(&mut self, points: &[Point], colour: Colour, width: f64) {
+        self.dashed_line(points, colour, width, &[]);
+    }
 
     fn dot(&mut self, centre: Point, colour: Colour, radius: f64);
 
@@ -221,10 +228,13 @@ fn rounded(value: f64) -> f64 {
 }
 
 impl Canvas for Svg {
-    fn line(&mut self, points: &[Point], colour: Colour, width: f64) {
+    fn dashed_line(&mut self, points: &[Point], colour: Colour, width: f64, dash: &[f64]) {
         let points: Vec<String> = points.iter().map(|p| format!("{},{}", rounded(p.0), rounded(p.1))).collect();
         let line = Polyline::new().set("points", points.join(" ")).set("fill", "none").set("stroke-linejoin", "round");
-        let line = line.set("stroke", colour.hex()).set("stroke-width", width);
+        let mut line = line.set("stroke", colour.hex()).set("stroke-width", width);
+        if !dash.is_empty() {
+            line = line.set("stroke-dasharray", dash.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
+        }
         self.0.append(line.set("stroke-opacity", colour.opacity).set("class", class('s', colour)));
     }
 
@@ -300,7 +310,7 @@ fn paint(colour: Colour) -> Paint<'static> {
 }
 
 impl Canvas for Bitmap {
-    fn line(&mut self, points: &[Point], colour: Colour, width: f64) {
+    fn dashed_line(&mut self, points: &[Point], colour: Colour, width: f64, dash: &[f64]) {
         let mut path = PathBuilder::new();
         for (i, &(x, y)) in points.iter().enumerate() {
             match i {
@@ -308,7 +318,8 @@ impl Canvas for Bitmap {
                 _ => path.line_to(x as f32, y as f32),
             }
         }
-        let stroke = Stroke { width: width as f32, line_join: LineJoin::Round, ..Stroke::default() };
+        let dash = StrokeDash::new(dash.iter().map(|length| *length as f32).collect(), 0.0);
+        let stroke = Stroke { width: width as f32, line_join: LineJoin::Round, dash, ..Stroke::default() };
         if let Some(path) = path.finish() {
             self.0.stroke_path(&path, &paint(colour), &stroke, Transform::identity(), None);
         }

@@ -17,6 +17,10 @@ pub(super) const CURVES: [Colour; 6] = [
     Colour::new(86, 180, 233),
 ];
 
+/// The dashes of curves: those after the last colour have the first colours again, with other dashes. The page of `serve` has
+/// the same ones.
+pub(super) const DASHES: [&[f64]; 4] = [&[], &[7.0, 4.0], &[2.0, 3.0], &[9.0, 3.0, 2.0, 3.0]];
+
 /// A named quantity over the steps: (step, value) in order.
 pub type Curve<'a> = (&'a str, Vec<(u64, f64)>);
 

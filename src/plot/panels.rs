@@ -5,7 +5,7 @@ use std::path::Path;
 use super::axes::{Tick, axes, count_ticks, linear_ticks, log_ticks};
 use super::canvas::{Across, Canvas, Down, PlotArea, Point, Rect, save_picture};
 use super::ceil_sqrt;
-use super::curves::{CURVES, envelope, moving_mean};
+use super::curves::{CURVES, DASHES, envelope, moving_mean};
 use super::scale::span;
 use crate::Result;
 
@@ -101,8 +101,9 @@ impl Panel<'_> {
         canvas.text(self.y.name, (left + 20.0, top + 32.0), 12.0, (Across::Start, Down::Top));
         canvas.text(self.x.name, (middle, top + HEIGHT - 28.0), 12.0, (Across::Middle, Down::Top));
         let noisy = self.x.kind == AxisKind::Count;
-        let curves = self.curves.iter().zip(self.drawn()).zip(CURVES.into_iter().cycle());
-        for (i, (((name, _), points), colour)) in curves.filter(|((_, points), _)| !points.is_empty()).enumerate() {
+        let styles = DASHES.into_iter().cycle().flat_map(|dash| CURVES.map(|colour| (colour, dash)));
+        let curves = self.curves.iter().zip(self.drawn()).zip(styles).filter(|((_, points), _)| !points.is_empty());
+        for (i, (((name, _), points), (colour, dash))) in curves.enumerate() {
             let pixels = |points: &[Point]| -> Vec<Point> {
                 envelope(points, WIDTH as usize).into_iter().map(|p| view.at(p)).collect()
             };
@@ -110,12 +111,12 @@ impl Panel<'_> {
                 canvas.line(&pixels(&points), colour.with_opacity(0.3), 1.0);
             }
             let line = if noisy { moving_mean(&points) } else { points };
-            canvas.line(&pixels(&line), colour, 2.0);
+            canvas.dashed_line(&pixels(&line), colour, 2.0, dash);
             if dots || line.len() == 1 {
                 line.iter().for_each(|at| canvas.dot(view.at(*at), colour, 2.5));
             }
             let at = top + HEIGHT + LINE * i as f64;
-            canvas.line(&[(left + LEFT, at), (left + LEFT + 24.0, at)], colour, 2.0);
+            canvas.dashed_line(&[(left + LEFT, at), (left + LEFT + 24.0, at)], colour, 2.0, dash);
             canvas.text(&last_letters(name), (left + LEFT + 30.0, at), 12.0, (Across::Start, Down::Middle));
         }
     }
@@ -208,6 +209,20 @@ mod tests {
             assert!(drawn.contains(text), "{text}");
         }
         assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");
+    }
+
+    #[test]
+    fn more_curves_than_colours_are_dashed() {
+        let dir = tempfile::tempdir().unwrap();
+        let curves = (0..20).map(|i| (format!("run {i}"), vec![(0.0, f64::from(i)), (1.0, 1.0)])).collect();
+        let panel = Panel { title: "runs".into(), x: Axis::linear("t"), y: Axis::linear("u"), curves };
+        for name in ["a.svg", "a.png"] {
+            panels(&dir.path().join(name), std::slice::from_ref(&panel)).unwrap();
+        }
+        let drawn = std::fs::read_to_string(dir.path().join("a.svg")).unwrap();
+        // The curve and its line in the legend.
+        let lines = |dash: &str| drawn.matches(&format!("stroke-dasharray=\"{dash}\"")).count();
+        assert_eq!(["7 4", "2 3", "9 3 2 3"].map(lines), [12, 12, 4]);
     }
 
     #[test]

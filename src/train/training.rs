@@ -28,7 +28,7 @@ pub struct Progress {
     pub validation: Option<f64>,
     /// The learning rate of the last step.
     pub lr: f64,
-    /// The mean speed since [`train`] was called.
+    /// The mean speed since [`train`] was called, without the time that [`Watch::state`] took.
     pub steps_per_second: f64,
     /// [`steps_per_second`](Self::steps_per_second) times the batch size.
     pub samples_per_second: f64,
@@ -127,7 +127,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Resu
     }
     let mut record = Record::new(&folder.metrics(), trainer);
     let (start, first) = (Instant::now(), trainer.step());
-    let (mut chunk, mut saved) = (1, Saved::now());
+    let (mut chunk, mut saved, mut watched) = (1, Saved::now(), Duration::ZERO);
     let early = |record: &Record| if record.is_at_early_stop(&config) { Stop::Early } else { Stop::Done };
     let mut stop = early(&record);
     if trainer.step() < config.steps && stop == Stop::Done {
@@ -147,7 +147,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Resu
         losses.extend(new);
         let (validation, best) = validate(&mut record, trainer)?;
         let done = trainer.step();
-        let per_second = (done - first) as f64 / start.elapsed().as_secs_f64();
+        let per_second = (done - first) as f64 / (start.elapsed() - watched).as_secs_f64();
         let samples_per_second = per_second * trainer.batch() as f64;
         for row in record.take(&config, done, losses, validation, samples_per_second) {
             watch.row(&record.header, &row)?;
@@ -175,7 +175,9 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Resu
         let regular = done.is_multiple_of(config.checkpoint_every) || done == config.steps || stop != Stop::Done;
         saved.save(folder, trainer, &mut record, best, regular)?;
         if stop != Stop::Requested {
+            let began = Instant::now();
             watch.state(trainer)?;
+            watched += began.elapsed();
         }
     }
     if let Some(row) = record.irregular() {

@@ -266,7 +266,7 @@ fn held_out_data_have_a_column_a_curve_and_a_best_state() {
     assert!(String::from_utf8(place.read("run/loss.svg")).unwrap().contains("validation"));
     place.ok("sample run --best --count 3 --steps 3 --out best.npy");
     place.train("ok.npy", "plain");
-    place.refused("sample plain --best --out best.npy", 1, &["best.safetensors", "--keep-best"]);
+    place.refused("sample plain --best --out best.npy", 2, &["best.safetensors", "--keep-best"]);
     place.refused("train ok.npy --out x --early-stop 3", 2, &["early_stop", "--validation 0.1"]);
     place.refused("train ok.npy --out x --validation 1", 2, &["validation is 1", "0.1"]);
 }

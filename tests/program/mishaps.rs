@@ -234,7 +234,7 @@ fn a_best_state_has_a_run_around_it() {
     );
     place.train("ok.npy", "run");
     assert!(!place.path("run/best.safetensors").exists());
-    place.refused("sample run --best --out a.npy", 1, &["has no best.safetensors"]);
+    place.refused("sample run --best --out a.npy", 2, &["has no best.safetensors"]);
 }
 
 fn a_sweep_that_is_stopped_says_how_to_go_on() {

@@ -166,7 +166,7 @@ fn a_denoiser_is_trained_and_used() {
         ("denoise run noisy.npy --steps 3 --out a.npy", 2, &["need a diffusion model"][..]),
         ("denoise run moons --out a.npy", 1, &["[2]", "[8]"]),
         ("denoise run noisy.npy --compare ok.npy --out a.npy", 1, &["not pairs", "10", "40"]),
-        ("denoise run noisy.npy --best --out a.npy", 1, &["no best.safetensors", "--keep-best"]),
+        ("denoise run noisy.npy --best --out a.npy", 2, &["no best.safetensors", "--keep-best"]),
         ("denoise none noisy.npy --out a.npy", 1, &["does not exist"]),
         ("denoise run noisy.npy --out a.txt", 2, &[".npy, .csv"]),
         ("sample run --out a.npy", 2, &["is a denoiser", "langevin denoise"]),

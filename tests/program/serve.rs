@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Test> {
     #[allow(unused_mut)]
     let mut tests = always(named![
         a_folder_of_runs_is_served,
+        an_imported_run_is_not_stopped,
         other_hosts_and_methods_are_refused,
         nothing_outside_of_the_runs_is_served,
         a_run_appears_while_it_is_served,
@@ -92,6 +93,16 @@ fn state(folder: &Path) -> BTreeMap<String, (u64, SystemTime)> {
         found.insert(path.display().to_string(), (about.len(), about.modified().unwrap()));
     }
     found
+}
+
+/// An imported run has weights, but was not trained in its folder.
+fn an_imported_run_is_not_stopped() {
+    let place = Place::new();
+    place.train("ok.npy", "run");
+    place.ok("export run --pytorch model");
+    place.ok("import model --out runs/imported");
+    let runs = Server::of(&place, "runs").get("/api/runs").json();
+    assert_eq!(runs["runs"][0]["state"], "imported", "{runs}");
 }
 
 fn a_folder_of_runs_is_served() {

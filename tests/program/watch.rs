@@ -58,7 +58,7 @@ fn a_resumed_run_has_one_film() {
 fn events_are_json() {
     let place = Place::new();
     let said = place
-        .ok("train ok.npy --out run --config small.toml --steps 30 --log jsonl --preview 15 --loss l1:1,huber:0.5");
+        .ok("train ok.npy --out run/ --config small.toml --steps 30 --log jsonl --preview 15 --loss l1:1,huber:0.5");
     let events: Vec<Value> = said.lines().map(json).collect();
     let named = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
     assert_eq!(
@@ -66,7 +66,7 @@ fn events_are_json() {
         ["start", "progress", "preview", "end"].map(|name| named(name).len()).iter().sum::<usize>()
     );
     assert_eq!((&events[0]["event"], &events[events.len() - 1]["event"]), (&"start".into(), &"end".into()));
-    assert_eq!((&events[0]["steps"], &events[0]["batch"]), (&30.into(), &16.into()));
+    assert_eq!((&events[0]["steps"], &events[0]["batch"], &events[0]["run"]), (&30.into(), &16.into(), &"run".into()));
     let last = named("progress").pop().unwrap();
     assert_eq!((&last["step"], &last["seconds_left"]), (&30.into(), &0.0.into()));
     for key in ["loss", "lr", "samples_per_second", "memory_bytes"] {

@@ -33,6 +33,7 @@ pub fn summary(name: &str, run: &RunView) -> Value {
         Activity::Training => "training",
         Activity::Finished => "finished",
         Activity::Stopped => "stopped",
+        Activity::Imported => "imported",
     };
     json!({
         "name": name, "state": state, "step": step, "steps": config.steps, "model": config.model.name(),

@@ -1,6 +1,6 @@
 //! The progress of a training for programs: JSON objects on standard output, one a line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ impl Events {
     pub fn start(run: &Path, trainer: &Trainer) -> Self {
         let config = trainer.config();
         print(json!({
-            "event": "start", "run": run, "step": trainer.step(), "steps": config.steps, "batch": trainer.batch(),
+            "event": "start", "run": run.components().collect::<PathBuf>(), "step": trainer.step(), "steps": config.steps, "batch": trainer.batch(),
             "model": config.model.name(), "parameters": trainer.run().graph().parameter_count(), "terms": trainer.terms(),
             "memory_bytes": trainer.allocated(),
         }));

@@ -90,7 +90,7 @@ impl RunFolder {
         let path = self.file(BEST);
         if !path.exists() {
             let folder = self.path.display();
-            return Err(Error::input(format!(
+            return Err(Error::setting(format!(
                 "{folder} has no {BEST}; train with --validation 0.1 --keep-best to create it"
             )));
         }

@@ -19,6 +19,8 @@ pub(crate) enum Activity {
     Finished,
     /// It was interrupted.
     Stopped,
+    /// It has weights that were not trained in its folder.
+    Imported,
 }
 
 /// The start of `metrics.csv`, and complete rows of it.
@@ -63,6 +65,8 @@ impl RunView {
     pub fn activity(&self, config: &Config, step: u32) -> Activity {
         match self.0.is_busy() {
             true => Activity::Training,
+            // A training writes its metrics before its first checkpoint.
+            false if self.0.has_checkpoint() && !self.metrics().exists() => Activity::Imported,
             false if step >= config.steps => Activity::Finished,
             // The evaluations are counted in the whole file.
             false if config.early_stop > 0 && self.is_at_early_stop(config, step) => Activity::Finished,
