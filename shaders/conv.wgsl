@@ -16,20 +16,32 @@ override M: u32; override N: u32; override K: u32;
 //#if SAVE
 @group(0) @binding(4) var<storage, read_write> z: array<f32>;  // as y
 //#endif
+//#if PLANES
+override AREA: u32;  // elements of a plane of y
+@group(0) @binding(5) var<storage, read> planes: array<f32>;  // [B, M]
+//#endif
+//#if ADDEND
+@group(0) @binding(6) var<storage, read> addend: array<f32>;  // as y
+//#endif
 fn put(at: u32, channel: u32, sum: f32) {
+  var v = sum;
 //#if BIAS
-  let v = sum + b[channel];
+  v += b[channel];
+//#if PLANES
+  v += planes[at / AREA];
+//#endif
 //#if SAVE
   z[at] = v;
 //#endif
-  y[at] = activate(v);
-//#else
+  v = activate(v);
+//#endif
 //#if SLOPE
-  y[at] = sum * activation_slope(saved[at]);
-//#else
-  y[at] = sum;
+  v *= activation_slope(saved[at]);
 //#endif
+//#if ADDEND
+  v += addend[at];
 //#endif
+  y[at] = v;
 }
 //#endif
 //#if WINDOWS

@@ -53,6 +53,14 @@ impl Engine {
     fn bytes(&self) -> usize {
         if matches!(self, Engine::Reference) { 8 } else { 4 }
     }
+
+    /// The number of tensors that one kernel can access.
+    fn bindings(&self) -> usize {
+        match self {
+            Engine::Gpu(gpu) => gpu.limits.max_storage_buffers_per_shader_stage as usize,
+            Engine::Cpu | Engine::Reference => usize::MAX,
+        }
+    }
 }
 
 /// Whether a panic of the current thread is caught and reported as an error: the loss of a device.
@@ -147,7 +155,7 @@ impl Device {
     /// # Errors
     /// Those of [`Device::compile`].
     pub async fn compile_async(&self, graph: &Graph) -> Result<Run> {
-        let graph = graph.clone().fused();
+        let graph = graph.clone().fused(self.engine.bindings());
         let plan = Plan::new(&graph)?;
         self.compile_plan(graph, plan).await
     }
@@ -155,7 +163,7 @@ impl Device {
     /// [`Device::compile`] with guard elements around all tensors, see [`Run::check_guards`].
     #[doc(hidden)]
     pub fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
-        let graph = graph.clone().fused();
+        let graph = graph.clone().fused(self.engine.bindings());
         let (plan, guards) = Plan::new(&graph)?.guarded();
         let mut run = pollster::block_on(self.compile_plan(graph, plan))?;
         run.set_guards(guards)?;

@@ -24,7 +24,7 @@ mod tensor;
 pub use add::Add;
 pub use cost::Cost;
 pub use grad::{Gradients, Reverse};
-pub use op::{AnyOp, Io, Op, Trust};
+pub use op::{AnyOp, DynOp, Io, Op, Term, Trust};
 pub(crate) use op::{View, ViewMut, expect_count, expect_shape};
 pub use tensor::{DType, Form, HISTORY, Parameter, Slab, Spec, Specs, Var};
 pub(crate) use tensor::{Init, OTHER_GRAPH, Storage, Tensor, Tensors};

@@ -4,6 +4,7 @@
 
 use std::any::{Any, TypeId};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::cost::Cost;
 use super::{DType, Reverse, Spec, Specs};
@@ -23,6 +24,19 @@ impl Trust {
     pub(crate) fn of<O: Op>() -> Self {
         Self(TypeId::of::<O>())
     }
+}
+
+/// An op as graphs store it.
+pub type DynOp = Arc<dyn AnyOp>;
+
+/// What [`Op::plus`] adds to an output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Term {
+    /// A tensor with as many elements, after the activation.
+    Tensor,
+    /// A value for each sample and channel [B, C], before an activation, in place of none.
+    Planes(Activation),
 }
 
 /// An operation on tensors: shapes, GPU kernel, CPU implementation and gradient. Other crates can implement it
@@ -69,6 +83,13 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// derivative follows from the output), or input 0 of an op with one output. The product that follows in the
     /// reverse pass can then apply the derivative in the same dispatch.
     fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    /// The op that adds a term to output 0 in the same dispatch, with the term as one more input after its own; `None`
+    /// if there is no such kernel, which is the default.
+    #[doc(hidden)]
+    fn plus(&self, _: Term) -> Option<DynOp> {
         None
     }
 
@@ -201,6 +222,8 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn cpu_f64(&self, io: &mut Io<f64>);
     /// See [`Op::activation`].
     fn activation(&self) -> Option<Activation>;
+    /// See [`Op::plus`].
+    fn plus(&self, term: Term) -> Option<DynOp>;
     /// Whether [`Op::trust`] declares this type of op.
     fn is_trusted(&self) -> bool;
     /// See [`Op::reverse`].
@@ -234,6 +257,9 @@ impl<O: Op> AnyOp for O {
     }
     fn activation(&self) -> Option<Activation> {
         Op::activation(self)
+    }
+    fn plus(&self, term: Term) -> Option<DynOp> {
+        Op::plus(self, term)
     }
     fn is_trusted(&self) -> bool {
         // An op that forwards the trust of another op may have another kernel.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Activation, GemmVariant, Io, Op, Specs};
 use crate::error::Result;
-use crate::graph::{AnyOp, Cost, DType, Form, Graph, Parts, Reverse, Spec, Var};
+use crate::graph::{AnyOp, Cost, DType, DynOp, Form, Graph, Parts, Reverse, Spec, Term, Var};
 use crate::kernel::{Constant, Kernel, Target};
 
 /// The tolerance of a kernel against the reference, derived from its arithmetic; each op sets its constant c.
@@ -359,6 +359,9 @@ impl AnyOp for Tampered {
     }
     fn activation(&self) -> Option<Activation> {
         self.op.activation()
+    }
+    fn plus(&self, _: Term) -> Option<DynOp> {
+        None
     }
     fn is_trusted(&self) -> bool {
         // Its constants differ from those that the op derives from the shapes.

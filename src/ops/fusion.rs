@@ -15,9 +15,14 @@ struct Joined {
 }
 
 impl Graph {
+    /// All fusions, for a device whose kernels access at most `bindings` tensors.
+    pub(crate) fn fused(self, bindings: usize) -> Self {
+        self.with_joined_inputs().with_epilogues(bindings)
+    }
+
     /// Reduces dispatches: [x | enc(t)] is written by the op that produces t, if that is a [`NoisyBatch`] or a
     /// [`FillRow`]. Values are bit-identical; outputs without other consumers are no longer computed.
-    pub(crate) fn fused(mut self) -> Self {
+    fn with_joined_inputs(mut self) -> Self {
         // From last to first, so that a removal does not move the remaining nodes.
         for at in (0..self.nodes.len()).rev() {
             let Some(joined) = self.joined(at) else { continue };
@@ -28,6 +33,7 @@ impl Graph {
                 self.nodes.remove(at);
             }
         }
+        self.number_makers();
         self
     }
 
@@ -77,14 +83,14 @@ impl Graph {
     }
 
     /// The number of nodes that read `var`, directly or reshaped.
-    fn readers(&self, var: Var) -> usize {
+    pub(super) fn readers(&self, var: Var) -> usize {
         let root = self.root(var);
         self.nodes.iter().flat_map(|node| &node.inputs).filter(|v| self.root(**v) == root).count()
     }
 }
 
 /// The op of a node, if it is of type `T`.
-fn as_op<T: Op>(node: &Node) -> Option<&T> {
+pub(super) fn as_op<T: Op>(node: &Node) -> Option<&T> {
     let op: &dyn Any = &*node.op;
     op.downcast_ref()
 }

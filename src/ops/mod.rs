@@ -72,6 +72,7 @@ mod step_input;
 mod upsample;
 
 pub mod case;
+mod epilogue;
 mod fusion;
 mod gemm;
 #[cfg(test)]

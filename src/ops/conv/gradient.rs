@@ -4,11 +4,12 @@ use super::super::activation::activation_before;
 use super::super::case::{Case, Tolerance};
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Io, Op, Specs, expect_count, expect_shape};
+use super::plus::{Extended, Terms, plus};
 use super::products::{Counts, SHAPES, gather, gather_kernel, product, scatter, scatter_kernel, weight};
 use super::window::{Window, planes};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
-use crate::graph::{Reverse, Spec, Var};
+use crate::graph::{DynOp, Reverse, Spec, Term, Var};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
@@ -61,16 +62,7 @@ impl Op for ConvInput {
     }
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
-        let (window, counts) = self.geometry(&specs.inputs).expect("inferred before");
-        let slope = self.activation != Activation::None;
-        let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", false).flag("SAVE", false);
-        let kernel = kernel.flag("SLOPE", slope);
-        let kernel = if slope { self.activation.choose(kernel) } else { kernel };
-        let dz = Operand::OUTER.gradient(counts[0]);
-        match self.transposed {
-            true => gather_kernel(kernel, &window, counts, dz, target),
-            false => scatter_kernel(kernel, &window, counts, dz, target),
-        }
+        self.kernel_with(specs, target, Terms::NONE)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
@@ -81,17 +73,46 @@ impl Op for ConvInput {
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
+        self.cpu_with(io, Terms::NONE);
+    }
+
+    fn plus(&self, term: Term) -> Option<DynOp> {
+        plus(self, Terms::NONE, term)
+    }
+}
+
+impl Extended for ConvInput {
+    fn activated(&self, _: Activation) -> Option<Self> {
+        None
+    }
+
+    fn kernel_with(&self, specs: &Specs, target: &Target, terms: Terms) -> Kernel {
+        let (window, counts) = self.geometry(&specs.inputs).expect("inferred before");
+        let slope = self.activation != Activation::None;
+        let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", false).flag("SAVE", false);
+        let kernel = terms.flags(kernel.flag("SLOPE", slope), &specs.outputs[0]);
+        let kernel = if slope { self.activation.choose(kernel) } else { kernel };
+        let dz = Operand::OUTER.gradient(counts[0]);
+        match self.transposed {
+            true => gather_kernel(kernel, &window, counts, dz, target),
+            false => scatter_kernel(kernel, &window, counts, dz, target),
+        }
+    }
+
+    fn cpu_with<S: Scalar>(&self, io: &mut Io<S>, terms: Terms) {
         let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
-        let (dz, w, dx) = (io.input(0), io.input(1), io.output(0));
+        let (dz, w, dx, added) = (io.input(0), io.input(1), io.output(0), terms.of(io));
         let saved = if self.activation == Activation::None { &[] } else { io.input(2) };
         let finish = |offset: usize, dx: &mut [S], _: Option<&mut [S]>| {
-            if self.activation != Activation::None {
-                let saved = &saved[offset..][..dx.len()];
-                parallel::with_simd(
-                    #[inline(always)]
-                    || self.activation.slope_all(dx, saved),
-                );
-            }
+            parallel::with_simd(
+                #[inline(always)]
+                || {
+                    if self.activation != Activation::None {
+                        self.activation.slope_all(dx, &saved[offset..][..dx.len()]);
+                    }
+                    added.add_tensor(offset, dx);
+                },
+            );
         };
         match self.transposed {
             true => gather(&window, counts, dz, w, dx, None, finish),

@@ -3,6 +3,7 @@
 mod direct;
 mod forward;
 mod gradient;
+mod plus;
 mod products;
 mod transpose;
 pub(super) mod window;
@@ -13,7 +14,7 @@ pub use transpose::ConvTranspose;
 use super::case::Case;
 
 pub(super) fn cases() -> Vec<Case> {
-    [forward::cases(), gradient::cases(), transpose::cases()].concat()
+    [forward::cases(), gradient::cases(), transpose::cases(), plus::cases()].concat()
 }
 
 pub(super) fn timed() -> Vec<Case> {

@@ -3,6 +3,7 @@
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Specs};
 use super::direct;
+use super::plus::{Added, Terms};
 use super::window::Window;
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
@@ -13,9 +14,9 @@ use crate::parallel::matmul::{Matrix, matmul};
 pub(super) type Counts = [usize; 3];
 
 /// The kernel with the epilogue of bias and activation.
-pub(super) fn biased(specs: &Specs, activation: Activation) -> Kernel {
+pub(super) fn biased(specs: &Specs, activation: Activation, terms: Terms) -> Kernel {
     let kernel = kernel!("conv.wgsl", "gemm").flag("EPILOGUE", true).flag("BIAS", true).flag("SLOPE", false);
-    activation.choose(kernel.flag("SAVE", specs.stores(1)))
+    activation.choose(terms.flags(kernel.flag("SAVE", specs.stores(1)), &specs.outputs[0]))
 }
 
 /// Selects one of the three products of `conv.wgsl`, over windows of the image or over places.
@@ -173,13 +174,14 @@ fn taps_outside<S: Scalar>(w: &[S], c: usize, taps: usize) -> Vec<S> {
     w.chunks_exact(c * taps).flat_map(plane).collect()
 }
 
-/// z = y + bias by channel, y = act(z), on planes of `places` elements from `offset` on.
+/// z = y + bias by channel (+ bias by plane), y = act(z) (+ addend), on planes of `places` elements from `offset` on.
 pub(super) fn finish<S: Scalar>(
     [offset, places]: [usize; 2],
     y: &mut [S],
     z: Option<&mut [S]>,
     bias: &[S],
     activation: Activation,
+    terms: Added<S>,
 ) {
     let bias = &bias[offset / places % bias.len()..];
     parallel::with_simd(
@@ -188,10 +190,16 @@ pub(super) fn finish<S: Scalar>(
             for (plane, bias) in y.chunks_exact_mut(places).zip(bias) {
                 plane.iter_mut().for_each(|v| *v += *bias);
             }
+            if let Some(planes) = terms.planes {
+                for (plane, bias) in y.chunks_exact_mut(places).zip(&planes[offset / places..]) {
+                    plane.iter_mut().for_each(|v| *v += *bias);
+                }
+            }
             if let Some(z) = z {
                 z.copy_from_slice(y);
             }
             activation.apply_all(y);
+            terms.add_tensor(offset, y);
         },
     );
 }

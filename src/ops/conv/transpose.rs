@@ -7,11 +7,12 @@ use super::super::gemm::Operand;
 use super::super::part_sum::PartSum;
 use super::super::{Activation, Io, Op, Specs, expect_count};
 use super::gradient::{ConvInput, ConvWeight, give_input};
+use super::plus::{Extended, Terms, plus};
 use super::products::{Counts, biased, finish, scatter, scatter_kernel};
 use super::window::{Window, planes};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
-use crate::graph::{Reverse, Spec};
+use crate::graph::{DynOp, Reverse, Spec, Term};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 
@@ -64,8 +65,7 @@ impl Op for ConvTranspose {
     }
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
-        let (window, counts) = self.geometry(&specs.inputs).expect("inferred before");
-        scatter_kernel(biased(specs, self.activation), &window, counts, Operand::OUTER, target)
+        self.kernel_with(specs, target, Terms::NONE)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {
@@ -76,17 +76,15 @@ impl Op for ConvTranspose {
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
-        let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
-        let (x, w, bias) = (io.input(0), io.input(1), io.input(2));
-        let z = io.specs.stores(1).then(|| io.output(1));
-        let pixels = window.pixels();
-        scatter(&window, counts, x, w, io.output(0), z, |offset, y, z| {
-            finish([offset, pixels], y, z, bias, self.activation);
-        });
+        self.cpu_with(io, Terms::NONE);
     }
 
     fn activation(&self) -> Option<Activation> {
         Some(self.activation)
+    }
+
+    fn plus(&self, term: Term) -> Option<DynOp> {
+        plus(self, Terms::NONE, term)
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
@@ -110,6 +108,27 @@ impl Op for ConvTranspose {
             give_input(r, [x, dz, w], gradient)?;
         }
         Ok(())
+    }
+}
+
+impl Extended for ConvTranspose {
+    fn activated(&self, activation: Activation) -> Option<Self> {
+        (self.activation == Activation::None).then_some(Self { activation, ..*self })
+    }
+
+    fn kernel_with(&self, specs: &Specs, target: &Target, terms: Terms) -> Kernel {
+        let (window, counts) = self.geometry(&specs.inputs).expect("inferred before");
+        scatter_kernel(biased(specs, self.activation, terms), &window, counts, Operand::OUTER, target)
+    }
+
+    fn cpu_with<S: Scalar>(&self, io: &mut Io<S>, terms: Terms) {
+        let (window, counts) = self.geometry(&io.specs.inputs).expect("inferred before");
+        let (x, w, bias, added) = (io.input(0), io.input(1), io.input(2), terms.of(io));
+        let z = io.specs.stores(1).then(|| io.output(1));
+        let pixels = window.pixels();
+        scatter(&window, counts, x, w, io.output(0), z, |offset, y, z| {
+            finish([offset, pixels], y, z, bias, self.activation, added);
+        });
     }
 }
 
