@@ -3,7 +3,7 @@
 use super::activation::{activated, activation_before, gradient_before, stored_outputs};
 use super::case::{Case, Tolerance};
 use super::gemm::{Operand, Product, gemm};
-use super::part_sum::PartSum;
+use super::part_sum::{PartSum, Second};
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
 use crate::graph::Cost;
@@ -177,7 +177,7 @@ impl Op for DenseInput {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DenseWeight {
     /// Samples in each part but the last, which may have fewer; `None` for one part.
-    per: Option<usize>,
+    pub(super) per: Option<usize>,
 }
 
 impl DenseWeight {
@@ -194,7 +194,7 @@ impl DenseWeight {
             return g.apply(Self { per: None }, &[dz, x]);
         }
         let parts = g.apply1(Self { per: Some(per) }, &[dz, x])?;
-        g.apply(PartSum { shape: vec![o, i], bias: true }, &[parts])
+        g.apply(PartSum { shape: vec![o, i], second: Second::After }, &[parts])
     }
 
     /// B, O and I, and the samples of a part.
@@ -260,7 +260,7 @@ impl Op for DenseWeight {
 }
 
 /// The sum of each column of rows of `o`, a few columns at a time, each from the first row to the last.
-fn column_sums<S: Scalar>(rows: &[S], o: usize, out: &mut [S]) {
+pub(super) fn column_sums<S: Scalar>(rows: &[S], o: usize, out: &mut [S]) {
     const COLUMNS: usize = 32;
     parallel::pieces(
         parallel::cut(out, COLUMNS),

@@ -76,7 +76,7 @@ impl Graph {
     }
 
     /// The number of tensors that a kernel of the node accesses.
-    fn bound(&self, node: &Node) -> usize {
+    pub(super) fn bound(&self, node: &Node) -> usize {
         let stored = node.outputs.iter().filter(|v| self.spec(**v).stored() > 0);
         node.inputs.len() + stored.count() + node.updates.len()
     }
@@ -96,6 +96,10 @@ impl Graph {
 
     /// Finds the node of each tensor again, after nodes were moved.
     pub(super) fn number_makers(&mut self) {
+        for index in 0..self.tensors.len() {
+            let var = self.tensors.var(index);
+            self.tensors[var].maker = None;
+        }
         for (i, node) in self.nodes.iter().enumerate() {
             for v in &node.outputs {
                 self.tensors[*v].maker = Some(i);

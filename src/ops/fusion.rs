@@ -17,7 +17,8 @@ struct Joined {
 impl Graph {
     /// All fusions, for a device whose kernels access at most `bindings` tensors.
     pub(crate) fn fused(self, bindings: usize) -> Self {
-        self.with_joined_inputs().with_epilogues(bindings)
+        let fused = self.with_joined_inputs().with_epilogues(bindings).with_fused_norms(bindings);
+        fused.with_grouped_layers(bindings).with_grouped_sums(bindings)
     }
 
     /// Reduces dispatches: [x | enc(t)] is written by the op that produces t, if that is a [`NoisyBatch`] or a

@@ -44,6 +44,7 @@ mod concat;
 mod conv;
 mod cross_entropy;
 mod dense;
+mod dense_group;
 mod dropout;
 mod embedding;
 mod encode;
@@ -75,6 +76,8 @@ pub mod case;
 mod epilogue;
 mod fusion;
 mod gemm;
+mod grouping;
+mod norm_fusion;
 #[cfg(test)]
 mod size;
 
@@ -114,6 +117,7 @@ catalog![
     conv,
     cross_entropy,
     dense,
+    dense_group,
     dropout,
     embedding,
     encode,

@@ -4,9 +4,10 @@
 //! group whose every element is a channel, so they share kernels and CPU implementations.
 
 use super::case::{Case, Tolerance};
+use super::part_sum::{PartSum, Second};
 use super::{Activation, Io, Op, Specs, expect_count, expect_shape};
 use crate::error::{Error, Result};
-use crate::graph::{Reverse, Spec, Var};
+use crate::graph::{DynOp, Reverse, Spec, Term};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
@@ -14,7 +15,7 @@ use crate::parallel;
 /// y = act((x - mean) rstd gamma + beta) over each group of channels, rstd = 1 / sqrt(variance + epsilon).
 ///
 /// *Shapes*: x and y [B, C, ...], gamma and beta \[C\]; stats [B G, 2] holds (mean, rstd) for the reverse pass.
-/// *Gradient*: below, in two dispatches that recompute what is not saved. *Accuracy*: group sums are reduced as trees.
+/// *Gradient*: below, in one pass that recomputes what is not saved. *Accuracy*: group sums are reduced as trees.
 /// *Source*: Wu and He 2018, eq. 7; epsilon 1e-5 and the population variance as in PyTorch.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -25,6 +26,8 @@ pub struct GroupNorm {
     pub epsilon: f64,
     /// The fused activation.
     pub activation: Activation,
+    /// Whether x is given as two tensors of channels [a | b], and is an output too: added when a graph is compiled.
+    pub(crate) joined: bool,
 }
 
 setters!(GroupNorm { epsilon: f64, activation: Activation });
@@ -32,7 +35,7 @@ setters!(GroupNorm { epsilon: f64, activation: Activation });
 impl GroupNorm {
     /// G groups with PyTorch's epsilon, 1e-5, and no activation.
     pub fn new(groups: usize) -> Self {
-        Self { groups, epsilon: 1e-5, activation: Activation::None }
+        Self { groups, epsilon: 1e-5, activation: Activation::None, joined: false }
     }
 }
 
@@ -82,6 +85,8 @@ impl Runs {
     fn kernel(self, entry: &'static str) -> Kernel {
         kernel!("norm.wgsl", entry)
             .flag("ACTIVE", false)
+            .flag("JOINED", false)
+            .flag("INPUT", false)
             .dim("ROWS", self.rows)
             .dim("RUN", self.run)
             .dim("SPATIAL", self.spatial)
@@ -111,8 +116,9 @@ fn by_channel<T, P>(run: &mut [T], channels: impl ExactSizeIterator<Item = P>, f
     run.chunks_mut(spatial).zip(channels).for_each(|(part, p)| part.iter_mut().for_each(|v| f(v, &p)));
 }
 
-fn forward<S: Scalar>(io: &mut Io<S>, runs: Runs, epsilon: f64, activation: Activation) {
-    let (x, gamma, beta) = (io.input(0), io.input(1), io.input(2));
+/// From x, with gamma and beta from input `at` on.
+fn forward<S: Scalar>(io: &mut Io<S>, x: &[S], at: usize, runs: Runs, epsilon: f64, activation: Activation) {
+    let (gamma, beta) = (io.input(at), io.input(at + 1));
     let (y, stats) = (io.output(0), io.output(1));
     let (d, n) = (runs.run, S::of(runs.run as f64));
     parallel::rows2(
@@ -142,19 +148,25 @@ fn affine<S: Scalar>(runs: Runs, row: usize, y: &mut [S], gamma: &[S], beta: &[S
 }
 
 /// The backward pass of both: the gradient of x, and of gamma and beta if requested.
-fn reverse(r: &mut Reverse, op: NormInput, weight: NormWeight) -> Result<()> {
+fn reverse(r: &mut Reverse, groups: Option<usize>, activation: Activation) -> Result<()> {
     let Some(dy) = r.d(0) else { return Ok(()) };
-    let (x, gamma, beta, stats) = (r.input(0), r.input(1), r.input(2), r.output(1));
-    let mut dz = dy;
-    if r.needs_gradient(0) || op.activation != Activation::None {
-        let mut inputs: Vec<Var> = vec![dy, x, stats, gamma];
-        inputs.extend((op.activation != Activation::None).then_some(beta));
+    let inputs = [dy, r.input(0), r.output(1), r.input(1), r.input(2)];
+    let by_channel = runs_of(r.graph.spec(inputs[1]), groups).spatial > 1;
+    let trained = r.needs_gradient(1) || r.needs_gradient(2);
+    if r.needs_gradient(0) || by_channel && trained {
+        let op = NormInput { parts: by_channel && trained, ..NormInput::new(groups, activation) };
         let d = r.graph.apply(op, &inputs)?;
-        dz = d.get(1).copied().unwrap_or(dy);
         r.add_gradient(0, d[0]);
+        if let Some(&parts) = d.get(1) {
+            let channels = r.graph.shape(parts)[1];
+            let sum = PartSum { shape: vec![channels], second: Second::Between };
+            let d = r.graph.apply(sum, &[parts])?;
+            r.add_gradient(1, d[0]);
+            r.add_gradient(2, d[1]);
+        }
     }
-    if r.needs_gradient(1) || r.needs_gradient(2) {
-        let d = r.graph.apply(weight, &[dz, x, stats])?;
+    if !by_channel && trained {
+        let d = r.graph.apply(NormWeight { groups, activation }, &inputs)?;
         r.add_gradient(1, d[0]);
         r.add_gradient(2, d[1]);
     }
@@ -176,6 +188,17 @@ fn runs_of(x: &Spec, groups: Option<usize>) -> Runs {
     }
 }
 
+impl GroupNorm {
+    /// x, which may be given as [a | b].
+    fn x(&self, inputs: &[Spec]) -> Spec {
+        let mut x = Spec::f32(inputs[0].shape.clone());
+        if self.joined && x.shape.len() > 1 {
+            x.shape[1] += inputs[1].shape.get(1).copied().unwrap_or(0);
+        }
+        x
+    }
+}
+
 impl Op for GroupNorm {
     fn name(&self) -> &'static str {
         "group_norm"
@@ -184,8 +207,8 @@ impl Op for GroupNorm {
     trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        expect_count("group_norm", inputs, 3)?;
-        let x = &inputs[0];
+        expect_count("group_norm", inputs, 3 + self.joined as usize)?;
+        let (x, inputs) = (&self.x(inputs), &inputs[self.joined as usize..]);
         if x.shape.len() < 2 {
             return Err(Error::shape("group_norm", format!("expected x [B, C, ...], got {:?}", x.shape)));
         }
@@ -197,21 +220,42 @@ impl Op for GroupNorm {
         }
         expect_shape("group_norm", "gamma", &inputs[1], &[channels])?;
         expect_shape("group_norm", "beta", &inputs[2], &[channels])?;
-        Ok(vec![Spec::f32(x.shape.clone()), Spec::f32([x.shape[0] * self.groups, 2])])
+        let joined = self.joined.then(|| x.clone());
+        let outputs = [Spec::f32(x.shape.clone()), Spec::f32([x.shape[0] * self.groups, 2])];
+        Ok(outputs.into_iter().chain(joined).collect())
     }
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
-        let kernel = runs_of(&specs.inputs[0], Some(self.groups)).by_run("forward", target);
+        let kernel = runs_of(&self.x(&specs.inputs), Some(self.groups)).by_run("forward", target);
+        let kernel = match self.joined {
+            true => kernel.flag("JOINED", true).dim("FIRST", specs.inputs[0].rows().1),
+            false => kernel,
+        };
         self.activation.choose(kernel.hyper("EPSILON", self.epsilon))
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
-        forward(io, runs_of(&io.specs.inputs[0], Some(self.groups)), self.epsilon, self.activation);
+        if self.joined {
+            let [(_, p), (_, q)] = [0, 1].map(|i| io.specs.inputs[i].rows());
+            let (a, b, x) = (io.input(0), io.input(1), io.output(2));
+            parallel::rows(
+                x,
+                p + q,
+                #[inline(always)]
+                |row, x| {
+                    x[..p].copy_from_slice(&a[row * p..][..p]);
+                    x[p..].copy_from_slice(&b[row * q..][..q]);
+                },
+            );
+            forward(io, x, 2, runs_of(&self.x(&io.specs.inputs), Some(self.groups)), self.epsilon, self.activation);
+        } else {
+            let runs = runs_of(&io.specs.inputs[0], Some(self.groups));
+            forward(io, io.input(0), 1, runs, self.epsilon, self.activation);
+        }
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
-        let groups = Some(self.groups);
-        reverse(r, NormInput { groups, activation: self.activation }, NormWeight { groups })
+        reverse(r, Some(self.groups), self.activation)
     }
 }
 
@@ -237,23 +281,51 @@ impl Op for LayerNorm {
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
-        forward(io, runs_of(&io.specs.inputs[0], None), self.epsilon, self.activation);
+        forward(io, io.input(0), 1, runs_of(&io.specs.inputs[0], None), self.epsilon, self.activation);
     }
 
     fn reverse(&self, r: &mut Reverse) -> Result<()> {
-        let groups = None;
-        reverse(r, NormInput { groups, activation: self.activation }, NormWeight { groups })
+        reverse(r, None, self.activation)
     }
 }
 
 /// dx = rstd (g - mean(g) - n mean(g n)) with n = (x - mean) rstd, g = dz gamma, dz = dy act'(n gamma + beta).
 ///
-/// *Shapes*: dy, x like each other, stats [rows, 2], gamma, and with an activation beta \[C\]; dx, and then dz too.
+/// *Shapes*: dy, x like each other, stats [rows, 2], gamma and beta \[C\]; dx, and what else is requested. The flags
+/// below other than `parts` are set when a graph is compiled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormInput {
     /// None for a layer norm.
     pub groups: Option<usize>,
     pub activation: Activation,
+    /// Whether a last input, with the elements of x, is added to dx.
+    pub term: bool,
+    /// The number of leading channels of which dx is a tensor of its own; those of the others follow.
+    pub first: Option<usize>,
+    /// Whether it returns [B, C, 2], the sums over places of dz n and dz, which [`PartSum`] sums over samples to the
+    /// gradients of gamma and beta.
+    pub parts: bool,
+    /// Whether it returns the output y of the forward pass again, so that this need not be kept.
+    pub again: bool,
+    /// Whether it returns [B, C], the sums over places of dx, or of its first tensor.
+    pub sums: bool,
+}
+
+impl NormInput {
+    pub fn new(groups: Option<usize>, activation: Activation) -> Self {
+        Self { groups, activation, term: false, first: None, parts: false, again: false, sums: false }
+    }
+
+    /// Whether sums of channels are computed, rather than those of whole runs.
+    fn by_channel(&self) -> bool {
+        self.parts || self.sums
+    }
+
+    /// The runs of a sample of which dx is in the first tensor, and those of the others.
+    fn turns(&self, runs: Runs) -> [usize; 2] {
+        let first = self.first.map_or(runs.groups, |channels| channels / runs.channels());
+        [first, runs.groups - first]
+    }
 }
 
 impl Op for NormInput {
@@ -264,73 +336,186 @@ impl Op for NormInput {
     trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        let active = self.activation != Activation::None;
-        expect_count("norm_input", inputs, if active { 5 } else { 4 })?;
-        expect_shape("norm_input", "x", &inputs[1], &inputs[0].shape)?;
-        let like = Spec::f32(inputs[0].shape.clone());
-        Ok(if active { vec![like.clone(), like] } else { vec![like] })
+        expect_count("norm_input", inputs, 5 + self.term as usize)?;
+        let x = &inputs[1];
+        expect_shape("norm_input", "x", &inputs[0], &x.shape)?;
+        if self.term && inputs[5].len() != x.len() {
+            return Err(Error::shape("norm_input", format!("the term {} should have the elements of {x}", inputs[5])));
+        }
+        let runs = runs_of(x, self.groups);
+        if self.by_channel() && runs.spatial == 1 || self.first.is_some_and(|c| !c.is_multiple_of(runs.channels())) {
+            return Err(Error::shape("norm_input", format!("{self:?} of {x} is not a sum of whole groups")));
+        }
+        let (b, c) = (runs.rows / runs.groups, runs.channels() * runs.groups);
+        let channels = |c: usize| Spec::f32([&[x.shape[0], c], &x.shape[2..]].concat());
+        let mut outputs = match self.first {
+            Some(first) => vec![channels(first), channels(c - first)],
+            None => vec![Spec::f32(x.shape.clone())],
+        };
+        outputs.extend(self.parts.then(|| Spec::f32([b, c, 2])));
+        outputs.extend(self.again.then(|| Spec::f32(x.shape.clone())));
+        outputs.extend(self.sums.then(|| Spec::f32([b, self.first.unwrap_or(c)])));
+        Ok(outputs)
     }
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
-        let kernel = runs_of(&specs.inputs[0], self.groups).by_run("input", target);
-        if self.activation == Activation::None { kernel } else { self.activation.choose(kernel.flag("ACTIVE", true)) }
+        let runs = runs_of(&specs.inputs[1], self.groups);
+        let mut kernel = runs.by_run("input", target).flag("INPUT", true).flag("BY_CHANNEL", self.by_channel());
+        for (flag, on) in [("TERM", self.term), ("WEIGHTS", self.parts), ("AGAIN", self.again), ("SUMS", self.sums)] {
+            kernel = kernel.flag(flag, on);
+        }
+        kernel = kernel.flag("SPLIT", self.first.is_some()).flag("ACTIVE", self.activation != Activation::None);
+        if let Some(channels) = self.first {
+            kernel = kernel.dim("FIRST", channels * runs.spatial);
+        }
+        if self.by_channel() {
+            // Each channel of a run has an equal part of the lanes.
+            let team = (lanes(runs.run, target) / runs.channels().next_power_of_two() as u32).max(1);
+            kernel = kernel.dim("CHANNELS", runs.channels()).tune("TEAM", team);
+        }
+        if self.sums {
+            kernel = kernel.dim("SUMMED", self.first.unwrap_or(runs.channels() * runs.groups));
+        }
+        if self.again || self.activation != Activation::None { self.activation.choose(kernel) } else { kernel }
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
-        let runs = runs_of(&io.specs.inputs[0], self.groups);
-        let (dy, x, stats, gamma) = (io.input(0), io.input(1), io.input(2), io.input(3));
-        let (d, n) = (runs.run, S::of(runs.run as f64));
-        let part = |row: usize| row * d..row * d + d;
-        // From dz in dx to dx itself.
-        let finish = |row: usize, dx: &mut [S]| {
-            let (x, mean, rstd) = (&x[part(row)], stats[2 * row], stats[2 * row + 1]);
-            by_channel(dx, runs.of(row, gamma).iter(), |g, gamma| *g *= **gamma);
-            let sum = parallel::sum(d, |i| dx[i]) / n;
-            let dot = parallel::sum(d, |i| dx[i] * (x[i] - mean) * rstd) / n;
-            dx.iter_mut().zip(x).for_each(|(g, x)| *g = rstd * (*g - sum - (*x - mean) * rstd * dot));
+        let runs = runs_of(&io.specs.inputs[1], self.groups);
+        let [dy, x, stats, gamma, beta] = [0, 1, 2, 3, 4].map(|i| io.input(i));
+        let term = self.term.then(|| io.input(5));
+        let (mut slot, rows, d, n) = (0, runs.rows, runs.run, runs.channels());
+        let mut next = |wanted: bool| {
+            slot += wanted as usize;
+            wanted.then(|| io.output(slot - 1))
         };
-        if self.activation == Activation::None {
-            return parallel::rows(
-                io.output(0),
-                d,
-                #[inline(always)]
-                |row, dx| {
-                    dx.copy_from_slice(&dy[part(row)]);
-                    finish(row, dx);
-                },
-            );
-        }
-        let beta = io.input(4);
-        parallel::rows2(
-            io.output(0),
-            d,
-            io.output(1),
-            d,
+        let dx = [next(true), next(self.first.is_some())].map(Option::unwrap_or_default);
+        let [parts, again, sums] = [self.parts, self.again, self.sums].map(&mut next);
+        let (per, turns) = match self.first {
+            Some(_) => (1, self.turns(runs)),
+            None => (parallel::rows_of_task(d), [1, 0]),
+        };
+        // Those of the second tensor are left out.
+        let summed = self.turns(runs)[0] * n;
+        let mut all_sums = if self.sums && self.first.is_some() { vec![S::ZERO; rows * n] } else { Vec::new() };
+        let (sums, kept) = if all_sums.is_empty() { (sums, None) } else { (Some(&mut all_sums[..]), sums) };
+        let tasks = rows.div_ceil(per);
+        let [parts, again, sums] =
+            [(parts, 2 * n), (again, d), (sums, n)].map(|(of, size)| parallel::maybe(of, per * size, tasks));
+        parallel::pieces(
+            (parallel::turns(dx, per * d, turns), parts, again, sums),
             #[inline(always)]
-            |row, dx, dz| {
-                let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
-                // dx temporarily holds z.
-                dx.iter_mut().zip(&x[part(row)]).for_each(|(z, x)| *z = (*x - mean) * rstd);
-                affine(runs, row, dx, gamma, beta);
-                if self.activation.saves_output() {
-                    self.activation.apply_all(dx);
+            |task, (dx, mut parts, mut again, mut sums)| {
+                for (i, dx) in dx.chunks_mut(d).enumerate() {
+                    let row = task * per + i;
+                    let part = row * d..row * d + d;
+                    let run = Run { x: &x[part.clone()], mean: stats[2 * row], rstd: stats[2 * row + 1] };
+                    S::with_scratch(d, |dz| {
+                        dz.copy_from_slice(&dy[part.clone()]);
+                        self.slope(runs, row, &run, [gamma, beta], dz, dx);
+                        if let Some(again) = &mut again {
+                            let again = &mut again[i * d..][..d];
+                            run.normalise(again);
+                            affine(runs, row, again, gamma, beta);
+                            self.activation.apply_all(again);
+                        }
+                        if let Some(parts) = &mut parts {
+                            run.sum_channels(dz, &mut parts[i * 2 * n..][..2 * n]);
+                        }
+                        by_channel(dz, runs.of(row, gamma).iter(), |g, gamma| *g *= **gamma);
+                        run.finish(dz, dx);
+                    });
+                    if let Some(term) = term {
+                        dx.iter_mut().zip(&term[part]).for_each(|(d, t)| *d += *t);
+                    }
+                    if let Some(sums) = &mut sums {
+                        let planes = sums[i * n..].iter_mut().zip(dx.chunks(runs.spatial));
+                        planes.for_each(|(sum, dx)| *sum = parallel::sum(dx.len(), |i| dx[i]));
+                    }
                 }
-                dz.copy_from_slice(&dy[part(row)]);
-                self.activation.slope_all(dz, dx);
-                dx.copy_from_slice(dz);
-                finish(row, dx);
             },
         );
+        if let Some(kept) = kept {
+            let samples = all_sums.chunks(runs.groups * n);
+            kept.chunks_mut(summed).zip(samples).for_each(|(kept, all)| kept.copy_from_slice(&all[..summed]));
+        }
+    }
+
+    fn plus(&self, term: Term) -> Option<DynOp> {
+        let plus = Self { term: true, ..*self };
+        (term == Term::Tensor && !self.term).then(|| std::sync::Arc::new(plus) as DynOp)
     }
 }
 
-/// dgamma = sum of dz n over all but the channels, dbeta = sum of dz.
+impl NormInput {
+    /// dz = dy act'(z) of a run, given dy; `z` is overwritten.
+    #[inline(always)]
+    fn slope<S: Scalar>(
+        &self,
+        runs: Runs,
+        row: usize,
+        run: &Run<S>,
+        [gamma, beta]: [&[S]; 2],
+        dz: &mut [S],
+        z: &mut [S],
+    ) {
+        if self.activation == Activation::None {
+            return;
+        }
+        run.normalise(z);
+        affine(runs, row, z, gamma, beta);
+        if self.activation.saves_output() {
+            self.activation.apply_all(z);
+        }
+        self.activation.slope_all(dz, z);
+    }
+}
+
+/// A run of x with its statistics.
+struct Run<'a, S> {
+    x: &'a [S],
+    mean: S,
+    rstd: S,
+}
+
+impl<S: Scalar> Run<'_, S> {
+    /// n = (x - mean) rstd.
+    #[inline(always)]
+    fn normalise(&self, n: &mut [S]) {
+        n.iter_mut().zip(self.x).for_each(|(n, x)| *n = (*x - self.mean) * self.rstd);
+    }
+
+    /// sums [channels, 2] of dz n and dz.
+    #[inline(always)]
+    fn sum_channels(&self, dz: &[S], sums: &mut [S]) {
+        let s = 2 * dz.len() / sums.len();
+        let channels = dz.chunks(s).zip(self.x.chunks(s));
+        for (sums, (dz, x)) in sums.chunks_mut(2).zip(channels) {
+            sums[0] = parallel::sum(s, |i| dz[i] * (x[i] - self.mean) * self.rstd);
+            sums[1] = parallel::sum(s, |i| dz[i]);
+        }
+    }
+
+    /// dx from the gradient of n.
+    #[inline(always)]
+    fn finish(&self, g: &[S], dx: &mut [S]) {
+        let Self { x, mean, rstd } = *self;
+        let (d, n) = (g.len(), S::of(g.len() as f64));
+        let sum = parallel::sum(d, |i| g[i]) / n;
+        let dot = parallel::sum(d, |i| g[i] * (x[i] - mean) * rstd) / n;
+        for i in 0..d {
+            dx[i] = rstd * (g[i] - sum - (x[i] - mean) * rstd * dot);
+        }
+    }
+}
+
+/// dgamma = sum of dz n over all but the channels, dbeta = sum of dz, where every element of a run is a channel.
 ///
-/// *Shapes*: dz and x like each other, stats [rows, 2]; dgamma and dbeta \[C\].
+/// *Shapes*: the inputs of [`NormInput`]; dgamma and dbeta \[C\].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormWeight {
     /// None for a layer norm.
     pub groups: Option<usize>,
+    pub activation: Activation,
 }
 
 impl Op for NormWeight {
@@ -341,61 +526,49 @@ impl Op for NormWeight {
     trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        expect_count("norm_weight", inputs, 3)?;
+        expect_count("norm_weight", inputs, 5)?;
         let runs = runs_of(&inputs[0], self.groups);
-        let channels = runs.channels() * runs.groups;
+        if runs.spatial > 1 {
+            return Err(Error::shape("norm_weight", format!("{} has several places in a channel", inputs[0])));
+        }
+        let channels = runs.run * runs.groups;
         Ok(vec![Spec::f32([channels]), Spec::f32([channels])])
     }
 
-    fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
+    fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let runs = runs_of(&specs.inputs[0], self.groups);
-        let channels = runs.channels() * runs.groups;
-        if runs.spatial == 1 {
-            // Neighbouring invocations read neighbouring channels.
-            return runs.kernel("columns").over(channels);
-        }
-        let each = runs.rows / runs.groups * runs.spatial;
-        runs.kernel("channels").tune("WG", lanes(each, target)).groups(channels)
+        // Neighbouring invocations read neighbouring channels.
+        let kernel = runs.kernel("columns").over(runs.run * runs.groups);
+        if self.activation == Activation::None { kernel } else { self.activation.choose(kernel.flag("ACTIVE", true)) }
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[0], self.groups);
-        let (dz, x, stats) = (io.input(0), io.input(1), io.input(2));
+        let [dy, x, stats, gamma, beta] = [0, 1, 2, 3, 4].map(|i| io.input(i));
         let (dgamma, dbeta) = (io.output(0), io.output(1));
-        let (n, s) = (runs.channels(), runs.spatial);
-        if s == 1 {
-            dgamma.fill(S::ZERO);
-            dbeta.fill(S::ZERO);
-            return parallel::with_simd(|| {
-                for (row, (dz, x)) in dz.chunks(runs.run).zip(x.chunks(runs.run)).enumerate() {
-                    let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
-                    let start = row % runs.groups * n;
-                    let (dgamma, dbeta) = (&mut dgamma[start..][..n], &mut dbeta[start..][..n]);
-                    for i in 0..n {
-                        dgamma[i] += dz[i] * (x[i] - mean) * rstd;
-                        dbeta[i] += dz[i];
+        let d = runs.run;
+        dgamma.fill(S::ZERO);
+        dbeta.fill(S::ZERO);
+        let op = NormInput::new(self.groups, self.activation);
+        S::with_scratch(2 * d, |scratch| {
+            let (dz, z) = scratch.split_at_mut(d);
+            parallel::with_simd(
+                #[inline(always)]
+                || {
+                    for (row, (dy, x)) in dy.chunks(d).zip(x.chunks(d)).enumerate() {
+                        let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
+                        dz.copy_from_slice(dy);
+                        op.slope(runs, row, &Run { x, mean, rstd }, [gamma, beta], dz, z);
+                        let start = row % runs.groups * d;
+                        let (dgamma, dbeta) = (&mut dgamma[start..][..d], &mut dbeta[start..][..d]);
+                        for i in 0..d {
+                            dgamma[i] += dz[i] * (x[i] - mean) * rstd;
+                            dbeta[i] += dz[i];
+                        }
                     }
-                }
-            });
-        }
-        let mut sums = vec![(S::ZERO, S::ZERO); dgamma.len()];
-        parallel::each(
-            &mut sums,
-            x.len(),
-            #[inline(always)]
-            |channel| {
-                let (mut dot, mut sum) = (S::ZERO, S::ZERO);
-                for row in (channel / n..runs.rows).step_by(runs.groups) {
-                    let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
-                    let start = row * runs.run + channel % n * s;
-                    let (dz, x) = (&dz[start..][..s], &x[start..][..s]);
-                    dot += parallel::sum(s, |i| dz[i] * (x[i] - mean) * rstd);
-                    sum += parallel::sum(s, |i| dz[i]);
-                }
-                (dot, sum)
-            },
-        );
-        dgamma.iter_mut().zip(dbeta).zip(sums).for_each(|((g, b), sums)| (*g, *b) = sums);
+                },
+            );
+        });
     }
 }
 
@@ -409,19 +582,30 @@ pub(super) fn cases() -> Vec<Case> {
     let mut add = |shape: &[usize], groups: Option<usize>| {
         let runs = runs_of(&Spec::f32(shape), groups);
         let (x, c) = (shape.to_vec(), runs.channels() * runs.groups);
+        let terms = column(runs.rows / runs.groups);
         for activation in [Activation::None, silu] {
             let case = match groups {
                 Some(groups) => Case::new(GroupNorm { activation, ..GroupNorm::new(groups) }),
                 None => Case::new(LayerNorm { activation, ..LayerNorm::default() }),
             };
             cases.push(case.input(x.clone()).input([c]).input([c]).tolerance(sum(runs.run)));
-            let case = Case::new(NormInput { groups, activation }).input(x.clone()).input(x.clone());
-            let case = case.values([runs.rows, 2], stats(runs.rows)).input([c]).tolerance(sum(runs.run));
-            cases.push(if activation == silu { case.input([c]) } else { case });
+            let backward = |case: Case| {
+                let case = case.input(x.clone()).input(x.clone()).values([runs.rows, 2], stats(runs.rows));
+                case.input([c]).input([c])
+            };
+            let plain = NormInput::new(groups, activation);
+            cases.push(backward(Case::new(plain)).tolerance(sum(runs.run)));
+            if runs.spatial == 1 {
+                cases.push(backward(Case::new(NormWeight { groups, activation })).tolerance(terms));
+                continue;
+            }
+            let first = (runs.groups > 1).then_some(runs.channels());
+            for first in [None, first] {
+                let all = NormInput { term: true, first, parts: true, again: true, sums: true, ..plain };
+                cases.push(backward(Case::new(all)).input(x.clone()).tolerance(sum(runs.run)));
+            }
+            cases.push(backward(Case::new(NormInput { parts: true, ..plain })).tolerance(sum(runs.run)));
         }
-        let case = Case::new(NormWeight { groups }).input(x.clone()).input(x.clone());
-        let terms = runs.rows / runs.groups * runs.spatial;
-        cases.push(case.values([runs.rows, 2], stats(runs.rows)).tolerance(column(terms)));
     };
     for shape in [[1, 2], [7, 5], [3, 64], [65, 100], [2, 257]] {
         add(&shape, None);
@@ -449,10 +633,10 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn timed() -> Vec<Case> {
     let x = [32, 64, 14, 14];
-    let reverse = NormInput { groups: Some(8), activation: Activation::None };
+    let reverse = NormInput { parts: true, ..NormInput::new(Some(8), Activation::Silu) };
     vec![
         Case::new(GroupNorm::new(8)).input(x).input([64]).input([64]),
-        Case::new(reverse).input(x).input(x).table([256, 2]).input([64]),
+        Case::new(reverse).input(x).input(x).table([256, 2]).input([64]).input([64]),
         Case::new(LayerNorm::default()).input([1024, 1024]).input([1024]).input([1024]),
     ]
 }

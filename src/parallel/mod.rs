@@ -99,6 +99,68 @@ macro_rules! tuple_of_pieces {
 }
 tuple_of_pieces!(A B);
 tuple_of_pieces!(A B C);
+tuple_of_pieces!(A B C D);
+
+/// The pieces of a slice that may be missing.
+pub struct Maybe<'a, T> {
+    slice: Option<Cut<'a, T>>,
+    count: usize,
+}
+
+/// `slice` in `count` pieces of `size` elements, if it is there.
+pub fn maybe<T: Send>(slice: Option<&mut [T]>, size: usize, count: usize) -> Maybe<'_, T> {
+    let slice = slice.map(|slice| cut(slice, size));
+    assert!(slice.as_ref().is_none_or(|cut| cut.count() == count), "a slice that is not cut into {count} pieces");
+    Maybe { slice, count }
+}
+
+impl<'a, T: Send> Pieces for Maybe<'a, T> {
+    type Piece = Option<&'a mut [T]>;
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn piece(&self, i: usize) -> Self::Piece {
+        // SAFETY: the caller takes each `i` once.
+        self.slice.as_ref().map(|cut| unsafe { cut.piece(i) })
+    }
+}
+
+/// The pieces of one or two slices in turns.
+pub struct Turns<'a, T> {
+    slices: [Cut<'a, T>; 2],
+    each: [usize; 2],
+}
+
+/// The pieces of two slices in turns: `each[0]` of the first, then `each[1]` of the second, and so on.
+pub fn turns<'a, T: Send>(slices: [&'a mut [T]; 2], size: usize, each: [usize; 2]) -> Turns<'a, T> {
+    let slices = slices.map(|slice| cut(slice, size));
+    assert!(slices[0].count() * each[1] == slices[1].count() * each[0], "slices without equal turns");
+    Turns { slices, each }
+}
+
+impl<'a, T: Send> Pieces for Turns<'a, T> {
+    type Piece = &'a mut [T];
+
+    fn count(&self) -> usize {
+        self.slices[0].count() + self.slices[1].count()
+    }
+
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn piece(&self, i: usize) -> &'a mut [T] {
+        let [first, second] = self.each;
+        let (turn, at) = (i / (first + second), i % (first + second));
+        // SAFETY: different `i` are different pieces of one of the slices, and the caller takes each `i` once.
+        match at < first {
+            true => unsafe { self.slices[0].piece(turn * first + at) },
+            false => unsafe { self.slices[1].piece(turn * second + at - first) },
+        }
+    }
+}
 
 /// Calls `f(i, pieces)` for each piece, on all cores and with the widest vector instructions.
 pub fn pieces<P: Pieces>(of: P, f: impl Fn(usize, P::Piece) + Sync) {
@@ -142,9 +204,14 @@ pub fn chunks3<T: Send>(a: &mut [T], b: &mut [T], c: &mut [T], f: impl Fn(usize,
     );
 }
 
+/// The rows of `cols` elements that one task computes.
+pub fn rows_of_task(cols: usize) -> usize {
+    (CHUNK / cols).max(1)
+}
+
 /// Calls `f(row, values)` for each row of `cols` elements.
 pub fn rows<T: Send>(out: &mut [T], cols: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    let per = (CHUNK / cols).max(1);
+    let per = rows_of_task(cols);
     pieces(
         cut(out, per * cols),
         #[inline(always)]
@@ -165,7 +232,7 @@ pub fn rows2<T: Send, U: Send>(
     cols2: usize,
     f: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
-    let per = (CHUNK / cols).max(1);
+    let per = rows_of_task(cols);
     pieces(
         (cut(out, per * cols), cut(out2, per * cols2)),
         #[inline(always)]

@@ -3,7 +3,7 @@
 use super::super::activation::{activated, gradient_before, stored_outputs};
 use super::super::case::{Case, Tolerance};
 use super::super::gemm::Operand;
-use super::super::part_sum::PartSum;
+use super::super::part_sum::{PartSum, Second};
 use super::super::{Activation, Io, Op, Specs, expect_count};
 use super::gradient::{ConvInput, ConvWeight, give_input};
 use super::plus::{Extended, Terms, plus};
@@ -88,7 +88,7 @@ impl Op for Conv {
         if r.needs_gradient(1) || r.needs_gradient(2) {
             let (shape, image) = (r.graph.shape(w).to_vec(), r.graph.shape(x).to_vec());
             let kernel = if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
-            let sum = PartSum { shape: [[shape[0], image[1]].as_slice(), &shape[2..]].concat(), bias: true };
+            let sum = PartSum { shape: [[shape[0], image[1]].as_slice(), &shape[2..]].concat(), second: Second::After };
             let parts = r.graph.apply1(ConvWeight { stride, padding, kernel, bias: true }, &[x, dz])?;
             let d = r.graph.apply(sum, &[parts])?;
             r.add_gradient(1, d[0]);

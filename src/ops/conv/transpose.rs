@@ -4,7 +4,7 @@ use super::super::activation::{activated, gradient_before, stored_outputs};
 use super::super::case::{Case, Tolerance};
 use super::super::channels::ChannelSum;
 use super::super::gemm::Operand;
-use super::super::part_sum::PartSum;
+use super::super::part_sum::{PartSum, Second};
 use super::super::{Activation, Io, Op, Specs, expect_count};
 use super::gradient::{ConvInput, ConvWeight, give_input};
 use super::plus::{Extended, Terms, plus};
@@ -95,7 +95,7 @@ impl Op for ConvTranspose {
             let shape = r.graph.shape(w).to_vec();
             let kernel = if shape.len() == 3 { [1, shape[2]] } else { [shape[2], shape[3]] };
             let parts = r.graph.apply1(ConvWeight { stride, padding, kernel, bias: false }, &[dz, x])?;
-            let dw = r.graph.apply1(PartSum { shape, bias: false }, &[parts])?;
+            let dw = r.graph.apply1(PartSum { shape, second: Second::None }, &[parts])?;
             r.add_gradient(1, dw);
         }
         if r.needs_gradient(2) {

@@ -1,0 +1,241 @@
+//! Small ops of one kind that are computed in one dispatch.
+
+use std::sync::Arc;
+
+use super::activation::Slope;
+use super::dense::{Dense, DenseInput, DenseWeight};
+use super::dense_group::{DenseGroup, Layer, Pass};
+use super::fusion::as_op;
+use super::part_sum::{PartSum, PartSums};
+use super::{Activation, Add};
+use crate::graph::{Graph, Node, Slab, Storage, Var};
+
+/// The elements of parts that are kept until they are summed: some megabytes.
+const MOST_PARTS: usize = 1 << 21;
+
+/// The largest product, in multiply-adds, whose dispatch takes longer than its arithmetic.
+const SMALL: usize = 1 << 22;
+
+impl Graph {
+    /// Computes small dense layers of one input in one dispatch, and each of their backward products too. A kernel
+    /// accesses at most `bindings` tensors. On the CPU, values are bit-identical.
+    pub(super) fn with_grouped_layers(mut self, bindings: usize) -> Self {
+        let most = DenseGroup::MOST.min(bindings.saturating_sub(3));
+        for at in 0..self.nodes.len() {
+            let (true, Some(kind)) = (most > 1, self.nodes.get(at).and_then(Kind::of)) else { continue };
+            let group = self.layers_like(at, kind, most);
+            if group.len() > 1 {
+                let node = self.layers(&group, kind);
+                // Layers run where the first one was, and the gradients of their weights where the last one was.
+                let to = if kind == Kind::Forward { group[0] } else { group[group.len() - 1] };
+                self.nodes[to] = node;
+                self.remove(group.into_iter().filter(|i| *i != to).collect());
+            }
+        }
+        for at in (0..self.nodes.len()).rev() {
+            self.group_input_gradients(at, most);
+        }
+        self
+    }
+
+    /// The nodes from `at` on that can be computed together with it.
+    fn layers_like(&self, at: usize, kind: Kind, most: usize) -> Vec<usize> {
+        let (first, slab) = (&self.nodes[at], self.slab_if_used(kind.slab()));
+        let mut group = Vec::new();
+        for (i, node) in self.nodes.iter().enumerate().skip(at) {
+            let touched = kind == Kind::Weight && slab.is_some_and(|slab| self.accesses(node, slab));
+            if group.len() == most || node.parts != first.parts || !node.updates.is_empty() || touched {
+                break;
+            }
+            let same = Kind::of(node) == Some(kind) && self.root(kind.x(node)) == self.root(kind.x(first));
+            if same && self.layer(node, kind).is_some() {
+                group.push(i);
+            }
+        }
+        if group.first() == Some(&at) { group } else { Vec::new() }
+    }
+
+    /// The place of the parameters of a small layer, or of their gradients.
+    fn layer(&self, node: &Node, kind: Kind) -> Option<Layer> {
+        let [w, b] =
+            if kind == Kind::Forward { [node.inputs[1], node.inputs[2]] } else { node.outputs[..].try_into().ok()? };
+        let slab = self.slab_if_used(kind.slab())?;
+        let (width, inputs) = self.spec(w).rows();
+        let layer = Layer { width, weight: self.offset_in(slab, w)?, bias: self.offset_in(slab, b)? };
+        (width * inputs * self.spec(kind.x(node)).rows().0 <= SMALL).then_some(layer)
+    }
+
+    fn layers(&self, group: &[usize], kind: Kind) -> Node {
+        let nodes: Vec<&Node> = group.iter().map(|i| &self.nodes[*i]).collect();
+        let layers = nodes.iter().filter_map(|node| self.layer(node, kind)).collect();
+        let (x, slab) = (kind.x(nodes[0]), self.slab_if_used(kind.slab()).expect("the layers have it"));
+        let (parts, trusted) = (nodes[0].parts, nodes[0].trusted);
+        match kind {
+            Kind::Forward => Node {
+                op: Arc::new(DenseGroup { layers, pass: Pass::Forward }),
+                inputs: vec![x, slab],
+                outputs: nodes.iter().map(|node| node.outputs[0]).collect(),
+                updates: Vec::new(),
+                parts,
+                trusted,
+            },
+            Kind::Weight => Node {
+                op: Arc::new(DenseGroup { layers, pass: Pass::Weight }),
+                inputs: nodes.iter().map(|node| node.inputs[0]).chain([x]).collect(),
+                outputs: Vec::new(),
+                updates: vec![slab],
+                parts,
+                trusted,
+            },
+        }
+    }
+
+    /// The sum of the gradients of one input, of which `at` is the last addition, followed by the derivative of the
+    /// activation before it.
+    fn group_input_gradients(&mut self, at: usize, most: usize) {
+        let Some(node) = self.nodes.get(at).cloned() else { return };
+        let (mut leaves, mut gone) = (Vec::new(), Vec::new());
+        if as_op::<Add>(&node).is_none() || !self.terms(at, &mut leaves, &mut gone) || leaves.len() > most {
+            return;
+        }
+        let Some(layers) = leaves.iter().map(|i| self.layer_of_input(*i)).collect::<Option<Vec<_>>>() else { return };
+        let Some(slab) = self.slab_if_used(Slab::Params) else { return };
+        let (sum, width) = (node.outputs[0], self.spec(node.outputs[0]).rows().1);
+        let slope = self.nodes.iter().position(|n| n.inputs.first().is_some_and(|v| self.root(*v) == sum));
+        let slope =
+            slope.filter(|i| self.readers(sum) == 1 && self.is_transient(sum) && self.nodes[*i].parts == node.parts);
+        let slope = slope.and_then(|i| Some((i, as_op::<Slope>(&self.nodes[i])?.0)));
+        let (to, activation) = slope.unwrap_or((at, Activation::None));
+        let dz = leaves.iter().map(|i| self.nodes[*i].inputs[0]);
+        let saved = slope.map(|(i, _)| self.nodes[i].inputs[1]);
+        let grouped = Node {
+            op: Arc::new(DenseGroup { layers, pass: Pass::Input { width, activation } }),
+            inputs: dz.chain([slab]).chain(saved).collect(),
+            outputs: self.nodes[to].outputs.clone(),
+            ..node
+        };
+        self.nodes[to] = grouped;
+        self.remove(gone.into_iter().filter(|i| *i != to).collect());
+    }
+
+    /// The products that a chain of additions sums up, from first to last, and all nodes of the chain.
+    fn terms(&self, sum: usize, leaves: &mut Vec<usize>, gone: &mut Vec<usize>) -> bool {
+        let node = &self.nodes[sum];
+        gone.push(sum);
+        let [a, b] = node.inputs[..] else { return false };
+        let alone = |v: Var| {
+            let maker = self.maker(v).filter(|_| self.is_transient(v) && self.readers(v) == 1);
+            maker.filter(|maker| self.nodes[*maker].parts == node.parts)
+        };
+        let (Some(left), Some(right)) = (alone(a), alone(b)) else { return false };
+        let product =
+            |i: usize| matches!(as_op::<DenseInput>(&self.nodes[i]), Some(d) if d.activation == Activation::None);
+        let all = match as_op::<Add>(&self.nodes[left]) {
+            Some(_) => self.terms(left, leaves, gone),
+            None => {
+                leaves.push(left);
+                gone.push(left);
+                product(left)
+            }
+        };
+        leaves.push(right);
+        gone.push(right);
+        all && product(right)
+    }
+
+    /// The layer of a [`DenseInput`].
+    fn layer_of_input(&self, at: usize) -> Option<Layer> {
+        let node = &self.nodes[at];
+        let (w, (b, _)) = (node.inputs[1], self.spec(node.inputs[0]).rows());
+        let (width, inputs) = self.spec(w).rows();
+        let weight = self.offset_in(self.slab_if_used(Slab::Params)?, w)?;
+        (b * width * inputs <= SMALL).then_some(Layer { width, weight, bias: 0 })
+    }
+
+    fn offset_in(&self, slab: Var, var: Var) -> Option<usize> {
+        match self.tensors[self.root(var)].storage {
+            Storage::Part { of, offset } if of == slab => Some(offset),
+            _ => None,
+        }
+    }
+
+    fn remove(&mut self, gone: Vec<usize>) {
+        let mut index = 0;
+        self.nodes.retain(|_| {
+            index += 1;
+            !gone.contains(&(index - 1))
+        });
+        self.number_makers();
+    }
+
+    /// Sums the parts of several gradients in one dispatch, which accesses at most `bindings` tensors. Values are
+    /// bit-identical.
+    pub(super) fn with_grouped_sums(mut self, bindings: usize) -> Self {
+        let Some(slab) = self.slab_if_used(Slab::Grads) else { return self };
+        let most = PartSums::MOST.min(bindings - 1);
+        let (mut nodes, mut group): (Vec<Node>, Vec<Node>) = Default::default();
+        for node in std::mem::take(&mut self.nodes) {
+            let sum = self.sum_to(&node, slab).is_some();
+            let parts: usize = group.iter().chain([&node]).map(|node| self.spec(node.inputs[0]).len()).sum();
+            let full = group.len() == most || parts > MOST_PARTS;
+            if self.accesses(&node, slab) || group.first().is_some_and(|first| first.parts != node.parts || sum && full)
+            {
+                nodes.extend(self.grouped(std::mem::take(&mut group), slab));
+            }
+            if sum { group.push(node) } else { nodes.push(node) }
+        }
+        nodes.extend(self.grouped(group, slab));
+        self.nodes = nodes;
+        self.number_makers();
+        self
+    }
+
+    /// The sum of parts that a node writes to a slab, with the offsets.
+    fn sum_to(&self, node: &Node, slab: Var) -> Option<(PartSum, [usize; 2])> {
+        let sum = as_op::<PartSum>(node)?.clone();
+        let offsets: Vec<usize> = node.outputs.iter().map(|v| self.offset_in(slab, *v)).collect::<Option<_>>()?;
+        Some((sum, [offsets[0], *offsets.last()?]))
+    }
+
+    /// Whether a node reads or updates a slab or a part of it.
+    fn accesses(&self, node: &Node, slab: Var) -> bool {
+        node.inputs
+            .iter()
+            .chain(&node.updates)
+            .map(|v| self.root(*v))
+            .any(|v| v == slab || matches!(self.tensors[v].storage, Storage::Part { of, .. } if of == slab))
+    }
+
+    fn grouped(&self, group: Vec<Node>, slab: Var) -> Vec<Node> {
+        if group.len() < 2 {
+            return group;
+        }
+        let sums = group.iter().filter_map(|node| self.sum_to(node, slab)).collect();
+        let inputs = group.iter().map(|node| node.inputs[0]).collect();
+        let first = &group[0];
+        let (op, outputs, updates) = (Arc::new(PartSums { sums }), Vec::new(), vec![slab]);
+        vec![Node { op, inputs, outputs, updates, trusted: first.trusted, parts: first.parts }]
+    }
+}
+
+/// The products of layers that are grouped by their input.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Forward,
+    Weight,
+}
+
+impl Kind {
+    fn of(node: &Node) -> Option<Self> {
+        let forward = as_op::<Dense>(node).filter(|d| d.activation == Activation::None).map(|_| Kind::Forward);
+        forward.or(as_op::<DenseWeight>(node).filter(|d| d.per.is_none()).map(|_| Kind::Weight))
+    }
+
+    fn slab(self) -> Slab {
+        if self == Kind::Forward { Slab::Params } else { Slab::Grads }
+    }
+
+    fn x(self, node: &Node) -> Var {
+        node.inputs[self as usize]
+    }
+}
