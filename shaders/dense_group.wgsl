@@ -19,7 +19,7 @@ fn store(row: u32, col: u32, sum: f32) { put(row, col, sum + params[bias_at(col)
 //#endif
 @group(0) @binding(9) var<storage, read_write> dx: array<f32>;  // [B, I]
 //#use layers
-fn load_a(row: u32, k: u32) -> f32 { return get(row, k); }
+fn load_a(row: u32, k: u32) -> f32 { return gradient(row, k); }
 fn load_b(k: u32, col: u32) -> f32 { return params[weight_at(k, N) + col]; }
 fn store(row: u32, col: u32, sum: f32) {
 //#if SLOPE
@@ -34,7 +34,7 @@ fn store(row: u32, col: u32, sum: f32) {
 @group(0) @binding(7) var<storage, read> x: array<f32>;  // [B, I]
 @group(0) @binding(8) var<storage, read_write> grads: array<f32>;
 //#use layers
-fn load_a(row: u32, k: u32) -> f32 { return get(k, row); }
+fn load_a(row: u32, k: u32) -> f32 { return gradient(k, row); }
 fn load_b(k: u32, col: u32) -> f32 {
   let i = N - 1u;
   return select(x[k * i + min(col, i - 1u)], 1.0, col == i);

@@ -51,7 +51,12 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
   if (lane == 0u) { stats[2u * row] = mean; stats[2u * row + 1u] = rstd; }
 }
 
+//#if OVER_DY
+fn dy_at(at: u32) -> f32 { return again[at]; }
+//#else
 @group(0) @binding(7) var<storage, read> dy: array<f32>;  // [ROWS, RUN]
+fn dy_at(at: u32) -> f32 { return dy[at]; }
+//#endif
 @group(0) @binding(8) var<storage, read> x_: array<f32>;  // [ROWS, RUN]
 @group(0) @binding(9) var<storage, read> saved: array<f32>;  // [ROWS, 2]
 @group(0) @binding(10) var<storage, read> gamma_: array<f32>;  // [C]
@@ -60,15 +65,20 @@ fn forward(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 // The gradient of z = n gamma + beta.
 fn before_activation(at: u32, n: f32, c: u32) -> f32 {
 //#if ACTIVE
-  return dy[at] * activation_slope_at(n * gamma_[c] + beta_[c]);
+  return dy_at(at) * activation_slope_at(n * gamma_[c] + beta_[c]);
 //#else
-  return dy[at];
+  return dy_at(at);
 //#endif
 }
 
 //#if INPUT
 //#if TERM
+//#if OVER_TERM
+fn term_at(at: u32) -> f32 { return dx[at]; }
+//#else
 @group(0) @binding(12) var<storage, read> term: array<f32>;  // [ROWS, RUN]
+fn term_at(at: u32) -> f32 { return term[at]; }
+//#endif
 //#endif
 @group(0) @binding(13) var<storage, read_write> dx: array<f32>;  // [ROWS, RUN], or [B, FIRST]
 //#if SPLIT
@@ -91,7 +101,7 @@ fn finish(row: u32, at: u32, c: u32, mean: f32, rstd: f32, means: vec2<f32>) -> 
   let n = (x_[at] - mean) * rstd;
   var d = rstd * (before_activation(at, n, c) * gamma_[c] - means.y - n * means.x);
 //#if TERM
-  d += term[at];
+  d += term_at(at);
 //#endif
 //#if AGAIN
   again[at] = activate(n * gamma_[c] + beta_[c]);

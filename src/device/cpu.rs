@@ -200,7 +200,11 @@ fn run_call<S: CpuScalar>(call: &Call, clock: Clock, row: usize, pass: &Pass, bu
         }
     }
     let updates = views.split_off(call.outputs.len());
-    let inputs = call.inputs.iter().map(|p| buffers[p.buffer].view(*p)).collect();
+    let input = |(i, p): (usize, &Place)| match call.specs.is_overwritten(i) {
+        true => View::Float(&[]),
+        false => buffers[p.buffer].view(*p),
+    };
+    let inputs = call.inputs.iter().enumerate().map(input).collect();
     let (first_row, part) = (row + pass.first_row, pass.part);
     S::run(call, &mut Io { specs: &call.specs, clock, first_row, part, inputs, outputs: views, updates });
     for (index, buffer) in taken {

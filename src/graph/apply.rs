@@ -77,6 +77,7 @@ impl Graph {
             outputs: outputs.clone(),
             updates: updates.to_vec(),
             parts: self.parts,
+            block: self.block,
         });
         Ok(outputs)
     }

@@ -100,6 +100,7 @@ impl Graph {
         for &(at, d) in seeds {
             pending.entry(self.root(at)).or_default().push(d);
         }
+        let forward = self.nodes.len();
         let needed = self.needing_gradients(also);
         let uses = self.uses(also);
         let mut gradients = Gradients::default();
@@ -126,6 +127,9 @@ impl Graph {
             d.map(|d| gradients.of.insert(var, d));
         }
         self.place_parameter_gradients(&mut gradients)?;
+        if self.recomputes {
+            self.insert_recomputed(forward)?;
+        }
         Ok(gradients)
     }
 

@@ -19,6 +19,7 @@ mod grad;
 mod op;
 mod parameters;
 pub(crate) mod plan;
+mod recompute;
 mod tensor;
 
 pub use add::Add;
@@ -46,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) parts: Option<Parts>,
     /// Whether its shader runs without runtime checks.
     pub(crate) trusted: bool,
+    /// The block that it belongs to, see [`Graph::block`].
+    pub(crate) block: Option<usize>,
 }
 
 /// The prefix of the names of constants.
@@ -72,6 +75,10 @@ pub struct Graph {
     /// Whether an op that is only active in training was left out.
     left_out: bool,
     parts: Option<Parts>,
+    /// The block that added nodes belong to, the number of blocks, and whether reverse passes recompute them.
+    block: Option<usize>,
+    blocks: usize,
+    recomputes: bool,
     seed: u64,
     /// What is put in front of names, see [`Graph::scoped`].
     scope: String,

@@ -86,6 +86,12 @@ pub trait Op: Debug + Send + Sync + 'static {
         None
     }
 
+    /// The inputs that may be overwritten, each with the output that may have its memory: see [`Specs::overwritten`]. Both
+    /// have as many elements. By default none.
+    fn overwrites(&self) -> Vec<[usize; 2]> {
+        Vec::new()
+    }
+
     /// The op that adds a term to output 0 in the same dispatch, with the term as one more input after its own; `None`
     /// if there is no such kernel, which is the default.
     #[doc(hidden)]
@@ -145,7 +151,7 @@ pub struct Io<'a, S> {
 }
 
 impl<'a, S> Io<'a, S> {
-    /// Input `i`.
+    /// Input `i`; empty if it is overwritten, see [`Specs::overwritten`].
     ///
     /// # Panics
     /// If it holds integers.
@@ -222,6 +228,8 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn cpu_f64(&self, io: &mut Io<f64>);
     /// See [`Op::activation`].
     fn activation(&self) -> Option<Activation>;
+    /// See [`Op::overwrites`].
+    fn overwrites(&self) -> Vec<[usize; 2]>;
     /// See [`Op::plus`].
     fn plus(&self, term: Term) -> Option<DynOp>;
     /// Whether [`Op::trust`] declares this type of op.
@@ -257,6 +265,9 @@ impl<O: Op> AnyOp for O {
     }
     fn activation(&self) -> Option<Activation> {
         Op::activation(self)
+    }
+    fn overwrites(&self) -> Vec<[usize; 2]> {
+        Op::overwrites(self)
     }
     fn plus(&self, term: Term) -> Option<DynOp> {
         Op::plus(self, term)

@@ -1,12 +1,12 @@
 //! From a graph to a plan for an executor: the nodes to run, and the memory of each tensor.
 //!
-//! Tensors of one step share buffers if their lifetimes do not overlap; persistent tensors have their own buffers. An
-//! output is never placed in a buffer that the same node reads, because a dispatch must not read and write one
-//! buffer. This module does not depend on a device.
+//! Tensors of one step share buffers if their lifetimes do not overlap; persistent tensors have their own buffers. A
+//! dispatch must not read and write one buffer by two bindings: an output is placed in a buffer that the same node reads
+//! only where the op overwrites that input ([`Op::overwrites`](super::Op::overwrites)). This module does not depend on a device.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use super::{DType, Form, Graph, Init, Node, Parameter, Parts, Specs, Storage, Var};
+use super::{DType, Form, Graph, Init, Node, Parameter, Parts, Specs, Storage, Tensor, Var};
 use crate::error::{Error, Result};
 
 /// The number of guard elements at each end of a guarded buffer: 256 bytes, a binding offset that every adapter
@@ -68,13 +68,9 @@ impl Plan {
     pub fn new(graph: &Graph) -> Result<Self> {
         let live = live_nodes(graph);
         let nodes: Vec<&Node> = graph.nodes.iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n).collect();
-        let mut memory = Memory::new(graph, &nodes);
-        for (i, node) in nodes.iter().enumerate() {
-            memory.begin(node);
-            memory.end(i, node);
-        }
-        let (places, buffers) = (memory.places, memory.buffers);
-        let calls = nodes.iter().map(|node| call(graph, node, &places)).collect::<Result<Vec<_>>>()?;
+        let Memory { places, buffers, overwritten, .. } = Memory::new(graph, &nodes);
+        let calls = nodes.iter().zip(overwritten).map(|(node, over)| call(graph, node, &places, over));
+        let calls = calls.collect::<Result<Vec<_>>>()?;
         let inits = graph
             .tensors
             .iter()
@@ -154,25 +150,28 @@ fn live_nodes(graph: &Graph) -> Vec<bool> {
     live
 }
 
+/// Tensors of a step that have the same memory one after the other, each written over the one before.
+#[derive(Clone, Debug)]
+struct Chain {
+    tensors: Vec<usize>,
+    len: usize,
+    dtype: DType,
+    /// From the node that writes the first to the last node that reads the last.
+    life: RangeInclusive<usize>,
+}
+
 struct Memory<'a> {
     graph: &'a Graph,
     places: Vec<Option<Place>>,
     buffers: Vec<Buffer>,
-    /// Buffers that are currently unused.
-    free: Vec<usize>,
-    /// For each tensor, the last node that reads or writes it.
-    last: Vec<usize>,
+    /// For each node, the inputs that it overwrites, each with the output.
+    overwritten: Vec<Vec<[usize; 2]>>,
 }
 
 impl<'a> Memory<'a> {
     fn new(graph: &'a Graph, nodes: &[&Node]) -> Self {
-        let mut last = vec![0; graph.tensors.len()];
-        for (i, node) in nodes.iter().enumerate() {
-            node.inputs.iter().chain(&node.outputs).for_each(|v| last[graph.root(*v).index()] = i);
-        }
-        keep_for_micro_batches(graph, nodes, &mut last);
         let places = vec![None; graph.tensors.len()];
-        let mut memory = Self { graph, places, buffers: Vec::new(), free: Vec::new(), last };
+        let mut memory = Self { graph, places, buffers: Vec::new(), overwritten: Vec::new() };
         for (i, t) in graph.tensors.iter().enumerate() {
             if t.storage == Storage::State && t.spec.stored() > 0 {
                 let (len, dtype) = (t.spec.stored(), t.spec.dtype);
@@ -187,53 +186,79 @@ impl<'a> Memory<'a> {
                 memory.places[i] = Some(Place { buffer: whole.buffer, offset, len: t.spec.len() });
             }
         }
+        let chains = memory.chains(nodes);
+        memory.place(chains);
         memory
     }
 
-    /// Allocates the outputs of a node.
-    fn begin(&mut self, node: &Node) {
-        for &v in &node.outputs {
-            let spec = &self.graph.tensors[v].spec;
-            if self.places[v.index()].is_none() && spec.form != Form::Unstored {
-                let (len, dtype) = (spec.stored(), spec.dtype);
-                let buffer = self.take(len, dtype);
-                self.places[v.index()] = Some(Place { buffer, offset: 0, len });
+    /// The tensors of a step with their lifetimes.
+    fn chains(&mut self, nodes: &[&Node]) -> Vec<Chain> {
+        let last = last_uses(self.graph, nodes);
+        let mut chains: Vec<Chain> = Vec::new();
+        let mut of: Vec<Option<usize>> = vec![None; last.len()];
+        for (i, node) in nodes.iter().enumerate() {
+            let mut pairs = Vec::new();
+            for [input, output] in node.op.overwrites() {
+                let (from, to) = (self.graph.root(node.inputs[input]), node.outputs[output]);
+                let twice = node.inputs.iter().filter(|v| self.graph.root(**v) == from).count() > 1;
+                let (old, new) = (&self.graph.tensors[from], &self.graph.tensors[to]);
+                let alike = old.spec.len() == new.spec.stored() && old.spec.dtype == new.spec.dtype;
+                let chain = of[from.index()].filter(|_| last[from.index()] == i && !twice && alike && !old.kept);
+                if let Some(chain) = chain.filter(|_| new.storage == Storage::Step && of[to.index()].is_none()) {
+                    chains[chain].tensors.push(to.index());
+                    chains[chain].life = *chains[chain].life.start()..=last[to.index()];
+                    of[to.index()] = Some(chain);
+                    pairs.push([input, output]);
+                }
+            }
+            self.overwritten.push(pairs);
+            for v in &node.outputs {
+                let Tensor { spec, storage, .. } = &self.graph.tensors[*v];
+                if *storage == Storage::Step && spec.form != Form::Unstored && of[v.index()].is_none() {
+                    of[v.index()] = Some(chains.len());
+                    let (tensors, life) = (vec![v.index()], i..=last[v.index()]);
+                    chains.push(Chain { tensors, len: spec.stored(), dtype: spec.dtype, life });
+                }
             }
         }
+        chains
     }
 
-    /// Frees the tensors for which node `i` is the last use.
-    fn end(&mut self, i: usize, node: &Node) {
-        let mut seen: Vec<Var> = Vec::new();
-        for v in node.inputs.iter().chain(&node.outputs).map(|v| self.graph.root(*v)) {
-            let t = &self.graph.tensors[v];
-            if t.storage == Storage::Step && !t.kept && self.last[v.index()] == i && !seen.contains(&v) {
-                seen.push(v);
-                self.free.extend(self.places[v.index()].map(|p| p.buffer));
-            }
-        }
-    }
-
-    /// Allocates the smallest free buffer that is large enough, otherwise enlarges the largest free one, otherwise
-    /// adds one.
-    fn take(&mut self, len: usize, dtype: DType) -> usize {
-        let fits = |b: &Buffer| (b.len < len, b.len.abs_diff(len));
-        let best = (0..self.free.len())
-            .filter(|&i| self.buffers[self.free[i]].dtype == dtype)
-            .min_by_key(|&i| fits(&self.buffers[self.free[i]]));
-        match best {
-            Some(i) => {
-                let buffer = self.free.swap_remove(i);
-                self.buffers[buffer].len = self.buffers[buffer].len.max(len);
-                buffer
-            }
-            None => {
+    /// Places the longest tensors first, each in the shortest buffer that is free during its life, or in a new one
+    /// ("greedy by size" of Pisarchyk and Lee 2020).
+    fn place(&mut self, mut chains: Vec<Chain>) {
+        let first = self.buffers.len();
+        let mut lives: Vec<Vec<RangeInclusive<usize>>> = Vec::new();
+        chains.sort_by_key(|chain| (std::cmp::Reverse(chain.len), *chain.life.start()));
+        for Chain { tensors, len, dtype, life } in chains {
+            let free = |other: &RangeInclusive<usize>| other.end() < life.start() || life.end() < other.start();
+            let fits = |i: &usize| self.buffers[first + i].dtype == dtype && lives[*i].iter().all(free);
+            let found = (0..lives.len()).rev().find(fits);
+            let index = found.unwrap_or_else(|| {
                 let label = format!("langevin.activation.{}", self.buffers.len());
                 self.buffers.push(Buffer { len, dtype, label, fixed: false });
-                self.buffers.len() - 1
-            }
+                lives.push(Vec::new());
+                lives.len() - 1
+            });
+            lives[index].push(life);
+            tensors.iter().for_each(|t| self.places[*t] = Some(Place { buffer: first + index, offset: 0, len }));
         }
     }
+}
+
+/// For each tensor, the last node that reads or writes it.
+fn last_uses(graph: &Graph, nodes: &[&Node]) -> Vec<usize> {
+    let mut last = vec![0; graph.tensors.len()];
+    for (i, node) in nodes.iter().enumerate() {
+        node.inputs.iter().chain(&node.outputs).for_each(|v| last[graph.root(*v).index()] = i);
+    }
+    for (last, tensor) in last.iter_mut().zip(graph.tensors.iter()) {
+        if tensor.kept {
+            *last = usize::MAX;
+        }
+    }
+    keep_for_micro_batches(graph, nodes, &mut last);
+    last
 }
 
 /// A tensor that is computed once and read by nodes that run for each micro-batch keeps its memory until the end of the
@@ -250,14 +275,19 @@ fn keep_for_micro_batches(graph: &Graph, nodes: &[&Node], last: &mut [usize]) {
     }
 }
 
-fn call(graph: &Graph, node: &Node, places: &[Option<Place>]) -> Result<Call> {
+fn call(graph: &Graph, node: &Node, places: &[Option<Place>], overwritten: Vec<[usize; 2]>) -> Result<Call> {
     let specs = |vars: &[Var]| vars.iter().map(|&v| graph.spec(v).clone()).collect::<Vec<_>>();
     let place = |v: &Var| {
         let name = &graph.tensors[*v].name;
         places[graph.root(*v).index()].ok_or_else(|| Error::shape(node.op.name(), format!("{name} is not computed")))
     };
     let call = Call {
-        specs: Specs { inputs: specs(&node.inputs), outputs: specs(&node.outputs), updates: specs(&node.updates) },
+        specs: Specs {
+            inputs: specs(&node.inputs),
+            outputs: specs(&node.outputs),
+            updates: specs(&node.updates),
+            overwritten,
+        },
         inputs: node.inputs.iter().map(place).collect::<Result<_>>()?,
         outputs: node.outputs.iter().map(|v| places[v.index()]).collect(),
         updates: node.updates.iter().map(place).collect::<Result<_>>()?,
@@ -271,7 +301,8 @@ fn call(graph: &Graph, node: &Node, places: &[Option<Place>]) -> Result<Call> {
 fn check_hazards(call: &Call) -> Result<()> {
     let written: Vec<Place> = call.outputs.iter().flatten().chain(&call.updates).copied().collect();
     let fail = |what: &str| Err(Error::shape(call.node.op.name(), format!("{what}; copy one of them first")));
-    if call.inputs.iter().any(|i| written.iter().any(|w| w.buffer == i.buffer)) {
+    let mut read = call.inputs.iter().enumerate().filter(|(i, _)| !call.specs.is_overwritten(*i));
+    if read.any(|(_, i)| written.iter().any(|w| w.buffer == i.buffer)) {
         return fail("reads and writes the same tensor or slab");
     }
     for (i, a) in written.iter().enumerate() {

@@ -194,9 +194,17 @@ pub struct Specs {
     pub outputs: Vec<Spec>,
     /// Updated tensors.
     pub updates: Vec<Spec>,
+    /// Pairs of an input and the output that has its memory, of [`Op::overwrites`](super::Op::overwrites): the kernel
+    /// finds the input in the binding of the output, and an implementation on the CPU in the slice of the output.
+    pub overwritten: Vec<[usize; 2]>,
 }
 
 impl Specs {
+    /// Whether an output has the memory of input `i`, which then has no binding and no slice of its own.
+    pub fn is_overwritten(&self, i: usize) -> bool {
+        self.overwritten.iter().any(|[input, _]| *input == i)
+    }
+
     /// Whether the node has an output `i` that is stored.
     pub fn stores(&self, i: usize) -> bool {
         self.outputs.get(i).is_some_and(|output| output.stored() > 0)

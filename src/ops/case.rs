@@ -262,7 +262,8 @@ impl Case {
         let (g, inputs, _) = self.graph()?;
         let specs = |vars: &[Var]| vars.iter().map(|&v| g.spec(v).clone()).collect();
         let node = &g.nodes[0];
-        let specs = Specs { inputs: specs(&inputs), outputs: specs(&node.outputs), updates: specs(&node.updates) };
+        let (outputs, updates) = (specs(&node.outputs), specs(&node.updates));
+        let specs = Specs { inputs: specs(&inputs), outputs, updates, overwritten: Vec::new() };
         Ok(self.op.kernel(&specs, target))
     }
 
@@ -359,6 +360,9 @@ impl AnyOp for Tampered {
     }
     fn activation(&self) -> Option<Activation> {
         self.op.activation()
+    }
+    fn overwrites(&self) -> Vec<[usize; 2]> {
+        Vec::new()
     }
     fn plus(&self, _: Term) -> Option<DynOp> {
         None

@@ -91,7 +91,7 @@ impl DenseGroup {
         }
         text += &match self.pass {
             Pass::Forward => format!("fn put(row: u32, o: u32, v: f32) {{\n{access}}}\n"),
-            _ => format!("fn get(row: u32, o: u32) -> f32 {{\n{access}  return 0.0;\n}}\n"),
+            _ => format!("fn gradient(row: u32, o: u32) -> f32 {{\n{access}  return 0.0;\n}}\n"),
         };
         text
     }

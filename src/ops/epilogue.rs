@@ -93,17 +93,4 @@ impl Graph {
         self.tensors[new].storage = self.tensors[old].storage;
         self.tensors[old].storage = Storage::Alias { of: new };
     }
-
-    /// Finds the node of each tensor again, after nodes were moved.
-    pub(super) fn number_makers(&mut self) {
-        for index in 0..self.tensors.len() {
-            let var = self.tensors.var(index);
-            self.tensors[var].maker = None;
-        }
-        for (i, node) in self.nodes.iter().enumerate() {
-            for v in &node.outputs {
-                self.tensors[*v].maker = Some(i);
-            }
-        }
-    }
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::{Concat, Encode, FillRow, NoisyBatch, Op, StepInput};
+use crate::graph::plan::Plan;
 use crate::graph::{Graph, Node, Spec, Var};
 
 /// Builds [x | enc(t)], the input of networks that take both in one tensor.
@@ -16,9 +17,32 @@ struct Joined {
 
 impl Graph {
     /// All fusions, for a device whose kernels access at most `bindings` tensors.
+    ///
+    /// A normalisation that splits its gradient saves two dispatches, but cannot overwrite what it adds to it. So the
+    /// largest gradients are not split if that takes less memory.
     pub(crate) fn fused(self, bindings: usize) -> Self {
-        let fused = self.with_joined_inputs().with_epilogues(bindings).with_fused_norms(bindings);
-        fused.with_grouped_layers(bindings).with_grouped_sums(bindings)
+        let inputs = self.with_joined_inputs().with_epilogues(bindings);
+        let mut sizes = inputs.split_gradients();
+        let unsplit = inputs.clone().with_later_fusions(bindings, 0);
+        sizes.sort_unstable();
+        while let Some(largest) = sizes.pop() {
+            let split = inputs.clone().with_later_fusions(bindings, largest);
+            if split.planned_elements() <= unsplit.planned_elements() {
+                return split;
+            }
+            sizes.retain(|size| *size < largest);
+        }
+        unsplit
+    }
+
+    fn with_later_fusions(self, bindings: usize, split: usize) -> Self {
+        let fused = self.with_fused_norms(bindings, split).with_grouped_layers(bindings);
+        fused.with_grouped_sums(bindings)
+    }
+
+    /// The memory of the plan; any number for a graph that has none.
+    fn planned_elements(&self) -> usize {
+        Plan::new(self).map_or(0, |plan| plan.elements())
     }
 
     /// Reduces dispatches: [x | enc(t)] is written by the op that produces t, if that is a [`NoisyBatch`] or a
@@ -101,7 +125,6 @@ mod tests {
     use super::*;
     use crate::diffusion::{Objective, Prediction, Schedule};
     use crate::graph::Parts;
-    use crate::graph::plan::Plan;
     use crate::ops::{Activation, Add, Dense, Layout};
     use crate::{Device, Result};
 

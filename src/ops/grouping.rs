@@ -6,12 +6,13 @@ use super::activation::Slope;
 use super::dense::{Dense, DenseInput, DenseWeight};
 use super::dense_group::{DenseGroup, Layer, Pass};
 use super::fusion::as_op;
-use super::part_sum::{PartSum, PartSums};
+use super::part_sum::{PartSum, PartSums, SlabSum};
+use super::upsample::Narrow;
 use super::{Activation, Add};
 use crate::graph::{Graph, Node, Slab, Storage, Var};
 
-/// The elements of parts that are kept until they are summed: some megabytes.
-const MOST_PARTS: usize = 1 << 21;
+/// The elements of parts that are kept until they are summed: 16 MiB.
+const MOST_PARTS: usize = 1 << 22;
 
 /// The largest product, in multiply-adds, whose dispatch takes longer than its arithmetic.
 const SMALL: usize = 1 << 22;
@@ -78,6 +79,7 @@ impl Graph {
                 updates: Vec::new(),
                 parts,
                 trusted,
+                block: None,
             },
             Kind::Weight => Node {
                 op: Arc::new(DenseGroup { layers, pass: Pass::Weight }),
@@ -86,6 +88,7 @@ impl Graph {
                 updates: vec![slab],
                 parts,
                 trusted,
+                block: None,
             },
         }
     }
@@ -173,28 +176,44 @@ impl Graph {
     pub(super) fn with_grouped_sums(mut self, bindings: usize) -> Self {
         let Some(slab) = self.slab_if_used(Slab::Grads) else { return self };
         let most = PartSums::MOST.min(bindings - 1);
-        let (mut nodes, mut group): (Vec<Node>, Vec<Node>) = Default::default();
-        for node in std::mem::take(&mut self.nodes) {
-            let sum = self.sum_to(&node, slab).is_some();
-            let parts: usize = group.iter().chain([&node]).map(|node| self.spec(node.inputs[0]).len()).sum();
-            let full = group.len() == most || parts > MOST_PARTS;
-            if self.accesses(&node, slab) || group.first().is_some_and(|first| first.parts != node.parts || sum && full)
-            {
-                nodes.extend(self.grouped(std::mem::take(&mut group), slab));
+        let sums: Vec<_> = self.nodes.iter().map(|node| self.sum_to(node, slab)).collect();
+        let narrowing: Vec<usize> = sums.iter().flatten().filter_map(|(_, narrowing)| *narrowing).collect();
+        let (mut nodes, mut group): (Vec<Node>, Vec<(Node, SlabSum)>) = Default::default();
+        for (i, (node, sum)) in std::mem::take(&mut self.nodes).into_iter().zip(sums).enumerate() {
+            if narrowing.contains(&i) {
+                continue;
             }
-            if sum { group.push(node) } else { nodes.push(node) }
+            let parts: usize =
+                group.iter().map(|(node, _)| node).chain([&node]).map(|n| self.spec(n.inputs[0]).len()).sum();
+            let full = sum.is_some() && (group.len() == most || parts > MOST_PARTS);
+            let other = group.first().is_some_and(|(first, _)| first.parts != node.parts);
+            if full || other || self.accesses(&node, slab) {
+                nodes.extend(grouped(std::mem::take(&mut group), slab));
+            }
+            match sum {
+                Some((sum, _)) => group.push((node, sum)),
+                None => nodes.push(node),
+            }
         }
-        nodes.extend(self.grouped(group, slab));
+        nodes.extend(grouped(group, slab));
         self.nodes = nodes;
         self.number_makers();
         self
     }
 
-    /// The sum of parts that a node writes to a slab, with the offsets.
-    fn sum_to(&self, node: &Node, slab: Var) -> Option<(PartSum, [usize; 2])> {
+    /// The sum of parts that a node writes to a slab, itself or by the narrowing node that follows.
+    fn sum_to(&self, node: &Node, slab: Var) -> Option<(SlabSum, Option<usize>)> {
         let sum = as_op::<PartSum>(node)?.clone();
-        let offsets: Vec<usize> = node.outputs.iter().map(|v| self.offset_in(slab, *v)).collect::<Option<_>>()?;
-        Some((sum, [offsets[0], *offsets.last()?]))
+        let offsets: Option<Vec<usize>> = node.outputs.iter().map(|v| self.offset_in(slab, *v)).collect();
+        if let Some(offsets) = offsets {
+            return Some((SlabSum { sum, at: [offsets[0], *offsets.last()?], narrow: None }, None));
+        }
+        let &[wide] = &node.outputs[..] else { return None };
+        let reads = |n: &Node| as_op::<Narrow>(n).is_some() && self.root(n.inputs[0]) == wide;
+        let next = self.nodes.iter().position(reads).filter(|_| self.readers(wide) == 1 && self.is_transient(wide))?;
+        let narrowing = &self.nodes[next];
+        let at = self.offset_in(slab, narrowing.outputs[0]).filter(|_| narrowing.parts == node.parts)?;
+        Some((SlabSum { sum, at: [at; 2], narrow: as_op::<Narrow>(narrowing).cloned() }, Some(next)))
     }
 
     /// Whether a node reads or updates a slab or a part of it.
@@ -205,17 +224,17 @@ impl Graph {
             .map(|v| self.root(*v))
             .any(|v| v == slab || matches!(self.tensors[v].storage, Storage::Part { of, .. } if of == slab))
     }
+}
 
-    fn grouped(&self, group: Vec<Node>, slab: Var) -> Vec<Node> {
-        if group.len() < 2 {
-            return group;
-        }
-        let sums = group.iter().filter_map(|node| self.sum_to(node, slab)).collect();
-        let inputs = group.iter().map(|node| node.inputs[0]).collect();
-        let first = &group[0];
-        let (op, outputs, updates) = (Arc::new(PartSums { sums }), Vec::new(), vec![slab]);
-        vec![Node { op, inputs, outputs, updates, trusted: first.trusted, parts: first.parts }]
+/// One node for a group of sums, unless it is a single one that has a kernel of its own.
+fn grouped(group: Vec<(Node, SlabSum)>, slab: Var) -> Option<Node> {
+    let (first, sum) = group.first()?.clone();
+    if group.len() == 1 && sum.narrow.is_none() {
+        return Some(first);
     }
+    let (inputs, sums) = group.into_iter().map(|(node, sum)| (node.inputs[0], sum)).unzip();
+    let (op, outputs, updates) = (Arc::new(PartSums { sums }), Vec::new(), vec![slab]);
+    Some(Node { op, inputs, outputs, updates, ..first })
 }
 
 /// The products of layers that are grouped by their input.

@@ -87,6 +87,7 @@ impl Runs {
             .flag("ACTIVE", false)
             .flag("JOINED", false)
             .flag("INPUT", false)
+            .flag("OVER_DY", false)
             .dim("ROWS", self.rows)
             .dim("RUN", self.run)
             .dim("SPATIAL", self.spatial)
@@ -364,6 +365,7 @@ impl Op for NormInput {
         for (flag, on) in [("TERM", self.term), ("WEIGHTS", self.parts), ("AGAIN", self.again), ("SUMS", self.sums)] {
             kernel = kernel.flag(flag, on);
         }
+        kernel = kernel.flag("OVER_DY", specs.is_overwritten(0)).flag("OVER_TERM", specs.is_overwritten(5));
         kernel = kernel.flag("SPLIT", self.first.is_some()).flag("ACTIVE", self.activation != Activation::None);
         if let Some(channels) = self.first {
             kernel = kernel.dim("FIRST", channels * runs.spatial);
@@ -382,7 +384,8 @@ impl Op for NormInput {
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[1], self.groups);
         let [dy, x, stats, gamma, beta] = [0, 1, 2, 3, 4].map(|i| io.input(i));
-        let term = self.term.then(|| io.input(5));
+        let (over_dy, over_term) = (io.specs.is_overwritten(0), io.specs.is_overwritten(5));
+        let term = (self.term && !over_term).then(|| io.input(5));
         let (mut slot, rows, d, n) = (0, runs.rows, runs.run, runs.channels());
         let mut next = |wanted: bool| {
             slot += wanted as usize;
@@ -409,9 +412,13 @@ impl Op for NormInput {
                     let row = task * per + i;
                     let part = row * d..row * d + d;
                     let run = Run { x: &x[part.clone()], mean: stats[2 * row], rstd: stats[2 * row + 1] };
-                    S::with_scratch(d, |dz| {
-                        dz.copy_from_slice(&dy[part.clone()]);
-                        self.slope(runs, row, &run, [gamma, beta], dz, dx);
+                    S::with_scratch(2 * d, |scratch| {
+                        let (dz, result) = scratch.split_at_mut(d);
+                        match &again {
+                            Some(again) if over_dy => dz.copy_from_slice(&again[i * d..][..d]),
+                            _ => dz.copy_from_slice(&dy[part.clone()]),
+                        }
+                        self.slope(runs, row, &run, [gamma, beta], dz, result);
                         if let Some(again) = &mut again {
                             let again = &mut again[i * d..][..d];
                             run.normalise(again);
@@ -422,7 +429,12 @@ impl Op for NormInput {
                             run.sum_channels(dz, &mut parts[i * 2 * n..][..2 * n]);
                         }
                         by_channel(dz, runs.of(row, gamma).iter(), |g, gamma| *g *= **gamma);
-                        run.finish(dz, dx);
+                        if over_term {
+                            run.finish(dz, result);
+                            dx.iter_mut().zip(result.iter()).for_each(|(dx, d)| *dx += *d);
+                        } else {
+                            run.finish(dz, dx);
+                        }
                     });
                     if let Some(term) = term {
                         dx.iter_mut().zip(&term[part]).for_each(|(d, t)| *d += *t);
@@ -438,6 +450,12 @@ impl Op for NormInput {
             let samples = all_sums.chunks(runs.groups * n);
             kept.chunks_mut(summed).zip(samples).for_each(|(kept, all)| kept.copy_from_slice(&all[..summed]));
         }
+    }
+
+    fn overwrites(&self) -> Vec<[usize; 2]> {
+        let again = 1 + self.first.is_some() as usize + self.parts as usize;
+        let over_dy = self.again.then_some([0, again]);
+        over_dy.into_iter().chain((self.term && self.first.is_none()).then_some([5, 0])).collect()
     }
 
     fn plus(&self, term: Term) -> Option<DynOp> {

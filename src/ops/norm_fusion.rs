@@ -11,12 +11,13 @@ use crate::graph::{Graph, Init, Node, Spec, Storage, Var};
 
 impl Graph {
     /// Fuses copies and sums into normalisations, and recomputes their outputs in the backward pass instead of keeping
-    /// them, unless a kernel then accesses more than `bindings` tensors. On the CPU, values are bit-identical.
-    pub(super) fn with_fused_norms(mut self, bindings: usize) -> Self {
+    /// them, unless a kernel then accesses more than `bindings` tensors. Gradients of at most `split` elements are split.
+    /// On the CPU, values are bit-identical.
+    pub(super) fn with_fused_norms(mut self, bindings: usize, split: usize) -> Self {
         let mut at = 0;
         while at < self.nodes.len() {
             let fused = self.join_channels(at, bindings)
-                || self.split_gradient(at, bindings)
+                || self.split_gradient(at, bindings, split)
                 || self.sum_gradient(at, bindings)
                 || self.repeat_output(at, bindings);
             if fused {
@@ -58,10 +59,13 @@ impl Graph {
     }
 
     /// A [`NormInput`] whose result is only split writes its two parts.
-    fn split_gradient(&mut self, at: usize, bindings: usize) -> bool {
+    fn split_gradient(&mut self, at: usize, bindings: usize, largest: usize) -> bool {
         let node = self.nodes[at].clone();
         let Some(op) = as_op::<NormInput>(&node).filter(|op| op.first.is_none()) else { return false };
         let dx = node.outputs[0];
+        if self.spec(dx).len() > largest {
+            return false;
+        }
         let readers = self.readers_of(dx);
         let columns = |i: &usize| as_op::<Columns>(&self.nodes[*i]).copied();
         let [Some(first), Some(second)] = [0, 1].map(|i| readers.get(i).and_then(columns)) else { return false };
@@ -84,6 +88,13 @@ impl Graph {
         self.nodes.remove(readers[1]);
         self.nodes.remove(readers[0]);
         true
+    }
+
+    /// The sizes of the gradients that [`Graph::split_gradient`] could split.
+    pub(super) fn split_gradients(&self) -> Vec<usize> {
+        let dx = self.nodes.iter().filter(|n| as_op::<NormInput>(n).is_some()).map(|n| n.outputs[0]);
+        let splits = |dx: &Var| self.readers_of(*dx).iter().any(|i| as_op::<Columns>(&self.nodes[*i]).is_some());
+        dx.filter(splits).map(|dx| self.spec(dx).len()).collect()
     }
 
     /// Sums over the places of the result of a [`NormInput`] are computed by it.

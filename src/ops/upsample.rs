@@ -245,17 +245,49 @@ impl Op for Narrow {
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
-        let spec = &io.specs.outputs[0];
-        let ([o, c, _, kw], [_, fx]) = (self.of.dims(spec), factors(spec.shape.len() - 2, self.of.factor));
-        let (dv, dw) = (io.input(0), io.output(0));
+        self.apply(io.input(0), io.output(0));
+    }
+}
+
+impl Narrow {
+    /// The transpose of the widening of weights of a shape by `factor`.
+    pub fn new(factor: usize, shape: Vec<usize>) -> Self {
+        Self { of: Widen { factor }, shape }
+    }
+
+    /// The number of elements of w.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// dw from dv.
+    pub fn apply<S: Scalar>(&self, dv: &[S], dw: &mut [S]) {
+        let spec = Spec::f32(self.shape.clone());
+        let ([o, c, _, kw], [_, fx]) = (self.of.dims(&spec), factors(self.shape.len() - 2, self.of.factor));
         dw.fill(S::ZERO);
         for plane in 0..o * c {
-            self.of.rows(spec, plane, |to, from| {
+            self.of.rows(&spec, plane, |to, from| {
                 for (kx, w) in dw[to..][..kw].iter_mut().enumerate() {
                     dv[from + kw - 1 - kx..][..fx].iter().for_each(|v| *w += *v);
                 }
             });
         }
+    }
+
+    /// Lines of a shader, as in `narrow` of `upsample.wgsl`: element i of dw is the sum of `copies` elements of dv, from
+    /// `at` on, `across` in each row of `pitch`.
+    pub fn text(&self) -> String {
+        let ([o, c, kh, kw], [fy, fx]) =
+            (self.of.dims(&Spec::f32(self.shape.clone())), factors(self.shape.len() - 2, self.of.factor));
+        let (vh, vw) = (kh + fy - 1, kw + fx - 1);
+        format!(
+            "  let plane = i / {}u;\n  let my = {kh}u - 1u - i / {kw}u % {kh}u;\n  let mx = {kw}u - 1u - i % {kw}u;\n  let \
+             at = (plane % {c}u * {o}u + plane / {c}u) * {}u + my * {vw}u + mx;\n  let copies = {}u;\n  let across = \
+             {fx}u;\n  let pitch = {vw}u;\n",
+            kh * kw,
+            vh * vw,
+            fy * fx
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use super::loss::Term;
 use super::objective::{SampleInfo, step_output};
 use super::snapshots::LENGTHS;
 use crate::device::Run;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::batches;
 use crate::graph::{Graph, HISTORY, Var};
 use crate::nn::Denoiser;
@@ -70,12 +70,22 @@ pub(crate) fn step(
     batch: Batch,
 ) -> Result<StepVars> {
     g.train();
+    if config.recompute {
+        g.recompute_blocks();
+    }
     let network = config.model.build(g, sample.shape)?;
     let parts = batches::in_parts(g, batch.rows, batch.micro, |g, share| {
         let terms = forward(g, config, network.as_ref(), data, sample, batch.rows)?;
         batches::backward(g, &Term::scalars(&terms), share)?;
         Ok(terms)
     })?;
+    if config.recompute && g.blocks() == 0 {
+        return Err(Error::setting(format!(
+            "--recompute: the network {} has no blocks that could be computed again; use --micro-batch to save memory, or \
+             the model unet",
+            config.model.name()
+        )));
+    }
     let norm = g.optimize(config.optimizer()?)?;
     if config.ema_snapshot_every > 0 {
         for (slab, length) in LENGTHS {

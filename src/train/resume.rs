@@ -80,7 +80,10 @@ impl Checkpoint {
     /// With each setting that differs from the original run and must not, or when the run cannot end as wanted.
     pub fn continued(&self, wanted: &Config) -> Result<Config> {
         let wanted = &Config { loss: wanted.loss.clone().with_full_paths(), ..wanted.clone() };
-        let (config, done) = (self.config.with_changes_of(wanted), self.step);
+        let mut config = self.config.with_changes_of(wanted);
+        // The results are the same.
+        config.recompute |= wanted.recompute;
+        let (recompute, done) = (config.recompute, self.step);
         if let Decay::Cosine { total, .. } = config.decay
             && config.steps > total
         {
@@ -94,7 +97,7 @@ impl Checkpoint {
         let micro_batch = if wanted.micro_batch == 0 { config.micro_batch } else { wanted.micro_batch };
         // The default of a file.
         let batch = if wanted.batch == 0 { config.batch } else { wanted.batch };
-        let changes = config.differences(&Config { micro_batch, batch, ..wanted.settled(&self.facts)? });
+        let changes = config.differences(&Config { micro_batch, recompute, batch, ..wanted.settled(&self.facts)? });
         if !changes.is_empty() {
             let change = |Difference { name, values: [from, to] }: &Difference| format!("{name} from {from} to {to}");
             return Err(Error::setting(format!(

@@ -123,7 +123,7 @@ fn snapshot_of(checkpoint: &Checkpoint, step: u32, path: &Path) -> Result<Checkp
 /// Whether both are states of one run, which may have been continued.
 fn same_run(snapshot: &Checkpoint, checkpoint: &Checkpoint) -> bool {
     let stated = snapshot.config.with_changes_of(&checkpoint.config);
-    let Config { micro_batch, keep_best, .. } = checkpoint.config;
-    let stated = Config { micro_batch, keep_best, ..stated };
+    let Config { micro_batch, recompute, keep_best, .. } = checkpoint.config;
+    let stated = Config { micro_batch, recompute, keep_best, ..stated };
     stated == checkpoint.config && snapshot.facts.agree_with(&checkpoint.facts)
 }

@@ -34,6 +34,9 @@ pub fn describe(session: &Session, verbose: bool) {
     let (batch, config) = (trainer.batch(), trainer.config());
     if let Some(micro) = trainer.split() {
         say!("the batch of {batch} does not fit this device; gradients are summed over micro-batches of {micro}");
+        if !config.recompute && trainer.run().graph().blocks() > 0 {
+            say!("with --recompute, less memory is needed, so that micro-batches are larger or not needed");
+        }
     } else if (1..batch).contains(&config.micro_batch) {
         say!("gradients of a batch of {batch} are summed over micro-batches of {}", config.micro_batch);
     }

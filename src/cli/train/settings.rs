@@ -175,6 +175,7 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
     set(&mut config.mask, &args.mask.clone().map(Some));
     set(&mut config.batch, &args.batch);
     set(&mut config.micro_batch, &args.micro_batch);
+    config.recompute |= args.recompute;
     set(&mut config.lr, &args.lr);
     set(&mut config.schedule, &args.schedule);
     if let Some(kind) = args.objective {

@@ -316,7 +316,9 @@ async fn dispatch(
     kernel: &Kernel,
     pipeline: Arc<Pipeline>,
 ) -> Result<Dispatch> {
-    let mut reads = call.inputs.iter();
+    // Where an output has the memory of an input, the shader reads the binding of the output.
+    let mut reads =
+        call.inputs.iter().enumerate().filter(|(i, _)| !call.specs.is_overwritten(*i)).map(|(_, place)| place);
     let mut writes = call.outputs.iter().flatten().chain(&call.updates);
     let label = kernel.label();
     let mismatch =

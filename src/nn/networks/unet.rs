@@ -290,10 +290,10 @@ impl UNet {
 
     fn through(&self, g: &mut Graph, blocks: &[Block], mut h: Var, time: Var) -> Result<Var> {
         for block in blocks {
-            h = block.residual.forward(g, h, time, self.regularisation)?;
-            if let Some(attention) = &block.attention {
-                h = attention.forward(g, h)?;
-            }
+            h = g.block(|g| {
+                let h = block.residual.forward(g, h, time, self.regularisation)?;
+                block.attention.as_ref().map_or(Ok(h), |attention| attention.forward(g, h))
+            })?;
         }
         Ok(h)
     }

@@ -17,6 +17,11 @@ const MEANINGS: &[Meaning] = &[
     ("steps", "steps", "Length of the training. With train, the default is chosen by the data"),
     ("batch", "samples", "Samples per step; 0 for the number that suits the network and the data"),
     ("micro_batch", "samples", "Samples on the device at the same time; 0 for the whole batch"),
+    (
+        "recompute",
+        "",
+        "Whether the backward pass recomputes the blocks of the network, which takes less memory and more time",
+    ),
     ("lr", "", "Learning rate. With train, the default is chosen by the data"),
     ("optimizer", "", "sgd, sgd_momentum, sgd_nesterov, adam, adam_keras or adamw"),
     ("momentum", "", "Momentum of sgd_momentum and sgd_nesterov"),

@@ -52,6 +52,9 @@ pub struct Config {
     /// Samples that are on the device at the same time: the gradients of a batch are summed over micro-batches of this
     /// size. 0 selects the whole batch.
     pub micro_batch: usize,
+    /// Whether the backward pass computes the tensors within the blocks of the network again instead of keeping them,
+    /// see [`Graph::recompute_blocks`](crate::Graph::recompute_blocks).
+    pub recompute: bool,
     /// The learning rate.
     pub lr: f64,
     /// The optimizer.
@@ -144,6 +147,7 @@ impl Config {
             steps,
             batch: 0,
             micro_batch: 0,
+            recompute: false,
             lr,
             optimizer: OptimizerKind::Adam,
             momentum: 0.9,

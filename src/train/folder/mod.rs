@@ -106,6 +106,7 @@ impl RunFolder {
             checkpoint.config = checkpoint.config.with_changes_of(&stated);
             // Resuming on a device with less memory may have reduced it since this checkpoint was written.
             checkpoint.config.micro_batch = stated.micro_batch;
+            checkpoint.config.recompute = stated.recompute;
             let differences = checkpoint.config.differences(&stated).into_iter();
             let differences = differences.chain(checkpoint.facts.differences(facts.as_ref()));
             if let Some(difference) = differences.into_iter().next() {
