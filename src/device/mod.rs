@@ -155,9 +155,19 @@ impl Device {
     /// # Errors
     /// Those of [`Device::compile`].
     pub async fn compile_async(&self, graph: &Graph) -> Result<Run> {
-        let graph = graph.clone().fused(self.engine.bindings());
+        self.compile_within(graph, self.engine.bindings()).await
+    }
+
+    async fn compile_within(&self, graph: &Graph, bindings: usize) -> Result<Run> {
+        let graph = graph.clone().fused(bindings);
         let plan = Plan::new(&graph)?;
         self.compile_plan(graph, plan).await
+    }
+
+    /// [`Device::compile`] with fusions for a device whose kernels access at most `bindings` tensors, for tests.
+    #[doc(hidden)]
+    pub fn compile_for(&self, graph: &Graph, bindings: usize) -> Result<Run> {
+        pollster::block_on(self.compile_within(graph, bindings))
     }
 
     /// [`Device::compile`] with guard elements around all tensors, see [`Run::check_guards`].

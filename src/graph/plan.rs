@@ -68,7 +68,11 @@ impl Plan {
     pub fn new(graph: &Graph) -> Result<Self> {
         let live = live_nodes(graph);
         let nodes: Vec<&Node> = graph.nodes.iter().zip(&live).filter(|(_, l)| **l).map(|(n, _)| n).collect();
-        let Memory { places, buffers, overwritten, .. } = Memory::new(graph, &nodes);
+        let nodes = ordered(graph, nodes);
+        let (chains, overwritten) = chains(graph, &nodes);
+        let mut memory = Memory::new(graph);
+        memory.place(&chains, Packing::best(&chains));
+        let Memory { places, buffers } = memory;
         let calls = nodes.iter().zip(overwritten).map(|(node, over)| call(graph, node, &places, over));
         let calls = calls.collect::<Result<Vec<_>>>()?;
         let inits = graph
@@ -158,20 +162,121 @@ struct Chain {
     dtype: DType,
     /// From the node that writes the first to the last node that reads the last.
     life: RangeInclusive<usize>,
+    /// The nodes that read and that write it.
+    reads: Vec<usize>,
+    writes: Vec<usize>,
 }
 
-struct Memory<'a> {
-    graph: &'a Graph,
+impl Chain {
+    fn lives_with(&self, other: &Self) -> bool {
+        self.life.start() <= other.life.end() && other.life.start() <= self.life.end()
+    }
+
+    /// Whether both can be in one buffer at the same time: no node reads one and writes the other.
+    fn may_share(&self, other: &Self) -> bool {
+        let apart = |writes: &[usize], reads: &[usize]| !writes.iter().any(|node| reads.contains(node));
+        apart(&self.writes, &other.reads) && apart(&other.writes, &self.reads)
+    }
+}
+
+/// The chains of a step, and for each node the inputs that it overwrites, each with the output.
+fn chains(graph: &Graph, nodes: &[&Node]) -> (Vec<Chain>, Vec<Vec<[usize; 2]>>) {
+    let last = last_uses(graph, nodes);
+    let (mut chains, mut overwritten): (Vec<Chain>, _) = (Vec::new(), Vec::new());
+    let mut of: Vec<Option<usize>> = vec![None; last.len()];
+    for (i, node) in nodes.iter().enumerate() {
+        let inputs: Vec<usize> = node.inputs.iter().map(|v| graph.root(*v).index()).collect();
+        let mut pairs = Vec::new();
+        for [input, output] in node.op.overwrites() {
+            let (from, to) = (inputs[input], node.outputs[output]);
+            let once = inputs.iter().filter(|other| **other == from).count() == 1;
+            let (old, new) = (graph.spec(node.inputs[input]), &graph.tensors[to]);
+            let alike = old.len() == new.spec.stored() && old.dtype == new.spec.dtype && new.storage == Storage::Step;
+            if let Some(chain) = of[from].filter(|_| last[from] == i && once && alike && of[to.index()].is_none()) {
+                chains[chain].tensors.push(to.index());
+                chains[chain].life = *chains[chain].life.start()..=last[to.index()];
+                of[to.index()] = Some(chain);
+                pairs.push([input, output]);
+            }
+        }
+        overwritten.push(pairs);
+        for v in &node.outputs {
+            let Tensor { spec, storage, .. } = &graph.tensors[*v];
+            if *storage == Storage::Step && spec.form != Form::Unstored && of[v.index()].is_none() {
+                of[v.index()] = Some(chains.len());
+                let (tensors, life) = (vec![v.index()], i..=last[v.index()]);
+                let (len, dtype) = (spec.stored(), spec.dtype);
+                chains.push(Chain { tensors, len, dtype, life, reads: Vec::new(), writes: Vec::new() });
+            }
+        }
+        inputs.iter().filter_map(|v| of[*v]).for_each(|chain| chains[chain].reads.push(i));
+        node.outputs.iter().filter_map(|v| of[v.index()]).for_each(|chain| chains[chain].writes.push(i));
+    }
+    (chains, overwritten)
+}
+
+/// What an order of nodes costs: the most elements that are live at a node, and the sum over all nodes.
+type Cost = (usize, usize);
+
+/// The cost, and the node of the peak.
+fn cost(graph: &Graph, nodes: &[&Node]) -> (Cost, usize) {
+    let mut change = vec![0isize; nodes.len() + 1];
+    for Chain { len, life, .. } in chains(graph, nodes).0 {
+        change[*life.start()] += len as isize;
+        change[life.end().saturating_add(1).min(nodes.len())] -= len as isize;
+    }
+    let (mut live, mut most, mut sum, mut at) = (0, 0, 0, 0);
+    for (i, change) in change.into_iter().enumerate() {
+        live += change;
+        sum += live as usize;
+        if live > most {
+            (most, at) = (live, i);
+        }
+    }
+    ((most as usize, sum), at)
+}
+
+/// The nodes in an order that needs less memory: a large tensor that is only read after the peak is computed after it.
+fn ordered<'a>(graph: &Graph, mut nodes: Vec<&'a Node>) -> Vec<&'a Node> {
+    const TRIES: usize = 16;
+    let (mut best, mut at) = cost(graph, &nodes);
+    for _ in 0..TRIES {
+        let waiting = (0..at).filter(|&k| waits(graph, &nodes, k, at, best.0 / 64));
+        let places = waiting.flat_map(|k| (at..nodes.len()).map(move |to| (k, to)));
+        let moves = places.filter(|&(k, to)| to == at || waits(graph, &nodes, k, to, 0)).map(|(k, to)| {
+            let mut moved = nodes.clone();
+            moved[k..=to].rotate_left(1);
+            (cost(graph, &moved), moved)
+        });
+        let Some(((less, peak), moved)) = moves.min_by_key(|((cost, _), _)| *cost) else { break };
+        if less.0 >= best.0 {
+            break;
+        }
+        (nodes, best, at) = (moved, less, peak);
+    }
+    nodes
+}
+
+/// Whether node `k` computes at least `least` elements that are not read up to node `end`, and can run after that.
+fn waits(graph: &Graph, nodes: &[&Node], k: usize, end: usize, least: usize) -> bool {
+    let node = nodes[k];
+    let temporary = |v: &Var| graph.tensors[*v].storage == Storage::Step;
+    let len: usize = node.outputs.iter().map(|v| graph.spec(*v).stored()).sum();
+    let read = |n: &&Node| n.inputs.iter().any(|v| node.outputs.contains(&graph.root(*v)));
+    let fixed = |n: &&Node| n.parts != node.parts || !n.updates.is_empty();
+    let between = &nodes[k..=end];
+    len > least && node.outputs.iter().all(temporary) && !between.iter().any(fixed) && !between[1..].iter().any(read)
+}
+
+struct Memory {
     places: Vec<Option<Place>>,
     buffers: Vec<Buffer>,
-    /// For each node, the inputs that it overwrites, each with the output.
-    overwritten: Vec<Vec<[usize; 2]>>,
 }
 
-impl<'a> Memory<'a> {
-    fn new(graph: &'a Graph, nodes: &[&Node]) -> Self {
-        let places = vec![None; graph.tensors.len()];
-        let mut memory = Self { graph, places, buffers: Vec::new(), overwritten: Vec::new() };
+impl Memory {
+    /// Buffers of the persistent tensors.
+    fn new(graph: &Graph) -> Self {
+        let mut memory = Self { places: vec![None; graph.tensors.len()], buffers: Vec::new() };
         for (i, t) in graph.tensors.iter().enumerate() {
             if t.storage == Storage::State && t.spec.stored() > 0 {
                 let (len, dtype) = (t.spec.stored(), t.spec.dtype);
@@ -186,63 +291,96 @@ impl<'a> Memory<'a> {
                 memory.places[i] = Some(Place { buffer: whole.buffer, offset, len: t.spec.len() });
             }
         }
-        let chains = memory.chains(nodes);
-        memory.place(chains);
         memory
     }
 
-    /// The tensors of a step with their lifetimes.
-    fn chains(&mut self, nodes: &[&Node]) -> Vec<Chain> {
-        let last = last_uses(self.graph, nodes);
-        let mut chains: Vec<Chain> = Vec::new();
-        let mut of: Vec<Option<usize>> = vec![None; last.len()];
-        for (i, node) in nodes.iter().enumerate() {
-            let mut pairs = Vec::new();
-            for [input, output] in node.op.overwrites() {
-                let (from, to) = (self.graph.root(node.inputs[input]), node.outputs[output]);
-                let twice = node.inputs.iter().filter(|v| self.graph.root(**v) == from).count() > 1;
-                let (old, new) = (&self.graph.tensors[from], &self.graph.tensors[to]);
-                let alike = old.spec.len() == new.spec.stored() && old.spec.dtype == new.spec.dtype;
-                let chain = of[from.index()].filter(|_| last[from.index()] == i && !twice && alike && !old.kept);
-                if let Some(chain) = chain.filter(|_| new.storage == Storage::Step && of[to.index()].is_none()) {
-                    chains[chain].tensors.push(to.index());
-                    chains[chain].life = *chains[chain].life.start()..=last[to.index()];
-                    of[to.index()] = Some(chain);
-                    pairs.push([input, output]);
-                }
-            }
-            self.overwritten.push(pairs);
-            for v in &node.outputs {
-                let Tensor { spec, storage, .. } = &self.graph.tensors[*v];
-                if *storage == Storage::Step && spec.form != Form::Unstored && of[v.index()].is_none() {
-                    of[v.index()] = Some(chains.len());
-                    let (tensors, life) = (vec![v.index()], i..=last[v.index()]);
-                    chains.push(Chain { tensors, len: spec.stored(), dtype: spec.dtype, life });
-                }
-            }
+    /// Adds the buffers of a packing.
+    fn place(&mut self, chains: &[Chain], packing: Packing) {
+        let first = self.buffers.len();
+        for Bin { len, dtype, .. } in packing.bins {
+            let label = format!("langevin.activation.{}", self.buffers.len());
+            self.buffers.push(Buffer { len, dtype, label, fixed: false });
         }
-        chains
+        for (chain, (bin, offset)) in chains.iter().zip(packing.places) {
+            let place = Place { buffer: first + bin, offset, len: chain.len };
+            chain.tensors.iter().for_each(|t| self.places[*t] = Some(place));
+        }
+    }
+}
+
+/// A buffer with chains at their offsets.
+#[derive(Clone, Debug)]
+struct Bin {
+    len: usize,
+    dtype: DType,
+    chains: Vec<(usize, usize)>,
+}
+
+/// The bins of all chains, and for each chain its bin and offset.
+#[derive(Clone, Debug)]
+struct Packing {
+    bins: Vec<Bin>,
+    places: Vec<(usize, usize)>,
+}
+
+/// The distance of tensors in one buffer, a binding offset that every adapter supports. Tensors whose distance is a multiple
+/// of the page size would map to the same sets of the cache.
+const STAGGER: usize = 3 * 64;
+
+impl Packing {
+    /// The longest chains are packed first ("greedy by size" of Pisarchyk and Lee 2020); of equal ones, those that start
+    /// first or those that end last, whichever needs less.
+    fn best(chains: &[Chain]) -> Self {
+        let total = |packing: &Self| packing.bins.iter().map(|bin| bin.len).sum::<usize>();
+        let packed = |key: &dyn Fn(&Chain) -> usize| {
+            let mut order: Vec<usize> = (0..chains.len()).collect();
+            order.sort_by_key(|i| (std::cmp::Reverse(chains[*i].len), key(&chains[*i])));
+            Self::new(chains, &order)
+        };
+        let (by_start, by_end) = (packed(&|c| *c.life.start()), packed(&|c| usize::MAX - c.life.end()));
+        if total(&by_end) < total(&by_start) { by_end } else { by_start }
     }
 
-    /// Places the longest tensors first, each in the shortest buffer that is free during its life, or in a new one
-    /// ("greedy by size" of Pisarchyk and Lee 2020).
-    fn place(&mut self, mut chains: Vec<Chain>) {
-        let first = self.buffers.len();
-        let mut lives: Vec<Vec<RangeInclusive<usize>>> = Vec::new();
-        chains.sort_by_key(|chain| (std::cmp::Reverse(chain.len), *chain.life.start()));
-        for Chain { tensors, len, dtype, life } in chains {
-            let free = |other: &RangeInclusive<usize>| other.end() < life.start() || life.end() < other.start();
-            let fits = |i: &usize| self.buffers[first + i].dtype == dtype && lives[*i].iter().all(free);
-            let found = (0..lives.len()).rev().find(fits);
-            let index = found.unwrap_or_else(|| {
-                let label = format!("langevin.activation.{}", self.buffers.len());
-                self.buffers.push(Buffer { len, dtype, label, fixed: false });
-                lives.push(Vec::new());
-                lives.len() - 1
-            });
-            lives[index].push(life);
-            tensors.iter().for_each(|t| self.places[*t] = Some(Place { buffer: first + index, offset: 0, len }));
+    /// Packs the chains in an order, each where the buffers grow least.
+    fn new(chains: &[Chain], order: &[usize]) -> Self {
+        let longest = chains.iter().map(|chain| chain.len).max().unwrap_or(0);
+        let (mut bins, mut places): (Vec<Bin>, _) = (Vec::new(), vec![(0, 0); chains.len()]);
+        for &i in order {
+            let chain = &chains[i];
+            let growth = |(bin, b): (usize, &Bin)| {
+                let offset = b.room(chain, chains)?;
+                let grown = (offset + chain.len).max(b.len);
+                (grown <= longest + 2 * STAGGER).then_some((grown - b.len, b.len, bin, offset))
+            };
+            let (grown, _, bin, offset) = bins
+                .iter()
+                .enumerate()
+                .filter_map(growth)
+                .min()
+                .filter(|(growth, ..)| *growth < chain.len)
+                .unwrap_or((chain.len, 0, bins.len(), 0));
+            if bin == bins.len() {
+                bins.push(Bin { len: 0, dtype: chain.dtype, chains: Vec::new() });
+            }
+            bins[bin].len += grown;
+            bins[bin].chains.push((i, offset));
+            places[i] = (bin, offset);
         }
+        Self { bins, places }
+    }
+}
+
+impl Bin {
+    /// The first offset where a chain fits among those that are there.
+    fn room(&self, chain: &Chain, chains: &[Chain]) -> Option<usize> {
+        let others: Vec<(usize, &Chain)> =
+            self.chains.iter().map(|(i, at)| (*at, &chains[*i])).filter(|(_, other)| other.lives_with(chain)).collect();
+        if self.dtype != chain.dtype || !others.iter().all(|(_, other)| other.may_share(chain)) {
+            return None;
+        }
+        let free = |at: usize| others.iter().all(|(start, other)| at + chain.len <= *start || start + other.len <= at);
+        let ends = others.iter().map(|(start, other)| (start + other.len).next_multiple_of(64) + STAGGER);
+        [0].into_iter().chain(ends).filter(|at| free(*at)).min()
     }
 }
 

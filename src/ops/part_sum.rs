@@ -254,8 +254,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(PartSums { sums })
             .input([7, 33])
             .input([4, 30])
+            .input([5, 120])
             .input([5, 60])
-            .update([150], vec![0.25; 150])
+            .update([250], vec![0.25; 250])
             .tolerance(Tolerance::terms(1.0, 20)),
     ]
 }

@@ -3,7 +3,7 @@
 use langevin::data::{Dataset, sine_waves, two_moons};
 use langevin::diffusion::Prediction;
 use langevin::inference::{Sampling, sample};
-use langevin::nn::{Inputs, Model, StepEncoding, UNetLevels};
+use langevin::nn::{Denoiser, Inputs, Model, StepEncoding, UNet, UNetLevels, UNetOptions};
 use langevin::ops::{Optimizer, OptimizerKind};
 use langevin::train::{Checkpoint, Config, Trainer};
 use langevin::verify::compare;
@@ -21,6 +21,8 @@ pub fn tests() -> Vec<Test> {
             the_same_run_twice_is_equal_to_the_bit,
             a_continued_run_is_equal_to_the_bit,
             a_batch_in_parts_is_the_batch,
+            recomputed_blocks_are_equal_to_the_bit_and_take_less_memory,
+            fusions_change_no_bit_on_the_cpu_and_little_elsewhere,
             the_latent_of_a_batch_in_parts_is_that_of_its_last_full_part,
             what_trains_on_a_device_is_validated_there,
             the_predicted_memory_is_what_is_allocated,
@@ -33,6 +35,8 @@ pub fn tests() -> Vec<Test> {
     tests.extend(always(named![
         dropout_and_noise_on_activations_are_off_when_the_network_is_used,
         every_step_encoding_trains_and_survives_in_its_checkpoint,
+        a_step_of_the_default_unet_is_short_and_small,
+        a_network_without_blocks_is_not_recomputed,
         impossible_unets_are_refused_with_numbers,
         a_unet_has_levels_for_the_size_of_its_samples,
         a_program_does_not_grow_with_the_number_of_parts,
@@ -290,6 +294,70 @@ fn a_batch_in_parts_is_the_batch(on: On) {
                 .unwrap_or_else(|e| panic!("{what}: {e}"));
         }
     }
+}
+
+/// Blocks with attention and dropout, in whole batches and in parts.
+fn recomputed_blocks_are_equal_to_the_bit_and_take_less_memory(on: On) {
+    let device = on.open();
+    for micro_batch in [0, 4] {
+        let kept = with(disturbed("unet"), &[("depth", "2")]);
+        let kept = Config { micro_batch, ..kept };
+        let again = Config { recompute: true, ..kept.clone() };
+        let [mut kept, mut again] = [kept, again].map(|config| trainer(&device, &config));
+        assert!(again.run().bytes() < kept.run().bytes(), "{} {}", again.run().bytes(), kept.run().bytes());
+        assert!(again.run().dispatches() > kept.run().dispatches());
+        let [a, b] = [&mut kept, &mut again].map(|t| t.advance(5).unwrap());
+        assert_eq!(a, b);
+        let [a, b] = [&kept, &again].map(|t| t.run().read_slab(Slab::Params).unwrap());
+        assert!(a.iter().zip(&b).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", on.open().name());
+    }
+}
+
+fn a_network_without_blocks_is_not_recomputed() {
+    let config = Config { recompute: true, ..small("mlp") };
+    let e = Trainer::new(&Device::cpu(), &config, &data(&config)).unwrap_err().to_string();
+    assert!(e.contains("mlp") && e.contains("--micro-batch"), "{e}");
+}
+
+/// A training step of a U-Net of the sample shape.
+fn unet_step(shape: &[usize], options: &UNetOptions, batch: usize) -> Graph {
+    let mut g = Graph::seeded(1);
+    let width = shape.iter().product::<usize>();
+    let x = g.constant([batch, width], sine_waves(batch, width, 1)).unwrap();
+    let t = g.constant([batch], (0..batch).map(|i| (37 * i) as f32).collect()).unwrap();
+    let network = UNet::new(&mut g, shape, options).unwrap();
+    let y = network.forward(&mut g, Inputs::new(x, t)).unwrap();
+    let loss = g.mse(y, x).unwrap();
+    g.minimize(loss, Optimizer::adam(1e-3)).unwrap();
+    g
+}
+
+/// With three tensors per kernel hardly anything is fused, with eight as in a browser a part of it.
+fn fusions_change_no_bit_on_the_cpu_and_little_elsewhere(on: On) {
+    let device = on.open();
+    let g = unet_step(&[2, 8, 8], &UNetOptions::default().width(8).depth(2), 5);
+    let gradients = |bindings: usize| {
+        let mut run = device.compile_for(&g, bindings).unwrap();
+        run.steps(1).unwrap();
+        (run.dispatches(), run.read_slab(Slab::Grads).unwrap())
+    };
+    let (most, plain) = gradients(3);
+    let scale = plain.iter().fold(0.0f32, |scale, d| scale.max(d.abs()));
+    for bindings in [8, 16, 32] {
+        let (dispatches, fused) = gradients(bindings);
+        assert!(dispatches < most, "{dispatches} {most}");
+        for (i, (a, b)) in fused.iter().zip(&plain).enumerate() {
+            let same = if device.is_gpu() { (a - b).abs() <= 1e-5 * scale } else { a.to_bits() == b.to_bits() };
+            assert!(same, "{bindings} tensors per kernel, element {i}: {a} {b}");
+        }
+    }
+}
+
+fn a_step_of_the_default_unet_is_short_and_small() {
+    let g = unet_step(&[1, 28, 28], &UNetOptions::default(), 64);
+    let run = Device::cpu().compile(&g).unwrap();
+    assert!(run.dispatches() <= 110, "{}", run.dispatches());
+    assert!(run.bytes() <= 125 << 20, "{}", run.bytes());
 }
 
 fn a_program_does_not_grow_with_the_number_of_parts() {
