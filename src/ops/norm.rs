@@ -151,7 +151,8 @@ fn affine<S: Scalar>(runs: Runs, row: usize, y: &mut [S], gamma: &[S], beta: &[S
 /// The backward pass of both: the gradient of x, and of gamma and beta if requested.
 fn reverse(r: &mut Reverse, groups: Option<usize>, activation: Activation) -> Result<()> {
     let Some(dy) = r.d(0) else { return Ok(()) };
-    let inputs = [dy, r.input(0), r.output(1), r.input(1), r.input(2)];
+    let mut inputs = vec![dy, r.input(0), r.output(1), r.input(1)];
+    inputs.extend((activation != Activation::None).then_some(r.input(2)));
     let by_channel = runs_of(r.graph.spec(inputs[1]), groups).spatial > 1;
     let trained = r.needs_gradient(1) || r.needs_gradient(2);
     if r.needs_gradient(0) || by_channel && trained {
@@ -292,8 +293,8 @@ impl Op for LayerNorm {
 
 /// dx = rstd (g - mean(g) - n mean(g n)) with n = (x - mean) rstd, g = dz gamma, dz = dy act'(n gamma + beta).
 ///
-/// *Shapes*: dy, x like each other, stats [rows, 2], gamma and beta \[C\]; dx, and what else is requested. The flags
-/// below other than `parts` are set when a graph is compiled.
+/// *Shapes*: dy, x like each other, stats [rows, 2], gamma and (with an activation or `again`) beta \[C\]; dx, and what else
+/// is requested. The flags below other than `parts` are set when a graph is compiled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormInput {
     /// None for a layer norm.
@@ -317,6 +318,16 @@ impl NormInput {
         Self { groups, activation, term: false, first: None, parts: false, again: false, sums: false }
     }
 
+    /// Whether beta is an input, after gamma.
+    pub fn reads_beta(&self) -> bool {
+        self.again || self.activation != Activation::None
+    }
+
+    /// The input that is added to dx.
+    fn term_at(&self) -> usize {
+        4 + self.reads_beta() as usize
+    }
+
     /// Whether sums of channels are computed, rather than those of whole runs.
     fn by_channel(&self) -> bool {
         self.parts || self.sums
@@ -337,11 +348,14 @@ impl Op for NormInput {
     trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        expect_count("norm_input", inputs, 5 + self.term as usize)?;
+        expect_count("norm_input", inputs, self.term_at() + self.term as usize)?;
         let x = &inputs[1];
         expect_shape("norm_input", "x", &inputs[0], &x.shape)?;
-        if self.term && inputs[5].len() != x.len() {
-            return Err(Error::shape("norm_input", format!("the term {} should have the elements of {x}", inputs[5])));
+        if self.term && inputs[self.term_at()].len() != x.len() {
+            return Err(Error::shape(
+                "norm_input",
+                format!("the term {} should have the elements of {x}", inputs[self.term_at()]),
+            ));
         }
         let runs = runs_of(x, self.groups);
         if self.by_channel() && runs.spatial == 1 || self.first.is_some_and(|c| !c.is_multiple_of(runs.channels())) {
@@ -365,7 +379,8 @@ impl Op for NormInput {
         for (flag, on) in [("TERM", self.term), ("WEIGHTS", self.parts), ("AGAIN", self.again), ("SUMS", self.sums)] {
             kernel = kernel.flag(flag, on);
         }
-        kernel = kernel.flag("OVER_DY", specs.is_overwritten(0)).flag("OVER_TERM", specs.is_overwritten(5));
+        kernel =
+            kernel.flag("OVER_DY", specs.is_overwritten(0)).flag("OVER_TERM", specs.is_overwritten(self.term_at()));
         kernel = kernel.flag("SPLIT", self.first.is_some()).flag("ACTIVE", self.activation != Activation::None);
         if let Some(channels) = self.first {
             kernel = kernel.dim("FIRST", channels * runs.spatial);
@@ -383,9 +398,10 @@ impl Op for NormInput {
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[1], self.groups);
-        let [dy, x, stats, gamma, beta] = [0, 1, 2, 3, 4].map(|i| io.input(i));
-        let (over_dy, over_term) = (io.specs.is_overwritten(0), io.specs.is_overwritten(5));
-        let term = (self.term && !over_term).then(|| io.input(5));
+        let [dy, x, stats, gamma] = [0, 1, 2, 3].map(|i| io.input(i));
+        let beta = if self.reads_beta() { io.input(4) } else { &[] };
+        let (over_dy, over_term) = (io.specs.is_overwritten(0), io.specs.is_overwritten(self.term_at()));
+        let term = (self.term && !over_term).then(|| io.input(self.term_at()));
         let (mut slot, rows, d, n) = (0, runs.rows, runs.run, runs.channels());
         let mut next = |wanted: bool| {
             slot += wanted as usize;
@@ -455,7 +471,7 @@ impl Op for NormInput {
     fn overwrites(&self) -> Vec<[usize; 2]> {
         let again = 1 + self.first.is_some() as usize + self.parts as usize;
         let over_dy = self.again.then_some([0, again]);
-        over_dy.into_iter().chain((self.term && self.first.is_none()).then_some([5, 0])).collect()
+        over_dy.into_iter().chain((self.term && self.first.is_none()).then_some([self.term_at(), 0])).collect()
     }
 
     fn plus(&self, term: Term) -> Option<DynOp> {
@@ -544,7 +560,7 @@ impl Op for NormWeight {
     trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        expect_count("norm_weight", inputs, 5)?;
+        expect_count("norm_weight", inputs, if self.activation == Activation::None { 4 } else { 5 })?;
         let runs = runs_of(&inputs[0], self.groups);
         if runs.spatial > 1 {
             return Err(Error::shape("norm_weight", format!("{} has several places in a channel", inputs[0])));
@@ -562,7 +578,8 @@ impl Op for NormWeight {
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[0], self.groups);
-        let [dy, x, stats, gamma, beta] = [0, 1, 2, 3, 4].map(|i| io.input(i));
+        let [dy, x, stats, gamma] = [0, 1, 2, 3].map(|i| io.input(i));
+        let beta = if self.activation == Activation::None { &[] } else { io.input(4) };
         let (dgamma, dbeta) = (io.output(0), io.output(1));
         let d = runs.run;
         dgamma.fill(S::ZERO);
@@ -607,22 +624,23 @@ pub(super) fn cases() -> Vec<Case> {
                 None => Case::new(LayerNorm { activation, ..LayerNorm::default() }),
             };
             cases.push(case.input(x.clone()).input([c]).input([c]).tolerance(sum(runs.run)));
-            let backward = |case: Case| {
-                let case = case.input(x.clone()).input(x.clone()).values([runs.rows, 2], stats(runs.rows));
-                case.input([c]).input([c])
+            let backward = |op: NormInput, case: Case| {
+                let case = case.input(x.clone()).input(x.clone()).values([runs.rows, 2], stats(runs.rows)).input([c]);
+                if op.reads_beta() { case.input([c]) } else { case }
             };
             let plain = NormInput::new(groups, activation);
-            cases.push(backward(Case::new(plain)).tolerance(sum(runs.run)));
+            cases.push(backward(plain, Case::new(plain)).tolerance(sum(runs.run)));
             if runs.spatial == 1 {
-                cases.push(backward(Case::new(NormWeight { groups, activation })).tolerance(terms));
+                cases.push(backward(plain, Case::new(NormWeight { groups, activation })).tolerance(terms));
                 continue;
             }
             let first = (runs.groups > 1).then_some(runs.channels());
             for first in [None, first] {
                 let all = NormInput { term: true, first, parts: true, again: true, sums: true, ..plain };
-                cases.push(backward(Case::new(all)).input(x.clone()).tolerance(sum(runs.run)));
+                cases.push(backward(all, Case::new(all)).input(x.clone()).tolerance(sum(runs.run)));
             }
-            cases.push(backward(Case::new(NormInput { parts: true, ..plain })).tolerance(sum(runs.run)));
+            let parts = NormInput { parts: true, ..plain };
+            cases.push(backward(parts, Case::new(parts)).tolerance(sum(runs.run)));
         }
     };
     for shape in [[1, 2], [7, 5], [3, 64], [65, 100], [2, 257]] {

@@ -161,7 +161,11 @@ impl Graph {
         // The sums come last.
         let sums = node.outputs.len() - op.sums as usize;
         let outputs = [&node.outputs[..sums], &[again], &node.outputs[sums..]].concat();
-        let repeated = Node { op: Arc::new(NormInput { again: true, ..*op }), outputs, ..node };
+        let mut inputs = node.inputs.clone();
+        if !op.reads_beta() {
+            inputs.insert(4, *self.nodes[norm].inputs.last().expect("beta is the last input"));
+        }
+        let repeated = Node { op: Arc::new(NormInput { again: true, ..*op }), inputs, outputs, ..node };
         if self.bound(&repeated) > bindings {
             return false;
         }

@@ -270,15 +270,14 @@ impl UNet {
         let mut h = self.conv_in.forward(g, x, Activation::None)?;
         let mut known = Vec::new();
         for level in &self.levels {
-            h = self.through(g, &level.down, h, time)?;
+            h = self.through(g, &level.down, h, None, time)?;
             known.push(h);
             h = level.downsample.forward(g, h, Activation::None)?;
         }
-        h = self.through(g, &self.middle, h, time)?;
+        h = self.through(g, &self.middle, h, None, time)?;
         for (level, known) in self.levels.iter().zip(known).rev() {
             h = level.upsample.forward_upsampled(g, h, 2, Activation::None)?;
-            h = g.concat_channels(h, known)?;
-            h = self.through(g, &level.up, h, time)?;
+            h = self.through(g, &level.up, h, Some(known), time)?;
         }
         let h = self.norm_out.forward(g, h, Activation::Silu)?;
         let y = match &self.conv_out {
@@ -288,9 +287,12 @@ impl UNet {
         g.reshape(y, [batch, self.sample[0] * places])
     }
 
-    fn through(&self, g: &mut Graph, blocks: &[Block], mut h: Var, time: Var) -> Result<Var> {
+    /// Blocks on h, joined with the channels of a skip connection.
+    fn through(&self, g: &mut Graph, blocks: &[Block], mut h: Var, skip: Option<Var>, time: Var) -> Result<Var> {
+        let mut skip = skip;
         for block in blocks {
             h = g.block(|g| {
+                let h = skip.take().map_or(Ok(h), |skip| g.concat_channels(h, skip))?;
                 let h = block.residual.forward(g, h, time, self.regularisation)?;
                 block.attention.as_ref().map_or(Ok(h), |attention| attention.forward(g, h))
             })?;
