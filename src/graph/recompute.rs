@@ -8,7 +8,8 @@ use crate::error::Result;
 impl Graph {
     /// Makes the reverse passes that are added later compute the tensors within each block ([`Graph::block`]) again,
     /// from the input of the block, instead of keeping them. This takes less memory and the time of another forward pass.
-    /// The results have the same bits, as the ops are the same (random numbers depend on the step and the element).
+    /// The ops are the same, with the same random numbers: on the CPU the results have the same bits. On a GPU they are equal up
+    /// to rounding, because the copies may be fused with other ops.
     ///
     /// *Source*: Chen et al. 2016, "Training deep nets with sublinear memory cost".
     pub fn recompute_blocks(&mut self) {

@@ -85,8 +85,7 @@ pub struct TrainArgs {
     /// Samples on the device at the same time: gradients are summed over micro-batches, which needs less memory
     #[arg(help_heading = NETWORK, long, value_name = "M", value_parser = whole::<usize>, allow_negative_numbers = true)]
     micro_batch: Option<usize>,
-    /// Compute the blocks of a unet again in the backward pass instead of keeping them: the results are the same, with
-    /// less memory and more time
+    /// Compute the blocks of a unet again in the backward pass instead of keeping them: it takes less memory and more time
     #[arg(help_heading = NETWORK, long)]
     recompute: bool,
     /// Learning rate [default: chosen by the data]
