@@ -168,7 +168,8 @@ fn reverse(r: &mut Reverse, groups: Option<usize>, activation: Activation) -> Re
         }
     }
     if !by_channel && trained {
-        let d = r.graph.apply(NormWeight { groups, activation }, &inputs)?;
+        let op = NormWeight { groups, activation };
+        let d = r.graph.apply(op, &inputs[..op.inputs()])?;
         r.add_gradient(1, d[0]);
         r.add_gradient(2, d[1]);
     }
@@ -544,12 +545,19 @@ impl<S: Scalar> Run<'_, S> {
 
 /// dgamma = sum of dz n over all but the channels, dbeta = sum of dz, where every element of a run is a channel.
 ///
-/// *Shapes*: the inputs of [`NormInput`]; dgamma and dbeta \[C\].
+/// *Shapes*: the inputs of [`NormInput`], without an activation only the first three; dgamma and dbeta \[C\].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NormWeight {
     /// None for a layer norm.
     pub groups: Option<usize>,
     pub activation: Activation,
+}
+
+impl NormWeight {
+    /// The number of inputs: gamma and beta are read only with an activation.
+    fn inputs(self) -> usize {
+        if self.activation == Activation::None { 3 } else { 5 }
+    }
 }
 
 impl Op for NormWeight {
@@ -560,7 +568,7 @@ impl Op for NormWeight {
     trusted!();
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        expect_count("norm_weight", inputs, if self.activation == Activation::None { 4 } else { 5 })?;
+        expect_count("norm_weight", inputs, self.inputs())?;
         let runs = runs_of(&inputs[0], self.groups);
         if runs.spatial > 1 {
             return Err(Error::shape("norm_weight", format!("{} has several places in a channel", inputs[0])));
@@ -578,8 +586,8 @@ impl Op for NormWeight {
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[0], self.groups);
-        let [dy, x, stats, gamma] = [0, 1, 2, 3].map(|i| io.input(i));
-        let beta = if self.activation == Activation::None { &[] } else { io.input(4) };
+        let [dy, x, stats] = [0, 1, 2].map(|i| io.input(i));
+        let [gamma, beta] = [3, 4].map(|i| if i < self.inputs() { io.input(i) } else { &[] });
         let (dgamma, dbeta) = (io.output(0), io.output(1));
         let d = runs.run;
         dgamma.fill(S::ZERO);
@@ -631,7 +639,10 @@ pub(super) fn cases() -> Vec<Case> {
             let plain = NormInput::new(groups, activation);
             cases.push(backward(plain, Case::new(plain)).tolerance(sum(runs.run)));
             if runs.spatial == 1 {
-                cases.push(backward(plain, Case::new(NormWeight { groups, activation })).tolerance(terms));
+                let op = NormWeight { groups, activation };
+                let case = Case::new(op).input(x.clone()).input(x.clone()).values([runs.rows, 2], stats(runs.rows));
+                let case = if activation == silu { case.input([c]).input([c]) } else { case };
+                cases.push(case.tolerance(terms));
                 continue;
             }
             let first = (runs.groups > 1).then_some(runs.channels());
