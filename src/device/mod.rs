@@ -147,7 +147,7 @@ impl Device {
     /// # Errors
     /// Those of [`Device::compile`].
     pub async fn compile_async(&self, graph: &Graph) -> Result<Run> {
-        let graph = graph.clone().fused();
+        let graph = self.fused(graph);
         let plan = Plan::new(&graph)?;
         self.compile_plan(graph, plan).await
     }
@@ -155,11 +155,20 @@ impl Device {
     /// [`Device::compile`] with guard elements around all tensors, see [`Run::check_guards`].
     #[doc(hidden)]
     pub fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
-        let graph = graph.clone().fused();
+        let graph = self.fused(graph);
         let (plan, guards) = Plan::new(&graph)?.guarded();
         let mut run = pollster::block_on(self.compile_plan(graph, plan))?;
         run.set_guards(guards)?;
         Ok(run)
+    }
+
+    /// The graph with the fusions of this device.
+    fn fused(&self, graph: &Graph) -> Graph {
+        let graph = graph.clone().fused();
+        match &self.engine {
+            Engine::Gpu(gpu) => graph.fused_chains(&gpu.target),
+            Engine::Cpu | Engine::Reference => graph,
+        }
     }
 
     async fn compile_plan(&self, graph: Graph, plan: Plan) -> Result<Run> {

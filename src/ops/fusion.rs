@@ -28,7 +28,15 @@ impl Graph {
                 self.nodes.remove(at);
             }
         }
+        self.renumber();
         self
+    }
+
+    /// Records anew which node computes each tensor, after nodes were removed.
+    pub(super) fn renumber(&mut self) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            node.outputs.iter().for_each(|v| self.tensors[*v].maker = Some(at));
+        }
     }
 
     fn joined(&self, at: usize) -> Option<Joined> {
@@ -71,20 +79,21 @@ impl Graph {
     }
 
     /// Whether the outputs have the shapes that the op gives them.
-    fn is_sound(&self, node: &Node) -> bool {
+    pub(super) fn is_sound(&self, node: &Node) -> bool {
         let specs = |vars: &[Var]| vars.iter().map(|v| self.spec(*v).clone()).collect::<Vec<Spec>>();
-        node.op.infer(&specs(&node.inputs)).is_ok_and(|outputs| outputs == specs(&node.outputs))
+        let read = [specs(&node.inputs), specs(&node.updates)].concat();
+        node.op.infer(&read).is_ok_and(|outputs| outputs == specs(&node.outputs))
     }
 
     /// The number of nodes that read `var`, directly or reshaped.
-    fn readers(&self, var: Var) -> usize {
+    pub(super) fn readers(&self, var: Var) -> usize {
         let root = self.root(var);
         self.nodes.iter().flat_map(|node| &node.inputs).filter(|v| self.root(**v) == root).count()
     }
 }
 
 /// The op of a node, if it is of type `T`.
-fn as_op<T: Op>(node: &Node) -> Option<&T> {
+pub(super) fn as_op<T: Op>(node: &Node) -> Option<&T> {
     let op: &dyn Any = &*node.op;
     op.downcast_ref()
 }

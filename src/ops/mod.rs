@@ -12,6 +12,7 @@ mod add_noise;
 mod affine;
 mod attention;
 mod augment;
+mod chain;
 mod channels;
 mod combine;
 mod concat;
@@ -81,6 +82,7 @@ catalog![
     affine,
     attention,
     augment,
+    chain,
     channels,
     combine,
     concat,
