@@ -46,7 +46,9 @@ fn chain_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw
   }
 //#endif
   workgroupBarrier();
-  for (var s = 0u; s < LAYERS; s++) { multiply(s, lane); }
+//#repeat S
+  multiply_$S(lane);
+//#end
   let row = coefficients();
   let begin = first * W;
   let end = min(first + 4u * QUADS, B) * W;

@@ -7,7 +7,7 @@ struct Layer {
   inputs: u32, outputs: u32,
   weight: u32, along_k: u32, along_n: u32,  // the weight of input k and output n is at weight + k along_k + n along_n
   bias: u32,
-  saved: u32, d: u32,  // where a training step stores activations and gradients
+  write: u32, read: u32,  // offsets of what a training step keeps: outputs, and values that derivatives need
 }
 var<workgroup> act: array<vec4<f32>, QUADS * WIDTH>;  // [QUADS][WIDTH]; a layer's columns up to a multiple of STEP are 0
 
@@ -42,7 +42,10 @@ fn load_stage(l: Layer, k0: u32, lane: u32) {
 }
 //#endif
 
-fn multiply(s: u32, lane: u32) {
+// One function for each step: drivers of software adapters compute wrong results where loops and barriers are in a loop.
+//#repeat S
+fn multiply_$S(lane: u32) {
+  const s = $Su;
   let l = layer(s);
 //#repeat J
 //#repeat Q
@@ -55,9 +58,9 @@ fn multiply(s: u32, lane: u32) {
 //#end
   for (var k0 = 0u; k0 < l.inputs; k0 += STEP) {
 //#repeat K
-    let k$K = min(k0 + $Ku, l.inputs - 1u) * l.along_k;
+    let row$K = min(k0 + $Ku, l.inputs - 1u) * l.along_k;
 //#repeat J
-    let b$K_$J = weights[n$J + k$K];
+    let b$K_$J = weights[n$J + row$K];
 //#end
 //#end
 //#repeat Q
@@ -99,3 +102,4 @@ fn multiply(s: u32, lane: u32) {
 //#endif
   workgroupBarrier();
 }
+//#end

@@ -134,7 +134,7 @@ impl Graph {
         added
     }
 
-    fn tensor(&mut self, name: String, spec: Spec, storage: Storage, init: Init) -> Var {
+    pub(crate) fn tensor(&mut self, name: String, spec: Spec, storage: Storage, init: Init) -> Var {
         // Constants and parameters do not depend on the batch size.
         let fixed = storage != Storage::Step && !matches!(init, Init::Zero);
         self.tensors.push(Tensor { name, spec, storage, init, kept: false, fixed, maker: None, origin: 0 })

@@ -1,30 +1,42 @@
-//! Finds chains of dense layers in a graph, and replaces them by one op.
+//! Finds chains of dense layers in a graph, and replaces them and what surrounds them by fewer ops.
 
 use std::sync::Arc;
 
-use super::{Chain, ChainStep, Layer};
-use crate::graph::{Graph, Node, Slab, Storage, Var};
+use super::training::Kept;
+use super::{Chain, ChainGradient, ChainStep, ChainSum, ChainWeight, Layer};
+use crate::graph::plan::live_nodes;
+use crate::graph::{AnyOp, Graph, Init, Node, Op, Slab, Spec, Storage, Var};
 use crate::kernel::Target;
+use crate::ops::dense::{DenseInput, DenseWeight};
 use crate::ops::fusion::as_op;
-use crate::ops::{Activation, Dense, SamplerStep, StepInput};
+use crate::ops::part_sum::PartSum;
+use crate::ops::{Activation, Dense, NoisyBatch, PointLoss, SamplerStep, StepInput};
 
 /// The layers that compute a tensor from another one.
 struct Found {
     chain: Chain,
     /// The input of the first layer.
     x: Var,
-    /// The nodes of the layers.
+    /// The nodes of the layers, from first to last.
     nodes: Vec<usize>,
 }
 
 impl Graph {
-    /// Reduces dispatches on a GPU: a sampling step whose network is a chain of dense layers is one dispatch, where
-    /// the chain and the adapter allow it.
+    /// Reduces dispatches on a GPU where a network is a chain of dense layers, and the chain and the adapter allow it
+    /// ([`Chain::tile`]): a sampling step is one dispatch; a training step is one for the forward and the backward pass,
+    /// and one or two for the gradients of all parameters.
     pub(crate) fn fused_chains(mut self, target: &Target) -> Self {
-        for at in 0..self.nodes.len() {
+        let mut live = live_nodes(&self).into_iter();
+        self.nodes.retain(|_| live.next().unwrap_or(false));
+        self.renumber();
+        for at in (0..self.nodes.len()).rev() {
             // What it replaces besides is no longer read, so the plan leaves it out.
             if let Some(node) = self.chain_step(at, target) {
                 self.nodes[at] = node;
+            }
+            if let Some((op, inputs, replaced)) = self.chain_gradient(at, target) {
+                self.train_chain(at, op, inputs, &replaced);
+                break;
             }
         }
         self
@@ -35,36 +47,124 @@ impl Graph {
         let update = &self.nodes[at];
         let step = *as_op::<SamplerStep>(update)?;
         let x = update.updates[0];
-        let mut found = self.chain_to(update.inputs[0])?;
+        let Found { chain, x: input, mut nodes } = self.chain_to(update.inputs[0])?;
         let (batch, slab) = (self.spec(x).rows().0, self.slab_if_used(Slab::Params)?);
-        let mut encode = None;
-        let mut inputs = update.inputs[1..].to_vec();
-        if found.x != x {
-            let maker = self.maker(found.x)?;
-            let input = &self.nodes[maker];
-            encode = Some(as_op::<StepInput>(input)?.encode);
-            if input.inputs[..2] != [x, update.inputs[1]] || !self.is_only_read_once(found.x) {
+        let (mut encode, mut inputs) = (None, update.inputs[1..].to_vec());
+        if input != x {
+            let maker = self.maker(input)?;
+            let front = &self.nodes[maker];
+            encode = Some(as_op::<StepInput>(front)?.encode);
+            if front.inputs[..2] != [x, update.inputs[1]] {
                 return None;
             }
-            inputs.push(input.inputs[2]);
-            found.nodes.push(maker);
+            inputs.push(front.inputs[2]);
+            nodes.push(maker);
         }
         inputs.push(slab);
-        let op = ChainStep { chain: found.chain, encode, step };
-        let together = found.nodes.iter().all(|&i| self.nodes[i].parts == update.parts);
-        let node = Node { trusted: true, inputs, outputs: vec![], op: Arc::new(op.clone()), ..update.clone() };
-        (together && op.suits(batch, target) && self.is_sound(&node)).then_some(node)
+        let op = ChainStep { chain, encode, step };
+        let fits = op.suits(batch, target);
+        let node = Node { inputs, trusted: true, op: Arc::new(op), ..update.clone() };
+        nodes.push(at);
+        (fits && self.is_closed(&nodes, &[]) && self.is_sound(&node)).then_some(node)
     }
 
-    /// The dense layers before `y`, as many as follow each other without other readers in between.
+    /// The op that does the forward and the backward pass up to the loss of node `at`, its inputs, and the nodes that it
+    /// and the gradients of the parameters replace.
+    fn chain_gradient(&self, at: usize, target: &Target) -> Option<(ChainGradient, Vec<Var>, Vec<usize>)> {
+        let node = &self.nodes[at];
+        let loss = *as_op::<PointLoss>(node)?;
+        let Found { chain, x, nodes: layers } = self.chain_to(node.inputs[0])?;
+        let front = self.maker(x)?;
+        let batch = *as_op::<NoisyBatch>(&self.nodes[front])?;
+        let [input, goal, t] = self.nodes[front].outputs[..] else { return None };
+        if loss.mask || x != input || node.inputs[1] != goal || loss.by_step && node.inputs[2] != t {
+            return None;
+        }
+        let mut replaced = [&layers[..], &[front, at]].concat();
+        let mut dz = node.outputs[1];
+        for (i, &layer) in layers.iter().enumerate().rev() {
+            let (x, w) = (self.nodes[layer].inputs[0], self.nodes[layer].inputs[1]);
+            replaced.extend(self.weight_gradient(dz, x, &chain.layers[i])?);
+            if i > 0 {
+                let at = self.reader::<DenseInput>(dz)?;
+                if self.nodes[at].inputs[1] != w {
+                    return None;
+                }
+                replaced.push(at);
+                dz = self.nodes[at].outputs[0];
+            }
+        }
+        let op = ChainGradient { chain, batch, loss };
+        let slab = self.slab_if_used(Slab::Params)?;
+        let factors = loss.by_step.then(|| node.inputs[3]);
+        let inputs: Vec<Var> = self.nodes[front].inputs.iter().copied().chain([slab]).chain(factors).collect();
+        let closed = self.is_closed(&replaced, &[node.outputs[0]]);
+        (closed && op.suits(inputs.len(), target)).then_some((op, inputs, replaced))
+    }
+
+    /// The nodes that compute the gradients of the parameters of a layer from dz and x, in their places in the slab.
+    fn weight_gradient(&self, dz: Var, x: Var, layer: &Layer) -> Option<Vec<usize>> {
+        let mut nodes = vec![self.reader::<DenseWeight>(dz)?];
+        if self.nodes[nodes[0]].inputs[1] != x {
+            return None;
+        }
+        if as_op::<DenseWeight>(&self.nodes[nodes[0]])?.per.is_some() {
+            nodes.push(self.reader::<PartSum>(self.nodes[nodes[0]].outputs[0])?);
+        }
+        let slab = self.slab_if_used(Slab::Grads)?;
+        let gradients = &self.nodes[nodes[nodes.len() - 1]].outputs;
+        let places: Vec<Storage> = gradients.iter().map(|v| self.tensors[*v].storage).collect();
+        let wanted = [layer.weight, layer.bias].map(|offset| Storage::Part { of: slab, offset });
+        (places == wanted).then_some(nodes)
+    }
+
+    /// Replaces nodes by the fused training step, whose loss is node `at`.
+    fn train_chain(&mut self, at: usize, op: ChainGradient, inputs: Vec<Var>, replaced: &[usize]) {
+        let (chain, batch, loss) = (op.chain.clone(), op.batch.gather.rows, self.nodes[at].clone());
+        let kept = self.fused_tensor("kept", [Kept::new(&chain, batch).len]);
+        let partials = self.fused_tensor("partials", [batch]);
+        let slab = self.slab(Slab::Grads);
+        let node = |op: Arc<dyn AnyOp>, inputs, outputs, updates| Node {
+            op,
+            inputs,
+            outputs,
+            updates,
+            parts: loss.parts,
+            trusted: true,
+        };
+        let mut new = vec![node(Arc::new(op), inputs, vec![kept, partials], vec![])];
+        let per = chain.part_of(batch);
+        let weight = ChainWeight { chain: chain.clone(), batch, per };
+        if per.is_none() {
+            new.push(node(Arc::new(weight), vec![kept], vec![], vec![slab]));
+        } else {
+            let parts = self.fused_tensor("parts", weight.parts_shape());
+            new.push(node(Arc::new(weight), vec![kept], vec![parts], vec![]));
+            new.push(node(Arc::new(ChainSum { chain }), vec![parts], vec![], vec![slab]));
+        }
+        for (i, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            node.inputs.iter_mut().filter(|v| **v == loss.outputs[0]).for_each(|v| *v = partials);
+            match replaced.contains(&i) {
+                true if i == at => self.nodes.append(&mut new),
+                true => {}
+                false => self.nodes.push(node),
+            }
+        }
+        self.renumber();
+    }
+
+    fn fused_tensor(&mut self, name: &str, shape: impl Into<Vec<usize>>) -> Var {
+        self.tensor(format!("chain.{name}"), Spec::f32(shape), Storage::Step, Init::Zero)
+    }
+
+    /// The dense layers before `y`, as many as follow each other: without activation after the last, and with the same
+    /// one after the others.
     fn chain_to(&self, y: Var) -> Option<Found> {
         let (mut layers, mut nodes, mut activation, mut x) = (Vec::new(), Vec::new(), Activation::None, y);
         while let Some((at, dense)) = self.dense_at(x) {
-            // The last layer has no activation, and the others have the same one.
-            let expected = if nodes.is_empty() { Activation::None } else { activation };
             if nodes.len() == 1 {
                 activation = dense.activation;
-            } else if dense.activation != expected {
+            } else if dense.activation != activation {
                 break;
             }
             layers.push(self.layer(&self.nodes[at])?);
@@ -72,17 +172,16 @@ impl Graph {
             x = self.nodes[at].inputs[0];
         }
         layers.reverse();
+        nodes.reverse();
         (!layers.is_empty()).then_some(Found { chain: Chain { activation, layers }, x, nodes })
     }
 
-    /// The dense layer that computes `y`, if nothing else needs its outputs.
+    /// The dense layer that computes `y` in its shape.
     fn dense_at(&self, y: Var) -> Option<(usize, Dense)> {
         let at = self.maker(y)?;
-        let node = &self.nodes[at];
-        let dense = *as_op::<Dense>(node)?;
-        let same = self.root(y) == node.outputs[0] && self.shape(y) == self.shape(node.outputs[0]);
-        let unread = node.outputs[1..].iter().all(|v| self.is_transient(*v) && self.readers(*v) == 0);
-        (same && unread && self.is_only_read_once(y)).then_some((at, dense))
+        let dense = *as_op::<Dense>(&self.nodes[at])?;
+        let output = self.nodes[at].outputs[0];
+        (self.root(y) == output && self.shape(y) == self.shape(output)).then_some((at, dense))
     }
 
     /// A layer whose parameters are in the slab.
@@ -96,8 +195,22 @@ impl Graph {
         Some(Layer { inputs, outputs, weight: offset(node.inputs[1])?, bias: offset(node.inputs[2])? })
     }
 
-    /// Whether one node reads `var` within the step and nothing after it.
-    fn is_only_read_once(&self, var: Var) -> bool {
-        self.is_transient(var) && self.readers(var) == 1
+    /// The first node with an op of type `T` whose first input is `var`.
+    fn reader<T: Op>(&self, var: Var) -> Option<usize> {
+        self.nodes.iter().position(|node| as_op::<T>(node).is_some() && node.inputs[0] == var)
+    }
+
+    /// Whether the nodes run together, and what they compute is read only by them; except for `known` outputs and those
+    /// that are parts of a slab.
+    fn is_closed(&self, nodes: &[usize], known: &[Var]) -> bool {
+        let inside = |v: Var| {
+            let readers = self.nodes.iter().enumerate().filter(|(_, n)| n.inputs.iter().any(|i| self.root(*i) == v));
+            self.is_transient(v) && readers.map(|(i, _)| i).all(|i| nodes.contains(&i))
+        };
+        let is_part = |v: Var| matches!(self.tensors[v].storage, Storage::Part { .. });
+        let outputs = nodes.iter().flat_map(|&i| &self.nodes[i].outputs).copied();
+        let parts = self.nodes[nodes[0]].parts;
+        outputs.filter(|v| !known.contains(v) && !is_part(*v)).all(inside)
+            && nodes.iter().all(|&i| self.nodes[i].parts == parts)
     }
 }

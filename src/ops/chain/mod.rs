@@ -4,8 +4,12 @@
 
 mod fusion;
 mod sampling;
+mod training;
+mod weights;
 
-pub(crate) use sampling::ChainStep;
+use sampling::ChainStep;
+use training::ChainGradient;
+use weights::{ChainSum, ChainWeight};
 
 use super::case::Case;
 use super::{Activation, Dense, Io, Op, Specs};
@@ -67,12 +71,11 @@ impl Chain {
         self.layers.iter().map(|l| batch * l.outputs * (2 * l.inputs + 2)).sum::<usize>() as u64
     }
 
-    /// The tile for `batch` rows with `more` bytes per row besides the activations, and whether the chain should run on it
-    /// rather than as separate ops: the rule, from measurements on llvmpipe, and to be tuned on hardware.
+    /// The tile for `batch` rows, and whether the chain should run on it rather than as separate ops: the rule, from measurements on llvmpipe, and to be tuned on hardware.
     ///
     /// Weights are loaded once per tile, so tiles are as large as memory and the number of workgroups allow: on a
     /// software rasterizer a few for each of its cores, on hardware enough for its many small ones.
-    fn tile(&self, batch: usize, target: &Target, more: usize) -> (Tile, bool) {
+    fn tile(&self, batch: usize, target: &Target, trains: bool) -> (Tile, bool) {
         let broadcast = target.software && super::GemmVariant::Broadcast16.runs_on(target);
         let [outputs, width] = self.widths();
         let shape = |rows: usize| match (broadcast, target.subgroup) {
@@ -84,7 +87,9 @@ impl Chain {
         };
         let bytes = |tile: Tile| {
             let stage = if tile.broadcast { 0 } else { 4 * tile.step * (tile.lanes + 2) };
-            tile.rows * (4 * tile.width(width) + more) + stage
+            // A training step has the draws of each row, and sums of the loss of each lane.
+            let more = if trains { 32 * tile.rows + 16 * tile.lanes.max(tile.rows / 4) } else { 0 };
+            4 * tile.rows * tile.width(width) + stage + more
         };
         let (sizes, busy): (&[usize], usize) = if broadcast { (&[32, 16, 8], 2) } else { (&[16, 8, 4], 64) };
         let fitting = || sizes.iter().map(|rows| shape(*rows)).filter(|t| bytes(*t) <= target.workgroup_bytes as usize);
@@ -117,6 +122,7 @@ impl Chain {
             .dim("B", batch)
             .flag("BROADCAST", tile.broadcast)
             .part("chain_sizes", text)
+            .repeat("S", steps.len())
             .repeat("Q", tile.rows / 4)
             .repeat("J", tile.columns)
             .repeat("K", tile.step)
@@ -193,11 +199,11 @@ fn run<S: Scalar>(op: &impl Op, io: &Io<S>, inputs: &[(Spec, View<S>)], updates:
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    sampling::cases()
+    [sampling::cases(), training::cases(), weights::cases()].concat()
 }
 
 pub(super) fn timed() -> Vec<Case> {
-    sampling::timed()
+    [sampling::timed(), training::timed(), weights::timed()].concat()
 }
 
 /// A chain of layers of these widths whose parameters follow each other, and their number.

@@ -35,7 +35,7 @@ impl ChainStep {
     /// Whether a target should run it, for `batch` rows.
     pub fn suits(&self, batch: usize, target: &Target) -> bool {
         let buffers = self.count() + self.updates();
-        self.chain.tile(batch, target, 0).1 && buffers <= target.buffers as usize
+        self.chain.tile(batch, target, false).1 && buffers <= target.buffers as usize
     }
 }
 
@@ -70,7 +70,7 @@ impl Op for ChainStep {
 
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let (batch, d) = specs.updates[0].rows();
-        let tile = self.chain.tile(batch, target, 0).0;
+        let tile = self.chain.tile(batch, target, false).0;
         let kernel = kernel!("chain_step.wgsl", "chain_step").flag("ENCODE", self.encode.is_some());
         let kernel = self.chain.constants(kernel, batch, tile, &self.chain.forward_steps());
         let kernel = self.step.constants(kernel, [batch, d], specs.inputs[0].rows().0);
