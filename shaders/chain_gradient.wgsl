@@ -14,7 +14,13 @@ override ROWS: u32; override STREAM: u32;
 const SAMPLES = 4u * QUADS;
 const PER = max(LANES / QUADS, 1u);  // lanes for a quad in the loss
 @group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
-@group(0) @binding(20) var<storage, read> weights: array<f32>;  // the parameters of all layers
+//#if FOURS
+@group(0) @binding(20) var<storage, read> weights: array<vec4<f32>>;  // the parameters of all layers
+fn parameter(at: u32) -> f32 { return weights[at / 4u][at % 4u]; }
+//#else
+@group(0) @binding(20) var<storage, read> weights: array<f32>;
+fn parameter(at: u32) -> f32 { return weights[at]; }
+//#endif
 @group(0) @binding(22) var<storage, read_write> kept: array<f32>;
 @group(0) @binding(23) var<storage, read_write> partials: array<f32>;  // [B]
 //#if ENCODE
@@ -43,10 +49,10 @@ fn keep(at: u32, width: u32, quad: u32, col: u32, v: vec4<f32>) {
 
 fn finish(s: u32, quad: u32, col: u32, sum: vec4<f32>) -> vec4<f32> {
   let l = layer(s);
-  if (s + 1u == LAYERS) { return sum + weights[l.bias + col]; }
+  if (s + 1u == LAYERS) { return sum + parameter(l.bias + col); }
   var v: vec4<f32>;
   if (s < LAYERS) {
-    let z = sum + weights[l.bias + col];
+    let z = sum + parameter(l.bias + col);
     v = vec4(activate(z.x), activate(z.y), activate(z.z), activate(z.w));
 //#if KEEP_Z
     keep(l.read, l.outputs, quad, col, z);

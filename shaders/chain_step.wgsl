@@ -5,7 +5,13 @@
 //#use sampler_update
 //#use activation
 override B: u32;
-@group(0) @binding(7) var<storage, read> weights: array<f32>;  // the parameters of all layers
+//#if FOURS
+@group(0) @binding(7) var<storage, read> weights: array<vec4<f32>>;  // the parameters of all layers
+fn parameter(at: u32) -> f32 { return weights[at / 4u][at % 4u]; }
+//#else
+@group(0) @binding(7) var<storage, read> weights: array<f32>;
+fn parameter(at: u32) -> f32 { return weights[at]; }
+//#endif
 //#if ENCODE
 //#use encode_pair
 override E: u32; override F: u32;
@@ -13,7 +19,7 @@ override E: u32; override F: u32;
 //#endif
 
 fn finish(s: u32, quad: u32, col: u32, sum: vec4<f32>) -> vec4<f32> {
-  let v = sum + weights[layer(s).bias + col];
+  let v = sum + parameter(layer(s).bias + col);
   if (s + 1u == LAYERS) { return v; }
   return vec4(activate(v.x), activate(v.y), activate(v.z), activate(v.w));
 }

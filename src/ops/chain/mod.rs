@@ -45,6 +45,8 @@ struct Tile {
     step: usize,
     /// Whether the lanes of a subgroup share inputs.
     broadcast: bool,
+    /// Whether weights are loaded by fours, which saves loads on a software rasterizer.
+    fours: bool,
 }
 
 /// Widest layer of a chain: a workgroup multiplies by all of its weights, which for wide layers costs more than storing
@@ -78,12 +80,15 @@ impl Chain {
     fn tile(&self, batch: usize, target: &Target, trains: bool) -> (Tile, bool) {
         let broadcast = target.software && super::GemmVariant::Broadcast16.runs_on(target);
         let [outputs, width] = self.widths();
+        let fours = self.layers.iter().all(|l| [l.inputs, l.outputs, l.weight].iter().all(|n| n % 4 == 0));
         let shape = |rows: usize| match (broadcast, target.subgroup) {
             (true, Some(lanes)) => {
                 let (columns, step) = (4, lanes as usize);
-                Tile { rows, lanes: outputs.div_ceil(columns * step) * step, columns, step, broadcast }
+                Tile { rows, lanes: outputs.div_ceil(columns * step) * step, columns, step, broadcast, fours }
             }
-            _ => Tile { rows, lanes: outputs.next_multiple_of(32), columns: 1, step: 16, broadcast: false },
+            _ => {
+                Tile { rows, lanes: outputs.next_multiple_of(32), columns: 1, step: 16, broadcast: false, fours: false }
+            }
         };
         let bytes = |tile: Tile| {
             let stage = if tile.broadcast { 0 } else { 4 * tile.step * (tile.lanes + 2) };
@@ -121,11 +126,14 @@ impl Chain {
             .choose(kernel)
             .dim("B", batch)
             .flag("BROADCAST", tile.broadcast)
+            .flag("FOURS", tile.fours)
             .part("chain_sizes", text)
             .repeat("S", steps.len())
             .repeat("Q", tile.rows / 4)
             .repeat("J", tile.columns)
             .repeat("K", tile.step)
+            .repeat("H", tile.step / 4)
+            .repeat("I", 4)
             .groups(batch.div_ceil(tile.rows))
     }
 

@@ -210,11 +210,11 @@ fn blocked(kernel: Kernel, product: &Product, members: &[Member], tile: Tile) ->
 }
 
 fn broadcast(kernel: Kernel, product: &Product, members: &[Member], rows: usize, lanes: usize) -> Kernel {
-    in_registers(kernel.flag("BROADCAST", true), product, members, [rows, 4, lanes, lanes])
+    in_registers(kernel, product, members, true, [rows, 4, lanes, lanes])
 }
 
 fn registers(kernel: Kernel, product: &Product, members: &[Member]) -> Kernel {
-    in_registers(kernel.flag("BROADCAST", false), product, members, [8, 4, 8, 4])
+    in_registers(kernel, product, members, false, [8, 4, 8, 4])
 }
 
 /// Rows and columns per invocation, invocations side by side, and the step in k.
@@ -222,14 +222,24 @@ fn in_registers(
     kernel: Kernel,
     product: &Product,
     members: &[Member],
+    broadcast: bool,
     [rows, cols, lanes, step]: [usize; 4],
 ) -> Kernel {
     tiled(kernel, product, members, rows, cols * lanes)
         .part("gemm", include_str!("../../../shaders/shared/gemm_registers.wgsl").into())
+        .flag("BROADCAST", broadcast)
+        .flag("A_VEC4", broadcast && by_fours(product.a))
+        .flag("B_VEC4", broadcast && by_fours(product.b))
+        .repeat("F", rows / 4)
         .part("gemm_sizes", sizes(&[("ROWS", rows), ("COLS", cols), ("LANES", lanes), ("STEP", step)]))
         .repeat("I", rows)
         .repeat("J", cols)
         .repeat("Q", step)
+}
+
+/// Whether a lane loads four rows of A, or its four columns of B, at once.
+fn by_fours(operand: Operand) -> bool {
+    !operand.inner && !operand.implicit && operand.vec4()
 }
 
 /// Four subgroups of `lanes` share a tile, with 2 x 2 matrices of `size` each.
