@@ -214,3 +214,105 @@ impl Graph {
             && nodes.iter().all(|&i| self.nodes[i].parts == parts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Device;
+    use crate::diffusion::{Objective, Prediction, SamplerOptions, SamplerSettings, SamplerTable, Schedule, sampler};
+    use crate::generate::reverse_process;
+    use crate::graph::plan::Plan;
+    use crate::nn::{Chapter, ChapterOptions, Denoiser, Inputs, StepEncoderOptions, StepEncoding};
+    use crate::ops::{GemmVariant, Optimizer};
+
+    const D: usize = 12;
+
+    fn objective() -> Objective {
+        Objective::new(Schedule::linear(50, 1e-4, 0.02).unwrap(), Prediction::Epsilon)
+    }
+
+    fn network(g: &mut Graph, width: usize) -> Chapter {
+        let step = StepEncoderOptions { width: 8, kind: StepEncoding::Sinusoidal, ..Default::default() };
+        Chapter::new(g, D, &ChapterOptions { width, step, ..Default::default() }).unwrap()
+    }
+
+    /// A training step of a network with a hidden layer of `width`, and its loss.
+    fn training(batch: usize, width: usize) -> (Graph, Var, Var) {
+        let mut g = Graph::seeded(1);
+        let data = g.dataset("data", [2 * batch, D]).unwrap();
+        let network = network(&mut g, width);
+        let noised = g.noisy_batch(&data, batch, &objective()).unwrap();
+        let prediction = network.forward(&mut g, Inputs::new(noised.x_t, noised.t)).unwrap();
+        let loss = g.mse(prediction, noised.target).unwrap();
+        g.minimize(loss, Optimizer::adam(1e-3)).unwrap();
+        (g, loss, prediction)
+    }
+
+    fn sampling(width: usize) -> (Graph, Var) {
+        let mut g = Graph::seeded(1);
+        let ddpm = sampler("ddpm", SamplerSettings::default()).unwrap();
+        let table = SamplerTable::new(&objective(), &SamplerOptions::shared(ddpm, 50)).unwrap();
+        let network = network(&mut g, width);
+        let x = reverse_process(&mut g, &network, &table, [9, D]).unwrap();
+        (g, x)
+    }
+
+    fn calls(g: Graph, target: Target) -> usize {
+        Plan::new(&g.fused().fused_chains(&target)).unwrap().calls.len()
+    }
+
+    #[test]
+    fn a_chain_takes_one_dispatch_to_sample_and_four_or_five_to_train() {
+        let software = Target { software: true, subgroup: Some(8), ..Target::default() };
+        for target in [Target::default(), Target { subgroup: Some(32), ..Target::default() }, software] {
+            assert_eq!(calls(sampling(16).0, target), 1, "{target:?}");
+            assert_eq!(calls(training(20, 16).0, target), 4, "{target:?}");
+            assert_eq!(calls(training(600, 16).0, target), 5, "{target:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_stays_apart() {
+        let (fits, plain) =
+            (Target::default(), [calls(sampling(16).0, no_buffers()), calls(training(20, 16).0, no_buffers())]);
+        assert_eq!(plain, [4, 9]);
+        let half = Target { subgroup: Some(32), half: Some(16), gemm: Some(GemmVariant::Cooperative), ..fits };
+        let no_subgroups = Target { software: true, ..fits };
+        for target in [half, no_subgroups, Target { workgroup_bytes: 1024, ..fits }] {
+            assert_eq!([calls(sampling(16).0, target), calls(training(20, 16).0, target)], plain, "{target:?}");
+        }
+        assert_eq!([calls(sampling(129).0, fits), calls(training(20, 129).0, fits)], plain);
+        // A prediction that is read after the step is an output of its own.
+        let (mut g, _, prediction) = training(20, 16);
+        g.keep(prediction);
+        assert_eq!(calls(g, fits), 9);
+    }
+
+    fn no_buffers() -> Target {
+        Target { buffers: 0, ..Target::default() }
+    }
+
+    #[test]
+    fn fused_steps_compute_the_same() {
+        let values: Vec<f32> = (0..1200 * D).map(|i| (i as f32 * 0.3).cos()).collect();
+        let fused = |g: &Graph| g.clone().fused().fused_chains(&Target::default());
+        for batch in [20, 600] {
+            let (g, loss, _) = training(batch, 16);
+            let losses = |g: &Graph| {
+                let mut run = Device::reference().compile(g).unwrap();
+                run.write("data", &values[..2 * batch * D]).unwrap();
+                (0..3).map(|_| run.steps(1).and_then(|()| run.scalar(loss)).unwrap()).collect::<Vec<_>>()
+            };
+            let (want, got) = (losses(&g), losses(&fused(&g)));
+            assert!(want.iter().zip(&got).all(|(a, b)| (a - b).abs() < 1e-12 * a), "{want:?} {got:?}");
+        }
+        let (g, x) = sampling(16);
+        let sample = |g: &Graph| {
+            let mut run = Device::reference().compile(g).unwrap();
+            run.write("x", &values[..9 * D]).unwrap();
+            run.steps(3).unwrap();
+            run.read_f64(x).unwrap()
+        };
+        assert_eq!(sample(&g), sample(&fused(&g)));
+    }
+}
