@@ -3,6 +3,7 @@
 //#use items
 //#use random
 //#use noise_row
+override LANES: u32;
 @group(0) @binding(0) var<storage, read> x0: array<f32>;  // [B, D]
 @group(0) @binding(1) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
 //#if GIVEN

@@ -1,9 +1,9 @@
 // A row of the data, its noise and its step encoding: gather, noise and encode in one dispatch.
 // LANES invocations per row, each for every LANES-th block of four numbers and every LANES-th frequency.
 //#use items
-//#use random
+//#use batch_row
 //#use noise_row
-override BATCH: u32; override COUNT: u32; override ROWS: u32; override ORDER: u32; override STREAM: u32;
+override ROWS: u32; override STREAM: u32; override LANES: u32;
 @group(0) @binding(0) var<storage, read_write> x_in: array<f32>;  // [B, D + E]
 @group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
 @group(0) @binding(18) var<storage, read_write> goal: array<f32>;  // [B, D]
@@ -24,9 +24,7 @@ fn noisy_batch(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) n
   let b = i / LANES;
   if (b >= B) { return; }
   let of_batch = clock.first_row + b;
-  // Clamped to the epoch: beyond it the loop of `permuted` may not terminate.
-  let position = (clock.step % (COUNT / BATCH)) * BATCH + min(of_batch, BATCH - 1u);
-  let row = permuted(position, COUNT, clock.step / (COUNT / BATCH), ORDER);
+  let row = batch_row(of_batch);
   let time = time_from(words(STREAM + 1u, of_batch));
   let level = level_of(time);
   if (i % LANES == 0u) { t[b] = time.t; }

@@ -1,7 +1,7 @@
 // partials[g] = sum of w f(e), d = SCALE w f'(e), e = prediction - goal. Each workgroup takes one chunk.
 //#use sum_lanes
-//#use nan
-override N: u32; override CHUNK: u32; override KIND: u32; override SCALE: f32; override DELTA: f32 = 1.0;
+//#use measure
+override N: u32; override CHUNK: u32;
 @group(0) @binding(0) var<storage, read> prediction: array<f32>;  // [N]
 @group(0) @binding(1) var<storage, read> goal: array<f32>;  // [N]
 //#if STEPS
@@ -26,21 +26,6 @@ fn weight(i: u32) -> f32 {
   w *= mask[i];
 //#endif
   return w;
-}
-
-fn sign_of(e: f32) -> f32 { return keep_nan(sign(e), e); }
-
-// (f(e), f'(e))
-fn measure(e: f32) -> vec2<f32> {
-  switch KIND {
-    case 0u: { return vec2<f32>(e * e, 2.0 * e); }
-    case 1u: { return vec2<f32>(abs(e), sign_of(e)); }
-    case 2u: {
-      if (abs(e) <= DELTA) { return vec2<f32>(0.5 * e * e, e); }
-      return vec2<f32>(DELTA * (abs(e) - 0.5 * DELTA), DELTA * sign_of(e));
-    }
-    default: { return vec2<f32>(); }
-  }
 }
 
 @compute @workgroup_size(WG)

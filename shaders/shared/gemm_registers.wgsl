@@ -16,8 +16,16 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
   let at = tile(wid);
   slice = at.z;
   let row = at.y * ROWS;
+  // Four columns of a lane are contiguous if they are loaded at once.
+//#if B_VEC4
+  let col = (at.x * LANES + lane) * COLS;
+//#else
   let col = at.x * (COLS * LANES) + lane;
+//#endif
   // Rows and columns beyond the edge repeat the last one and are not stored.
+//#if B_VEC4
+  let quad = min(col, (N - 1u) / 4u * 4u);
+//#endif
 //#repeat J
 //#if INDEXED
   let n$J = outer(min(col + $Ju * LANES, N - 1u));
@@ -35,9 +43,19 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
   for (var k0 = 0u; k0 < K; k0 += LANES) {
     let ka = min(k0 + lane, K - 1u);
     let inside = k0 + lane < K;
+//#if A_VEC4
+    var fours: array<vec4<f32>, ROWS / 4u>;
+//#repeat F
+    fours[$F] = select(vec4<f32>(), load_a4(min(row + 4u * $Fu, (M - 1u) / 4u * 4u), ka), inside);
+//#end
+//#repeat I
+    let a$I = fours[$Iu / 4u][$Iu % 4u];
+//#end
+//#else
 //#repeat I
     let a$I = select(0.0, load_a(m$I, ka), inside);
 //#end
+//#endif
 //#if INDEXED
     let inside_k = inner(ka);
 //#endif
@@ -48,9 +66,16 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
 //#else
       let kb = min(k0 + $Qu, K - 1u);
 //#endif
+//#if B_VEC4
+      let b = load_b4(kb, quad);
+//#repeat J
+      let b$J = b[$J];
+//#end
+//#else
 //#repeat J
       let b$J = load_b(kb, n$J);
 //#end
+//#endif
 //#repeat I
       let x$I = subgroupBroadcast(a$I, $Qu);
 //#repeat J
@@ -93,7 +118,11 @@ fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
 //#end
   for (var e = 0u; e < ROWS * COLS; e++) {
     let i = row + e / COLS;
+//#if B_VEC4
+    let j = col + e % COLS;
+//#else
     let j = col + e % COLS * LANES;
+//#endif
     if ((i < M) & (j < N)) { store(i, j, sums[e]); }
   }
 }

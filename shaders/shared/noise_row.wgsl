@@ -2,7 +2,6 @@
 // A row has one time: one of the rows of the table, or with CONTINUOUS a share of LAST between two of them.
 //#use place
 override B: u32; override D: u32; override T: u32;
-override LANES: u32;
 struct Time { row: Place, t: f32 }
 
 fn table_row(at: u32) -> vec4<f32> {

@@ -159,7 +159,7 @@ impl Device {
     }
 
     async fn compile_within(&self, graph: &Graph, bindings: usize) -> Result<Run> {
-        let graph = graph.clone().fused(bindings);
+        let graph = self.fused(graph, bindings);
         let plan = Plan::new(&graph)?;
         self.compile_plan(graph, plan).await
     }
@@ -173,11 +173,20 @@ impl Device {
     /// [`Device::compile`] with guard elements around all tensors, see [`Run::check_guards`].
     #[doc(hidden)]
     pub fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
-        let graph = graph.clone().fused(self.engine.bindings());
+        let graph = self.fused(graph, self.engine.bindings());
         let (plan, guards) = Plan::new(&graph)?.guarded();
         let mut run = pollster::block_on(self.compile_plan(graph, plan))?;
         run.set_guards(guards)?;
         Ok(run)
+    }
+
+    /// The graph with the fusions of this device.
+    fn fused(&self, graph: &Graph, bindings: usize) -> Graph {
+        let target = match &self.engine {
+            Engine::Gpu(gpu) => Some(&gpu.target),
+            Engine::Cpu | Engine::Reference => None,
+        };
+        graph.clone().fused(bindings, target)
     }
 
     async fn compile_plan(&self, graph: Graph, plan: Plan) -> Result<Run> {

@@ -141,7 +141,7 @@ fn passes(nodes: &[&Node]) -> Vec<Pass> {
 }
 
 /// The nodes with an effect, and their dependencies: an effect is an update, a history, or a kept or persistent output.
-fn live_nodes(graph: &Graph) -> Vec<bool> {
+pub(crate) fn live_nodes(graph: &Graph) -> Vec<bool> {
     let mut wanted: Vec<bool> =
         graph.tensors.iter().map(|t| t.kept || t.spec.form == Form::History || t.storage != Storage::Step).collect();
     let mut live = vec![false; graph.nodes.len()];

@@ -52,6 +52,10 @@ const SHARED: &[(&str, &str)] = &[
     ("activation", include_str!("../../shaders/shared/activation.wgsl")),
     ("window", include_str!("../../shaders/shared/window.wgsl")),
     ("half", include_str!("../../shaders/shared/half.wgsl")),
+    ("batch_row", include_str!("../../shaders/shared/batch_row.wgsl")),
+    ("measure", include_str!("../../shaders/shared/measure.wgsl")),
+    ("chain", include_str!("../../shaders/shared/chain.wgsl")),
+    ("sampler_update", include_str!("../../shaders/shared/sampler_update.wgsl")),
 ];
 
 /// The kind of a constant, for the tests: changing a `Dim` or `Hyper` must change the result, changing a `Tune` must

@@ -1,7 +1,7 @@
 //! Properties of an adapter that kernels depend on, and the variants of the matrix product.
 
 /// What a kernel may depend on: properties of the adapter it will run on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Lanes per subgroup, if subgroup operations are available and the size is known.
     pub subgroup: Option<u32>,
@@ -11,6 +11,17 @@ pub struct Target {
     pub half: Option<u32>,
     /// Forces a variant of the product, if the adapter supports it: for tests.
     pub gemm: Option<GemmVariant>,
+    /// The memory of a workgroup, in bytes.
+    pub workgroup_bytes: u32,
+    /// The storage buffers that a kernel may bind.
+    pub buffers: u32,
+}
+
+impl Default for Target {
+    /// What every adapter has.
+    fn default() -> Self {
+        Self { subgroup: None, software: false, half: None, gemm: None, workgroup_bytes: 16_384, buffers: 8 }
+    }
 }
 
 /// The kernel used for a matrix product.

@@ -177,7 +177,7 @@ impl Op for DenseInput {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DenseWeight {
     /// Samples in each part but the last, which may have fewer; `None` for one part.
-    pub(super) per: Option<usize>,
+    pub per: Option<usize>,
 }
 
 impl DenseWeight {
@@ -187,14 +187,25 @@ impl DenseWeight {
     /// dw and db, from one product or from parts.
     fn add_to(g: &mut Graph, dz: Var, x: Var) -> Result<Vec<Var>> {
         let ((b, o), (_, i)) = (g.spec(dz).rows(), g.spec(x).rows());
-        // Enough workgroups for a large adapter, and several parts per core.
-        let parts = 128 / (o.div_ceil(64) * (i + 1).div_ceil(64));
-        let per = b.div_ceil(parts.clamp(1, 64)).max(Self::LEAST);
-        if 2 * per > b {
-            return g.apply(Self { per: None }, &[dz, x]);
+        let per = Self::part_of(b, Self::tiles(o, i));
+        if per.is_none() {
+            return g.apply(Self { per }, &[dz, x]);
         }
-        let parts = g.apply1(Self { per: Some(per) }, &[dz, x])?;
+        let parts = g.apply1(Self { per }, &[dz, x])?;
         g.apply(PartSum { shape: vec![o, i], second: Second::After }, &[parts])
+    }
+
+    /// Tiles of the product.
+    pub fn tiles(o: usize, i: usize) -> usize {
+        o.div_ceil(64) * (i + 1).div_ceil(64)
+    }
+
+    /// The samples of a part of the batch for a grid of `tiles`, if it should be split: enough workgroups for a large
+    /// adapter, and several parts per core.
+    pub fn part_of(batch: usize, tiles: usize) -> Option<usize> {
+        let parts = 128 / tiles;
+        let per = batch.div_ceil(parts.clamp(1, 64)).max(Self::LEAST);
+        (2 * per <= batch).then_some(per)
     }
 
     /// B, O and I, and the samples of a part.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Concat, Encode, FillRow, NoisyBatch, Op, StepInput};
 use crate::graph::plan::Plan;
 use crate::graph::{Graph, Node, Spec, Var};
+use crate::kernel::Target;
 
 /// Builds [x | enc(t)], the input of networks that take both in one tensor.
 struct Joined {
@@ -16,12 +17,18 @@ struct Joined {
 }
 
 impl Graph {
-    /// All fusions, for a device whose kernels access at most `bindings` tensors.
+    /// All fusions, for a device whose kernels access at most `bindings` tensors. Chains of dense layers are fused for a
+    /// `target`, which a GPU has.
     ///
     /// A normalisation that splits its gradient saves two dispatches, but cannot overwrite what it adds to it. So the
     /// largest gradients are not split if that takes clearly less memory.
-    pub(crate) fn fused(self, bindings: usize) -> Self {
-        let inputs = self.with_joined_inputs().with_epilogues(bindings);
+    pub(crate) fn fused(self, bindings: usize, target: Option<&Target>) -> Self {
+        let inputs = self.with_joined_inputs();
+        let chains = match target {
+            Some(target) => inputs.with_chains(target),
+            None => inputs,
+        };
+        let inputs = chains.with_epilogues(bindings);
         let mut sizes = inputs.split_gradients();
         let unsplit = inputs.clone().with_later_fusions(bindings, 0);
         sizes.sort_unstable();
@@ -103,9 +110,10 @@ impl Graph {
     }
 
     /// Whether the outputs have the shapes that the op gives them.
-    fn is_sound(&self, node: &Node) -> bool {
+    pub(super) fn is_sound(&self, node: &Node) -> bool {
         let specs = |vars: &[Var]| vars.iter().map(|v| self.spec(*v).clone()).collect::<Vec<Spec>>();
-        node.op.infer(&specs(&node.inputs)).is_ok_and(|outputs| outputs == specs(&node.outputs))
+        let read = [specs(&node.inputs), specs(&node.updates)].concat();
+        node.op.infer(&read).is_ok_and(|outputs| outputs == specs(&node.outputs))
     }
 
     /// The number of nodes that read `var`, directly or reshaped.

@@ -38,6 +38,7 @@ mod add_noise;
 mod affine;
 mod attention;
 mod augment;
+mod chain;
 mod channels;
 mod combine;
 mod concat;
@@ -111,6 +112,7 @@ catalog![
     affine,
     attention,
     augment,
+    chain,
     channels,
     combine,
     concat,

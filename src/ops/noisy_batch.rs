@@ -34,6 +34,25 @@ impl NoisyBatch {
     fn width(&self) -> usize {
         self.encode.map_or(0, |e| e.width)
     }
+
+    /// The constants of the kernels that read `n` rows of `d` values in `count` parts, and a table of `t` rows.
+    pub(super) fn constants(&self, kernel: Kernel, count: usize, n: usize, [d, t]: [usize; 2]) -> Kernel {
+        let kernel = kernel
+            .part("parts", parts(count))
+            .flag("ENCODE", self.encode.is_some())
+            .dim("BATCH", self.gather.batch)
+            .dim("D", d)
+            .dim("COUNT", n)
+            .dim("ROWS", self.gather.rows_per_part)
+            .dim("T", t)
+            .hyper("ORDER", self.gather.stream as f64)
+            .hyper("STREAM", self.noise.stream as f64);
+        let kernel = self.noise.times.constants(kernel, self.noise.last);
+        match self.encode {
+            Some(e) => kernel.dim("E", e.width).dim("F", e.frequencies()).hyper("LAYOUT", e.layout_number()),
+            None => kernel,
+        }
+    }
 }
 
 impl Op for NoisyBatch {
@@ -67,24 +86,8 @@ impl Op for NoisyBatch {
         let (batch, d) = specs.outputs[1].rows();
         let n: usize = specs.inputs[..count].iter().map(|s| s.rows().0).sum();
         let lanes = Noise::lanes(d, target);
-        let kernel = kernel!("noisy_batch.wgsl", "noisy_batch")
-            .part("parts", parts(count))
-            .flag("ENCODE", self.encode.is_some())
-            .dim("B", batch)
-            .dim("BATCH", self.gather.batch)
-            .dim("D", d)
-            .dim("COUNT", n)
-            .dim("ROWS", self.gather.rows_per_part)
-            .dim("T", specs.inputs[count].rows().0)
-            .hyper("ORDER", self.gather.stream as f64)
-            .hyper("STREAM", self.noise.stream as f64)
-            .tune("LANES", lanes as u32)
-            .over(batch * lanes);
-        let kernel = self.noise.times.constants(kernel, self.noise.last);
-        match self.encode {
-            Some(e) => kernel.dim("E", e.width).dim("F", e.frequencies()).hyper("LAYOUT", e.layout_number()),
-            None => kernel,
-        }
+        let kernel = kernel!("noisy_batch.wgsl", "noisy_batch").dim("B", batch).tune("LANES", lanes as u32);
+        self.constants(kernel, count, n, [d, specs.inputs[count].rows().0]).over(batch * lanes)
     }
 
     fn cost(&self, specs: &Specs) -> Cost {

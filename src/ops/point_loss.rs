@@ -122,7 +122,20 @@ impl PointLoss {
 
     /// The factor of d.
     fn scale(&self, specs: &Specs) -> f64 {
-        self.weight / self.count(&specs.inputs[0].shape)
+        self.scale_of(&specs.inputs[0].shape)
+    }
+
+    fn scale_of(&self, shape: &[usize]) -> f64 {
+        self.weight / self.count(shape)
+    }
+
+    /// The constants of the kernels that compute it for predictions of `shape`.
+    pub(super) fn constants(&self, kernel: Kernel, shape: &[usize]) -> Kernel {
+        let kernel = kernel.hyper("KIND", self.number()).hyper("SCALE", self.scale_of(shape));
+        match self.measure {
+            Measure::Huber { delta } => kernel.hyper("DELTA", delta),
+            _ => kernel,
+        }
     }
 
     fn number(&self) -> f64 {
@@ -233,15 +246,8 @@ impl Op for PointLoss {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
-        let kernel = kernel!("point_loss.wgsl", "point_loss")
-            .flag("STEPS", self.by_step)
-            .flag("MASK", self.mask)
-            .hyper("KIND", self.number())
-            .hyper("SCALE", self.scale(specs));
-        let kernel = match self.measure {
-            Measure::Huber { delta } => kernel.hyper("DELTA", delta),
-            _ => kernel,
-        };
+        let kernel = kernel!("point_loss.wgsl", "point_loss").flag("STEPS", self.by_step).flag("MASK", self.mask);
+        let kernel = self.constants(kernel, &specs.inputs[0].shape);
         let kernel = if self.by_step {
             kernel.dim("D", specs.inputs[0].rows().1).dim("T", specs.inputs[3].len())
         } else {

@@ -33,6 +33,19 @@ pub struct SamplerStep {
 impl SamplerStep {
     /// Columns of the table.
     pub const ROW: usize = 21;
+
+    /// The constants of the kernels that update a state of `batch` rows of `width` by a table of `steps` rows.
+    pub(super) fn constants(&self, kernel: Kernel, [batch, width]: [usize; 2], steps: usize) -> Kernel {
+        kernel
+            .flag("GIVEN", self.given)
+            .flag("HISTORY", self.histories > 0)
+            .flag("TWO", self.histories > 1)
+            .flag("LIMITED", self.limited)
+            .dim("N", batch * width)
+            .dim("STEPS", steps)
+            .dim("W", width)
+            .hyper("STREAM", self.stream as f64)
+    }
 }
 
 impl Op for SamplerStep {
@@ -68,18 +81,10 @@ impl Op for SamplerStep {
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
-        let n = specs.inputs[0].len();
-        kernel!("sampler_step.wgsl", "sampler_step")
-            .flag("GIVEN", self.given)
-            .flag("HISTORY", self.histories > 0)
-            .flag("TWO", self.histories > 1)
-            .flag("LIMITED", self.limited)
-            .dim("N", n)
-            .dim("STEPS", specs.inputs[1].rows().0)
-            .dim("W", specs.inputs[0].rows().1)
-            .hyper("STREAM", self.stream as f64)
-            // One invocation more where the rows before end within a block.
-            .over((n + 3).div_ceil(4))
+        let (batch, width) = specs.inputs[0].rows();
+        let kernel = kernel!("sampler_step.wgsl", "sampler_step");
+        // One invocation more where the rows before end within a block.
+        self.constants(kernel, [batch, width], specs.inputs[1].rows().0).over((batch * width + 3).div_ceil(4))
     }
 
     fn cost(&self, specs: &Specs) -> Cost {

@@ -96,7 +96,7 @@ fn size(source: &str, entry: &str) -> Size {
 fn targets() -> Vec<Target> {
     let lanes = [None, Some(4), Some(8), Some(16), Some(32)];
     let plain = lanes.into_iter().flat_map(|subgroup| {
-        [false, true].map(|software| Target { subgroup, software, half: subgroup.map(|_| 8), gemm: None })
+        [false, true].map(|software| Target { subgroup, software, half: subgroup.map(|_| 8), ..Target::default() })
     });
     let variants = |target: Target| {
         let forced = GemmVariant::ALL.into_iter().filter(move |f| f.runs_on(&target)).map(Some);

@@ -46,7 +46,7 @@ impl Config {
         let mut g = Graph::seeded(self.seed);
         let data = DataTensors::new(&mut g, kept, sample, self)?;
         program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
-        Ok((Plan::new(&g.fused(usize::MAX))?, held_out, micro))
+        Ok((Plan::new(&g.fused(usize::MAX, None))?, held_out, micro))
     }
 
     /// The arithmetic of a training step on this number of samples of `shape`, in floating-point operations.
@@ -83,7 +83,7 @@ impl Config {
         }
         if held_out > 0 {
             let (g, _) = validation::program(self, held_out, sample, validation::most_rows(held_out, micro))?;
-            memory.validation = 4 * Plan::new(&g.fused(usize::MAX))?.elements();
+            memory.validation = 4 * Plan::new(&g.fused(usize::MAX, None))?.elements();
         }
         Ok(memory)
     }

@@ -33,7 +33,7 @@ pub fn tests() -> Vec<Test> {
 fn targets() -> Vec<Target> {
     let mut all = Vec::new();
     for (subgroup, software) in [None, Some(8), Some(32)].into_iter().flat_map(|s| [(s, false), (s, true)]) {
-        let plain = Target { subgroup, software, half: None, gemm: None };
+        let plain = Target { subgroup, software, ..Target::default() };
         let halves = [8, 16].map(|size| Target { half: Some(size), ..plain });
         for adapter in [plain].into_iter().chain(halves.into_iter().filter(|_| subgroup.is_some())) {
             // Which variants other than that of the matrices there are does not depend on these.

@@ -107,6 +107,8 @@ impl Gpu {
             software: info.device_type == wgpu::DeviceType::Cpu,
             half,
             gemm: None,
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            buffers: limits.max_storage_buffers_per_shader_stage,
         };
         let cache = Cache::of_user(&format!("{}\n{}\n{}", info.name, info.driver, info.driver_info));
         let autotune = if cache.is_enabled() { AUTOTUNE } else { Duration::ZERO };

@@ -73,34 +73,61 @@ pub(crate) struct Product {
     pub b: Operand,
 }
 
+/// One of several products in a grid: its rows and columns, and WGSL statements that select it, by setting `M` and `N`
+/// among others.
+pub(crate) struct Member {
+    pub shape: [usize; 2],
+    pub select: String,
+}
+
 /// Scale in f16 of the gradient of a mean over one sample: a mean over a thousand elements then keeps full precision
 /// for errors down to 1e-3, and the plain sum over a sample allows errors up to 4000.
 const GRADIENT_SCALE: usize = 16;
 
 /// The product with the entry point `gemm`.
 pub(crate) fn gemm(kernel: Kernel, product: Product, target: &Target) -> Kernel {
-    let [m, n, k] = product.shape;
+    let [m, n, _] = product.shape;
+    product_of(kernel.dim("M", m).dim("N", n), product, &[], target)
+}
+
+/// Several products with the same k in one grid; the shader declares `M` and `N` as private variables.
+pub(crate) fn gemm_of(
+    kernel: Kernel,
+    [k, slices]: [usize; 2],
+    [a, b]: [Operand; 2],
+    members: &[Member],
+    target: &Target,
+) -> Kernel {
+    let rows = members.iter().map(|member| member.shape[0]).sum();
+    let cols = members.iter().map(|member| member.shape[1]).max().unwrap_or(0);
+    product_of(kernel, Product { shape: [rows, cols, k], slices, a, b }, members, target)
+}
+
+fn product_of(kernel: Kernel, product: Product, members: &[Member], target: &Target) -> Kernel {
     let variants = GemmVariant::choose(&product, target);
     let variant = variants[0];
-    let kernel = kernel.dim("M", m).dim("N", n).dim("K", k).product(variants);
+    let kernel = kernel.dim("K", product.shape[2]).product(variants);
     let kernel = kernel.flag("A_VEC4", false).flag("B_VEC4", false).flag("INDEXED", product.b.implicit);
     match (variant, target.subgroup) {
         (GemmVariant::Cooperative, Some(lanes)) => {
             let size = target.half.expect("it runs on this target");
-            cooperative(kernel, &product, size as usize, lanes as usize)
+            cooperative(kernel, &product, members, size as usize, lanes as usize)
         }
-        (GemmVariant::Blocked32, _) => blocked(kernel, &product, Tile::small(&product)),
-        (GemmVariant::Blocked64, _) => blocked(kernel, &product, Tile::medium(&product)),
-        (GemmVariant::Blocked128, _) => blocked(kernel, &product, Tile::LARGE),
-        (GemmVariant::Broadcast16, Some(lanes)) => broadcast(kernel, &product, 16, lanes as usize),
-        (GemmVariant::Broadcast32, Some(lanes)) => broadcast(kernel, &product, 32, lanes as usize),
-        (_, _) => registers(kernel, &product),
+        (GemmVariant::Blocked32, _) => blocked(kernel, &product, members, Tile::small(&product)),
+        (GemmVariant::Blocked64, _) => blocked(kernel, &product, members, Tile::medium(&product)),
+        (GemmVariant::Blocked128, _) => blocked(kernel, &product, members, Tile::LARGE),
+        (GemmVariant::Broadcast16, Some(lanes)) => broadcast(kernel, &product, members, 16, lanes as usize),
+        (GemmVariant::Broadcast32, Some(lanes)) => broadcast(kernel, &product, members, 32, lanes as usize),
+        (_, _) => registers(kernel, &product, members),
     }
 }
 
 /// Sets a workgroup for each of the tiles of `rows` by `cols` of each slice, and the function `tile` that returns its
 /// column, row and slice. Folded grids may have tiles beyond the last column or row, which store nothing.
-fn tiled(kernel: Kernel, product: &Product, rows: usize, cols: usize) -> Kernel {
+fn tiled(kernel: Kernel, product: &Product, members: &[Member], rows: usize, cols: usize) -> Kernel {
+    if !members.is_empty() {
+        return tiles_of(kernel, product, members, [rows, cols]);
+    }
     let [m, n, _] = product.shape;
     let tiles = [n.div_ceil(cols), m.div_ceil(rows)];
     let folds = tiles.map(|count| count.div_ceil(MAX_GROUPS as usize));
@@ -114,6 +141,24 @@ fn tiled(kernel: Kernel, product: &Product, rows: usize, cols: usize) -> Kernel 
         ),
     };
     kernel.part("gemm_tiles", text).grid(x, y).slices(product.slices * folds[0] * folds[1])
+}
+
+/// [`tiled`] for several products, whose tiles follow each other along x.
+fn tiles_of(kernel: Kernel, product: &Product, members: &[Member], [rows, cols]: [usize; 2]) -> Kernel {
+    let mut text = String::from("fn tile(wid: vec3<u32>) -> vec3<u32> {\n  var at = wid.x;\n  var across = 1u;\n  ");
+    let mut end = 0;
+    for (i, member) in members.iter().enumerate() {
+        let [down, across] = [member.shape[0].div_ceil(rows), member.shape[1].div_ceil(cols)];
+        let start = end;
+        end += down * across;
+        let condition = if i + 1 < members.len() { format!("if (wid.x < {end}u) ") } else { String::new() };
+        let select = &member.select;
+        let otherwise = if i + 1 < members.len() { " else " } else { "\n" };
+        write!(text, "{condition}{{ at -= {start}u; across = {across}u; {select} }}{otherwise}")
+            .expect("writing to a string");
+    }
+    text += "  return vec3(at % across, at / across, wid.z);\n}\n";
+    kernel.part("gemm_tiles", text).grid(end, 1).slices(product.slices)
 }
 
 /// A tile, its step in k, and the blocks of four rows and of four columns computed by an invocation.
@@ -142,12 +187,12 @@ impl Tile {
     }
 }
 
-fn blocked(kernel: Kernel, product: &Product, tile: Tile) -> Kernel {
+fn blocked(kernel: Kernel, product: &Product, members: &[Member], tile: Tile) -> Kernel {
     let Tile { rows, cols, step, blocks } = tile;
     let Product { a, b, .. } = *product;
     let lanes = rows / 4 / blocks[0] * (cols / 4 / blocks[1]);
     let text = [("ROWS", rows), ("COLS", cols), ("STEP", step), ("BLOCKS_B", blocks[1]), ("LANES", lanes)];
-    tiled(kernel, product, rows, cols)
+    tiled(kernel, product, members, rows, cols)
         .part("gemm", include_str!("../../../shaders/shared/gemm_blocked.wgsl").into())
         .part("gemm_sizes", sizes(&text))
         .repeat("R", blocks[0])
@@ -164,26 +209,41 @@ fn blocked(kernel: Kernel, product: &Product, tile: Tile) -> Kernel {
         .flag("B_TURN", b.inner && b.vec4())
 }
 
-fn broadcast(kernel: Kernel, product: &Product, rows: usize, lanes: usize) -> Kernel {
-    in_registers(kernel.flag("BROADCAST", true), product, [rows, 4, lanes, lanes])
+fn broadcast(kernel: Kernel, product: &Product, members: &[Member], rows: usize, lanes: usize) -> Kernel {
+    in_registers(kernel, product, members, true, [rows, 4, lanes, lanes])
 }
 
-fn registers(kernel: Kernel, product: &Product) -> Kernel {
-    in_registers(kernel.flag("BROADCAST", false), product, [8, 4, 8, 4])
+fn registers(kernel: Kernel, product: &Product, members: &[Member]) -> Kernel {
+    in_registers(kernel, product, members, false, [8, 4, 8, 4])
 }
 
 /// Rows and columns per invocation, invocations side by side, and the step in k.
-fn in_registers(kernel: Kernel, product: &Product, [rows, cols, lanes, step]: [usize; 4]) -> Kernel {
-    tiled(kernel, product, rows, cols * lanes)
+fn in_registers(
+    kernel: Kernel,
+    product: &Product,
+    members: &[Member],
+    broadcast: bool,
+    [rows, cols, lanes, step]: [usize; 4],
+) -> Kernel {
+    tiled(kernel, product, members, rows, cols * lanes)
         .part("gemm", include_str!("../../../shaders/shared/gemm_registers.wgsl").into())
+        .flag("BROADCAST", broadcast)
+        .flag("A_VEC4", broadcast && by_fours(product.a))
+        .flag("B_VEC4", broadcast && by_fours(product.b))
+        .repeat("F", rows / 4)
         .part("gemm_sizes", sizes(&[("ROWS", rows), ("COLS", cols), ("LANES", lanes), ("STEP", step)]))
         .repeat("I", rows)
         .repeat("J", cols)
         .repeat("Q", step)
 }
 
+/// Whether a lane loads four rows of A, or its four columns of B, at once.
+fn by_fours(operand: Operand) -> bool {
+    !operand.inner && !operand.implicit && operand.vec4()
+}
+
 /// Four subgroups of `lanes` share a tile, with 2 x 2 matrices of `size` each.
-fn cooperative(kernel: Kernel, product: &Product, size: usize, lanes: usize) -> Kernel {
+fn cooperative(kernel: Kernel, product: &Product, members: &[Member], size: usize, lanes: usize) -> Kernel {
     const STEP: usize = 16;
     let side = 4 * size;
     let Product { a, b, .. } = *product;
@@ -192,7 +252,7 @@ fn cooperative(kernel: Kernel, product: &Product, size: usize, lanes: usize) -> 
         text += &format!("alias Matrix{role} = coop_mat{size}x{size}<{number}, {role}>;\n");
     }
     text += &format!("const SCALE_A = {:?}; const SCALE_B = {:?};\n", a.scale, b.scale);
-    tiled(kernel, product, side, side)
+    tiled(kernel, product, members, side, side)
         .enable("wgpu_cooperative_matrix")
         .enable("f16")
         .part("gemm", include_str!("../../../shaders/shared/gemm_cooperative.wgsl").into())
