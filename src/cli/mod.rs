@@ -21,6 +21,7 @@ mod interrupt;
 mod noise;
 mod plot;
 mod progress;
+mod ranks;
 mod reading;
 mod recording;
 mod sample;
@@ -122,10 +123,7 @@ impl Common {
 
     /// Opens the device with a precision of matrix products.
     fn open_for(&self, precision: Precision) -> crate::Result<Device> {
-        let device = match &self.device {
-            Some(name) => Device::named(name),
-            None => Device::auto(),
-        }?;
+        let device = ranks::device(self.device.as_deref())?;
         let device = device.with_precision(precision).map_err(|e| match e {
             Error::Setting(text) => Error::Setting(format!("{text}: omit --precision, or choose another --device")),
             other => other,
@@ -155,7 +153,7 @@ pub fn run() -> ExitCode {
                 args.settle_output();
             }
             match command.common().cloned() {
-                Some(common) => (common.verbose, with_log(&common, || dispatch(&command))),
+                Some(common) => (common.verbose, with_log(&common, || ranks::together(&command, dispatch))),
                 None => (0, dispatch(&command)),
             }
         }
@@ -170,6 +168,10 @@ pub fn run() -> ExitCode {
             Some(Error::Setting(_)) => ("error: ", 2),
             _ => ("error: ", 1),
         };
+        // Rank 0 reports the errors of all.
+        if ranks::is_follower() {
+            return ExitCode::from(code);
+        }
         let _ = writeln!(io::stderr(), "{start}{}", printable(&paragraph(&e)));
         if verbose > 1 {
             let _ = writeln!(io::stderr(), "{}", printable(&format!("{e:?}")));

@@ -148,12 +148,13 @@ impl<S: CpuScalar> CpuProgram<S> {
 
     pub fn step(&mut self, clock: Clock, row: usize) -> Result<()> {
         let Self { plan, buffers } = self;
-        for pass in &plan.passes {
-            for call in &plan.calls[pass.calls.clone()] {
-                run_call(call, clock, row, pass, buffers);
-            }
-        }
+        plan.passes.iter().for_each(|pass| run_pass(plan, clock, row, pass, buffers));
         Ok(())
+    }
+
+    /// Runs one pass of a step.
+    pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) {
+        run_pass(&self.plan, clock, row, pass, &mut self.buffers);
     }
 
     /// The time of each call, averaged over `n` steps on the rows from `row` on.
@@ -170,6 +171,10 @@ impl<S: CpuScalar> CpuProgram<S> {
         }
         times.iter().map(|t| *t / n.max(1)).collect()
     }
+}
+
+fn run_pass<S: CpuScalar>(plan: &Plan, clock: Clock, row: usize, pass: &Pass, buffers: &mut [Buffer<S>]) {
+    plan.calls[pass.calls.clone()].iter().for_each(|call| run_call(call, clock, row, pass, buffers));
 }
 
 /// Runs one call. Written buffers are moved out of the list during the call, so that the others can be borrowed.

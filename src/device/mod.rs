@@ -2,6 +2,8 @@
 
 mod choose;
 mod cpu;
+#[cfg(feature = "files")]
+mod data_parallel;
 mod gpu;
 mod half;
 mod profile;

@@ -6,7 +6,7 @@ use super::cpu::CpuProgram;
 use super::gpu::program::GpuProgram;
 use super::values::Values;
 use crate::error::Result;
-use crate::graph::plan::Place;
+use crate::graph::plan::{Pass, Place};
 use crate::numeric::random::Clock;
 
 /// A compiled program on one device.
@@ -66,6 +66,16 @@ impl Program {
             Program::Cpu(p) => each(first, count, |clock| p.step(clock, row)),
             Program::Reference(p) => each(first, count, |clock| p.step(clock, row)),
         }
+    }
+
+    /// Runs one pass of a step.
+    pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.pass(clock, row, pass)?,
+            Program::Cpu(p) => p.pass(clock, row, pass),
+            Program::Reference(p) => p.pass(clock, row, pass),
+        }
+        Ok(())
     }
 
     /// Runs `n` steps on the rows from `row` on, and returns the average time of each dispatch.

@@ -1,7 +1,6 @@
 //! A compiled plan on an adapter: buffers, and dispatches that are created once and encoded in each step.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -188,31 +187,39 @@ impl GpuProgram {
         let (mut done, all) = (0, count as usize * self.passes.len());
         while done < all {
             let n = self.per_submission.min(all - done);
-            self.submit(first, row, done..done + n);
+            let per_step = self.passes.len();
+            let clock = |i: usize| Clock { step: first.step + (i / per_step) as u32, ..first };
+            let passes = (done..done + n).map(|i| (clock(i), self.passes[i % per_step].clone()));
+            self.submit(row, &passes.collect::<Vec<_>>())?;
             done += n;
-            if self.in_flight.len() >= IN_FLIGHT {
-                self.retire()?;
-            }
         }
         self.gpu.check()
     }
 
-    /// Submits a range of the passes of the steps from `first` on.
-    fn submit(&mut self, first: Clock, row: usize, passes: Range<usize>) {
-        let (n, per_step) = (passes.len(), self.passes.len());
-        let clock = |i: usize| Clock { step: first.step + (i / per_step) as u32, ..first };
-        let positions: Vec<Words> = passes.clone().map(|i| words(clock(i), row, &self.passes[i % per_step])).collect();
+    /// Runs one pass of a step.
+    pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) -> Result<()> {
+        if self.in_flight.is_empty() {
+            self.since = Stopwatch::start();
+        }
+        self.submit(row, &[(clock, pass.clone())])?;
+        self.gpu.check()
+    }
+
+    /// Submits passes, each of its step, and waits for an earlier submission if there are too many in flight.
+    fn submit(&mut self, row: usize, passes: &[(Clock, Pass)]) -> Result<()> {
+        let positions: Vec<Words> = passes.iter().map(|(clock, pass)| words(*clock, row, pass)).collect();
         self.position.prepare(&self.gpu, &positions);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let mut encoding = encoder.begin_compute_pass(&Default::default());
-        for (slot, i) in passes.enumerate() {
-            for d in &self.dispatches[self.passes[i % per_step].calls.clone()] {
+        for (slot, (_, pass)) in passes.iter().enumerate() {
+            for d in &self.dispatches[pass.calls.clone()] {
                 d.encode(&mut encoding, &self.position, slot, &positions[slot]);
             }
         }
         drop(encoding);
         let submission = self.gpu.queue.submit([encoder.finish()]);
-        self.in_flight.push_back((submission, n));
+        self.in_flight.push_back((submission, passes.len()));
+        if self.in_flight.len() >= IN_FLIGHT { self.retire() } else { Ok(()) }
     }
 
     /// Waits for the oldest submission, and adapts the number of passes per submission to its time.
