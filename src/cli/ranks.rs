@@ -10,8 +10,15 @@ use super::{Command, Common, QUIET};
 use crate::train::{dismiss, follow};
 use crate::{AdapterKind, Device, Error, Ranks, adapters};
 
-/// The variables with which launchers tell a process the number of processes: Open MPI, and MPICH and its relatives.
+/// The variables with which launchers tell a process the number of processes, and its own: those of Open MPI, and of MPICH and
+/// its relatives.
 const COUNTS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+const NUMBERS: [&str; 2] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"];
+
+/// The largest of the numbers in some variables.
+fn told(variables: &[&str]) -> usize {
+    variables.iter().filter_map(|name| std::env::var(name).ok()?.parse().ok()).max().unwrap_or(0)
+}
 
 /// This process among those of a job.
 struct Job {
@@ -20,6 +27,15 @@ struct Job {
     local: (usize, usize),
     /// The connection, which ends with the job.
     _connection: Box<dyn Any>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // The others would wait for this process, and the end of MPI for them.
+        if std::thread::panicking() {
+            self.ranks.abort(101);
+        }
+    }
 }
 
 /// What the commands need to know of the job.
@@ -32,7 +48,7 @@ pub fn team() -> Option<Arc<dyn Ranks>> {
 
 /// Whether another process prints and writes the results.
 pub fn is_follower() -> bool {
-    RANKS.get().is_some_and(|(ranks, _)| ranks.rank() > 0)
+    told(&NUMBERS) > 0
 }
 
 /// Runs a command. If several processes were started, rank 0 runs it, and the others work for it.
@@ -40,15 +56,17 @@ pub fn is_follower() -> bool {
 /// # Errors
 /// Those of the command; when the processes were not started alike, or the command is not for several.
 pub fn together(command: &Command, run: impl FnOnce(&Command) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
-    let counts = COUNTS.iter().filter_map(|name| std::env::var(name).ok()?.parse().ok());
-    let Some(count) = counts.max().filter(|count| *count > 1) else { return run(command) };
+    let count = told(&COUNTS);
+    if count < 2 {
+        return run(command);
+    }
     if !matches!(command, Command::Train(_) | Command::Sample(_)) {
         let text =
             format!("{count} processes were started, but only train and sample can be shared by several; start one");
         return Err(Error::Setting(text).into());
     }
     let job = connect(count)?;
-    QUIET.fetch_or(job.ranks.rank() > 0, Ordering::Relaxed);
+    QUIET.fetch_or(is_follower(), Ordering::Relaxed);
     crate::parallel::share_cores(job.local.1);
     let _ = RANKS.set((job.ranks.clone(), job.local.0));
     check_alike(&*job.ranks)?;
@@ -97,7 +115,7 @@ fn check_alike(ranks: &dyn Ranks) -> crate::Result<()> {
         let all: Vec<String> =
             ranks.gather(own.as_bytes())?.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         if let Some(rank) = (1..all.len()).find(|rank| all[*rank] != all[0]) {
-            let text = format!("rank {rank} was started with another {what} than rank 0: {} and {}", all[rank], all[0]);
+            let text = format!("rank {rank} was has not the {what} of rank 0: {} instead of {}", all[rank], all[0]);
             return Err(Error::Setting(text));
         }
     }

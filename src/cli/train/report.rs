@@ -37,6 +37,9 @@ pub fn describe(session: &Session, verbose: bool) {
     } else if (1..batch).contains(&config.micro_batch) {
         say!("gradients of a batch of {batch} are summed over micro-batches of {}", config.micro_batch);
     }
+    if trainer.ranks() > 1 {
+        say!("each batch is shared by {} processes", trainer.ranks());
+    }
     if verbose {
         describe_details(trainer);
     }
