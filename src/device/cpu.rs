@@ -152,7 +152,17 @@ impl<S: CpuScalar> CpuProgram<S> {
         Ok(())
     }
 
+    /// The memory of a tensor of floats.
+    #[cfg(feature = "files")]
+    pub fn floats(&mut self, place: Place) -> &mut [S] {
+        match &mut self.buffers[place.buffer] {
+            Buffer::Float(all) => &mut all.all_mut()[place.offset..place.offset + place.len],
+            Buffer::Int(_) => &mut [],
+        }
+    }
+
     /// Runs one pass of a step.
+    #[cfg(feature = "files")]
     pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) {
         run_pass(&self.plan, clock, row, pass, &mut self.buffers);
     }

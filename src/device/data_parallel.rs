@@ -61,36 +61,26 @@ impl Run {
         let mut scalars: Vec<f32> = Vec::new();
         sum.start(ranks, total.len);
         for round in parts.chunks(ranks.count()) {
-            let own =
-                round.get(ranks.rank()).map(|part| self.gradient(part, parts, total, &mut scalars)).transpose()?;
-            sum.add(ranks, own.as_deref(), round.len())?;
+            let terms = round.len();
+            let Some(own) = round.get(ranks.rank()) else {
+                sum.add(ranks, None, terms)?;
+                continue;
+            };
+            // The first nodes start a new sum in the first micro-batch; those of a smaller last one add to it.
+            if own.pass.calls != parts[0].pass.calls {
+                self.program.write(total, &vec![0.0; total.len])?;
+            }
+            self.program.pass(self.clock, self.first_row, &Pass { part: 0, ..own.pass.clone() })?;
+            self.program.look(total, |gradient| sum.add(ranks, Some(gradient), terms))?;
+            for &place in &own.scalars {
+                let value = self.at_this_step(place);
+                self.program.look(value, |value| Ok(scalars.extend(value)))?;
+            }
         }
-        let mut values = vec![0.0; total.len];
-        sum.finish(ranks, &mut values)?;
-        self.program.write(total, &values)?;
+        self.program.overwrite(total, |all| sum.finish(ranks, all))?;
         let of_ranks = ranks.gather(bytemuck::cast_slice(&scalars))?;
         let of_ranks: Vec<Vec<f32>> = of_ranks.iter().map(|bytes| bytemuck::pod_collect_to_vec(bytes)).collect();
         self.add_scalars(parts, &of_ranks)
-    }
-
-    /// The gradient of one micro-batch, weighted by its share of the batch. Its losses are appended to `scalars`.
-    fn gradient(
-        &mut self,
-        part: &SharedPass,
-        parts: &[SharedPass],
-        total: Place,
-        scalars: &mut Vec<f32>,
-    ) -> Result<Vec<f32>> {
-        // The first nodes start a new sum in the first micro-batch; those of a smaller last one add to it.
-        if part.pass.calls != parts[0].pass.calls {
-            self.program.write(total, &vec![0.0; total.len])?;
-        }
-        self.program.pass(self.clock, self.first_row, &Pass { part: 0, ..part.pass.clone() })?;
-        let gradient = self.read_floats(total)?;
-        for &place in &part.scalars {
-            scalars.extend(self.read_floats(self.at_this_step(place))?);
-        }
-        Ok(gradient)
     }
 
     /// Writes the scalars of a step: sums over the micro-batches, in their order.
@@ -113,9 +103,5 @@ impl Run {
     /// The value of this step in a history.
     fn at_this_step(&self, history: Place) -> Place {
         Place { offset: history.offset + self.clock.step as usize % HISTORY, len: 1, ..history }
-    }
-
-    fn read_floats(&self, place: Place) -> Result<Vec<f32>> {
-        Ok(pollster::block_on(self.program.read(place, false))?.f32s())
     }
 }

@@ -68,7 +68,28 @@ impl Program {
         }
     }
 
+    /// Calls `f` with the values of a tensor, which are not copied on the CPU executor.
+    #[cfg(feature = "files")]
+    pub fn look<T>(&mut self, place: Place, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+        match self {
+            Program::Cpu(p) => f(p.floats(place)),
+            _ => f(&pollster::block_on(self.read(place, false))?.f32s()),
+        }
+    }
+
+    /// Lets `f` write all values of a tensor, in place on the CPU executor.
+    #[cfg(feature = "files")]
+    pub fn overwrite(&mut self, place: Place, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+        if let Program::Cpu(p) = self {
+            return f(p.floats(place));
+        }
+        let mut values = vec![0.0; place.len];
+        f(&mut values)?;
+        self.write(place, &values)
+    }
+
     /// Runs one pass of a step.
+    #[cfg(feature = "files")]
     pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) -> Result<()> {
         match self {
             Program::Gpu(p) => p.pass(clock, row, pass)?,

@@ -263,6 +263,10 @@ fn print_results(session: &Session, summary: &Summary, training: &Training) {
     let steps = text::count(trainer.step() as usize, "step");
     let seconds = training.time.as_secs_f64();
     say!("done: {steps} in {seconds:.0} s, loss {} (last row of metrics.csv)", number(summary.loss));
+    if trainer.ranks() > 1 {
+        let share = 100.0 * trainer.waited().as_secs_f64() / seconds;
+        say!("{share:.0}% of the time was spent in exchanges with the other processes");
+    }
     if let Some(first) = summary.risen_from(training.untrained) {
         let (last, lr) = (number(summary.loss), trainer.config().lr);
         say!(

@@ -197,6 +197,7 @@ impl GpuProgram {
     }
 
     /// Runs one pass of a step.
+    #[cfg(feature = "files")]
     pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) -> Result<()> {
         if self.in_flight.is_empty() {
             self.since = Stopwatch::start();
