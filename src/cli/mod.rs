@@ -140,7 +140,10 @@ impl Common {
 pub fn run() -> ExitCode {
     quiet_mesa();
     quiet_losses();
-    let matches = help::with_examples(Cli::command()).get_matches();
+    let matches = help::with_examples(Cli::command()).try_get_matches().unwrap_or_else(|e| {
+        // Rank 0 prints for all.
+        if ranks::is_follower() { std::process::exit(e.exit_code()) } else { e.exit() }
+    });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     let (verbose, result) = match cli.command {
         None if cli.version => {

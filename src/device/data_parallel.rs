@@ -74,7 +74,7 @@ impl Run {
             self.program.look(total, |gradient| sum.add(ranks, Some(gradient), terms))?;
             for &place in &own.scalars {
                 let value = self.at_this_step(place);
-                self.program.look(value, |value| Ok(scalars.extend(value)))?;
+                scalars.push(self.program.look(value, |value| Ok(value[0]))?);
             }
         }
         self.program.overwrite(total, |all| sum.finish(ranks, all))?;

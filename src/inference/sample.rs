@@ -242,3 +242,42 @@ fn at_limits(x: &[f32], limits: &[f32], counted: &[bool]) -> u64 {
     };
     x.iter().zip(low.iter().zip(high).zip(counted).cycle()).filter(|place| at(*place)).count() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranks::threads::on_ranks;
+    use crate::train::{Config, Trainer};
+
+    fn checkpoint() -> Checkpoint {
+        let config = Config { data: "moons".into(), batch: 16, steps: 20, ..Config::for_model("simple").unwrap() };
+        let mut trainer = Trainer::new(&Device::cpu(), &config, &config.load().unwrap()).unwrap();
+        trainer.advance(5).unwrap();
+        trainer.checkpoint().unwrap()
+    }
+
+    #[test]
+    fn several_ranks_draw_the_samples_of_one() {
+        let (checkpoint, device) = (checkpoint(), Device::cpu());
+        let alone = sample(&device, &checkpoint, &Sampling { steps: 4, ..Sampling::new(11) }).unwrap();
+        for count in [2, 3] {
+            let of_ranks = on_ranks(count, |rank| {
+                let sampling = Sampling { steps: 4, ranks: Some(Arc::new(rank)), ..Sampling::new(11) };
+                sample(&device, &checkpoint, &sampling).unwrap().values
+            });
+            assert!(of_ranks.iter().all(|values| *values == alone.values), "{count} ranks");
+        }
+    }
+
+    #[test]
+    fn a_rank_that_is_stopped_stops_all() {
+        let (checkpoint, device) = (checkpoint(), Device::cpu());
+        let errors = on_ranks(2, |rank| {
+            let goes_on = rank.rank() == 1;
+            let sampling = Sampling { steps: 4, ranks: Some(Arc::new(rank)), ..Sampling::new(11) };
+            sample_in_parts(&device, &checkpoint, &sampling, &mut |_| goes_on, &mut |_| Ok(())).unwrap_err().to_string()
+        });
+        assert_eq!(errors[0], "stopped after 0 of 11 samples; nothing is written");
+        assert_eq!(errors[1], format!("rank 0: {}", errors[0]));
+    }
+}
