@@ -1,7 +1,8 @@
 //! The CPU executor: runs the CPU implementations of the ops, in f32 as the fallback and in f64 as the reference.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::profile::Timing;
 use super::values::Values;
 use crate::error::Result;
 use crate::graph::plan::{Call, Pass, Place, Plan};
@@ -168,18 +169,18 @@ impl<S: CpuScalar> CpuProgram<S> {
     }
 
     /// The time of each call, averaged over `n` steps on the rows from `row` on.
-    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Vec<Duration> {
-        let mut times = vec![Duration::ZERO; self.plan.calls.len()];
+    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Vec<Timing> {
+        let mut times = vec![Timing::default(); self.plan.calls.len()];
         for step in first.step..first.step + n {
             for pass in &self.plan.passes {
                 for i in pass.calls.clone() {
                     let start = Instant::now();
                     run_call(&self.plan.calls[i], Clock { step, ..first }, row, pass, &mut self.buffers);
-                    times[i] += start.elapsed();
+                    times[i] = Timing { time: times[i].time + start.elapsed(), longest: start.elapsed() };
                 }
             }
         }
-        times.iter().map(|t| *t / n.max(1)).collect()
+        times.iter().map(|t| Timing { time: t.time / n.max(1), ..*t }).collect()
     }
 }
 

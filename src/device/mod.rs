@@ -312,6 +312,16 @@ impl Device {
         self
     }
 
+    /// Divides the workgroups of each kernel among at least `parts` dispatches, where they are numbered: for tests. Otherwise
+    /// only dispatches that take long are divided.
+    #[doc(hidden)]
+    pub fn with_divided_dispatches(mut self, parts: usize) -> Self {
+        if let Engine::Gpu(gpu) = &self.engine {
+            self.engine = Engine::Gpu(Arc::new(gpu.with_divided_dispatches(parts)));
+        }
+        self
+    }
+
     /// Stores cache files in `folder`, and limits the time for autotuning.
     #[cfg(feature = "files")]
     #[doc(hidden)]

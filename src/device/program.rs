@@ -1,9 +1,8 @@
 //! The executors of a plan: a GPU through wgpu, and the CPU in f32 or f64.
 
-use std::time::Duration;
-
 use super::cpu::CpuProgram;
 use super::gpu::program::GpuProgram;
+use super::profile::Timing;
 use super::values::Values;
 use crate::error::Result;
 use crate::graph::plan::{Pass, Place};
@@ -99,8 +98,8 @@ impl Program {
         Ok(())
     }
 
-    /// Runs `n` steps on the rows from `row` on, and returns the average time of each dispatch.
-    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Result<Vec<Duration>> {
+    /// Runs `n` steps on the rows from `row` on, and returns the times of each dispatch.
+    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Result<Vec<Timing>> {
         match self {
             Program::Gpu(p) => p.profile(first, row, n),
             Program::Cpu(p) => Ok(p.profile(first, row, n)),

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "files")]
 use super::data_parallel::SharedPass;
-use super::profile::{OpCost, OpTime};
+use super::profile::{OpCost, OpTime, Timing};
 use super::program::Program;
 use super::values::Values;
 use crate::error::{Error, Result};
@@ -275,7 +275,13 @@ impl Run {
     pub fn profile(&mut self, n: u32) -> Result<Vec<OpTime>> {
         let times = self.program.profile(self.clock, self.first_row, n)?;
         self.clock.step += n;
-        Ok(self.calls.iter().cloned().zip(times).map(|(of, time)| OpTime { of, time }).collect())
+        Ok(self
+            .calls
+            .iter()
+            .cloned()
+            .zip(times)
+            .map(|(of, Timing { time, longest })| OpTime { of, time, longest })
+            .collect())
     }
 
     /// Waits for all steps to complete.
