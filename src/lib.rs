@@ -3,7 +3,7 @@
 // The modules in the order of their dependencies: a module uses those above it in this list, never those below. The test
 // `imports_point_down` reads the list and checks every import against it.
 
-// The base: errors, settings as text, numbers, loops over the CPU's cores, the memory of the machine.
+// The base: errors, settings as text, numbers, loops over the CPU's cores, the memory of the machine, groups of processes.
 mod error;
 #[macro_use]
 mod text;
@@ -12,6 +12,8 @@ mod setters;
 mod numeric;
 mod parallel;
 mod memory;
+#[cfg(feature = "files")]
+mod ranks;
 
 // The engine: kernels from shaders, graphs of ops over tensors, programs on devices.
 #[macro_use]
@@ -57,3 +59,5 @@ pub use graph::{Cost, DType, Data, Form, Gradients, Graph, HISTORY, Parameter, R
 pub use kernel::{Constant, ConstantKind, Kernel, Precision, Target};
 pub use numeric::random;
 pub use numeric::scalar::Scalar;
+#[cfg(feature = "files")]
+pub use ranks::Ranks;

@@ -102,7 +102,13 @@ fn profile(bench: &Bench, names: &[&str], json: bool) -> anyhow::Result<ExitCode
 fn show(name: &str, times: &[OpTime], json: bool) {
     let total: f64 = times.iter().map(|t| t.time.as_secs_f64()).sum();
     if !json {
-        say!("{name}: {} dispatches, {:.1} us", times.len(), total * 1e6);
+        let longest = times.iter().map(|t| t.longest).max().unwrap_or_default();
+        say!(
+            "{name}: {} dispatches, {:.1} us, the longest {:.1} us",
+            times.len(),
+            total * 1e6,
+            longest.as_secs_f64() * 1e6
+        );
         say!("{:<14} {:>10} {:>6} {:>9} {:>8}  shapes", "op", "us", "share", "GFLOP/s", "GB/s");
     }
     for (i, t) in times.iter().enumerate() {
@@ -113,7 +119,7 @@ fn show(name: &str, times: &[OpTime], json: bool) {
             true => say!(
                 "{}",
                 json!({"workload": name, "dispatch": i, "op": op, "shapes": shapes, "seconds": seconds, "share": share,
-                       "flops": t.of.cost.flops, "bytes": t.of.cost.bytes})
+                       "longest": t.longest.as_secs_f64(), "flops": t.of.cost.flops, "bytes": t.of.cost.bytes})
             ),
             false => {
                 say!("{op:<14} {:>10.1} {:>5.1}% {gflops:>9.2} {gbytes:>8.2}  {shapes}", seconds * 1e6, 100.0 * share)

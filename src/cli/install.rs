@@ -66,8 +66,12 @@ pub fn version(verbose: bool) {
     );
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     say!("built for: {} {}, {profile}", std::env::consts::OS, std::env::consts::ARCH);
-    let features =
-        [("cli", cfg!(feature = "cli")), ("files", cfg!(feature = "files")), ("onnx", cfg!(feature = "onnx"))];
+    let features = [
+        ("cli", cfg!(feature = "cli")),
+        ("files", cfg!(feature = "files")),
+        ("onnx", cfg!(feature = "onnx")),
+        ("mpi", cfg!(feature = "mpi")),
+    ];
     let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     say!("features: {}", features.join(", "));
     let found = adapters();

@@ -21,6 +21,7 @@ mod interrupt;
 mod noise;
 mod plot;
 mod progress;
+mod ranks;
 mod reading;
 mod recording;
 mod sample;
@@ -122,10 +123,7 @@ impl Common {
 
     /// Opens the device with a precision of matrix products.
     fn open_for(&self, precision: Precision) -> crate::Result<Device> {
-        let device = match &self.device {
-            Some(name) => Device::named(name),
-            None => Device::auto(),
-        }?;
+        let device = ranks::device(self.device.as_deref())?;
         let device = device.with_precision(precision).map_err(|e| match e {
             Error::Setting(text) => Error::Setting(format!("{text}: omit --precision, or choose another --device")),
             other => other,
@@ -142,7 +140,10 @@ impl Common {
 pub fn run() -> ExitCode {
     quiet_mesa();
     quiet_losses();
-    let matches = help::with_examples(Cli::command()).get_matches();
+    let matches = help::with_examples(Cli::command()).try_get_matches().unwrap_or_else(|e| {
+        // Rank 0 prints for all.
+        if ranks::is_follower() { std::process::exit(e.exit_code()) } else { e.exit() }
+    });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     let (verbose, result) = match cli.command {
         None if cli.version => {
@@ -155,7 +156,7 @@ pub fn run() -> ExitCode {
                 args.settle_output();
             }
             match command.common().cloned() {
-                Some(common) => (common.verbose, with_log(&common, || dispatch(&command))),
+                Some(common) => (common.verbose, with_log(&common, || ranks::together(&command, dispatch))),
                 None => (0, dispatch(&command)),
             }
         }
@@ -170,6 +171,10 @@ pub fn run() -> ExitCode {
             Some(Error::Setting(_)) => ("error: ", 2),
             _ => ("error: ", 1),
         };
+        // Rank 0 reports the errors of all.
+        if ranks::is_follower() {
+            return ExitCode::from(code);
+        }
         let _ = writeln!(io::stderr(), "{start}{}", printable(&paragraph(&e)));
         if verbose > 1 {
             let _ = writeln!(io::stderr(), "{}", printable(&format!("{e:?}")));

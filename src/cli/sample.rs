@@ -21,6 +21,7 @@ use serde_json::json;
 use super::condition::SampleConditionArgs;
 use super::interrupt::stop_flag;
 use super::progress::Meter;
+use super::ranks::{agreed, is_follower, team};
 use super::weights::{WeightArgs, Weights};
 use super::{Common, real, samples, whole};
 
@@ -139,24 +140,45 @@ const TRACED: usize = 4;
 /// The maximum number of columns of its film strip.
 const COLUMNS: usize = 16;
 
-pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
+/// What the samples are drawn with.
+struct Prepared {
+    checkpoint: Checkpoint,
+    average: Option<String>,
+    sampling: Sampling,
+    calls: Evaluations,
+    /// The reverse process in words.
+    process: String,
+    device: Device,
+}
+
+/// Checks the options, and reads the run.
+fn prepare(args: &SampleArgs) -> anyhow::Result<Prepared> {
     plot::check_samples_output(&args.out)?;
     check_further_outputs(args)?;
     // Before the run is read: its options may be wrong.
     let solver = args.solver.sampling(COUNT)?;
     let folder = RunFolder::open(&args.run)?;
     let Weights { checkpoint, average } = args.weights.of(&folder)?;
-    let facts = &checkpoint.facts;
     let sampling = sampling_of(args, &checkpoint, solver)?;
-    let (drawn, seed) = (sampling.count, sampling.seed);
-    check_overwriting(args, &checkpoint, drawn)?;
+    check_overwriting(args, &checkpoint, sampling.count)?;
     let table = sampling.table(&checkpoint.config.objective()?, None)?;
     let calls = Evaluations::of(&sampling, &table);
     let process = describe(args, &checkpoint, &sampling, (&table, &calls))?;
     warn_of_late_start(&checkpoint, &sampling)?;
-    let out = Output::of_samples(&args.out, facts.layout(), drawn, facts.sample_rate)?;
-    let mut out = out.of_classes(classes(facts, &sampling));
     let device = args.common.open_for(args.precision)?;
+    Ok(Prepared { checkpoint, average, sampling, calls, process, device })
+}
+
+pub fn run(args: &SampleArgs) -> anyhow::Result<ExitCode> {
+    let Prepared { checkpoint, average, sampling, calls, process, device } = agreed(prepare(args))?;
+    if is_follower() {
+        agreed(Ok(()))?;
+        sample_in_parts(&device, &checkpoint, &sampling, &mut |_| true, &mut |_| Ok(()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (facts, drawn, seed) = (&checkpoint.facts, sampling.count, sampling.seed);
+    let out = Output::of_samples(&args.out, facts.layout(), drawn, facts.sample_rate);
+    let mut out = agreed(out.map_err(Into::into))?.of_classes(classes(facts, &sampling));
     if !args.common.json {
         average.iter().for_each(|average| say!("{average}"));
         say!("{process}");
@@ -232,7 +254,7 @@ fn sampling_of(args: &SampleArgs, checkpoint: &Checkpoint, solver: Sampling) -> 
     }
     let (clip, seed, noise) = (!args.no_clip, args.common.seed.unwrap_or(0), noise.map(|noise| noise.values));
     let guide = args.guide.as_deref().map(|path| RunFolder::open(path)?.checkpoint()).transpose()?.map(Arc::new);
-    Ok(Sampling { count, clip, seed, noise, conditions, guide, ..solver })
+    Ok(Sampling { count, clip, seed, noise, conditions, guide, ranks: team(), ..solver })
 }
 
 /// What is said after the samples.

@@ -1,7 +1,8 @@
 //! The CPU executor: runs the CPU implementations of the ops, in f32 as the fallback and in f64 as the reference.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::profile::Timing;
 use super::values::Values;
 use crate::error::Result;
 use crate::graph::plan::{Call, Pass, Place, Plan};
@@ -148,28 +149,43 @@ impl<S: CpuScalar> CpuProgram<S> {
 
     pub fn step(&mut self, clock: Clock, row: usize) -> Result<()> {
         let Self { plan, buffers } = self;
-        for pass in &plan.passes {
-            for call in &plan.calls[pass.calls.clone()] {
-                run_call(call, clock, row, pass, buffers);
-            }
-        }
+        plan.passes.iter().for_each(|pass| run_pass(plan, clock, row, pass, buffers));
         Ok(())
     }
 
+    /// The memory of a tensor of floats.
+    #[cfg(feature = "files")]
+    pub fn floats(&mut self, place: Place) -> &mut [S] {
+        match &mut self.buffers[place.buffer] {
+            Buffer::Float(all) => &mut all.all_mut()[place.offset..place.offset + place.len],
+            Buffer::Int(_) => &mut [],
+        }
+    }
+
+    /// Runs one pass of a step.
+    #[cfg(feature = "files")]
+    pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) {
+        run_pass(&self.plan, clock, row, pass, &mut self.buffers);
+    }
+
     /// The time of each call, averaged over `n` steps on the rows from `row` on.
-    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Vec<Duration> {
-        let mut times = vec![Duration::ZERO; self.plan.calls.len()];
+    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Vec<Timing> {
+        let mut times = vec![Timing::default(); self.plan.calls.len()];
         for step in first.step..first.step + n {
             for pass in &self.plan.passes {
                 for i in pass.calls.clone() {
                     let start = Instant::now();
                     run_call(&self.plan.calls[i], Clock { step, ..first }, row, pass, &mut self.buffers);
-                    times[i] += start.elapsed();
+                    times[i] = Timing { time: times[i].time + start.elapsed(), longest: start.elapsed() };
                 }
             }
         }
-        times.iter().map(|t| *t / n.max(1)).collect()
+        times.iter().map(|t| Timing { time: t.time / n.max(1), ..*t }).collect()
     }
+}
+
+fn run_pass<S: CpuScalar>(plan: &Plan, clock: Clock, row: usize, pass: &Pass, buffers: &mut [Buffer<S>]) {
+    plan.calls[pass.calls.clone()].iter().for_each(|call| run_call(call, clock, row, pass, buffers));
 }
 
 /// Runs one call. Written buffers are moved out of the list during the call, so that the others can be borrowed.

@@ -2,6 +2,8 @@
 
 mod choose;
 mod cpu;
+#[cfg(feature = "files")]
+mod data_parallel;
 mod gpu;
 mod half;
 mod profile;
@@ -333,6 +335,16 @@ impl Device {
     pub fn without_immediates(mut self) -> Self {
         if let Engine::Gpu(gpu) = &self.engine {
             self.engine = Engine::Gpu(Arc::new(gpu.without_immediates()));
+        }
+        self
+    }
+
+    /// Divides the workgroups of each kernel among at least `parts` dispatches, where they are numbered: for tests. Otherwise
+    /// only dispatches that take long are divided.
+    #[doc(hidden)]
+    pub fn with_divided_dispatches(mut self, parts: usize) -> Self {
+        if let Engine::Gpu(gpu) = &self.engine {
+            self.engine = Engine::Gpu(Arc::new(gpu.with_divided_dispatches(parts)));
         }
         self
     }

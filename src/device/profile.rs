@@ -42,6 +42,15 @@ pub struct OpTime {
     pub of: OpCost,
     /// Its time per step, averaged over the profiled steps.
     pub time: Duration,
+    /// The longest time of a dispatch in the last step: a GPU divides long dispatches into several.
+    pub longest: Duration,
+}
+
+/// The times of [`OpTime`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timing {
+    pub time: Duration,
+    pub longest: Duration,
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! The executors of a plan: a GPU through wgpu, and the CPU in f32 or f64.
 
-use std::time::Duration;
-
 use super::cpu::CpuProgram;
 use super::gpu::program::GpuProgram;
+use super::profile::Timing;
 use super::values::Values;
 use crate::error::Result;
-use crate::graph::plan::Place;
+use crate::graph::plan::{Pass, Place};
 use crate::numeric::random::Clock;
 
 /// A compiled program on one device.
@@ -68,8 +67,39 @@ impl Program {
         }
     }
 
-    /// Runs `n` steps on the rows from `row` on, and returns the average time of each dispatch.
-    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Result<Vec<Duration>> {
+    /// Calls `f` with the values of a tensor, which are not copied on the CPU executor.
+    #[cfg(feature = "files")]
+    pub fn look<T>(&mut self, place: Place, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+        match self {
+            Program::Cpu(p) => f(p.floats(place)),
+            _ => f(&pollster::block_on(self.read(place, false))?.f32s()),
+        }
+    }
+
+    /// Lets `f` write all values of a tensor, in place on the CPU executor.
+    #[cfg(feature = "files")]
+    pub fn overwrite(&mut self, place: Place, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+        if let Program::Cpu(p) = self {
+            return f(p.floats(place));
+        }
+        let mut values = vec![0.0; place.len];
+        f(&mut values)?;
+        self.write(place, &values)
+    }
+
+    /// Runs one pass of a step.
+    #[cfg(feature = "files")]
+    pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) -> Result<()> {
+        match self {
+            Program::Gpu(p) => p.pass(clock, row, pass)?,
+            Program::Cpu(p) => p.pass(clock, row, pass),
+            Program::Reference(p) => p.pass(clock, row, pass),
+        }
+        Ok(())
+    }
+
+    /// Runs `n` steps on the rows from `row` on, and returns the times of each dispatch.
+    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Result<Vec<Timing>> {
         match self {
             Program::Gpu(p) => p.profile(first, row, n),
             Program::Cpu(p) => Ok(p.profile(first, row, n)),

@@ -1,6 +1,8 @@
 //! A compiled program: write tensors, run steps, read results.
 
-use super::profile::{OpCost, OpTime};
+#[cfg(feature = "files")]
+use super::data_parallel::SharedPass;
+use super::profile::{OpCost, OpTime, Timing};
 use super::program::Program;
 use super::values::Values;
 use crate::error::{Error, Result};
@@ -13,11 +15,14 @@ use crate::numeric::random::Clock;
 pub struct Run {
     graph: Graph,
     places: Vec<Option<Place>>,
-    program: Program,
-    clock: Clock,
+    pub(super) program: Program,
+    pub(super) clock: Clock,
+    /// The passes of a step, for steps that several processes share.
+    #[cfg(feature = "files")]
+    pub(super) shared: Vec<SharedPass>,
     /// The step at which the recorded histories of scalars start.
     history_start: u32,
-    first_row: usize,
+    pub(super) first_row: usize,
     calls: Vec<OpCost>,
     elements: usize,
     /// The guard elements of a guarded program, which no kernel may write.
@@ -39,6 +44,8 @@ impl Run {
             graph,
             places,
             program,
+            #[cfg(feature = "files")]
+            shared: SharedPass::all(plan),
             clock: Clock { seed: 0, step: 0 },
             history_start: 0,
             first_row: 0,
@@ -233,12 +240,12 @@ impl Run {
         Ok(())
     }
 
-    fn slab_var(&self, slab: Slab) -> Result<Var> {
+    pub(super) fn slab_var(&self, slab: Slab) -> Result<Var> {
         let missing = || Error::setting(format!("the program has no {}", slab.name()));
         self.graph.slab_if_used(slab).ok_or_else(missing)
     }
 
-    fn place(&self, var: Var) -> Result<Place> {
+    pub(super) fn place(&self, var: Var) -> Result<Place> {
         let tensor = self.tensor(var)?;
         self.places[self.graph.root(var).index()]
             .ok_or_else(|| Error::setting(format!("{} is not part of the compiled program", tensor.name)))
@@ -268,7 +275,13 @@ impl Run {
     pub fn profile(&mut self, n: u32) -> Result<Vec<OpTime>> {
         let times = self.program.profile(self.clock, self.first_row, n)?;
         self.clock.step += n;
-        Ok(self.calls.iter().cloned().zip(times).map(|(of, time)| OpTime { of, time }).collect())
+        Ok(self
+            .calls
+            .iter()
+            .cloned()
+            .zip(times)
+            .map(|(of, Timing { time, longest })| OpTime { of, time, longest })
+            .collect())
     }
 
     /// Waits for all steps to complete.

@@ -50,6 +50,8 @@ pub(crate) struct Pass {
     pub first_row: usize,
     /// The index of the micro-batch.
     pub part: usize,
+    /// Whether it processes a micro-batch, and not the whole batch.
+    pub of_part: bool,
 }
 
 /// A program for an executor.
@@ -134,7 +136,8 @@ fn passes(nodes: &[&Node]) -> Vec<Pass> {
         let calls = start..start + group.len();
         start = calls.end;
         let parts = group[0].parts.unwrap_or(Parts { first: 0, rows: 0, count: 1 });
-        let pass = |part| Pass { calls: calls.clone(), first_row: parts.first + part * parts.rows, part };
+        let of_part = group[0].parts.is_some();
+        let pass = |part| Pass { calls: calls.clone(), first_row: parts.first + part * parts.rows, part, of_part };
         passes.extend((0..parts.count).map(pass));
     }
     passes

@@ -1,5 +1,7 @@
 //! A compiled network that processes a set of samples in batches.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::device::{Device, Run};
@@ -8,6 +10,7 @@ use crate::generate::HISTORY;
 use crate::generate::batches::largest;
 use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
+use crate::ranks::Ranks;
 use crate::text;
 use crate::train::Checkpoint;
 
@@ -46,6 +49,8 @@ pub(super) struct BatchedProgram {
     steps: u32,
     /// The states that are written before each batch, and their widths.
     inputs: Vec<(&'static str, usize)>,
+    /// The processes that share the batches.
+    ranks: Option<Arc<dyn Ranks>>,
 }
 
 impl BatchedProgram {
@@ -80,7 +85,13 @@ impl BatchedProgram {
         let ((mut run, result), rows) = compiled;
         Checkpoint::write_networks(&mut run, networks)?;
         log::info!("{count} samples in batches of {rows}, {steps} steps each; {} bytes", run.bytes());
-        Ok(Self { run, result, rows, width, steps, inputs: vec![("x", width)] })
+        Ok(Self { run, result, rows, width, steps, inputs: vec![("x", width)], ranks: None })
+    }
+
+    /// Shares the batches with other processes, which do the same.
+    pub fn with_ranks(mut self, ranks: Option<Arc<dyn Ranks>>) -> Self {
+        self.ranks = ranks;
+        self
     }
 
     /// Adds states that are written before each batch.
@@ -103,30 +114,59 @@ impl BatchedProgram {
         observe: &mut Observer,
         mut take: impl FnMut(&[f32]) -> Result<()>,
     ) -> Result<()> {
-        let total = count.div_ceil(self.rows) as u64 * u64::from(self.steps);
-        let mut completion = Completion { done: 0, total };
+        let (ranks, batches) = (self.ranks.clone(), count.div_ceil(self.rows));
+        let (own, every) = ranks.as_ref().map_or((0, 1), |ranks| (ranks.rank(), ranks.count()));
+        let rounds = batches.div_ceil(every);
+        let mut completion = Completion { done: 0, total: rounds as u64 * u64::from(self.steps) };
         self.run.seed(seed);
-        for first in (0..count).step_by(self.rows) {
-            let used = self.rows.min(count - first);
-            self.run.set_first_row(first);
-            self.begin(first, used, start)?;
-            let len = used * self.width;
-            if !self.advance(&mut completion, observe)? {
-                return Err(Error::Interrupted(format!(
-                    "stopped after {first} of {}; nothing is written",
-                    text::count(count, "sample")
-                )));
-            }
-            let result = self.run.read(self.result)?;
-            if result[..len].iter().any(|v| !v.is_finite()) {
-                return Err(Error::NonFinite(
-                    "the results of the network are not finite, because the training diverged; train again with a lower learning rate"
-                        .into(),
-                ));
-            }
-            take(&result[..len])?;
+        let mut taken = Ok(());
+        for round in 0..rounds {
+            let first = (round * every + own) * self.rows;
+            // A process that cannot go on says so to the others, which wait for its results.
+            let made = match taken {
+                Ok(()) if first < count => {
+                    let batch = first..count.min(first + self.rows);
+                    self.batch(batch, start, &mut completion, observe).and_then(|result| {
+                        let of = text::count(count, "sample");
+                        let stopped =
+                            || Error::Interrupted(format!("stopped after {first} of {of}; nothing is written"));
+                        result.ok_or_else(stopped)
+                    })
+                }
+                Ok(()) => Ok(Vec::new()),
+                Err(e) => Err(e),
+            };
+            let results = match &ranks {
+                Some(ranks) => gathered(&**ranks, made)?,
+                None => vec![made?],
+            };
+            taken = results.iter().filter(|result| !result.is_empty()).try_for_each(|result| take(result));
         }
-        Ok(())
+        taken
+    }
+
+    /// The results of one batch; `None` if the observer stopped it.
+    fn batch(
+        &mut self,
+        samples: Range<usize>,
+        start: &mut Start,
+        completion: &mut Completion,
+        observe: &mut Observer,
+    ) -> Result<Option<Vec<f32>>> {
+        self.run.set_first_row(samples.start);
+        self.begin(samples.start, samples.len(), start)?;
+        if !self.advance(completion, observe)? {
+            return Ok(None);
+        }
+        let mut result = self.run.read(self.result)?;
+        result.truncate(samples.len() * self.width);
+        if result.iter().any(|v| !v.is_finite()) {
+            return Err(Error::NonFinite(
+                "the results of the network are not finite, because the training diverged; train again with a lower learning rate"
+                    .into(),
+            ));
+        }
+        Ok(Some(result))
     }
 
     /// Writes the inputs of the `used` samples from `first` on, and sets the state before the first step.
@@ -183,6 +223,21 @@ impl BatchedProgram {
         }
         Ok(true)
     }
+}
+
+/// The results of all processes, in their order.
+///
+/// # Errors
+/// The error of this process, or that of another.
+fn gathered(ranks: &dyn Ranks, own: Result<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
+    let fault = own.as_ref().err().map_or(String::new(), |e| e.to_string());
+    let faults = ranks.gather(fault.as_bytes())?;
+    let own = own?;
+    if let Some((rank, fault)) = faults.iter().enumerate().find(|(_, fault)| !fault.is_empty()) {
+        return Err(Error::input(format!("rank {rank}: {}", String::from_utf8_lossy(fault))));
+    }
+    let all = ranks.gather(bytemuck::cast_slice(&own))?;
+    Ok(all.iter().map(|bytes| bytemuck::pod_collect_to_vec(bytes)).collect())
 }
 
 /// The batch size on the CPU, or on a software adapter, if a step of `rows` samples, with this arithmetic, takes too long.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::generate::{reverse_process_within, starting_noise};
 use crate::graph::Graph;
 use crate::nn::Denoiser;
+use crate::ranks::Ranks;
 use crate::train::{Checkpoint, Facts, Task};
 
 /// Settings of [`sample`]. Fields may be added: construct it with `..Sampling::new(count)`.
@@ -39,6 +40,8 @@ pub struct Sampling {
     /// with a smaller network or fewer training steps. Where predictions differ, that of the guide is converted. It gets those
     /// of the conditions that it has (Karras et al. 2024, "Guiding a diffusion model with a bad version of itself").
     pub guide: Option<Arc<Checkpoint>>,
+    /// Processes that share the work; all of them draw the same samples, and get all of them.
+    pub ranks: Option<Arc<dyn Ranks>>,
 }
 
 /// The maximum number of values in a set of samples; beyond it, random numbers would repeat.
@@ -51,8 +54,9 @@ impl Sampling {
     /// The default settings for `count` samples.
     pub fn new(count: usize) -> Self {
         let (sampler, conditions) = (Arc::new(UniPc), SampleConditions::default());
-        let (noise, guide) = (None, None);
-        Self { count, sampler, steps: 0, spacing: None, timesteps: None, clip: true, seed: 0, noise, conditions, guide }
+        let (steps, seed, clip) = (0, 0, true);
+        let (spacing, timesteps, noise, guide, ranks) = (None, None, None, None, None);
+        Self { count, sampler, steps, spacing, timesteps, clip, seed, noise, conditions, guide, ranks }
     }
 
     /// The sampler's table for an objective, with estimates of x0 clipped to +- `bound`.
@@ -134,8 +138,9 @@ pub fn sample_in_parts(
     let build = |g: &mut Graph, network: &dyn Denoiser, shape| {
         reverse_process_within(g, &draw.conditioned(network), table, shape, limits.as_deref())
     };
-    let program = BatchedProgram::new(device, &draw.networks(checkpoint), count, table.rows.len() as u32, build)?;
-    let mut program = program.with_inputs(draw.inputs.names());
+    let own = count.div_ceil(sampling.ranks.as_ref().map_or(1, |ranks| ranks.count()));
+    let program = BatchedProgram::new(device, &draw.networks(checkpoint), own, table.rows.len() as u32, build)?;
+    let mut program = program.with_inputs(draw.inputs.names()).with_ranks(sampling.ranks.clone());
     let mut start = |name: &str, first: usize, values: &mut [f32]| draw.start(name, first, values);
     let mut clipped = 0u64;
     program.each(count, sampling.seed, &mut start, observe, |x| {
@@ -236,4 +241,43 @@ fn at_limits(x: &[f32], limits: &[f32], counted: &[bool]) -> u64 {
         *counted && low < high && (*x <= low + near || *x >= high - near)
     };
     x.iter().zip(low.iter().zip(high).zip(counted).cycle()).filter(|place| at(*place)).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranks::threads::on_ranks;
+    use crate::train::{Config, Trainer};
+
+    fn checkpoint() -> Checkpoint {
+        let config = Config { data: "moons".into(), batch: 16, steps: 20, ..Config::for_model("simple").unwrap() };
+        let mut trainer = Trainer::new(&Device::cpu(), &config, &config.load().unwrap()).unwrap();
+        trainer.advance(5).unwrap();
+        trainer.checkpoint().unwrap()
+    }
+
+    #[test]
+    fn several_ranks_draw_the_samples_of_one() {
+        let (checkpoint, device) = (checkpoint(), Device::cpu());
+        let alone = sample(&device, &checkpoint, &Sampling { steps: 4, ..Sampling::new(11) }).unwrap();
+        for count in [2, 3] {
+            let of_ranks = on_ranks(count, |rank| {
+                let sampling = Sampling { steps: 4, ranks: Some(Arc::new(rank)), ..Sampling::new(11) };
+                sample(&device, &checkpoint, &sampling).unwrap().values
+            });
+            assert!(of_ranks.iter().all(|values| *values == alone.values), "{count} ranks");
+        }
+    }
+
+    #[test]
+    fn a_rank_that_is_stopped_stops_all() {
+        let (checkpoint, device) = (checkpoint(), Device::cpu());
+        let errors = on_ranks(2, |rank| {
+            let goes_on = rank.rank() == 1;
+            let sampling = Sampling { steps: 4, ranks: Some(Arc::new(rank)), ..Sampling::new(11) };
+            sample_in_parts(&device, &checkpoint, &sampling, &mut |_| goes_on, &mut |_| Ok(())).unwrap_err().to_string()
+        });
+        assert_eq!(errors[0], "stopped after 0 of 11 samples; nothing is written");
+        assert_eq!(errors[1], format!("rank 0: {}", errors[0]));
+    }
 }

@@ -92,6 +92,8 @@ pub struct Kernel {
     pub constants: Vec<Constant>,
     /// Workgroups in x, y, z.
     pub groups: [u32; 3],
+    /// Their number, if they are numbered by `group()`: then several dispatches can do a part of them each.
+    pub(crate) numbered: Option<usize>,
     flags: BTreeMap<&'static str, bool>,
     parts: Vec<(&'static str, String)>,
     repeats: Vec<(&'static str, usize)>,
@@ -110,6 +112,7 @@ impl Kernel {
             entry,
             constants,
             groups,
+            numbered: None,
             flags,
             parts,
             repeats,
@@ -185,13 +188,13 @@ impl Kernel {
 
     /// Sets the workgroups in x and y.
     pub fn grid(mut self, x: usize, y: usize) -> Self {
-        self.groups = [limited(x), limited(y), 1];
+        (self.groups, self.numbered) = ([limited(x), limited(y), 1], None);
         self
     }
 
     /// Repeats the grid `count` times, along z.
     pub fn slices(mut self, count: usize) -> Self {
-        self.groups[2] = limited(count);
+        (self.groups[2], self.numbered) = (limited(count), None);
         self
     }
 
@@ -206,7 +209,8 @@ impl Kernel {
     /// needed.
     pub fn groups(self, count: usize) -> Self {
         let x = count.min(MAX_GROUPS as usize).max(1);
-        self.grid(x, count.div_ceil(x))
+        let kernel = self.grid(x, count.div_ceil(x));
+        Self { numbered: Some(count), ..kernel }
     }
 
     /// Reads the position of the run from a uniform buffer, for adapters without immediates.

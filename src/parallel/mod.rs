@@ -7,6 +7,8 @@ pub mod matmul;
 mod pool;
 pub mod tile;
 
+#[cfg(feature = "cli")]
+pub use pool::share_cores;
 pub use pool::{tasks, threads};
 
 use std::marker::PhantomData;

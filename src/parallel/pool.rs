@@ -77,11 +77,24 @@ const VARIABLE: &str = "LANGEVIN_THREADS";
 /// The maximum number of threads.
 const MAX_THREADS: usize = 4096;
 
+static THREADS: OnceLock<usize> = OnceLock::new();
+
 /// The number of threads: the value of `LANGEVIN_THREADS`, otherwise one per core that is available to this process.
 pub fn threads() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-    *COUNT.get_or_init(|| wanted(std::env::var(VARIABLE).ok().as_deref()).unwrap_or_else(cores))
+    *THREADS.get_or_init(|| wanted(std::env::var(VARIABLE).ok().as_deref()).unwrap_or_else(cores))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// Divides the cores of the machine among a number of processes on it, unless each was bound to its own, or
+/// `LANGEVIN_THREADS` is set. It has an effect before the first work only.
+#[cfg(feature = "cli")]
+pub fn share_cores(processes: usize) {
+    let own = wanted(std::env::var(VARIABLE).ok().as_deref());
+    let bound = cores() < sysinfo::System::physical_core_count().unwrap_or(1);
+    let _ = THREADS.set(own.unwrap_or(if bound { cores() } else { (cores() / processes).max(1) }));
 }
 
 /// The value of `LANGEVIN_THREADS`, if it is valid.

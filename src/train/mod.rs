@@ -28,6 +28,7 @@ mod config;
 mod data;
 #[cfg(feature = "cli")]
 mod defaults;
+mod distributed;
 mod early_stopping;
 mod facts;
 mod features;
@@ -56,6 +57,7 @@ pub(crate) use config::Base;
 pub use config::{Config, Normalise, ObjectiveKind, ScheduleKind, Task};
 #[cfg(feature = "cli")]
 pub(crate) use defaults::Situation;
+pub use distributed::{dismiss, follow};
 pub use facts::Facts;
 pub use features::load_features;
 pub use folder::RunFolder;

@@ -1,6 +1,7 @@
 //! The compiled training step.
 
 use super::data::{DataTensors, Gaps, upload};
+use super::distributed::Team;
 use super::objective::SampleInfo;
 use super::program::{self, Batch, Losses, StepVars};
 use super::validation::{DataSplit, Validation};
@@ -13,16 +14,18 @@ use crate::error::{Error, Result};
 use crate::generate::batches::largest;
 use crate::graph::{Graph, HISTORY, Slab};
 use crate::kernel::Precision;
+use crate::text::count;
 
-/// Compiles the step. The micro-batch is halved until the step fits the device; its size is also returned.
+/// Compiles the step on batches of `rows`. The micro-batch `most` is halved until the step fits the device; its size is also
+/// returned.
 fn compile(
     device: &Device,
     config: &Config,
     samples: usize,
     sample: SampleInfo,
-    rows: usize,
+    (rows, most): (usize, usize),
 ) -> Result<(Run, StepVars, usize)> {
-    let ((run, vars), micro) = largest(config.micro_batch_of(rows), |micro| {
+    let ((run, vars), micro) = largest(most, |micro| {
         let mut g = Graph::seeded(config.seed);
         let table = DataTensors::new(&mut g, samples, sample, config)?;
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
@@ -42,6 +45,17 @@ fn with_precision_of(device: &Device, config: &Config) -> Result<Device> {
     device.clone().with_precision(wanted)
 }
 
+/// The samples of a batch that each of several ranks gets.
+fn shared_evenly(batch: usize, ranks: usize) -> Result<usize> {
+    match batch < ranks {
+        true => Err(Error::setting(format!(
+            "a batch of {} cannot be shared by {ranks} ranks; use a larger --batch, or fewer ranks",
+            count(batch, "sample")
+        ))),
+        false => Ok(batch.div_ceil(ranks)),
+    }
+}
+
 /// A training step on a device: batch, noise, network, loss, reverse pass and optimizer.
 #[derive(Debug)]
 pub struct Trainer {
@@ -49,7 +63,8 @@ pub struct Trainer {
     facts: Facts,
     batch: usize,
     split: Option<usize>,
-    run: Run,
+    pub(super) run: Run,
+    pub(super) team: Option<Team>,
     vars: StepVars,
     validation: Option<Validation>,
     /// The losses that are not yet in a row of `metrics.csv`.
@@ -62,6 +77,15 @@ impl Trainer {
     /// # Errors
     /// When a setting does not fit the data or the device.
     pub fn new(device: &Device, config: &Config, data: &Dataset) -> Result<Self> {
+        Self::for_ranks(device, config, data, 1)
+    }
+
+    /// [`Trainer::new`] with at least as many micro-batches as there are `ranks`, which will share them: see
+    /// [`Trainer::lead`].
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn for_ranks(device: &Device, config: &Config, data: &Dataset, ranks: usize) -> Result<Self> {
         config.check()?;
         let device = &with_precision_of(device, config)?;
         let DataSplit { kept, held_out } = DataSplit::new(config, data)?;
@@ -73,7 +97,8 @@ impl Trainer {
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
         let gaps = &Gaps::of(data, &facts.shape);
         let sample = SampleInfo { shape: &facts.shape, stored: kept.shape(), range, normalisation, extent, gaps };
-        let (mut run, vars, micro) = compile(device, config, kept.len(), sample, batch)?;
+        let most = config.micro_batch_of(batch).min(shared_evenly(batch, ranks)?);
+        let (mut run, vars, micro) = compile(device, config, kept.len(), sample, (batch, most))?;
         log::info!(
             "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",
             run.dispatches(),
@@ -83,10 +108,10 @@ impl Trainer {
         upload(&mut run, &kept, &facts)?;
         let validation =
             held_out.map(|out| Validation::new(device, config, &facts, sample, &out, micro)).transpose()?;
-        let split = (micro < config.micro_batch_of(batch)).then_some(micro);
-        let micro_batch = split.unwrap_or(config.micro_batch);
+        let split = (micro < most).then_some(micro);
+        let micro_batch = if micro < config.micro_batch_of(batch) { micro } else { config.micro_batch };
         let config = Config { micro_batch, ..config.clone() };
-        Ok(Self { config, facts, batch, split, run, vars, validation, pending: Vec::new() })
+        Ok(Self { config, facts, batch, split, run, team: None, vars, validation, pending: Vec::new() })
     }
 
     /// The settings, including those that depend on the data.
@@ -152,7 +177,7 @@ impl Trainer {
     /// [`Trainer::advance_by_term`] for at most [`HISTORY`] steps.
     fn advance_within_history(&mut self, n: u32) -> Result<Vec<Losses>> {
         let first = self.run.step();
-        self.run.steps(n)?;
+        self.steps(n)?;
         let losses = self.vars.losses(&self.run, n as usize)?;
         if let Some(i) = losses.iter().position(|l| !l.total.is_finite()) {
             return Err(self.non_finite("loss", first + i as u32 + 1, losses[i].total));

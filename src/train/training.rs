@@ -227,6 +227,7 @@ impl Saved {
         if best || due {
             let began = Instant::now();
             folder.create_again(trainer)?;
+            trainer.compare()?;
             let checkpoint = trainer.checkpoint()?;
             if best {
                 checkpoint.save(&folder.file(folder::BEST))?;

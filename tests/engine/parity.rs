@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
             the_column_of_ones_of_a_convolution_reads_nothing,
             products_with_more_tiles_than_a_dimension_allows_match_the_reference,
             without_immediates_the_values_are_the_same,
+            divided_dispatches_compute_the_same_values,
         ],
     );
     tests.extend(on(&[On::F16], named![products_match_the_reference, products_stay_nan_or_infinite]));
@@ -58,11 +59,32 @@ fn without_immediates_the_values_are_the_same(on: On) {
         assert!(cases.iter().any(|case| case.op() == op), "{op}");
     }
     for case in cases {
-        let bits = |device: &Device| -> Vec<Vec<u64>> {
-            let outputs = case.run(device).unwrap();
-            outputs.iter().map(|output| output.iter().map(|v| v.to_bits()).collect()).collect()
-        };
-        assert!(bits(&device) == bits(&other), "{}", case.name());
+        assert!(bits(&case, &device) == bits(&case, &other), "{}", case.name());
+    }
+}
+
+fn bits(case: &Case, device: &Device) -> Vec<Vec<u64>> {
+    let outputs = case.run(device).unwrap();
+    outputs.iter().map(|output| output.iter().map(|v| v.to_bits()).collect()).collect()
+}
+
+/// Kernels with several workgroups, each of them in a dispatch of its own, or in one of three.
+fn divided_dispatches_compute_the_same_values(on: On) {
+    let device = on.open();
+    let groups = |case: &Case| {
+        let [x, y, z] = case.kernel(&targets(&device)[0]).unwrap().groups;
+        x as usize * y as usize * z as usize
+    };
+    let cases: Vec<Case> = catalog().into_iter().flat_map(|(_, cases)| cases).filter(|case| groups(case) > 1).collect();
+    for op in ["attention", "attention_input", "activation", "group_norm", "norm_input"] {
+        assert!(cases.iter().any(|case| case.op() == op), "{op}");
+    }
+    for case in &cases {
+        let whole = bits(case, &device);
+        for parts in [3, 64] {
+            let divided = device.clone().with_divided_dispatches(parts);
+            assert!(bits(case, &divided) == whole, "{parts} parts of {}", case.name());
+        }
     }
 }
 

@@ -40,6 +40,9 @@ pub fn describe(session: &Session, verbose: bool) {
     } else if (1..batch).contains(&config.micro_batch) {
         say!("gradients of a batch of {batch} are summed over micro-batches of {}", config.micro_batch);
     }
+    if trainer.ranks() > 1 {
+        say!("each batch is shared by {} processes", trainer.ranks());
+    }
     if verbose {
         describe_details(trainer);
     }
@@ -263,6 +266,10 @@ fn print_results(session: &Session, summary: &Summary, training: &Training) {
     let steps = text::count(trainer.step() as usize, "step");
     let seconds = training.time.as_secs_f64();
     say!("done: {steps} in {seconds:.0} s, loss {} (last row of metrics.csv)", number(summary.loss));
+    if trainer.ranks() > 1 {
+        let share = 100.0 * trainer.waited().as_secs_f64() / seconds;
+        say!("{share:.0}% of the time was spent in exchanges with the other processes");
+    }
     if let Some(first) = summary.risen_from(training.untrained) {
         let (last, lr) = (number(summary.loss), trainer.config().lr);
         say!(

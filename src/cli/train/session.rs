@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::cli::ranks::team;
 use crate::cli::train::TrainArgs;
 use crate::cli::train::settings::{New, apply_options, set, stated};
 use crate::data::{Dataset, Description, Kind, Subset};
@@ -77,6 +78,16 @@ fn initial(config: &Config) -> crate::Result<Option<Checkpoint>> {
     (!config.init.is_empty()).then(|| RunFolder::open(Path::new(&config.init))?.checkpoint()).transpose()
 }
 
+/// The trainer of a run, which may be shared by several processes.
+fn new_trainer(device: &Device, config: &Config, data: &Dataset) -> crate::Result<Trainer> {
+    Trainer::for_ranks(device, config, data, team().map_or(1, |ranks| ranks.count()))
+}
+
+/// Shares the training with the other processes, if there are any.
+fn lead(trainer: &mut Trainer) -> crate::Result<()> {
+    team().map_or(Ok(()), |ranks| trainer.lead(ranks))
+}
+
 /// Creates a run in a vacant folder.
 pub fn start_run(
     args: &TrainArgs,
@@ -86,7 +97,7 @@ pub fn start_run(
     data: &Dataset,
 ) -> crate::Result<Trainer> {
     let init = initial(config)?;
-    let mut trainer = Trainer::new(device, config, data)?;
+    let mut trainer = new_trainer(device, config, data)?;
     if let Some(checkpoint) = init {
         let named = |text| format!("--init {}: {text}", quoted(&config.init));
         trainer.start_from(&checkpoint).map_err(|e| match e {
@@ -102,6 +113,7 @@ pub fn start_run(
     } else if folder.is_unfinished() && !args.common.json {
         say!("the folder contains a run that ended before its first checkpoint; it is replaced");
     }
+    lead(&mut trainer)?;
     folder.write_config(&trainer)?;
     Ok(trainer)
 }
@@ -165,8 +177,9 @@ pub fn resume_run(
     checkpoint: &Checkpoint,
     data: &Dataset,
 ) -> anyhow::Result<Trainer> {
-    let mut trainer = Trainer::new(device, config, data)?;
+    let mut trainer = new_trainer(device, config, data)?;
     trainer.restore(checkpoint)?;
+    lead(&mut trainer)?;
     folder.write_config(&trainer)?;
     Ok(trainer)
 }

@@ -4,6 +4,7 @@ mod autotune;
 #[cfg_attr(not(feature = "files"), path = "uncached.rs")]
 pub(super) mod cache;
 mod driver_cache;
+mod pace;
 mod position;
 pub(super) mod program;
 mod stopwatch;
@@ -25,7 +26,7 @@ use driver_cache::DriverCache;
 use stopwatch::Stopwatch;
 
 /// The size of the position: step, seed (two words), first row of the micro-batch, and its index.
-const POSITION_BYTES: u32 = 20;
+const POSITION_BYTES: u32 = 24;
 /// The maximum size of a binding: shaders compute indices, and twice an index, in 32 bits.
 const MAX_BYTES: u64 = 1 << 32;
 /// If a submission takes longer than this, the device is reported as lost.
@@ -55,6 +56,8 @@ pub(crate) struct Gpu {
     position_layout: Option<wgpu::BindGroupLayout>,
     /// Whether runtime checks are also enabled in trusted shaders, as in debug builds.
     check_all: bool,
+    /// The least number of dispatches that the workgroups of a kernel are divided among, where they can be.
+    parts: usize,
 }
 
 /// Identifies a pipeline; the second element tells whether runtime checks are enabled.
@@ -129,6 +132,7 @@ impl Gpu {
             pipelines,
             driver_cache,
             check_all,
+            parts: 1,
             position_layout,
         })
     }
@@ -152,6 +156,11 @@ impl Gpu {
     /// A copy with or without runtime checks in trusted shaders.
     pub fn with_shader_checks(&self, check_all: bool) -> Self {
         Self { check_all, ..self.copy() }
+    }
+
+    /// A copy that divides the workgroups of a kernel among at least `parts` dispatches.
+    pub fn with_divided_dispatches(&self, parts: usize) -> Self {
+        Self { parts, ..self.copy() }
     }
 
     /// A copy with another cache folder and time limit for autotuning.

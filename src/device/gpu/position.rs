@@ -1,18 +1,18 @@
 //! Passes the position of the run to a dispatch: step, seed, and rows of the batch (`shaders/shared/clock.wgsl`).
 //!
 //! Immediates (push constants) need no buffer. On adapters and browsers without immediates, shaders read a uniform
-//! buffer ([`Kernel::without_immediates`](crate::kernel::Kernel::without_immediates)) with one slot per pass of a
+//! buffer ([`Kernel::without_immediates`](crate::kernel::Kernel::without_immediates)) with one slot per position of a
 //! submission, written before the submission.
 
 use super::{Gpu, POSITION_BYTES};
 
 /// The words of `Clock` in `clock.wgsl`.
-pub(super) type Words = [u32; 5];
+pub(super) type Words = [u32; 6];
 
 /// The size of a slot in bytes: the largest alignment that an adapter may require.
 const SLOT: u32 = 256;
-/// The maximum number of passes in a submission.
-pub(super) const MAX_PASSES: usize = 1000;
+/// The maximum number of positions in a submission.
+pub(super) const MAX_POSITIONS: usize = 1000;
 
 /// The bind group layout of the uniform buffer.
 pub(super) fn layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
@@ -41,7 +41,7 @@ impl Position {
         let uniform = gpu.position_layout.as_ref().map(|layout| {
             let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("langevin.position"),
-                size: u64::from(SLOT) * MAX_PASSES as u64,
+                size: u64::from(SLOT) * MAX_POSITIONS as u64,
                 usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
@@ -57,22 +57,22 @@ impl Position {
         Self(uniform)
     }
 
-    /// Writes the positions of the passes of a submission.
-    pub fn prepare(&self, gpu: &Gpu, passes: &[Words]) {
+    /// Writes the positions of a submission.
+    pub fn prepare(&self, gpu: &Gpu, positions: &[Words]) {
         let Some((buffer, _)) = &self.0 else { return };
-        let mut bytes = vec![0; SLOT as usize * passes.len()];
-        for (slot, words) in bytes.chunks_exact_mut(SLOT as usize).zip(passes) {
+        let mut bytes = vec![0; SLOT as usize * positions.len()];
+        for (slot, words) in bytes.chunks_exact_mut(SLOT as usize).zip(positions) {
             slot[..POSITION_BYTES as usize].copy_from_slice(bytemuck::cast_slice(words));
         }
         gpu.queue.write_buffer(buffer, 0, &bytes);
     }
 
-    /// Sets the position of the next dispatch, in pass `pass` of the submission, to `words`.
-    pub fn set(&self, encoding: &mut wgpu::ComputePass, pass: usize, words: &Words) {
+    /// Sets the position of the next dispatch to `words`, which were prepared in slot `slot`.
+    pub fn set(&self, encoding: &mut wgpu::ComputePass, slot: usize, words: &Words) {
         match &self.0 {
             // For each dispatch, because wgpu zeroes immediates when the pipeline layout changes.
             None => encoding.set_immediates(0, bytemuck::cast_slice(words)),
-            Some((_, group)) => encoding.set_bind_group(1, group, &[SLOT * pass as u32]),
+            Some((_, group)) => encoding.set_bind_group(1, group, &[SLOT * slot as u32]),
         }
     }
 }

@@ -1,25 +1,24 @@
 //! A compiled plan on an adapter: buffers, and dispatches that are created once and encoded in each step.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::autotune::Autotune;
-use super::position::{MAX_PASSES, Position, Words};
+use super::pace::{Load, Pace};
+use super::position::{MAX_POSITIONS, Position, Words};
 use super::stopwatch::Stopwatch;
 use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
+use crate::device::profile::Timing;
 use crate::error::{Error, Result};
 use crate::graph::Init;
 use crate::graph::plan::{Call, Pass, Place, Plan};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::Clock;
 
-/// The intended time of a submission: short enough for watchdogs and for a responsive desktop.
-const SUBMISSION: Duration = Duration::from_millis(50);
 /// The maximum number of submissions in flight.
 const IN_FLIGHT: usize = 3;
 /// The maximum size of one upload.
@@ -34,15 +33,40 @@ struct Dispatch {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
+    /// The number of workgroups, if they can be divided among several dispatches.
+    numbered: Option<usize>,
+}
+
+/// A dispatch of a submission, or a part of one.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    call: usize,
+    groups: [u32; 3],
+    /// The index of its position.
+    slot: usize,
+}
+
+/// The work that is not submitted yet.
+#[derive(Debug, Default)]
+struct Pending {
+    pieces: Vec<Piece>,
+    positions: Vec<Words>,
+    load: Load,
 }
 
 impl Dispatch {
-    /// Encodes the dispatch in pass `pass` of a submission, at the position `words`.
-    fn encode(&self, encoding: &mut wgpu::ComputePass, position: &Position, pass: usize, words: &Words) {
+    /// Encodes some of its workgroups at the position `words`, which is in slot `slot`.
+    fn encode(
+        &self,
+        groups: [u32; 3],
+        encoding: &mut wgpu::ComputePass,
+        position: &Position,
+        (slot, words): (usize, &Words),
+    ) {
         encoding.set_pipeline(&self.pipeline.pipeline);
         encoding.set_bind_group(0, &self.bind_group, &[]);
-        position.set(encoding, pass, words);
-        encoding.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
+        position.set(encoding, slot, words);
+        encoding.dispatch_workgroups(groups[0], groups[1], groups[2]);
     }
 
     /// Measures the time of one dispatch, from a submission of many.
@@ -51,7 +75,7 @@ impl Dispatch {
         let run = |count: u32| -> Result<Duration> {
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            (0..count).for_each(|_| self.encode(&mut pass, &position, 0, &[0; 5]));
+            (0..count).for_each(|_| self.encode(self.groups, &mut pass, &position, (0, &Words::default())));
             drop(pass);
             let commands = encoder.finish();
             let started = Stopwatch::start();
@@ -71,6 +95,16 @@ impl Dispatch {
     }
 }
 
+impl Pending {
+    fn add(&mut self, call: usize, groups: [u32; 3], position: Words, seconds: f64) {
+        if self.positions.last() != Some(&position) {
+            self.positions.push(position);
+        }
+        self.pieces.push(Piece { call, groups, slot: self.positions.len() - 1 });
+        self.load.add(call, seconds);
+    }
+}
+
 /// A compiled plan on an adapter.
 #[derive(Debug)]
 pub(crate) struct GpuProgram {
@@ -80,10 +114,10 @@ pub(crate) struct GpuProgram {
     position: Position,
     /// The passes of a step.
     passes: Vec<Pass>,
-    /// Submissions in flight, with their number of passes.
-    in_flight: VecDeque<(wgpu::SubmissionIndex, usize)>,
-    /// The number of passes per submission, from the measured time of a pass.
-    per_submission: usize,
+    /// Submissions in flight, with what they do.
+    in_flight: VecDeque<(wgpu::SubmissionIndex, Load)>,
+    pending: Pending,
+    pace: Pace,
     /// The time since the last submission was completed.
     since: Stopwatch,
     staging: Mutex<Option<wgpu::Buffer>>,
@@ -119,7 +153,8 @@ impl GpuProgram {
             dispatches,
             passes: plan.passes.clone(),
             in_flight: VecDeque::new(),
-            per_submission: 1,
+            pending: Pending::default(),
+            pace: Pace::new(plan.calls.iter().map(|call| call.node.op.cost(&call.specs))),
             since: Stopwatch::start(),
             staging: Mutex::default(),
             staged: 0,
@@ -182,69 +217,127 @@ impl GpuProgram {
     }
 
     pub fn steps(&mut self, first: Clock, row: usize, count: u32) -> Result<()> {
-        if self.in_flight.is_empty() {
-            self.since = Stopwatch::start();
-        }
-        let (mut done, all) = (0, count as usize * self.passes.len());
-        while done < all {
-            let n = self.per_submission.min(all - done);
-            self.submit(first, row, done..done + n);
-            done += n;
-            if self.in_flight.len() >= IN_FLIGHT {
-                self.retire()?;
+        for step in first.step..first.step + count {
+            for i in 0..self.passes.len() {
+                let pass = self.passes[i].clone();
+                self.add(Clock { step, ..first }, row, &pass)?;
             }
         }
+        self.submit()?;
         self.gpu.check()
     }
 
-    /// Submits a range of the passes of the steps from `first` on.
-    fn submit(&mut self, first: Clock, row: usize, passes: Range<usize>) {
-        let (n, per_step) = (passes.len(), self.passes.len());
-        let clock = |i: usize| Clock { step: first.step + (i / per_step) as u32, ..first };
-        let positions: Vec<Words> = passes.clone().map(|i| words(clock(i), row, &self.passes[i % per_step])).collect();
-        self.position.prepare(&self.gpu, &positions);
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        let mut encoding = encoder.begin_compute_pass(&Default::default());
-        for (slot, i) in passes.enumerate() {
-            for d in &self.dispatches[self.passes[i % per_step].calls.clone()] {
-                d.encode(&mut encoding, &self.position, slot, &positions[slot]);
-            }
-        }
-        drop(encoding);
-        let submission = self.gpu.queue.submit([encoder.finish()]);
-        self.in_flight.push_back((submission, n));
+    /// Runs one pass of a step.
+    #[cfg(feature = "files")]
+    pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) -> Result<()> {
+        self.add(clock, row, pass)?;
+        self.submit()?;
+        self.gpu.check()
     }
 
-    /// Waits for the oldest submission, and adapts the number of passes per submission to its time.
-    fn retire(&mut self) -> Result<()> {
-        let Some((submission, n)) = self.in_flight.pop_front() else { return Ok(()) };
-        self.gpu.wait(submission)?;
-        let per_pass = self.since.restart().as_secs_f64() / n as f64;
-        let ideal = (SUBMISSION.as_secs_f64() / per_pass.max(1e-6)) as usize;
-        // At most four times more, because a single measurement is inaccurate.
-        self.per_submission = ideal.clamp(1, self.per_submission * 4).min(MAX_PASSES);
+    /// Adds the dispatches of a pass to the pending submission, and submits it whenever it is long enough.
+    fn add(&mut self, clock: Clock, row: usize, pass: &Pass) -> Result<()> {
+        let words = words(clock, row, pass);
+        for call in pass.calls.clone() {
+            for (groups, first, seconds) in self.parts(call) {
+                let mut position = words;
+                position[FIRST_GROUP] = first;
+                if !self.pending.load.has_room(seconds) || self.pending.positions.len() == MAX_POSITIONS {
+                    self.submit()?;
+                }
+                self.pending.add(call, groups, position, seconds);
+            }
+        }
         Ok(())
     }
 
-    /// The device time of each dispatch of a step, averaged over `n` steps on the rows from `row` on.
-    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Result<Vec<Duration>> {
+    /// The parts of a dispatch: workgroups, the first of them, and the expected time.
+    fn parts(&self, call: usize) -> Vec<([u32; 3], u32, f64)> {
+        let (dispatch, seconds) = (&self.dispatches[call], self.pace.of(call));
+        let parts = dispatch.numbered.map_or(1, |count| self.pace.parts(call, count).max(self.gpu.parts.min(count)));
+        let Some(count) = dispatch.numbered.filter(|_| parts > 1) else { return vec![(dispatch.groups, 0, seconds)] };
+        // One dimension of workgroups is enough for a part.
+        let each = count.div_ceil(parts).min(self.gpu.limits.max_compute_workgroups_per_dimension as usize);
+        let part = |first: usize| {
+            let groups = each.min(count - first);
+            ([groups as u32, 1, 1], first as u32, seconds * groups as f64 / count as f64)
+        };
+        (0..count).step_by(each).map(part).collect()
+    }
+
+    /// Submits the pending dispatches, and waits for an earlier submission if there are too many in flight.
+    fn submit(&mut self) -> Result<()> {
+        if self.pending.pieces.is_empty() {
+            return Ok(());
+        }
+        if self.in_flight.is_empty() {
+            self.since = Stopwatch::start();
+        }
+        let Pending { pieces, positions, load } = &mut self.pending;
+        self.position.prepare(&self.gpu, positions);
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let mut encoding = encoder.begin_compute_pass(&Default::default());
+        for Piece { call, groups, slot } in pieces.drain(..) {
+            self.dispatches[call].encode(groups, &mut encoding, &self.position, (slot, &positions[slot]));
+        }
+        drop(encoding);
+        positions.clear();
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.in_flight.push_back((submission, std::mem::take(load)));
+        if self.in_flight.len() >= IN_FLIGHT { self.retire() } else { Ok(()) }
+    }
+
+    /// Waits for the oldest submission, and corrects the expected times by its own.
+    fn retire(&mut self) -> Result<()> {
+        let Some((submission, load)) = self.in_flight.pop_front() else { return Ok(()) };
+        self.gpu.wait(submission)?;
+        self.pace.learn(&load, self.since.restart());
+        Ok(())
+    }
+
+    /// The device time of each dispatch of a step, averaged over `n` steps on the rows from `row` on, and the longest time of
+    /// a part of it in the last of them.
+    pub fn profile(&mut self, first: Clock, row: usize, n: u32) -> Result<Vec<Timing>> {
         self.finish()?;
-        let clock = Timestamps::new(&self.gpu, self.dispatches.len())?;
-        let mut total = vec![0.0; self.dispatches.len()];
+        let clock = Timestamps::new(&self.gpu)?;
+        let mut timings = vec![Timing::default(); self.dispatches.len()];
         for step in first.step..first.step + n {
-            for pass in &self.passes {
-                let words = words(Clock { step, ..first }, row, pass);
-                self.position.prepare(&self.gpu, &[words]);
-                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-                for (i, d) in self.dispatches[pass.calls.clone()].iter().enumerate() {
-                    let timestamp_writes = Some(clock.around(i));
-                    let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-                    d.encode(&mut encoder.begin_compute_pass(&descriptor), &self.position, 0, &words);
-                }
-                clock.read(&self.gpu, encoder, &mut total[pass.calls.clone()])?;
+            timings.iter_mut().for_each(|timing| timing.longest = Duration::ZERO);
+            for i in 0..self.passes.len() {
+                let pass = self.passes[i].clone();
+                self.profile_pass(&clock, Clock { step, ..first }, row, &pass, &mut timings)?;
             }
         }
-        Ok(total.iter().map(|t| Duration::from_secs_f64(t / n.max(1) as f64)).collect())
+        timings.iter_mut().for_each(|timing| timing.time /= n.max(1));
+        Ok(timings)
+    }
+
+    /// Adds the times of the dispatches of a pass.
+    fn profile_pass(
+        &mut self,
+        clock: &Timestamps,
+        at: Clock,
+        row: usize,
+        pass: &Pass,
+        timings: &mut [Timing],
+    ) -> Result<()> {
+        let words = words(at, row, pass);
+        for call in pass.calls.clone() {
+            let mut whole = Duration::ZERO;
+            for (groups, first, _) in self.parts(call) {
+                let mut position = words;
+                position[FIRST_GROUP] = first;
+                self.position.prepare(&self.gpu, &[position]);
+                let time = clock.time(&self.gpu, |encoding| {
+                    self.dispatches[call].encode(groups, encoding, &self.position, (0, &position));
+                })?;
+                whole += time;
+                timings[call].longest = timings[call].longest.max(time);
+            }
+            timings[call].time += whole;
+            self.pace.set(call, whole);
+        }
+        Ok(())
     }
 
     pub fn finish(&mut self) -> Result<()> {
@@ -258,8 +351,11 @@ impl GpuProgram {
 /// The position that is passed to a kernel.
 fn words(clock: Clock, row: usize, pass: &Pass) -> Words {
     let first_row = (row + pass.first_row) as u32;
-    [clock.step, clock.seed as u32, (clock.seed >> 32) as u32, first_row, pass.part as u32]
+    [clock.step, clock.seed as u32, (clock.seed >> 32) as u32, first_row, pass.part as u32, 0]
 }
+
+/// The index of the first workgroup in a position.
+const FIRST_GROUP: usize = 5;
 
 /// The kernels of the calls of a plan, autotuned where there are several candidates. This runs before the buffers are
 /// initialised, because it overwrites them.
@@ -347,5 +443,5 @@ async fn dispatch(
     if let Some(e) = scope.pop().await {
         return Err(Error::Shader(format!("{label}: {e}")));
     }
-    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups })
+    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups, numbered: kernel.numbered })
 }

@@ -59,6 +59,21 @@ impl Checkpoint {
         write_atomically(path, |file| self.write(file))
     }
 
+    /// The content of the file of [`Checkpoint::save`].
+    pub(in crate::train) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes).expect("memory can be written");
+        bytes
+    }
+
+    /// Reads what [`Checkpoint::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it is damaged.
+    pub(in crate::train) fn of_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::parse(bytes).map_err(|unusable| unusable.error)
+    }
+
     /// Writes the same bytes as `safetensors::serialize`, without a copy in memory: the length of the header, the header
     /// padded with spaces to a multiple of 8 bytes, and the values of the tensors in the order of their names.
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -212,9 +227,7 @@ mod tests {
     use safetensors::tensor::TensorView;
 
     fn bytes(checkpoint: &Checkpoint) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        checkpoint.write(&mut bytes).unwrap();
-        bytes
+        checkpoint.to_bytes()
     }
 
     fn checkpoint() -> Checkpoint {

@@ -1,0 +1,184 @@
+//! The processes of an MPI job, such as `mpirun -n 4 langevin train ...`.
+
+use std::any::Any;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use super::interrupt::stop_flag;
+use super::{Command, Common, QUIET};
+use crate::train::{dismiss, follow};
+use crate::{AdapterKind, Device, Error, Ranks, adapters};
+
+/// The variables with which launchers tell a process the number of processes, and its own: those of Open MPI, and of MPICH and
+/// its relatives.
+const COUNTS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+const NUMBERS: [&str; 2] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"];
+
+/// The largest of the numbers in some variables.
+fn told(variables: &[&str]) -> usize {
+    variables.iter().filter_map(|name| std::env::var(name).ok()?.parse().ok()).max().unwrap_or(0)
+}
+
+/// This process among those of a job.
+struct Job {
+    ranks: Arc<dyn Ranks>,
+    /// The number of this process among those on this machine, and their number.
+    local: (usize, usize),
+    /// The connection, which ends with the job.
+    _connection: Box<dyn Any>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // The others would wait for this process, and the end of MPI for them.
+        if std::thread::panicking() {
+            self.ranks.abort(101);
+        }
+    }
+}
+
+/// What the commands need to know of the job.
+static RANKS: OnceLock<(Arc<dyn Ranks>, usize)> = OnceLock::new();
+
+/// The processes that run this command together, if there are several.
+pub fn team() -> Option<Arc<dyn Ranks>> {
+    RANKS.get().map(|(ranks, _)| ranks.clone())
+}
+
+/// Whether another process prints and writes the results.
+pub fn is_follower() -> bool {
+    told(&NUMBERS) > 0
+}
+
+/// Runs a command. If several processes were started, rank 0 runs it, and the others work for it.
+///
+/// # Errors
+/// Those of the command; when the processes were not started alike, or the command is not for several.
+pub fn together(command: &Command, run: impl FnOnce(&Command) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let count = told(&COUNTS);
+    if count < 2 {
+        return run(command);
+    }
+    if !matches!(command, Command::Train(_) | Command::Sample(_)) {
+        let text =
+            format!("{count} processes were started, but only train and sample can be shared by several; start one");
+        return Err(Error::Setting(text).into());
+    }
+    let job = connect(count)?;
+    QUIET.fetch_or(is_follower(), Ordering::Relaxed);
+    crate::parallel::share_cores(job.local.1);
+    let _ = RANKS.set((job.ranks.clone(), job.local.0));
+    check_alike(&*job.ranks)?;
+    match command {
+        Command::Train(args) if is_follower() => {
+            follow_on(&args.common, &job.ranks).unwrap_or_else(|e| {
+                eprintln!("error: rank {}: {}", job.ranks.rank(), super::paragraph(&e.into()));
+                job.ranks.abort(1)
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Train(_) => {
+            let result = run(command);
+            dismiss(&*job.ranks)?;
+            result
+        }
+        _ => run(command),
+    }
+}
+
+#[cfg(feature = "mpi")]
+fn connect(_: usize) -> crate::Result<Job> {
+    let (connection, ranks) = crate::ranks::mpi::Job::join()?;
+    Ok(Job { local: ranks.on_this_machine(), ranks: Arc::new(ranks), _connection: Box::new(connection) })
+}
+
+#[cfg(not(feature = "mpi"))]
+fn connect(count: usize) -> crate::Result<Job> {
+    Err(Error::Setting(format!(
+        "{count} processes were started, but this program was built without MPI and would do the same work {count} times; build it \
+         with --features mpi (which needs: apt install libopenmpi-dev openmpi-bin libclang-dev), or start one process"
+    )))
+}
+
+/// Trains with rank 0 until it is done. Only rank 0 decides about signals, which all processes of a job receive.
+fn follow_on(common: &Common, ranks: &Arc<dyn Ranks>) -> crate::Result<()> {
+    let _ = stop_flag();
+    follow(&common.open()?, ranks)
+}
+
+/// Checks that all processes run the same program with the same options, except for `--device`.
+fn check_alike(ranks: &dyn Ranks) -> crate::Result<()> {
+    let commit = option_env!("LANGEVIN_COMMIT").unwrap_or("unknown commit");
+    let program = format!("langevin {} ({commit})", env!("CARGO_PKG_VERSION"));
+    for (what, own) in [("program", program), ("options", options(std::env::args().skip(1)))] {
+        let all: Vec<String> =
+            ranks.gather(own.as_bytes())?.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        if let Some(rank) = (1..all.len()).find(|rank| all[*rank] != all[0]) {
+            let text = format!("rank {rank} was has not the {what} of rank 0: {} instead of {}", all[rank], all[0]);
+            return Err(Error::Setting(text));
+        }
+    }
+    Ok(())
+}
+
+/// The options without `--device`, which may differ.
+fn options(mut args: impl Iterator<Item = String>) -> String {
+    let mut kept = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--device" => drop(args.next()),
+            other if other.starts_with("--device=") => {}
+            _ => kept.push(arg),
+        }
+    }
+    kept.join(" ")
+}
+
+/// The outcome of the same work on all processes: that of this one, or the error of another.
+///
+/// # Errors
+/// That of this process, otherwise the first one of the others.
+pub fn agreed<T>(own: anyhow::Result<T>) -> anyhow::Result<T> {
+    let Some(ranks) = team() else { return own };
+    let fault = own.as_ref().err().map_or(String::new(), super::paragraph);
+    let faults = ranks.gather(fault.as_bytes())?;
+    let own = own?;
+    match faults.iter().enumerate().find(|(_, fault)| !fault.is_empty()) {
+        Some((rank, fault)) => Err(Error::Input(format!("rank {rank}: {}", String::from_utf8_lossy(fault))).into()),
+        None => Ok(own),
+    }
+}
+
+/// The device of this process: of a list, separated by commas, those on one machine take one each. With `auto`, they take
+/// the best adapters in turn.
+pub fn device(request: Option<&str>) -> crate::Result<Device> {
+    let named = |request: Option<&str>| request.map_or_else(Device::auto, Device::named);
+    let Some((_, local)) = RANKS.get() else { return named(request) };
+    let variable = std::env::var("LANGEVIN_DEVICE").ok().filter(|name| !name.is_empty());
+    let list = request.map(str::to_string).or(variable).unwrap_or("auto".into());
+    let names: Vec<&str> = list.split(',').map(str::trim).collect();
+    let name = names[local % names.len()];
+    if !name.eq_ignore_ascii_case("auto") {
+        return Device::named(name);
+    }
+    let found = adapters();
+    let best = found.iter().map(|adapter| adapter.kind).min().filter(|kind| *kind < AdapterKind::Software);
+    let equal: Vec<usize> = (0..found.len()).filter(|i| Some(found[*i].kind) == best).collect();
+    match equal.len() {
+        0 => Device::named("auto"),
+        count => Device::named(&equal[local % count].to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_device_may_differ_between_ranks() {
+        let options = |text: &str| options(text.split(' ').map(str::to_string));
+        assert_eq!(options("train a.npy --device 1 --out b --device=cpu"), "train a.npy --out b");
+        assert_eq!(options("train a.npy --out b --device"), "train a.npy --out b");
+    }
+}

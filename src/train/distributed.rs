@@ -1,0 +1,278 @@
+//! Data-parallel training: rank 0 leads, and the other ranks follow its commands.
+//!
+//! Rank 0 alone reads and writes the run folder, decides how many steps follow, validates and stops. Therefore no decision can
+//! differ between ranks, and a rank needs nothing but the data and what rank 0 sends.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checkpoint, Trainer};
+use crate::data::Dataset;
+use crate::device::{Device, Run};
+use crate::error::{Error, Result};
+use crate::ranks::{OrderedSum, Ranks};
+
+/// What rank 0 tells the others to do.
+#[derive(Debug, Deserialize, Serialize)]
+enum Command {
+    /// Build the program of the run in the checkpoint that follows, and say whether it can start.
+    Start,
+    /// Run this number of steps.
+    Steps(u32),
+    /// Compare the state, and take that of rank 0 if it differs.
+    Compare,
+    /// The run is over: free the device.
+    End,
+    /// There is no other run.
+    Leave,
+}
+
+impl Command {
+    fn send(&self, ranks: &dyn Ranks) -> Result<()> {
+        ranks.broadcast(serde_json::to_vec(self).expect("a command is JSON")).map(drop)
+    }
+
+    fn receive(ranks: &dyn Ranks) -> Result<Self> {
+        serde_json::from_slice(&ranks.broadcast(Vec::new())?).map_err(|e| Error::input(format!("rank 0: {e}")))
+    }
+}
+
+/// The processes that train a model with this one.
+#[derive(Debug)]
+pub(super) struct Team {
+    ranks: Arc<dyn Ranks>,
+    sum: OrderedSum,
+    /// Whether it was said that the ranks compute different bits.
+    differs: bool,
+}
+
+impl Team {
+    fn new(ranks: Arc<dyn Ranks>) -> Self {
+        Self { ranks, sum: OrderedSum::default(), differs: false }
+    }
+
+    fn leads(&self) -> bool {
+        self.ranks.rank() == 0
+    }
+
+    /// Runs `n` steps on all ranks.
+    pub fn steps(&mut self, run: &mut Run, n: u32) -> Result<()> {
+        if self.leads() {
+            Command::Steps(n).send(&*self.ranks)?;
+        }
+        run.steps_on_ranks(n, &*self.ranks, &mut self.sum)
+    }
+
+    /// The time that this process spent in exchanges.
+    pub fn waited(&self) -> Duration {
+        self.sum.waited()
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        if self.leads() && !std::thread::panicking() {
+            // The other ranks have ended if they cannot be reached.
+            let _ = Command::End.send(&*self.ranks);
+        }
+    }
+}
+
+/// Tells the other ranks that no other run follows.
+///
+/// # Errors
+/// When the processes cannot communicate.
+pub fn dismiss(ranks: &dyn Ranks) -> Result<()> {
+    Command::Leave.send(ranks)
+}
+
+/// Follows rank 0 until it calls [`dismiss`]: trains the runs that it starts, with an equal share of each batch.
+///
+/// # Errors
+/// As [`Trainer::advance`]; when the processes cannot communicate.
+pub fn follow(device: &Device, ranks: &Arc<dyn Ranks>) -> Result<()> {
+    let mut trainer: Option<Trainer> = None;
+    loop {
+        match (Command::receive(&**ranks)?, &mut trainer) {
+            (Command::Start, trainer) => {
+                // The memory of an earlier run is freed first.
+                *trainer = None;
+                let state = ranks.broadcast(Vec::new())?;
+                let made = Trainer::following(device, &state, ranks);
+                let fault = made.as_ref().err().map_or(String::new(), |e| e.to_string());
+                ranks.gather(fault.as_bytes())?;
+                *trainer = made.ok();
+            }
+            (Command::Steps(n), Some(trainer)) => trainer.steps(n)?,
+            (Command::Compare, Some(trainer)) => trainer.compare()?,
+            (Command::End, trainer) => *trainer = None,
+            (Command::Leave, _) => return Ok(()),
+            (command, None) => return Err(Error::input(format!("rank 0: {command:?} before a run was started"))),
+        }
+    }
+}
+
+impl Trainer {
+    /// Shares each batch with the other ranks, which call [`follow`], from now on. Each of them builds the same program and takes
+    /// over the state of this one.
+    ///
+    /// # Errors
+    /// When a rank cannot start, with its reason: it reads other data, or its device has not enough memory.
+    pub fn lead(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
+        Command::Start.send(&*ranks)?;
+        ranks.broadcast(self.checkpoint()?.to_bytes())?;
+        let faults = ranks.gather(b"")?;
+        if let Some((rank, fault)) = faults.iter().enumerate().find(|(_, fault)| !fault.is_empty()) {
+            return Err(Error::setting(format!("rank {rank}: {}", String::from_utf8_lossy(fault))));
+        }
+        self.warn_of_idle_ranks(ranks.count());
+        self.team = Some(Team::new(ranks));
+        Ok(())
+    }
+
+    /// Warns if ranks wait for others, because the micro-batches of a step cannot be shared evenly.
+    fn warn_of_idle_ranks(&self, ranks: usize) {
+        let micro = self.config().micro_batch_of(self.batch());
+        let rounds = self.batch().div_ceil(micro).div_ceil(ranks);
+        let used = self.batch() as f64 / (rounds * ranks * micro) as f64;
+        if used < 0.9 {
+            log::warn!(
+                "a batch of {} in micro-batches of {micro} cannot be shared evenly by {ranks} ranks, which have work for {:.0}% of \
+                 the time; use a --batch that is a multiple of {ranks}, and omit --micro-batch",
+                self.batch(),
+                100.0 * used
+            );
+        }
+    }
+
+    /// The trainer of a rank that follows, in the state of a checkpoint.
+    fn following(device: &Device, state: &[u8], ranks: &Arc<dyn Ranks>) -> Result<Self> {
+        let checkpoint = Checkpoint::of_bytes(state)?;
+        let config = &checkpoint.config;
+        let data =
+            Dataset::load_for(&config.data, config.seed, &config.reading(), checkpoint.facts.data_layout(), false)?;
+        let mut trainer = Self::for_ranks(device, config, &config.with_conditions(data)?, ranks.count())?;
+        if let Some(micro) = trainer.split() {
+            return Err(Error::setting(format!(
+                "{device} has memory for {micro} samples at a time, and rank 0 for {}; use --micro-batch {micro}",
+                config.micro_batch
+            )));
+        }
+        trainer.restore(&checkpoint)?;
+        trainer.team = Some(Team::new(ranks.clone()));
+        Ok(trainer)
+    }
+
+    /// Makes the state of all ranks that of rank 0. On equal devices it is so already; devices that round differently drift
+    /// apart by the last bits of their weights.
+    ///
+    /// # Errors
+    /// When the processes cannot communicate; [`Error::NonFinite`].
+    pub(super) fn compare(&mut self) -> Result<()> {
+        let Some(team) = &self.team else { return Ok(()) };
+        let (ranks, leads) = (team.ranks.clone(), team.leads());
+        if leads {
+            Command::Compare.send(&*ranks)?;
+        }
+        let state = self.checkpoint()?;
+        let hashes = ranks.gather(&hash(&state).to_le_bytes())?;
+        if hashes.iter().all(|hash| *hash == hashes[0]) {
+            return Ok(());
+        }
+        let state = ranks.broadcast(if leads { state.to_bytes() } else { Vec::new() })?;
+        if !leads {
+            return Checkpoint::of_bytes(&state)?.restore(&mut self.run);
+        }
+        if self.team.as_mut().is_some_and(|team| !std::mem::replace(&mut team.differs, true)) {
+            let unequal = (0..ranks.count()).filter(|rank| hashes[*rank] != hashes[0]).map(|rank| rank.to_string());
+            log::warn!(
+                "the devices of the ranks round differently: the weights of rank {} differ from those of rank 0 in their last bits. \
+                 Those of rank 0 are copied to all at each checkpoint",
+                unequal.collect::<Vec<_>>().join(", ")
+            );
+        }
+        Ok(())
+    }
+
+    /// Runs `n` steps on all ranks that train this model.
+    pub(super) fn steps(&mut self, n: u32) -> Result<()> {
+        match &mut self.team {
+            Some(team) => team.steps(&mut self.run, n),
+            None => self.run.steps(n),
+        }
+    }
+
+    /// The number of ranks that share a batch.
+    pub fn ranks(&self) -> usize {
+        self.team.as_ref().map_or(1, |team| team.ranks.count())
+    }
+
+    /// The time that this process spent in exchanges with other ranks, most of it waiting for them.
+    pub fn waited(&self) -> Duration {
+        self.team.as_ref().map_or(Duration::ZERO, Team::waited)
+    }
+}
+
+fn hash(state: &Checkpoint) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for t in &state.tensors {
+        bytemuck::cast_slice::<f32, u8>(&t.values).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranks::threads::on_ranks;
+    use crate::train::Config;
+
+    fn config(batch: usize, micro_batch: usize) -> Config {
+        let model = Config::for_model("simple").unwrap();
+        Config { data: "moons".into(), batch, micro_batch, steps: 100, clip_norm: 1.0, ema: 0.9, ..model }
+    }
+
+    /// The bytes of the checkpoints after some steps on 1 device, and after resuming.
+    fn alone(config: &Config, steps: u32) -> (Vec<u8>, Vec<f64>) {
+        let mut trainer = Trainer::new(&Device::cpu(), config, &config.load().unwrap()).unwrap();
+        let losses = trainer.advance(steps).unwrap();
+        (trainer.checkpoint().unwrap().to_bytes(), losses)
+    }
+
+    fn on(count: usize, config: &Config, steps: u32, device: &Device) -> (Vec<u8>, Vec<f64>) {
+        let of_ranks = on_ranks(count, |rank| {
+            let ranks: Arc<dyn Ranks> = Arc::new(rank);
+            if ranks.rank() > 0 {
+                follow(device, &ranks).unwrap();
+                return None;
+            }
+            let mut trainer = Trainer::for_ranks(device, config, &config.load().unwrap(), count).unwrap();
+            trainer.lead(ranks.clone()).unwrap();
+            let losses = trainer.advance(steps).unwrap();
+            let state = trainer.checkpoint().unwrap().to_bytes();
+            trainer.compare().unwrap();
+            assert!(trainer.team.as_ref().is_some_and(|team| !team.differs), "all ranks have the same state");
+            drop(trainer);
+            dismiss(&*ranks).unwrap();
+            Some((state, losses))
+        });
+        of_ranks.into_iter().flatten().next().unwrap()
+    }
+
+    #[test]
+    fn several_ranks_compute_what_one_computes_with_micro_batches() {
+        let cpu = Device::cpu();
+        for (ranks, batch, micro) in [(2, 16, 8), (3, 16, 6), (4, 16, 4), (2, 16, 4), (3, 16, 5), (2, 15, 2), (4, 9, 3)]
+        {
+            let (state, losses) = alone(&config(batch, micro), 7);
+            let (shared, losses_of_ranks) = on(ranks, &config(batch, micro), 7, &cpu);
+            assert_eq!(losses_of_ranks, losses, "{ranks} ranks, batch {batch}, micro-batch {micro}");
+            assert!(shared == state, "{ranks} ranks, batch {batch}, micro-batch {micro}");
+        }
+        // Without a micro-batch in the settings, a batch is divided evenly.
+        assert!(on(3, &config(16, 0), 7, &cpu).0 == alone(&config(16, 6), 7).0);
+    }
+}
