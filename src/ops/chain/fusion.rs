@@ -168,7 +168,7 @@ impl Graph {
             } else if dense.activation != activation {
                 break;
             }
-            layers.push(self.layer(&self.nodes[at])?);
+            layers.push(self.dense_layer(&self.nodes[at])?);
             nodes.push(at);
             x = self.nodes[at].inputs[0];
         }
@@ -186,7 +186,7 @@ impl Graph {
     }
 
     /// A layer whose parameters are in the slab.
-    fn layer(&self, node: &Node) -> Option<Layer> {
+    fn dense_layer(&self, node: &Node) -> Option<Layer> {
         let slab = self.slab_if_used(Slab::Params)?;
         let offset = |v: Var| match self.tensors[v].storage {
             Storage::Part { of, offset } if of == slab => Some(offset),

@@ -193,7 +193,7 @@ fn run<S: Scalar>(op: &impl Op, io: &Io<S>, inputs: &[(Spec, View<S>)], updates:
     let all: Vec<Spec> = inputs_of.clone().chain(updates_of.clone()).collect();
     let outputs = op.infer(&all).expect("the parts of a fused op fit");
     let mut memory: Vec<Vec<S>> = outputs.iter().map(|spec| vec![S::ZERO; spec.stored()]).collect();
-    let specs = Specs { inputs: inputs_of.collect(), outputs, updates: updates_of };
+    let specs = Specs { inputs: inputs_of.collect(), outputs, updates: updates_of, overwritten: vec![] };
     op.cpu(&mut Io {
         specs: &specs,
         clock: io.clock,
