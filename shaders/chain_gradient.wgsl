@@ -98,13 +98,8 @@ fn add_noise(lane: u32) {
         }
       }
     }
-    for (var j = 0u; j < min(4u, D - block * 4u); j++) { put_input(quad, block * 4u + j, x_t[j]); }
+    for (var j = 0u; j < min(4u, D - block * 4u); j++) { act[quad * WIDTH + block * 4u + j] = x_t[j]; }
   }
-}
-
-fn put_input(quad: u32, col: u32, v: vec4<f32>) {
-  act[quad * WIDTH + col] = v;
-  keep(0u, INPUTS, quad, col, v);
 }
 
 //#if ENCODE
@@ -120,12 +115,18 @@ fn encode(lane: u32) {
       cosines[i] = wave.y;
     }
     let columns = wave_columns(f, E);
-    put_input(quad, D + columns.x, sines);
-    if (columns.y < E) { put_input(quad, D + columns.y, cosines); }
-    if (LAYOUT > 0u && E % 2u == 1u && f == 0u) { put_input(quad, D + E - 1u, vec4<f32>()); }
+    act[quad * WIDTH + D + columns.x] = sines;
+    if (columns.y < E) { act[quad * WIDTH + D + columns.y] = cosines; }
+    if ((LAYOUT > 0u) & (E % 2u == 1u) & (f == 0u)) { act[quad * WIDTH + D + E - 1u] = vec4<f32>(); }
   }
 }
 //#endif
+
+fn keep_inputs(lane: u32) {
+  for (var e = lane; e < QUADS * INPUTS; e += LANES) {
+    keep(0u, INPUTS, e / INPUTS, e % INPUTS, act[e / INPUTS * WIDTH + e % INPUTS]);
+  }
+}
 
 // The gradient of the loss in place of the network's output and of the target, and sums of the loss.
 fn lose(lane: u32) {
@@ -171,9 +172,9 @@ fn chain_gradient(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups
   encode(lane);
 //#endif
   workgroupBarrier();
+  keep_inputs(lane);
 //#repeat S
   multiply_$S(lane);
-  // Software rasterizers do not support barriers within conditions.
   storageBarrier();
   if ($Su + 1u == LAYERS) { lose(lane); }
   workgroupBarrier();

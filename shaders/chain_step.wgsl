@@ -47,7 +47,7 @@ fn chain_step(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nw
     for (var quad = 0u; quad < QUADS; quad++) {
       act[quad * WIDTH + columns.x] = vec4(wave.x);
       if (columns.y < W + E) { act[quad * WIDTH + columns.y] = vec4(wave.y); }
-      if (LAYOUT > 0u && E % 2u == 1u && f == 0u) { act[quad * WIDTH + W + E - 1u] = vec4<f32>(); }
+      if ((LAYOUT > 0u) & (E % 2u == 1u) & (f == 0u)) { act[quad * WIDTH + W + E - 1u] = vec4<f32>(); }
     }
   }
 //#endif

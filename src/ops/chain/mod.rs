@@ -53,6 +53,9 @@ struct Tile {
 /// the activations between dispatches saves.
 const MOST_OUTPUTS: usize = 128;
 
+/// Most multiply-adds in the text of a kernel: software adapters take about a second to compile that many.
+const MOST_UNROLLED: usize = 5 << 10;
+
 impl Chain {
     fn inputs(&self) -> usize {
         self.layers[0].inputs
@@ -97,11 +100,16 @@ impl Chain {
             4 * tile.rows * tile.width(width) + stage + more
         };
         let (sizes, busy): (&[usize], usize) = if broadcast { (&[32, 16, 8], 2) } else { (&[16, 8, 4], 64) };
-        let fitting = || sizes.iter().map(|rows| shape(*rows)).filter(|t| bytes(*t) <= target.workgroup_bytes as usize);
-        let fits = fitting().next().is_some() && outputs <= MOST_OUTPUTS;
+        let steps = if trains { 2 * self.layers.len() - 1 } else { self.layers.len() };
+        let fits = |tile: &Tile| {
+            let unrolled = tile.rows * tile.columns * tile.step * steps;
+            bytes(*tile) <= target.workgroup_bytes as usize && unrolled <= MOST_UNROLLED
+        };
+        let fitting = || sizes.iter().map(|rows| shape(*rows)).filter(fits);
+        let possible = fitting().next().is_some() && outputs <= MOST_OUTPUTS;
         let tile = fitting().find(|tile| batch.div_ceil(tile.rows) >= busy).or(fitting().next_back());
         let separate = target.half.is_some() || target.software && !broadcast;
-        (tile.unwrap_or(shape(sizes[sizes.len() - 1])), fits && !separate)
+        (tile.unwrap_or(shape(sizes[sizes.len() - 1])), possible && !separate)
     }
 
     /// The constants of a kernel on a tile, and the table of its steps; a workgroup for each tile.
