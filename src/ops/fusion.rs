@@ -17,8 +17,8 @@ struct Joined {
 }
 
 impl Graph {
-    /// All fusions, for a device whose kernels access at most `bindings` tensors. Chains of dense layers are fused for a
-    /// `target`, which a GPU has.
+    /// All fusions, for a device whose kernels access at most `bindings` tensors. A `target`, which a GPU has, also fuses
+    /// chains of dense layers, and sums of parts.
     ///
     /// A normalisation that splits its gradient saves two dispatches, but cannot overwrite what it adds to it. So the
     /// largest gradients are not split if that takes clearly less memory.
@@ -30,10 +30,15 @@ impl Graph {
         };
         let inputs = chains.with_epilogues(bindings);
         let mut sizes = inputs.split_gradients();
-        let unsplit = inputs.clone().with_later_fusions(bindings, 0);
+        let later = |split| {
+            let fused = inputs.clone().with_fused_norms(bindings, split).with_grouped_layers(bindings);
+            // The CPU adds parts up while they are in its cache, which is worth more than a dispatch.
+            if target.is_some() { fused.with_grouped_sums(bindings) } else { fused }
+        };
+        let unsplit = later(0);
         sizes.sort_unstable();
         while let Some(largest) = sizes.pop() {
-            let split = inputs.clone().with_later_fusions(bindings, largest);
+            let split = later(largest);
             let most = unsplit.planned_elements();
             if split.planned_elements() <= most + most / 64 {
                 return split;
@@ -41,11 +46,6 @@ impl Graph {
             sizes.retain(|size| *size < largest);
         }
         unsplit
-    }
-
-    fn with_later_fusions(self, bindings: usize, split: usize) -> Self {
-        let fused = self.with_fused_norms(bindings, split).with_grouped_layers(bindings);
-        fused.with_grouped_sums(bindings)
     }
 
     /// The memory of the plan; any number for a graph that has none.
