@@ -60,7 +60,9 @@ impl Config {
         Ok(plan.calls.iter().map(|call| call.node.op.cost(&call.specs).flops).sum())
     }
 
-    /// The device memory for training on this number of samples of `shape`, which the augmentation may cut.
+    /// The device memory for training on this number of samples of `shape`, which the augmentation may cut. On a GPU, the
+    /// fused ops of a chain of dense layers need slightly other intermediate results, which are not known without the
+    /// adapter.
     ///
     /// # Errors
     /// When a setting does not fit the data.

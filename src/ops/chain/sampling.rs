@@ -140,12 +140,12 @@ pub(super) fn cases() -> Vec<Case> {
         case.clock(1, 1).tolerance(Tolerance::absolute(400.0))
     };
     let interleaved = Encode { width: 9, layout: Layout::Interleaved };
-    let flipped = Encode { width: 7, layout: halves };
+    let [even, odd] = [8, 7].map(|width| Encode { width, layout: halves });
     vec![
         case(21, &[7 + 9, 24, 7], Some(interleaved), plain, Activation::Relu).first_row(5),
-        case(70, &[33 + 7, 65, 19, 33], Some(flipped), two, Activation::Silu),
+        case(70, &[33 + 8, 65, 19, 33], Some(even), two, Activation::Silu),
         case(5, &[2, 3, 2], None, SamplerStep { histories: 1, ..plain }, Activation::Tanh),
-        case(9, &[90, 128, 90], None, plain, Activation::Relu),
+        case(9, &[90 + 7, 128, 90], Some(odd), plain, Activation::Relu),
     ]
 }
 
