@@ -99,6 +99,7 @@ spirv
 check "all tests" tests
 check "wheel of the program" optional tests/wheel.sh
 check "package of the crate" tests/package.sh
+check "several processes over MPI" optional tests/mpi.sh
 
 printf '\n== counts\n'
 grep -oE '(gradient cases:|parity cases on|golden:|kernels in all languages:|[0-9]+ tests are ignored:).*' "$log" || true

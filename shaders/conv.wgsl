@@ -24,24 +24,28 @@ override AREA: u32;  // elements of a plane of y
 @group(0) @binding(6) var<storage, read> addend: array<f32>;  // as y
 //#endif
 fn put(at: u32, channel: u32, sum: f32) {
-  var v = sum;
 //#if BIAS
-  v += b[channel];
 //#if PLANES
-  v += planes[at / AREA];
+  let v = sum + b[channel] + planes[at / AREA];
+//#else
+  let v = sum + b[channel];
 //#endif
 //#if SAVE
   z[at] = v;
 //#endif
-  v = activate(v);
-//#endif
+  let own = activate(v);
+//#else
 //#if SLOPE
-  v *= activation_slope(saved[at]);
+  let own = sum * activation_slope(saved[at]);
+//#else
+  let own = sum;
+//#endif
 //#endif
 //#if ADDEND
-  v += addend[at];
+  y[at] = own + addend[at];
+//#else
+  y[at] = own;
 //#endif
-  y[at] = v;
 }
 //#endif
 //#if WINDOWS

@@ -181,6 +181,11 @@ impl Kernel {
         self.variants.first().copied()
     }
 
+    /// Whether a flag was set.
+    pub(crate) fn is_on(&self, flag: &str) -> bool {
+        self.flags.get(flag) == Some(&true)
+    }
+
     /// The candidates for autotuning, with its own variant first; empty if the rule is certain.
     pub(crate) fn candidates(&self) -> &[GemmVariant] {
         if self.variants.len() > 1 { &self.variants } else { &[] }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::activation::Slope;
-use super::dense::{Dense, DenseInput, DenseWeight};
+use super::dense::{DenseInput, DenseWeight};
 use super::dense_group::{DenseGroup, Layer, Pass};
 use super::fusion::as_op;
 use super::part_sum::{PartSum, PartSums, SlabSum};
@@ -18,19 +18,18 @@ const MOST_PARTS: usize = 1 << 22;
 const SMALL: usize = 1 << 22;
 
 impl Graph {
-    /// Computes small dense layers of one input in one dispatch, and each of their backward products too. A kernel
-    /// accesses at most `bindings` tensors. On the CPU, values are bit-identical.
+    /// Computes the backward products of small dense layers of one input in one dispatch each. A kernel accesses at most
+    /// `bindings` tensors. On the CPU, values are bit-identical.
     pub(super) fn with_grouped_layers(mut self, bindings: usize) -> Self {
         let most = DenseGroup::MOST.min(bindings.saturating_sub(3));
         for at in 0..self.nodes.len() {
-            let (true, Some(kind)) = (most > 1, self.nodes.get(at).and_then(Kind::of)) else { continue };
-            let group = self.layers_like(at, kind, most);
-            if group.len() > 1 {
-                let node = self.layers(&group, kind);
-                // Layers run where the first one was, and the gradients of their weights where the last one was.
-                let to = if kind == Kind::Forward { group[0] } else { group[group.len() - 1] };
-                self.nodes[to] = node;
-                self.remove(group.into_iter().filter(|i| *i != to).collect());
+            let group = if most > 1 { self.weights_like(at, most) } else { Vec::new() };
+            if let [.., last] = group[..]
+                && group.len() > 1
+            {
+                // They run where the last one was.
+                self.nodes[last] = self.weights(&group);
+                self.remove(group.into_iter().filter(|i| *i != last).collect());
             }
         }
         for at in (0..self.nodes.len()).rev() {
@@ -39,57 +38,43 @@ impl Graph {
         self
     }
 
-    /// The nodes from `at` on that can be computed together with it.
-    fn layers_like(&self, at: usize, kind: Kind, most: usize) -> Vec<usize> {
-        let (first, slab) = (&self.nodes[at], self.slab_if_used(kind.slab()));
+    /// The weight gradients from node `at` on that can be computed together with it.
+    fn weights_like(&self, at: usize, most: usize) -> Vec<usize> {
+        let Some((first, slab)) = self.nodes.get(at).zip(self.slab_if_used(Slab::Grads)) else { return Vec::new() };
         let mut group = Vec::new();
         for (i, node) in self.nodes.iter().enumerate().skip(at) {
-            let touched = kind == Kind::Weight && slab.is_some_and(|slab| self.accesses(node, slab));
-            if group.len() == most || node.parts != first.parts || !node.updates.is_empty() || touched {
+            if group.len() == most || node.parts != first.parts || !node.updates.is_empty() || self.accesses(node, slab)
+            {
                 break;
             }
-            let same = Kind::of(node) == Some(kind) && self.root(kind.x(node)) == self.root(kind.x(first));
-            if same && self.layer(node, kind).is_some() {
+            if self.layer(node).is_some() && self.root(node.inputs[1]) == self.root(first.inputs[1]) {
                 group.push(i);
             }
         }
         if group.first() == Some(&at) { group } else { Vec::new() }
     }
 
-    /// The place of the parameters of a small layer, or of their gradients.
-    fn layer(&self, node: &Node, kind: Kind) -> Option<Layer> {
-        let [w, b] =
-            if kind == Kind::Forward { [node.inputs[1], node.inputs[2]] } else { node.outputs[..].try_into().ok()? };
-        let slab = self.slab_if_used(kind.slab())?;
+    /// The place of the gradients of a small layer.
+    fn layer(&self, node: &Node) -> Option<Layer> {
+        as_op::<DenseWeight>(node).filter(|d| d.per.is_none())?;
+        let (w, b, slab) = (node.outputs[0], node.outputs[1], self.slab_if_used(Slab::Grads)?);
         let (width, inputs) = self.spec(w).rows();
         let layer = Layer { width, weight: self.offset_in(slab, w)?, bias: self.offset_in(slab, b)? };
-        (width * inputs * self.spec(kind.x(node)).rows().0 <= SMALL).then_some(layer)
+        (width * inputs * self.spec(node.inputs[1]).rows().0 <= SMALL).then_some(layer)
     }
 
-    fn layers(&self, group: &[usize], kind: Kind) -> Node {
+    fn weights(&self, group: &[usize]) -> Node {
         let nodes: Vec<&Node> = group.iter().map(|i| &self.nodes[*i]).collect();
-        let layers = nodes.iter().filter_map(|node| self.layer(node, kind)).collect();
-        let (x, slab) = (kind.x(nodes[0]), self.slab_if_used(kind.slab()).expect("the layers have it"));
-        let (parts, trusted) = (nodes[0].parts, nodes[0].trusted);
-        match kind {
-            Kind::Forward => Node {
-                op: Arc::new(DenseGroup { layers, pass: Pass::Forward }),
-                inputs: vec![x, slab],
-                outputs: nodes.iter().map(|node| node.outputs[0]).collect(),
-                updates: Vec::new(),
-                parts,
-                trusted,
-                block: None,
-            },
-            Kind::Weight => Node {
-                op: Arc::new(DenseGroup { layers, pass: Pass::Weight }),
-                inputs: nodes.iter().map(|node| node.inputs[0]).chain([x]).collect(),
-                outputs: Vec::new(),
-                updates: vec![slab],
-                parts,
-                trusted,
-                block: None,
-            },
+        let layers = nodes.iter().filter_map(|node| self.layer(node)).collect();
+        let slab = self.slab_if_used(Slab::Grads).expect("the layers have it");
+        Node {
+            op: Arc::new(DenseGroup { layers, pass: Pass::Weight }),
+            inputs: nodes.iter().map(|node| node.inputs[0]).chain([nodes[0].inputs[1]]).collect(),
+            outputs: Vec::new(),
+            updates: vec![slab],
+            parts: nodes[0].parts,
+            trusted: nodes[0].trusted,
+            block: None,
         }
     }
 
@@ -235,26 +220,4 @@ fn grouped(group: Vec<(Node, SlabSum)>, slab: Var) -> Option<Node> {
     let (inputs, sums) = group.into_iter().map(|(node, sum)| (node.inputs[0], sum)).unzip();
     let (op, outputs, updates) = (Arc::new(PartSums { sums }), Vec::new(), vec![slab]);
     Some(Node { op, inputs, outputs, updates, ..first })
-}
-
-/// The products of layers that are grouped by their input.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Forward,
-    Weight,
-}
-
-impl Kind {
-    fn of(node: &Node) -> Option<Self> {
-        let forward = as_op::<Dense>(node).filter(|d| d.activation == Activation::None).map(|_| Kind::Forward);
-        forward.or(as_op::<DenseWeight>(node).filter(|d| d.per.is_none()).map(|_| Kind::Weight))
-    }
-
-    fn slab(self) -> Slab {
-        if self == Kind::Forward { Slab::Params } else { Slab::Grads }
-    }
-
-    fn x(self, node: &Node) -> Var {
-        node.inputs[self as usize]
-    }
 }

@@ -104,7 +104,12 @@ pub(crate) fn gemm_of(
 }
 
 fn product_of(kernel: Kernel, product: Product, members: &[Member], target: &Target) -> Kernel {
-    let variants = GemmVariant::choose(&product, target);
+    let mut variants = GemmVariant::choose(&product, target);
+    if ["PLANES", "ADDEND"].into_iter().any(|flag| kernel.is_on(flag)) {
+        // An invocation of the largest tiles has 64 copies of the epilogue: too many instructions for slow compilers.
+        variants.iter_mut().filter(|v| **v == GemmVariant::Blocked128).for_each(|v| *v = GemmVariant::Blocked64);
+        variants.dedup();
+    }
     let variant = variants[0];
     let kernel = kernel.dim("K", product.shape[2]).product(variants);
     let kernel = kernel.flag("A_VEC4", false).flag("B_VEC4", false).flag("INDEXED", product.b.implicit);
