@@ -42,7 +42,7 @@ fn noise(device: &Device, path: &Path, pulses: &Dataset) -> Result<()> {
     let x0 = Normalisation::standard(pulses)?.apply(pulses.sample(40));
     let schedule = Schedule::linear(STEPS, 1e-4, 0.02)?;
     let frames = forward_process(device, &x0, &schedule, 20, 1)?;
-    let shown = [0, 100, 300, 1_000].map(|steps| frames.iter().find(|frame| frame.steps == steps));
+    let frame = |steps| frames.iter().find(|frame| frame.steps == steps).expect("a frame after each 50 steps");
     let panel = |frame: &langevin::generate::Frame| {
         let title = match frame.steps {
             0 => "the recorded wave, normalised".to_string(),
@@ -50,7 +50,7 @@ fn noise(device: &Device, path: &Path, pulses: &Dataset) -> Result<()> {
         };
         waves(title, "value in standard deviations", &[("x_t", &frame.values)])
     };
-    drawn(path, &shown.into_iter().flatten().map(panel).collect::<Vec<_>>())
+    drawn(path, &[0, 100, 300, STEPS].map(|steps| panel(frame(steps))))
 }
 
 /// The sinusoidal encoding of all steps, and some of its columns.

@@ -395,21 +395,22 @@ pub(super) fn save_png(path: &Path, picture: &RgbImage) -> Result<()> {
 /// Draws a picture of `width` x `height` pixels as a `.svg` or a `.png`.
 ///
 /// # Errors
-/// [`Error::Setting`] for another extension, [`Error::Io`] when the file cannot be written.
+/// [`Error::Setting`] for another extension, [`Error::Io`] when the file cannot be written, and those of `draw`, after which
+/// nothing is written.
 pub(super) fn save_picture(
     path: &Path,
     (width, height): (f64, f64),
-    draw: &mut dyn FnMut(&mut dyn Canvas),
+    draw: &mut dyn FnMut(&mut dyn Canvas) -> Result<()>,
 ) -> Result<()> {
     match extension(path).as_str() {
         "png" => {
             let mut canvas = Bitmap::new(width as u32, height as u32)?;
-            draw(&mut canvas);
+            draw(&mut canvas)?;
             save_png(path, &canvas.picture())
         }
         "svg" => {
             let mut canvas = Svg::new(width, height);
-            draw(&mut canvas);
+            draw(&mut canvas)?;
             canvas.save(path)
         }
         _ => Err(Error::setting(format!("{}: a picture is a .png or .svg", path.display()))),

@@ -18,7 +18,7 @@ pub(super) const CURVES: [Colour; 6] = [
 ];
 
 /// The dashes of curves: those after the last colour have the first colours again, with other dashes. The page of `serve` has
-/// the same ones.
+/// the same ones, which a test compares.
 pub(super) const DASHES: [&[f64]; 4] = [&[], &[7.0, 4.0], &[2.0, 3.0], &[9.0, 3.0, 2.0, 3.0]];
 
 /// A named quantity over the steps: (step, value) in order.
@@ -110,4 +110,20 @@ pub(super) fn moving_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
             (points[i].0, (sums[to] - sums[from]) / (to - from) as f64)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_serve_has_the_same_dashes() {
+        let page = include_str!("../cli/serve/page/page.js");
+        let list = page.split_once("const DASHES = [").and_then(|(_, rest)| rest.split_once(']')).unwrap().0;
+        let dashes: Vec<Vec<f64>> = list
+            .split(", ")
+            .map(|dash| dash.trim_matches('"').split_whitespace().map(|n| n.parse().unwrap()).collect())
+            .collect();
+        assert_eq!(dashes, DASHES);
+    }
 }

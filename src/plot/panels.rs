@@ -177,6 +177,7 @@ fn draw(path: &Path, panels: &[Panel], dots: bool, ranges: impl Fn(&Panel) -> (I
             let corner = (WIDTH * (i % columns) as f64, height * (i / columns) as f64);
             panel.draw(canvas, corner, ranges(panel), dots);
         }
+        Ok(())
     })
 }
 

@@ -137,17 +137,30 @@ fn pages(folders: &[&str]) -> Vec<Page> {
     paths.into_iter().map(|path| (path.clone(), fs::read_to_string(root.join(path)).unwrap())).collect()
 }
 
-/// The text of all sources, with their messages in one line.
+/// What a source says: its text without comments and unit tests, with messages in one line.
+fn said(source: &str) -> String {
+    let tests =
+        source.find("\n#[cfg(test)]\nmod tests {").or_else(|| source.find("\n#[cfg(test)]\npub(super) mod tests {"));
+    let lines = source[..tests.unwrap_or(source.len())].lines().map(str::trim);
+    let mut said = String::new();
+    for line in lines.filter(|line| !line.starts_with("//")) {
+        // A line that ends with a backslash continues in the next one, without its indentation.
+        match line.strip_suffix('\\') {
+            Some(part) => said += part,
+            None => said.extend([line, "\n"]),
+        }
+    }
+    said
+}
+
+/// What all sources of the program say.
 fn messages() -> String {
     fn read(folder: &Path, all: &mut String) {
         for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             match path.is_dir() {
                 true => read(&path, all),
-                false if path.extension().is_some_and(|e| e == "rs") => {
-                    // A line that ends with a backslash continues in the next one, without its indentation.
-                    let text = fs::read_to_string(&path).unwrap().replace("\\\n", "\u{1}");
-                    let lines = text.split('\u{1}').enumerate();
-                    all.extend(lines.map(|(i, part)| if i == 0 { part } else { part.trim_start() }));
+                false if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") => {
+                    *all += &said(&fs::read_to_string(&path).unwrap());
                 }
                 false => {}
             }
@@ -180,7 +193,7 @@ fn the_messages_of_trouble_exist() {
     assert!(unknown.is_empty(), "the program has no such messages: {unknown:#?}");
 }
 
-/// The name of a heading in links, as on the forge and in mdBook.
+/// The name of a heading in links, as on GitHub and in mdBook.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
@@ -191,15 +204,26 @@ fn without_code(page: &str) -> String {
     page.split("```").step_by(2).collect()
 }
 
+/// The links of a text: what is shown, and the target.
+fn links(text: &str) -> Vec<(&str, &str)> {
+    let parts: Vec<&str> = text.split("](").collect();
+    let link = |pair: &[&'_ str]| -> Option<(usize, usize)> { Some((pair[0].rfind('[')? + 1, pair[1].find(')')?)) };
+    parts.windows(2).filter_map(|pair| link(pair).map(|(from, to)| (&pair[0][from..], &pair[1][..to]))).collect()
+}
+
 /// What is wrong with the links of a page.
 fn wrong_links((path, text): &Page) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = without_code(text);
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let wrong = targets.filter_map(|target| {
+    let wrong = links(&text).into_iter().filter_map(|(shown, target)| {
         let (file, heading) = target.split_once('#').unwrap_or((target, ""));
         if target.starts_with("http") {
             return None;
+        }
+        // A link that shows the name of a page leads there.
+        let page = shown.trim_matches('`').rsplit('/').next().unwrap();
+        if page.ends_with(".md") && file.rsplit('/').next() != Some(page) {
+            return Some(format!("{}: the link {shown} leads to {target}", path.display()));
         }
         let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
         // The book has the pages of its folder only.
@@ -228,13 +252,26 @@ fn links_lead_somewhere() {
 
 fn wrong_links_and_messages_are_found() {
     let page = |text: &str| (PathBuf::from("docs/page.md"), text.to_string());
-    let wrong = ["[a](none.md)", "[a](data.md#nothing)", "![a](none.svg)", "[a](../README.md)", "# b\n[a](#c)"];
+    let wrong = [
+        "[a](none.md)",
+        "[a](data.md#nothing)",
+        "![a](none.svg)",
+        "[a](../README.md)",
+        "# b\n[a](#c)",
+        "[results.md](data.md)",
+        "[`docs/results.md`](data.md#tables)",
+    ];
     for text in wrong {
         assert_eq!(wrong_links(&page(text)).len(), 1, "{text}");
     }
     let right = page("# A `b`, c\n[a](data.md#tables) [b](https://a.b/c) [c](pulse.svg)\n```text\n[a](none)\n```");
     assert_eq!(wrong_links(&right), [""; 0]);
+    assert_eq!(links("a [b](c), ![d [e](f) g](h [i](j)"), [("b", "c"), ("e", "f"), ("i", "j")]);
     assert_eq!(anchor(" A `b`, c: d-e"), "a-b-c-d-e");
+    // Neither comments nor unit tests are messages.
+    let source =
+        "/// first\n    // second\nsay(\"third \\\n     fourth\"); // fifth\n\n#[cfg(test)]\nmod tests {\n\"sixth\"";
+    assert_eq!(said(source), "say(\"third fourth\"); // fifth\n");
     let sources = "say(\"the loss of {name} became {value}; use less\")";
     for (message, known) in
         [("the loss of … became", true), ("use less", true), ("became … the loss", false), ("a", true)]

@@ -7,7 +7,7 @@
 //! - `<!-- first: COMMAND -->`: runs a command that the page does not show.
 //!
 //! Lines that do not call langevin are not run, but the files of the repository that they name must exist. So must the options
-//! of commands in the text, as in `langevin train --out RUN`.
+//! of commands in the text, as in `langevin train --out RUN`, and those that stand alone, as in `--out RUN`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,14 +17,15 @@ use std::process::Stdio;
 use std::sync::{LazyLock, Mutex};
 use std::time::Instant;
 
-use crate::common::{Test, always, named, no_sample_data, sample_data};
+use crate::common::{Test, always, named, no_sample_data, sample_data, unless};
 use crate::support::Place;
 
 pub fn tests() -> Vec<Test> {
-    let mut tests = always(named![options_in_the_text_exist, wrong_commands_are_found, blocks_are_read]);
+    let mut tests = always(named![options_in_the_text_exist, wrong_options_are_found, blocks_are_read]);
+    tests.extend(unless(no_sample_data(), named![wrong_commands_are_found]));
     for page in pages() {
         let name = page.strip_prefix(ROOT).unwrap().display().to_string();
-        let run = move || run_page(&fs::read_to_string(&page).unwrap());
+        let run = move || run_page(&fs::read_to_string(&page).unwrap()).unwrap_or_else(|wrong| panic!("{wrong}"));
         tests.push(Test::new(&format!("program::pages::the_commands_run::{name}"), None, no_sample_data(), run));
     }
     tests
@@ -48,15 +49,33 @@ struct Line {
     runs: bool,
 }
 
-/// The lines of the `sh` blocks of a page, with those of its comments.
-fn lines(page: &str) -> Vec<Line> {
+/// What is wrong with a page.
+type Checked<T = ()> = Result<T, String>;
+
+/// Languages of blocks without commands.
+const NO_COMMANDS: [&str; 3] = ["text", "rust", "python"];
+
+/// The lines of the `sh` blocks of a page, with those of its comments. An error for blocks of other names, which nobody would
+/// check.
+fn lines(page: &str) -> Checked<Vec<Line>> {
     let mut lines = Vec::new();
-    let (mut inside, mut runs, mut open) = (false, true, String::new());
+    // The language of the block.
+    let mut inside: Option<&str> = None;
+    let (mut runs, mut open) = (true, String::new());
     for line in page.lines() {
         match (inside, line.trim_end()) {
-            (false, "```sh") => inside = true,
-            (true, "```") => (inside, runs) = (false, true),
-            (true, line) => match line.strip_suffix('\\') {
+            (None, line) if line.trim_start().starts_with("```") => {
+                let language = line.trim().trim_start_matches('`');
+                if language != "sh" && !NO_COMMANDS.contains(&language) {
+                    return Err(format!("a block of {language:?}; use sh for commands, or one of {NO_COMMANDS:?}"));
+                }
+                inside = Some(language);
+            }
+            (Some(language), line) if line.trim_start() == "```" => {
+                inside = None;
+                runs |= language == "sh";
+            }
+            (Some("sh"), line) => match line.strip_suffix('\\') {
                 Some(part) => open += part,
                 None => {
                     let text = std::mem::take(&mut open) + line;
@@ -66,18 +85,21 @@ fn lines(page: &str) -> Vec<Line> {
                     }
                 }
             },
-            (false, line) => {
+            (Some(_), _) => {}
+            (None, line) => {
                 let comment = line.strip_prefix("<!-- ").and_then(|line| line.strip_suffix(" -->"));
                 if let Some(command) = comment.and_then(|comment| comment.strip_prefix("first: ")) {
                     lines.push(Line { text: command.into(), runs: true });
                 } else if let Some(reason) = comment.and_then(|comment| comment.strip_prefix("not run: ")) {
-                    assert!(reason.len() > 10, "a block is not run without a reason: {line}");
+                    if reason.len() <= 10 {
+                        return Err(format!("a block is not run without a reason: {line}"));
+                    }
                     runs = false;
                 }
             }
         }
     }
-    lines
+    Ok(lines)
 }
 
 /// The words of a line; quotes hold blanks together.
@@ -148,65 +170,102 @@ fn shortened(mut args: Vec<String>) -> Vec<String> {
     args
 }
 
-/// The options of a command, from its help.
-fn options(command: &str) -> Vec<String> {
-    static KNOWN: LazyLock<Mutex<BTreeMap<String, Vec<String>>>> = LazyLock::new(Mutex::default);
+/// The help of a command, of the program itself for "".
+fn help(command: &str) -> Checked<String> {
+    static KNOWN: LazyLock<Mutex<BTreeMap<String, String>>> = LazyLock::new(Mutex::default);
     if let Some(known) = KNOWN.lock().unwrap().get(command) {
-        return known.clone();
+        return Ok(known.clone());
     }
-    let outcome = Place::new().run(&format!("{command} --help"));
-    assert_eq!(outcome.code, Some(0), "there is no command `langevin {command}`");
-    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
-    let names = outcome.out.match_indices("--").map(|(at, _)| {
-        let rest = outcome.out[at + 2..].chars().take_while(is_part);
-        format!("--{}", rest.collect::<String>())
-    });
-    let names: Vec<String> = names.collect();
-    KNOWN.lock().unwrap().insert(command.to_string(), names.clone());
-    names
+    let outcome = Place::new().run(format!("{command} --help").trim());
+    if outcome.code != Some(0) {
+        return Err(format!("there is no command `langevin {command}`"));
+    }
+    KNOWN.lock().unwrap().insert(command.to_string(), outcome.out.clone());
+    Ok(outcome.out)
 }
 
-/// Panics if an option of a command, in full or in part, is not in its help.
-fn check_options(line: &str, args: &[String]) {
+/// The options of a command. Only the lines of its help that begin with an option count, not its descriptions and examples.
+fn options(command: &str) -> Checked<Vec<String>> {
+    Ok(options_of_help(&help(command)?))
+}
+
+fn options_of_help(help: &str) -> Vec<String> {
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
+    // "  -v, --verbose...", or "      --seed <SEED>"
+    let option = |line: &str| {
+        let line = line.strip_prefix("  ").filter(|line| line.starts_with('-') || line.starts_with("    --"))?;
+        let (_, name) = line.split_once("--")?;
+        Some(format!("--{}", name.chars().take_while(is_part).collect::<String>()))
+    };
+    help.lines().filter_map(option).collect()
+}
+
+/// All commands, from the help of the program.
+fn commands() -> Vec<String> {
+    let help = help("").unwrap();
+    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = list.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    names.filter(|name| *name != "help").map(String::from).collect()
+}
+
+/// The options of all commands.
+fn all_options() -> Vec<String> {
+    let mut all: Vec<String> = commands().iter().flat_map(|command| options(command).unwrap()).collect();
+    all.extend(options("").unwrap());
+    all
+}
+
+/// The name of an option, without its value and the punctuation of the text.
+fn option_name(word: &str) -> &str {
+    word.split(['=', '[']).next().unwrap().trim_end_matches([',', '.', ';'])
+}
+
+/// Whether the options of a command, in full or in part, are in its help.
+fn check_options(line: &str, args: &[String]) -> Checked {
     let (command, rest) = args.split_first().unwrap();
     if command.starts_with('-') || *command == command.to_uppercase() {
-        return;
+        return Ok(());
     }
-    let known = options(command);
-    for option in rest.iter().filter(|arg| arg.starts_with("--")) {
-        let name = option.split('=').next().unwrap().trim_end_matches([',', '.', ';']);
-        assert!(known.iter().any(|known| known == name), "{line}: langevin {command} has no option {name}");
+    let known = options(command)?;
+    let mut names = rest.iter().filter(|arg| arg.starts_with("--")).map(|arg| option_name(arg));
+    match names.find(|name| !known.iter().any(|known| known == name)) {
+        None => Ok(()),
+        Some(name) => Err(format!("{line}: langevin {command} has no option {name}")),
     }
 }
 
-/// Panics if a file of the repository, or an example, does not exist. A package of the crate has no sample data.
-fn check_files(line: &str) {
+/// Whether the files of the repository, and the examples, exist. A package of the crate has no sample data.
+fn check_files(line: &str) -> Checked {
     let words = words(line);
+    let missing = |path: &str| !Path::new(ROOT).join(path).exists();
     for word in &words {
         let path = word.trim_start_matches("./").split(['[', ':']).next().unwrap();
         let of_repository = ["data/", "tests/", "benches/", "docs/", "examples/"].iter().any(|f| path.starts_with(f));
         let packed_apart = path.starts_with("data/") && no_sample_data().is_some();
-        if of_repository && !packed_apart || word == "./test.sh" {
-            assert!(Path::new(ROOT).join(path).exists(), "{line}: there is no {path}");
+        if (of_repository && !packed_apart || word == "./test.sh") && missing(path) {
+            return Err(format!("{line}: there is no {path}"));
         }
     }
     if let Some(at) = words.iter().position(|word| word == "--example") {
         let path = format!("examples/{}.rs", words[at + 1]);
-        assert!(Path::new(ROOT).join(&path).exists(), "{line}: there is no {path}");
+        if missing(&path) {
+            return Err(format!("{line}: there is no {path}"));
+        }
     }
+    Ok(())
 }
 
 /// Runs what a page shows.
-fn run_page(page: &str) {
+fn run_page(page: &str) -> Checked {
     let place = Place::new();
-    let lines = lines(page);
+    let lines = lines(page)?;
     if lines.iter().any(|line| line.runs && line.text.contains("data/")) {
         copy(Path::new(&sample_data("")), &place.path("data"));
     }
     for Line { text, runs } in lines {
-        check_files(&text);
+        check_files(&text)?;
         let Some(mut args) = arguments(&text) else { continue };
-        check_options(&text, &args);
+        check_options(&text, &args)?;
         if !runs {
             continue;
         }
@@ -220,7 +279,9 @@ fn run_page(page: &str) {
         } else {
             let output = place.command("").args(&args).output().unwrap();
             let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{text}\nrun as: langevin {}\n{errors}", args.join(" "));
+            if !output.status.success() {
+                return Err(format!("{text}\nrun as: langevin {}\n{errors}", args.join(" ")));
+            }
             if let Some(file) = redirected {
                 let path = PathBuf::from(file.replace("~/", &home));
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -229,6 +290,7 @@ fn run_page(page: &str) {
         }
         println!("{:5.1} s  langevin {}", began.elapsed().as_secs_f64(), args.join(" "));
     }
+    Ok(())
 }
 
 /// Waits for the address that `serve` prints, and ends it.
@@ -259,34 +321,90 @@ fn code(page: &str) -> Vec<String> {
     outside.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")).collect()
 }
 
+/// Whether the options of a piece of code in the text exist, and whether there are any: in a call of the program, or alone.
+fn check_code(code: &str) -> Checked<bool> {
+    if let Some(args) = arguments(code) {
+        check_options(code, &args)?;
+        check_files(code)?;
+        return Ok(true);
+    }
+    if !code.starts_with("--") {
+        return Ok(false);
+    }
+    static KNOWN: LazyLock<Vec<String>> = LazyLock::new(all_options);
+    let words = words(code);
+    let mut names = words.iter().filter(|word| word.starts_with("--")).map(|word| option_name(word));
+    match names.find(|name| !KNOWN.iter().any(|known| known == name)) {
+        None => Ok(true),
+        Some(name) => Err(format!("{code}: no command has an option {name}")),
+    }
+}
+
 fn options_in_the_text_exist() {
     let mut checked = 0;
+    let mut wrong = Vec::new();
     for page in pages() {
         for code in code(&fs::read_to_string(&page).unwrap()) {
-            let Some(args) = arguments(&code) else { continue };
-            check_options(&format!("{}: `{code}`", page.display()), &args);
-            check_files(&code);
-            checked += 1;
+            match check_code(&code) {
+                Ok(has_options) => checked += usize::from(has_options),
+                Err(e) => wrong.push(format!("{}: {e}", page.display())),
+            }
         }
     }
-    println!("options of {checked} commands in the text exist");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(checked > 300, "only {checked} pieces of code have options");
+    println!("options of {checked} pieces of code in the text exist");
+}
+
+fn wrong_options_are_found() {
+    let wrong = [
+        ("langevin train moons --stepps 5", "train has no option --stepps"),
+        ("langevin trian moons", "no command `langevin trian`"),
+        ("langevin evaluate a.npy data/none.npy", "there is no data/none.npy"),
+        // An option of another command; "--out" is in an example of the help.
+        ("langevin inspect moons --sampler ddim", "inspect has no option --sampler"),
+        ("langevin devices --out a.txt", "devices has no option --out"),
+        ("--steps 5 --stepps 5", "no command has an option --stepps"),
+        ("--nothing", "no command has an option --nothing"),
+    ];
+    for (code, message) in wrong {
+        if code.contains("data/") && no_sample_data().is_some() {
+            continue;
+        }
+        let error = check_code(code).unwrap_err();
+        assert!(error.contains(message), "{code}: {error}");
+    }
+    assert_eq!(
+        check_code("--steps 5, --batch=4 --ema-snapshots[=N]").and_then(|_| check_code("langevin serve RUNS")),
+        Ok(true)
+    );
+    assert_eq!(check_code("docker run --gpus all"), Ok(false));
+    let help = "Usage: a\n\nOptions:\n  -v, --verbose...\n          Like --loud\n      --seed <N>  As --dice\n  langevin a --b";
+    assert_eq!(options_of_help(help), ["--verbose", "--seed"]);
 }
 
 fn wrong_commands_are_found() {
     let wrong = [
-        "```sh\nlangevin train moons --stepps 5 --out run\n```",
-        "```sh\nlangevin sample nowhere --out a.npy\n```",
-        "```sh\nlangevin evaluate a.npy data/pulses.npy\n```",
-        "```sh\ncargo run --release --example none\n```",
-        "```sh\npython3 benches/none.py\n```",
-        "```sh\nlangevin trian moons --out run\n```",
-        "<!-- not run: it takes an hour -->\n```sh\nlangevin train moons --stepps 5 --out run\n```",
+        ("```sh\nlangevin train moons --stepps 5 --out run\n```", "langevin train has no option --stepps"),
+        ("```sh\nlangevin sample nowhere --out a.npy\n```", "run as: langevin sample nowhere"),
+        ("```sh\nlangevin evaluate a.npy data/pulses.npy\n```", "there is no data/pulses.npy"),
+        ("```sh\ncargo run --release --example none\n```", "there is no examples/none.rs"),
+        ("```sh\npython3 benches/none.py\n```", "there is no benches/none.py"),
+        ("```sh\nlangevin trian moons --out run\n```", "there is no command `langevin trian`"),
+        ("```bash\nlangevin train moons --out run\n```", "a block of \"bash\""),
+        ("```\nlangevin train moons --out run\n```", "a block of \"\""),
+        ("<!-- not run: why -->\n```sh\nlangevin devices\n```", "not run without a reason"),
+        (
+            "<!-- not run: it takes an hour -->\n```sh\nlangevin train moons --stepps 5 --out run\n```",
+            "langevin train has no option --stepps",
+        ),
     ];
-    for page in wrong {
-        let caught = std::panic::catch_unwind(|| run_page(page));
-        assert!(caught.is_err(), "{page}");
+    for (page, message) in wrong {
+        let error = run_page(page).unwrap_err();
+        assert!(error.contains(message), "{page}: {error}");
     }
-    run_page("<!-- not run: it takes an hour -->\n```sh\nlangevin sample nowhere --out a.npy\n```");
+    let not_run = "<!-- not run: it takes an hour -->\n```sh\nlangevin sample nowhere --out a.npy\n```";
+    assert_eq!(run_page(not_run), Ok(()));
 }
 
 fn blocks_are_read() {
@@ -300,7 +418,7 @@ fn blocks_are_read() {
         line("y", false),
         line("z", true),
     ];
-    assert_eq!(lines(page), wanted);
+    assert_eq!(lines(page).unwrap(), wanted);
     assert_eq!(arguments(&wanted[0].text).unwrap(), ["a", "--b", "c d"]);
     assert_eq!(code(page), ["langevin e"]);
     let train = |line: &str| shortened(arguments(line).unwrap()).join(" ");

@@ -39,10 +39,12 @@ impl Events {
     /// Prints what is known before the first step.
     pub fn start(run: &Path, trainer: &Trainer) -> Self {
         let config = trainer.config();
+        // The same text for `runs/a` and `runs/a/`, so that programs can compare it.
+        let run: PathBuf = run.components().collect();
         print(json!({
-            "event": "start", "run": run.components().collect::<PathBuf>(), "step": trainer.step(), "steps": config.steps, "batch": trainer.batch(),
-            "model": config.model.name(), "parameters": trainer.run().graph().parameter_count(), "terms": trainer.terms(),
-            "memory_bytes": trainer.allocated(),
+            "event": "start", "run": run, "step": trainer.step(), "steps": config.steps, "batch": trainer.batch(),
+            "model": config.model.name(), "parameters": trainer.run().graph().parameter_count(),
+            "terms": trainer.terms(), "memory_bytes": trainer.allocated(),
         }));
         Self { last: None }
     }
