@@ -40,7 +40,8 @@ impl Graph {
 
     /// The weight gradients from node `at` on that can be computed together with it.
     fn weights_like(&self, at: usize, most: usize) -> Vec<usize> {
-        let Some((first, slab)) = self.nodes.get(at).zip(self.slab_if_used(Slab::Grads)) else { return Vec::new() };
+        let first = self.nodes.get(at).filter(|node| self.layer(node).is_some());
+        let Some((first, slab)) = first.zip(self.slab_if_used(Slab::Grads)) else { return Vec::new() };
         let mut group = Vec::new();
         for (i, node) in self.nodes.iter().enumerate().skip(at) {
             if group.len() == most || node.parts != first.parts || !node.updates.is_empty() || self.accesses(node, slab)
