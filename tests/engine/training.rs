@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Test> {
             the_predicted_memory_is_what_is_allocated,
             validation_measures_the_weights_alone,
             data_larger_than_one_binding_is_split,
+            a_step_of_the_default_unet_is_short_and_small,
         ],
     );
     tests.extend(on(&[On::Gpu], named![without_immediates_training_is_equal_to_the_bit]));
@@ -35,7 +36,6 @@ pub fn tests() -> Vec<Test> {
     tests.extend(always(named![
         dropout_and_noise_on_activations_are_off_when_the_network_is_used,
         every_step_encoding_trains_and_survives_in_its_checkpoint,
-        a_step_of_the_default_unet_is_short_and_small,
         a_network_without_blocks_is_not_recomputed,
         impossible_unets_are_refused_with_numbers,
         a_unet_has_levels_for_the_size_of_its_samples,
@@ -357,10 +357,12 @@ fn fusions_change_no_bit_on_the_cpu_and_little_elsewhere(on: On) {
     }
 }
 
-fn a_step_of_the_default_unet_is_short_and_small() {
+/// The CPU adds up the parts of each gradient by itself.
+fn a_step_of_the_default_unet_is_short_and_small(on: On) {
     let g = unet_step(&[1, 28, 28], &UNetOptions::default(), 64);
-    let run = Device::cpu().compile(&g).unwrap();
-    assert!(run.dispatches() <= 110, "{}", run.dispatches());
+    let run = on.open().compile(&g).unwrap();
+    let most = if on == On::Gpu { 113 } else { 141 };
+    assert!(run.dispatches() <= most, "{}", run.dispatches());
     assert!(run.bytes() <= 125 << 20, "{}", run.bytes());
 }
 
