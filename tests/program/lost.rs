@@ -106,7 +106,9 @@ fn a_run_continues_by_itself_on_a_new_device() {
 fn a_device_that_is_lost_at_any_time_is_no_panic() {
     let place = Place::new();
     place.train("ok.npy", "run");
-    for (args, n) in [(TRAIN, 1), (TRAIN, 4), (TRAIN, 9), ("sample run --count 8", 1), ("sample run --count 8", 3)] {
+    // Many steps of many samples take several submissions.
+    let long = "sample run --count 512 --sampler ddpm";
+    for (args, n) in [(TRAIN, 1), (TRAIN, 4), (TRAIN, 9), ("sample run --count 8", 1), (long, 3)] {
         for kind in ["wait", "submit"] {
             let (at, new) = (format!("{kind}:{n}"), format!("{kind}{n}"));
             let args = if args == TRAIN { format!("{args} --out {new}") } else { format!("{args} --out {new}.npy") };
