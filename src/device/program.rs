@@ -5,7 +5,9 @@ use super::gpu::program::GpuProgram;
 use super::profile::Timing;
 use super::values::Values;
 use crate::error::Result;
-use crate::graph::plan::{Pass, Place};
+#[cfg(feature = "files")]
+use crate::graph::plan::Pass;
+use crate::graph::plan::Place;
 use crate::numeric::random::Clock;
 
 /// A compiled program on one device.

@@ -119,19 +119,16 @@ impl Facts {
     }
 
     /// How samples are written.
-    #[cfg(feature = "cli")]
     pub(crate) fn layout(&self) -> crate::data::SampleLayout<'_> {
         crate::data::SampleLayout { kind: self.kind, shape: &self.shape, columns: &self.columns }
     }
 
     /// The shape of one sample of the data.
-    #[cfg(feature = "cli")]
     pub(crate) fn data_shape(&self) -> &[usize] {
         self.cut_from.as_ref().unwrap_or(&self.shape)
     }
 
     /// How the data were written.
-    #[cfg(feature = "cli")]
     pub(crate) fn data_layout(&self) -> crate::data::SampleLayout<'_> {
         crate::data::SampleLayout { shape: self.data_shape(), ..self.layout() }
     }
