@@ -7,17 +7,28 @@ use std::sync::{Arc, OnceLock};
 
 use super::interrupt::stop_flag;
 use super::{Command, Common, QUIET};
+use crate::ranks::first_fault;
 use crate::train::{dismiss, follow};
 use crate::{AdapterKind, Device, Error, Ranks, adapters};
 
-/// The variables with which launchers tell a process the number of processes, and its own: those of Open MPI, and of MPICH and
-/// its relatives.
-const COUNTS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
-const NUMBERS: [&str; 2] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"];
+/// The variables with which launchers tell a process the number of processes, and its own: those of Open MPI's mpirun, of MPICH and
+/// its relatives, and of Slurm's srun. The inner launcher comes first, as its processes also have the variables of the outer one.
+const LAUNCHERS: [[&str; 2]; 3] = [
+    ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"],
+    ["PMI_SIZE", "PMI_RANK"],
+    ["SLURM_STEP_NUM_TASKS", "SLURM_PROCID"],
+];
 
-/// The largest of the numbers in some variables.
-fn told(variables: &[&str]) -> usize {
-    variables.iter().filter_map(|name| std::env::var(name).ok()?.parse().ok()).max().unwrap_or(0)
+/// The number of processes that a launcher started, and that of this one.
+fn launched(value_of: impl Fn(&str) -> Option<String>) -> (usize, usize) {
+    let number = |name: &str| value_of(name)?.parse().ok();
+    let told = |[count, own]: [&str; 2]| Some((number(count)?, number(own)?));
+    LAUNCHERS.into_iter().find_map(told).unwrap_or((1, 0))
+}
+
+/// [`launched`] for this process.
+fn of_this_process() -> (usize, usize) {
+    launched(|name| std::env::var(name).ok())
 }
 
 /// This process among those of a job.
@@ -48,7 +59,7 @@ pub fn team() -> Option<Arc<dyn Ranks>> {
 
 /// Whether another process prints and writes the results.
 pub fn is_follower() -> bool {
-    told(&NUMBERS) > 0
+    of_this_process().1 > 0
 }
 
 /// Runs a command. If several processes were started, rank 0 runs it, and the others work for it.
@@ -56,7 +67,7 @@ pub fn is_follower() -> bool {
 /// # Errors
 /// Those of the command; when the processes were not started alike, or the command is not for several.
 pub fn together(command: &Command, run: impl FnOnce(&Command) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
-    let count = told(&COUNTS);
+    let (count, _) = of_this_process();
     if count < 2 {
         return run(command);
     }
@@ -115,7 +126,7 @@ fn check_alike(ranks: &dyn Ranks) -> crate::Result<()> {
         let all: Vec<String> =
             ranks.gather(own.as_bytes())?.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         if let Some(rank) = (1..all.len()).find(|rank| all[*rank] != all[0]) {
-            let text = format!("rank {rank} was has not the {what} of rank 0: {} instead of {}", all[rank], all[0]);
+            let text = format!("rank {rank} has not the {what} of rank 0: {} instead of {}", all[rank], all[0]);
             return Err(Error::Setting(text));
         }
     }
@@ -141,13 +152,9 @@ fn options(mut args: impl Iterator<Item = String>) -> String {
 /// That of this process, otherwise the first one of the others.
 pub fn agreed<T>(own: anyhow::Result<T>) -> anyhow::Result<T> {
     let Some(ranks) = team() else { return own };
-    let fault = own.as_ref().err().map_or(String::new(), super::paragraph);
-    let faults = ranks.gather(fault.as_bytes())?;
+    let fault = first_fault(&*ranks, own.as_ref().err().map(super::paragraph))?;
     let own = own?;
-    match faults.iter().enumerate().find(|(_, fault)| !fault.is_empty()) {
-        Some((rank, fault)) => Err(Error::Input(format!("rank {rank}: {}", String::from_utf8_lossy(fault))).into()),
-        None => Ok(own),
-    }
+    fault.map_or(Ok(own), |fault| Err(Error::Input(fault).into()))
 }
 
 /// The device of this process: of a list, separated by commas, those on one machine take one each. With `auto`, they take
@@ -174,6 +181,23 @@ pub fn device(request: Option<&str>) -> crate::Result<Device> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_inner_launcher_counts() {
+        let environment = |list: &'static [(&str, &str)]| {
+            move |name: &str| list.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
+        };
+        let slurm = environment(&[("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_PROCID", "3")]);
+        let mpirun = environment(&[
+            ("SLURM_STEP_NUM_TASKS", "2"),
+            ("SLURM_PROCID", "1"),
+            ("OMPI_COMM_WORLD_SIZE", "8"),
+            ("OMPI_COMM_WORLD_RANK", "0"),
+        ]);
+        assert_eq!((launched(slurm), launched(mpirun)), ((4, 3), (8, 0)));
+        // A shell in an allocation of Slurm has no step.
+        assert_eq!(launched(environment(&[("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0")])), (1, 0));
+    }
 
     #[test]
     fn only_the_device_may_differ_between_ranks() {

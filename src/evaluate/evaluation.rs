@@ -254,6 +254,3 @@ fn rounded(p: f64, sign: &str) -> String {
         _ => format!("{sign}{p:.*}", (1 - p.log10().floor() as i32).max(2) as usize),
     }
 }
-
-#[cfg(test)]
-mod tests;

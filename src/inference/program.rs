@@ -10,7 +10,7 @@ use crate::generate::HISTORY;
 use crate::generate::batches::largest;
 use crate::graph::{Graph, Var};
 use crate::nn::Denoiser;
-use crate::ranks::Ranks;
+use crate::ranks::{Ranks, first_fault};
 use crate::text;
 use crate::train::Checkpoint;
 
@@ -230,11 +230,10 @@ impl BatchedProgram {
 /// # Errors
 /// The error of this process, or that of another.
 fn gathered(ranks: &dyn Ranks, own: Result<Vec<f32>>) -> Result<Vec<Vec<f32>>> {
-    let fault = own.as_ref().err().map_or(String::new(), |e| e.to_string());
-    let faults = ranks.gather(fault.as_bytes())?;
+    let fault = first_fault(ranks, own.as_ref().err().map(Error::to_string))?;
     let own = own?;
-    if let Some((rank, fault)) = faults.iter().enumerate().find(|(_, fault)| !fault.is_empty()) {
-        return Err(Error::input(format!("rank {rank}: {}", String::from_utf8_lossy(fault))));
+    if let Some(fault) = fault {
+        return Err(Error::input(fault));
     }
     let all = ranks.gather(bytemuck::cast_slice(&own))?;
     Ok(all.iter().map(|bytes| bytemuck::pod_collect_to_vec(bytes)).collect())

@@ -51,7 +51,7 @@ impl Graph {
                 either.into_iter().flatten().min_by_key(|fused| fused.to == sum)
             }
         };
-        fused.filter(|fused| self.bound(&fused.node) <= bindings)
+        fused.filter(|fused| self.fits(&fused.node, bindings))
     }
 
     /// The op that computes `of`, extended by `term`.
@@ -59,7 +59,7 @@ impl Graph {
         let maker = self.maker(of)?;
         let node = &self.nodes[maker];
         let alone = self.root(of) == node.outputs[0] && self.is_transient(of) && self.readers(of) == 1;
-        if !alone || self.nodes[maker..=sum].iter().any(|n| n.parts != node.parts || !n.updates.is_empty()) {
+        if !alone || !self.is_movable(maker..=sum) {
             return None;
         }
         let ready = self.maker(term).is_none_or(|term| term < maker);
@@ -73,12 +73,6 @@ impl Graph {
         let inputs = [&node.inputs[..], &[term]].concat();
         let node = Node { op: node.op.plus(kind)?, inputs, ..node.clone() };
         Some(Fused { node, maker, sum, to: if ready { maker } else { sum } })
-    }
-
-    /// The number of tensors that a kernel of the node accesses.
-    pub(super) fn bound(&self, node: &Node) -> usize {
-        let stored = node.outputs.iter().filter(|v| self.spec(**v).stored() > 0);
-        node.inputs.len() + stored.count() + node.updates.len()
     }
 
     /// Makes `old` a view of `new`, which then has its memory.

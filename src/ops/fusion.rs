@@ -1,6 +1,7 @@
 //! Fusions: patterns of several ops that are replaced by one op when a graph is compiled.
 
 use std::any::Any;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{Concat, Encode, FillRow, NoisyBatch, Op, StepInput};
@@ -111,9 +112,37 @@ impl Graph {
 
     /// Whether the outputs have the shapes that the op gives them.
     pub(super) fn is_sound(&self, node: &Node) -> bool {
-        let specs = |vars: &[Var]| vars.iter().map(|v| self.spec(*v).clone()).collect::<Vec<Spec>>();
-        let read = [specs(&node.inputs), specs(&node.updates)].concat();
-        node.op.infer(&read).is_ok_and(|outputs| outputs == specs(&node.outputs))
+        self.inferred(node).is_some_and(|outputs| outputs == self.specs(&node.outputs))
+    }
+
+    /// Whether the op takes its inputs, the outputs have as many elements as it writes, and its kernel accesses at most
+    /// `bindings` tensors. Outputs may have another shape: a tensor that a pass replaces was perhaps a view.
+    pub(super) fn fits(&self, node: &Node, bindings: usize) -> bool {
+        let sizes = |specs: &[Spec]| specs.iter().map(|s| (s.dtype, s.form, s.len())).collect::<Vec<_>>();
+        let same = |outputs: Vec<Spec>| sizes(&outputs) == sizes(&self.specs(&node.outputs));
+        self.inferred(node).is_some_and(same) && self.bound(node) <= bindings
+    }
+
+    fn specs(&self, vars: &[Var]) -> Vec<Spec> {
+        vars.iter().map(|v| self.spec(*v).clone()).collect()
+    }
+
+    /// The outputs that the op gives the inputs of a node; `None` if it refuses them.
+    fn inferred(&self, node: &Node) -> Option<Vec<Spec>> {
+        node.op.infer(&[self.specs(&node.inputs), self.specs(&node.updates)].concat()).ok()
+    }
+
+    /// The number of tensors that a kernel of the node accesses.
+    fn bound(&self, node: &Node) -> usize {
+        let stored = node.outputs.iter().filter(|v| self.spec(**v).stored() > 0);
+        node.inputs.len() + stored.count() + node.updates.len()
+    }
+
+    /// Whether the nodes of a range run together, and none of them changes a tensor that another one may read: then what
+    /// reads can run earlier or later among them.
+    pub(super) fn is_movable(&self, range: RangeInclusive<usize>) -> bool {
+        let nodes = &self.nodes[range];
+        nodes.iter().all(|node| node.parts == nodes[0].parts && node.updates.is_empty())
     }
 
     /// The number of nodes that read `var`, directly or reshaped.
@@ -134,7 +163,7 @@ mod tests {
     use super::*;
     use crate::diffusion::{Objective, Prediction, Schedule};
     use crate::graph::Parts;
-    use crate::ops::{Activation, Add, Dense, Layout};
+    use crate::ops::{Activation, Add, ChannelBias, Conv, ConvTranspose, Dense, Layout};
     use crate::{Device, Result};
 
     const ROWS: usize = 36;
@@ -221,6 +250,104 @@ mod tests {
             assert_eq!((&fused[0], dispatches), (&with_t[0], 3));
             let plain = Plan::new(&g).unwrap();
             assert_eq!(plain.calls.len(), 4);
+        }
+    }
+
+    /// Adds the loss of a graph on x.
+    type AddLoss = fn(&mut Graph) -> Result<Var>;
+
+    fn parameter(g: &mut Graph, name: &str, shape: &[usize]) -> Result<Var> {
+        let len: usize = shape.iter().product();
+        g.parameter(name, shape, (0..len).map(|i| (i as f32 * 0.9 + shape[0] as f32).sin()).collect())
+    }
+
+    /// The loss of y against a constant.
+    fn loss_of(g: &mut Graph, y: Var) -> Result<Var> {
+        let shape = g.shape(y).to_vec();
+        let goal = g.constant(shape.clone(), vec![0.3; shape.iter().product()])?;
+        g.mse(y, goal)
+    }
+
+    fn dense(g: &mut Graph, name: &str, x: Var, outputs: usize) -> Result<Var> {
+        let inputs = g.spec(x).rows().1;
+        let w = parameter(g, &format!("{name}.weight"), &[outputs, inputs])?;
+        let b = parameter(g, &format!("{name}.bias"), &[outputs])?;
+        g.apply1(Dense { activation: Activation::None }, &[x, w, b])
+    }
+
+    /// Two layers of one tensor, which they view in other shapes.
+    fn layers_of_views(g: &mut Graph) -> Result<Var> {
+        let x = dense_input(g, [4, 8])?;
+        let view = g.reshape(x, [8, 4])?;
+        let (a, b) = (dense(g, "a", x, 2)?, dense(g, "b", view, 3)?);
+        let b = g.reshape(b, [4, 6])?;
+        let y = g.apply1(Concat, &[a, b])?;
+        loss_of(g, y)
+    }
+
+    fn dense_input(g: &mut Graph, shape: [usize; 2]) -> Result<Var> {
+        let x = g.state("x", [shape[0], 3])?;
+        dense(g, "input", x, shape[1])
+    }
+
+    /// Joined tokens, normalised each by itself: as many tokens as features in the first tensor, or more.
+    fn normalised_tokens(g: &mut Graph) -> Result<Var> {
+        let (a, b) = (dense_input(g, [2, 32])?, g.state("other", [2, 8])?);
+        let b = dense(g, "b", b, 8)?;
+        let joined = g.apply1(Concat, &[a, b])?;
+        let tokens = g.reshape(joined, [2, 10, 4])?;
+        let (gamma, beta) = (parameter(g, "gamma", &[4])?, parameter(g, "beta", &[4])?);
+        let y = g.apply(crate::ops::LayerNorm::default(), &[tokens, gamma, beta])?[0];
+        loss_of(g, y)
+    }
+
+    /// A bias for channels of another shape than those of the convolution.
+    fn bias_of_view(g: &mut Graph) -> Result<Var> {
+        let x = dense_input(g, [2, 3 * 36])?;
+        let x = g.reshape(x, [2, 3, 6, 6])?;
+        let (w, b) = (parameter(g, "w", &[4, 3, 3, 3])?, parameter(g, "b", &[4])?);
+        let y = g.apply(Conv { stride: 1, padding: 1, activation: Activation::None }, &[x, w, b])?[0];
+        let view = g.reshape(y, [2, 8, 18])?;
+        let bias = parameter(g, "bias", &[2, 8])?;
+        let y = g.apply(ChannelBias { activation: Activation::None }, &[view, bias])?[0];
+        loss_of(g, y)
+    }
+
+    /// A normalisation of other samples and channels than those of the transposed convolution.
+    fn norm_of_view(g: &mut Graph) -> Result<Var> {
+        let x = dense_input(g, [4, 4 * 4])?;
+        let x = g.reshape(x, [4, 4, 4])?;
+        let (w, b) = (parameter(g, "w", &[4, 4, 3])?, parameter(g, "b", &[4])?);
+        let up = ConvTranspose { stride: 1, padding: 1, output_padding: 0, activation: Activation::None };
+        let y = g.apply(up, &[x, w, b])?[0];
+        let view = g.reshape(y, [2, 4, 8])?;
+        let (gamma, beta) = (parameter(g, "gamma", &[4])?, parameter(g, "beta", &[4])?);
+        let y = g.apply(crate::ops::GroupNorm::new(2), &[view, gamma, beta])?[0];
+        loss_of(g, y)
+    }
+
+    #[test]
+    fn views_in_other_shapes_are_not_what_they_view() {
+        let graphs: [(&str, AddLoss); 4] = [
+            ("layers", layers_of_views),
+            ("tokens", normalised_tokens),
+            ("bias", bias_of_view),
+            ("norm", norm_of_view),
+        ];
+        for (name, add) in graphs {
+            let gradients = |bindings: usize| {
+                let mut g = Graph::new();
+                let loss = add(&mut g).unwrap();
+                g.minimize(loss, crate::ops::Optimizer::adam(0.1)).unwrap();
+                let mut run = Device::cpu().compile_for(&g, bindings).unwrap();
+                let x: Vec<f32> = (0..g.spec(g.find("x").unwrap()).len()).map(|i| (i as f32 * 0.7).cos()).collect();
+                run.write("x", &x).unwrap();
+                run.steps(1).unwrap();
+                run.read_slab(crate::graph::Slab::Grads).unwrap()
+            };
+            let (plain, fused) = (gradients(0), gradients(usize::MAX));
+            assert!(plain.iter().any(|d| *d != 0.0), "{name}");
+            assert_eq!(fused, plain, "{name}");
         }
     }
 }

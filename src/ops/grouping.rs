@@ -24,16 +24,17 @@ impl Graph {
         let most = DenseGroup::MOST.min(bindings.saturating_sub(3));
         for at in 0..self.nodes.len() {
             let group = if most > 1 { self.weights_like(at, most) } else { Vec::new() };
-            if let [.., last] = group[..]
-                && group.len() > 1
-            {
+            let (Some(&last), true) = (group.last(), group.len() > 1) else { continue };
+            let node = self.weights(&group);
+            // Views of x in other shapes are other inputs.
+            if self.fits(&node, bindings) {
                 // They run where the last one was.
-                self.nodes[last] = self.weights(&group);
+                self.nodes[last] = node;
                 self.remove(group.into_iter().filter(|i| *i != last).collect());
             }
         }
         for at in (0..self.nodes.len()).rev() {
-            self.group_input_gradients(at, most);
+            self.group_input_gradients(at, most, bindings);
         }
         self
     }
@@ -81,7 +82,7 @@ impl Graph {
 
     /// The sum of the gradients of one input, of which `at` is the last addition, followed by the derivative of the
     /// activation before it.
-    fn group_input_gradients(&mut self, at: usize, most: usize) {
+    fn group_input_gradients(&mut self, at: usize, most: usize, bindings: usize) {
         let Some(node) = self.nodes.get(at).cloned() else { return };
         let (mut leaves, mut gone) = (Vec::new(), Vec::new());
         if as_op::<Add>(&node).is_none() || !self.terms(at, &mut leaves, &mut gone) || leaves.len() > most {
@@ -103,6 +104,9 @@ impl Graph {
             outputs: self.nodes[to].outputs.clone(),
             ..node
         };
+        if !self.fits(&grouped, bindings) {
+            return;
+        }
         self.nodes[to] = grouped;
         self.remove(gone.into_iter().filter(|i| *i != to).collect());
     }
@@ -161,7 +165,7 @@ impl Graph {
     /// bit-identical.
     pub(super) fn with_grouped_sums(mut self, bindings: usize) -> Self {
         let Some(slab) = self.slab_if_used(Slab::Grads) else { return self };
-        let most = PartSums::MOST.min(bindings - 1);
+        let most = PartSums::MOST.min(bindings.saturating_sub(1));
         let sums: Vec<_> = self.nodes.iter().map(|node| self.sum_to(node, slab)).collect();
         let narrowing: Vec<usize> = sums.iter().flatten().filter_map(|(_, narrowing)| *narrowing).collect();
         let (mut nodes, mut group): (Vec<Node>, Vec<(Node, SlabSum)>) = Default::default();
@@ -169,8 +173,8 @@ impl Graph {
             if narrowing.contains(&i) {
                 continue;
             }
-            let parts: usize =
-                group.iter().map(|(node, _)| node).chain([&node]).map(|n| self.spec(n.inputs[0]).len()).sum();
+            let of_group = group.iter().map(|(node, _)| node).chain([&node]);
+            let parts: usize = of_group.filter_map(|n| n.inputs.first()).map(|parts| self.spec(*parts).len()).sum();
             let full = sum.is_some() && (group.len() == most || parts > MOST_PARTS);
             let other = group.first().is_some_and(|(first, _)| first.parts != node.parts);
             if full || other || self.accesses(&node, slab) {

@@ -359,10 +359,12 @@ impl Op for NormInput {
             ));
         }
         let runs = runs_of(x, self.groups);
-        if self.by_channel() && runs.spatial == 1 || self.first.is_some_and(|c| !c.is_multiple_of(runs.channels())) {
+        let (b, c) = (runs.rows / runs.groups, runs.channels() * runs.groups);
+        let whole =
+            |first: usize| self.groups.is_some() && first.is_multiple_of(runs.channels()) && (1..c).contains(&first);
+        if self.by_channel() && runs.spatial == 1 || self.first.is_some_and(|first| !whole(first)) {
             return Err(Error::shape("norm_input", format!("{self:?} of {x} is not a sum of whole groups")));
         }
-        let (b, c) = (runs.rows / runs.groups, runs.channels() * runs.groups);
         let channels = |c: usize| Spec::f32([&[x.shape[0], c], &x.shape[2..]].concat());
         let mut outputs = match self.first {
             Some(first) => vec![channels(first), channels(c - first)],

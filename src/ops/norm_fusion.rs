@@ -36,7 +36,12 @@ impl Graph {
         let x = node.outputs[0];
         let Some(norm) = self.first_reader(x, concat) else { return false };
         let by = self.nodes[norm].clone();
-        let Some(op) = as_op::<GroupNorm>(&by).filter(|op| !op.joined && by.parts == node.parts) else { return false };
+        let Some(op) = as_op::<GroupNorm>(&by).filter(|op| !op.joined && self.root(by.inputs[0]) == x) else {
+            return false;
+        };
+        if !self.is_movable(concat..=norm) {
+            return false;
+        }
         let shape = self.shape(by.inputs[0]).to_vec();
         let places: usize = shape[2..].iter().product();
         let mut half = |of: Var| {
@@ -50,7 +55,7 @@ impl Graph {
             outputs: [&by.outputs[..], &[x]].concat(),
             ..by
         };
-        if self.bound(&joined) > bindings {
+        if !self.fits(&joined, bindings) {
             return false;
         }
         self.nodes[norm] = joined;
@@ -61,7 +66,9 @@ impl Graph {
     /// A [`NormInput`] whose result is only split writes its two parts.
     fn split_gradient(&mut self, at: usize, bindings: usize, largest: usize) -> bool {
         let node = self.nodes[at].clone();
-        let Some(op) = as_op::<NormInput>(&node).filter(|op| op.first.is_none()) else { return false };
+        let Some(op) = as_op::<NormInput>(&node).filter(|op| op.groups.is_some() && op.first.is_none()) else {
+            return false;
+        };
         let dx = node.outputs[0];
         if self.spec(dx).len() > largest {
             return false;
@@ -77,11 +84,10 @@ impl Graph {
         }
         let places: usize = shape[2..].iter().product();
         let op = NormInput { first: Some(first.len / places), ..*op };
-        let inputs: Vec<Spec> = node.inputs.iter().map(|v| self.spec(*v).clone()).collect();
         let parts = order.map(|i| self.nodes[readers[i]].outputs[0]);
         let outputs = [&parts[..], &node.outputs[1..]].concat();
         let split = Node { op: Arc::new(op), outputs, ..node };
-        if !first.len.is_multiple_of(places) || split.op.infer(&inputs).is_err() || self.bound(&split) > bindings {
+        if !first.len.is_multiple_of(places) || !self.fits(&split, bindings) {
             return false;
         }
         self.nodes[at] = split;
@@ -110,10 +116,12 @@ impl Graph {
         if by.outputs[0] != dx || by.parts != node.parts {
             return false;
         }
+        // The sum of each plane, or over the samples too.
         let ((planes, places), channels) = (self.spec(dx).rows(), self.spec(node.outputs[0]).len());
         let c = op.first.unwrap_or(self.shape(by.inputs[1])[1]);
-        let by_sample = channels == planes * c;
-        if places / c <= 1 || !by_sample && channels != c {
+        let (rows, by_sample) = (self.shape(node.inputs[0])[0], channels == planes * c);
+        let whole = if by_sample { rows == 1 } else { channels == c && rows == planes };
+        if places / c <= 1 || !whole {
             return false;
         }
         let sums = match by_sample {
@@ -122,7 +130,7 @@ impl Graph {
         };
         let outputs = [&by.outputs[..], &[sums]].concat();
         let with_sums = Node { op: Arc::new(NormInput { sums: true, ..*op }), outputs, ..by };
-        if self.bound(&with_sums) > bindings {
+        if !self.fits(&with_sums, bindings) {
             return false;
         }
         self.nodes[at] = with_sums;
@@ -166,7 +174,7 @@ impl Graph {
             inputs.insert(4, *self.nodes[norm].inputs.last().expect("beta is the last input"));
         }
         let repeated = Node { op: Arc::new(NormInput { again: true, ..*op }), inputs, outputs, ..node };
-        if self.bound(&repeated) > bindings {
+        if !self.fits(&repeated, bindings) {
             return false;
         }
         self.nodes[at] = repeated;
@@ -199,19 +207,17 @@ impl Graph {
 
     /// `node` and the nodes up to `end` that depend on it, if they can all run after `end`.
     fn dependents(&self, node: usize, end: usize) -> Option<Vec<usize>> {
-        let mut found = vec![node];
-        for i in node..=end {
-            let Node { inputs, updates, parts, .. } = &self.nodes[i];
-            let depends = |v: &Var| found.iter().any(|&of| self.nodes[of].outputs.contains(&self.root(*v)));
-            if i > node && !inputs.iter().any(depends) {
-                continue;
-            }
-            if i == end || !updates.is_empty() || *parts != self.nodes[end].parts {
-                return None;
-            }
-            found.push(i);
+        if !self.is_movable(node..=end) {
+            return None;
         }
-        Some(found)
+        let mut found = vec![node];
+        for i in node + 1..=end {
+            let depends = |v: &Var| found.iter().any(|&of| self.nodes[of].outputs.contains(&self.root(*v)));
+            if self.nodes[i].inputs.iter().any(depends) {
+                found.push(i);
+            }
+        }
+        (!found.contains(&end)).then_some(found)
     }
 
     /// The nodes that read a tensor, directly or reshaped.

@@ -48,6 +48,16 @@ pub trait Ranks: fmt::Debug + Send + Sync {
     fn abort(&self, code: u8) -> !;
 }
 
+/// What the first process that cannot go on says, with its number; `fault` is what this one says. All processes learn it.
+///
+/// # Errors
+/// Those of [`Ranks::gather`].
+pub fn first_fault(ranks: &dyn Ranks, fault: Option<String>) -> Result<Option<String>> {
+    let faults = ranks.gather(fault.unwrap_or_default().as_bytes())?;
+    let first = faults.iter().enumerate().find(|(_, fault)| !fault.is_empty());
+    Ok(first.map(|(rank, fault)| format!("rank {rank}: {}", String::from_utf8_lossy(fault))))
+}
+
 /// The elements of a vector of `len` that a rank adds up.
 fn slice_of(len: usize, rank: usize, count: usize) -> Range<usize> {
     len * rank / count..len * (rank + 1) / count

@@ -13,7 +13,7 @@ use super::{Checkpoint, Trainer};
 use crate::data::Dataset;
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
-use crate::ranks::{OrderedSum, Ranks};
+use crate::ranks::{OrderedSum, Ranks, first_fault};
 
 /// What rank 0 tells the others to do.
 #[derive(Debug, Deserialize, Serialize)]
@@ -63,7 +63,11 @@ impl Team {
         if self.leads() {
             Command::Steps(n).send(&*self.ranks)?;
         }
-        run.steps_on_ranks(n, &*self.ranks, &mut self.sum)
+        run.steps_on_ranks(n, &*self.ranks, &mut self.sum).inspect_err(|e| {
+            // The others wait for the gradients of this step.
+            log::error!("rank {}: {e}; all processes end", self.ranks.rank());
+            self.ranks.abort(1);
+        })
     }
 
     /// The time that this process spent in exchanges.
@@ -102,8 +106,7 @@ pub fn follow(device: &Device, ranks: &Arc<dyn Ranks>) -> Result<()> {
                 *trainer = None;
                 let state = ranks.broadcast(Vec::new())?;
                 let made = Trainer::following(device, &state, ranks);
-                let fault = made.as_ref().err().map_or(String::new(), |e| e.to_string());
-                ranks.gather(fault.as_bytes())?;
+                first_fault(&**ranks, made.as_ref().err().map(Error::to_string))?;
                 *trainer = made.ok();
             }
             (Command::Steps(n), Some(trainer)) => trainer.steps(n)?,
@@ -122,11 +125,12 @@ impl Trainer {
     /// # Errors
     /// When a rank cannot start, with its reason: it reads other data, or its device has not enough memory.
     pub fn lead(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
+        // Nothing that can fail may come between the command and what the others expect to follow it.
+        let state = self.checkpoint()?.to_bytes();
         Command::Start.send(&*ranks)?;
-        ranks.broadcast(self.checkpoint()?.to_bytes())?;
-        let faults = ranks.gather(b"")?;
-        if let Some((rank, fault)) = faults.iter().enumerate().find(|(_, fault)| !fault.is_empty()) {
-            return Err(Error::setting(format!("rank {rank}: {}", String::from_utf8_lossy(fault))));
+        ranks.broadcast(state)?;
+        if let Some(fault) = first_fault(&*ranks, None)? {
+            return Err(Error::setting(fault));
         }
         self.warn_of_idle_ranks(ranks.count());
         self.team = Some(Team::new(ranks));
@@ -174,10 +178,10 @@ impl Trainer {
     pub(super) fn compare(&mut self) -> Result<()> {
         let Some(team) = &self.team else { return Ok(()) };
         let (ranks, leads) = (team.ranks.clone(), team.leads());
+        let state = self.checkpoint()?;
         if leads {
             Command::Compare.send(&*ranks)?;
         }
-        let state = self.checkpoint()?;
         let hashes = ranks.gather(&hash(&state).to_le_bytes())?;
         if hashes.iter().all(|hash| *hash == hashes[0]) {
             return Ok(());

@@ -252,17 +252,18 @@ impl GpuProgram {
     }
 
     /// The parts of a dispatch: workgroups, the first of them, and the expected time.
-    fn parts(&self, call: usize) -> Vec<([u32; 3], u32, f64)> {
-        let (dispatch, seconds) = (&self.dispatches[call], self.pace.of(call));
-        let parts = dispatch.numbered.map_or(1, |count| self.pace.parts(call, count).max(self.gpu.parts.min(count)));
-        let Some(count) = dispatch.numbered.filter(|_| parts > 1) else { return vec![(dispatch.groups, 0, seconds)] };
+    fn parts(&self, call: usize) -> impl Iterator<Item = ([u32; 3], u32, f64)> + use<> {
+        let (Dispatch { groups, numbered, .. }, seconds) = (&self.dispatches[call], self.pace.of(call));
+        let (groups, count) = (*groups, numbered.unwrap_or(1).max(1));
+        let parts = numbered.map_or(1, |_| self.pace.parts(call, count).max(self.gpu.parts.min(count)));
         // One dimension of workgroups is enough for a part.
-        let each = count.div_ceil(parts).min(self.gpu.limits.max_compute_workgroups_per_dimension as usize);
-        let part = |first: usize| {
-            let groups = each.min(count - first);
-            ([groups as u32, 1, 1], first as u32, seconds * groups as f64 / count as f64)
-        };
-        (0..count).step_by(each).map(part).collect()
+        let most = self.gpu.limits.max_compute_workgroups_per_dimension as usize;
+        let each = if parts > 1 { count.div_ceil(parts).min(most) } else { count };
+        (0..count).step_by(each).map(move |first| {
+            let n = each.min(count - first);
+            let groups = if n == count { groups } else { [n as u32, 1, 1] };
+            (groups, first as u32, seconds * n as f64 / count as f64)
+        })
     }
 
     /// Submits the pending dispatches, and waits for an earlier submission if there are too many in flight.

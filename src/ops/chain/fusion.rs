@@ -10,7 +10,7 @@ use crate::kernel::Target;
 use crate::ops::dense::{DenseInput, DenseWeight};
 use crate::ops::fusion::as_op;
 use crate::ops::part_sum::PartSum;
-use crate::ops::{Activation, Dense, NoisyBatch, PointLoss, SamplerStep, StepInput};
+use crate::ops::{Activation, Dense, NoisyBatch, PointLoss, Reduce, SamplerStep, StepInput};
 
 /// The layers that compute a tensor from another one.
 struct Found {
@@ -98,7 +98,11 @@ impl Graph {
         let slab = self.slab_if_used(Slab::Params)?;
         let factors = loss.by_step.then(|| node.inputs[3]);
         let inputs: Vec<Var> = self.nodes[front].inputs.iter().copied().chain([slab]).chain(factors).collect();
-        let closed = self.is_closed(&replaced, &[node.outputs[0]]);
+        // The partial sums of the loss are others then, which only their sum may read.
+        let partials = node.outputs[0];
+        let sums = |n: &&Node| n.inputs.iter().any(|v| self.root(*v) == partials);
+        let summed = self.nodes.iter().filter(sums).all(|n| as_op::<Reduce>(n).is_some() && n.inputs == [partials]);
+        let closed = summed && self.is_transient(partials) && self.is_closed(&replaced, &[partials]);
         (closed && op.suits(inputs.len(), target)).then_some((op, inputs, replaced))
     }
 
@@ -201,8 +205,8 @@ impl Graph {
         self.nodes.iter().position(|node| as_op::<T>(node).is_some() && node.inputs[0] == var)
     }
 
-    /// Whether the nodes run together, and what they compute is read only by them; except for `known` outputs and those
-    /// that are parts of a slab.
+    /// Whether the nodes run together, no tensor is changed between them, and what they compute is read only by them; except for
+    /// `known` outputs and those that are parts of a slab.
     fn is_closed(&self, nodes: &[usize], known: &[Var]) -> bool {
         let inside = |v: Var| {
             let readers = self.nodes.iter().enumerate().filter(|(_, n)| n.inputs.iter().any(|i| self.root(*i) == v));
@@ -211,8 +215,11 @@ impl Graph {
         let is_part = |v: Var| matches!(self.tensors[v].storage, Storage::Part { .. });
         let outputs = nodes.iter().flat_map(|&i| &self.nodes[i].outputs).copied();
         let parts = self.nodes[nodes[0]].parts;
+        let (first, last) = (nodes.iter().min(), nodes.iter().max());
+        let between = self.nodes[*first.unwrap_or(&0)..*last.unwrap_or(&0)].iter();
         outputs.filter(|v| !known.contains(v) && !is_part(*v)).all(inside)
             && nodes.iter().all(|&i| self.nodes[i].parts == parts)
+            && between.into_iter().all(|node| node.updates.is_empty())
     }
 }
 
