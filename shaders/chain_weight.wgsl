@@ -1,5 +1,5 @@
 // The gradients of the parameters of a chain of dense layers, from what chain_gradient keeps: [dW | db] = dz^T [x | 1] for
-// each layer, with the tiles of all layers in one grid; `select_layer`, in the text `gemm_tiles`, sets the sizes of one.
+// each layer, with the tiles of all layers in one grid; `tile` sets the sizes of that of a layer.
 // With SPLIT a slice has K samples of the BATCH, and the output is parts[slice]; beyond the last sample dz is 0.
 override K: u32; override BATCH: u32;
 var<private> M: u32;  // outputs

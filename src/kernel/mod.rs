@@ -94,6 +94,8 @@ pub struct Kernel {
     pub groups: [u32; 3],
     /// Their number, if they are numbered by `group()`: then several dispatches can do a part of them each.
     pub(crate) numbered: Option<usize>,
+    /// See [`Kernel::with_long_epilogue`].
+    pub(crate) long_epilogue: bool,
     flags: BTreeMap<&'static str, bool>,
     parts: Vec<(&'static str, String)>,
     repeats: Vec<(&'static str, usize)>,
@@ -113,6 +115,7 @@ impl Kernel {
             constants,
             groups,
             numbered: None,
+            long_epilogue: false,
             flags,
             parts,
             repeats,
@@ -181,9 +184,9 @@ impl Kernel {
         self.variants.first().copied()
     }
 
-    /// Whether a flag was set.
-    pub(crate) fn is_on(&self, flag: &str) -> bool {
-        self.flags.get(flag) == Some(&true)
+    /// Declares that what a product does with each element takes many instructions, so that its tiles stay smaller.
+    pub(crate) fn with_long_epilogue(self, long_epilogue: bool) -> Self {
+        Self { long_epilogue, ..self }
     }
 
     /// The candidates for autotuning, with its own variant first; empty if the rule is certain.

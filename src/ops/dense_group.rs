@@ -47,7 +47,7 @@ pub(crate) struct DenseGroup {
 }
 
 impl DenseGroup {
-    /// The most layers of a group: bindings 0 to 6.
+    /// The most layers of a group, which have bindings 0 to 5.
     pub const MOST: usize = 6;
 
     /// The sum of the widths.

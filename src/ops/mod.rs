@@ -78,7 +78,6 @@ mod epilogue;
 mod fusion;
 mod gemm;
 mod grouping;
-mod norm_fusion;
 #[cfg(test)]
 mod size;
 

@@ -29,7 +29,7 @@ pub(super) struct ChainGradient {
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub inputs: Vec<usize>,
-    /// Those of the inputs where derivatives follow from the output.
+    /// The offsets of the inputs of the next layers where derivatives follow from the output.
     before: Vec<usize>,
     pub gradients: Vec<usize>,
     pub len: usize,

@@ -38,7 +38,8 @@ impl Terms {
 
     /// The flags of `conv.wgsl` for the result y.
     pub fn flags(self, kernel: Kernel, y: &Spec) -> Kernel {
-        let kernel = kernel.flag("PLANES", self.planes).flag("ADDEND", self.tensor);
+        let kernel =
+            kernel.flag("PLANES", self.planes).flag("ADDEND", self.tensor).with_long_epilogue(self.count() > 0);
         if self.planes { kernel.dim("AREA", y.shape[2..].iter().product()) } else { kernel }
     }
 

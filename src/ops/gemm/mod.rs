@@ -2,8 +2,9 @@
 //!
 //! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`; the overrides `M`,
 //! `N` and `K` are set here. Transposes, implicit matrices and epilogues are therefore up to the shader. Several
-//! products in one dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]). A grid of tiles that
-//! exceeds the limit of a dimension is folded along z ([`tiled`]).
+//! products of one shape in a dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]); those of several
+//! shapes follow each other ([`gemm_of`]). A grid of tiles that exceeds the limit of a dimension is folded along z
+//! ([`tiled`]).
 //!
 //! If B is implicit ([`Operand::implicit`]), the flag `INDEXED` is set, and `load_b(inner(k), outer(col))` is called
 //! instead, so that expensive computations on k or col alone (a position in an image) run once. With the flags `A_VEC4`
@@ -105,7 +106,7 @@ pub(crate) fn gemm_of(
 
 fn product_of(kernel: Kernel, product: Product, members: &[Member], target: &Target) -> Kernel {
     let mut variants = GemmVariant::choose(&product, target);
-    if ["PLANES", "ADDEND"].into_iter().any(|flag| kernel.is_on(flag)) {
+    if kernel.long_epilogue {
         // An invocation of the largest tiles has 64 copies of the epilogue: too many instructions for slow compilers.
         variants.iter_mut().filter(|v| **v == GemmVariant::Blocked128).for_each(|v| *v = GemmVariant::Blocked64);
         variants.dedup();

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::channels::ChannelSum;
-use super::concat::{Columns, Concat};
-use super::fusion::as_op;
-use super::norm::{GroupNorm, NormInput};
-use super::part_sum::{PartSum, Second};
+use super::{GroupNorm, NormInput};
 use crate::graph::{Graph, Init, Node, Spec, Storage, Var};
+use crate::ops::channels::ChannelSum;
+use crate::ops::concat::{Columns, Concat};
+use crate::ops::fusion::as_op;
+use crate::ops::part_sum::{PartSum, Second};
 
 impl Graph {
     /// Fuses copies and sums into normalisations, and recomputes their outputs in the backward pass instead of keeping
     /// them, unless a kernel then accesses more than `bindings` tensors. Gradients of at most `split` elements are split.
     /// On the CPU, values are bit-identical.
-    pub(super) fn with_fused_norms(mut self, bindings: usize, split: usize) -> Self {
+    pub(in crate::ops) fn with_fused_norms(mut self, bindings: usize, split: usize) -> Self {
         let mut at = 0;
         while at < self.nodes.len() {
             let fused = self.join_channels(at, bindings)
@@ -97,7 +97,7 @@ impl Graph {
     }
 
     /// The sizes of the gradients that [`Graph::split_gradient`] could split.
-    pub(super) fn split_gradients(&self) -> Vec<usize> {
+    pub(in crate::ops) fn split_gradients(&self) -> Vec<usize> {
         let dx = self.nodes.iter().filter(|n| as_op::<NormInput>(n).is_some()).map(|n| n.outputs[0]);
         let splits = |dx: &Var| self.readers_of(*dx).iter().any(|i| as_op::<Columns>(&self.nodes[*i]).is_some());
         dx.filter(splits).map(|dx| self.spec(dx).len()).collect()
