@@ -21,6 +21,7 @@ mod sample_data;
 mod sampling;
 mod statistics;
 mod training;
+mod unets;
 
 fn main() -> std::process::ExitCode {
     let modules =
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
         sample_data::tests,
         evaluation::tests,
         training::tests,
+        unets::tests,
         sampling::tests,
         conditions::tests,
         autoguidance::tests,
