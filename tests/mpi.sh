@@ -61,7 +61,7 @@ fi
 
 refuses "only train and sample" on 2 inspect data/pulse.npy
 refuses "cannot read missing.npy" train 2 --out "$out/none" --labels missing.npy
-refuses "has not the options of rank 0" timeout 60 mpirun --oversubscribe -n 1 "$langevin" train moons --out "$out/none" --steps 5 : \
+refuses "started with other options than rank 0" timeout 60 mpirun --oversubscribe -n 1 "$langevin" train moons --out "$out/none" --steps 5 : \
     -n 1 "$langevin" train moons --out "$out/none" --steps 6
 
 # The end of one process ends all, at the last checkpoint.

@@ -141,8 +141,7 @@ pub fn run() -> ExitCode {
     quiet_mesa();
     quiet_losses();
     let matches = help::with_examples(Cli::command()).try_get_matches().unwrap_or_else(|e| {
-        // Rank 0 prints for all.
-        if ranks::is_follower() { std::process::exit(e.exit_code()) } else { e.exit() }
+        if ranks::is_follower() { std::process::exit(ranks::after_the_first(e.exit_code())) } else { e.exit() }
     });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     let (verbose, result) = match cli.command {
@@ -171,9 +170,8 @@ pub fn run() -> ExitCode {
             Some(Error::Setting(_)) => ("error: ", 2),
             _ => ("error: ", 1),
         };
-        // Rank 0 reports the errors of all.
         if ranks::is_follower() {
-            return ExitCode::from(code);
+            return ExitCode::from(ranks::after_the_first(code));
         }
         let _ = writeln!(io::stderr(), "{start}{}", printable(&paragraph(&e)));
         if verbose > 1 {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::interrupt::stop_flag;
 use super::{Command, Common, QUIET};
@@ -60,6 +61,13 @@ pub fn team() -> Option<Arc<dyn Ranks>> {
 /// Whether another process prints and writes the results.
 pub fn is_follower() -> bool {
     of_this_process().1 > 0
+}
+
+/// The exit code of a process other than rank 0, which reports the errors of all: launchers end all processes at the first one
+/// that fails, so the others give it the time to do so.
+pub fn after_the_first<T>(code: T) -> T {
+    std::thread::sleep(Duration::from_secs(1));
+    code
 }
 
 /// Runs a command. If several processes were started, rank 0 runs it, and the others work for it.
@@ -126,7 +134,7 @@ fn check_alike(ranks: &dyn Ranks) -> crate::Result<()> {
         let all: Vec<String> =
             ranks.gather(own.as_bytes())?.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         if let Some(rank) = (1..all.len()).find(|rank| all[*rank] != all[0]) {
-            let text = format!("rank {rank} has not the {what} of rank 0: {} instead of {}", all[rank], all[0]);
+            let text = format!("rank {rank} was started with other {what} than rank 0: {} instead of {}", all[rank], all[0]);
             return Err(Error::Setting(text));
         }
     }
