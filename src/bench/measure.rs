@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use super::peak::multiply_add_rate;
 use super::workloads::{CompiledWorkload, WorkloadKind, copying};
 use crate::device::Device;
 use crate::error::Result;
+use crate::graph::Cost;
 
 /// The duration of a measurement.
 #[derive(Clone, Copy, Debug)]
@@ -69,13 +71,14 @@ pub(super) fn rate(job: &mut CompiledWorkload, effort: Effort) -> Result<Rate> {
     Ok(Rate { chunks: sorted(chunks) })
 }
 
-/// Peak rates of the device, measured on simple workloads.
+/// Peak rates of a device, measured on simple workloads: the roofline model of Williams, Waterman and Patterson (2009).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ceilings {
+pub struct Ceilings {
     /// Bytes per second of adding two large tensors.
-    pub copy: f64,
-    /// FLOP per second of a large matrix product.
-    pub gemm: f64,
+    pub memory: f64,
+    /// FLOP per second of a large matrix product, or of multiply-adds in the registers of all threads on the CPU if that
+    /// is more.
+    pub arithmetic: f64,
 }
 
 impl Ceilings {
@@ -83,26 +86,49 @@ impl Ceilings {
     ///
     /// # Errors
     /// The errors of compiling and running.
-    pub fn measure(device: &Device, effort: Effort) -> Result<Self> {
+    pub(super) fn measure(device: &Device, effort: Effort) -> Result<Self> {
         let effort = Effort { chunk: 0.3 * effort.chunk, chunks: 3 };
         let mut job = copying(device)?;
-        let copy = rate(&mut job, effort)?.median() * job.amount;
-        let mut gemm = 0f64;
+        let memory = rate(&mut job, effort)?.median() * job.amount;
+        let mut arithmetic = if device.backend() == "cpu" { multiply_add_rate() } else { 0.0 };
         for n in [512, 1024, 2048, 4096, 8192] {
             let Some(mut job) = CompiledWorkload::new(device, WorkloadKind::Gemm { n })? else { break };
             let per_second = rate(&mut job, effort)?.median();
-            gemm = gemm.max(per_second * job.amount * 1e9);
+            arithmetic = arithmetic.max(per_second * job.amount * 1e9);
             // Large enough to reach the peak rate.
             if per_second < 40.0 {
                 break;
             }
         }
-        Ok(Self { copy, gemm })
+        Ok(Self { memory, arithmetic })
+    }
+
+    /// The least seconds for work of this `cost`: those of its arithmetic or of its transfers, whichever are more.
+    pub fn seconds(&self, cost: Cost) -> f64 {
+        (cost.flops as f64 / self.arithmetic).max(cost.bytes as f64 / self.memory)
+    }
+
+    /// The ceiling that [`Ceilings::seconds`] is of.
+    pub fn bound(&self, cost: Cost) -> &'static str {
+        let arithmetic = cost.flops as f64 / self.arithmetic > cost.bytes as f64 / self.memory;
+        if arithmetic { "arithmetic" } else { "memory" }
     }
 
     /// The time of the step's dispatches at these rates, as a share of the measured `seconds`.
-    pub fn share(&self, job: &CompiledWorkload, seconds: f64) -> f64 {
-        let at_best = |c: &crate::OpCost| (c.cost.flops as f64 / self.gemm).max(c.cost.bytes as f64 / self.copy);
-        job.run.costs().iter().map(at_best).sum::<f64>() / seconds
+    pub(super) fn share(&self, job: &CompiledWorkload, seconds: f64) -> f64 {
+        job.run.costs().iter().map(|c| self.seconds(c.cost)).sum::<f64>() / seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_bound_by_the_ceiling_that_takes_it_longer() {
+        let ceilings = Ceilings { memory: 10.0, arithmetic: 100.0 };
+        let (dense, sparse) = (Cost { flops: 300, bytes: 20 }, Cost { flops: 50, bytes: 20 });
+        assert_eq!((ceilings.seconds(dense), ceilings.bound(dense)), (3.0, "arithmetic"));
+        assert_eq!((ceilings.seconds(sparse), ceilings.bound(sparse)), (2.0, "memory"));
     }
 }

@@ -1,22 +1,25 @@
 //! Throughput of named workloads: `langevin bench`.
 //!
 //! A workload is warmed up, then timed in chunks of about a second; the median is reported, together with the minimum
-//! cost of a step according to the plan, and its share of the device's own copy and matrix product rates.
+//! cost of a step according to the plan, and its share of the device's own peak rates of memory and arithmetic.
 
 mod first_step;
 mod latency;
 mod measure;
+mod peak;
+mod profile;
 mod report;
 mod small_unet;
 mod workloads;
 
 pub use first_step::{FirstStep, first_step};
+pub use measure::Ceilings;
+pub use profile::{Profile, Timed};
 pub use report::{Baseline, Figures, Outcome, ReportRow, table};
 
 use crate::device::Device;
-use crate::device::OpTime;
 use crate::error::{Error, Result};
-use measure::{Ceilings, Effort, rate};
+use measure::{Effort, rate};
 use workloads::{ALL, CompiledWorkload, Workload, WorkloadKind};
 
 /// The names of the workloads.
@@ -117,16 +120,22 @@ impl Bench {
             .ok_or_else(|| Error::setting("this workload is not a single program"))
     }
 
-    fn ceilings(&mut self) -> Result<Ceilings> {
-        if self.ceilings.is_none() {
-            self.ceilings = Some(Ceilings::measure(&self.device, self.effort)?);
-        }
-        Ok(self.ceilings.expect("just measured"))
+    /// The peak rates of the device, measured at the first call.
+    ///
+    /// # Errors
+    /// The errors of compiling and running.
+    pub fn ceilings(&mut self) -> Result<Ceilings> {
+        let ceilings = match self.ceilings {
+            Some(ceilings) => ceilings,
+            None => Ceilings::measure(&self.device, self.effort)?,
+        };
+        self.ceilings = Some(ceilings);
+        Ok(ceilings)
     }
 
-    /// The device's copy and matrix product rates in GB/s and GFLOP/s, if they were measured.
-    pub fn rates(&self) -> Option<(f64, f64)> {
-        self.ceilings.map(|c| (c.copy / 1e9, c.gemm / 1e9))
+    /// The peak rates of the device, if they were measured.
+    pub fn measured_ceilings(&self) -> Option<Ceilings> {
+        self.ceilings
     }
 
     fn start_ups(&self) -> Vec<(&'static str, Outcome)> {
@@ -147,13 +156,13 @@ impl Bench {
     ///
     /// # Errors
     /// When the workload is not a single program, or the adapter has no timestamp queries.
-    pub fn profile(&self, name: &str) -> Result<Vec<OpTime>> {
+    pub fn profile(&self, name: &str) -> Result<Profile> {
         let mut job = self.job(find(name)?.kind)?;
         let steps = job.steps;
         let rate = rate(&mut job, Effort::QUICK)?.median() * steps as f64;
         // A sampling loop is profiled at its current step: all steps have the same dispatches.
         job.run.set_step(0);
-        job.run.profile((rate.ceil() as u32).clamp(3, 1000))
+        Ok(Profile(job.run.profile((rate.ceil() as u32).clamp(3, 1000))?))
     }
 }
 

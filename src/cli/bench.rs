@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::bench::{self, Baseline, Bench, FirstStep};
-use crate::{OpTime, Precision};
+use crate::Precision;
+use crate::bench::{self, Baseline, Bench, Ceilings, FirstStep, Profile, Timed};
 use clap::Args;
 use serde_json::json;
 
@@ -17,7 +17,7 @@ pub struct BenchArgs {
     /// Print ratios to an earlier output of `bench --json`; above 1 is faster
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
-    /// Print the time of each dispatch instead of the throughput
+    /// Print the time of each dispatch instead of the throughput, and its share of the device's peak rates
     #[arg(long)]
     profile: bool,
     /// f32, or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU
@@ -52,7 +52,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let device = args.common.open_for(args.precision)?;
     let mut bench = Bench::new(device, args.quick, Some(restart(args)?));
     if args.profile {
-        return profile(&bench, &names, args.common.json);
+        return profile(&mut bench, &names, args.common.json);
     }
     measure(&mut bench, &names, baseline.as_ref(), args.common.json)
 }
@@ -81,49 +81,75 @@ fn measure(bench: &mut Bench, names: &[&str], baseline: Option<&Baseline>, json:
             }
         }
     }
-    if let (Some((copy, gemm)), false) = (bench.rates(), json) {
-        say!("measured peak rates of this device: {copy:.1} GB/s copying, {gemm:.0} GFLOP/s in matrix products");
+    if let (Some(ceilings), false) = (bench.measured_ceilings(), json) {
+        say_peaks(ceilings);
     }
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn profile(bench: &Bench, names: &[&str], json: bool) -> anyhow::Result<ExitCode> {
+fn say_peaks(Ceilings { memory, arithmetic }: Ceilings) {
+    let (gbytes, gflops) = (memory / 1e9, arithmetic / 1e9);
+    say!("measured peak rates of this device: {gbytes:.1} GB/s of memory, {gflops:.0} GFLOP/s of arithmetic");
+}
+
+fn profile(bench: &mut Bench, names: &[&str], json: bool) -> anyhow::Result<ExitCode> {
+    let ceilings = bench.ceilings()?;
     for name in names {
         // Workloads that are not a single program are skipped unless one is requested.
         match bench.profile(name) {
-            Ok(times) => show(name, &times, json),
+            Ok(profile) if json => say_rows(name, &profile, ceilings),
+            Ok(profile) => show(name, &profile, ceilings),
             Err(crate::Error::Setting(_)) if names.len() > 1 => {}
             Err(e) => return Err(e.into()),
         }
     }
+    if !json {
+        say_peaks(ceilings);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(name: &str, times: &[OpTime], json: bool) {
-    let total: f64 = times.iter().map(|t| t.time.as_secs_f64()).sum();
-    if !json {
-        let longest = times.iter().map(|t| t.longest).max().unwrap_or_default();
+fn say_rows(name: &str, profile: &Profile, ceilings: Ceilings) {
+    let total = profile.seconds();
+    for (i, (t, timed)) in profile.0.iter().zip(profile.dispatches(ceilings)).enumerate() {
+        let Timed { op, seconds, cost, .. } = timed;
         say!(
-            "{name}: {} dispatches, {:.1} us, the longest {:.1} us",
-            times.len(),
-            total * 1e6,
-            longest.as_secs_f64() * 1e6
+            "{}",
+            json!({"workload": name, "dispatch": i, "op": op, "shapes": t.of.shapes, "seconds": seconds,
+                   "share": seconds / total, "longest": t.longest.as_secs_f64(), "flops": cost.flops, "bytes": cost.bytes,
+                   "share_of_ceiling": timed.share_of_ceiling(), "bound": ceilings.bound(cost)})
         );
-        say!("{:<14} {:>10} {:>6} {:>9} {:>8}  shapes", "op", "us", "share", "GFLOP/s", "GB/s");
     }
-    for (i, t) in times.iter().enumerate() {
-        let seconds = t.time.as_secs_f64();
-        let (gflops, gbytes) = (t.of.cost.flops as f64 / seconds / 1e9, t.of.cost.bytes as f64 / seconds / 1e9);
-        let (op, shapes, share) = (t.of.op, &t.of.shapes, seconds / total);
-        match json {
-            true => say!(
-                "{}",
-                json!({"workload": name, "dispatch": i, "op": op, "shapes": shapes, "seconds": seconds, "share": share,
-                       "longest": t.longest.as_secs_f64(), "flops": t.of.cost.flops, "bytes": t.of.cost.bytes})
-            ),
-            false => {
-                say!("{op:<14} {:>10.1} {:>5.1}% {gflops:>9.2} {gbytes:>8.2}  {shapes}", seconds * 1e6, 100.0 * share)
-            }
-        }
+}
+
+fn show(name: &str, profile: &Profile, ceilings: Ceilings) {
+    let (total, longest) = (profile.seconds(), profile.longest().as_secs_f64());
+    let line = |timed: Timed, last: &str| {
+        let Timed { op, seconds, cost, .. } = timed;
+        say!(
+            "{op:<14} {:>10.1} {:>5.1}% {:>8.2} {:>9.2} {:>8.2} {:>6.0}% {:<10}  {last}",
+            seconds * 1e6,
+            100.0 * seconds / total,
+            timed.intensity(),
+            cost.flops as f64 / seconds / 1e9,
+            cost.bytes as f64 / seconds / 1e9,
+            100.0 * timed.share_of_ceiling(),
+            ceilings.bound(cost),
+        );
+    };
+    let header = |last: &str| {
+        let [op, us, share, intensity, gflops, gbytes] = ["op", "us", "share", "FLOP/B", "GFLOP/s", "GB/s"];
+        let [ceiling, bound] = ["ceiling", "bound by"];
+        say!("{op:<14} {us:>10} {share:>6} {intensity:>8} {gflops:>9} {gbytes:>8} {ceiling:>7} {bound:<10}  {last}");
+    };
+    say!("{name}: {} dispatches, {:.1} us, the longest {:.1} us", profile.0.len(), total * 1e6, longest * 1e6);
+    header("shapes");
+    for (t, timed) in profile.0.iter().zip(profile.dispatches(ceilings)) {
+        line(timed, &t.of.shapes);
+    }
+    say!("{name} by operation:");
+    header("dispatches");
+    for timed in profile.ops(ceilings) {
+        line(timed, &timed.count.to_string());
     }
 }

@@ -46,6 +46,10 @@ fn a_profile_names_every_dispatch() {
     assert!(rows.iter().any(|r| r["op"] == "optimizer") && rows.iter().filter(|r| r["op"] == "dense").count() == 2);
     let share: f64 = rows.iter().map(|r| r["share"].as_f64().expect("a share")).sum();
     assert!((share - 1.0).abs() < 1e-6);
+    for row in &rows {
+        assert!(row["share_of_ceiling"].as_f64() > Some(0.0) && row["seconds"].as_f64() > Some(0.0), "{row}");
+        assert!(row["bound"] == "memory" || row["flops"].as_u64() > row["bytes"].as_u64(), "{row}");
+    }
 }
 
 fn an_unknown_workload_is_refused_with_the_names() {
