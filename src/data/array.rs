@@ -313,7 +313,7 @@ mod tests {
             (Element::F16, vec![0xff, 0x7b, 0x55, 0x35], [65_504.0, 0.333_251_95]),
         ] {
             let data = pair(element, &bytes);
-            assert_eq!((data.values, data.columns.offset), (want.to_vec(), vec![]), "{element:?}");
+            assert_eq!((data.values.to_vec(), data.columns.offset), (want.to_vec(), vec![]), "{element:?}");
         }
         assert!(half_to_f64(0x7c00).is_infinite() && half_to_f64(0x7e00).is_nan());
         // Nanoseconds since 1970 keep their digits relative to an offset.

@@ -79,6 +79,7 @@ pub use recording::{Join, Recording};
 pub(crate) use repair::without_options;
 pub(crate) use source::source;
 use source::{file_and_part, first_bytes, open};
+pub use stored::{Watch, watch_measuring};
 pub(crate) use subset::Subset;
 pub(crate) use summary::GroupSummary;
 pub use toys::{TOYS, coastline, electrocardiograms, sine_waves, swiss_roll, two_circles, two_moons};

@@ -323,7 +323,7 @@ pub(super) mod tests {
         for shape in [vec![4], vec![2], vec![3, 2, 2]] {
             save(&path, &shape, &values).unwrap();
             let back = Dataset::load(path.to_str().unwrap(), 0).unwrap();
-            assert_eq!((back.shape, &back.values), (shape, &values));
+            assert_eq!((back.shape, back.values.to_vec()), (shape, values.clone()));
         }
     }
 

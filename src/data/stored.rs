@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::Grouping;
 use super::array::{ArrayLayout, Element};
@@ -17,6 +18,17 @@ use crate::{Error, Result};
 const CHUNK: usize = 1 << 20;
 /// The values that are measured at a time.
 const MEASURED: usize = 1 << 20;
+
+/// Receives the numbers of values that were measured, and are to be.
+pub type Watch = Box<dyn Fn(u64, u64) + Send + Sync>;
+
+static WATCH: OnceLock<Watch> = OnceLock::new();
+
+/// Reports the progress of measuring data that stay in their files, which takes long for those that do not fit in memory. Only the
+/// first call of a process has an effect.
+pub fn watch_measuring(watch: Watch) {
+    let _ = WATCH.set(watch);
+}
 
 /// The values of arrays in files, in the order of the samples.
 #[derive(Debug)]
@@ -100,10 +112,19 @@ impl Stored {
         self.survey.as_ref().expect("stored values are measured before they become a data set")
     }
 
-    /// The parts of the values: ranges of whole samples of `len` values.
-    fn ranges(&self, len: usize) -> impl Iterator<Item = Range<usize>> {
+    /// Calls `take` with all values in ranges of whole samples of `len` values, and reports the progress.
+    fn in_ranges(&self, len: usize, mut take: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
         let (most, end) = ((MEASURED / len).max(1) * len, self.len());
-        (0..end).step_by(most).map(move |at| at..end.min(at + most))
+        for at in (0..end).step_by(most) {
+            if let Some(watch) = WATCH.get() {
+                watch(at as u64, end as u64);
+            }
+            take(at..end.min(at + most))?;
+        }
+        if let Some(watch) = WATCH.get() {
+            watch(end as u64, end as u64);
+        }
+        Ok(())
     }
 
     /// Chooses the offset of each column or channel whose digits float32 would lose, and returns what was measured for it.
@@ -112,12 +133,13 @@ impl Stored {
     /// As [`Stored::read`]; [`Error::Input`] when a value exceeds the range of float32.
     pub fn choose_offsets(&mut self, len: usize, grouping: Grouping) -> Result<Vec<GroupSummary>> {
         let mut groups = vec![GroupSummary::default(); grouping.count];
-        for range in self.ranges(len) {
+        self.in_ranges(len, |range| {
             let (first, wide) = (range.start, self.read_wide(range)?);
             check_range(&self.name(), len, first, &wide)?;
             let finite: Vec<f64> = wide.iter().map(|v| if v.is_finite() { *v } else { f64::NAN }).collect();
             summarise(&mut groups, grouping, &finite);
-        }
+            Ok(())
+        })?;
         let offset: Vec<f64> = groups.iter().map(|g| offset_for(g.low, g.high, g.lossy)).collect();
         self.offset = offset.iter().any(|by| *by != 0.0).then_some((offset, grouping));
         Ok(groups)
@@ -135,13 +157,14 @@ impl Stored {
     pub fn measure(&mut self, len: usize, grouping: Grouping, gaps: bool) -> Result<()> {
         let mut crc = flate2::Crc::new();
         let mut survey = Survey { checksum: 0, gaps: false, groups: vec![GroupSummary::default(); grouping.count] };
-        for range in self.ranges(len) {
+        self.in_ranges(len, |range| {
             let (first, part) = (range.start, self.read(range)?);
             check_finite(&self.name(), len, first, &part, gaps)?;
             crc.update(bytemuck::cast_slice(&part));
             survey.gaps |= gaps && part.iter().any(|value| value.is_nan());
             summarise(&mut survey.groups, grouping, &part);
-        }
+            Ok(())
+        })?;
         survey.checksum = crc.sum();
         self.survey = Some(survey);
         Ok(())

@@ -114,7 +114,7 @@ impl PartialEq for Values {
     }
 }
 
-impl<T: AsRef<[f32]>> PartialEq<T> for Values {
+impl<T: AsRef<[f32]> + ?Sized> PartialEq<T> for Values {
     fn eq(&self, other: &T) -> bool {
         **self == *other.as_ref()
     }

@@ -28,6 +28,7 @@ use clap::Args;
 
 use super::condition::ConditionArgs;
 use super::interrupt::stop_flag;
+use super::progress::show_measuring;
 use super::reading::{READING, ReadArgs};
 use super::{Common, QUIET, real, whole};
 use events::LogFormat;
@@ -214,6 +215,7 @@ struct AugmentArgs {
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    show_measuring(args.common.json || args.quiet);
     let mut session = if args.resume { session::resume(args)? } else { session::start(args)? };
     if !args.common.json {
         report::describe(&session, args.common.verbose > 0);
