@@ -50,8 +50,8 @@ fn trained(device: &Device, config: &Config, data: &Dataset, steps: u32) -> (Vec
 fn data_on_disk_train_as_those_in_memory(on: On) {
     let device = on.open();
     let folder = tempfile::tempdir().unwrap();
-    // More samples than the steps that are uploaded together have.
-    let (n, steps) = (12_000, 125);
+    // Half of the samples, in training and in validation, are more than the batches that are uploaded together have.
+    let (n, steps) = (24_000, 125);
     let images = write(folder.path(), "images.npy", "|u1", &[n, 1, 28, 28], &noise(n * 784));
     let rows: Vec<u8> = noise(2 * n * 784).chunks(2).flat_map(|b| (1e6 + f64::from(b[0])).to_le_bytes()).collect();
     let wide = write(folder.path(), "wide.npy", "<f8", &[n, 784], &rows);
