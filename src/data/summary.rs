@@ -1,0 +1,75 @@
+//! What is measured over all values of a data set, by parts.
+
+use super::Grouping;
+
+/// What the values of a column or channel have in common. Missing ones are left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct GroupSummary {
+    /// The number of known values.
+    pub known: f64,
+    pub sum: f64,
+    pub low: f64,
+    pub high: f64,
+    /// Whether all of them are whole numbers.
+    pub whole: bool,
+    /// Whether float32 does not hold some of them.
+    pub lossy: bool,
+}
+
+impl Default for GroupSummary {
+    fn default() -> Self {
+        Self { known: 0.0, sum: 0.0, low: f64::MAX, high: f64::MIN, whole: true, lossy: false }
+    }
+}
+
+impl GroupSummary {
+    /// Adds the next values.
+    fn add(&mut self, values: impl Iterator<Item = f64>) {
+        let (mut known, Self { mut sum, mut low, mut high, mut whole, mut lossy, .. }) = (0_u64, *self);
+        for value in values.filter(|value| !value.is_nan()) {
+            known += 1;
+            sum += value;
+            low = if value < low { value } else { low };
+            high = if value > high { value } else { high };
+            // `fract` is slow, and most data are not whole.
+            whole = whole && value.fract() == 0.0;
+            lossy |= f64::from(value as f32) != value;
+        }
+        *self = Self { known: self.known + known as f64, sum, low, high, whole, lossy };
+    }
+
+    /// Whether no value is known.
+    pub fn is_empty(&self) -> bool {
+        self.known == 0.0
+    }
+
+    pub fn mean(&self) -> f64 {
+        self.sum / self.known
+    }
+
+    /// The smallest and largest value.
+    pub fn ends(&self) -> [f32; 2] {
+        [self.low as f32, self.high as f32]
+    }
+}
+
+/// Adds a part of whole samples to the summary of each column or channel.
+pub(super) fn summarise<T: Copy + Into<f64>>(groups: &mut [GroupSummary], grouping: Grouping, part: &[T]) {
+    if let [summary] = groups {
+        return summary.add(part.iter().map(|&value| value.into()));
+    }
+    for (group, summary) in groups.iter_mut().enumerate() {
+        summary.add(grouping.values(group, part).map(Into::into));
+    }
+}
+
+/// What is known about all values of stored data.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey {
+    /// The CRC-32 of the values as float32.
+    pub checksum: u32,
+    /// Whether values are missing.
+    pub gaps: bool,
+    /// The columns or channels.
+    pub groups: Vec<GroupSummary>,
+}
