@@ -1,5 +1,6 @@
 //! `langevin plot`
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use crate::Error;
 use crate::io::quoted;
 use crate::plot::{self, Axis, Panel};
 use crate::text::count;
-use crate::train::{METRICS, RunView, curves_of};
+use crate::train::{METRICS, RunFolder, RunView, curves_of};
 use clap::Args;
 use serde_json::json;
 
@@ -42,8 +43,13 @@ pub fn run(args: &PlotArgs) -> anyhow::Result<ExitCode> {
     plot::check_picture(&args.out)?;
     let mut runs = Vec::new();
     for path in &args.runs {
-        runs.extend(read(path)?);
+        for run in found(path)? {
+            if !runs.contains(&run) {
+                runs.push(run);
+            }
+        }
     }
+    let runs = with_values(runs)?;
     let columns = chosen(args, &runs)?;
     let panels: Vec<Panel> = columns.iter().map(|column| panel(column, &runs)).collect();
     plot::panels(&args.out, &panels)?;
@@ -59,10 +65,10 @@ pub fn run(args: &PlotArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The curves of a run, or of all runs in a folder.
-fn read(path: &Path) -> crate::Result<Vec<Curves>> {
+/// The names and folders of a run, or of all runs in a folder.
+fn found(path: &Path) -> crate::Result<Vec<(String, PathBuf)>> {
     if RunView::at(path).is_some() {
-        return Ok(vec![curves(&path.to_string_lossy(), path)?]);
+        return Ok(vec![(path.to_string_lossy().into_owned(), path.into())]);
     }
     let found = crate::train::find_runs(path, DEPTH);
     if found.is_empty() {
@@ -71,26 +77,34 @@ fn read(path: &Path) -> crate::Result<Vec<Curves>> {
             "{name} is not a run folder and contains none: there is no config.toml; name the folder that was --out of langevin train"
         )));
     }
-    let (mut all, mut first_failure) = (Vec::new(), None);
-    for run in found.iter().map(|(name, path)| curves(name, path)) {
-        match run {
+    Ok(found)
+}
+
+/// The curves of the runs that have some; the others are left out with a warning.
+fn with_values(runs: Vec<(String, PathBuf)>) -> crate::Result<Vec<Curves>> {
+    let (mut all, mut failures) = (Vec::new(), Vec::new());
+    for (name, path) in runs {
+        match curves(&name, &path) {
             Ok(run) => all.push(run),
-            Err(e) => {
-                log::warn!("{e}; this run is left out");
-                first_failure.get_or_insert(e);
-            }
+            Err(e) => failures.push(e),
         }
     }
-    match first_failure {
-        Some(e) if all.is_empty() => Err(e),
-        _ => Ok(all),
+    if all.is_empty() {
+        return Err(failures.swap_remove(0));
     }
+    failures.iter().for_each(|e| log::warn!("{e}; this run is left out"));
+    Ok(all)
 }
 
 fn curves(name: &str, path: &Path) -> crate::Result<Curves> {
     let file = path.join(METRICS);
-    let no_values =
-        || Error::Input(format!("{} has no values yet; wait until the run has completed ten steps", file.display()));
+    let no_values = || {
+        let why = match RunFolder::open(path).and_then(|run| run.checkpoint()) {
+            Ok(checkpoint) if checkpoint.step == 0 => "the run was imported, not trained here",
+            _ => "wait until the run has completed ten steps",
+        };
+        Error::Input(format!("{} has no values yet: {why}", file.display()))
+    };
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => return Err(no_values()),
@@ -111,9 +125,15 @@ fn chosen(args: &PlotArgs, runs: &[Curves]) -> crate::Result<Vec<String>> {
             known.push(name);
         }
     }
-    match args.columns.iter().find(|column| !known.contains(&column.as_str())) {
+    let mut wanted = args.columns.clone();
+    let mut seen = HashSet::new();
+    wanted.retain(|column| seen.insert(column.clone()));
+    match wanted.iter().find(|column| !known.contains(&column.as_str())) {
+        Some(column) if column == "validation" => {
+            Err(Error::Setting("no run has validation losses; they need train --validation F".into()))
+        }
         Some(unknown) => Err(Error::unknown("column of these runs", unknown, &known)),
-        None if !args.columns.is_empty() => Ok(args.columns.clone()),
+        None if !wanted.is_empty() => Ok(wanted),
         None => {
             Ok(["loss", "validation"].iter().filter(|name| known.contains(name)).map(ToString::to_string).collect())
         }

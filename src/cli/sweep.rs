@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::Dataset;
 use crate::io::quoted;
-use crate::text::short;
 use crate::train::{Config, RunFolder, Stop, Summary, runs_in};
 use crate::{Device, Error};
 use anyhow::Context;
@@ -53,8 +52,8 @@ pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
         }
         let result = match train(args, &trial, &device, &stopped) {
             Ok(Some((summary, untrained))) => {
-                if let (Some(first), false) = (summary.risen_from(untrained), args.common.json) {
-                    say!("{name}: the loss rose from {}, so the training diverged", short(first));
+                if let (Some(divergence), false) = (summary.divergence(untrained), args.common.json) {
+                    say!("{name}: {divergence}, so the training diverged");
                 }
                 Ok(summary)
             }

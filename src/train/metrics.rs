@@ -7,6 +7,7 @@ use std::io::{self, Seek, SeekFrom, Write as _};
 use super::early_stopping::EarlyStopping;
 use super::{Config, Losses, Trainer};
 use crate::plot;
+use crate::text;
 
 /// Steps per row.
 const ROW: u32 = 10;
@@ -205,6 +206,8 @@ pub struct Summary {
     pub first: Option<f64>,
     /// The training loss at the end: the mean over the steps of the last row.
     pub loss: Option<f64>,
+    /// The largest training loss of a row, as (step, loss).
+    pub highest: Option<(u32, f64)>,
     /// The validation loss at the end.
     pub validation: Option<f64>,
     /// The lowest validation loss and its step, as (step, loss).
@@ -221,6 +224,7 @@ impl Summary {
         Self {
             first: losses.first().map(|(_, loss)| *loss),
             loss: losses.last().map(|(_, loss)| *loss),
+            highest: losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)),
             validation: validations.last().map(|(_, loss)| *loss),
             best: validations.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)),
         }
@@ -234,11 +238,19 @@ impl Summary {
         Self::of(&rows.map_or(String::new(), |rows| format!("{}\n{}", rows.header, rows.text)))
     }
 
-    /// The loss at the start if the loss at the end is much larger. `untrained` is the loss of the first step, if it is
-    /// known; the first row also contains later ones.
+    /// What the loss did in a training that diverged: it was much larger than at the start. `untrained` is the loss of the first
+    /// step, if it is known; the first row also contains later ones.
     #[cfg(feature = "cli")]
-    pub(crate) fn risen_from(&self, untrained: Option<f64>) -> Option<f64> {
-        untrained.or(self.first).filter(|first| self.loss.is_some_and(|last| last > 10.0 * first))
+    pub(crate) fn divergence(&self, untrained: Option<f64>) -> Option<String> {
+        let (first, last, (step, highest)) = (untrained.or(self.first)?, self.loss?, self.highest?);
+        let rose = format!("the loss rose from {} to", text::short(first));
+        match () {
+            () if last > 10.0 * first => Some(format!("{rose} {}", text::short(last))),
+            () if highest > 10.0 * first => {
+                Some(format!("{rose} {} at step {step} and ended at {}", text::short(highest), text::short(last)))
+            }
+            () => None,
+        }
     }
 }
 

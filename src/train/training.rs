@@ -1,5 +1,6 @@
 //! The training loop, which writes metrics and checkpoints into the run folder.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,11 @@ pub struct Progress {
     pub loss: f64,
     /// The names and the means of the terms of the loss, without their weights; empty if there is only one.
     pub terms: Vec<(&'static str, f64)>,
-    /// The last validation loss.
+    /// The last validation loss, also that of the last step.
     pub validation: Option<f64>,
     /// The learning rate of the last step.
     pub lr: f64,
-    /// The mean speed since [`train`] was called, without the time that [`Watch::state`] took.
+    /// The mean speed of the last ten seconds and more, without the time that [`Watch::state`] took.
     pub steps_per_second: f64,
     /// [`steps_per_second`](Self::steps_per_second) times the batch size.
     pub samples_per_second: f64,
@@ -126,8 +127,8 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Resu
         folder.check_space(trainer.checkpoint_size(), config.keep_best, trainer.snapshots_size())?;
     }
     let mut record = Record::new(&folder.metrics(), trainer);
-    let (start, first) = (Instant::now(), trainer.step());
-    let (mut chunk, mut saved, mut watched) = (1, Saved::now(), Duration::ZERO);
+    let mut speed = Speed::from(trainer.step());
+    let (mut chunk, mut saved, mut last_validation) = (1, Saved::now(), None);
     let early = |record: &Record| if record.is_at_early_stop(&config) { Stop::Early } else { Stop::Done };
     let mut stop = early(&record);
     if trainer.step() < config.steps && stop == Stop::Done {
@@ -147,7 +148,8 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Resu
         losses.extend(new);
         let (validation, best) = validate(&mut record, trainer)?;
         let done = trainer.step();
-        let per_second = (done - first) as f64 / (start.elapsed() - watched).as_secs_f64();
+        let per_second = speed.at(done);
+        last_validation = validation.or(last_validation);
         let samples_per_second = per_second * trainer.batch() as f64;
         for row in record.take(&config, done, losses, validation, samples_per_second) {
             watch.row(&record.header, &row)?;
@@ -163,7 +165,7 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Resu
             steps: config.steps,
             loss,
             terms,
-            validation: record.early_stopping.last,
+            validation: last_validation.or(record.early_stopping.last),
             lr: config.lr_of(done - 1),
             steps_per_second: per_second,
             samples_per_second,
@@ -177,13 +179,48 @@ fn run(folder: &RunFolder, trainer: &mut Trainer, watch: &mut dyn Watch) -> Resu
         if stop != Stop::Requested {
             let began = Instant::now();
             watch.state(trainer)?;
-            watched += began.elapsed();
+            speed.pause(began.elapsed());
         }
     }
     if let Some(row) = record.irregular() {
         watch.row(&record.header, row)?;
     }
     Ok(stop)
+}
+
+/// The recent speed of a training.
+struct Speed {
+    start: Instant,
+    paused: Duration,
+    /// Times of work and the steps that were completed then: the first is the last one that is older than [`Speed::RECENT`].
+    marks: VecDeque<(Duration, u32)>,
+}
+
+impl Speed {
+    const RECENT: Duration = Duration::from_secs(10);
+
+    fn from(step: u32) -> Self {
+        Self { start: Instant::now(), paused: Duration::ZERO, marks: VecDeque::from([(Duration::ZERO, step)]) }
+    }
+
+    /// Leaves out time that was not spent on steps.
+    fn pause(&mut self, time: Duration) {
+        self.paused += time;
+    }
+
+    /// The steps per second up to now, when `step` is completed.
+    fn at(&mut self, step: u32) -> f64 {
+        self.at_time(self.start.elapsed().saturating_sub(self.paused), step)
+    }
+
+    fn at_time(&mut self, now: Duration, step: u32) -> f64 {
+        while self.marks.get(1).is_some_and(|(time, _)| now.saturating_sub(*time) >= Self::RECENT) {
+            self.marks.pop_front();
+        }
+        let (since, first) = self.marks[0];
+        self.marks.push_back((now, step));
+        f64::from(step - first) / now.saturating_sub(since).as_secs_f64().max(1e-9)
+    }
 }
 
 /// The means of the terms of the loss; none if there is only one.
@@ -318,6 +355,17 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::device::Device;
+
+    #[test]
+    fn the_speed_is_that_of_the_last_seconds() {
+        let mut speed = Speed::from(100);
+        let seconds = Duration::from_secs;
+        assert_eq!(speed.at_time(seconds(1), 150), 50.0);
+        assert_eq!(speed.at_time(seconds(20), 1100), 50.0, "no mark within ten seconds");
+        // Slower since then: the mark at one second is the last that is ten seconds old, then that at 20 seconds.
+        assert_eq!(speed.at_time(seconds(25), 1110), 40.0);
+        assert_eq!(speed.at_time(seconds(40), 1140), 2.0);
+    }
 
     #[test]
     fn a_run_is_saved_by_time_too() {

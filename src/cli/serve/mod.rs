@@ -41,10 +41,14 @@ pub struct ServeArgs {
     pub common: Common,
 }
 
+/// The time after which a connection without requests is closed, so that idle ones do not keep others out.
+const IDLE: Duration = Duration::from_secs(10);
+const CONNECTIONS: usize = 512;
+
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let name = args.runs.display();
     if !args.runs.is_dir() {
-        return Err(Error::Setting(format!(
+        return Err(Error::Input(format!(
             "{name} is not a folder; name a folder of runs, such as the one that contains --out of langevin train"
         ))
         .into());
@@ -56,7 +60,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let stopped = stop_flag()?;
     // A page asks every two seconds. Each connection has a thread.
     let server = Server::new(move |request| site.answer(request)).bind(address);
-    let server = server.with_global_timeout(Duration::from_secs(60)).with_max_concurrent_connections(64);
+    let server = server.with_global_timeout(IDLE).with_max_concurrent_connections(CONNECTIONS);
     let _listening = server.spawn().with_context(|| format!("cannot serve at {address}"))?;
     match args.common.json {
         true => say!("{}", json!({"address": format!("http://{address}/"), "runs": args.runs, "found": found})),

@@ -159,7 +159,7 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
         let Session { trainer, device, shown, data, .. } = session;
         let mut report = json!({"run": args.out, "steps": trainer.step(), "loss": summary.loss, "validation": summary.validation,
                    "best": summary.best.map(|(step, loss)| json!({"step": step, "validation": loss})),
-                   "diverged": summary.risen_from(training.untrained).is_some(), "seconds": seconds, "drawing_seconds": drawing,
+                   "diverged": summary.divergence(training.untrained).is_some(), "seconds": seconds, "drawing_seconds": drawing,
                    "device": device.name(), "files": session.folder.files(), "picture": picture, "film": training.film, "data": data});
         if let Some(pairs) = denoised {
             report["compare"] = json!(pairs);
@@ -273,12 +273,8 @@ fn print_results(session: &Session, summary: &Summary, training: &Training) {
     if let Some(waited) = trainer.waited_for_data() {
         say!("{:.0}% of the time was spent waiting for data from disk", 100.0 * waited.as_secs_f64() / seconds);
     }
-    if let Some(first) = summary.risen_from(training.untrained) {
-        let (last, lr) = (number(summary.loss), trainer.config().lr);
-        say!(
-            "warning: the loss rose from {} to {last}, so the training diverged. Lower --lr (it is {lr})",
-            text::short(first)
-        );
+    if let Some(divergence) = summary.divergence(training.untrained) {
+        say!("warning: {divergence}, so the training diverged. Lower --lr (it is {})", trainer.config().lr);
     }
     if let Some((step, best)) = summary.best {
         let (last, weights) = (number(summary.validation), evaluated_weights(trainer.config()));

@@ -266,7 +266,7 @@ impl<'a> Table<'a> {
     fn origin(&self, options: &ReadOptions) -> Origin {
         let kind = if self.dialect.separator == Separator::Byte(b'\t') { "TSV" } else { "CSV" };
         let header = if self.header.is_some() { "with a header" } else { "without a header" };
-        let mut origin = Origin::new(format!("{kind} table {header}, {}", self.dialect.describe()), "text");
+        let mut origin = Origin::new(format!("{kind} table {header}, {}", self.dialect.describe()), "numbers as text");
         if self.commented_header {
             origin.choice("the names of the columns are in a comment line", "--header no");
         }
