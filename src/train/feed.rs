@@ -17,8 +17,11 @@ use crate::ops::Gather;
 
 /// The number of values that are uploaded at a time.
 const PART: usize = 1 << 22;
-/// The bytes of the batches on the device, and of those that are read meanwhile.
+/// The most bytes of the batches on the device. Data that fit into them are uploaded once.
 const WINDOW: usize = 32 << 20;
+/// The share of the batches on the device in all data is at most one part of this many, because those that follow are in the memory
+/// of the host at the same time, some of them twice.
+const PARTS: usize = 16;
 
 /// The samples that are on the device at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +41,33 @@ pub(crate) enum Held {
 }
 
 impl Held {
-    /// All samples, unless they stay in their files and would take more memory than the batches of the next steps.
+    /// All samples, or the batches of some steps for data that stay in their files.
     pub fn of(data: &Subset, batch: usize) -> Self {
+        Self::batches(data, batch).filter(|_| data.is_stored()).unwrap_or(Self::All { samples: data.len() })
+    }
+
+    /// The batches of some steps, if they are fewer than all samples.
+    pub fn batches(data: &Subset, batch: usize) -> Option<Self> {
         let (samples, bytes) = (data.len(), 4 * data.shape().iter().product::<usize>());
-        let steps = (WINDOW / (bytes * batch)).clamp(1, HISTORY);
-        match data.is_stored() && steps * batch < samples {
-            true => Self::Batches { steps, batch },
-            false => Self::All { samples },
+        let steps = (WINDOW.min(samples * bytes / PARTS) / (bytes * batch)).clamp(1, HISTORY);
+        let fewer = samples * bytes > WINDOW && steps * batch < samples;
+        fewer.then_some(Self::Batches { steps, batch })
+    }
+
+    /// Calls `compile` with what [`Held::of`] says, and if all samples do not fit the device, with the batches of some steps.
+    ///
+    /// # Errors
+    /// Those of `compile`.
+    pub fn fitting<T>(data: &Subset, batch: usize, compile: impl Fn(Self) -> Result<T>) -> Result<(T, Self)> {
+        let held = Self::of(data, batch);
+        match (compile(held), Self::batches(data, batch)) {
+            (Err(Error::Limit { message, .. }), Some(batches)) if batches != held => {
+                let compiled = compile(batches)?;
+                let cause = message.split(';').next().unwrap_or_default();
+                log::warn!("{cause}; instead of all data, the next batches are uploaded during the training");
+                Ok((compiled, batches))
+            }
+            (compiled, _) => Ok((compiled?, held)),
         }
     }
 

@@ -105,8 +105,8 @@ impl Trainer {
         let gaps = &Gaps::of(data, &facts.shape);
         let sample = SampleInfo { shape: &facts.shape, stored: kept.shape(), range, normalisation, extent, gaps };
         let most = config.micro_batch_of(batch).min(shared_evenly(batch, ranks)?);
-        let held = Held::of(&kept, batch);
-        let ((mut run, vars, order), micro) = compile(device, config, held, sample, (batch, most))?;
+        let step = |held| compile(device, config, held, sample, (batch, most));
+        let (((mut run, vars, order), micro), held) = Held::fitting(&kept, batch, step)?;
         log::info!(
             "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",
             run.dispatches(),

@@ -120,11 +120,13 @@ impl Validation {
         most: usize,
     ) -> Result<Self> {
         let samples = data.len();
-        let held = Held::of(data, batch(samples));
-        let ((mut run, vars, order), _) = batches::largest(most_rows(samples, most), |rows| {
-            let (g, vars, order) = program(config, held, samples, sample, rows)?;
-            Ok((device.compile(&g)?, vars, order))
-        })?;
+        let forward = |held| {
+            batches::largest(most_rows(samples, most), |rows| {
+                let (g, vars, order) = program(config, held, samples, sample, rows)?;
+                Ok((device.compile(&g)?, vars, order))
+            })
+        };
+        let (((mut run, vars, order), _), held) = Held::fitting(data, batch(samples), forward)?;
         let seed = config.seed ^ SEED;
         run.seed(seed);
         let inputs = Inputs::of(&run, data, facts);

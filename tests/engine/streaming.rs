@@ -11,7 +11,11 @@ use crate::common::{On, Test, always, named, on};
 
 pub fn tests() -> Vec<Test> {
     let mut tests = on(&[On::Gpu, On::Cpu], named![data_on_disk_train_as_those_in_memory]);
-    tests.extend(always(named![a_file_that_becomes_shorter_is_an_error, what_cannot_be_read_by_parts_is_refused]));
+    tests.extend(always(named![
+        data_that_do_not_fit_the_device_are_uploaded_during_the_training,
+        a_file_that_becomes_shorter_is_an_error,
+        what_cannot_be_read_by_parts_is_refused,
+    ]));
     tests
 }
 
@@ -30,7 +34,7 @@ fn load(path: &Path, place: Place) -> langevin::Result<Dataset> {
     Dataset::load_with(path.to_str().unwrap(), 0, &ReadOptions { place: Some(place), ..ReadOptions::default() })
 }
 
-/// Pseudo-random bytes. As images, they take more memory than the batches that are uploaded together.
+/// Pseudo-random bytes.
 fn noise(n: usize) -> Vec<u8> {
     (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
@@ -50,7 +54,7 @@ fn trained(device: &Device, config: &Config, data: &Dataset, steps: u32) -> (Vec
 fn data_on_disk_train_as_those_in_memory(on: On) {
     let device = on.open();
     let folder = tempfile::tempdir().unwrap();
-    // Half of the samples, in training and in validation, are more than the batches that are uploaded together have.
+    // Half of the samples, in training and in validation, are more than are uploaded at once.
     let (n, steps) = (24_000, 125);
     let images = write(folder.path(), "images.npy", "|u1", &[n, 1, 28, 28], &noise(n * 784));
     let rows: Vec<u8> = noise(2 * n * 784).chunks(2).flat_map(|b| (1e6 + f64::from(b[0])).to_le_bytes()).collect();
@@ -65,6 +69,14 @@ fn data_on_disk_train_as_those_in_memory(on: On) {
         assert!(trainer(&memory).waited_for_data().is_none() && trainer(&disk).waited_for_data().is_some());
         assert!(trainer(&disk).allocated() + (8 << 20) < trainer(&memory).allocated());
     }
+}
+
+fn data_that_do_not_fit_the_device_are_uploaded_during_the_training() {
+    let values = noise(24_000 * 784).into_iter().map(f32::from).collect();
+    let data = Dataset::new("images", [1, 28, 28], values).unwrap();
+    let small = Device::cpu().with_memory(64 << 20);
+    let [all, parts] = [Device::cpu(), small].map(|device| trained(&device, &config(0.0), &data, 40));
+    assert!(all == parts);
 }
 
 fn a_file_that_becomes_shorter_is_an_error() {

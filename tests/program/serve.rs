@@ -247,8 +247,8 @@ fn a_run_appears_while_it_is_served() {
 
 fn wrong_folders_and_ports_are_refused() {
     let place = Place::new();
-    place.refused("serve missing", 2, &["missing is not a folder"]);
-    place.refused("serve ok.npy", 2, &["ok.npy is not a folder"]);
+    place.refused("serve missing", 1, &["missing is not a folder"]);
+    place.refused("serve ok.npy", 1, &["ok.npy is not a folder"]);
     let server = Server::of(&place, ".");
     place.refused(&format!("serve . --port {}", server.port), 2, &["is in use", "--port"]);
     place.refused("serve . --port 70000", 2, &["70000"]);
