@@ -134,7 +134,8 @@ fn check_alike(ranks: &dyn Ranks) -> crate::Result<()> {
         let all: Vec<String> =
             ranks.gather(own.as_bytes())?.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         if let Some(rank) = (1..all.len()).find(|rank| all[*rank] != all[0]) {
-            let text = format!("rank {rank} was started with other {what} than rank 0: {} instead of {}", all[rank], all[0]);
+            let text =
+                format!("rank {rank} was started with other {what} than rank 0: {} instead of {}", all[rank], all[0]);
             return Err(Error::Setting(text));
         }
     }
