@@ -98,7 +98,7 @@ fn join(files: &[PathBuf], raws: impl Iterator<Item = Result<Raw>>) -> Result<Ra
     let [first, last] = [&files[0], &files[files.len() - 1]].map(|file| name_of(file));
     let (files_read, samples) = (count(files.len(), "file"), count(joined.dims[0], "sample"));
     let order =
-        if files.len() > 1 { format!(" to {last}, in the order of the numbers in their names") } else { String::new() };
+        if files.len() > 1 { format!(" to {last}, in the natural order of their names") } else { String::new() };
     joined.origin.note(format!("{files_read}, {samples}: {first}{order}"));
     joined.origin.notes.extend(summarised(files, notes));
     Ok(joined)
