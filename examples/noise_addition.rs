@@ -67,7 +67,7 @@ fn forward(device: &Device, out: &Path, waves: &Dataset) -> Result<()> {
         let (signal, noise) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
         let faded = Dataset::new("faded", [100], x0.iter().map(|x| signal as f32 * x).collect())?;
         let closed = add_noise(device, &faded, NoiseKind::Gaussian(noise), 2)?;
-        let [step, once] = [&frame.values, &closed.values].map(|x_t| split(x_t, &x0));
+        let [step, once] = [&frame.values[..], &closed.values].map(|x_t| split(x_t, &x0));
         let steps = frame.steps;
         println!(
             "{steps:>5}  {signal:>9.4} {:>9.4} {:>9.4}  {noise:>9.4} {:>9.4} {:>9.4}",

@@ -34,6 +34,12 @@ impl HostMemory {
         Self { total: total.min(limit), free: free.min(limit.saturating_sub(used)) }
     }
 
+    /// Whether data of this many bytes fill more than a quarter of the memory.
+    #[cfg(feature = "files")]
+    pub fn is_filled_by(self, bytes: u64) -> bool {
+        self.total > 0 && bytes > self.total / 4
+    }
+
     /// The memory limit of a program: three quarters of the total, the rest being for scratch memory and other
     /// processes. It does not depend on the available memory, so that a command splits its batches the same way on a
     /// busy machine.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use crate::data::{self, ArrayOfSamples, Dataset, ElementType, Missing, check_apart};
+use crate::data::{self, ArrayOfSamples, Dataset, ElementType, Missing, Place, check_apart};
 use crate::inference::Completion;
 use crate::io::{check_path, extension, quoted};
 use crate::text::{count, readable};
@@ -148,9 +148,13 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     config.seed = args.common.seed.unwrap_or(config.seed);
     args.conditions.apply_to(&mut config.condition);
     args.conditions.check(&config.condition)?;
+    // What does not fit in memory is converted part by part.
+    config.read.place = Some(Place::Auto);
     let data = config.load()?;
+    let mut description = data.describe();
+    description.notes.retain(|note| note.otherwise.as_deref() != Some("--data-from memory"));
     if !args.common.json {
-        say!("{}", shown(&data.describe()));
+        say!("{}", shown(&description));
     }
     let stopped = stop_flag()?;
     let meter = RefCell::new(Meter::new("writing samples", args.common.json));
@@ -175,7 +179,7 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
             "{}",
             json!({"out": args.out, "files": files, "shape": array.shape(), "dtype": array.element(), "bytes": array.bytes(),
                    "loss": array.loss(), "labels": labels, "conditions": vectors, "given": given, "train": command,
-                   "data": data.describe()})
+                   "data": description})
         );
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,6 +1,7 @@
 //! Progress of a command on standard error.
 
 use std::io::IsTerminal;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::inference::Completion;
@@ -88,6 +89,21 @@ impl Drop for Meter {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Shows the progress of measuring data that stay in their files.
+pub fn show_measuring(silent: bool) {
+    let meter: Mutex<Option<Meter>> = Mutex::default();
+    crate::data::watch_measuring(Box::new(move |done, total| {
+        let mut meter = meter.lock().unwrap_or_else(|e| e.into_inner());
+        if done == 0 {
+            *meter = Some(Meter::new("measuring the data", silent));
+        }
+        match &mut *meter {
+            Some(shown) if done < total => shown.show(Completion { done, total }),
+            _ => *meter = None,
+        }
+    }));
 }
 
 #[cfg(test)]

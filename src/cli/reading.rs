@@ -6,9 +6,12 @@ use clap::Args;
 
 use super::whole;
 
+/// The heading of these options in `--help`.
+pub const READING: &str = "Options for reading data";
+
 /// How data are read.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Options for reading data")]
+#[command(next_help_heading = READING)]
 pub struct ReadArgs {
     /// Kind of the samples: signals, points, images or table
     #[arg(long, value_name = "KIND")]
@@ -19,7 +22,7 @@ pub struct ReadArgs {
 
 /// How data are read by a command whose `--kind` is something else.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Options for reading data")]
+#[command(next_help_heading = READING)]
 pub struct DataKindArgs {
     /// Kind of the samples: signals, points, images or table
     #[arg(long, value_name = "KIND")]
@@ -29,7 +32,7 @@ pub struct DataKindArgs {
 }
 
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Options for reading data")]
+#[command(next_help_heading = READING)]
 struct FileArgs {
     /// Whether the first line of a table is a header: yes or no [default: decided by its content]
     #[arg(long, value_name = "YES|NO")]
@@ -123,6 +126,7 @@ impl FileArgs {
             size,
             fit,
             grey,
+            place: None,
         }
     }
 }

@@ -252,7 +252,7 @@ fn sampling_of(args: &SampleArgs, checkpoint: &Checkpoint, solver: Sampling) -> 
             text::count(count, "sample")
         )));
     }
-    let (clip, seed, noise) = (!args.no_clip, args.common.seed.unwrap_or(0), noise.map(|noise| noise.values));
+    let (clip, seed, noise) = (!args.no_clip, args.common.seed.unwrap_or(0), noise.map(|noise| noise.values.into()));
     let guide = args.guide.as_deref().map(|path| RunFolder::open(path)?.checkpoint()).transpose()?.map(Arc::new);
     Ok(Sampling { count, clip, seed, noise, conditions, guide, ranks: team(), ..solver })
 }

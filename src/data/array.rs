@@ -1,9 +1,11 @@
 //! Arrays in `.npy` and IDX files: a shape, an element type and the bytes.
 
 use std::io::{self, Read};
+use std::path::Path;
 
 use super::Origin;
 use super::raw::{Raw, RawValues};
+use super::stored::Stored;
 use crate::{Error, Result};
 
 /// The element types. All are read exactly as f64, except for integers beyond 2^53.
@@ -19,7 +21,7 @@ pub(super) enum Element {
 impl Element {
     pub const U8: Self = Element::Integer { bytes: 1, signed: false };
 
-    fn size(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Element::Bool => 1,
             Element::F16 => 2,
@@ -29,7 +31,7 @@ impl Element {
         }
     }
 
-    fn name(self) -> String {
+    pub fn name(self) -> String {
         match self {
             Element::Bool => "bool".into(),
             Element::F16 => "float16".into(),
@@ -40,7 +42,7 @@ impl Element {
     }
 
     /// Whether float32 holds all values of the type.
-    fn fits_f32(self) -> bool {
+    pub fn fits_f32(self) -> bool {
         match self {
             Element::Bool | Element::F16 | Element::F32 => true,
             Element::F64 => false,
@@ -49,7 +51,7 @@ impl Element {
     }
 
     /// Decodes one little-endian element.
-    fn decode(self, bytes: &[u8]) -> f64 {
+    pub fn decode(self, bytes: &[u8]) -> f64 {
         let low = |n: usize| bytes[..n].iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
         match self {
             Element::Bool => f64::from(u8::from(bytes[0] != 0)),
@@ -115,6 +117,19 @@ impl ArrayLayout {
         if self.fortran {
             origin.note("the array is in Fortran order");
         }
+        Ok(Raw { bytes: self.element == Element::U8, ..Raw::new(name, origin, dims, values) })
+    }
+
+    /// The elements from byte `start` of a file on, which are not read yet.
+    ///
+    /// # Errors
+    /// When the file is too short, or cannot be opened.
+    pub fn store(&self, name: &str, format: &str, path: &Path, start: u64, available: Available) -> Result<Raw> {
+        let len = self.count(name, available)?;
+        let dims: Vec<usize> = self.shape.iter().map(|&dim| dim as usize).collect();
+        let mut origin = Origin::new(format, self.element.name());
+        origin.choice("the values are read from disk during the training", "--data-from memory");
+        let values = RawValues::Stored(Stored::open(path, self, start, len)?);
         Ok(Raw { bytes: self.element == Element::U8, ..Raw::new(name, origin, dims, values) })
     }
 
@@ -298,7 +313,7 @@ mod tests {
             (Element::F16, vec![0xff, 0x7b, 0x55, 0x35], [65_504.0, 0.333_251_95]),
         ] {
             let data = pair(element, &bytes);
-            assert_eq!((data.values, data.columns.offset), (want.to_vec(), vec![]), "{element:?}");
+            assert_eq!((data.values.to_vec(), data.columns.offset), (want.to_vec(), vec![]), "{element:?}");
         }
         assert!(half_to_f64(0x7c00).is_infinite() && half_to_f64(0x7e00).is_nan());
         // Nanoseconds since 1970 keep their digits relative to an offset.

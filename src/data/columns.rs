@@ -127,6 +127,17 @@ pub(super) struct Narrowed {
 /// The values are shifted where their size is more than this many times their spread.
 const FAR: f64 = 8.0;
 
+/// What is subtracted from values between these limits. `lossy`: whether float32 does not hold some of them.
+pub(super) fn offset_for(low: f64, high: f64, lossy: bool) -> f64 {
+    let spread = high - low;
+    if !(lossy && spread > 0.0 && low.abs().max(high.abs()) > FAR * spread) {
+        return 0.0;
+    }
+    // A multiple of a power of two near the middle, so that the difference is exact.
+    let unit = (spread.log2().floor() - 3.0).exp2();
+    ((low + spread / 2.0) / unit).round() * unit
+}
+
 pub(super) fn narrow(values: &[f64], grouping: Grouping) -> Narrowed {
     let mut offset = vec![0.0; grouping.count];
     let mut rounded = Vec::new();
@@ -137,12 +148,7 @@ pub(super) fn narrow(values: &[f64], grouping: Grouping) -> Narrowed {
         if !lossy(0.0) {
             continue;
         }
-        let spread = high - low;
-        if spread > 0.0 && low.abs().max(high.abs()) > FAR * spread {
-            // A multiple of a power of two near the middle, so that the difference is exact.
-            let unit = (spread.log2().floor() - 3.0).exp2();
-            *offset = ((low + spread / 2.0) / unit).round() * unit;
-        }
+        *offset = offset_for(low, high, true);
         let by = *offset;
         if each().all(|v| v.fract() == 0.0) && lossy(by) {
             rounded.push((group, each().map(|v| (f64::from((v - by) as f32) - (v - by)).abs()).fold(0.0, f64::max)));

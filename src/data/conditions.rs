@@ -180,7 +180,7 @@ mod tests {
         let mut part = of(&[1, 4, 4], 3);
         part.origin.keep(5, vec![0, 2, 4]);
         part.origin.keep(3, vec![1, 2]);
-        let part = Dataset { values: part.values[16..].to_vec(), ..part };
+        let part = Dataset { values: part.values[16..].to_vec().into(), ..part };
         let labels = Labels::new("l.npy", &[0.0, 1.0, 1.0, 0.0, 0.0]).unwrap();
         let part =
             part.with_labels(labels).unwrap().with_vectors(of(&[2], 5)).unwrap().with_given(of(&[1, 4, 4], 5)).unwrap();

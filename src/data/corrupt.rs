@@ -393,7 +393,7 @@ mod tests {
     fn noise_on_some_samples_has_the_extent_of_all() {
         let part = Dataset::new("part", [4], vec![0.5; 400]).unwrap();
         let (extent, kind) = (Extent { low: -1.0, high: 2.0 }, "salt_pepper:0.5".parse().unwrap());
-        let mut values = add_noise_within(&Device::cpu(), &part, kind, extent, 3).unwrap().values;
+        let mut values = add_noise_within(&Device::cpu(), &part, kind, extent, 3).unwrap().values.to_vec();
         values.sort_by(f32::total_cmp);
         values.dedup();
         assert_eq!(values, [-1.0, 0.5, 2.0]);

@@ -1,8 +1,10 @@
 //! Samples of one shape.
 
+use std::ops::Range;
+
 use super::description::Origin;
 use super::source::{Request, read};
-use super::{Columns, Conditions, Description, Grouping, Kind, ReadOptions, Recording, SampleLayout};
+use super::{Columns, Conditions, Description, Grouping, Kind, ReadOptions, Recording, SampleLayout, Values};
 use crate::text::count;
 use crate::{Error, Result};
 
@@ -16,7 +18,7 @@ pub struct Dataset {
     /// `[c, h, w]`.
     pub shape: Vec<usize>,
     /// The values of all samples, row-major, without the offsets in `columns`.
-    pub values: Vec<f32>,
+    pub values: Values,
     /// The names of columns or channels, and what is added to their values.
     pub columns: Columns,
     pub(super) kind: Kind,
@@ -135,11 +137,11 @@ impl Dataset {
     /// # Errors
     /// [`Error::Input`] when there is no sample, when the last one is incomplete, or when a value is NaN or infinite.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Self> {
-        Self::build(name.into(), shape.into(), values, false)
+        Self::build(name.into(), shape.into(), values.into(), false)
     }
 
     /// [`Dataset::new`]; with `gaps`, NaN stands for an unknown value.
-    pub(super) fn build(name: String, shape: Vec<usize>, values: Vec<f32>, gaps: bool) -> Result<Self> {
+    pub(super) fn build(name: String, shape: Vec<usize>, values: Values, gaps: bool) -> Result<Self> {
         if !matches!(shape.len(), 1..=3) {
             return Err(Error::input(format!(
                 "{name}: samples of shape {shape:?}, but signals are [length] or [channels, length], points [2], images \
@@ -157,13 +159,9 @@ impl Dataset {
                 count(len, "value")
             )));
         }
-        if let Some(at) = values.iter().position(|value| !(value.is_finite() || gaps && value.is_nan())) {
-            return Err(Error::input(format!(
-                "{name}: sample {} has {} at element {} (both counted from 0); remove or repair such samples first",
-                at / len,
-                if values[at].is_nan() { "NaN" } else { "an infinite value" },
-                at % len
-            )));
+        // Stored values were checked when they were measured.
+        if values.stored().is_none() {
+            check_finite(&name, len, 0, &values, gaps)?;
         }
         Ok(Dataset {
             kind: Kind::of(&shape),
@@ -182,7 +180,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::new`].
     pub fn with_values(&self, name: impl Into<String>, values: Vec<f32>) -> Result<Self> {
-        self.with(name.into(), values, self.has_gaps())
+        self.with(name.into(), values.into(), self.has_gaps())
     }
 
     /// [`Dataset::with_values`], where NaN stands for an unknown value.
@@ -190,17 +188,32 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::new`].
     pub fn with_gaps(&self, name: impl Into<String>, values: Vec<f32>) -> Result<Self> {
-        self.with(name.into(), values, true)
+        self.with(name.into(), values.into(), true)
     }
 
-    fn with(&self, name: String, values: Vec<f32>, gaps: bool) -> Result<Self> {
+    fn with(&self, name: String, values: Values, gaps: bool) -> Result<Self> {
         let data = Self::build(name, self.shape.clone(), values, gaps)?;
         Ok(Self { kind: self.kind, columns: self.columns.clone(), ..data })
     }
 
     /// Whether there are unknown values, which are NaN.
     pub fn has_gaps(&self) -> bool {
-        self.values.iter().any(|value| value.is_nan())
+        match self.values.stored() {
+            Some(stored) => stored.survey().gaps,
+            None => self.values.iter().any(|value| value.is_nan()),
+        }
+    }
+
+    /// The CRC-32 of all values.
+    pub(crate) fn checksum(&self) -> u32 {
+        match self.values.stored() {
+            Some(stored) => stored.survey().checksum,
+            None => {
+                let mut crc = flate2::Crc::new();
+                crc.update(bytemuck::cast_slice(&self.values));
+                crc.sum()
+            }
+        }
     }
 
     /// These data with other names and offsets of their columns or channels. The values are unchanged.
@@ -276,10 +289,44 @@ impl Dataset {
         self.origin.rate
     }
 
+    /// The values of consecutive samples of data that stay in their files.
+    pub(super) fn stored_part(&self, samples: Range<usize>) -> Result<Values> {
+        let (len, stored) = (self.sample_len(), self.values.stored());
+        let mut part = stored.expect("stored values").part(samples.start * len..samples.end * len)?;
+        part.measure(len, self.grouping(), self.has_gaps())?;
+        Ok(Values::stored_in(part))
+    }
+
+    /// The values of some samples.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn samples(&self, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
+        let len = self.sample_len();
+        match self.values.stored() {
+            Some(stored) => stored.read_all(rows.map(|row| row * len..(row + 1) * len)),
+            None => Ok(rows.flat_map(|row| self.sample(row)).copied().collect()),
+        }
+    }
+
     /// The values of sample `i`, row-major.
     pub fn sample(&self, i: usize) -> &[f32] {
         &self.values[i * self.sample_len()..][..self.sample_len()]
     }
+}
+
+/// Refuses values that are not finite; with `gaps`, NaN is allowed. `first` is the index of the first one in the data set.
+pub(super) fn check_finite(name: &str, len: usize, first: usize, values: &[f32], gaps: bool) -> Result<()> {
+    let Some(at) = values.iter().position(|value| !(value.is_finite() || gaps && value.is_nan())) else {
+        return Ok(());
+    };
+    let what = if values[at].is_nan() { "NaN" } else { "an infinite value" };
+    let at = first + at;
+    Err(Error::input(format!(
+        "{name}: sample {} has {what} at element {} (both counted from 0); remove or repair such samples first",
+        at / len,
+        at % len
+    )))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What was read from data, and how to read them otherwise.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -149,8 +150,8 @@ const FAR: f64 = 20.0;
 impl Description {
     /// Describes data.
     pub fn of(data: &Dataset) -> Self {
-        let grouping = data.grouping();
-        let outliers = outliers(data, grouping);
+        let (grouping, seen) = (data.grouping(), Seen::of(data));
+        let outliers = outliers(data, grouping, &seen);
         let mut notes = data.origin.notes.clone();
         notes.extend(outliers.first().map(|first| warning(data, first)));
         Self {
@@ -161,7 +162,7 @@ impl Description {
             samples: data.len(),
             shape: data.shape.clone(),
             notes,
-            columns: (0..grouping.count).map(|group| summary(data, grouping, group)).collect(),
+            columns: (0..grouping.count).map(|group| summary(data, grouping, group, &seen.values)).collect(),
             outliers,
         }
     }
@@ -186,18 +187,49 @@ impl fmt::Display for Description {
     }
 }
 
-fn summary(data: &Dataset, grouping: Grouping, group: usize) -> ColumnSummary {
-    let each = || grouping.values(group, &data.values).map(f64::from).filter(|v| !v.is_nan());
+/// The samples that are looked at: all of them, or some of those that stay in their files.
+struct Seen<'a> {
+    values: Cow<'a, [f32]>,
+    /// The indices of the samples if they are not all.
+    rows: Option<Vec<usize>>,
+}
+
+/// The number of values of stored data that are looked at.
+const MOST_SEEN: usize = 1 << 20;
+
+impl<'a> Seen<'a> {
+    fn of(data: &'a Dataset) -> Self {
+        if data.values.stored().is_none() {
+            return Self { values: Cow::Borrowed(&data.values), rows: None };
+        }
+        let n = data.len().min(MOST_SEEN.div_ceil(data.sample_len()));
+        let rows: Vec<usize> = (0..n).map(|i| i * data.len() / n).collect();
+        // The training reports files that cannot be read.
+        let values = data.samples(rows.iter().copied()).unwrap_or_default();
+        Self { values: Cow::Owned(values), rows: Some(rows) }
+    }
+
+    fn row(&self, i: usize) -> usize {
+        self.rows.as_ref().map_or(i, |rows| rows[i])
+    }
+}
+
+fn summary(data: &Dataset, grouping: Grouping, group: usize, seen: &[f32]) -> ColumnSummary {
+    let each = || grouping.values(group, seen).map(f64::from).filter(|v| !v.is_nan());
     let n = each().count() as f64;
-    let (low, high) = each().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
     let mean = each().sum::<f64>() / n;
+    let all = data.values.stored().map(|stored| stored.survey().groups[group]);
+    let (low, high) = match all {
+        Some(all) => (all.low, all.high),
+        None => each().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v))),
+    };
     let variance = each().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
     let offset = data.columns.offset_of(group);
     ColumnSummary {
         name: data.columns.names.get(group).filter(|_| data.columns.names.len() == grouping.count).cloned(),
         min: shortest_sum(low as f32, offset),
         max: shortest_sum(high as f32, offset),
-        mean: mean + offset,
+        mean: all.map_or(mean, |all| all.mean()) + offset,
         std: variance.sqrt(),
         whole: data.columns.whole.get(group).copied().unwrap_or(false),
         offset,
@@ -205,14 +237,14 @@ fn summary(data: &Dataset, grouping: Grouping, group: usize) -> ColumnSummary {
 }
 
 /// The most distant samples. Data whose middle 90% are one value have none.
-fn outliers(data: &Dataset, grouping: Grouping) -> Vec<Outlier> {
+fn outliers(data: &Dataset, grouping: Grouping, looked_at: &Seen) -> Vec<Outlier> {
     let mut found: Vec<Outlier> = Vec::new();
     let len = data.sample_len();
     for group in 0..grouping.count {
-        let n = data.values.len() / grouping.count;
-        let Some(middle) = Middle::of(grouping.values(group, &data.values).map(f64::from), n) else { continue };
+        let n = looked_at.values.len() / grouping.count;
+        let Some(middle) = Middle::of(grouping.values(group, &looked_at.values).map(f64::from), n) else { continue };
         let (median, width) = (middle.median, middle.range());
-        for (sample, values) in data.values.chunks_exact(len).enumerate() {
+        for (i, values) in looked_at.values.chunks_exact(len).enumerate() {
             let farthest = grouping
                 .values(group, values)
                 .map(f64::from)
@@ -222,7 +254,12 @@ fn outliers(data: &Dataset, grouping: Grouping) -> Vec<Outlier> {
             let distance = (value - median).abs() / width;
             if distance > FAR {
                 let column = (grouping.count > 1).then(|| data.columns.title(data.kind(), group));
-                found.push(Outlier { sample, column, value: value + data.columns.offset_of(group), distance });
+                found.push(Outlier {
+                    sample: looked_at.row(i),
+                    column,
+                    value: value + data.columns.offset_of(group),
+                    distance,
+                });
             }
         }
     }

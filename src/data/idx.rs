@@ -5,25 +5,33 @@ use std::path::Path;
 
 use super::array::{ArrayLayout, Available, Element};
 use super::raw::Raw;
-use super::{first_bytes, open};
+use super::{Place, ReadOptions, first_bytes, open};
 use crate::{Error, Result};
 
 /// Reads an IDX file, plain or compressed with gzip.
-pub(super) fn read(path: &Path) -> Result<Raw> {
-    with_layout(path, |layout, name, reader, available| {
+pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Raw> {
+    const FORMAT: &str = "IDX array";
+    with_layout(path, |layout, name, reader, (start, available)| {
         if layout.shape.len() == 1 {
             return Err(Error::input(format!(
                 "{name}: an IDX file with one axis contains labels, not samples; use the file of the images \
                  (such as train-images-idx3-ubyte)"
             )));
         }
-        layout.read(name, "IDX array", reader, available)
+        match (options.stays_on_disk(name, &layout)?, start) {
+            (true, Some(start)) => layout.store(name, FORMAT, path, start, available),
+            (true, None) if options.place == Some(Place::Disk) => Err(Error::setting(format!(
+                "{name}: a compressed file cannot be read from disk during the training; unpack it with gunzip, or omit --data-from \
+                 disk"
+            ))),
+            _ => layout.read(name, FORMAT, reader, available),
+        }
     })
 }
 
 /// Reads the labels in an IDX file. Returns the shape and the values.
 pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
-    with_layout(path, |layout, name, reader, available| {
+    with_layout(path, |layout, name, reader, (_, available)| {
         let values = layout.values_as(name, reader, available, |v| v as f32)?;
         Ok((layout.shape, values))
     })
@@ -31,7 +39,7 @@ pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
 
 fn with_layout<T>(
     path: &Path,
-    read: impl FnOnce(ArrayLayout, &str, &mut dyn Read, Available) -> Result<T>,
+    read: impl FnOnce(ArrayLayout, &str, &mut dyn Read, (Option<u64>, Available)) -> Result<T>,
 ) -> Result<T> {
     let name = path.display().to_string();
     let file = open(path)?;
@@ -39,11 +47,11 @@ fn with_layout<T>(
     let mut file = BufReader::new(file);
     if first_bytes(path)?.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = flate2::bufread::MultiGzDecoder::new(file);
-        read(read_layout(&name, &mut unpacked)?, &name, &mut unpacked, Available::inflated(len))
+        read(read_layout(&name, &mut unpacked)?, &name, &mut unpacked, (None, Available::inflated(len)))
     } else {
         let layout = read_layout(&name, &mut file)?;
         let header = 4 + 4 * layout.shape.len() as u64;
-        read(layout, &name, &mut file, Available::Exactly(len.saturating_sub(header)))
+        read(layout, &name, &mut file, (Some(header), Available::Exactly(len.saturating_sub(header))))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Several files as one data set.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::array::{ArrayLayout, Element};
 use super::description::Kept;
 use super::options::Source;
 use super::raw::{Raw, RawValues};
 use super::source::{Request, read_raw};
-use super::{Categories, Columns, Dataset, Note, ReadOptions, images};
+use super::{Categories, Columns, Dataset, Note, Place, ReadOptions, images};
 use crate::text::count;
 use crate::{Error, Result};
 
@@ -21,6 +23,14 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
         return images::read_files(spec, files, &options);
     }
     let (first, options, source) = read_cut(&files[0], part, request)?;
+    // Whether they stay on the disk depends on all of them.
+    let on_disk = source == Source::Array && fill_memory(files, &first, &options)?;
+    let Request { choose, known, whole } = request;
+    let mut placed = |name: &str, source| {
+        let options = choose(name, source)?;
+        Ok(if on_disk { ReadOptions { place: Some(Place::Disk), ..options } } else { options })
+    };
+    let request = &mut Request { choose: &mut placed, known, whole: *whole };
     let joined = match source {
         Source::Table => {
             let others = files[1..].iter().map(|file| Ok(read_cut(file, part, request)?.0));
@@ -33,6 +43,7 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
                 }
             }
         }
+        _ if on_disk => join(files, files.iter().map(|file| Ok(read_cut(file, part, request)?.0)))?,
         _ => {
             let others = files[1..].iter().map(|file| Ok(read_cut(file, part, request)?.0));
             join(files, [Ok(first)].into_iter().chain(others))?
@@ -48,6 +59,18 @@ fn read_cut(file: &Path, part: Option<&str>, request: &mut Request) -> Result<(R
     // The windows of several recordings are not one.
     raw.origin.recording = None;
     Ok((raw, options, source))
+}
+
+/// Whether the arrays of all files do not fit in memory together, so that they stay in their files.
+fn fill_memory(files: &[PathBuf], first: &Raw, options: &ReadOptions) -> Result<bool> {
+    let sizes = files
+        .iter()
+        .map(|file| fs::metadata(file).map(|found| found.len()).map_err(|e| Error::io("cannot read", file, e)));
+    let sizes = sizes.collect::<Result<Vec<u64>>>()?;
+    // As many values per byte as in the first file.
+    let values = sizes.iter().sum::<u64>() as f64 / sizes[0] as f64 * first.values.len() as f64;
+    let all = ArrayLayout { shape: vec![values as u64], element: Element::U8, big_endian: false, fortran: false };
+    options.stays_on_disk(&first.name, &all)
 }
 
 /// The columns that tables have in common, if these differ in their categories: those of all tables. A column may be left out
@@ -154,7 +177,14 @@ impl Raw {
             self.origin.kept = Some(Kept { of: kept.of + more.of, rows });
         }
         self.dims[0] += other.dims[0];
-        self.values.append(other.values);
+        if !self.values.append(other.values) {
+            return Err(Error::input(format!(
+                "{}: the elements are of another type than those of {}, so they cannot be read from disk together; write them \
+                 again with langevin convert",
+                file.display(),
+                first.display()
+            )));
+        }
         self.origin.replaced |= other.origin.replaced;
         if !self.origin.element.split(", ").any(|element| element == other.origin.element) {
             self.origin.element = format!("{}, {}", self.origin.element, other.origin.element);
@@ -195,8 +225,9 @@ impl Raw {
 }
 
 impl RawValues {
-    /// Adds values, in the precision that holds all.
-    fn append(&mut self, other: Self) {
+    /// Adds values, in the precision that holds all; false for files with elements of another type.
+    #[must_use]
+    fn append(&mut self, other: Self) -> bool {
         match (&mut *self, other) {
             (Self::F32(values), Self::F32(more)) => values.extend(more),
             (Self::F64(values), Self::F64(more)) => values.extend(more),
@@ -204,14 +235,15 @@ impl RawValues {
             (Self::F32(values), Self::F64(more)) => {
                 *self = Self::F64(values.iter().copied().map(f64::from).chain(more).collect());
             }
+            (Self::Stored(stored), Self::Stored(more)) => return stored.append(more),
+            (Self::Stored(_), _) | (_, Self::Stored(_)) => return false,
         }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::tests::save;
     use super::super::{Kind, Labels, Missing};
     use super::*;
@@ -254,6 +286,27 @@ mod tests {
         assert!(message.contains("shape"), "{message}");
         let message = load(&dir, "no-*.npy", &ReadOptions::default()).unwrap_err().to_string();
         assert!(message.contains("no file matches it"), "{message}");
+    }
+
+    #[test]
+    fn parts_stay_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..3 {
+            save(&dir.path().join(format!("{i}.npy")), &[4], &counted(4 * (i + 1), 100 * i)).unwrap();
+        }
+        let at_place = |place| ReadOptions { place: Some(place), ..ReadOptions::default() };
+        let (disk, memory) =
+            (load(&dir, "?.npy", &at_place(Place::Disk)), load(&dir, "?.npy", &at_place(Place::Memory)));
+        let (disk, memory) = (disk.unwrap(), memory.unwrap());
+        assert!(disk.values.stored().is_some() && memory.values.stored().is_none());
+        assert_eq!(disk.values.part(0..24).unwrap(), memory.values[..]);
+        let cut = load(&dir, "?.npy[1:4]", &at_place(Place::Disk)).unwrap();
+        assert_eq!(cut.values.part(2..12).unwrap(), memory.values[6..16]);
+        let wide = [0f64; 8].map(f64::to_le_bytes).concat();
+        fs::write(dir.path().join("3.npy"), super::super::npy::tests::file("'<f8'", "False", "(2, 4)", &wide)).unwrap();
+        let message = load(&dir, "?.npy", &at_place(Place::Disk)).unwrap_err().to_string();
+        assert!(message.contains("3.npy") && message.contains("langevin convert"), "{message}");
+        assert_eq!(load(&dir, "?.npy", &at_place(Place::Memory)).unwrap().len(), 8);
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl MaskMix {
     /// When the file cannot be read or does not fit the data, or it is one of several rules.
     pub fn hide(&self, data: &Dataset, seed: u64) -> Result<Dataset> {
         if let Some(file) = self.file() {
-            let mut values = data.values.clone();
+            let mut values = data.values.to_vec();
             if self.0.len() > 1 {
                 return Err(Error::setting(format!("{self}: a file of masks cannot be mixed with rules here")));
             }
@@ -201,7 +201,7 @@ impl MaskMix {
     /// # Errors
     /// When a value is infinite.
     pub(crate) fn hide_at_random(&self, data: &Dataset, seed: u64) -> Result<Dataset> {
-        let (len, mut values) = (data.sample_len(), data.values.clone());
+        let (len, mut values) = (data.sample_len(), data.values.to_vec());
         let places = Places::of(data.kind(), &data.shape, &data.columns);
         let pool = data.conditions().masks.as_ref().map_or(&[][..], |masks| &masks.values);
         let op = Mask { stream: 0, size: places.size, known: false, pool: !pool.is_empty() };

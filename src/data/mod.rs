@@ -50,9 +50,12 @@ mod repair;
 mod resize;
 mod sounds;
 mod source;
+mod stored;
 mod subset;
+mod summary;
 mod table;
 mod toys;
+mod values;
 
 pub(crate) use columns::Grouping;
 use columns::narrow;
@@ -70,7 +73,7 @@ pub use labels::{Labels, MOST_CLASSES};
 pub use mask::{MaskMix, MaskRule, Share};
 pub(crate) use mask::{Places, read_masks};
 pub use normalise::Normalisation;
-pub use options::{Fit, Header, Missing, ReadOptions};
+pub use options::{Fit, Header, Missing, Place, ReadOptions};
 #[cfg(feature = "cli")]
 pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
@@ -82,8 +85,11 @@ pub(crate) use repair::without_options;
 pub(crate) use source::inside;
 pub(crate) use source::sources;
 use source::{first_bytes, open, sources_and_part};
+pub use stored::{Watch, watch_measuring};
 pub(crate) use subset::Subset;
+pub(crate) use summary::GroupSummary;
 pub use toys::{TOYS, coastline, electrocardiograms, sine_waves, swiss_roll, two_circles, two_moons};
+pub use values::Values;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,6 @@
 //! The map between the units of the data and those of the network.
 
-use super::subset::{Coordinate, Subset};
-use super::{Dataset, Grouping, Kind};
+use super::{Dataset, GroupSummary, Grouping, Kind, Subset};
 use crate::text::short;
 use crate::{Error, Result};
 
@@ -40,13 +39,12 @@ impl Normalisation {
     }
 
     pub(crate) fn standard_of(data: &Subset) -> Result<Self> {
-        Self::fit(data, |values| {
-            let (mut n, mut sum, mut squares) = (0.0, 0.0, 0.0);
-            values.each(|x| (n, sum) = (n + 1.0, sum + x));
-            let mean = sum / n;
-            values.each(|x| squares += (x - mean).powi(2));
-            (mean, (squares / n).sqrt())
-        })
+        let groups = data.summary()?;
+        let means: Vec<f64> = groups.iter().map(GroupSummary::mean).collect();
+        let squares = data.squares(&means)?;
+        let deviation = |(group, squares): (&GroupSummary, f64)| (squares / group.known).sqrt();
+        let deviations = groups.iter().zip(squares).map(deviation);
+        Self::fit(data, &groups, means.iter().copied().zip(deviations))
     }
 
     /// Minimum -1 and maximum 1.
@@ -58,36 +56,28 @@ impl Normalisation {
     }
 
     pub(crate) fn range_of(data: &Subset) -> Result<Self> {
-        Self::fit(data, |values| {
-            let [low, high] = values.ends().map(f64::from);
-            ((low + high) / 2.0, (high - low) / 2.0)
-        })
+        let groups = data.summary()?;
+        let ends = groups.iter().map(|group| ((group.low + group.high) / 2.0, (group.high - group.low) / 2.0));
+        Self::fit(data, &groups, ends)
     }
 
-    /// Computes (shift, scale) from the values of each coordinate.
-    fn fit(data: &Subset, rule: impl Fn(&Coordinate) -> (f64, f64)) -> Result<Self> {
-        let coordinates = data.coordinates();
+    /// The normalisation with the shift and the scale of each coordinate.
+    fn fit(data: &Subset, groups: &[GroupSummary], rules: impl Iterator<Item = (f64, f64)>) -> Result<Self> {
+        let coordinates = groups.len();
         let grouping = Grouping::of(data.kind(), data.shape());
         let repeat = if coordinates == 1 { 1 } else { grouping.repeat };
         let mut fitted = Normalisation { shift: Vec::new(), scale: Vec::new(), bound: 0.0, repeat };
-        for coordinate in 0..coordinates {
-            let values = data.coordinate(coordinate);
+        for (coordinate, (values, (shift, mut scale))) in groups.iter().zip(rules).enumerate() {
             if values.is_empty() {
                 let title = data.columns().title(data.kind(), coordinate);
                 return Err(Error::input(format!("{}: {title} has no known value at all; leave it out", data.name())));
             }
-            let (shift, mut scale) = rule(&values);
             // A spread below the resolution of float32 is the rounding of a constant.
             if !(scale > 1e-7 * shift.abs() && scale as f32 >= f32::MIN_POSITIVE) {
                 let [low, high] = values.ends().map(f64::from);
                 let offset = data.columns().offset_of(coordinate);
                 // A table or a signal may have constant columns or channels besides others.
-                let other = |c: usize| {
-                    c != coordinate && {
-                        let [a, b] = data.coordinate(c).ends();
-                        a < b
-                    }
-                };
+                let other = |c: usize| c != coordinate && groups[c].low < groups[c].high;
                 let apart = matches!(data.kind(), Kind::Table | Kind::Signals);
                 if low == high && apart && (0..coordinates).any(other) {
                     scale = 1.0;
@@ -103,7 +93,8 @@ impl Normalisation {
             fitted.shift.push(shift as f32);
             fitted.scale.push(scale as f32);
         }
-        let ends = fitted.apply_to_ranges(&data.ranges());
+        let ends: Vec<[f32; 2]> = groups.iter().map(GroupSummary::ends).collect();
+        let ends = fitted.apply_to_ranges(&ends);
         fitted.bound = ends.as_flattened().iter().fold(0.0, |bound, x| x.abs().max(bound));
         Ok(fitted)
     }
@@ -169,8 +160,11 @@ fn no_spread(name: &str, what: &str, [low, high]: [f64; 2]) -> Error {
 
 impl Dataset {
     /// The smallest and largest value of each column or channel, without its offset.
-    pub fn ranges(&self) -> Vec<[f32; 2]> {
-        Subset::all(self).ranges()
+    ///
+    /// # Errors
+    /// When the values cannot be read.
+    pub fn ranges(&self) -> Result<Vec<[f32; 2]>> {
+        Ok(Subset::all(self).summary()?.iter().map(GroupSummary::ends).collect())
     }
 }
 
@@ -231,7 +225,7 @@ mod tests {
         let applied = norm.apply(&values);
         assert_eq!((applied[0], applied[8], applied[3], applied[11]), (-1.0, 1.0, -1.0, 1.0));
         assert!(norm.undo(&applied).iter().zip(&values).all(|(a, b)| (a - b).abs() < 1e-4));
-        assert_eq!(norm.apply_to_ranges(&signals.ranges()), [[-1.0, 1.0]; 2]);
+        assert_eq!(norm.apply_to_ranges(&signals.ranges().unwrap()), [[-1.0, 1.0]; 2]);
     }
 
     /// A table may have a constant column.

@@ -8,8 +8,8 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::array::{ArrayLayout, Available, Element};
-use super::open;
 use super::raw::Raw;
+use super::{Place, ReadOptions, open};
 use crate::io::write_atomically;
 use crate::{Error, Result};
 
@@ -17,13 +17,17 @@ use crate::{Error, Result};
 const HEADER_LIMIT: u32 = 1 << 16;
 
 /// Reads an array.
-pub(super) fn read(path: &Path) -> Result<Raw> {
-    with_layout(path, |layout, name, reader, available| layout.read(name, "NumPy array", reader, available))
+pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Raw> {
+    const FORMAT: &str = "NumPy array";
+    with_layout(path, |layout, name, reader, (start, available)| match options.stays_on_disk(name, &layout)? {
+        true => layout.store(name, FORMAT, path, start, available),
+        false => layout.read(name, FORMAT, reader, available),
+    })
 }
 
 /// Reads an array of labels. Returns the shape and the values.
 pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
-    with_layout(path, |layout, name, reader, available| {
+    with_layout(path, |layout, name, reader, (_, available)| {
         let values = layout.values_as(name, reader, available, |v| v as f32)?;
         Ok((layout.shape, values))
     })
@@ -31,14 +35,14 @@ pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
 
 fn with_layout<T>(
     path: &Path,
-    read: impl FnOnce(ArrayLayout, &str, &mut dyn Read, Available) -> Result<T>,
+    read: impl FnOnce(ArrayLayout, &str, &mut dyn Read, (u64, Available)) -> Result<T>,
 ) -> Result<T> {
     let name = path.display().to_string();
     let file = open(path)?;
     let len = file.metadata().map_err(|cause| Error::io("cannot read", path, cause))?.len();
     let mut reader = BufReader::new(file);
     let (layout, header) = read_layout(&name, &mut reader)?;
-    read(layout, &name, &mut reader, Available::Exactly(len.saturating_sub(header)))
+    read(layout, &name, &mut reader, (header, Available::Exactly(len.saturating_sub(header))))
 }
 
 /// The names of the arrays of an archive, with their index.
@@ -58,7 +62,7 @@ fn damaged(name: &str, cause: &dyn std::fmt::Display) -> Error {
 }
 
 /// Reads the array `wanted` of an archive, or else its only array, or the one that is named `x` or `data`.
-pub(super) fn read_archive(path: &Path, wanted: Option<&str>) -> Result<Raw> {
+pub(super) fn read_archive(path: &Path, wanted: Option<&str>, options: &ReadOptions) -> Result<Raw> {
     let name = path.display().to_string();
     let mut zip = ZipArchive::new(BufReader::new(open(path)?)).map_err(|cause| damaged(&name, &cause))?;
     let arrays = arrays(&name, &mut zip)?;
@@ -87,8 +91,23 @@ pub(super) fn read_archive(path: &Path, wanted: Option<&str>) -> Result<Raw> {
     let mut entry = zip.by_index(*index).map_err(|cause| damaged(&name, &cause))?;
     let described = format!("{name} ({array})");
     let available = Available::inflated(entry.compressed_size());
-    let (layout, _) = read_layout(&described, &mut entry)?;
-    let mut raw = layout.read(&described, "NumPy archive", &mut entry, available)?;
+    const FORMAT: &str = "NumPy archive";
+    let (layout, header) = read_layout(&described, &mut entry)?;
+    // Compressed arrays cannot be read from the middle.
+    let stored = (entry.compression() == CompressionMethod::Stored).then(|| entry.data_start()).flatten();
+    let mut raw = match (options.stays_on_disk(&described, &layout)?, stored) {
+        (true, Some(start)) => {
+            let available = Available::Exactly(entry.size().saturating_sub(header));
+            layout.store(&described, FORMAT, path, start + header, available)?
+        }
+        (true, None) if options.place == Some(Place::Disk) => {
+            return Err(Error::setting(format!(
+                "{described}: a compressed array cannot be read from disk during the training; write it with numpy.save, or omit \
+                 --data-from disk"
+            )));
+        }
+        _ => layout.read(&described, FORMAT, &mut entry, available)?,
+    };
     raw.name = format!("{name}:{array}");
     if wanted.is_none() && arrays.len() > 1 {
         let others: Vec<String> =
@@ -304,7 +323,7 @@ pub(super) mod tests {
         for shape in [vec![4], vec![2], vec![3, 2, 2]] {
             save(&path, &shape, &values).unwrap();
             let back = Dataset::load(path.to_str().unwrap(), 0).unwrap();
-            assert_eq!((back.shape, &back.values), (shape, &values));
+            assert_eq!((back.shape, back.values.to_vec()), (shape, values.clone()));
         }
     }
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
+use super::array::ArrayLayout;
+use crate::memory::HostMemory;
 use crate::{Error, Result};
 
 /// How data are read. The defaults decide from the data, and the [`Description`](super::Description) says what they decided.
@@ -51,6 +53,9 @@ pub struct ReadOptions {
     /// Reads pictures as grey images.
     #[serde(skip_serializing_if = "is_false")]
     pub grey: bool,
+    /// Where the values of an array are while a model is trained; `None` for memory. The results do not depend on it.
+    #[serde(skip)]
+    pub place: Option<Place>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -69,6 +74,20 @@ pub enum Header {
 }
 
 named!(Header, "header", Yes = "yes" | "true", No = "no" | "false");
+
+/// Where the values of an array are while a model is trained.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In memory, unless they would fill more than a quarter of it.
+    Auto,
+    /// In memory.
+    Memory,
+    /// In their file, from which each batch is read.
+    Disk,
+}
+
+named!(Place, "place of the data", Auto = "auto", Memory = "memory", Disk = "disk");
 
 /// What to do with missing values.
 #[non_exhaustive]
@@ -128,7 +147,7 @@ impl Source {
     fn takes(self) -> &'static [&'static str] {
         match self {
             Source::Toy => &["kind"],
-            Source::Array => &["kind", "missing", "clip-outliers", "window", "hop"],
+            Source::Array => &["kind", "missing", "clip-outliers", "window", "hop", "data-from"],
             Source::Table => &[
                 "kind",
                 "header",
@@ -171,6 +190,31 @@ impl ReadOptions {
             size: other.size.or(self.size),
             fit: other.fit.or(self.fit),
             grey: other.grey || self.grey,
+            place: other.place.or(self.place),
+        }
+    }
+
+    /// Whether the values of an array stay in their file.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when they are to stay there and cannot.
+    pub(super) fn stays_on_disk(&self, name: &str, layout: &ArrayLayout) -> Result<bool> {
+        let obstacle = match self.missing {
+            _ if layout.fortran => Some("an array in Fortran order"),
+            _ if self.window.is_some() => Some("a recording that --window cuts"),
+            _ if self.clip_outliers => Some("an array with --clip-outliers"),
+            Some(Missing::Drop | Missing::Mean) => Some("an array with --missing drop or mean"),
+            _ => None,
+        };
+        let values = layout.shape.iter().fold(4u64, |product, dim| product.saturating_mul(*dim));
+        match (self.place, obstacle) {
+            (Some(Place::Disk), Some(what)) => Err(Error::setting(format!(
+                "{name}: {what} cannot be read from disk during the training; write the samples first with langevin convert, or \
+                 omit --data-from disk"
+            ))),
+            (Some(Place::Disk), None) => Ok(true),
+            (Some(Place::Auto), None) => Ok(HostMemory::now().is_filled_by(values)),
+            _ => Ok(false),
         }
     }
 
@@ -190,6 +234,7 @@ impl ReadOptions {
             ("size", self.size.is_some()),
             ("fit", self.fit.is_some()),
             ("grey", self.grey),
+            ("data-from", self.place == Some(Place::Disk)),
         ];
         all.into_iter().filter(|(_, stated)| *stated).map(|(name, _)| name).collect()
     }
@@ -231,6 +276,7 @@ impl ReadOptions {
             size: self.size.filter(|_| takes("size")),
             fit: self.fit.filter(|_| takes("fit")),
             grey: self.grey && takes("grey"),
+            place: self.place.filter(|_| takes("data-from")),
         }
     }
 }

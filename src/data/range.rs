@@ -10,8 +10,10 @@ use crate::{Error, Result};
 pub(super) fn read_range(spec: &str, range: SampleRange, seed: u64, request: &mut Request) -> Result<Dataset> {
     let all = read(range.data, seed, request)?;
     let (from, to) = range.within(all.len())?;
-    let len = all.sample_len();
-    let part = all.with_values(spec, all.values[from * len..to * len].to_vec())?;
+    let part = match all.values.stored() {
+        Some(_) => Dataset { name: spec.into(), values: all.stored_part(from..to)?, ..all.clone() },
+        None => all.with_values(spec, all.samples(from..to)?)?,
+    };
     // A part of the windows is not a recording.
     let mut origin = Origin { recording: None, ..all.origin.clone() };
     origin.keep(all.len(), (from..to).collect());

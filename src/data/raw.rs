@@ -1,22 +1,28 @@
 //! From the values of a file to a data set: kind and precision.
 
 use super::options::{Missing, ReadOptions};
-use super::{Categories, Columns, Dataset, Grouping, Kind, Origin, description, narrow};
+use super::stored::{Stored, check_range};
+use super::{Categories, Columns, Dataset, Grouping, Kind, Origin, Values, description, narrow};
 use crate::text::{count, short};
 use crate::{Error, Result};
 
 /// Values in the precision that holds them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum RawValues {
     F32(Vec<f32>),
     F64(Vec<f64>),
+    /// Those that stay in their files.
+    Stored(Stored),
 }
+
+const NOT_STORED: &str = "arrays that readers change are read into memory";
 
 impl RawValues {
     pub fn len(&self) -> usize {
         match self {
             RawValues::F32(values) => values.len(),
             RawValues::F64(values) => values.len(),
+            RawValues::Stored(stored) => stored.len(),
         }
     }
 
@@ -24,6 +30,8 @@ impl RawValues {
         match self {
             RawValues::F32(values) => values[i].into(),
             RawValues::F64(values) => values[i],
+            // Files that cannot be read are reported when all of their values are measured.
+            RawValues::Stored(stored) => stored.read_wide(i..i + 1).map_or(f64::NAN, |value| value[0]),
         }
     }
 
@@ -31,6 +39,7 @@ impl RawValues {
         match self {
             RawValues::F32(values) => values[i] = value as f32,
             RawValues::F64(values) => values[i] = value,
+            RawValues::Stored(_) => unreachable!("{NOT_STORED}"),
         }
     }
 
@@ -39,6 +48,7 @@ impl RawValues {
         match self {
             RawValues::F32(values) => RawValues::F32(indices.map(|i| values[i]).collect()),
             RawValues::F64(values) => RawValues::F64(indices.map(|i| values[i]).collect()),
+            RawValues::Stored(_) => unreachable!("{NOT_STORED}"),
         }
     }
 }
@@ -111,7 +121,9 @@ impl Raw {
         let (kind, shape) = self.kind_and_shape(kind, options.kind)?;
         self.origin.clippable = true;
         self.origin.rate = self.sound.map(|sound| sound.sample_rate);
-        self.fill_missing(kind, &shape, options.missing)?;
+        if !matches!(self.values, RawValues::Stored(_)) {
+            self.fill_missing(kind, &shape, options.missing)?;
+        }
         if options.clip_outliers {
             self.clip_outliers(kind, &shape);
         }
@@ -236,26 +248,31 @@ impl Raw {
         if ![groups.count, len].contains(&columns.names.len()) {
             columns.names.clear();
         }
-        let mut values = match values {
-            RawValues::F32(values) => values,
+        let mut values: Values = match values {
+            RawValues::F32(values) => values.into(),
+            RawValues::Stored(mut stored) => {
+                if !stored.fits_f32() {
+                    let wide = stored.choose_offsets(len, groups)?;
+                    for group in (0..groups.count).filter(|&group| wide[group].whole && wide[group].lossy) {
+                        origin.note(format!(
+                            "warning: {} has whole numbers that float32 does not hold; they are rounded",
+                            where_of(&columns, kind, groups, group)
+                        ));
+                    }
+                }
+                columns.offset = stored.offsets();
+                note_offsets(&mut origin, &columns, kind, groups);
+                if bytes && kind == Kind::Images {
+                    stored.scale();
+                }
+                stored.measure(len, groups, gaps)?;
+                Values::stored_in(stored)
+            }
             RawValues::F64(wide) => {
-                if let Some(at) = wide.iter().position(|v| v.is_finite() && (*v as f32).is_infinite()) {
-                    return Err(Error::input(format!(
-                        "{name}: sample {} has {:e} at element {} (both counted from 0), which exceeds {}, the largest \
-                         float32; scale the values down",
-                        at / len,
-                        wide[at],
-                        at % len,
-                        short(f32::MAX.into())
-                    )));
-                }
+                check_range(&name, len, 0, &wide)?;
                 let narrowed = narrow(&wide, groups);
-                for (group, by) in narrowed.offset.iter().enumerate().filter(|(_, by)| **by != 0.0) {
-                    origin.note(format!(
-                        "{} is read relative to {by}, so that float32 keeps its digits; results are written with it",
-                        where_of(&columns, kind, groups, group)
-                    ));
-                }
+                columns.offset = narrowed.offset;
+                note_offsets(&mut origin, &columns, kind, groups);
                 for (group, error) in &narrowed.rounded {
                     origin.note(format!(
                         "warning: {} has whole numbers that float32 does not hold; they are rounded by up to {}",
@@ -263,8 +280,7 @@ impl Raw {
                         short(*error)
                     ));
                 }
-                columns.offset = narrowed.offset;
-                narrowed.values
+                narrowed.values.into()
             }
         };
         if matches!(kind, Kind::Table | Kind::Points) {
@@ -272,7 +288,10 @@ impl Raw {
             let whole = |group| {
                 columns.categories_at(group).is_none()
                     && offset(group).fract() == 0.0
-                    && groups.values(group, &values).all(|v: f32| v.fract() == 0.0 || gaps && v.is_nan())
+                    && match values.stored() {
+                        Some(stored) => stored.survey().groups[group].whole,
+                        None => groups.values(group, &values).all(|v: f32| v.fract() == 0.0 || gaps && v.is_nan()),
+                    }
             };
             let whole: Vec<bool> = (0..groups.count).map(whole).collect();
             if whole.contains(&true) {
@@ -280,7 +299,9 @@ impl Raw {
             }
         }
         if bytes && kind == Kind::Images {
-            values.iter_mut().for_each(|value| *value /= 255.0);
+            if values.stored().is_none() {
+                values.iter_mut().for_each(|value| *value /= 255.0);
+            }
             origin.note("pixels 0..255 are scaled to 0..1");
         }
         if !columns.names.is_empty() {
@@ -290,6 +311,16 @@ impl Raw {
         }
         let data = Dataset::build(name, shape, values, gaps)?;
         Ok(Dataset { kind, columns, origin, ..data })
+    }
+}
+
+/// Says which columns or channels are read relative to an offset.
+fn note_offsets(origin: &mut Origin, columns: &Columns, kind: Kind, groups: Grouping) {
+    for (group, by) in columns.offset.iter().enumerate().filter(|(_, by)| **by != 0.0) {
+        origin.note(format!(
+            "{} is read relative to {by}, so that float32 keeps its digits; results are written with it",
+            where_of(columns, kind, groups, group)
+        ));
     }
 }
 

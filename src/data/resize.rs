@@ -18,7 +18,7 @@ impl Dataset {
             )));
         }
         let shape = [channels, places].concat();
-        let mut values = self.values.clone();
+        let mut values = self.values.to_vec();
         let mut outer = values.len() / from.iter().product::<usize>();
         for (axis, (&n, &m)) in from.iter().zip(places).enumerate() {
             let inner: usize = from[axis + 1..].iter().product();

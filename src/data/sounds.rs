@@ -72,6 +72,7 @@ pub(super) fn read(folder: &Path, files: &[PathBuf], options: &ReadOptions) -> R
         sounds.push(match raw.values {
             RawValues::F32(values) => values,
             RawValues::F64(values) => values.into_iter().map(|v| v as f32).collect(),
+            RawValues::Stored(_) => unreachable!("audio is read into memory"),
         });
     }
     let longest = sounds.iter().map(Vec::len).max().unwrap_or(0);

@@ -163,17 +163,18 @@ pub(super) fn read_raw(path: &Path, part: Option<&str>, request: &mut Request) -
              .npz files arrays"
         ))),
     };
-    let array = |raw: Result<Raw>, options: Result<ReadOptions>| {
+    let array = |read: &dyn Fn(&ReadOptions) -> Result<Raw>, options: Result<ReadOptions>| {
         let options = options?;
-        Ok((raw?, options, Source::Array))
+        Ok((read(&options)?, options, Source::Array))
     };
+    let archive = |options: &ReadOptions| npy::read_archive(path, part, options);
     let sound = |options: ReadOptions| {
         let window = options.window.or(Some(audio::WINDOW));
         Ok((audio::read(path)?, ReadOptions { window, ..options }, Source::Audio))
     };
     match extension(path).as_str() {
-        "npy" => undivided("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array))),
-        "npz" => array(npy::read_archive(path, part), chosen(Source::Array)),
+        "npy" => undivided("arrays").and_then(|()| array(&|options| npy::read(path, options), chosen(Source::Array))),
+        "npz" => array(&archive, chosen(Source::Array)),
         "csv" | "tsv" => {
             let options = chosen(Source::Table)?;
             Ok((table::read(path, part, &options, known)?, options, Source::Table))
@@ -184,13 +185,13 @@ pub(super) fn read_raw(path: &Path, part: Option<&str>, request: &mut Request) -
         }
         _ => match first_bytes(path)? {
             [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => {
-                undivided("IDX files").and_then(|()| array(idx::read(path), chosen(Source::Array)))
+                undivided("IDX files").and_then(|()| array(&|options| idx::read(path, options), chosen(Source::Array)))
             }
             [0x93, b'N', b'U', b'M'] => {
-                undivided("arrays").and_then(|()| array(npy::read(path), chosen(Source::Array)))
+                undivided("arrays").and_then(|()| array(&|options| npy::read(path, options), chosen(Source::Array)))
             }
             [b'P', b'K', 3, 4] if other_format(&extension(path), [0; 4]).is_none() => {
-                array(npy::read_archive(path, part), chosen(Source::Array))
+                array(&archive, chosen(Source::Array))
             }
             [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => {
                 undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?))

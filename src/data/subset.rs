@@ -4,7 +4,12 @@ use std::borrow::Cow;
 
 #[cfg(feature = "cli")]
 use super::conditions::channels_and_places;
-use super::{Columns, Conditions, Dataset, Grouping, Kind};
+use super::summary::summarise;
+use super::{Columns, Conditions, Dataset, GroupSummary, Kind};
+use crate::Result;
+
+/// The number of values that are read at a time.
+const PART: usize = 1 << 20;
 
 /// Some or all samples of a data set, in their order.
 #[derive(Clone, Debug)]
@@ -45,6 +50,16 @@ impl<'a> Subset<'a> {
         &self.data.shape
     }
 
+    /// The data set.
+    pub fn data(&self) -> &'a Dataset {
+        self.data
+    }
+
+    /// Whether the values stay in their files.
+    pub fn is_stored(&self) -> bool {
+        self.data.values.stored().is_some()
+    }
+
     /// The number of samples.
     pub fn len(&self) -> usize {
         self.rows.as_ref().map_or(self.data.len(), Vec::len)
@@ -65,39 +80,37 @@ impl<'a> Subset<'a> {
         Subset { data: other, rows: self.rows.clone() }
     }
 
-    /// The values of sample `i` of the subset.
-    pub fn sample(&self, i: usize) -> &'a [f32] {
-        self.data.sample(self.rows.as_ref().map_or(i, |rows| rows[i]))
-    }
-
     /// The values in parts of up to `most` samples.
-    pub fn parts(&self, most: usize) -> impl Iterator<Item = Cow<'a, [f32]>> {
+    ///
+    /// # Errors
+    /// Those of [`Values::part`](super::Values::part), for each part.
+    pub fn parts(&self, most: usize) -> impl Iterator<Item = Result<Cow<'a, [f32]>>> {
         (0..self.len()).step_by(most).map(move |first| {
             let (end, len) = (self.len().min(first + most), self.data.sample_len());
             match &self.rows {
-                None => Cow::Borrowed(&self.data.values[first * len..end * len]),
-                Some(rows) => Cow::Owned(rows[first..end].iter().flat_map(|&i| self.data.sample(i)).copied().collect()),
+                None => self.data.values.part(first * len..end * len),
+                Some(rows) => self.data.samples(rows[first..end].iter().copied()).map(Cow::Owned),
             }
         })
+    }
+
+    /// [`Subset::parts`] of about the size of a read.
+    fn whole_parts(&self) -> impl Iterator<Item = Result<Cow<'a, [f32]>>> {
+        self.parts((PART / self.data.sample_len()).max(1))
     }
 
     /// At most `most` evenly spaced samples.
     ///
     /// # Errors
-    /// When the subset is empty.
+    /// When the subset is empty, or cannot be read.
     #[cfg(any(test, feature = "cli"))]
-    pub fn evenly_spaced(&self, most: usize) -> crate::Result<Dataset> {
+    pub fn evenly_spaced(&self, most: usize) -> Result<Dataset> {
         let n = self.len().min(most);
         let rows: Vec<usize> = self.rows().collect();
         let rows: Vec<usize> = (0..n).map(|i| rows[i * rows.len() / n]).collect();
-        let values = rows.iter().flat_map(|&row| self.data.sample(row)).copied().collect();
+        let values = self.data.samples(rows.iter().copied())?;
         let conditions = self.data.conditions.of_rows(&rows)?;
         Ok(Dataset { conditions, ..self.data.with_values(self.name(), values)? })
-    }
-
-    /// The smallest and largest value of each column or channel, without its offset.
-    pub fn ranges(&self) -> Vec<[f32; 2]> {
-        (0..self.coordinates()).map(|c| self.coordinate(c).ends()).collect()
     }
 
     /// The number of columns or channels that are normalised separately; 1 for images.
@@ -105,8 +118,35 @@ impl<'a> Subset<'a> {
         self.data.grouping().count
     }
 
-    pub(super) fn coordinate(&self, index: usize) -> Coordinate<'_> {
-        Coordinate { of: self, index, grouping: self.data.grouping() }
+    /// What the values of each column or channel have in common, without its offset.
+    ///
+    /// # Errors
+    /// When the values cannot be read.
+    pub fn summary(&self) -> Result<Vec<GroupSummary>> {
+        if let (None, Some(stored)) = (&self.rows, self.data.values.stored()) {
+            return Ok(stored.survey().groups.clone());
+        }
+        let mut groups = vec![GroupSummary::default(); self.coordinates()];
+        for part in self.whole_parts() {
+            summarise(&mut groups, self.data.grouping(), &part?);
+        }
+        Ok(groups)
+    }
+
+    /// The sum of the squared distances of the values of each column or channel from its mean.
+    ///
+    /// # Errors
+    /// When the values cannot be read.
+    pub fn squares(&self, means: &[f64]) -> Result<Vec<f64>> {
+        let mut squares = vec![0.0; means.len()];
+        for part in self.whole_parts() {
+            let part = part?;
+            for (group, (sum, mean)) in squares.iter_mut().zip(means).enumerate() {
+                let known = self.data.grouping().values(group, &part).filter(|v| !v.is_nan());
+                known.for_each(|v| *sum += (f64::from(v) - mean).powi(2));
+            }
+        }
+        Ok(squares)
     }
 }
 
@@ -116,7 +156,7 @@ impl Dataset {
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) when the shape is empty.
-    pub(crate) fn cut_to(&self, shape: &[usize]) -> crate::Result<Self> {
+    pub(crate) fn cut_to(&self, shape: &[usize]) -> Result<Self> {
         let ([_, old], [_, new]) = (channels_and_places(&self.shape), channels_and_places(shape));
         let sides = |places: &[usize]| match *places {
             [width] => [1, width],
@@ -139,41 +179,6 @@ impl Dataset {
             **given = given.cut_to(&[channels, new].concat())?;
         }
         Ok(cut)
-    }
-}
-
-/// The values that are normalised together.
-pub(super) struct Coordinate<'a> {
-    of: &'a Subset<'a>,
-    index: usize,
-    grouping: Grouping,
-}
-
-impl Coordinate<'_> {
-    /// Whether no value is known.
-    pub fn is_empty(&self) -> bool {
-        let none = |values: &[f32]| self.grouping.values(self.index, values).all(f32::is_nan);
-        match &self.of.rows {
-            None => none(&self.of.data.values),
-            Some(rows) => rows.iter().all(|&i| none(self.of.data.sample(i))),
-        }
-    }
-
-    /// Calls `f` with each known value, in order.
-    pub fn each(&self, mut f: impl FnMut(f64)) {
-        let known = |v: &f32| !v.is_nan();
-        let mut all = |values: &[f32]| self.grouping.values(self.index, values).filter(known).for_each(|v| f(v.into()));
-        match &self.of.rows {
-            None => all(&self.of.data.values),
-            Some(rows) => rows.iter().for_each(|&i| all(self.of.data.sample(i))),
-        }
-    }
-
-    /// The smallest and largest value.
-    pub fn ends(&self) -> [f32; 2] {
-        let (mut low, mut high) = (f64::MAX, f64::MIN);
-        self.each(|x| (low, high) = (low.min(x), high.max(x)));
-        [low as f32, high as f32]
     }
 }
 
@@ -203,14 +208,16 @@ mod tests {
     fn a_subset_keeps_the_order_of_its_samples() {
         let data = Dataset::new("d", [2], (0..14).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
         let some = Subset::of(&data, vec![1, 2, 6]);
-        assert_eq!((some.len(), some.sample(2)), (3, &[12.0, 13.0][..]));
-        assert_eq!(some.parts(2).collect::<Vec<_>>(), [vec![2.0, 3.0, 4.0, 5.0], vec![12.0, 13.0]]);
-        assert_eq!(some.ranges(), [[2.0, 12.0], [3.0, 13.0]]);
+        let parts = |of: &Subset, most| of.parts(most).map(|part| part.unwrap().into_owned()).collect::<Vec<_>>();
+        assert_eq!((some.len(), parts(&some, 2)), (3, vec![vec![2.0, 3.0, 4.0, 5.0], vec![12.0, 13.0]]));
+        let summary = some.summary().unwrap();
+        assert_eq!((summary[0].ends(), summary[1].ends(), summary[1].mean()), ([2.0, 12.0], [3.0, 13.0], 7.0));
+        assert_eq!(some.squares(&[6.0, 7.0]).unwrap(), [56.0, 56.0]);
         assert_eq!(some.evenly_spaced(2).unwrap().values, [2.0, 3.0, 4.0, 5.0]);
         let all = Subset::all(&data);
-        assert_eq!(all.parts(3).map(|part| part.len()).collect::<Vec<_>>(), [6, 6, 2]);
-        assert_eq!(all.parts(7).collect::<Vec<_>>().concat(), data.values);
-        assert_eq!((all.ranges(), all.coordinate(0).is_empty()), (vec![[0.0, 12.0], [1.0, 13.0]], false));
+        assert_eq!(parts(&all, 3).iter().map(Vec::len).collect::<Vec<_>>(), [6, 6, 2]);
+        assert_eq!(parts(&all, 7).concat(), data.values);
+        assert_eq!(all.summary().unwrap()[1].ends(), [1.0, 13.0]);
         assert_eq!(all.evenly_spaced(3).unwrap().values, [0.0, 1.0, 4.0, 5.0, 8.0, 9.0]);
     }
 }

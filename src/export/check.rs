@@ -103,7 +103,7 @@ impl Example {
         let known =
             [("vector", known.vectors.as_deref()), ("given", known.given.as_deref()), ("known", incomplete.as_deref())];
         for (name, data) in known {
-            arrays.extend(data.map(|data| floats(name, &data.shape, data.values.clone())));
+            arrays.extend(data.map(|data| floats(name, &data.shape, data.values.to_vec())));
         }
         save_archive(path, &arrays)
     }

@@ -27,6 +27,8 @@ pub(crate) struct Gather {
     pub rows_per_part: usize,
     /// The random stream of the permutation.
     pub stream: u32,
+    /// Whether the data are batches in order, those of one step after the other, which start again after the last.
+    pub ordered: bool,
 }
 
 impl Data {
@@ -59,7 +61,13 @@ impl Gather {
         if batch == 0 || batch > n {
             return Err(Error::setting(format!("a batch of {batch} from {n} samples; use a batch of 1 to {n}")));
         }
-        Ok(Gather { batch, rows: g.rows_of(batch), rows_per_part: data.rows_per_chunk, stream: g.stream() })
+        Ok(Gather {
+            batch,
+            rows: g.rows_of(batch),
+            rows_per_part: data.rows_per_chunk,
+            stream: g.stream(),
+            ordered: false,
+        })
     }
 
     /// The rows of `data`, which has one entry for each sample.
@@ -72,9 +80,21 @@ impl Gather {
 
     /// The index among `n` samples of row `b` of the current batch.
     pub(crate) fn row(&self, clock: Clock, n: usize, b: usize) -> usize {
-        let per_epoch = (n / self.batch) as u32;
-        let position = (clock.step % per_epoch) as usize * self.batch + b.min(self.batch - 1);
-        permuted(position as u32, n as u32, clock.step / per_epoch, self.stream, clock.seed) as usize
+        match self.ordered {
+            true => self.position(clock, n, b),
+            false => self.shuffled(clock, n, b),
+        }
+    }
+
+    /// The place of row `b` of the current batch in an epoch.
+    fn position(&self, clock: Clock, n: usize, b: usize) -> usize {
+        clock.step as usize % (n / self.batch) * self.batch + b.min(self.batch - 1)
+    }
+
+    /// The index of a row among `n` samples that are not ordered.
+    pub(crate) fn shuffled(&self, clock: Clock, n: usize, b: usize) -> usize {
+        let epoch = clock.step / (n / self.batch) as u32;
+        permuted(self.position(clock, n, b) as u32, n as u32, epoch, self.stream, clock.seed) as usize
     }
 }
 
@@ -112,7 +132,8 @@ impl Op for Gather {
             .dim("D", d)
             .dim("COUNT", n)
             .dim("ROWS", self.rows_per_part)
-            .hyper("STREAM", self.stream as f64)
+            .hyper("ORDER", self.stream as f64)
+            .flag("ORDERED", self.ordered)
             .tune("LANES", lanes as u32)
             .over(self.rows * lanes)
     }
@@ -155,18 +176,19 @@ pub(super) fn parts(count: usize) -> String {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let op = |batch, rows_per_part| Gather { batch, rows: batch, rows_per_part, stream: 2 };
+    let op = |batch, rows_per_part| Gather { batch, rows: batch, rows_per_part, stream: 2, ordered: false };
     let part = Gather { rows: 9, ..op(29, 40) };
     vec![
         Case::new(op(1, 1)).input([1, 3]).tolerance(Tolerance::exact()),
         Case::new(op(5, 17)).input([17, 2]).clock(3, 1).tolerance(Tolerance::exact()),
         Case::new(op(32, 100)).input([100, 129]).clock(3, 10).tolerance(Tolerance::exact()),
         Case::new(part).input([40, 5]).input([40, 5]).clock(9, 7).first_row(20).tolerance(Tolerance::exact()),
+        Case::new(Gather { ordered: true, ..op(6, 20) }).input([19, 5]).clock(3, 11).tolerance(Tolerance::exact()),
         // Three parts of 40, 40 and 7 rows.
         Case::new(op(29, 40)).input([40, 5]).input([40, 5]).input([7, 5]).clock(9, 7).tolerance(Tolerance::exact()),
     ]
 }
 
 pub(super) fn timed() -> Vec<Case> {
-    vec![Case::new(Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2 }).input([ROWS, 784])]
+    vec![Case::new(Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2, ordered: false }).input([ROWS, 784])]
 }

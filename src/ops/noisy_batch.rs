@@ -46,6 +46,7 @@ impl NoisyBatch {
             .dim("ROWS", self.gather.rows_per_part)
             .dim("T", t)
             .hyper("ORDER", self.gather.stream as f64)
+            .flag("ORDERED", self.gather.ordered)
             .hyper("STREAM", self.noise.stream as f64);
         let kernel = self.noise.times.constants(kernel, self.noise.last);
         match self.encode {
@@ -127,13 +128,16 @@ impl Op for NoisyBatch {
 
 pub(super) fn cases() -> Vec<Case> {
     let (table, noise) = (example_table(50), Noise::steps(5, 50));
-    let gather = |batch, rows_per_part| Gather { batch, rows: batch, rows_per_part, stream: 2 };
+    let gather = |batch, rows_per_part| Gather { batch, rows: batch, rows_per_part, stream: 2, ordered: false };
     let tolerance = Tolerance::absolute(40.0);
     let mut cases = Vec::new();
     let plain = NoisyBatch { gather: gather(9, 20), noise, encode: None };
     let case = Case::new(plain).input([20, 7]).values([50, Noise::ROW], table.clone());
     cases.push(case.clock(77, 3).tolerance(tolerance));
     let part = NoisyBatch { gather: Gather { rows: 4, ..gather(9, 20) }, ..plain };
+    let ordered = NoisyBatch { gather: Gather { ordered: true, ..gather(5, 20) }, ..plain };
+    let case = Case::new(ordered).input([19, 7]).values([50, Noise::ROW], table.clone());
+    cases.push(case.clock(77, 5).tolerance(tolerance));
     let case = Case::new(part).input([20, 7]).values([50, Noise::ROW], table.clone());
     cases.push(case.clock(77, 3).first_row(5).tolerance(tolerance));
     for (layout, width, d) in [
@@ -155,7 +159,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn timed() -> Vec<Case> {
-    let gather = Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2 };
+    let gather = Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2, ordered: false };
     let encode = Encode { width: 128, layout: Layout::Interleaved };
     let (shape, rates) = encode.rate_words();
     let case = Case::new(NoisyBatch { gather, noise: Noise::steps(5, STEPS), encode: Some(encode) }).input([ROWS, 784]);

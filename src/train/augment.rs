@@ -140,6 +140,7 @@ mod tests {
     use crate::device::Device;
     use crate::nn::{ConditionOptions, Inputs, Model};
     use crate::train::data::{DataTensors, Gaps};
+    use crate::train::feed::Held;
     use crate::train::{Config, Trainer, objective::SampleInfo};
 
     fn some(crop: usize) -> Augmentation {
@@ -167,7 +168,7 @@ mod tests {
         let gaps = &Gaps::unknown(shape);
         let sample =
             SampleInfo { shape, stored, range: 1.0, normalisation, extent: Extent { low: 0.0, high: 1.0 }, gaps };
-        let data = DataTensors::new(&mut g, n, sample, &config).unwrap();
+        let data = DataTensors::new(&mut g, Held::All { samples: n }, sample, &config).unwrap();
         let rows = data.rows(&mut g, n).unwrap();
         let clean = data.clean(&mut g, rows).unwrap();
         let t = g.constant([n], vec![0.0; n]).unwrap();

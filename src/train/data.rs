@@ -1,9 +1,11 @@
 //! The training data in a program: the samples, and their conditions.
 
+use std::cell::Cell;
+
+use super::feed::Held;
 use super::objective::SampleInfo;
-use super::{Augmentation, ConditionFacts, Config, Facts, Task};
-use crate::data::{Columns, Conditions, Dataset, Kind, MaskMix, Normalisation, Places, Subset};
-use crate::device::Run;
+use super::{Augmentation, Config, Task};
+use crate::data::{Columns, Dataset, Kind, MaskMix, Places};
 use crate::diffusion::{Noised, Objective};
 use crate::error::{Error, Result};
 use crate::graph::{Data, Graph, Var};
@@ -20,6 +22,9 @@ pub(crate) struct DataTensors {
     given: Option<Data>,
     gaps: Option<GapTensors>,
     options: ConditionOptions,
+    held: Held,
+    /// The op that selected the rows of a batch last.
+    order: Cell<Option<Gather>>,
     /// The shape of a sample, from which the augmentation cuts those of the model.
     stored: Vec<usize>,
     augment: Augmentation,
@@ -78,13 +83,14 @@ pub(crate) struct ConditionedBatch {
     pub weights: Option<Var>,
 }
 
-/// The names of the data sets of conditions.
-const CLASS: &str = "data.class";
-const VECTOR: &str = "data.vector";
-const GIVEN: &str = "data.given";
+/// The names of the data sets of a program.
+pub(super) const SAMPLES: &str = "data";
+pub(super) const CLASS: &str = "data.class";
+pub(super) const VECTOR: &str = "data.vector";
+pub(super) const GIVEN: &str = "data.given";
 /// 1 for known values of the samples, 0 for missing ones; and masks from a file.
-const KNOWN: &str = "data.known";
-const MASKS: &str = "data.masks";
+pub(super) const KNOWN: &str = "data.known";
+pub(super) const MASKS: &str = "data.masks";
 
 impl GapTensors {
     /// For `n` samples of `stored` values.
@@ -120,14 +126,15 @@ impl GapTensors {
 }
 
 impl DataTensors {
-    /// Adds data sets for `n` samples with the conditions and the augmentation of the settings.
+    /// Adds data sets for the samples that are `held` with the conditions and the augmentation of the settings.
     ///
     /// # Errors
     /// When a size is invalid.
-    pub fn new(g: &mut Graph, n: usize, sample: SampleInfo, config: &Config) -> Result<Self> {
+    pub fn new(g: &mut Graph, held: Held, sample: SampleInfo, config: &Config) -> Result<Self> {
+        let n = held.rows();
         let (stored, options, augment) = (sample.stored, config.model.conditions(), config.augment);
         let width = stored.iter().product();
-        let samples = g.dataset("data", [n, width])?;
+        let samples = g.dataset(SAMPLES, [n, width])?;
         let mix = config.mask.clone().unwrap_or_default();
         let gaps = (config.task == Task::Complete).then(|| GapTensors::new(g, [n, width], sample.gaps, &mix));
         let gaps = gaps.transpose()?;
@@ -137,7 +144,8 @@ impl DataTensors {
         // A sample and its mask are given besides the values of a file.
         let masked = if gaps.is_some() { 2 * width } else { 0 };
         let given = add(GIVEN, options.given_len(stored).saturating_sub(masked))?;
-        Ok(Self { samples, class, vector, given, gaps, options, stored: stored.to_vec(), augment })
+        let (stored, order) = (stored.to_vec(), Cell::new(None));
+        Ok(Self { samples, class, vector, given, gaps, options, held, order, stored, augment })
     }
 
     /// The rows of the current batch.
@@ -145,13 +153,20 @@ impl DataTensors {
     /// # Errors
     /// When the batch is empty or larger than the data.
     pub fn rows(&self, g: &mut Graph, batch: usize) -> Result<BatchRows> {
-        let gather = Gather::new(g, &self.samples, batch)?;
+        let ordered = matches!(self.held, Held::Batches { .. });
+        let gather = Gather { ordered, ..Gather::new(g, &self.samples, batch)? };
+        self.order.set(Some(gather));
         let random = !self.augment.is_none() && g.trains_with();
         let mut rows = BatchRows { gather, stream: random.then(|| g.stream()), clean: None };
         if self.gaps.is_some() || self.augment.op(&self.stored, rows.stream).is_some() {
             rows.clean = Some(self.augmented(g, &self.samples, rows)?);
         }
         Ok(rows)
+    }
+
+    /// The op that selects the rows of a batch, after [`DataTensors::rows`].
+    pub fn order(&self) -> Option<Gather> {
+        self.order.get()
     }
 
     /// The samples `rows`.
@@ -222,72 +237,10 @@ impl DataTensors {
     }
 }
 
-/// Uploads the conditions of the samples `kept`, normalised.
-///
-/// # Errors
-/// When the device is lost.
-pub(crate) fn upload_conditions(run: &mut Run, kept: &Subset, facts: &ConditionFacts) -> Result<()> {
-    let Conditions { labels, vectors, given, masks, .. } = kept.conditions();
-    if let Some(labels) = labels {
-        let classes: Vec<f32> = kept.rows().map(|row| labels.of[row] as f32).collect();
-        run.write(CLASS, &classes)?;
-    }
-    if let Some(masks) = masks {
-        run.write(MASKS, &masks.values)?;
-    }
-    for (name, data, facts) in [(VECTOR, vectors, &facts.vector), (GIVEN, given, &facts.given)] {
-        if let (Some(data), Some(facts)) = (data, facts) {
-            upload_values(run, name, &kept.same_rows_of(data), &facts.normalisation)?;
-        }
-    }
-    Ok(())
-}
-
-/// The number of values that are uploaded at a time.
-const PART: usize = 1 << 22;
-
-/// Uploads normalised data and their conditions into the data sets of a program.
-///
-/// # Errors
-/// When the device is lost.
-pub(crate) fn upload(run: &mut Run, data: &Subset, facts: &Facts) -> Result<()> {
-    upload_values(run, "data", data, &facts.normalisation)?;
-    if run.graph().find(KNOWN).is_ok() {
-        in_parts(data, |at, part| {
-            let known: Vec<f32> = part.iter().map(|value| f32::from(u8::from(!value.is_nan()))).collect();
-            run.write_from(KNOWN, at, &known)
-        })?;
-    }
-    upload_conditions(run, data, &facts.conditions)
-}
-
-/// Uploads normalised values into the data set `name` of a program. Missing ones are 0.
-///
-/// # Errors
-/// When the device is lost.
-pub(super) fn upload_values(run: &mut Run, name: &str, data: &Subset, normalisation: &Normalisation) -> Result<()> {
-    // That of the windows of an augmentation, which are shorter than the samples.
-    let normalisation = &normalisation.repeated_for(data.kind(), data.shape());
-    in_parts(data, |at, part| {
-        let mut values = normalisation.apply(part);
-        values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
-        run.write_from(name, at, &values)
-    })
-}
-
-/// Calls `take` with the index of the first value and the values of each part of the data.
-fn in_parts(data: &Subset, mut take: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
-    let mut at = 0;
-    for part in data.parts((PART / data.sample(0).len()).max(1)) {
-        take(at, &part)?;
-        at += part.len();
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Normalisation;
     use crate::data::corrupt::Extent;
     use crate::device::Device;
     use crate::nn::Model;
@@ -306,7 +259,7 @@ mod tests {
         let sample = SampleInfo { shape, stored: shape, range: 1.0, normalisation, extent, gaps };
         let mut g = Graph::new();
         g.train();
-        let data = DataTensors::new(&mut g, N, sample, &config).unwrap();
+        let data = DataTensors::new(&mut g, Held::All { samples: N }, sample, &config).unwrap();
         let rows = data.rows(&mut g, N).unwrap();
         let clean = data.clean(&mut g, rows).unwrap();
         let t = g.constant([N], vec![0.0; N]).unwrap();

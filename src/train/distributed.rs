@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::feed::Feed;
 use super::{Checkpoint, Trainer};
 use crate::data::Dataset;
 use crate::device::{Device, Run};
@@ -203,10 +204,11 @@ impl Trainer {
 
     /// Runs `n` steps on all ranks that train this model.
     pub(super) fn steps(&mut self, n: u32) -> Result<()> {
-        match &mut self.team {
-            Some(team) => team.steps(&mut self.run, n),
-            None => self.run.steps(n),
-        }
+        let team = &mut self.team;
+        Feed::steps(&mut self.feed, &mut self.run, n, |run, n| match team {
+            Some(team) => team.steps(run, n),
+            None => run.steps(n),
+        })
     }
 
     /// The number of ranks that share a batch.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tables::to_table;
 use super::{Augmentation, ConditionFacts, Config, Normalise, Task};
-use crate::data::{Columns, Dataset, Grouping, Kind, Normalisation, Subset};
+use crate::data::{Columns, Dataset, GroupSummary, Grouping, Kind, Normalisation, Subset};
 use crate::error::{Error, Result};
 
 /// The maximum number of values of data: 4 TiB.
@@ -196,11 +196,9 @@ impl Config {
             Normalise::Standard => Normalisation::standard_of(kept)?,
             Normalise::Range => Normalisation::range_of(kept)?,
         };
-        let mut crc = flate2::Crc::new();
-        crc.update(bytemuck::cast_slice(&data.values));
-        let (kind, shape, checksum) = (data.kind(), data.shape.clone(), crc.sum());
+        let (kind, shape, checksum) = (data.kind(), data.shape.clone(), data.checksum());
         let features = self.loss.features().map(checksum_of).transpose()?;
-        let range = kept.ranges();
+        let range = kept.summary()?.iter().map(GroupSummary::ends).collect();
         let (columns, conditions) =
             (data.columns.clone(), ConditionFacts::measure(kept, self.gap_channels(&data.shape))?);
         let samples = data.len();

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::data::{DataTensors, Gaps};
+use super::feed::Held;
 use super::objective::SampleInfo;
 use super::program::{self, Batch};
 use super::validation::{self, DataSplit};
@@ -44,7 +45,7 @@ impl Config {
         let rows = self.batch_for(kept)?;
         let micro = self.micro_batch_of(rows);
         let mut g = Graph::seeded(self.seed);
-        let data = DataTensors::new(&mut g, kept, sample, self)?;
+        let data = DataTensors::new(&mut g, Held::All { samples: kept }, sample, self)?;
         program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
         Ok((Plan::new(&g.fused(usize::MAX, None))?, held_out, micro))
     }
@@ -84,7 +85,8 @@ impl Config {
             *part += 4 * buffer.len;
         }
         if held_out > 0 {
-            let (g, _) = validation::program(self, held_out, sample, validation::most_rows(held_out, micro))?;
+            let (all, rows) = (Held::All { samples: held_out }, validation::most_rows(held_out, micro));
+            let (g, ..) = validation::program(self, all, held_out, sample, rows)?;
             memory.validation = 4 * Plan::new(&g.fused(usize::MAX, None))?.elements();
         }
         Ok(memory)

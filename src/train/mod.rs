@@ -32,6 +32,7 @@ mod distributed;
 mod early_stopping;
 mod facts;
 mod features;
+mod feed;
 mod folder;
 mod loss;
 mod memory;

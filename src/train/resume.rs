@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::tables::{leaves, to_table};
 use super::{Checkpoint, Config, Facts};
+use crate::data::ReadOptions;
 use crate::error::{Error, Result};
 use crate::ops::Decay;
 use crate::text::count;
@@ -68,8 +69,9 @@ impl Config {
     pub(crate) fn with_changes_of(&self, other: &Self) -> Self {
         let (data, loss) = (other.data.clone(), self.loss.with_features_of(&other.loss));
         let condition = self.condition.with_files_of(&other.condition);
+        let read = ReadOptions { place: other.read.place, ..self.read.clone() };
         let mask = self.mask.as_ref().map(|mask| mask.with_file_of(other.mask.as_ref()));
-        Self { steps: other.steps, early_stop: other.early_stop, data, loss, condition, mask, ..self.clone() }
+        Self { steps: other.steps, early_stop: other.early_stop, data, read, loss, condition, mask, ..self.clone() }
     }
 }
 

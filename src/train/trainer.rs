@@ -1,7 +1,10 @@
 //! The compiled training step.
 
-use super::data::{DataTensors, Gaps, upload};
+use std::time::Duration;
+
+use super::data::{DataTensors, Gaps};
 use super::distributed::Team;
+use super::feed::{Feed, Held, Inputs};
 use super::objective::SampleInfo;
 use super::program::{self, Batch, Losses, StepVars};
 use super::validation::{DataSplit, Validation};
@@ -14,24 +17,27 @@ use crate::error::{Error, Result};
 use crate::generate::batches::largest;
 use crate::graph::{Graph, HISTORY, Slab};
 use crate::kernel::Precision;
+use crate::ops::Gather;
 use crate::text::count;
+
+/// A compiled step: the program, its results, and the op that selects the rows of a batch.
+type Step = (Run, StepVars, Option<Gather>);
 
 /// Compiles the step on batches of `rows`. The micro-batch `most` is halved until the step fits the device; its size is also
 /// returned.
 fn compile(
     device: &Device,
     config: &Config,
-    samples: usize,
+    held: Held,
     sample: SampleInfo,
     (rows, most): (usize, usize),
-) -> Result<(Run, StepVars, usize)> {
-    let ((run, vars), micro) = largest(most, |micro| {
+) -> Result<(Step, usize)> {
+    largest(most, |micro| {
         let mut g = Graph::seeded(config.seed);
-        let table = DataTensors::new(&mut g, samples, sample, config)?;
+        let table = DataTensors::new(&mut g, held, sample, config)?;
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
-        Ok((device.compile(&g)?, vars))
-    })?;
-    Ok((run, vars, micro))
+        Ok((device.compile(&g)?, vars, table.order()))
+    })
 }
 
 /// The device with the precision of the settings.
@@ -66,6 +72,7 @@ pub struct Trainer {
     pub(super) run: Run,
     pub(super) team: Option<Team>,
     vars: StepVars,
+    pub(super) feed: Option<Feed>,
     validation: Option<Validation>,
     /// The losses that are not yet in a row of `metrics.csv`.
     pending: Vec<Losses>,
@@ -98,20 +105,22 @@ impl Trainer {
         let gaps = &Gaps::of(data, &facts.shape);
         let sample = SampleInfo { shape: &facts.shape, stored: kept.shape(), range, normalisation, extent, gaps };
         let most = config.micro_batch_of(batch).min(shared_evenly(batch, ranks)?);
-        let (mut run, vars, micro) = compile(device, config, kept.len(), sample, (batch, most))?;
+        let held = Held::of(&kept, batch);
+        let ((mut run, vars, order), micro) = compile(device, config, held, sample, (batch, most))?;
         log::info!(
             "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",
             run.dispatches(),
             run.bytes()
         );
         run.seed(config.seed);
-        upload(&mut run, &kept, &facts)?;
+        let inputs = Inputs::of(&run, &kept, &facts);
+        let feed = Feed::start(&mut run, inputs, held, order, config.seed)?;
         let validation =
             held_out.map(|out| Validation::new(device, config, &facts, sample, &out, micro)).transpose()?;
         let split = (micro < most).then_some(micro);
         let micro_batch = if micro < config.micro_batch_of(batch) { micro } else { config.micro_batch };
         let config = Config { micro_batch, ..config.clone() };
-        Ok(Self { config, facts, batch, split, run, team: None, vars, validation, pending: Vec::new() })
+        Ok(Self { config, facts, batch, split, run, team: None, vars, feed, validation, pending: Vec::new() })
     }
 
     /// The settings, including those that depend on the data.
@@ -137,6 +146,11 @@ impl Trainer {
     /// The allocated device memory in bytes, including the validation program.
     pub fn allocated(&self) -> u64 {
         self.run.allocated() + self.validation.as_ref().map_or(0, |v| v.run().allocated())
+    }
+
+    /// The time for which the training waited for data that are read from disk; `None` if all of them are on the device.
+    pub fn waited_for_data(&self) -> Option<Duration> {
+        self.feed.as_ref().map(Feed::waited)
     }
 
     /// The compiled program.

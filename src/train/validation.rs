@@ -1,6 +1,7 @@
 //! The split into training and held-out data, and the validation loss.
 
-use super::data::{DataTensors, upload};
+use super::data::DataTensors;
+use super::feed::{Feed, Held, Inputs};
 use super::objective::SampleInfo;
 use super::program::{StepVars, forward};
 use super::{Config, Facts};
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::generate::batches;
 use crate::graph::{Graph, HISTORY, Slab};
 use crate::numeric::random::permuted;
+use crate::ops::Gather;
 use crate::text::count;
 
 /// The random stream of the permutation that selects the held-out samples.
@@ -73,6 +75,7 @@ impl<'a> DataSplit<'a> {
 pub(crate) struct Validation {
     run: Run,
     vars: StepVars,
+    feed: Option<Feed>,
     batches: u32,
 }
 
@@ -86,15 +89,21 @@ pub(crate) fn most_rows(samples: usize, micro_batch: usize) -> usize {
     batch(samples).min(micro_batch)
 }
 
-/// The graph of the loss terms on `samples` samples, in micro-batches of `rows`.
-pub(crate) fn program(config: &Config, samples: usize, sample: SampleInfo, rows: usize) -> Result<(Graph, StepVars)> {
+/// The graph of the loss terms on `samples` samples, in micro-batches of `rows`, and the op that selects them.
+pub(crate) fn program(
+    config: &Config,
+    held: Held,
+    samples: usize,
+    sample: SampleInfo,
+    rows: usize,
+) -> Result<(Graph, StepVars, Option<Gather>)> {
     let mut g = Graph::seeded(config.seed);
-    let data = DataTensors::new(&mut g, samples, sample, config)?;
+    let data = DataTensors::new(&mut g, held, sample, config)?;
     let batch = batch(samples);
     let network = config.model.build(&mut g, sample.shape)?;
     let parts =
         batches::in_parts(&mut g, batch, rows, |g, _| forward(g, config, network.as_ref(), &data, sample, batch))?;
-    Ok((g, StepVars { parts, norm: None }))
+    Ok((g, StepVars { parts, norm: None }, data.order()))
 }
 
 impl Validation {
@@ -111,25 +120,28 @@ impl Validation {
         most: usize,
     ) -> Result<Self> {
         let samples = data.len();
-        let ((mut run, vars), _) = batches::largest(most_rows(samples, most), |rows| {
-            let (g, vars) = program(config, samples, sample, rows)?;
-            Ok((device.compile(&g)?, vars))
+        let held = Held::of(data, batch(samples));
+        let ((mut run, vars, order), _) = batches::largest(most_rows(samples, most), |rows| {
+            let (g, vars, order) = program(config, held, samples, sample, rows)?;
+            Ok((device.compile(&g)?, vars, order))
         })?;
-        run.seed(config.seed ^ SEED);
-        upload(&mut run, data, facts)?;
+        let seed = config.seed ^ SEED;
+        run.seed(seed);
+        let inputs = Inputs::of(&run, data, facts);
+        let feed = Feed::start(&mut run, inputs, held, order, seed)?;
         let batches = samples.max(DRAWS).div_ceil(batch(samples)).min(HISTORY) as u32;
-        Ok(Self { run, vars, batches })
+        Ok(Self { run, vars, feed, batches })
     }
 
     /// The mean loss with the weights of `of`, or their moving average if there is one.
     ///
     /// # Errors
-    /// When the device is lost.
+    /// When the device is lost, or the data cannot be read.
     pub fn loss(&mut self, of: &Run) -> Result<f64> {
         let averaged = of.graph().slab_if_used(Slab::Ema).is_some();
         self.run.write_slab(Slab::Params, &of.read_slab(if averaged { Slab::Ema } else { Slab::Params })?)?;
         self.run.set_step(0);
-        self.run.steps(self.batches)?;
+        Feed::steps(&mut self.feed, &mut self.run, self.batches, Run::steps)?;
         let losses = self.vars.losses(&self.run, self.batches as usize)?;
         Ok(losses.iter().map(|l| l.total).sum::<f64>() / losses.len() as f64)
     }
@@ -149,7 +161,8 @@ mod tests {
         let data = Dataset::new("d", [1], (0..103).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
         let split = |seed, validation| {
             let split = DataSplit::new(&Config { seed, validation, ..Config::default() }, &data).unwrap();
-            let values = |part: Subset| part.parts(7).flat_map(|values| values.into_owned()).collect::<Vec<f32>>();
+            let values =
+                |part: Subset| part.parts(7).flat_map(|values| values.unwrap().into_owned()).collect::<Vec<f32>>();
             (values(split.kept), split.held_out.map_or(vec![], values))
         };
         let (kept, held_out) = split(5, 0.2);

@@ -20,6 +20,7 @@ mod parity;
 mod sample_data;
 mod sampling;
 mod statistics;
+mod streaming;
 mod training;
 mod unets;
 
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
         sample_data::tests,
         evaluation::tests,
         training::tests,
+        streaming::tests,
         unets::tests,
         sampling::tests,
         conditions::tests,

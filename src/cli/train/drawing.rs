@@ -34,7 +34,7 @@ pub fn generate(with: &Drawing, checkpoint: &Checkpoint, observe: &mut Observer)
     // A shape made of a few points is recognised only in more of them.
     let count = if real.kind() == Kind::Points { real.len().max(FEWEST_POINTS) } else { real.len() };
     let sampling = Sampling { seed, conditions: SampleConditions::of(real), ..Sampling::new(count) };
-    Ok(sample_observed(device, checkpoint, &sampling, observe)?.values)
+    Ok(sample_observed(device, checkpoint, &sampling, observe)?.values.into())
 }
 
 /// Hides values of the real samples as in training and completes them. Returns what is given, and the completed samples.
@@ -54,7 +54,7 @@ pub fn complete(
         Ok(())
     };
     complete_in_parts(device, checkpoint, &given, &how, observe, &mut take)?;
-    Ok((given.values, completed))
+    Ok((given.values.into(), completed))
 }
 
 /// Adds noise to the real samples and removes it. Returns the noisy and the denoised ones.

@@ -15,8 +15,8 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::data::MaskMix;
 use crate::data::corrupt::NoiseKind;
+use crate::data::{MaskMix, Place};
 use crate::diffusion::{LossTarget, Prediction, TrainingTimes, Weighting};
 use crate::io::quoted;
 use crate::nn::{MODELS, StepEncoding};
@@ -28,7 +28,8 @@ use clap::Args;
 
 use super::condition::ConditionArgs;
 use super::interrupt::stop_flag;
-use super::reading::ReadArgs;
+use super::progress::show_measuring;
+use super::reading::{READING, ReadArgs};
 use super::{Common, QUIET, real, whole};
 use events::LogFormat;
 use previews::Every;
@@ -178,6 +179,10 @@ pub struct TrainArgs {
     condition: ConditionArgs,
     #[command(flatten)]
     read: ReadArgs,
+    /// Where the values of an array are during the training: in memory, or on disk for data that do not fit in memory; auto is disk
+    /// for data that would fill more than a quarter of the memory. The results are the same [default: auto]
+    #[arg(help_heading = READING, long, value_name = "AUTO|MEMORY|DISK")]
+    data_from: Option<Place>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -210,6 +215,7 @@ struct AugmentArgs {
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    show_measuring(args.common.json || args.quiet);
     let mut session = if args.resume { session::resume(args)? } else { session::start(args)? };
     if !args.common.json {
         report::describe(&session, args.common.verbose > 0);

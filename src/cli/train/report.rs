@@ -270,6 +270,9 @@ fn print_results(session: &Session, summary: &Summary, training: &Training) {
         let share = 100.0 * trainer.waited().as_secs_f64() / seconds;
         say!("{share:.0}% of the time was spent in exchanges with the other processes");
     }
+    if let Some(waited) = trainer.waited_for_data() {
+        say!("{:.0}% of the time was spent waiting for data from disk", 100.0 * waited.as_secs_f64() / seconds);
+    }
     if let Some(first) = summary.risen_from(training.untrained) {
         let (last, lr) = (number(summary.loss), trainer.config().lr);
         say!(

@@ -205,6 +205,7 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
     set(&mut config.early_stop, &args.early_stop);
     config.keep_best |= args.keep_best;
     config.read = config.read.overridden_by(&args.read.options());
+    set(&mut config.read.place, &args.data_from.map(Some));
     for (option, size) in [("--crop", args.augment.crop), ("--shift", args.augment.shift)] {
         if size == Some(0) {
             return Err(Error::Setting(format!("{option} 0 changes nothing; use 1 or more, or omit it")));

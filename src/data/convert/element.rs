@@ -3,9 +3,8 @@
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::super::subset::Subset;
 use super::super::{Dataset, Kind};
-use super::PART;
+use super::parts_of;
 use crate::text::short;
 use crate::{Error, Result};
 
@@ -101,11 +100,11 @@ impl ElementType {
         }
         let (groups, len) = (data.grouping(), data.sample_len());
         let mut columns = vec![Rounding::default(); groups.count];
-        for (part, values) in Subset::all(data).parts((PART / len).max(1)).enumerate() {
-            for (i, &value) in values.iter().enumerate() {
+        for (first, values) in parts_of(data, 0..data.len()) {
+            for (i, &value) in values?.iter().enumerate() {
                 let exact = f64::from(value) + data.columns.offset_of(groups.at(i));
                 let Some(near) = self.rounded(data.kind(), exact) else {
-                    let sample = part * (PART / len).max(1) + i / len;
+                    let sample = first + i / len;
                     return Err(Error::setting(format!(
                         "{}: sample {sample} has {} at element {} (both counted from 0), which {self} does not hold; it holds \
                          {}; use --dtype {}",

@@ -4,12 +4,12 @@ mod element;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::subset::Subset;
 use super::{Dataset, Kind, Labels, npy};
 use crate::io::{AtomicFile, check_space, folder, write_atomically};
 use crate::{Error, Result};
@@ -127,23 +127,29 @@ impl<'a> ArrayOfSamples<'a> {
 
     fn write(&self, path: &Path, rows: Range<usize>, written: &mut Written) -> Result<()> {
         let Self { data, element, .. } = *self;
-        let (groups, len) = (data.grouping(), data.sample_len());
+        let groups = data.grouping();
         let mut file = AtomicFile::create(path)?;
         file.write(|out| out.write_all(&npy::header(element.code(), &self.shape_of(rows.len()))))?;
-        let mut at = rows.start;
         let mut bytes = Vec::new();
-        for values in Subset::of(data, rows.collect()).parts((PART / len).max(1)) {
+        for (first, values) in parts_of(data, rows) {
             bytes.clear();
+            let values = values?;
             for (i, &value) in values.iter().enumerate() {
                 let value = f64::from(value) + data.columns.offset_of(groups.at(i));
                 element.append(data.kind(), value, &mut bytes);
             }
             file.write(|out| out.write_all(&bytes))?;
-            at += values.len() / len;
-            written(at)?;
+            written(first + values.len() / data.sample_len())?;
         }
         file.commit()
     }
+}
+
+/// The values of some samples part by part, with the index of the first sample of each.
+fn parts_of(data: &Dataset, rows: Range<usize>) -> impl Iterator<Item = (usize, Result<Cow<'_, [f32]>>)> {
+    let len = data.sample_len();
+    let (most, end) = ((PART / len).max(1), rows.end);
+    rows.step_by(most).map(move |first| (first, data.values.part(first * len..end.min(first + most) * len)))
 }
 
 /// The name of a part of an array.

@@ -196,7 +196,7 @@ pub(super) fn cases() -> Vec<Case> {
     let case = |rows: usize, widths: &[usize], encode: Option<Encode>, activation: Activation, loss: PointLoss| {
         let (chain, len) = example(widths, activation);
         let d = chain.outputs();
-        let gather = Gather { batch: rows + 4, rows, rows_per_part: 90, stream: 2 };
+        let gather = Gather { batch: rows + 4, rows, rows_per_part: 90, stream: 2, ordered: false };
         let noise = Noise::steps(5, 50);
         let noise = if loss.by_step { Noise { times: TimeDraw::Uniform, last: 7.0, ..noise } } else { noise };
         let op = ChainGradient { chain, batch: NoisyBatch { gather, noise, encode }, loss };
@@ -223,7 +223,7 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn timed() -> Vec<Case> {
     let encode = Encode { width: 128, layout: Layout::Interleaved };
     let (chain, len) = example(&[228, 128, 100], Activation::Relu);
-    let gather = Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2 };
+    let gather = Gather { batch: 256, rows: 256, rows_per_part: ROWS, stream: 2, ordered: false };
     let batch = NoisyBatch { gather, noise: Noise::steps(5, STEPS), encode: Some(encode) };
     let (shape, rates) = encode.rate_words();
     let op = ChainGradient { chain, batch, loss: PointLoss::new(Measure::Squared) };

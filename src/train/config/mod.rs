@@ -16,7 +16,7 @@ use super::ConditionFacts;
 use super::validation::DataSplit;
 use super::{Augmentation, ConditionSources, Facts, LossMix};
 use crate::data::corrupt::NoiseKind;
-use crate::data::{Dataset, MaskMix, Missing, ReadOptions, channels_and_places, read_masks};
+use crate::data::{Dataset, MaskMix, Missing, Place, ReadOptions, channels_and_places, read_masks};
 use crate::diffusion::{LossTarget, Objective, Prediction, Schedule, TrainingTimes, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -273,7 +273,7 @@ impl Config {
     pub(crate) fn reading(&self) -> ReadOptions {
         let read = self.read.for_labels(&self.data, &self.condition.labels);
         let keep = (self.task == Task::Complete).then_some(Missing::Keep);
-        ReadOptions { missing: read.missing.or(keep), ..read }
+        ReadOptions { missing: read.missing.or(keep), place: read.place.or(Some(Place::Auto)), ..read }
     }
 
     /// `data` with the conditions of the settings.

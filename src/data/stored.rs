@@ -1,0 +1,297 @@
+//! Arrays that stay in their files, and are read by ranges and rows.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::Grouping;
+use super::array::{ArrayLayout, Element};
+use super::columns::offset_for;
+use super::dataset::check_finite;
+use super::summary::{GroupSummary, Survey, summarise};
+use crate::text::short;
+use crate::{Error, Result};
+
+/// The bytes that are read at a time.
+const CHUNK: usize = 1 << 20;
+/// The values that are measured at a time.
+const MEASURED: usize = 1 << 20;
+
+/// Receives the numbers of values that were measured, and are to be.
+pub type Watch = Box<dyn Fn(u64, u64) + Send + Sync>;
+
+static WATCH: OnceLock<Watch> = OnceLock::new();
+
+/// Reports the progress of measuring data that stay in their files, which takes long for those that do not fit in memory. Only the
+/// first call of a process has an effect.
+pub fn watch_measuring(watch: Watch) {
+    let _ = WATCH.set(watch);
+}
+
+/// The values of arrays in files, in the order of the samples.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    files: Vec<StoredFile>,
+    element: Element,
+    big_endian: bool,
+    /// What is subtracted from the values of each column or channel.
+    offset: Option<(Vec<f64>, Grouping)>,
+    /// Whether the values are bytes that are scaled to 0..1.
+    scaled: bool,
+    survey: Option<Survey>,
+}
+
+/// An array that fills the end of a file.
+#[derive(Debug)]
+struct StoredFile {
+    path: PathBuf,
+    file: File,
+    /// The position of the first value in the file, in bytes.
+    start: u64,
+    /// The index of the first value among those of all files.
+    first: usize,
+    len: usize,
+}
+
+impl Stored {
+    /// An array in C order at byte `start` of a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be opened.
+    pub(super) fn open(path: &Path, layout: &ArrayLayout, start: u64, len: usize) -> Result<Self> {
+        let file = super::open(path)?;
+        let files = vec![StoredFile { path: path.into(), file, start, first: 0, len }];
+        Ok(Self {
+            files,
+            element: layout.element,
+            big_endian: layout.big_endian,
+            offset: None,
+            scaled: false,
+            survey: None,
+        })
+    }
+
+    /// Some of the values, which are to be measured again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the files cannot be opened again.
+    pub fn part(&self, range: Range<usize>) -> Result<Self> {
+        let size = self.element.size() as u64;
+        let mut files = Vec::new();
+        for of in &self.files {
+            let (from, to) = (range.start.max(of.first), range.end.min(of.first + of.len));
+            if from < to {
+                let (path, start) = (of.path.clone(), of.start + (from - of.first) as u64 * size);
+                let file = of.file.try_clone().map_err(|e| Error::io("cannot read", &path, e))?;
+                files.push(StoredFile { path, file, start, first: from - range.start, len: to - from });
+            }
+        }
+        // A part of whole samples has the same offsets.
+        Ok(Self { files, offset: self.offset.clone(), survey: None, ..*self })
+    }
+
+    /// Adds the values of other files after these; false if their elements are of another type.
+    #[must_use]
+    pub fn append(&mut self, other: Self) -> bool {
+        let (end, same) = (self.len(), (self.element, self.big_endian) == (other.element, other.big_endian));
+        if same {
+            self.files.extend(other.files.into_iter().map(|of| StoredFile { first: end + of.first, ..of }));
+        }
+        same
+    }
+
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        self.files.iter().map(|of| of.len).sum()
+    }
+
+    /// The file, or the first of several.
+    pub fn name(&self) -> String {
+        self.files[0].path.display().to_string()
+    }
+
+    /// Whether float32 holds every value of the element type.
+    pub fn fits_f32(&self) -> bool {
+        self.element.fits_f32()
+    }
+
+    /// What was measured over all values.
+    pub fn survey(&self) -> &Survey {
+        self.survey.as_ref().expect("stored values are measured before they become a data set")
+    }
+
+    /// Calls `take` with all values in ranges of whole samples of `len` values, and reports the progress.
+    fn in_ranges(&self, len: usize, mut take: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
+        let (most, end) = ((MEASURED / len).max(1) * len, self.len());
+        for at in (0..end).step_by(most) {
+            if let Some(watch) = WATCH.get() {
+                watch(at as u64, end as u64);
+            }
+            take(at..end.min(at + most))?;
+        }
+        if let Some(watch) = WATCH.get() {
+            watch(end as u64, end as u64);
+        }
+        Ok(())
+    }
+
+    /// Chooses the offset of each column or channel whose digits float32 would lose, and returns what was measured for it.
+    ///
+    /// # Errors
+    /// As [`Stored::read`]; [`Error::Input`] when a value exceeds the range of float32.
+    pub fn choose_offsets(&mut self, len: usize, grouping: Grouping) -> Result<Vec<GroupSummary>> {
+        let mut groups = vec![GroupSummary::default(); grouping.count];
+        self.in_ranges(len, |range| {
+            let (first, wide) = (range.start, self.read_wide(range)?);
+            check_range(&self.name(), len, first, &wide)?;
+            let finite: Vec<f64> = wide.iter().map(|v| if v.is_finite() { *v } else { f64::NAN }).collect();
+            summarise(&mut groups, grouping, &finite);
+            Ok(())
+        })?;
+        let offset: Vec<f64> = groups.iter().map(|g| offset_for(g.low, g.high, g.lossy)).collect();
+        self.offset = offset.iter().any(|by| *by != 0.0).then_some((offset, grouping));
+        Ok(groups)
+    }
+
+    /// The offsets that were chosen; empty if none is needed.
+    pub fn offsets(&self) -> Vec<f64> {
+        self.offset.as_ref().map_or(vec![], |(offset, _)| offset.clone())
+    }
+
+    /// Measures all values of samples of `len` values, in one pass. With `gaps`, NaN stands for a missing value.
+    ///
+    /// # Errors
+    /// As [`Stored::read`]; [`Error::Input`] when a value is not finite.
+    pub fn measure(&mut self, len: usize, grouping: Grouping, gaps: bool) -> Result<()> {
+        let mut crc = flate2::Crc::new();
+        let mut survey = Survey { checksum: 0, gaps: false, groups: vec![GroupSummary::default(); grouping.count] };
+        self.in_ranges(len, |range| {
+            let (first, part) = (range.start, self.read(range)?);
+            check_finite(&self.name(), len, first, &part, gaps)?;
+            crc.update(bytemuck::cast_slice(&part));
+            survey.gaps |= gaps && part.iter().any(|value| value.is_nan());
+            summarise(&mut survey.groups, grouping, &part);
+            Ok(())
+        })?;
+        survey.checksum = crc.sum();
+        self.survey = Some(survey);
+        Ok(())
+    }
+
+    /// Scales bytes to 0..1.
+    pub fn scale(&mut self) {
+        self.scaled = true;
+    }
+
+    /// Some of the values.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be read.
+    pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
+        self.read_all(std::iter::once(range))
+    }
+
+    /// Several ranges of the values.
+    ///
+    /// # Errors
+    /// As [`Stored::read`].
+    pub fn read_all(&self, ranges: impl Iterator<Item = Range<usize>>) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.each_chunk(ranges, |at, bytes| self.decode(at, bytes, &mut values))?;
+        Ok(values)
+    }
+
+    /// Some of the values as they are in the file.
+    ///
+    /// # Errors
+    /// As [`Stored::read`].
+    pub fn read_wide(&self, range: Range<usize>) -> Result<Vec<f64>> {
+        let mut values = Vec::with_capacity(range.len());
+        let size = self.element.size();
+        self.each_chunk(std::iter::once(range), |_, bytes| {
+            values.extend(bytes.chunks_exact(size).map(|item| self.element.decode(item)))
+        })?;
+        Ok(values)
+    }
+
+    /// Calls `take` with the index of the first value and the little-endian bytes of each part of the ranges.
+    fn each_chunk(&self, ranges: impl Iterator<Item = Range<usize>>, mut take: impl FnMut(usize, &[u8])) -> Result<()> {
+        let size = self.element.size();
+        let mut bytes = Vec::new();
+        for range in ranges {
+            let mut at = range.start;
+            while at < range.end {
+                let of = &self.files[self.files.partition_point(|of| of.first <= at) - 1];
+                let count = (range.end.min(of.first + of.len) - at).min(CHUNK / size);
+                bytes.resize(count * size, 0);
+                of.read_at(&mut bytes, of.start + ((at - of.first) * size) as u64)?;
+                if self.big_endian {
+                    bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+                }
+                take(at, &bytes);
+                at += count;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the values of little-endian elements, of which the first is value `at`.
+    fn decode(&self, at: usize, bytes: &[u8], values: &mut Vec<f32>) {
+        let size = self.element.size();
+        match (self.element, &self.offset) {
+            (Element::F32, _) => {
+                values.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
+            }
+            (Element::U8, _) if self.scaled => values.extend(bytes.iter().map(|&byte| f32::from(byte) / 255.0)),
+            (Element::U8, _) => values.extend(bytes.iter().map(|&byte| f32::from(byte))),
+            (element, Some((offset, grouping))) => {
+                let value = |(i, item)| (element.decode(item) - offset[grouping.at(at + i)]) as f32;
+                values.extend(bytes.chunks_exact(size).enumerate().map(value));
+            }
+            (element, None) => values.extend(bytes.chunks_exact(size).map(|item| element.decode(item) as f32)),
+        }
+    }
+}
+
+/// Refuses finite values that float32 cannot hold. `first` is the index of the first one in the data set.
+pub(super) fn check_range(name: &str, len: usize, first: usize, wide: &[f64]) -> Result<()> {
+    let Some(at) = wide.iter().position(|v| v.is_finite() && (*v as f32).is_infinite()) else { return Ok(()) };
+    Err(Error::input(format!(
+        "{name}: sample {} has {:e} at element {} (both counted from 0), which exceeds {}, the largest float32; scale the values \
+         down",
+        (first + at) / len,
+        wide[at],
+        (first + at) % len,
+        short(f32::MAX.into())
+    )))
+}
+
+impl StoredFile {
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        read_exact_at(&self.file, bytes, at).map_err(|cause| match cause.kind() {
+            io::ErrorKind::UnexpectedEof => Error::input(format!(
+                "{}: the file has become shorter than when it was opened; restore it, and do not write to the data of a run",
+                self.path.display()
+            )),
+            _ => Error::io("cannot read", &self.path, cause),
+        })
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => (bytes, at) = (&mut bytes[n..], at + n as u64),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! What is measured over all values of a data set, by parts.
+
+use super::Grouping;
+
+/// What the values of a column or channel have in common. Missing ones are left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct GroupSummary {
+    /// The number of known values.
+    pub known: f64,
+    pub sum: f64,
+    pub low: f64,
+    pub high: f64,
+    /// Whether all of them are whole numbers.
+    pub whole: bool,
+    /// Whether float32 does not hold some of them.
+    pub lossy: bool,
+}
+
+impl Default for GroupSummary {
+    fn default() -> Self {
+        Self { known: 0.0, sum: 0.0, low: f64::MAX, high: f64::MIN, whole: true, lossy: false }
+    }
+}
+
+impl GroupSummary {
+    /// Adds the next values.
+    fn add(&mut self, values: impl Iterator<Item = f64>) {
+        for value in values.filter(|value| !value.is_nan()) {
+            self.known += 1.0;
+            self.sum += value;
+            self.low = self.low.min(value);
+            self.high = self.high.max(value);
+            self.whole &= value.fract() == 0.0;
+            self.lossy |= f64::from(value as f32) != value;
+        }
+    }
+
+    /// Whether no value is known.
+    pub fn is_empty(&self) -> bool {
+        self.known == 0.0
+    }
+
+    pub fn mean(&self) -> f64 {
+        self.sum / self.known
+    }
+
+    /// The smallest and largest value.
+    pub fn ends(&self) -> [f32; 2] {
+        [self.low as f32, self.high as f32]
+    }
+}
+
+/// Adds a part of whole samples to the summary of each column or channel.
+pub(super) fn summarise<T: Copy + Into<f64>>(groups: &mut [GroupSummary], grouping: Grouping, part: &[T]) {
+    for (group, summary) in groups.iter_mut().enumerate() {
+        summary.add(grouping.values(group, part).map(Into::into));
+    }
+}
+
+/// What is known about all values of stored data.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey {
+    /// The CRC-32 of the values as float32.
+    pub checksum: u32,
+    /// Whether values are missing.
+    pub gaps: bool,
+    /// The columns or channels.
+    pub groups: Vec<GroupSummary>,
+}

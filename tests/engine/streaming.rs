@@ -1,0 +1,98 @@
+//! Training on data that stay in their files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use langevin::data::{Dataset, Place, ReadOptions};
+use langevin::train::{Config, Trainer};
+use langevin::{Device, Error, Slab};
+
+use crate::common::{On, Test, always, named, on};
+
+pub fn tests() -> Vec<Test> {
+    let mut tests = on(&[On::Gpu, On::Cpu], named![data_on_disk_train_as_those_in_memory]);
+    tests.extend(always(named![a_file_that_becomes_shorter_is_an_error, what_cannot_be_read_by_parts_is_refused]));
+    tests
+}
+
+/// Writes a `.npy` file.
+fn write(folder: &Path, name: &str, element: &str, shape: &[usize], bytes: &[u8]) -> PathBuf {
+    let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
+    let text = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': ({dims}), }}");
+    let text = format!("{text:<0$}\n", (text.len() + 11).next_multiple_of(64) - 11);
+    let path = folder.join(name);
+    let start = [&b"\x93NUMPY\x01\x00"[..], &(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
+    fs::write(&path, [&start, bytes].concat()).unwrap();
+    path
+}
+
+fn load(path: &Path, place: Place) -> langevin::Result<Dataset> {
+    Dataset::load_with(path.to_str().unwrap(), 0, &ReadOptions { place: Some(place), ..ReadOptions::default() })
+}
+
+/// Pseudo-random bytes. As images, they take more memory than the batches that are uploaded together.
+fn noise(n: usize) -> Vec<u8> {
+    (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn config(validation: f64) -> Config {
+    Config { batch: 100, validation, ema: 0.9, ..Config::for_model("simple").unwrap() }
+}
+
+/// The losses of some steps, the weights after them, and the validation loss.
+fn trained(device: &Device, config: &Config, data: &Dataset, steps: u32) -> (Vec<f64>, Vec<f32>, Option<f64>) {
+    let mut trainer = Trainer::new(device, config, data).unwrap();
+    let losses = trainer.advance(steps).unwrap();
+    let weights = trainer.run().read_slab(Slab::Params).unwrap();
+    (losses, weights, trainer.validate().unwrap())
+}
+
+fn data_on_disk_train_as_those_in_memory(on: On) {
+    let device = on.open();
+    let folder = tempfile::tempdir().unwrap();
+    // More samples than the steps that are uploaded together have.
+    let (n, steps) = (12_000, 125);
+    let images = write(folder.path(), "images.npy", "|u1", &[n, 1, 28, 28], &noise(n * 784));
+    let rows: Vec<u8> = noise(2 * n * 784).chunks(2).flat_map(|b| (1e6 + f64::from(b[0])).to_le_bytes()).collect();
+    let wide = write(folder.path(), "wide.npy", "<f8", &[n, 784], &rows);
+    for path in [images, wide] {
+        let [memory, disk] = [Place::Memory, Place::Disk].map(|place| load(&path, place).unwrap());
+        assert_eq!((memory.shape.clone(), memory.columns.clone()), (disk.shape.clone(), disk.columns.clone()));
+        assert_eq!(memory.ranges().unwrap(), disk.ranges().unwrap());
+        let [resident, streamed] = [&memory, &disk].map(|data| trained(&device, &config(0.5), data, steps));
+        assert!(resident == streamed, "{device}: {:?} and {:?}", resident.0.last(), streamed.0.last());
+        let trainer = |data| Trainer::new(&Device::cpu(), &config(0.0), data).unwrap();
+        assert!(trainer(&memory).waited_for_data().is_none() && trainer(&disk).waited_for_data().is_some());
+        assert!(trainer(&disk).allocated() + (8 << 20) < trainer(&memory).allocated());
+    }
+}
+
+fn a_file_that_becomes_shorter_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let n = 30_000;
+    let path = write(folder.path(), "images.npy", "|u1", &[n, 1, 28, 28], &noise(n * 784));
+    let data = load(&path, Place::Disk).unwrap();
+    let mut trainer = Trainer::new(&Device::cpu(), &config(0.0), &data).unwrap();
+    trainer.advance(3).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1000).unwrap();
+    let e = trainer.advance(1000).unwrap_err();
+    assert!(matches!(&e, Error::Input(text) if text.contains("images.npy: the file has become shorter")), "{e:?}");
+}
+
+fn what_cannot_be_read_by_parts_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut values: Vec<u8> = [1.0f32, 2.0, f32::NAN, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let path = write(folder.path(), "a.npy", "<f4", &[2, 2], &values);
+    let message = |path: &Path, options: ReadOptions| {
+        let options = ReadOptions { place: Some(Place::Disk), ..options };
+        Dataset::load_with(path.to_str().unwrap(), 0, &options).unwrap_err().to_string()
+    };
+    let text = message(&path, ReadOptions::default());
+    assert!(text.contains("sample 1 has NaN at element 0"), "{text}");
+    values.truncate(12);
+    let path = write(folder.path(), "b.npy", "<f4", &[2, 2], &values);
+    assert!(message(&path, ReadOptions::default()).contains("only 12 bytes follow"));
+    let path = write(folder.path(), "c.npy", "<f4", &[8, 1], &[0; 32]);
+    assert!(message(&path, ReadOptions { window: Some(2), ..ReadOptions::default() }).contains("--window"));
+    assert!(message(Path::new("moons"), ReadOptions::default()).contains("--data-from has no effect"));
+}
