@@ -29,6 +29,7 @@ const PART_SIZE: u64 = 1_000_000_000;
 /// .npy file, or a folder (a name that ends in /) of parts part-00000.npy, part-00001.npy, ... The classes of --labels are
 /// written beside it as NAME-labels.npy, or NAME-labels.csv if they have names, the vectors of --condition as
 /// NAME-conditions.npy, and known values of --given as NAME-given.npy. The last line is the command that trains on them.
+/// Programs with the feature parquet also write tables and signals as .parquet.
 #[derive(Args)]
 pub struct ConvertArgs {
     /// The data to read, as for train
@@ -74,11 +75,20 @@ fn bytes(text: &str) -> std::result::Result<u64, &'static str> {
     Some((number * unit) as u64).filter(|&size| size > 0).ok_or(WRONG)
 }
 
+/// The form of what is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    File,
+    /// A folder of parts.
+    Parts,
+    #[cfg(feature = "parquet")]
+    Parquet,
+}
+
 /// What is written.
 struct Outputs<'a> {
     out: &'a Path,
-    /// Whether it is a folder of parts.
-    parts: bool,
+    form: Form,
     /// The start of the names of the files beside it.
     base: PathBuf,
 }
@@ -89,17 +99,24 @@ impl<'a> Outputs<'a> {
         let name = out.display().to_string();
         let refused = |text: &str| Err(Error::setting(format!("{name}: {text}")));
         let parts = name.ends_with(['/', std::path::MAIN_SEPARATOR]) || out.is_dir();
-        if !parts {
-            match extension(out).as_str() {
-                "npy" if args.shard_size.is_some() => {
-                    return refused("--shard-size writes a folder of parts; name one that ends in /");
-                }
-                "npy" => check_path(out)?,
-                _ => return refused("convert writes a .npy file, or a folder of .npy files if the name ends in /"),
+        let form = match extension(out).as_str() {
+            _ if parts => Form::Parts,
+            "npy" | "parquet" if args.shard_size.is_some() => {
+                return refused("--shard-size writes a folder of parts; name one that ends in /");
             }
-        }
-        if parts && out.is_file() {
-            return refused("is a file; name another folder");
+            "npy" => Form::File,
+            #[cfg(feature = "parquet")]
+            "parquet" => Form::Parquet,
+            #[cfg(not(feature = "parquet"))]
+            "parquet" => {
+                return refused("install langevin with --features parquet, which writes it, or write a .npy file");
+            }
+            _ => return refused("convert writes a .npy file, or a folder of .npy files if the name ends in /"),
+        };
+        match parts {
+            true if out.is_file() => return refused("is a file; name another folder"),
+            true => {}
+            false => check_path(out)?,
         }
         // A folder is replaced by its parts.
         check_apart(out, &args.data).map_err(|e| match e {
@@ -112,10 +129,15 @@ impl<'a> Outputs<'a> {
         }
         let stem = if parts { out.file_name() } else { out.file_stem() };
         let Some(stem) = stem else { return refused("name a folder for the parts, such as parts/") };
-        Ok(Self { out, parts, base: out.with_file_name(stem) })
+        Ok(Self { out, form, base: out.with_file_name(stem) })
     }
 
-    /// A file beside the samples, without its extension.
+    /// Whether the names of columns are written.
+    fn has_names(&self) -> bool {
+        !matches!(self.form, Form::File | Form::Parts)
+    }
+
+    /// A file beside the samples.
     fn beside(&self, what: &str) -> PathBuf {
         let name = self.base.file_name().unwrap_or_default().to_string_lossy();
         self.base.with_file_name(format!("{name}-{what}"))
@@ -124,7 +146,7 @@ impl<'a> Outputs<'a> {
     /// Refuses to replace what exists, before something long is computed.
     fn check_absent(&self) -> Result<()> {
         let of_conditions = ["labels.npy", "labels.csv", "conditions.npy", "given.npy"].map(|what| self.beside(what));
-        let held = |path: &Path| match self.parts && path == self.out {
+        let held = |path: &Path| match self.form == Form::Parts && path == self.out {
             true => std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()),
             false => path.exists(),
         };
@@ -166,9 +188,11 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let array = ArrayOfSamples::new(&data, args.dtype)?;
-    let files = match outputs.parts {
-        true => array.save_parts(outputs.out, args.shard_size.unwrap_or(PART_SIZE), &mut written)?,
-        false => array.save(outputs.out, &mut written).map(|()| 1)?,
+    let files = match outputs.form {
+        Form::Parts => array.save_parts(outputs.out, args.shard_size.unwrap_or(PART_SIZE), &mut written)?,
+        Form::File => array.save(outputs.out, &mut written).map(|()| 1)?,
+        #[cfg(feature = "parquet")]
+        Form::Parquet => array.save_parquet(outputs.out, &mut written).map(|()| 1)?,
     };
     drop(meter);
     let beside = Beside::save(&outputs, &data)?;
@@ -183,10 +207,10 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    for note in notes(&data, &array) {
+    for note in notes(&data, &array, outputs.has_names()) {
         say!("  {note}");
     }
-    let parts = if outputs.parts { format!(" in {}", count(files, "part")) } else { String::new() };
+    let parts = if outputs.form == Form::Parts { format!(" in {}", count(files, "part")) } else { String::new() };
     let size = readable(array.bytes());
     say!("{} array of shape {:?}, {size}{parts}: {}", array.element(), array.shape(), args.out.display());
     let [labels, vectors, given] =
@@ -201,10 +225,11 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What is not kept.
-fn notes(data: &Dataset, array: &ArrayOfSamples) -> Vec<String> {
+fn notes(data: &Dataset, array: &ArrayOfSamples, named: bool) -> Vec<String> {
     let columns = &data.columns;
-    let names = match (columns.names.is_empty(), columns.categories.is_empty()) {
-        (true, _) => None,
+    let names = match (columns.names.is_empty() || named, columns.categories.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some("a column of categories is a column of 0 or 1 for each category".to_string()),
         (false, true) => Some("an array has no names of columns".to_string()),
         (false, false) => Some("an array has no names of columns, and a value 0 or 1 for each category".to_string()),
     };

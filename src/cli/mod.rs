@@ -321,10 +321,19 @@ fn with_log(common: &Common, command: impl FnOnce() -> anyhow::Result<ExitCode>)
 fn quiet_losses() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !crate::device::catches_panics() {
+        if !catches_panics() {
             print(info);
         }
     }));
+}
+
+/// Whether a panic of the current thread is caught and reported as an error.
+fn catches_panics() -> bool {
+    #[cfg(feature = "parquet")]
+    if crate::data::catches_panics() {
+        return true;
+    }
+    crate::device::catches_panics()
 }
 
 /// Sets XDG_RUNTIME_DIR if it is missing, because Mesa prints a warning for each instance without it.

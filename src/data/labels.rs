@@ -129,6 +129,20 @@ pub(crate) fn is_table(file: &Path) -> bool {
     matches!(extension(file).as_str(), "csv" | "tsv")
 }
 
+/// Whether labels can be a column of a file.
+fn has_columns(file: &Path) -> bool {
+    is_table(file) || cfg!(feature = "parquet") && extension(file) == "parquet"
+}
+
+/// The texts of a column of a file.
+fn texts(file: &Path, column: Option<&str>, header: Option<Header>) -> Result<Vec<String>> {
+    #[cfg(feature = "parquet")]
+    if !is_table(file) {
+        return super::parquet::texts(file, column);
+    }
+    table::texts(file, column, header)
+}
+
 impl ReadOptions {
     /// These options for `data` with these labels: if they are a column of the same table, it is not a value of the samples.
     pub(crate) fn for_labels(&self, data: &str, labels: &str) -> Self {
@@ -143,7 +157,7 @@ impl ReadOptions {
         let known = |files: Vec<PathBuf>| -> Vec<PathBuf> {
             files.into_iter().map(|file| file.canonicalize().unwrap_or(file)).collect()
         };
-        let same = files.iter().all(|file| is_table(file)) && known(sources(data)) == known(files);
+        let same = files.iter().all(|file| has_columns(file)) && known(sources(data)) == known(files);
         column.filter(|_| same).map(str::to_string)
     }
 }
@@ -151,8 +165,9 @@ impl ReadOptions {
 /// Reads files of labels, or the columns of tables: the numbers of the classes, and their names if they have some.
 fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String>)> {
     let (files, column) = place(spec);
-    if files.iter().all(|file| is_table(file)) {
-        let texts = files.iter().map(|file| table::texts(file, column, header)).collect::<Result<Vec<_>>>()?;
+    let has_columns = files.iter().all(|file| has_columns(file));
+    if has_columns && (header.is_none() || files.iter().all(|file| is_table(file))) {
+        let texts = files.iter().map(|file| texts(file, column, header)).collect::<Result<Vec<_>>>()?;
         return Ok(numbered(texts.concat()));
     }
     if header.is_some() {

@@ -43,6 +43,8 @@ mod normalise;
 pub(crate) mod npy;
 mod options;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod range;
 mod raw;
 mod recording;
@@ -77,6 +79,8 @@ pub use options::{Fit, Header, Missing, Place, ReadOptions};
 #[cfg(feature = "cli")]
 pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
+#[cfg(all(feature = "parquet", feature = "cli"))]
+pub(crate) use parquet::catches_panics;
 #[cfg(feature = "cli")]
 pub(crate) use recording::save_sound;
 pub use recording::{Join, Recording};

@@ -55,6 +55,8 @@ pub(super) fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Datas
 fn other_format(extension: &str, start: [u8; 4]) -> Option<(&'static str, &'static str)> {
     const TABLE: &str = "save it as .csv";
     const ARRAYS: &str = "save its arrays with numpy.save or numpy.savez";
+    const PARQUET: &str =
+        "install langevin with --features parquet, which reads it, or save it as .csv or with numpy.save";
     const SOUND: &str = "convert it to .wav, such as with: ffmpeg -i IN OUT.wav";
     let by_name = match extension {
         "mp3" | "m4a" | "aac" | "wma" | "opus" | "aif" | "aiff" => Some(("compressed or other audio", SOUND)),
@@ -72,7 +74,7 @@ fn other_format(extension: &str, start: [u8; 4]) -> Option<(&'static str, &'stat
         _ => None,
     };
     by_name.or(match &start {
-        b"PAR1" => Some(("a Parquet table", TABLE)),
+        b"PAR1" => Some(("a Parquet table", PARQUET)),
         b"MATL" => Some(("a MATLAB file", ARRAYS)),
         [0x89, b'H', b'D', b'F'] => Some(("an HDF5 file", ARRAYS)),
         b"fLaC" => Some(("FLAC audio", SOUND)),
@@ -196,6 +198,11 @@ pub(super) fn read_raw(path: &Path, part: Option<&str>, request: &mut Request) -
             [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => {
                 undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?))
             }
+            #[cfg(feature = "parquet")]
+            [b'P', b'A', b'R', b'1'] => undivided("Parquet files").and_then(|()| {
+                let options = chosen(Source::Parquet)?;
+                Ok((super::parquet::read(path, &options)?, options, Source::Parquet))
+            }),
             start if other_format(&extension(path), start).is_some() => {
                 let (what, remedy) = other_format(&extension(path), start).unwrap_or_default();
                 Err(Error::input(format!("{name}: {what}, which is not read; {remedy}")))
@@ -269,7 +276,8 @@ mod tests {
             ("a.bin", &b"hello"[..], "unknown file format"),
             ("a.npy", b"", "0 bytes"),
             ("a.png", b"x", "a single picture"),
-            ("a.parquet", b"PAR1xxxx", "a Parquet table, which is not read; save it as .csv"),
+            #[cfg(not(feature = "parquet"))]
+            ("a.parquet", b"PAR1xxxx", "a Parquet table, which is not read; install langevin with --features parquet"),
             ("a.xlsx", b"PK\x03\x04", "a spreadsheet"),
             ("a.mat", b"MATLAB 5.0", "a MATLAB file"),
             ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),

@@ -1,6 +1,8 @@
 //! Data as arrays from which a model is trained without other readers: one `.npy` file, or numbered parts of one.
 
 mod element;
+#[cfg(feature = "parquet")]
+mod parquet;
 #[cfg(test)]
 mod tests;
 
