@@ -190,7 +190,9 @@ impl Stored {
     /// # Errors
     /// [`Error::Io`] when they cannot be read.
     pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
-        self.read_all(std::iter::once(range))
+        let mut values = Vec::with_capacity(range.len());
+        self.each_chunk(std::iter::once(range), |at, bytes| self.decode(at, bytes, &mut values))?;
+        Ok(values)
     }
 
     /// Several ranges of the values.

@@ -141,6 +141,10 @@ impl<'a> Subset<'a> {
         let mut squares = vec![0.0; means.len()];
         for part in self.whole_parts() {
             let part = part?;
+            if let ([sum], [mean]) = (&mut squares[..], means) {
+                part.iter().filter(|v| !v.is_nan()).for_each(|v| *sum += (f64::from(*v) - mean).powi(2));
+                continue;
+            }
             for (group, (sum, mean)) in squares.iter_mut().zip(means).enumerate() {
                 let known = self.data.grouping().values(group, &part).filter(|v| !v.is_nan());
                 known.for_each(|v| *sum += (f64::from(v) - mean).powi(2));

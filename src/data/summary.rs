@@ -25,14 +25,17 @@ impl Default for GroupSummary {
 impl GroupSummary {
     /// Adds the next values.
     fn add(&mut self, values: impl Iterator<Item = f64>) {
+        let (mut known, Self { mut sum, mut low, mut high, mut whole, mut lossy, .. }) = (0_u64, *self);
         for value in values.filter(|value| !value.is_nan()) {
-            self.known += 1.0;
-            self.sum += value;
-            self.low = self.low.min(value);
-            self.high = self.high.max(value);
-            self.whole &= value.fract() == 0.0;
-            self.lossy |= f64::from(value as f32) != value;
+            known += 1;
+            sum += value;
+            low = if value < low { value } else { low };
+            high = if value > high { value } else { high };
+            // `fract` is slow, and most data are not whole.
+            whole = whole && value.fract() == 0.0;
+            lossy |= f64::from(value as f32) != value;
         }
+        *self = Self { known: self.known + known as f64, sum, low, high, whole, lossy };
     }
 
     /// Whether no value is known.
@@ -52,6 +55,9 @@ impl GroupSummary {
 
 /// Adds a part of whole samples to the summary of each column or channel.
 pub(super) fn summarise<T: Copy + Into<f64>>(groups: &mut [GroupSummary], grouping: Grouping, part: &[T]) {
+    if let [summary] = groups {
+        return summary.add(part.iter().map(|&value| value.into()));
+    }
     for (group, summary) in groups.iter_mut().enumerate() {
         summary.add(grouping.values(group, part).map(Into::into));
     }

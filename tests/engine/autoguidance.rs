@@ -100,7 +100,7 @@ fn with(config: Config, settings: &[(&str, &str)]) -> Config {
 
 /// The same points without their classes.
 fn points(n: usize) -> Dataset {
-    Dataset::new("clusters", [2], clusters(n).values).unwrap()
+    Dataset::new("clusters", [2], clusters(n).values.into()).unwrap()
 }
 
 /// Guides with the conditions of the run and without, of another size and another prediction, on paths of steps and of

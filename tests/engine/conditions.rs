@@ -159,7 +159,7 @@ fn conditions_of_batches_in_parts_belong_to_their_samples() {
 
 fn what_a_run_does_not_have_is_refused() {
     let device = Device::cpu();
-    let plain = trained(&device, &small("mlp"), &Dataset::new("d", [2], clusters(60).values).unwrap(), 1);
+    let plain = trained(&device, &small("mlp"), &Dataset::new("d", [2], clusters(60).values.into()).unwrap(), 1);
     let classes = trained(&device, &small("mlp"), &clusters(60), 1);
     let given = Dataset::new("g", [2], waves(120).collect::<Vec<_>>()).unwrap();
     let known = trained(&device, &small("mlp"), &clusters(60).with_given(given.clone()).unwrap(), 1);
