@@ -134,7 +134,8 @@ fn every_command_reads_patterns() {
     assert!(said.contains("3 files, 40 samples: p1.npy to p10.npy"), "{said}");
     place.ok("inspect p*.npy");
     place.ok("noise p*.npy --kind gaussian:0.1 --out noisy.npy");
-    place.ok("denoise run noisy.npy --compare p*.npy --out clean.npy --noise-level 0.1");
+    place.train("p*.npy", "plain");
+    place.ok("denoise plain noisy.npy --compare p*.npy --out clean.npy --noise-level 0.1");
     place.ok("evaluate noisy.npy p*.npy");
     place.refused("noise p*.npy --kind gaussian:0.1 --out p2.npy", 2, &["would overwrite the input data p*.npy"]);
     place.write("p3.npy", npy("<f4", false, &[4, 9], &signals(36)));

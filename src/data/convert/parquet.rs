@@ -50,7 +50,9 @@ impl ArrayOfSamples<'_> {
         let mut file = AtomicFile::create(path)?;
         file.write(|out| {
             let schema = schema(data, is_list, wide).map_err(io::Error::other)?;
-            let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+            // Few numbers repeat, so that a dictionary of them takes more space.
+            let properties = WriterProperties::builder().set_dictionary_enabled(false);
+            let properties = properties.set_compression(Compression::SNAPPY).build();
             let mut writer =
                 SerializedFileWriter::new(&mut *out, schema, Arc::new(properties)).map_err(io::Error::other)?;
             for (first, values) in parts_of(data, 0..data.len()) {
