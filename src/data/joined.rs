@@ -22,9 +22,10 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
         let options = (request.choose)(spec, Source::Pictures)?;
         return images::read_files(spec, files, &options);
     }
-    let (first, options, source) = read_cut(&files[0], part, request)?;
+    let (mut first, options, source) = read_cut(&files[0], part, request)?;
+    let values = expected_values(files, &first)?;
     // Whether they stay on the disk depends on all of them.
-    let on_disk = source == Source::Array && fill_memory(files, &first, &options)?;
+    let on_disk = source == Source::Array && fill_memory(values, &first, &options)?;
     let Request { choose, known, whole } = request;
     let mut placed = |name: &str, source| {
         let options = choose(name, source)?;
@@ -45,6 +46,7 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
         }
         _ if on_disk => join(files, files.iter().map(|file| Ok(read_cut(file, part, request)?.0)))?,
         _ => {
+            first.values.reserve(values as usize);
             let others = files[1..].iter().map(|file| Ok(read_cut(file, part, request)?.0));
             join(files, [Ok(first)].into_iter().chain(others))?
         }
@@ -61,15 +63,17 @@ fn read_cut(file: &Path, part: Option<&str>, request: &mut Request) -> Result<(R
     Ok((raw, options, source))
 }
 
+/// The number of values of all files, if they have as many per byte as the first one.
+fn expected_values(files: &[PathBuf], first: &Raw) -> Result<u64> {
+    let size =
+        |file: &PathBuf| fs::metadata(file).map(|found| found.len()).map_err(|e| Error::io("cannot read", file, e));
+    let sizes = files.iter().map(size).collect::<Result<Vec<u64>>>()?;
+    Ok((sizes.iter().sum::<u64>() as f64 / sizes[0] as f64 * first.values.len() as f64) as u64)
+}
+
 /// Whether the arrays of all files do not fit in memory together, so that they stay in their files.
-fn fill_memory(files: &[PathBuf], first: &Raw, options: &ReadOptions) -> Result<bool> {
-    let sizes = files
-        .iter()
-        .map(|file| fs::metadata(file).map(|found| found.len()).map_err(|e| Error::io("cannot read", file, e)));
-    let sizes = sizes.collect::<Result<Vec<u64>>>()?;
-    // As many values per byte as in the first file.
-    let values = sizes.iter().sum::<u64>() as f64 / sizes[0] as f64 * first.values.len() as f64;
-    let all = ArrayLayout { shape: vec![values as u64], element: Element::U8, big_endian: false, fortran: false };
+fn fill_memory(values: u64, first: &Raw, options: &ReadOptions) -> Result<bool> {
+    let all = ArrayLayout { shape: vec![values], element: Element::U8, big_endian: false, fortran: false };
     options.stays_on_disk(&first.name, &all)
 }
 
@@ -225,6 +229,17 @@ impl Raw {
 }
 
 impl RawValues {
+    /// Reserves memory for `all` values, so that they are not copied when more are added.
+    fn reserve(&mut self, all: usize) {
+        let more = all.saturating_sub(self.len());
+        // Without the memory, it is asked for again value by value.
+        let _ = match self {
+            Self::F32(values) => values.try_reserve_exact(more),
+            Self::F64(values) => values.try_reserve_exact(more),
+            Self::Stored(_) => Ok(()),
+        };
+    }
+
     /// Adds values, in the precision that holds all; false for files with elements of another type.
     #[must_use]
     fn append(&mut self, other: Self) -> bool {
