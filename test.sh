@@ -35,7 +35,8 @@ optional() {
 }
 features() {
     tool clippy clippy && cargo clippy --no-default-features -- -D warnings &&
-        cargo clippy --no-default-features --features files -- -D warnings
+        cargo clippy --no-default-features --features files -- -D warnings &&
+        cargo clippy --features parquet --all-targets -- -D warnings
 }
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps; }
 tests() { cargo test --release --no-fail-fast -- --show-output 2>&1 | tee "$log"; }

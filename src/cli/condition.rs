@@ -12,15 +12,23 @@ use super::real;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options for conditional models")]
 pub struct ConditionArgs {
+    #[command(flatten)]
+    files: ConditionFiles,
+    /// The probability that a sample is trained without its condition, for classifier-free guidance [default: 0.1]
+    #[arg(long, value_name = "P", value_parser = real, allow_negative_numbers = true)]
+    label_dropout: Option<f64>,
+}
+
+/// The files of what a model is conditioned on.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options for conditional models")]
+pub struct ConditionFiles {
     /// The class of each sample: a .npy or IDX file, or a column of a table as FILE.csv:COLUMN
     #[arg(long, value_name = "FILE")]
     labels: Option<String>,
     /// Whether the first line of a table of labels is a header: yes or no [default: decided by its content]
     #[arg(long, value_name = "YES|NO")]
     label_header: Option<Header>,
-    /// The probability that a sample is trained without its condition, for classifier-free guidance [default: 0.1]
-    #[arg(long, value_name = "P", value_parser = real, allow_negative_numbers = true)]
-    label_dropout: Option<f64>,
     /// A vector for each sample that the model is conditioned on: an array [n, k] or a table
     #[arg(long, value_name = "FILE")]
     condition: Option<String>,
@@ -38,12 +46,25 @@ impl ConditionArgs {
                  omit it",
             ));
         }
-        if self.label_header.is_some() && config.condition.labels.is_empty() {
-            return Err(Error::setting(
-                "--label-header needs --labels, the table that it is about; add it, or omit it",
-            ));
+        self.files.check(&config.condition)
+    }
+
+    /// Applies the options to the settings.
+    pub fn apply_to(&self, sources: &mut ConditionSources) {
+        self.files.apply_to(sources);
+        sources.dropout = self.label_dropout.map_or(sources.dropout, |p| p as f32);
+    }
+}
+
+impl ConditionFiles {
+    /// Refuses options that have no effect.
+    pub fn check(&self, sources: &ConditionSources) -> Result<()> {
+        match self.label_header.is_some() && sources.labels.is_empty() {
+            true => {
+                Err(Error::setting("--label-header needs --labels, the table that it is about; add it, or omit it"))
+            }
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Applies the options to the settings.
@@ -57,7 +78,6 @@ impl ConditionArgs {
         sources.label_header = self.label_header.or(sources.label_header);
         text(&mut sources.vector, &self.condition);
         text(&mut sources.given, &self.given);
-        sources.dropout = self.label_dropout.map_or(sources.dropout, |p| p as f32);
     }
 }
 

@@ -10,6 +10,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ["langevin train data/pulse.npy --out runs/pulse", "langevin train --out runs/pulse --resume --steps 6000"],
     ),
     (
+        "convert",
+        [
+            "langevin convert photos --size 64 --labels photos --dtype uint8 photos.npy",
+            "langevin convert recordings/*.wav --window 1024 --hop 256 --shard-size 1GB recordings/",
+        ],
+    ),
+    (
         "sample",
         [
             "langevin sample runs/pulse --count 1000 --out new.npy",

@@ -180,7 +180,7 @@ fn is_data(path: &Path) -> bool {
         // Built-in data, or a part of a file.
         _ if !path.exists() => {
             let text = path.to_string_lossy();
-            TOYS.contains(&&*text) || text.contains(['[', ':'])
+            TOYS.contains(&&*text) || text.contains(['[', ':', '*', '?'])
         }
         _ => fs::read(path).is_ok_and(|bytes| SafeTensors::read_metadata(&bytes).is_err()),
     }

@@ -9,6 +9,7 @@ mod bench;
 mod complete;
 mod condition;
 mod config;
+mod convert;
 mod denoise;
 mod devices;
 mod evaluate;
@@ -90,6 +91,7 @@ enum Command {
         common: Common,
     },
     Train(Box<train::TrainArgs>),
+    Convert(convert::ConvertArgs),
     Sample(Box<sample::SampleArgs>),
     Noise(noise::NoiseArgs),
     Denoise(denoise::DenoiseArgs),
@@ -187,6 +189,7 @@ impl Command {
         Some(match self {
             Self::Devices { common } | Self::Selftest { common } => common,
             Self::Train(args) => &args.common,
+            Self::Convert(args) => &args.common,
             Self::Sample(args) => &args.common,
             Self::Noise(args) => &args.common,
             Self::Denoise(args) => &args.common,
@@ -209,6 +212,7 @@ fn dispatch(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Devices { common } => devices::run(common),
         Command::Train(args) => train_or_sweep(args),
+        Command::Convert(args) => convert::run(args),
         Command::Sample(args) => sample::run(args),
         Command::Noise(args) => noise::run(args),
         Command::Denoise(args) => denoise::run(args),
@@ -317,10 +321,19 @@ fn with_log(common: &Common, command: impl FnOnce() -> anyhow::Result<ExitCode>)
 fn quiet_losses() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !crate::device::catches_panics() {
+        if !catches_panics() {
             print(info);
         }
     }));
+}
+
+/// Whether a panic of the current thread is caught and reported as an error.
+fn catches_panics() -> bool {
+    #[cfg(feature = "parquet")]
+    if crate::data::catches_panics() {
+        return true;
+    }
+    crate::device::catches_panics()
 }
 
 /// Sets XDG_RUNTIME_DIR if it is missing, because Mesa prints a warning for each instance without it.

@@ -242,7 +242,7 @@ mod tests {
 
     fn read(layout: ArrayLayout, bytes: &[u8]) -> Result<Dataset> {
         let raw = layout.read("a", "test", &mut &bytes[..], Available::Exactly(bytes.len() as u64))?;
-        raw.finish(&ReadOptions::default())
+        raw.finish_for(&ReadOptions::default(), false)
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Class labels of samples.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::range::SampleRange;
-use super::{Header, ReadOptions, file_and_part, first_bytes, idx, images, npy, sounds, source, table};
+use super::{Header, ReadOptions, first_bytes, idx, images, npy, sounds, sources, sources_and_part, table};
 use crate::io::extension;
 use crate::{Error, Result};
 
@@ -116,18 +116,31 @@ impl Labels {
     }
 }
 
-/// The file of labels, and the column of a table.
-fn place(spec: &str) -> (&Path, Option<&str>) {
-    match file_and_part(spec) {
-        _ if Path::new(spec).exists() => (Path::new(spec), None),
-        Some((file, column)) => (file, Some(column)),
-        None => (Path::new(spec), None),
+/// The files of labels, and the column of a table.
+fn place(spec: &str) -> (Vec<PathBuf>, Option<&str>) {
+    match sources_and_part(spec) {
+        (files, _) if files.is_empty() => (vec![spec.into()], None),
+        found => found,
     }
 }
 
 /// Whether a file is a table, by its name.
 pub(crate) fn is_table(file: &Path) -> bool {
     matches!(extension(file).as_str(), "csv" | "tsv")
+}
+
+/// Whether labels can be a column of a file.
+fn has_columns(file: &Path) -> bool {
+    is_table(file) || cfg!(feature = "parquet") && extension(file) == "parquet"
+}
+
+/// The texts of a column of a file.
+fn texts(file: &Path, column: Option<&str>, header: Option<Header>) -> Result<Vec<String>> {
+    #[cfg(feature = "parquet")]
+    if !is_table(file) {
+        return super::parquet::texts(file, column);
+    }
+    table::texts(file, column, header)
 }
 
 impl ReadOptions {
@@ -138,35 +151,42 @@ impl ReadOptions {
 
     /// The column of `data` that contains the labels.
     fn label_in(&self, data: &str, labels: &str) -> Option<String> {
-        let labels =
-            if Path::new(labels).exists() { labels } else { labels.split_once('[').map_or(labels, |(all, _)| all) };
-        let (file, column) = place(labels);
-        let same = |other: &Path| file == other || file.canonicalize().ok() == other.canonicalize().ok();
-        (is_table(file) && source(data).is_some_and(same)).then(|| column.map(str::to_string)).flatten()
+        let whole = Path::new(labels).exists() || !labels.ends_with(']');
+        let labels = if whole { labels } else { labels.rsplit_once('[').map_or(labels, |(all, _)| all) };
+        let (files, column) = place(labels);
+        let known = |files: Vec<PathBuf>| -> Vec<PathBuf> {
+            files.into_iter().map(|file| file.canonicalize().unwrap_or(file)).collect()
+        };
+        let same = files.iter().all(|file| has_columns(file)) && known(sources(data)) == known(files);
+        column.filter(|_| same).map(str::to_string)
     }
 }
 
-/// Reads a file of labels, or the column of a table: the numbers of the classes, and their names if they have some.
+/// Reads files of labels, or the columns of tables: the numbers of the classes, and their names if they have some.
 fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String>)> {
-    let (file, column) = place(spec);
-    if is_table(file) {
-        return Ok(numbered(table::texts(file, column, header)?));
+    let (files, column) = place(spec);
+    let has_columns = files.iter().all(|file| has_columns(file));
+    if has_columns && (header.is_none() || files.iter().all(|file| is_table(file))) {
+        let texts = files.iter().map(|file| texts(file, column, header)).collect::<Result<Vec<_>>>()?;
+        return Ok(numbered(texts.concat()));
     }
     if header.is_some() {
         return Err(Error::setting(format!("{spec}: only tables (.csv, .tsv) have a header; omit --label-header")));
     }
-    match column {
-        None if file.is_dir() => {
-            let pictures = images::Folder::of(file)?;
-            match sounds::files(file) {
-                Some(files) if !pictures.has_pictures() => sounds::read_labels(file, &files),
+    if let Some(column) = column {
+        return Err(Error::input(format!(
+            "{spec}: only tables (.csv, .tsv) have columns; name the file without \":{column}\""
+        )));
+    }
+    match &files[..] {
+        [folder] if folder.is_dir() => {
+            let pictures = images::Folder::of(folder)?;
+            match sounds::files(folder) {
+                Some(files) if !pictures.has_pictures() => sounds::read_labels(folder, &files),
                 _ => pictures.into_labels(),
             }
         }
-        None => Ok((read(file)?, vec![])),
-        Some(column) => Err(Error::input(format!(
-            "{spec}: only tables (.csv, .tsv) have columns; name the file without \":{column}\""
-        ))),
+        files => Ok((files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat(), vec![])),
     }
 }
 

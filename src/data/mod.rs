@@ -26,12 +26,15 @@ mod array;
 mod audio;
 mod columns;
 mod conditions;
+mod convert;
 pub mod corrupt;
 mod dataset;
 mod description;
 mod dialect;
+mod files;
 mod idx;
 mod images;
+mod joined;
 mod kind;
 mod labels;
 mod mask;
@@ -40,6 +43,8 @@ mod normalise;
 pub(crate) mod npy;
 mod options;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod range;
 mod raw;
 mod recording;
@@ -59,6 +64,7 @@ use columns::narrow;
 pub use columns::{Categories, Columns};
 pub use conditions::Conditions;
 pub(crate) use conditions::channels_and_places;
+pub use convert::{ArrayOfSamples, ElementType, Written};
 pub use dataset::Dataset;
 use description::Origin;
 pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
@@ -73,12 +79,16 @@ pub use options::{Fit, Header, Missing, Place, ReadOptions};
 #[cfg(feature = "cli")]
 pub(crate) use output::check_apart;
 pub(crate) use output::{SampleFile, SampleLayout};
+#[cfg(all(feature = "parquet", feature = "cli"))]
+pub(crate) use parquet::catches_panics;
 #[cfg(feature = "cli")]
 pub(crate) use recording::save_sound;
 pub use recording::{Join, Recording};
 pub(crate) use repair::without_options;
-pub(crate) use source::source;
-use source::{file_and_part, first_bytes, open};
+#[cfg(feature = "cli")]
+pub(crate) use source::inside;
+pub(crate) use source::sources;
+use source::{first_bytes, open, sources_and_part};
 pub use stored::{Watch, watch_measuring};
 pub(crate) use subset::Subset;
 pub(crate) use summary::GroupSummary;

@@ -129,6 +129,8 @@ pub(super) enum Source {
     Audio,
     Sounds,
     Pictures,
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 impl Source {
@@ -140,6 +142,8 @@ impl Source {
             Source::Audio => "audio files",
             Source::Sounds => "folders of audio files",
             Source::Pictures => "folders of pictures",
+            #[cfg(feature = "parquet")]
+            Source::Parquet => "Parquet files",
         }
     }
 
@@ -162,6 +166,8 @@ impl Source {
             Source::Audio => &["clip-outliers", "window", "hop"],
             Source::Sounds => &["window"],
             Source::Pictures => &["size", "fit", "grey"],
+            #[cfg(feature = "parquet")]
+            Source::Parquet => &["kind", "columns", "drop-columns", "missing", "clip-outliers", "window", "hop"],
         }
     }
 }

@@ -19,24 +19,26 @@ pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
 
     use crate::io::folder;
 
-    let (Some(source), Ok(place)) = (super::source(spec), fs::canonicalize(folder(path))) else {
-        return Ok(());
-    };
-    let Ok(source) = fs::canonicalize(source) else { return Ok(()) };
+    let Ok(place) = fs::canonicalize(folder(path)) else { return Ok(()) };
     let place = path.file_name().map(|name| place.join(name)).unwrap_or(place);
-    let same = fs::canonicalize(path).is_ok_and(|path| path == source) || place == source;
-    let among = source.is_dir() && place.starts_with(&source) && ["png", "wav"].contains(&extension(path).as_str());
-    match (same, among) {
-        (true, _) => Err(Error::setting(format!(
-            "{}: would overwrite the input data {spec}; choose another --out",
-            path.display()
-        ))),
-        (_, true) => Err(Error::setting(format!(
-            "{}: would add a file to the input data {spec}; choose another folder for --out",
-            path.display()
-        ))),
-        _ => Ok(()),
+    let target = fs::canonicalize(path).ok();
+    let picture = ["png", "wav"].contains(&extension(path).as_str());
+    for source in super::sources(spec) {
+        let Ok(source) = fs::canonicalize(source) else { continue };
+        if target.as_ref() == Some(&source) || place == source {
+            return Err(Error::setting(format!(
+                "{}: would overwrite the input data {spec}; choose another --out",
+                path.display()
+            )));
+        }
+        if picture && source.is_dir() && place.starts_with(&source) {
+            return Err(Error::setting(format!(
+                "{}: would add a file to the input data {spec}; choose another folder for --out",
+                path.display()
+            )));
+        }
     }
+    Ok(())
 }
 
 /// How samples are written.
@@ -214,7 +216,7 @@ impl SampleFile {
 const PART: usize = 1 << 14;
 
 /// A field of a table, in quotes if it needs them.
-fn quoted_field(text: &str) -> String {
+pub(super) fn quoted_field(text: &str) -> String {
     match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_string(),

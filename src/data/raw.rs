@@ -65,6 +65,8 @@ pub(super) struct Raw {
     pub names: Vec<String>,
     /// The columns of categories, which make a table.
     pub categories: Vec<Categories>,
+    /// The columns of text that are left out because they have one category, or few rows for each.
+    pub left_out: Vec<Categories>,
     /// The kind of samples with one axis that the file suggests, and why.
     pub suggested: Option<(Kind, String)>,
     /// Whether images of these values are scaled to 0..1.
@@ -82,36 +84,40 @@ impl Raw {
             values,
             names: Vec::new(),
             categories: Vec::new(),
+            left_out: Vec::new(),
             suggested: None,
             bytes: false,
             sound: None,
         }
     }
 
-    /// The data set, read with `options`.
-    #[cfg(test)]
-    pub fn finish(self, options: &ReadOptions) -> Result<Dataset> {
-        self.finish_for(options, false)
-    }
-
     /// The data set, read with `options`. If `whole`, the windows of a recording contain all time steps, and overlap by half
     /// unless an option says otherwise.
     pub fn finish_for(mut self, options: &ReadOptions, whole: bool) -> Result<Dataset> {
+        self.prepare(options, whole)?;
+        self.finish(options)
+    }
+
+    /// Cuts a recording into windows, see [`finish_for`](Self::finish_for).
+    pub fn prepare(&mut self, options: &ReadOptions, whole: bool) -> Result<()> {
         let Self { name, dims, .. } = &self;
         if dims.contains(&0) {
             return Err(Error::input(format!(
                 "{name}: the data set is empty (shape {dims:?}); use a file with samples"
             )));
         }
-        let mut kind = None;
         match options.window {
             Some(window) => {
                 let hop = if whole { window.div_ceil(2) } else { window };
-                self.cut(window, options.hop.unwrap_or(hop), whole)?;
-                kind = Some(Kind::Signals);
+                self.cut(window, options.hop.unwrap_or(hop), whole)
             }
-            None => self.refuse_a_recording(options)?,
+            None => self.refuse_a_recording(options),
         }
+    }
+
+    /// The data set of samples that are cut.
+    pub fn finish(mut self, options: &ReadOptions) -> Result<Dataset> {
+        let kind = options.window.map(|_| Kind::Signals);
         let (kind, shape) = self.kind_and_shape(kind, options.kind)?;
         self.origin.clippable = true;
         self.origin.rate = self.sound.map(|sound| sound.sample_rate);
@@ -335,7 +341,7 @@ pub(super) mod tests {
 
     pub fn read(dims: &[usize], options: ReadOptions) -> Result<Dataset> {
         let n = dims.iter().product::<usize>();
-        raw(dims, (0..n).map(|i| (i as f64 * 0.7).sin()).collect()).finish(&options)
+        raw(dims, (0..n).map(|i| (i as f64 * 0.7).sin()).collect()).finish_for(&options, false)
     }
 
     #[test]
@@ -374,24 +380,26 @@ pub(super) mod tests {
     #[test]
     fn columns_of_different_scales_are_a_table() {
         let value = |i: usize| (i as f64 * 0.7).sin() * [0.01, 1.0, 100.0][i % 3];
-        let data = raw(&[100, 3], (0..300).map(value).collect()).finish(&ReadOptions::default()).unwrap();
+        let data = raw(&[100, 3], (0..300).map(value).collect()).finish_for(&ReadOptions::default(), false).unwrap();
         assert_eq!(data.kind(), Kind::Table);
         assert!(data.origin.notes[0].to_string().contains("--kind signals"));
         // One sample of 10,000 times the size is no table.
         let value = |i: usize| (i as f64 * 0.7).sin() * if i / 8 == 17 { (i % 8 + 1) as f64 * 1e4 } else { 1.0 };
-        let data = raw(&[100, 8], (0..800).map(value).collect()).finish(&ReadOptions::default()).unwrap();
+        let data = raw(&[100, 8], (0..800).map(value).collect()).finish_for(&ReadOptions::default(), false).unwrap();
         assert_eq!(data.kind(), Kind::Signals);
         // A decaying pulse is a signal.
         let value = |i: usize| (i as f64 * 0.37).sin() * (-0.3 * (i % 20) as f64).exp();
-        let data = raw(&[100, 20], (0..2000).map(value).collect()).finish(&ReadOptions::default()).unwrap();
+        let data = raw(&[100, 20], (0..2000).map(value).collect()).finish_for(&ReadOptions::default(), false).unwrap();
         assert_eq!(data.kind(), Kind::Signals);
     }
 
     #[test]
     fn values_that_float32_cannot_hold_are_said() {
-        let huge = raw(&[2, 3], vec![1.0, 2.0, 1e300, 4.0, 5.0, 6.0]).finish(&ReadOptions::default());
+        let huge = raw(&[2, 3], vec![1.0, 2.0, 1e300, 4.0, 5.0, 6.0]).finish_for(&ReadOptions::default(), false);
         assert!(huge.unwrap_err().to_string().contains("sample 0 has 1e300 at element 2"));
-        let whole = raw(&[3, 2], vec![0.0, 1.0, 123_456_789.0, 2.0, 5.0, 3.0]).finish(&ReadOptions::default()).unwrap();
+        let whole = raw(&[3, 2], vec![0.0, 1.0, 123_456_789.0, 2.0, 5.0, 3.0])
+            .finish_for(&ReadOptions::default(), false)
+            .unwrap();
         assert!(whole.origin.notes.iter().any(|note| note.text.contains("rounded by up to 3")), "{:?}", whole.origin);
         assert_eq!(whole.columns.whole, [true, true]);
     }

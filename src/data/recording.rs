@@ -255,7 +255,7 @@ mod tests {
         let cut = |dims: &[usize], window, hop| {
             let n: usize = dims.iter().product();
             let options = ReadOptions { window: Some(window), hop, ..ReadOptions::default() };
-            raw(dims, (0..n).map(|i| i as f64).collect()).finish(&options)
+            raw(dims, (0..n).map(|i| i as f64).collect()).finish_for(&options, false)
         };
         let data = cut(&[10], 4, None).unwrap();
         assert_eq!((data.shape.clone(), data.len(), data.sample(1)), (vec![4], 2, &[4.0, 5.0, 6.0, 7.0][..]));

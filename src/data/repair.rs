@@ -249,7 +249,7 @@ mod tests {
         let values = vec![1.0, 10.0, 2.0, f64::NAN, 3.0, 30.0];
         let read = |missing| {
             let options = ReadOptions { missing, kind: Some(Kind::Table), ..ReadOptions::default() };
-            raw(&[3, 2], values.clone()).finish(&options)
+            raw(&[3, 2], values.clone()).finish_for(&options, false)
         };
         let message = read(None).unwrap_err().to_string();
         assert!(
@@ -264,7 +264,7 @@ mod tests {
     fn clipped(shape: &[usize], kind: Kind, values: Vec<f64>) -> Dataset {
         let n = values.len() / shape.iter().product::<usize>();
         let options = ReadOptions { kind: Some(kind), clip_outliers: true, ..ReadOptions::default() };
-        raw(&[&[n], shape].concat(), values).finish(&options).unwrap()
+        raw(&[&[n], shape].concat(), values).finish_for(&options, false).unwrap()
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::options::Source;
 use super::range::{SampleRange, read_range};
-use super::{Columns, Dataset, ReadOptions, TOYS};
-use super::{audio, idx, images, npy, raw, sounds, table, toys};
+use super::raw::Raw;
+use super::{Columns, Dataset, Origin, ReadOptions, TOYS};
+use super::{audio, files, idx, images, joined, npy, sounds, table, toys};
 use crate::error::nearest;
 use crate::io::extension;
 use crate::{Error, Result};
@@ -54,6 +55,8 @@ pub(super) fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Datas
 fn other_format(extension: &str, start: [u8; 4]) -> Option<(&'static str, &'static str)> {
     const TABLE: &str = "save it as .csv";
     const ARRAYS: &str = "save its arrays with numpy.save or numpy.savez";
+    const PARQUET: &str =
+        "install langevin with --features parquet, which reads it, or save it as .csv or with numpy.save";
     const SOUND: &str = "convert it to .wav, such as with: ffmpeg -i IN OUT.wav";
     let by_name = match extension {
         "mp3" | "m4a" | "aac" | "wma" | "opus" | "aif" | "aiff" => Some(("compressed or other audio", SOUND)),
@@ -71,7 +74,7 @@ fn other_format(extension: &str, start: [u8; 4]) -> Option<(&'static str, &'stat
         _ => None,
     };
     by_name.or(match &start {
-        b"PAR1" => Some(("a Parquet table", TABLE)),
+        b"PAR1" => Some(("a Parquet table", PARQUET)),
         b"MATL" => Some(("a MATLAB file", ARRAYS)),
         [0x89, b'H', b'D', b'F'] => Some(("an HDF5 file", ARRAYS)),
         b"fLaC" => Some(("FLAC audio", SOUND)),
@@ -81,14 +84,23 @@ fn other_format(extension: &str, start: [u8; 4]) -> Option<(&'static str, &'stat
     })
 }
 
-/// Reads a folder of pictures, or of audio files if it has no pictures.
+/// Reads a folder of pictures, of audio files if it has no pictures, or else of arrays.
 fn read_folder(folder: &Path, request: &mut Request) -> Result<Dataset> {
     let (name, pictures) = (folder.display().to_string(), images::Folder::of(folder)?);
-    match sounds::files(folder) {
-        Some(files) if !pictures.has_pictures() => {
-            sounds::read(folder, &files, &(request.choose)(&name, Source::Sounds)?)
+    if pictures.has_pictures() {
+        return images::read(pictures, &(request.choose)(&name, Source::Pictures)?);
+    }
+    if let Some(files) = sounds::files(folder) {
+        return sounds::read(folder, &files, &(request.choose)(&name, Source::Sounds)?);
+    }
+    let mut rest = Origin::default();
+    match pictures.arrays(&mut rest) {
+        files if files.is_empty() => images::read(pictures, &(request.choose)(&name, Source::Pictures)?),
+        files => {
+            let mut data = joined::read(&name, &files, None, request)?;
+            data.origin.notes.extend(rest.notes);
+            Ok(data)
         }
-        _ => images::read(pictures, &(request.choose)(&name, Source::Pictures)?),
     }
 }
 
@@ -98,27 +110,53 @@ pub(super) fn file_and_part(spec: &str) -> Option<(&Path, &str)> {
     colons.map(|(at, _)| (Path::new(&spec[..at]), &spec[at + 1..])).find(|(file, _)| file.is_file())
 }
 
-/// The file or folder that [`Dataset::load`] reads; `None` for a built-in data set.
-pub(crate) fn source(spec: &str) -> Option<&Path> {
-    let whole = Path::new(spec);
-    match spec {
-        _ if toys::is_toy(spec) => None,
-        _ if whole.exists() => Some(whole),
-        _ if spec.ends_with(']') && spec.contains('[') => source(spec.rsplit_once('[')?.0),
-        _ => file_and_part(spec).map(|(file, _)| file),
+/// The files, or the folder, that [`Dataset::load`] reads; none for a built-in data set.
+pub(crate) fn sources(spec: &str) -> Vec<PathBuf> {
+    if toys::is_toy(spec) {
+        return Vec::new();
     }
+    let (found, _) = sources_and_part(spec);
+    match spec.rsplit_once('[') {
+        Some((before, _)) if found.is_empty() && spec.ends_with(']') => sources(before),
+        _ => found,
+    }
+}
+
+/// The files, or the folder, and the rest of a `FILE:PART`; no files if there are none.
+pub(super) fn sources_and_part(spec: &str) -> (Vec<PathBuf>, Option<&str>) {
+    let whole = Path::new(spec);
+    if whole.exists() {
+        return (vec![whole.into()], None);
+    }
+    match file_and_part(spec) {
+        Some((file, part)) => (vec![file.into()], Some(part)),
+        None => files::matching(spec).unwrap_or_default(),
+    }
+}
+
+/// The first file that is read and in a folder.
+#[cfg(feature = "cli")]
+pub(crate) fn inside(spec: &str, folder: &Path) -> Option<PathBuf> {
+    let folder = folder.canonicalize().ok()?;
+    sources(spec).into_iter().find(|file| file.canonicalize().is_ok_and(|file| file.starts_with(&folder)))
 }
 
 /// Reads a file in the format of its extension, or of its first bytes if the extension is unknown. `part` is the group of a
 /// table or the array of an archive.
 fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<Dataset> {
+    let (raw, options, _) = read_raw(path, part, request)?;
+    raw.finish_for(&options, request.whole)
+}
+
+/// The content of a file, the options for it, and what it is.
+pub(super) fn read_raw(path: &Path, part: Option<&str>, request: &mut Request) -> Result<(Raw, ReadOptions, Source)> {
     let name = path.display();
     let len = fs::metadata(path).map_err(|cause| Error::io("cannot read", path, cause))?.len();
     if len == 0 {
         return Err(Error::input(format!("{name}: the file is empty (0 bytes); write or copy it again")));
     }
-    let Request { choose, known, whole } = request;
-    let (known, whole) = (*known, *whole);
+    let Request { choose, known, .. } = request;
+    let known = *known;
     let mut chosen = |source| choose(&name.to_string(), source);
     let undivided = |what: &str| match part {
         None => Ok(()),
@@ -127,21 +165,21 @@ fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<D
              .npz files arrays"
         ))),
     };
-    let array = |read: &dyn Fn(&ReadOptions) -> Result<raw::Raw>, options: Result<ReadOptions>| {
+    let array = |read: &dyn Fn(&ReadOptions) -> Result<Raw>, options: Result<ReadOptions>| {
         let options = options?;
-        read(&options)?.finish_for(&options, whole)
+        Ok((read(&options)?, options, Source::Array))
     };
     let archive = |options: &ReadOptions| npy::read_archive(path, part, options);
     let sound = |options: ReadOptions| {
         let window = options.window.or(Some(audio::WINDOW));
-        audio::read(path)?.finish_for(&ReadOptions { window, ..options }, whole)
+        Ok((audio::read(path)?, ReadOptions { window, ..options }, Source::Audio))
     };
     match extension(path).as_str() {
         "npy" => undivided("arrays").and_then(|()| array(&|options| npy::read(path, options), chosen(Source::Array))),
         "npz" => array(&archive, chosen(Source::Array)),
         "csv" | "tsv" => {
             let options = chosen(Source::Table)?;
-            table::read(path, part, &options, known)?.finish_for(&options, whole)
+            Ok((table::read(path, part, &options, known)?, options, Source::Table))
         }
         "wav" => undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?)),
         "png" | "jpg" | "jpeg" | "webp" | "tif" | "tiff" | "bmp" | "gif" => {
@@ -160,6 +198,11 @@ fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<D
             [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => {
                 undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?))
             }
+            #[cfg(feature = "parquet")]
+            [b'P', b'A', b'R', b'1'] => undivided("Parquet files").and_then(|()| {
+                let options = chosen(Source::Parquet)?;
+                Ok((super::parquet::read(path, &options)?, options, Source::Parquet))
+            }),
             start if other_format(&extension(path), start).is_some() => {
                 let (what, remedy) = other_format(&extension(path), start).unwrap_or_default();
                 Err(Error::input(format!("{name}: {what}, which is not read; {remedy}")))
@@ -170,10 +213,21 @@ fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<D
         },
     }
 }
+
 /// Reads a group such as `table.tsv:dino` or an array such as `file.npz:images`, or reports that there is no such file.
 pub(super) fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
     if let Some((file, part)) = file_and_part(spec) {
         return read_file(file, Some(part), request);
+    }
+    match files::matching(spec) {
+        Some((files, part)) if files.len() == 1 => return read_file(&files[0], part, request),
+        Some((files, part)) => return joined::read(spec, &files, part, request),
+        None if files::has_wildcards(spec) => {
+            return Err(Error::input(format!(
+                "{spec:?}: there is no such file, and no file matches it as a pattern; check the spelling and the current folder"
+            )));
+        }
+        None => {}
     }
     let meant = nearest(spec, TOYS.iter().copied()).map(|toy| format!("; did you mean {toy}?")).unwrap_or_default();
     Err(Error::input(format!(
@@ -222,7 +276,8 @@ mod tests {
             ("a.bin", &b"hello"[..], "unknown file format"),
             ("a.npy", b"", "0 bytes"),
             ("a.png", b"x", "a single picture"),
-            ("a.parquet", b"PAR1xxxx", "a Parquet table, which is not read; save it as .csv"),
+            #[cfg(not(feature = "parquet"))]
+            ("a.parquet", b"PAR1xxxx", "a Parquet table, which is not read; install langevin with --features parquet"),
             ("a.xlsx", b"PK\x03\x04", "a spreadsheet"),
             ("a.mat", b"MATLAB 5.0", "a MATLAB file"),
             ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),

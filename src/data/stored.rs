@@ -92,6 +92,16 @@ impl Stored {
         Ok(Self { files, offset: self.offset.clone(), survey: None, ..*self })
     }
 
+    /// Adds the values of other files after these; false if their elements are of another type.
+    #[must_use]
+    pub fn append(&mut self, other: Self) -> bool {
+        let (end, same) = (self.len(), (self.element, self.big_endian) == (other.element, other.big_endian));
+        if same {
+            self.files.extend(other.files.into_iter().map(|of| StoredFile { first: end + of.first, ..of }));
+        }
+        same
+    }
+
     /// The number of values.
     pub fn len(&self) -> usize {
         self.files.iter().map(|of| of.len).sum()

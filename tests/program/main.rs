@@ -7,6 +7,7 @@ mod bench;
 mod common;
 mod defaults;
 mod conditional;
+mod converting;
 mod examples;
 mod exports;
 mod former;
@@ -32,6 +33,7 @@ mod watch;
 fn main() -> std::process::ExitCode {
     let mut tests = [
         conditional::tests,
+        converting::tests,
         defaults::tests,
         exports::tests,
         former::tests,

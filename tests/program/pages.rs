@@ -239,7 +239,7 @@ fn check_files(line: &str) -> Checked {
     let words = words(line);
     let missing = |path: &str| !Path::new(ROOT).join(path).exists();
     for word in &words {
-        let path = word.trim_start_matches("./").split(['[', ':']).next().unwrap();
+        let path = word.trim_start_matches("./").split(['[', ':', '*']).next().unwrap();
         let of_repository = ["data/", "tests/", "benches/", "docs/", "examples/"].iter().any(|f| path.starts_with(f));
         let packed_apart = path.starts_with("data/") && no_sample_data().is_some();
         if (of_repository && !packed_apart || word == "./test.sh") && missing(path) {

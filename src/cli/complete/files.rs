@@ -38,7 +38,7 @@ impl Files {
                 if !out.is_dir() {
                     check_path(out)?;
                 }
-                let table = data::source(&args.data).is_some_and(data::is_table);
+                let table = data::sources(&args.data).first().is_some_and(|file| data::is_table(file));
                 Self::Folder(out.clone(), if table { "csv" } else { "npy" })
             }
             "svg" | "png" => {

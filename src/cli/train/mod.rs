@@ -51,7 +51,8 @@ const WATCHING: &str = "Options to watch the training";
 /// Ctrl-C saves the run; --resume continues it. langevin serve shows the runs of a folder in the browser.
 #[derive(Args)]
 pub struct TrainArgs {
-    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a folder of images or sounds, or sine, ecg, moons, circles, swissroll or coastline
+    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, several as a pattern such as "part-*.npy", a folder of images, sounds or
+    /// .npy files, or sine, ecg, moons, circles, swissroll or coastline
     #[arg(required_unless_present_any = ["resume", "config", "init"])]
     data: Option<String>,
     /// Run folder

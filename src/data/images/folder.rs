@@ -46,6 +46,8 @@ pub(in crate::data) fn natural(a: &str, b: &str) -> Ordering {
 #[derive(Default)]
 struct Listing {
     pictures: Vec<PathBuf>,
+    /// Arrays are among the other files, too.
+    arrays: Vec<PathBuf>,
     others: Vec<String>,
     folders: Vec<PathBuf>,
     broken: Vec<String>,
@@ -61,12 +63,15 @@ impl Listing {
             match (path.is_file(), path.is_dir()) {
                 _ if name.starts_with('.') => {}
                 (true, _) if is_picture(&path) => listing.pictures.push(path),
-                (true, _) => listing.others.push(name),
+                (true, _) => {
+                    listing.others.push(name);
+                    listing.arrays.extend(Some(path).filter(|path| extension(path) == "npy"));
+                }
                 (_, true) => listing.folders.push(path),
                 _ => listing.broken.push(name),
             }
         }
-        [&mut listing.pictures, &mut listing.folders]
+        [&mut listing.pictures, &mut listing.arrays, &mut listing.folders]
             .into_iter()
             .for_each(|paths| paths.sort_by(|a, b| natural(&name_of(a), &name_of(b))));
         [&mut listing.others, &mut listing.broken].into_iter().for_each(|names| names.sort_by(|a, b| natural(a, b)));
@@ -114,7 +119,7 @@ pub(in crate::data) fn some(names: &[String]) -> String {
 }
 
 /// Whether a file has the extension of a format that is read.
-fn is_picture(path: &Path) -> bool {
+pub(in crate::data) fn is_picture(path: &Path) -> bool {
     ImageFormat::from_extension(extension(path)).is_some_and(|format| format.reading_enabled())
 }
 
@@ -164,6 +169,15 @@ impl Folder {
     /// Whether it or one of its subfolders contains pictures.
     pub fn has_pictures(&self) -> bool {
         !self.listing.pictures.is_empty() || !self.classes.is_empty()
+    }
+
+    /// The `.npy` files in it, in natural order; what is left out besides them is noted.
+    pub fn arrays(&self, origin: &mut Origin) -> Vec<PathBuf> {
+        let Listing { arrays, others, folders, broken, .. } = &self.listing;
+        let others = others.iter().filter(|name| extension(Path::new(name)) != "npy").cloned().collect();
+        let rest = Listing { others, folders: folders.clone(), broken: broken.clone(), ..Listing::default() };
+        rest.note_rest(origin);
+        arrays.clone()
     }
 
     /// The names of the classes of pictures, and the class of each picture in the order in which they are read.
@@ -239,7 +253,7 @@ fn note_classes(folder: &Path, classes: &[Class], origin: &mut Origin) {
 }
 
 /// Notes the order of pictures where it is not that of a plain list.
-fn note_order(class: &str, pictures: &[PathBuf], origin: &mut Origin) {
+pub(super) fn note_order(class: &str, pictures: &[PathBuf], origin: &mut Origin) {
     let plain = pictures.is_sorted_by(|a, b| a <= b);
     let within = if class.is_empty() { String::new() } else { format!("{class}: ") };
     let (first, last) = (name_of(&pictures[0]), name_of(&pictures[pictures.len() - 1]));

@@ -3,12 +3,14 @@
 mod folder;
 mod page;
 
+use std::path::PathBuf;
+
 use super::options::ReadOptions;
 use super::{Dataset, Kind, Origin};
 use crate::Result;
 use image::DynamicImage;
 
-pub(super) use folder::{Folder, natural, some};
+pub(super) use folder::{Folder, is_picture, natural, some};
 use page::{Page, append, decoder, pages, resized, unreadable};
 
 /// Reads all pictures of a folder, or of its subfolders, in the natural order of their names as `[c, h, w]` in 0..1. There is
@@ -19,7 +21,21 @@ use page::{Page, append, decoder, pages, resized, unreadable};
 pub(super) fn read(folder: Folder, options: &ReadOptions) -> Result<Dataset> {
     let (mut origin, name) = (Origin::new("pictures", ""), folder.name());
     let files = folder.into_files(&mut origin)?;
-    let pages = pages(&files, options, &mut origin)?;
+    read_pages(name, &files, options, origin)
+}
+
+/// Reads pictures in this order, as [`read`] does.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_files(name: &str, files: &[PathBuf], options: &ReadOptions) -> Result<Dataset> {
+    let mut origin = Origin::new("pictures", "");
+    folder::note_order("", files, &mut origin);
+    read_pages(name.to_string(), files, options, origin)
+}
+
+fn read_pages(name: String, files: &[PathBuf], options: &ReadOptions, mut origin: Origin) -> Result<Dataset> {
+    let pages = pages(files, options, &mut origin)?;
     let grey = options.grey || pages.iter().all(Page::is_grey);
     let (w, h) = options.size.map_or(pages[0].upright(), |size| (size as u32, size as u32));
     let mut values = Vec::new();
@@ -89,8 +105,8 @@ mod tests {
     fn bad_folders_say_why() {
         let dir = tempfile::tempdir().unwrap();
         assert!(refusal(dir.path()).contains("it is empty"));
-        fs::write(dir.path().join("digits.npy"), b"x").unwrap();
-        assert!(refusal(dir.path()).contains("it contains digits.npy"));
+        fs::write(dir.path().join("digits.npz"), b"x").unwrap();
+        assert!(refusal(dir.path()).contains("it contains digits.npz"));
 
         GrayImage::new(3, 2).save(dir.path().join("a.png")).unwrap();
         GrayImage::new(4, 2).save(dir.path().join("b.png")).unwrap();

@@ -259,7 +259,8 @@ impl<'a> Table<'a> {
         if self.columns.iter().any(Profile::is_dates) && chosen.len() > 1 && options.window.is_none() {
             origin.choice("each row is a sample", "--window N for windows of N rows, if the rows are time steps");
         }
-        Ok(Raw { names, categories, suggested, ..Raw::new(&name, origin, dims, RawValues::F64(values)) })
+        let left_out = self.left_out(&chosen);
+        Ok(Raw { names, categories, left_out, suggested, ..Raw::new(&name, origin, dims, RawValues::F64(values)) })
     }
 
     /// What was found in the file as a whole.
@@ -304,6 +305,17 @@ impl<'a> Table<'a> {
             names.clear();
         }
         (names, all)
+    }
+
+    /// The columns of text with some categories that are not read.
+    fn left_out(&self, chosen: &[Chosen]) -> Vec<Categories> {
+        let is_read = |column: usize| chosen.iter().any(|chosen| chosen.column == column);
+        let texts = (0..self.width).filter(|&column| !is_read(column) && self.columns[column].is_text());
+        let of = |column: usize| {
+            let values = self.columns[column].categories()?;
+            Some(Categories { name: self.written_name(column), first: 0, values })
+        };
+        texts.filter_map(of).collect()
     }
 
     /// The kind of the samples: names are those of a table, numbers count the values of a signal.

@@ -1,0 +1,132 @@
+//! The files that a name with wildcards stands for.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::images::natural;
+
+/// The files that match `PATTERN` or `PATTERN:PART` in natural order, and the part; `None` if none does. In a pattern, `*` is
+/// any text, `?` any character, and `[a-z]` a character of a set, in the name of a file or folder.
+pub(super) fn matching(spec: &str) -> Option<(Vec<PathBuf>, Option<&str>)> {
+    if !has_wildcards(spec) {
+        return None;
+    }
+    let colons = spec.char_indices().filter(|(_, c)| *c == ':');
+    let divided = colons.map(|(at, _)| (&spec[..at], Some(&spec[at + 1..])));
+    let mut found = [(spec, None)].into_iter().chain(divided).map(|(pattern, part)| (expand(pattern), part));
+    found.find(|(files, _)| !files.is_empty())
+}
+
+/// Whether a name has characters that stand for others.
+pub(super) fn has_wildcards(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// The files that match a pattern, in natural order.
+fn expand(pattern: &str) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for part in Path::new(pattern).components() {
+        let name = part.as_os_str().to_string_lossy();
+        match part {
+            Component::Normal(_) if has_wildcards(&name) => {
+                let name: Vec<char> = name.chars().collect();
+                found = found.iter().flat_map(|folder| matching_in(folder, &name)).collect();
+            }
+            _ => found.iter_mut().for_each(|path| path.push(part)),
+        }
+    }
+    found.retain(|path| path.is_file());
+    found.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+    found
+}
+
+/// The entries of a folder that match a pattern. Hidden ones only match a pattern that begins with a dot.
+fn matching_in(folder: &Path, pattern: &[char]) -> Vec<PathBuf> {
+    let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let seen = names.filter(|name| !name.starts_with('.') || pattern.first() == Some(&'.'));
+    let matching = seen.filter(|name| matches(pattern, &name.chars().collect::<Vec<_>>()));
+    matching.map(|name| folder.join(name)).collect()
+}
+
+/// Whether a name matches a pattern.
+fn matches(pattern: &[char], name: &[char]) -> bool {
+    match (pattern, name) {
+        ([], []) => true,
+        (['*', rest @ ..], _) => (0..=name.len()).any(|at| matches(rest, &name[at..])),
+        (['?', rest @ ..], [_, tail @ ..]) => matches(rest, tail),
+        (['[', ..], [first, tail @ ..]) if set(pattern).is_some() => {
+            set(pattern).is_some_and(|(set, rest)| is_in(set, *first) && matches(rest, tail))
+        }
+        ([wanted, rest @ ..], [first, tail @ ..]) => wanted == first && matches(rest, tail),
+        _ => false,
+    }
+}
+
+/// The set at the start of a pattern such as `[0-9]`, and the rest of the pattern.
+fn set(pattern: &[char]) -> Option<(&[char], &[char])> {
+    // A bracket at the start is a character of the set.
+    let end = pattern.iter().skip(2).position(|c| *c == ']')? + 2;
+    Some((&pattern[1..end], &pattern[end + 1..]))
+}
+
+/// Whether a character is in a set of characters and ranges, or not in it after `!`.
+fn is_in(set: &[char], c: char) -> bool {
+    let (inverse, mut set) = match set {
+        ['!', rest @ ..] if !rest.is_empty() => (true, rest),
+        _ => (false, set),
+    };
+    let mut found = false;
+    while let [first, rest @ ..] = set {
+        (found, set) = match rest {
+            ['-', last, rest @ ..] => (found || (*first..=*last).contains(&c), rest),
+            _ => (found || *first == c, rest),
+        };
+    }
+    found != inverse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_names() {
+        let is = |pattern: &str, name: &str| {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            matches(&chars(pattern), &chars(name))
+        };
+        for (pattern, yes, no) in [
+            ("part-*.npy", ["part-.npy", "part-10.npy"], ["part-1.npz", "apart-1.npy"]),
+            ("?.csv", ["a.csv", "ö.csv"], [".csv", "ab.csv"]),
+            ("*a*b*", ["ab", "xaxxbx"], ["ba", "aaa"]),
+            ("x[0-3b].npy", ["x2.npy", "xb.npy"], ["x4.npy", "x.npy"]),
+            ("x[!0-3]", ["xa", "x4"], ["x0", "x"]),
+            ("x[", ["x[", "x["], ["x", "x[]"]),
+        ] {
+            assert!(yes.iter().all(|name| is(pattern, name)), "{pattern}");
+            assert!(no.iter().all(|name| !is(pattern, name)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn files_are_found_in_natural_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b/2.npy", "b/10.npy", "a/3.npy", "a/3.txt", "a/.4.npy"] {
+            fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let found = |pattern: &str| {
+            let pattern = format!("{}/{pattern}", dir.path().display());
+            let (files, part) = matching(&pattern)?;
+            let names = files.iter().map(|file| file.strip_prefix(dir.path()).unwrap().to_string_lossy().into_owned());
+            Some((names.collect::<Vec<_>>().join(" "), part.unwrap_or_default().to_string()))
+        };
+        let some = |names: &str, part: &str| Some((names.to_string(), part.to_string()));
+        assert_eq!(found("*/*.npy"), some("a/3.npy b/2.npy b/10.npy", ""));
+        assert_eq!(found("b/[1-9]*.npy:x"), some("b/2.npy b/10.npy", "x"));
+        assert_eq!(found("a/.*"), some("a/.4.npy", ""));
+        assert_eq!((found("*.npy"), found("a/3.npy"), found("*")), (None, None, None));
+    }
+}
