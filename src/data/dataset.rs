@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::description::Origin;
 use super::source::{Request, read};
+use super::stored::Stored;
 use super::{Columns, Conditions, Description, Grouping, Kind, ReadOptions, Recording, SampleLayout, Values};
 use crate::text::count;
 use crate::{Error, Result};
@@ -89,13 +90,23 @@ impl Dataset {
             };
             read(spec, seed, &mut Request { choose: &mut choose, known: columns, whole })
         };
+        let relative = |data: Self| match data.values.stored() {
+            Some(_) if data.columns.offset != columns.offset => data.measured(|stored, groups| {
+                stored.set_offsets(columns.offset.clone(), groups);
+            }),
+            _ => Ok(data),
+        };
         // Data of another shape are refused by the caller, which knows what they are for.
         let data = match lenient(Some(kind)) {
             Ok(data) if data.shape == shape => data,
             Ok(_) | Err(Error::Setting(_)) => return lenient(None),
             Err(other) => return Err(other),
         };
-        Ok(Self { kind, ..data }.relative_to(columns))
+        let mut data = relative(Self { kind, ..data })?;
+        if data.values.stored().is_some() {
+            data.columns.offset = columns.offset.clone();
+        }
+        Ok(data.relative_to(columns))
     }
 
     /// These data relative to the offsets of `columns`.
@@ -244,6 +255,9 @@ impl Dataset {
             (Kind::Images, shape) => shape.len() == 3,
         };
         match fits {
+            true if self.values.stored().is_some() && self.grouping() != Grouping::of(kind, &self.shape) => {
+                Self { kind, ..self }.measured(|_, _| ())
+            }
             true => Ok(Self { kind, ..self }),
             false => Err(Error::setting(format!("{}: samples of shape {:?} are not {kind}", self.name, self.shape))),
         }
@@ -297,16 +311,21 @@ impl Dataset {
         Ok(Values::stored_in(part))
     }
 
+    /// These data, which stay in their files, measured again after a change.
+    fn measured(self, change: impl FnOnce(&mut Stored, Grouping)) -> Result<Self> {
+        let (len, gaps, groups) = (self.sample_len(), self.has_gaps(), self.grouping());
+        let mut stored = self.values.stored().expect("stored values").part(0..self.values.len())?;
+        change(&mut stored, groups);
+        stored.measure(len, groups, gaps)?;
+        Ok(Self { values: Values::stored_in(stored), ..self })
+    }
+
     /// The values of some samples.
     ///
     /// # Errors
     /// When they cannot be read.
     pub(crate) fn samples(&self, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
-        let len = self.sample_len();
-        match self.values.stored() {
-            Some(stored) => stored.read_all(rows.map(|row| row * len..(row + 1) * len)),
-            None => Ok(rows.flat_map(|row| self.sample(row)).copied().collect()),
-        }
+        self.values.samples(self.sample_len(), rows)
     }
 
     /// The values of sample `i`, row-major.

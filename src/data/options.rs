@@ -77,7 +77,8 @@ named!(Header, "header", Yes = "yes" | "true", No = "no" | "false");
 
 /// Where the values of an array are while a model is trained.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Place {
     /// In memory, unless they would fill more than a quarter of it.
     Auto,
@@ -212,7 +213,9 @@ impl ReadOptions {
             Some(Missing::Drop | Missing::Mean) => Some("an array with --missing drop or mean"),
             _ => None,
         };
-        let values = layout.shape.iter().fold(4u64, |product, dim| product.saturating_mul(*dim));
+        // Wider values are read into memory twice.
+        let bytes = if layout.element.fits_f32() { 4 } else { 12 };
+        let values = layout.shape.iter().fold(bytes, |product: u64, dim| product.saturating_mul(*dim));
         match (self.place, obstacle) {
             (Some(Place::Disk), Some(what)) => Err(Error::setting(format!(
                 "{name}: {what} cannot be read from disk during the training; write the samples first with langevin convert, or \

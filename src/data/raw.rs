@@ -253,7 +253,9 @@ impl Raw {
             RawValues::Stored(mut stored) => {
                 if !stored.fits_f32() {
                     let wide = stored.choose_offsets(len, groups)?;
-                    for group in (0..groups.count).filter(|&group| wide[group].whole && wide[group].lossy) {
+                    for group in (0..groups.count)
+                        .filter(|&group| wide[group].whole && wide[group].lossy && !stored.has_offset(group))
+                    {
                         origin.note(format!(
                             "warning: {} has whole numbers that float32 does not hold; they are rounded",
                             where_of(&columns, kind, groups, group)

@@ -19,7 +19,7 @@ const CHUNK: usize = 1 << 20;
 /// The values that are measured at a time.
 const MEASURED: usize = 1 << 20;
 
-/// Receives the numbers of values that were measured, and are to be.
+/// Receives what was measured, and what is to be: numbers of values or samples.
 pub type Watch = Box<dyn Fn(u64, u64) + Send + Sync>;
 
 static WATCH: OnceLock<Watch> = OnceLock::new();
@@ -28,6 +28,13 @@ static WATCH: OnceLock<Watch> = OnceLock::new();
 /// first call of a process has an effect.
 pub fn watch_measuring(watch: Watch) {
     let _ = WATCH.set(watch);
+}
+
+/// Reports that `done` of `total` samples or values were measured.
+pub(super) fn report(done: usize, total: usize) {
+    if let Some(watch) = WATCH.get() {
+        watch(done as u64, total as u64);
+    }
 }
 
 /// The values of arrays in files, in the order of the samples.
@@ -126,14 +133,10 @@ impl Stored {
     fn in_ranges(&self, len: usize, mut take: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
         let (most, end) = ((MEASURED / len).max(1) * len, self.len());
         for at in (0..end).step_by(most) {
-            if let Some(watch) = WATCH.get() {
-                watch(at as u64, end as u64);
-            }
+            report(at, end);
             take(at..end.min(at + most))?;
         }
-        if let Some(watch) = WATCH.get() {
-            watch(end as u64, end as u64);
-        }
+        report(end, end);
         Ok(())
     }
 
@@ -153,6 +156,16 @@ impl Stored {
         let offset: Vec<f64> = groups.iter().map(|g| offset_for(g.low, g.high, g.lossy)).collect();
         self.offset = offset.iter().any(|by| *by != 0.0).then_some((offset, grouping));
         Ok(groups)
+    }
+
+    /// Subtracts other offsets; none if they are empty.
+    pub fn set_offsets(&mut self, offset: Vec<f64>, grouping: Grouping) {
+        self.offset = (!offset.is_empty()).then_some((offset, grouping));
+    }
+
+    /// Whether something is subtracted from the values of a column or channel.
+    pub fn has_offset(&self, group: usize) -> bool {
+        self.offset.as_ref().is_some_and(|(offset, _)| offset[group] != 0.0)
     }
 
     /// The offsets that were chosen; empty if none is needed.
@@ -201,7 +214,16 @@ impl Stored {
     /// As [`Stored::read`].
     pub fn read_all(&self, ranges: impl Iterator<Item = Range<usize>>) -> Result<Vec<f32>> {
         let mut values = Vec::new();
-        self.each_chunk(ranges, |at, bytes| self.decode(at, bytes, &mut values))?;
+        let mut ranges = ranges.peekable();
+        // Neighbouring samples are read together.
+        let joined = std::iter::from_fn(|| {
+            let mut range = ranges.next()?;
+            while let Some(next) = ranges.next_if(|next| next.start == range.end) {
+                range.end = next.end;
+            }
+            Some(range)
+        });
+        self.each_chunk(joined, |at, bytes| self.decode(at, bytes, &mut values))?;
         Ok(values)
     }
 
@@ -273,10 +295,10 @@ pub(super) fn check_range(name: &str, len: usize, first: usize, wide: &[f64]) ->
 impl StoredFile {
     fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
         read_exact_at(&self.file, bytes, at).map_err(|cause| match cause.kind() {
-            io::ErrorKind::UnexpectedEof => Error::input(format!(
-                "{}: the file has become shorter than when it was opened; restore it, and do not write to the data of a run",
-                self.path.display()
-            )),
+            io::ErrorKind::UnexpectedEof => {
+                let text = "the file has become shorter than when it was opened; restore it, and do not write to the data of a run";
+                Error::io("cannot read", &self.path, io::Error::new(cause.kind(), text))
+            }
             _ => Error::io("cannot read", &self.path, cause),
         })
     }

@@ -1,9 +1,11 @@
 //! A part of a data set, without copying it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 #[cfg(feature = "cli")]
 use super::conditions::channels_and_places;
+use super::stored::report;
 use super::summary::summarise;
 use super::{Columns, Conditions, Dataset, GroupSummary, Kind};
 use crate::Result;
@@ -16,7 +18,7 @@ const PART: usize = 1 << 20;
 pub(crate) struct Subset<'a> {
     data: &'a Dataset,
     /// The indices of the samples; `None` for all of them.
-    rows: Option<Vec<usize>>,
+    rows: Option<Arc<[u32]>>,
 }
 
 impl<'a> Subset<'a> {
@@ -26,8 +28,8 @@ impl<'a> Subset<'a> {
     }
 
     /// The samples with these indices.
-    pub fn of(data: &'a Dataset, rows: Vec<usize>) -> Self {
-        Self { data, rows: Some(rows) }
+    pub fn of(data: &'a Dataset, rows: Vec<u32>) -> Self {
+        Self { data, rows: Some(rows.into()) }
     }
 
     /// The name of the data set.
@@ -62,17 +64,22 @@ impl<'a> Subset<'a> {
 
     /// The number of samples.
     pub fn len(&self) -> usize {
-        self.rows.as_ref().map_or(self.data.len(), Vec::len)
+        self.rows.as_ref().map_or(self.data.len(), |rows| rows.len())
     }
 
-    /// The conditions of all samples of the data set, see [`Subset::rows`].
+    /// The conditions of all samples of the data set, see [`Subset::indices`].
     pub fn conditions(&self) -> &'a Conditions {
         &self.data.conditions
     }
 
-    /// The indices of the samples in the data set.
-    pub fn rows(&self) -> impl Iterator<Item = usize> {
-        (0..self.len()).map(|i| self.rows.as_ref().map_or(i, |rows| rows[i]))
+    /// The indices of the samples in the data set, `None` for all of them in their order.
+    pub fn indices(&self) -> Option<Arc<[u32]>> {
+        self.rows.clone()
+    }
+
+    /// The index in the data set of sample `i`.
+    fn row(&self, i: usize) -> usize {
+        self.rows.as_ref().map_or(i, |rows| rows[i] as usize)
     }
 
     /// The entries of `other`, a data set with as many samples, for the same samples.
@@ -89,14 +96,23 @@ impl<'a> Subset<'a> {
             let (end, len) = (self.len().min(first + most), self.data.sample_len());
             match &self.rows {
                 None => self.data.values.part(first * len..end * len),
-                Some(rows) => self.data.samples(rows[first..end].iter().copied()).map(Cow::Owned),
+                Some(_) => self.data.samples((first..end).map(|i| self.row(i))).map(Cow::Owned),
             }
         })
     }
 
     /// [`Subset::parts`] of about the size of a read.
     fn whole_parts(&self) -> impl Iterator<Item = Result<Cow<'a, [f32]>>> {
-        self.parts((PART / self.data.sample_len()).max(1))
+        let (most, len) = ((PART / self.data.sample_len()).max(1), self.len());
+        let stored = self.is_stored();
+        self.parts(most)
+            .enumerate()
+            .inspect(move |(i, _)| {
+                if stored {
+                    report(((i + 1) * most).min(len), len);
+                }
+            })
+            .map(|(_, part)| part)
     }
 
     /// At most `most` evenly spaced samples.
@@ -106,8 +122,7 @@ impl<'a> Subset<'a> {
     #[cfg(any(test, feature = "cli"))]
     pub fn evenly_spaced(&self, most: usize) -> Result<Dataset> {
         let n = self.len().min(most);
-        let rows: Vec<usize> = self.rows().collect();
-        let rows: Vec<usize> = (0..n).map(|i| rows[i * rows.len() / n]).collect();
+        let rows: Vec<usize> = (0..n).map(|i| self.row(i * self.len() / n)).collect();
         let values = self.data.samples(rows.iter().copied())?;
         let conditions = self.data.conditions.of_rows(&rows)?;
         Ok(Dataset { conditions, ..self.data.with_values(self.name(), values)? })

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, OnceLock};
 
 use super::stored::Stored;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The values of all samples, row-major. They are shared by the clones of a data set.
 ///
@@ -50,11 +50,22 @@ impl Values {
     /// Some of the values.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when they cannot be read.
+    /// [`Error::Io`] when they cannot be read, [`Error::Shape`] when there are not as many.
     pub fn part(&self, range: Range<usize>) -> Result<Cow<'_, [f32]>> {
+        if range.start > range.end || range.end > self.len() {
+            return Err(Error::shape("values", format!("{range:?} of {} values", self.len())));
+        }
         match &self.0 {
             Source::Memory(values) => Ok(Cow::Borrowed(&values[range])),
             Source::Files { stored, .. } => stored.read(range).map(Cow::Owned),
+        }
+    }
+
+    /// The values of some samples of `len` values.
+    pub(crate) fn samples(&self, len: usize, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
+        match &self.0 {
+            Source::Memory(values) => Ok(rows.flat_map(|row| &values[row * len..][..len]).copied().collect()),
+            Source::Files { stored, .. } => stored.read_all(rows.map(|row| row * len..(row + 1) * len)),
         }
     }
 }

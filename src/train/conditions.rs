@@ -105,7 +105,16 @@ impl ConditionSources {
 /// The options for reading known values of samples that are read with `read`. They have other columns, and all values.
 fn for_given(read: &ReadOptions) -> ReadOptions {
     let missing = read.missing.filter(|missing| *missing != Missing::Keep);
-    ReadOptions { missing, columns: vec![], drop_columns: vec![], categories: vec![], label: None, ..read.clone() }
+    ReadOptions {
+        missing,
+        columns: vec![],
+        drop_columns: vec![],
+        categories: vec![],
+        label: None,
+        // All conditions are in memory.
+        place: None,
+        ..read.clone()
+    }
 }
 
 /// The facts about the conditions that a run depends on.

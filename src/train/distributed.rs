@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::feed::Feed;
 use super::{Checkpoint, Trainer};
-use crate::data::Dataset;
+use crate::data::{Dataset, Place};
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
 use crate::ranks::{OrderedSum, Ranks, first_fault};
@@ -19,8 +19,8 @@ use crate::ranks::{OrderedSum, Ranks, first_fault};
 /// What rank 0 tells the others to do.
 #[derive(Debug, Deserialize, Serialize)]
 enum Command {
-    /// Build the program of the run in the checkpoint that follows, and say whether it can start.
-    Start,
+    /// Build the program of the run in the checkpoint that follows, with the data in this place, and say whether it can start.
+    Start(Option<Place>),
     /// Run this number of steps.
     Steps(u32),
     /// Compare the state, and take that of rank 0 if it differs.
@@ -102,11 +102,11 @@ pub fn follow(device: &Device, ranks: &Arc<dyn Ranks>) -> Result<()> {
     let mut trainer: Option<Trainer> = None;
     loop {
         match (Command::receive(&**ranks)?, &mut trainer) {
-            (Command::Start, trainer) => {
+            (Command::Start(place), trainer) => {
                 // The memory of an earlier run is freed first.
                 *trainer = None;
                 let state = ranks.broadcast(Vec::new())?;
-                let made = Trainer::following(device, &state, ranks);
+                let made = Trainer::following(device, &state, place, ranks);
                 first_fault(&**ranks, made.as_ref().err().map(Error::to_string))?;
                 *trainer = made.ok();
             }
@@ -128,7 +128,7 @@ impl Trainer {
     pub fn lead(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
         // Nothing that can fail may come between the command and what the others expect to follow it.
         let state = self.checkpoint()?.to_bytes();
-        Command::Start.send(&*ranks)?;
+        Command::Start(self.config().read.place).send(&*ranks)?;
         ranks.broadcast(state)?;
         if let Some(fault) = first_fault(&*ranks, None)? {
             return Err(Error::setting(fault));
@@ -154,11 +154,17 @@ impl Trainer {
     }
 
     /// The trainer of a rank that follows, in the state of a checkpoint.
-    fn following(device: &Device, state: &[u8], ranks: &Arc<dyn Ranks>) -> Result<Self> {
-        let checkpoint = Checkpoint::of_bytes(state)?;
+    fn following(device: &Device, state: &[u8], place: Option<Place>, ranks: &Arc<dyn Ranks>) -> Result<Self> {
+        let mut checkpoint = Checkpoint::of_bytes(state)?;
+        checkpoint.config.read.place = place;
         let config = &checkpoint.config;
-        let data =
-            Dataset::load_for(&config.data, config.seed, &config.reading(), checkpoint.facts.data_layout(), false)?;
+        let data = Dataset::load_for(
+            &config.data,
+            config.seed,
+            &config.reading_for_training(),
+            checkpoint.facts.data_layout(),
+            false,
+        )?;
         let mut trainer = Self::for_ranks(device, config, &config.with_conditions(data)?, ranks.count())?;
         if let Some(micro) = trainer.split() {
             return Err(Error::setting(format!(

@@ -185,6 +185,15 @@ impl Config {
                 data.name
             )));
         }
+        if data.len() > u32::MAX as usize {
+            return Err(Error::input(format!(
+                "{}: {} samples are more than the {} that can be trained on; use a part of them, such as DATA[0:{}]",
+                data.name,
+                data.len(),
+                u32::MAX,
+                u32::MAX
+            )));
+        }
         if self.task != Task::Complete && data.has_gaps() {
             return Err(Error::input(format!(
                 "{}: there are missing values, which only a model that completes samples can be trained with: use the task \

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Facts;
 use super::data::{CLASS, GIVEN, KNOWN, MASKS, SAMPLES, VECTOR};
-use crate::data::{Dataset, Normalisation, Subset};
+use crate::data::{Conditions, Dataset, Normalisation, Subset, Values};
 use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::graph::HISTORY;
@@ -54,21 +54,37 @@ impl Held {
         fewer.then_some(Self::Batches { steps, batch })
     }
 
-    /// Calls `compile` with what [`Held::of`] says, and if all samples do not fit the device, with the batches of some steps.
+    /// Calls `compile` with what [`Held::of`] says, and with the batches of some steps if all samples leave no room for the rest of
+    /// the program, or only enough for it in parts. `whole` says whether a program is not in parts.
     ///
     /// # Errors
     /// Those of `compile`.
-    pub fn fitting<T>(data: &Subset, batch: usize, compile: impl Fn(Self) -> Result<T>) -> Result<(T, Self)> {
+    pub fn fitting<T>(
+        data: &Subset,
+        batch: usize,
+        compile: impl Fn(Self) -> Result<T>,
+        whole: impl Fn(&T) -> bool,
+    ) -> Result<(T, Self)> {
         let held = Self::of(data, batch);
-        match (compile(held), Self::batches(data, batch)) {
-            (Err(Error::Limit { message, .. }), Some(batches)) if batches != held => {
-                let compiled = compile(batches)?;
-                let cause = message.split(';').next().unwrap_or_default();
-                log::warn!("{cause}; instead of all data, the next batches are uploaded during the training");
-                Ok((compiled, batches))
-            }
-            (compiled, _) => Ok((compiled?, held)),
+        let compiled = compile(held);
+        let fits = match &compiled {
+            Ok(program) => whole(program),
+            Err(Error::Limit { .. }) => false,
+            Err(_) => true,
+        };
+        let batches = Self::batches(data, batch).filter(|batches| !fits && *batches != held);
+        // If the memory is short even so, the data are not the reason.
+        let Some((program, batches)) = batches.and_then(|batches| Some((compile(batches).ok()?, batches))) else {
+            return Ok((compiled?, held));
+        };
+        if compiled.is_ok() && !whole(&program) {
+            return Ok((compiled?, held));
         }
+        log::warn!(
+            "all of {} do not fit the device together with the model; batches of them are uploaded during the training",
+            data.name()
+        );
+        Ok((program, batches))
     }
 
     /// The number of samples on the device.
@@ -80,41 +96,56 @@ impl Held {
     }
 }
 
-/// What a data set of a program is filled with.
+/// What data sets of a program are filled with.
 #[derive(Debug)]
 enum Content {
-    /// Normalised values, 0 for missing ones.
-    Values(Dataset, Normalisation),
-    /// 1 for each value that is not missing.
-    Known(Dataset),
+    /// Samples of `len` values.
+    Values {
+        values: Values,
+        len: usize,
+        normalisation: Normalisation,
+        /// The data set of normalised values, 0 for missing ones.
+        name: &'static str,
+        /// The data set that is 1 for each value that is not missing.
+        known: Option<&'static str>,
+    },
     /// The classes of all samples of the data.
     Classes(Vec<u32>),
 }
 
 impl Content {
-    /// The values of the samples with these indices.
-    fn of(&self, rows: &[usize]) -> Result<Vec<f32>> {
-        let rows = rows.iter().copied();
-        Ok(match self {
-            Self::Values(data, normalisation) => {
-                let mut values = normalisation.apply(&data.samples(rows)?);
-                values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
-                values
+    /// The values of the samples with these indices, for each data set.
+    fn of(&self, rows: impl Iterator<Item = usize>) -> Result<Batches> {
+        match self {
+            Self::Values { values, len, normalisation, name, known } => {
+                let values = values.samples(*len, rows)?;
+                let mut normalised = normalisation.apply(&values);
+                normalised.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
+                let is_known = |value: &f32| f32::from(u8::from(!value.is_nan()));
+                let known = known.map(|known| (known, values.iter().map(is_known).collect()));
+                Ok([(*name, normalised)].into_iter().chain(known).collect())
             }
-            Self::Known(data) => {
-                data.samples(rows)?.into_iter().map(|value| f32::from(u8::from(!value.is_nan()))).collect()
-            }
-            Self::Classes(of) => rows.map(|row| of[row] as f32).collect(),
-        })
+            Self::Classes(of) => Ok(vec![(CLASS, rows.map(|row| of[row] as f32).collect())]),
+        }
+    }
+
+    /// The number of values of a sample.
+    fn len(&self) -> usize {
+        match self {
+            Self::Values { len, .. } => *len,
+            Self::Classes(_) => 1,
+        }
     }
 }
 
 /// The samples and their conditions, as the data sets of a program.
 #[derive(Debug)]
 pub(crate) struct Inputs {
-    /// The indices of the samples in the data.
-    rows: Vec<usize>,
-    sets: Vec<(&'static str, Content)>,
+    /// The number of samples.
+    samples: usize,
+    /// Their indices in the data, `None` for all of them.
+    rows: Option<Arc<[u32]>>,
+    sets: Vec<Content>,
     /// Masks from a file, which do not belong to samples.
     masks: Option<Dataset>,
 }
@@ -122,26 +153,34 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// Those that the program of `run` has a place for.
     pub fn of(run: &Run, data: &Subset, facts: &Facts) -> Self {
-        let conditions = data.conditions();
-        // The normalisation of the windows of an augmentation, which are shorter than the samples.
-        let values = |data: &Dataset, normalisation: &Normalisation| {
-            Content::Values(data.clone(), normalisation.repeated_for(data.kind(), &data.shape))
-        };
-        let own = data.data();
-        let condition = |data: &Option<Box<Dataset>>, facts: &Option<super::conditions::ConditionValues>| {
-            Some(values(data.as_ref()?, &facts.as_ref()?.normalisation))
-        };
-        let sets = [
-            (SAMPLES, Some(values(own, &facts.normalisation))),
-            (KNOWN, Some(Content::Known(own.clone()))),
-            (CLASS, conditions.labels.as_ref().map(|labels| Content::Classes(labels.of.clone()))),
-            (VECTOR, condition(&conditions.vectors, &facts.conditions.vector)),
-            (GIVEN, condition(&conditions.given, &facts.conditions.given)),
-        ];
+        let Conditions { labels, vectors, given, masks, .. } = data.conditions();
         let has = |name: &str| run.graph().find(name).is_ok();
-        let sets = sets.into_iter().filter_map(|(name, content)| Some((name, content.filter(|_| has(name))?)));
-        let masks = conditions.masks.as_deref().filter(|_| has(MASKS)).cloned();
-        Self { rows: data.rows().collect(), sets: sets.collect(), masks }
+        let values = |name, of: &Dataset, normalisation: &Normalisation, known| Content::Values {
+            values: of.values.clone(),
+            len: of.sample_len(),
+            // That of the windows of an augmentation, which are shorter than the samples.
+            normalisation: normalisation.repeated_for(of.kind(), &of.shape),
+            name,
+            known,
+        };
+        let known = has(KNOWN).then_some(KNOWN);
+        let mut sets = vec![values(SAMPLES, data.data(), &facts.normalisation, known)];
+        for (name, of, facts) in [(VECTOR, vectors, &facts.conditions.vector), (GIVEN, given, &facts.conditions.given)]
+        {
+            if let (Some(of), Some(facts), true) = (of, facts, has(name)) {
+                sets.push(values(name, of, &facts.normalisation, None));
+            }
+        }
+        if let (Some(labels), true) = (labels, has(CLASS)) {
+            sets.push(Content::Classes(labels.of.clone()));
+        }
+        let masks = masks.as_deref().filter(|_| has(MASKS)).cloned();
+        Self { samples: data.len(), rows: data.indices(), sets, masks }
+    }
+
+    /// The index in the data of a sample.
+    fn row(&self, sample: usize) -> usize {
+        self.rows.as_ref().map_or(sample, |rows| rows[sample] as usize)
     }
 
     /// Uploads everything.
@@ -150,16 +189,13 @@ impl Inputs {
     /// When the device is lost, or the values cannot be read.
     pub fn upload(&self, run: &mut Run) -> Result<()> {
         self.upload_masks(run)?;
-        for (name, content) in &self.sets {
-            let mut at = 0;
-            let len = match content {
-                Content::Values(data, _) | Content::Known(data) => data.sample_len(),
-                Content::Classes(_) => 1,
-            };
-            for rows in self.rows.chunks((PART / len).max(1)) {
-                let values = content.of(rows)?;
-                run.write_from(name, at, &values)?;
-                at += values.len();
+        for content in &self.sets {
+            let most = (PART / content.len()).max(1);
+            for first in (0..self.samples).step_by(most) {
+                let rows = (first..self.samples.min(first + most)).map(|sample| self.row(sample));
+                for (name, values) in content.of(rows)? {
+                    run.write_from(name, first * content.len(), &values)?;
+                }
             }
         }
         Ok(())
@@ -171,9 +207,19 @@ impl Inputs {
 
     /// The values of some samples, for each data set.
     fn batch(&self, samples: impl Iterator<Item = usize>) -> Result<Batches> {
-        let rows: Vec<usize> = samples.map(|sample| self.rows[sample]).collect();
-        self.sets.iter().map(|(name, content)| Ok((*name, content.of(&rows)?))).collect()
+        let rows: Vec<usize> = samples.map(|sample| self.row(sample)).collect();
+        let sets = self.sets.iter().map(|content| content.of(rows.iter().copied()));
+        Ok(sets.collect::<Result<Vec<Batches>>>()?.into_iter().flatten().collect())
     }
+}
+
+/// The steps that follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps {
+    /// The seed of the random numbers.
+    pub seed: u64,
+    /// The step after which the program starts again at step 0.
+    pub again_after: u32,
 }
 
 /// The values of each data set.
@@ -185,9 +231,9 @@ pub(crate) struct Feed {
     inputs: Arc<Inputs>,
     /// The order of the samples.
     order: Gather,
-    seed: u64,
+    steps: Steps,
     /// The number of steps whose batches are uploaded together.
-    steps: u32,
+    window: u32,
     /// The steps whose batches are on the device.
     held: Range<u32>,
     ahead: Option<Receiver<Result<Batches>>>,
@@ -195,18 +241,23 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Uploads all samples, or returns what uploads the batches of a program that selects rows by `order`, with the seed of its
-    /// random numbers.
+    /// Uploads all samples, or returns what uploads the batches of a program that selects rows by `order`.
     ///
     /// # Errors
     /// When the values cannot be read, or the device is lost.
-    pub fn start(run: &mut Run, inputs: Inputs, held: Held, order: Option<Gather>, seed: u64) -> Result<Option<Self>> {
-        let (Held::Batches { steps, .. }, Some(order)) = (held, order) else {
+    pub fn start(
+        run: &mut Run,
+        inputs: Inputs,
+        held: Held,
+        order: Option<Gather>,
+        steps: Steps,
+    ) -> Result<Option<Self>> {
+        let (Held::Batches { steps: window, .. }, Some(order)) = (held, order) else {
             return inputs.upload(run).map(|()| None);
         };
         inputs.upload_masks(run)?;
-        let (inputs, steps) = (Arc::new(inputs), steps as u32);
-        Ok(Some(Self { inputs, order, seed, steps, held: 0..0, ahead: None, waited: Duration::ZERO }))
+        let (inputs, window) = (Arc::new(inputs), window as u32);
+        Ok(Some(Self { inputs, order, steps, window, held: 0..0, ahead: None, waited: Duration::ZERO }))
     }
 
     /// Runs `n` steps of a program, by `some` for a number of them.
@@ -235,8 +286,8 @@ impl Feed {
     pub fn fill(&mut self, run: &mut Run) -> Result<u32> {
         let step = run.step();
         if !self.held.contains(&step) {
-            let first = step - step % self.steps;
-            if self.held.is_empty() || first != self.held.end {
+            let first = step - step % self.window;
+            if self.held.is_empty() || first != self.after(self.held.start) {
                 self.ahead = None;
             }
             let began = Instant::now();
@@ -250,25 +301,34 @@ impl Feed {
             // Until it succeeds, no batches are complete.
             self.held = 0..0;
             batches?.iter().try_for_each(|(name, values)| run.write(name, values))?;
-            self.held = first..first + self.steps;
+            self.held = first..first + self.window;
         }
         Ok(self.held.end - step)
+    }
+
+    /// The first of the steps whose batches follow those of step `first` and its neighbours.
+    fn after(&self, first: u32) -> u32 {
+        let next = first.saturating_add(self.window);
+        if next < self.steps.again_after { next } else { 0 }
     }
 
     /// Starts to read the batches of step `first` and those after it.
     fn read_ahead(&self, first: u32) -> Result<Receiver<Result<Batches>>> {
         let (sender, receiver) = sync_channel(1);
-        let (inputs, order, seed, steps) = (self.inputs.clone(), self.order, self.seed, self.steps);
+        let (inputs, order, seed) = (self.inputs.clone(), self.order, self.steps.seed);
+        let following = Self { held: 0..0, ahead: None, inputs: inputs.clone(), ..*self };
         let read = move || {
-            let n = inputs.rows.len();
-            for first in (first..).step_by(steps as usize) {
-                let places = (first..first + steps).flat_map(|step| (0..order.batch).map(move |b| (step, b)));
+            let (n, mut first) = (inputs.samples, first);
+            loop {
+                let steps = first..first + following.window;
+                let places = steps.flat_map(|step| (0..order.batch).map(move |b| (step, b)));
                 let batches = inputs.batch(places.map(|(step, b)| order.shuffled(Clock { seed, step }, n, b)));
                 let failed = batches.is_err();
                 // Nobody receives them after the training.
                 if sender.send(batches).is_err() || failed {
                     return;
                 }
+                first = following.after(first);
             }
         };
         let started = thread::Builder::new().name("data".into()).spawn(read);

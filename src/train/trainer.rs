@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::data::{DataTensors, Gaps};
 use super::distributed::Team;
-use super::feed::{Feed, Held, Inputs};
+use super::feed::{Feed, Held, Inputs, Steps};
 use super::objective::SampleInfo;
 use super::program::{self, Batch, Losses, StepVars};
 use super::validation::{DataSplit, Validation};
@@ -106,7 +106,7 @@ impl Trainer {
         let sample = SampleInfo { shape: &facts.shape, stored: kept.shape(), range, normalisation, extent, gaps };
         let most = config.micro_batch_of(batch).min(shared_evenly(batch, ranks)?);
         let step = |held| compile(device, config, held, sample, (batch, most));
-        let (((mut run, vars, order), micro), held) = Held::fitting(&kept, batch, step)?;
+        let (((mut run, vars, order), micro), held) = Held::fitting(&kept, batch, step, |(_, micro)| *micro == most)?;
         log::info!(
             "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",
             run.dispatches(),
@@ -114,7 +114,8 @@ impl Trainer {
         );
         run.seed(config.seed);
         let inputs = Inputs::of(&run, &kept, &facts);
-        let feed = Feed::start(&mut run, inputs, held, order, config.seed)?;
+        let steps = Steps { seed: config.seed, again_after: u32::MAX };
+        let feed = Feed::start(&mut run, inputs, held, order, steps)?;
         let validation =
             held_out.map(|out| Validation::new(device, config, &facts, sample, &out, micro)).transpose()?;
         let split = (micro < most).then_some(micro);

@@ -1,7 +1,7 @@
 //! The split into training and held-out data, and the validation loss.
 
 use super::data::DataTensors;
-use super::feed::{Feed, Held, Inputs};
+use super::feed::{Feed, Held, Inputs, Steps};
 use super::objective::SampleInfo;
 use super::program::{StepVars, forward};
 use super::{Config, Facts};
@@ -63,7 +63,7 @@ impl<'a> DataSplit<'a> {
         }
         let mut out = vec![false; n];
         (0..count).for_each(|i| out[permuted(i as u32, n as u32, 0, CHOICE, config.seed) as usize] = true);
-        let part = |wanted: bool| Subset::of(data, (0..n).filter(|&i| out[i] == wanted).collect());
+        let part = |wanted: bool| Subset::of(data, (0..n as u32).filter(|&i| out[i as usize] == wanted).collect());
         Ok(Self { kept: part(false), held_out: Some(part(true)) })
     }
 }
@@ -126,12 +126,15 @@ impl Validation {
                 Ok((device.compile(&g)?, vars, order))
             })
         };
-        let (((mut run, vars, order), _), held) = Held::fitting(data, batch(samples), forward)?;
+        let most = most_rows(samples, most);
+        let whole = |(_, rows): &(_, usize)| *rows == most;
+        let (((mut run, vars, order), _), held) = Held::fitting(data, batch(samples), forward, whole)?;
         let seed = config.seed ^ SEED;
         run.seed(seed);
         let inputs = Inputs::of(&run, data, facts);
-        let feed = Feed::start(&mut run, inputs, held, order, seed)?;
         let batches = samples.max(DRAWS).div_ceil(batch(samples)).min(HISTORY) as u32;
+        // Each evaluation has the same batches.
+        let feed = Feed::start(&mut run, inputs, held, order, Steps { seed, again_after: batches })?;
         Ok(Self { run, vars, feed, batches })
     }
 

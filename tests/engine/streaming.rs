@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use langevin::data::{Dataset, Place, ReadOptions};
-use langevin::train::{Config, Trainer};
+use langevin::data::{Dataset, Labels, Missing, Place, ReadOptions};
+use langevin::nn::{ConditionOptions, Model};
+use langevin::train::{Config, Task, Trainer};
 use langevin::{Device, Error, Slab};
 
 use crate::common::{On, Test, always, named, on};
@@ -12,6 +13,8 @@ use crate::common::{On, Test, always, named, on};
 pub fn tests() -> Vec<Test> {
     let mut tests = on(&[On::Gpu, On::Cpu], named![data_on_disk_train_as_those_in_memory]);
     tests.extend(always(named![
+        a_resumed_training_continues_on_disk,
+        incomplete_samples_and_their_classes_are_streamed,
         data_that_do_not_fit_the_device_are_uploaded_during_the_training,
         a_file_that_becomes_shorter_is_an_error,
         what_cannot_be_read_by_parts_is_refused,
@@ -65,10 +68,50 @@ fn data_on_disk_train_as_those_in_memory(on: On) {
         assert_eq!(memory.ranges().unwrap(), disk.ranges().unwrap());
         let [resident, streamed] = [&memory, &disk].map(|data| trained(&device, &config(0.5), data, steps));
         assert!(resident == streamed, "{device}: {:?} and {:?}", resident.0.last(), streamed.0.last());
-        let trainer = |data| Trainer::new(&Device::cpu(), &config(0.0), data).unwrap();
+        // Half of the samples are training data, the others validation data.
+        let trainer = |data| Trainer::new(&Device::cpu(), &config(0.5), data).unwrap();
         assert!(trainer(&memory).waited_for_data().is_none() && trainer(&disk).waited_for_data().is_some());
-        assert!(trainer(&disk).allocated() + (8 << 20) < trainer(&memory).allocated());
+        let all = 4 * memory.values.len() as u64;
+        assert!(trainer(&disk).allocated() + all / 4 * 3 < trainer(&memory).allocated());
     }
+}
+
+/// A part of the data, in micro-batches, continued at a step in the middle of those that are uploaded together.
+fn a_resumed_training_continues_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let values: Vec<u8> = noise(14_000 * 784).iter().flat_map(|b| (1e9 + f64::from(*b)).to_be_bytes()).collect();
+    let path = write(folder.path(), "wide.npy", ">f8", &[14_000, 784], &values);
+    let part = PathBuf::from(format!("{}[1000:13500]", path.display()));
+    let config = Config { micro_batch: 30, ..config(0.0) };
+    let [memory, disk] = [Place::Memory, Place::Disk].map(|place| load(&part, place).unwrap());
+    let whole = trained(&Device::cpu(), &config, &memory, 60);
+    let mut first = Trainer::new(&Device::cpu(), &config, &disk).unwrap();
+    let mut losses = first.advance(37).unwrap();
+    let mut second = Trainer::new(&Device::cpu(), &config, &disk).unwrap();
+    second.restore(&first.checkpoint().unwrap()).unwrap();
+    losses.extend(second.advance(23).unwrap());
+    assert!(second.waited_for_data().is_some());
+    assert!((losses, second.run().read_slab(Slab::Params).unwrap(), None) == whole);
+}
+
+fn incomplete_samples_and_their_classes_are_streamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let n = 100_000;
+    let value = |i: usize| if i.is_multiple_of(7) { f32::NAN } else { (i as f32 * 0.37).sin() };
+    let bytes: Vec<u8> = (0..n * 100).flat_map(|i| value(i).to_le_bytes()).collect();
+    let path = write(folder.path(), "gaps.npy", "<f4", &[n, 100], &bytes);
+    let mask = Some("point:0.3".parse().unwrap());
+    let conditions = ConditionOptions::default().classes(3).given(2);
+    let model = Model::named("mlp").unwrap().with_conditions(conditions).unwrap();
+    let config = Config { batch: 50, model, task: Task::Complete, mask, ..Config::default() };
+    let results = [Place::Memory, Place::Disk].map(|place| {
+        let options = ReadOptions { place: Some(place), missing: Some(Missing::Keep), ..ReadOptions::default() };
+        let data = Dataset::load_with(path.to_str().unwrap(), 0, &options).unwrap();
+        let labels = Labels::new("labels", &(0..n).map(|i| (i % 3) as f32).collect::<Vec<_>>()).unwrap();
+        let data = data.with_labels(labels).unwrap();
+        trained(&Device::cpu(), &config, &data, 30)
+    });
+    assert!(results[0] == results[1]);
 }
 
 fn data_that_do_not_fit_the_device_are_uploaded_during_the_training() {
@@ -88,7 +131,10 @@ fn a_file_that_becomes_shorter_is_an_error() {
     trainer.advance(3).unwrap();
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1000).unwrap();
     let e = trainer.advance(1000).unwrap_err();
-    assert!(matches!(&e, Error::Input(text) if text.contains("images.npy: the file has become shorter")), "{e:?}");
+    assert!(
+        matches!(&e, Error::Io { path, source, .. } if path.ends_with("images.npy") && source.to_string().contains("shorter")),
+        "{e:?}"
+    );
 }
 
 fn what_cannot_be_read_by_parts_is_refused() {

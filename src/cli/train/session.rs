@@ -160,9 +160,10 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
 
 /// The data of a resumed run.
 pub fn data_of(config: &Config, facts: &Facts) -> anyhow::Result<Dataset> {
-    let data = Dataset::load_for(&config.data, config.seed, &config.reading(), facts.data_layout(), false).context(
-        "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)",
-    )?;
+    let data = Dataset::load_for(&config.data, config.seed, &config.reading_for_training(), facts.data_layout(), false)
+        .context(
+            "cannot read the data of the run again (if they were moved: langevin train DATA --out RUN --resume)",
+        )?;
     config.with_conditions(data).context(
         "cannot read the conditions of the run again (if they were moved: langevin train --out RUN --resume with --labels, \
          --condition, --given or --mask)",

@@ -259,7 +259,7 @@ impl Config {
     /// # Errors
     /// When a file cannot be read, or there is not one condition for each sample.
     pub fn load(&self) -> Result<Dataset> {
-        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.reading())?)
+        self.with_conditions(Dataset::load_with(&self.data, self.seed, &self.reading_for_training())?)
     }
 
     /// The files that are read: the data, the conditions and the masks.
@@ -273,7 +273,13 @@ impl Config {
     pub(crate) fn reading(&self) -> ReadOptions {
         let read = self.read.for_labels(&self.data, &self.condition.labels);
         let keep = (self.task == Task::Complete).then_some(Missing::Keep);
-        ReadOptions { missing: read.missing.or(keep), place: read.place.or(Some(Place::Auto)), ..read }
+        ReadOptions { missing: read.missing.or(keep), ..read }
+    }
+
+    /// How the samples are read for a training: large ones stay on disk.
+    pub(crate) fn reading_for_training(&self) -> ReadOptions {
+        let read = self.reading();
+        ReadOptions { place: read.place.or(Some(Place::Auto)), ..read }
     }
 
     /// `data` with the conditions of the settings.
