@@ -135,11 +135,26 @@ impl Normalisation {
 
     fn map(&self, values: &[f32], rule: impl Fn(f64, f64, f64) -> f64) -> Vec<f32> {
         let wide = f64::from;
-        values
-            .iter()
-            .zip(self.entries().cycle())
-            .map(|(&x, (shift, scale))| rule(wide(x), wide(shift), wide(scale)) as f32)
-            .collect()
+        let mut mapped = Vec::with_capacity(values.len());
+        let one = |x: &f32, shift: f32, scale: f32| rule(wide(*x), wide(shift), wide(scale)) as f32;
+        // Loops over slices, which the compiler vectorises.
+        match (&self.shift[..], &self.scale[..]) {
+            (&[shift], &[scale]) => mapped.extend(values.iter().map(|x| one(x, shift, scale))),
+            (shifts, scales) if self.repeat == 1 => {
+                for sample in values.chunks(shifts.len()) {
+                    mapped.extend(
+                        sample.iter().zip(shifts).zip(scales).map(|((x, shift), scale)| one(x, *shift, *scale)),
+                    );
+                }
+            }
+            (shifts, scales) => {
+                let entries = shifts.iter().zip(scales).cycle();
+                for (channel, (shift, scale)) in values.chunks(self.repeat).zip(entries) {
+                    mapped.extend(channel.iter().map(|x| one(x, *shift, *scale)));
+                }
+            }
+        }
+        mapped
     }
 }
 

@@ -17,6 +17,8 @@ use crate::ops::Gather;
 
 /// The number of values that are uploaded at a time.
 const PART: usize = 1 << 22;
+/// The number of values that are read and normalised at a time: those that fit into a cache.
+const PIECE: usize = 1 << 14;
 /// The most bytes of the batches on the device. Data that fit into them are uploaded once.
 const WINDOW: usize = 32 << 20;
 /// The share of the batches on the device in all data is at most one part of this many, because those that follow are in the memory
@@ -208,8 +210,19 @@ impl Inputs {
     /// The values of some samples, for each data set.
     fn batch(&self, samples: impl Iterator<Item = usize>) -> Result<Batches> {
         let rows: Vec<usize> = samples.map(|sample| self.row(sample)).collect();
-        let sets = self.sets.iter().map(|content| content.of(rows.iter().copied()));
-        Ok(sets.collect::<Result<Vec<Batches>>>()?.into_iter().flatten().collect())
+        let mut all = Batches::new();
+        for content in &self.sets {
+            let first = all.len();
+            for piece in rows.chunks((PIECE / content.len()).max(1)) {
+                for (i, (name, values)) in content.of(piece.iter().copied())?.into_iter().enumerate() {
+                    if all.len() == first + i {
+                        all.push((name, Vec::with_capacity(rows.len() * content.len())));
+                    }
+                    all[first + i].1.extend_from_slice(&values);
+                }
+            }
+        }
+        Ok(all)
     }
 }
 
