@@ -12,6 +12,7 @@
 //#use kept_places
 override ROWS: u32; override STREAM: u32;
 const SAMPLES = 4u * QUADS;
+const SUMS = QUADS * COLUMNS + 1u;  // the epilogue is long
 const PER = max(LANES / QUADS, 1u);  // lanes for a quad in the loss
 @group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
 //#if FOURS
@@ -79,26 +80,23 @@ fn draw(lane: u32) {
   }
 }
 
-// x_t, and in place of the gradient of the loss the target. A lane has four columns of four samples.
+// x_t, and in place of the gradient of the loss the target. A lane has four columns of four samples. Neither this
+// loop over samples nor those of `encode` and `lose` index a local vector: Mesa would unroll them, and compile four copies.
 fn add_noise(lane: u32) {
   let blocks = (D + 3u) / 4u;
   for (var e = lane; e < QUADS * blocks; e += LANES) {
     let quad = e / blocks;
     let block = e % blocks;
-    var x_t: array<vec4<f32>, 4>;
     for (var i = 0u; i < 4u; i++) {
       let sample = samples[4u * quad + i];
-      let z = normals(words(STREAM, (clock.first_row + min(row_of(quad, i), B - 1u)) * blocks + block));
-      for (var j = 0u; j < 4u; j++) {
-        let d = block * 4u + j;
-        if (d < D) {
-          let x = element(sample.row, d);
-          x_t[j][i] = sample.level.x * x + sample.level.y * z[j];
-          if (is_row(quad, i)) { kept[TARGET + row_of(quad, i) * D + d] = sample.level.w * z[j] + sample.level.z * x; }
-        }
+      var z = normals(words(STREAM, (clock.first_row + min(row_of(quad, i), B - 1u)) * blocks + block));
+      for (var d = 4u * block; d < min(4u * block + 4u, D); d++) {
+        let x = element(sample.row, d);
+        act[quad * WIDTH + d][i] = sample.level.x * x + sample.level.y * z.x;
+        if (is_row(quad, i)) { kept[TARGET + row_of(quad, i) * D + d] = sample.level.w * z.x + sample.level.z * x; }
+        z = z.yzwx;
       }
     }
-    for (var j = 0u; j < min(4u, D - block * 4u); j++) { act[quad * WIDTH + block * 4u + j] = x_t[j]; }
   }
 }
 
@@ -107,16 +105,12 @@ fn encode(lane: u32) {
   for (var e = lane; e < QUADS * F; e += LANES) {
     let quad = e / F;
     let f = e % F;
-    var sines: vec4<f32>;
-    var cosines: vec4<f32>;
+    let columns = wave_columns(f, E);
     for (var i = 0u; i < 4u; i++) {
       let wave = encode_pair(samples[4u * quad + i].t, rates[2u * f], rates[2u * f + 1u]);
-      sines[i] = wave.x;
-      cosines[i] = wave.y;
+      act[quad * WIDTH + D + columns.x][i] = wave.x;
+      if (columns.y < E) { act[quad * WIDTH + D + columns.y][i] = wave.y; }
     }
-    let columns = wave_columns(f, E);
-    act[quad * WIDTH + D + columns.x] = sines;
-    if (columns.y < E) { act[quad * WIDTH + D + columns.y] = cosines; }
     if ((LAYOUT > 0u) & (E % 2u == 1u) & (f == 0u)) { act[quad * WIDTH + D + E - 1u] = vec4<f32>(); }
   }
 }
@@ -131,22 +125,21 @@ fn keep_inputs(lane: u32) {
 // The gradient of the loss in place of the network's output and of the target, and sums of the loss.
 fn lose(lane: u32) {
   for (var quad = lane / PER; quad < QUADS; quad += LANES / PER) {
-    var sum: vec4<f32>;
-    for (var col = lane % PER; col < D; col += PER) {
-      let m = act[quad * WIDTH + col];
-      var d: vec4<f32>;
-      for (var i = 0u; i < 4u; i++) {
+    for (var i = 0u; i < 4u; i++) {
+      var sum = 0.0;
+      for (var col = lane % PER; col < D; col += PER) {
+        var d = 0.0;
         if (is_row(quad, i)) {
           let at = TARGET + row_of(quad, i) * D + col;
-          let f = measure(m[i] - kept[at]);
-          d[i] = SCALE * samples[4u * quad + i].factor * f.y;
-          sum[i] += samples[4u * quad + i].factor * f.x;
-          kept[at] = d[i];
+          let f = measure(act[quad * WIDTH + col][i] - kept[at]);
+          d = SCALE * samples[4u * quad + i].factor * f.y;
+          sum += samples[4u * quad + i].factor * f.x;
+          kept[at] = d;
         }
+        act[quad * WIDTH + col][i] = d;
       }
-      act[quad * WIDTH + col] = d;
+      sums[quad * PER + lane % PER][i] = sum;
     }
-    sums[quad * PER + lane % PER] = sum;
   }
 }
 

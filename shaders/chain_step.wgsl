@@ -5,6 +5,7 @@
 //#use sampler_update
 //#use activation
 override B: u32;
+const SUMS = QUADS * COLUMNS;
 //#if FOURS
 @group(0) @binding(7) var<storage, read> weights: array<vec4<f32>>;  // the parameters of all layers
 fn parameter(at: u32) -> f32 { return weights[at / 4u][at % 4u]; }

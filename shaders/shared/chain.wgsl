@@ -1,7 +1,8 @@
 // Dense layers on tiles of 4 QUADS samples, a workgroup per tile. The activations stay in workgroup memory; those of four
 // samples are one vector. A lane has COLUMNS columns of all samples, so that the sums replace the inputs in place. The
 // text `chain_sizes` defines the sizes and layer(s). A shader that uses this one defines finish(s, quad, col, sum): the
-// output of step s from a sum, for four samples.
+// output of step s from a sum, for four samples; and SUMS, the length of an array of QUADS COLUMNS sums: if it is longer,
+// Mesa does not unroll the loop over them.
 //#use chain_sizes
 struct Layer {
   inputs: u32, outputs: u32,
@@ -102,7 +103,7 @@ fn multiply_$S(lane: u32) {
   }
   workgroupBarrier();
   // In a loop, because unrolled copies of an epilogue take longer to compile than everything above.
-  var sums: array<vec4<f32>, QUADS * COLUMNS>;
+  var sums: array<vec4<f32>, SUMS>;
 //#repeat J
 //#repeat Q
   sums[$Ju * QUADS + $Qu] = c$Q_$J;

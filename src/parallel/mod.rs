@@ -303,9 +303,33 @@ pub fn sum<S: Scalar>(n: usize, term: impl Fn(usize) -> S) -> S {
     parts.into_iter().sum()
 }
 
+/// [`sum`] of `term(a[i], b[i])` over slices of equal length: nothing in the loop checks an index.
+#[inline(always)]
+pub fn sum_pairs<S: Scalar>(a: &[S], b: &[S], term: impl Fn(S, S) -> S) -> S {
+    let mut parts = [S::ZERO; 16];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    for (a, b) in a.iter().zip(b) {
+        for (part, (a, b)) in parts.iter_mut().zip(a.iter().zip(b)) {
+            *part += term(*a, *b);
+        }
+    }
+    for (part, (a, b)) in parts.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *part += term(*a, *b);
+    }
+    parts.into_iter().sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_of_slices_are_those_of_indices() {
+        let [a, b] = [0.37, 0.71].map(|by: f32| (0..100).map(|i| (i as f32 * by).sin()).collect::<Vec<f32>>());
+        for n in [0, 1, 15, 16, 17, 100] {
+            assert_eq!(sum_pairs(&a[..n], &b[..n], |a, b| a * b), sum(n, |i| a[i] * b[i]), "{n}");
+        }
+    }
 
     #[test]
     fn map_keeps_the_order_and_returns_errors() {

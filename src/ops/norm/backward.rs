@@ -1,6 +1,8 @@
 //! The backward pass of normalisations.
 
-use super::{Runs, affine, by_channel, lanes, runs_of};
+use std::ops::Range;
+
+use super::{Runs, by_channel, lanes, runs_of};
 use crate::error::{Error, Result};
 use crate::graph::{DynOp, Reverse, Spec, Term};
 use crate::kernel::{Kernel, Target};
@@ -176,28 +178,27 @@ impl Op for NormInput {
                     let row = task * per + i;
                     let part = row * d..row * d + d;
                     let run = Run { x: &x[part.clone()], mean: stats[2 * row], rstd: stats[2 * row + 1] };
+                    let parts = parts.as_mut().map(|parts| &mut parts[i * 2 * n..][..2 * n]);
+                    let again = again.as_mut().map(|again| &mut again[i * d..][..d]);
+                    let dy = (!over_dy).then(|| &dy[part.clone()]);
+                    let affine = [gamma, beta].map(|of| if of.is_empty() { of } else { runs.of(row, of) });
                     S::with_scratch(2 * d, |scratch| {
-                        let (dz, result) = scratch.split_at_mut(d);
-                        match &again {
-                            Some(again) if over_dy => dz.copy_from_slice(&again[i * d..][..d]),
-                            _ => dz.copy_from_slice(&dy[part.clone()]),
-                        }
-                        self.slope(runs, row, &run, [gamma, beta], dz, result);
-                        if let Some(again) = &mut again {
-                            let again = &mut again[i * d..][..d];
-                            run.normalise(again);
-                            affine(runs, row, again, gamma, beta);
-                            self.activation.apply_all(again);
-                        }
-                        if let Some(parts) = &mut parts {
-                            run.sum_channels(dz, &mut parts[i * 2 * n..][..2 * n]);
-                        }
-                        by_channel(dz, runs.of(row, gamma).iter(), |g, gamma| *g *= **gamma);
+                        let (g, z) = scratch.split_at_mut(d);
+                        self.gradient_of_n(&run, affine, dy, [g, z], again, parts);
                         if over_term {
-                            run.finish(dz, result);
-                            dx.iter_mut().zip(result.iter()).for_each(|(dx, d)| *dx += *d);
+                            run.finish(
+                                g,
+                                dx,
+                                #[inline(always)]
+                                |dx, d| *dx += d,
+                            );
                         } else {
-                            run.finish(dz, dx);
+                            run.finish(
+                                g,
+                                dx,
+                                #[inline(always)]
+                                |dx, d| *dx = d,
+                            );
                         }
                     });
                     if let Some(term) = term {
@@ -205,7 +206,7 @@ impl Op for NormInput {
                     }
                     if let Some(sums) = &mut sums {
                         let planes = sums[i * n..].iter_mut().zip(dx.chunks(runs.spatial));
-                        planes.for_each(|(sum, dx)| *sum = parallel::sum(dx.len(), |i| dx[i]));
+                        planes.for_each(|(sum, dx)| *sum = parallel::sum_pairs(dx, dx, |dx, _| dx));
                     }
                 }
             },
@@ -229,22 +230,54 @@ impl Op for NormInput {
 }
 
 impl NormInput {
-    /// dz = dy act'(z) of a run, given dy; `z` is overwritten.
+    /// The gradient g of n in a run, and what is wanted besides: channel by channel, so that what is between is in the first
+    /// cache. `dy` is in `again` if it is not given. Uses `z` as scratch.
     #[inline(always)]
-    fn slope<S: Scalar>(
+    fn gradient_of_n<S: Scalar>(
         &self,
-        runs: Runs,
-        row: usize,
         run: &Run<S>,
         [gamma, beta]: [&[S]; 2],
-        dz: &mut [S],
-        z: &mut [S],
+        dy: Option<&[S]>,
+        [g, z]: [&mut [S]; 2],
+        mut again: Option<&mut [S]>,
+        mut parts: Option<&mut [S]>,
     ) {
+        let (d, channels) = (g.len(), gamma.len());
+        // All channels at once if each is one element.
+        let (size, count) = if channels == d { (d, channels) } else { (d / channels, 1) };
+        for (block, g) in g.chunks_mut(size).enumerate() {
+            let (part, of) = (block * size..(block + 1) * size, block * count..(block + 1) * count);
+            let (run, z) = (run.part(part.clone()), &mut z[..size]);
+            let mut again = again.as_mut().map(|again| &mut again[part.clone()]);
+            match (dy, &again) {
+                (Some(dy), _) => g.copy_from_slice(&dy[part.clone()]),
+                (None, Some(again)) => g.copy_from_slice(again),
+                (None, None) => unreachable!("dy is given or overwritten"),
+            }
+            if self.reads_beta() {
+                self.slope(&run, [&gamma[of.clone()], &beta[of.clone()]], g, z);
+            }
+            if let Some(again) = &mut again {
+                again.copy_from_slice(z);
+                if !self.activation.saves_output() {
+                    self.activation.apply_all(again);
+                }
+            }
+            if let Some(parts) = &mut parts {
+                run.sum_channels(g, &mut parts[2 * of.start..2 * of.end]);
+            }
+            by_channel(g, gamma[of].iter(), |g, gamma| *g *= **gamma);
+        }
+    }
+
+    /// dz = dy act'(z) of channels, given dy, and the z from which the derivative follows.
+    #[inline(always)]
+    fn slope<S: Scalar>(&self, run: &Run<S>, [gamma, beta]: [&[S]; 2], dz: &mut [S], z: &mut [S]) {
+        run.normalise(z);
+        by_channel(z, gamma.iter().zip(beta), |z, (gamma, beta)| *z = *z * **gamma + **beta);
         if self.activation == Activation::None {
             return;
         }
-        run.normalise(z);
-        affine(runs, row, z, gamma, beta);
         if self.activation.saves_output() {
             self.activation.apply_all(z);
         }
@@ -252,7 +285,7 @@ impl NormInput {
     }
 }
 
-/// A run of x with its statistics.
+/// A run of x, or channels of it, with its statistics.
 struct Run<'a, S> {
     x: &'a [S],
     mean: S,
@@ -260,6 +293,11 @@ struct Run<'a, S> {
 }
 
 impl<S: Scalar> Run<'_, S> {
+    #[inline(always)]
+    fn part(&self, part: Range<usize>) -> Self {
+        Self { x: &self.x[part], ..*self }
+    }
+
     /// n = (x - mean) rstd.
     #[inline(always)]
     fn normalise(&self, n: &mut [S]) {
@@ -272,20 +310,27 @@ impl<S: Scalar> Run<'_, S> {
         let s = 2 * dz.len() / sums.len();
         let channels = dz.chunks(s).zip(self.x.chunks(s));
         for (sums, (dz, x)) in sums.chunks_mut(2).zip(channels) {
-            sums[0] = parallel::sum(s, |i| dz[i] * (x[i] - self.mean) * self.rstd);
-            sums[1] = parallel::sum(s, |i| dz[i]);
+            sums[0] = self.dot(dz, x);
+            sums[1] = parallel::sum_pairs(dz, dz, |dz, _| dz);
         }
     }
 
-    /// dx from the gradient of n.
+    /// The sum of g n.
     #[inline(always)]
-    fn finish(&self, g: &[S], dx: &mut [S]) {
+    fn dot(&self, g: &[S], x: &[S]) -> S {
+        let Self { mean, rstd, .. } = *self;
+        parallel::sum_pairs(g, x, |g, x| g * (x - mean) * rstd)
+    }
+
+    /// Passes dx, from the gradient of n, to `put`.
+    #[inline(always)]
+    fn finish(&self, g: &[S], dx: &mut [S], put: impl Fn(&mut S, S)) {
         let Self { x, mean, rstd } = *self;
-        let (d, n) = (g.len(), S::of(g.len() as f64));
-        let sum = parallel::sum(d, |i| g[i]) / n;
-        let dot = parallel::sum(d, |i| g[i] * (x[i] - mean) * rstd) / n;
-        for i in 0..d {
-            dx[i] = rstd * (g[i] - sum - (x[i] - mean) * rstd * dot);
+        let n = S::of(g.len() as f64);
+        let sum = parallel::sum_pairs(g, g, |g, _| g) / n;
+        let dot = self.dot(g, x) / n;
+        for (dx, (g, x)) in dx.iter_mut().zip(g.iter().zip(x)) {
+            put(dx, rstd * (*g - sum - (*x - mean) * rstd * dot));
         }
     }
 }
@@ -339,7 +384,7 @@ impl Op for NormWeight {
         let d = runs.run;
         dgamma.fill(S::ZERO);
         dbeta.fill(S::ZERO);
-        let op = NormInput::new(self.groups, self.activation);
+        let (op, activation) = (NormInput::new(self.groups, self.activation), self.activation);
         S::with_scratch(2 * d, |scratch| {
             let (dz, z) = scratch.split_at_mut(d);
             parallel::with_simd(
@@ -348,8 +393,11 @@ impl Op for NormWeight {
                     for (row, (dy, x)) in dy.chunks(d).zip(x.chunks(d)).enumerate() {
                         let (mean, rstd) = (stats[2 * row], stats[2 * row + 1]);
                         dz.copy_from_slice(dy);
-                        op.slope(runs, row, &Run { x, mean, rstd }, [gamma, beta], dz, z);
                         let start = row % runs.groups * d;
+                        if activation != Activation::None {
+                            let affine = [gamma, beta].map(|of| &of[start..][..d]);
+                            op.slope(&Run { x, mean, rstd }, affine, dz, z);
+                        }
                         let (dgamma, dbeta) = (&mut dgamma[start..][..d], &mut dbeta[start..][..d]);
                         for i in 0..d {
                             dgamma[i] += dz[i] * (x[i] - mean) * rstd;
