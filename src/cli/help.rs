@@ -13,7 +13,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         "convert",
         [
             "langevin convert photos --size 64 --labels photos --dtype uint8 photos.npy",
-            "langevin convert recordings/*.wav --window 1024 --hop 256 --shard-size 1GB recordings/",
+            "langevin convert 'recordings/*.wav' --window 1024 --hop 256 --shard-size 1GB recordings/",
         ],
     ),
     (

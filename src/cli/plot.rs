@@ -100,7 +100,7 @@ fn curves(name: &str, path: &Path) -> crate::Result<Curves> {
     let file = path.join(METRICS);
     let no_values = || {
         let why = match RunFolder::open(path).and_then(|run| run.checkpoint()) {
-            Ok(checkpoint) if checkpoint.step == 0 => "the run was imported, not trained here",
+            Ok(checkpoint) if checkpoint.is_imported() => "the run was imported, not trained here",
             _ => "wait until the run has completed ten steps",
         };
         Error::Input(format!("{} has no values yet: {why}", file.display()))

@@ -339,10 +339,13 @@ pub(super) fn check_finite(name: &str, len: usize, first: usize, values: &[f32],
     let Some(at) = values.iter().position(|value| !(value.is_finite() || gaps && value.is_nan())) else {
         return Ok(());
     };
-    let what = if values[at].is_nan() { "NaN" } else { "an infinite value" };
+    let (what, remedy) = match values[at].is_nan() {
+        true => ("NaN", "fill such values or leave the samples out (langevin convert with --missing mean or drop)"),
+        false => ("an infinite value", "remove or repair such samples first"),
+    };
     let at = first + at;
     Err(Error::input(format!(
-        "{name}: sample {} has {what} at element {} (both counted from 0); remove or repair such samples first",
+        "{name}: sample {} has {what} at element {} (both counted from 0); {remedy}",
         at / len,
         at % len
     )))

@@ -177,8 +177,13 @@ impl Raw {
             }
             self.values.set(i, sum / n as f64);
         }
+        let of = match (groups.count, kind) {
+            (1, _) => "all values",
+            (_, Kind::Signals) => "their channel",
+            _ => "their column",
+        };
         let text = format!(
-            "{} in {} of {} are replaced by the mean of their column",
+            "{} in {} of {} are replaced by the mean of {of}",
             missing.values(),
             missing.affected(),
             self.dims[0]

@@ -102,13 +102,18 @@ impl Checkpoint {
         slabs * (4 * graph.parameter_count() as u64 + 200 * graph.parameters().len() as u64) + (16 << 10)
     }
 
+    /// Whether there are weights, but no state of an optimizer.
+    pub(crate) fn is_imported(&self) -> bool {
+        self.tensors.iter().all(|t| Self::is_weight(&t.name))
+    }
+
     /// Restores the state of a run on a device.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape, which means that the checkpoint belongs to another model.
     pub fn restore(&self, run: &mut Run) -> Result<()> {
         let needs_more = PREFIXES[1..].iter().any(|(slab, _)| run.graph().slab_if_used(*slab).is_some());
-        if needs_more && self.tensors.iter().all(|t| Self::is_weight(&t.name)) {
+        if needs_more && self.is_imported() {
             return Err(Error::setting(
                 "this run was imported: it has weights, but no state of the optimizer, and cannot be resumed; start a new run from \
                  its weights with: langevin train DATA --init RUN --out NEW",
