@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::data::{ColumnSummary, Dataset, Kind, Place, ReadOptions, TOYS};
+use crate::data::{ColumnSummary, Dataset, Description, Kind, Place, ReadOptions, TOYS};
 use crate::io::extension;
 use crate::nn::layers;
 use crate::text::{count, exact, grouped, short, shortest_sum};
@@ -202,6 +202,20 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     }
     say!("{}", shown(&description));
     say!("element type: {}", if description.element.is_empty() { "float32" } else { &description.element });
+    print_columns(&description);
+    for outlier in &description.outliers {
+        let column = outlier.column.as_ref().map(|column| format!(", {column}")).unwrap_or_default();
+        let (value, distance) = (short(outlier.value), short(outlier.distance));
+        say!("outlier: sample {} (counted from 0){column}: {value}, {distance} ranges from the median", outlier.sample);
+    }
+    if data.values.stored().is_some() {
+        say!("std and outliers are those of some samples, evenly spaced; min, max and mean are those of all");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what the values of each column or channel are.
+fn print_columns(description: &Description) {
     let what = match description.kind {
         Kind::Table => "column",
         Kind::Points => "coordinate",
@@ -228,12 +242,6 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         let numbers = [number(*min), number(*max), mean];
         say!("{name:<24} {:>14} {:>14} {:>14} {:>14}{whole}", numbers[0], numbers[1], numbers[2], short(*std));
     }
-    for outlier in &description.outliers {
-        let column = outlier.column.as_ref().map(|column| format!(", {column}")).unwrap_or_default();
-        let (value, distance) = (short(outlier.value), short(outlier.distance));
-        say!("outlier: sample {} (counted from 0){column}: {value}, {distance} ranges from the median", outlier.sample);
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The most bytes of the header of a safetensors file, as in its reader.
