@@ -1,6 +1,5 @@
 //! `langevin convert`
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -17,7 +16,7 @@ use serde_json::json;
 use super::Common;
 use super::condition::ConditionFiles;
 use super::interrupt::stop_flag;
-use super::progress::Meter;
+use super::progress::{Meter, show_measuring};
 use super::reading::{ReadArgs, shown};
 
 /// The size of a part if none is stated.
@@ -119,11 +118,8 @@ impl<'a> Outputs<'a> {
             false => check_path(out)?,
         }
         // A folder is replaced by its parts.
-        check_apart(out, &args.data).map_err(|e| match e {
-            Error::Setting(text) => Error::Setting(text.replace("--out", "OUT")),
-            other => other,
-        })?;
-        let inside = parts.then(|| data::inside(&args.data, out)).flatten();
+        check_apart("OUT", out, &args.data)?;
+        let inside = if parts { data::inside(&args.data, out)? } else { None };
         if let Some(file) = inside {
             return refused(&format!("contains {}, which is read; choose another OUT", file.display()));
         }
@@ -166,35 +162,15 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     if !args.force {
         outputs.check_absent()?;
     }
-    let mut config = Config { data: args.data.clone(), read: args.read.options(), ..Config::default() };
-    config.seed = args.common.seed.unwrap_or(config.seed);
-    args.conditions.apply_to(&mut config.condition);
-    args.conditions.check(&config.condition)?;
-    // What does not fit in memory is converted part by part.
-    config.read.place = Some(Place::Auto);
+    show_measuring(args.common.json);
+    let config = config(args)?;
     let data = config.load()?;
-    let mut description = data.describe();
-    description.notes.retain(|note| note.otherwise.as_deref() != Some("--data-from memory"));
+    let description = data.describe();
     if !args.common.json {
         say!("{}", shown(&description));
     }
-    let stopped = stop_flag()?;
-    let meter = RefCell::new(Meter::new("writing samples", args.common.json));
-    let mut written = |done: usize| match stopped.load(Ordering::Relaxed) {
-        true => Err(Error::Interrupted(format!("stopped; {} is not written", args.out.display()))),
-        false => {
-            meter.borrow_mut().show(Completion { done: done as u64, total: data.len() as u64 });
-            Ok(())
-        }
-    };
     let array = ArrayOfSamples::new(&data, args.dtype)?;
-    let files = match outputs.form {
-        Form::Parts => array.save_parts(outputs.out, args.shard_size.unwrap_or(PART_SIZE), &mut written)?,
-        Form::File => array.save(outputs.out, &mut written).map(|()| 1)?,
-        #[cfg(feature = "parquet")]
-        Form::Parquet => array.save_parquet(outputs.out, &mut written).map(|()| 1)?,
-    };
-    drop(meter);
+    let files = write(args, &outputs, &array, data.len())?;
     let beside = Beside::save(&outputs, &data)?;
     let command = beside.command(&outputs, &data, config.read.missing == Some(Missing::Keep));
     if args.common.json {
@@ -210,9 +186,46 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     for note in notes(&data, &array, outputs.has_names()) {
         say!("  {note}");
     }
+    print_written(&outputs, &array, files, &beside);
+    say!("train on it with: {command}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings of a training on the data that are read.
+fn config(args: &ConvertArgs) -> Result<Config> {
+    let mut config = Config { data: args.data.clone(), read: args.read.options(), ..Config::default() };
+    config.seed = args.common.seed.unwrap_or(config.seed);
+    args.conditions.apply_to(&mut config.condition);
+    args.conditions.check(&config.condition)?;
+    // What does not fit in memory is converted part by part.
+    config.read.place = Some(Place::Auto);
+    Ok(config)
+}
+
+/// Writes the samples, of which there are `n`, and shows the progress. Returns the number of files.
+fn write(args: &ConvertArgs, outputs: &Outputs, array: &ArrayOfSamples, n: usize) -> anyhow::Result<usize> {
+    let stopped = stop_flag()?;
+    let mut meter = Meter::new("writing samples", args.common.json);
+    let mut written = |done: usize| match stopped.load(Ordering::Relaxed) {
+        true => Err(Error::Interrupted(format!("stopped; {} is not written", args.out.display()))),
+        false => {
+            meter.show(Completion { done: done as u64, total: n as u64 });
+            Ok(())
+        }
+    };
+    Ok(match outputs.form {
+        Form::Parts => array.save_parts(outputs.out, args.shard_size.unwrap_or(PART_SIZE), &mut written)?,
+        Form::File => array.save(outputs.out, &mut written).map(|()| 1)?,
+        #[cfg(feature = "parquet")]
+        Form::Parquet => array.save_parquet(outputs.out, &mut written).map(|()| 1)?,
+    })
+}
+
+/// Prints what was written.
+fn print_written(outputs: &Outputs, array: &ArrayOfSamples, files: usize, beside: &Beside) {
     let parts = if outputs.form == Form::Parts { format!(" in {}", count(files, "part")) } else { String::new() };
     let size = readable(array.bytes());
-    say!("{} array of shape {:?}, {size}{parts}: {}", array.element(), array.shape(), args.out.display());
+    say!("{} array of shape {:?}, {size}{parts}: {}", array.element(), array.shape(), outputs.out.display());
     let [labels, vectors, given] =
         [("classes", &beside.labels), ("condition vectors", &beside.vectors), ("known values", &beside.given)];
     for (what, path) in [labels, vectors, given] {
@@ -220,8 +233,6 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
             say!("{what}: {}", path.display());
         }
     }
-    say!("train on it with: {command}");
-    Ok(ExitCode::SUCCESS)
 }
 
 /// What is not kept.

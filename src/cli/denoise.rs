@@ -70,7 +70,7 @@ pub fn run(args: &DenoiseArgs) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let Weights { checkpoint, average } = args.weights.of(&folder)?;
     for read in [Some(&args.noisy), args.compare.as_ref(), Some(&checkpoint.config.data)].into_iter().flatten() {
-        data::check_apart(&args.out, read)?;
+        data::check_apart("--out", &args.out, read)?;
     }
     let how = settings(args, checkpoint.config.task)?;
     let (noisy, clean) = read(args, &checkpoint, how.seed)?;

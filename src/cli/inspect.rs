@@ -1,10 +1,11 @@
 //! `langevin inspect`
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::data::{ColumnSummary, Dataset, Kind, TOYS};
+use crate::data::{ColumnSummary, Dataset, Description, Kind, Place, ReadOptions, TOYS};
 use crate::io::extension;
 use crate::nn::layers;
 use crate::text::{count, exact, grouped, short, shortest_sum};
@@ -12,10 +13,11 @@ use crate::train::{Checkpoint, Config, MemoryEstimate, ObjectiveKind, RunFolder,
 use crate::{Error, Graph};
 use anyhow::Context;
 use clap::Args;
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use serde_json::json;
 
 use super::Common;
+use super::progress::show_measuring;
 use super::reading::{ReadArgs, shown};
 
 #[derive(Args)]
@@ -117,7 +119,7 @@ fn used_weights(config: &Config) -> String {
 
 fn print_memory(memory: &MemoryEstimate) {
     say!(
-        "device memory to train: {} bytes at the peak (data {}, parameters {}, gradients, moments and average {}, \
+        "device memory to train, with all data on the device: {} bytes at the peak (data {}, parameters {}, gradients, moments and average {}, \
          activations {}, tables {}, validation {})",
         grouped(memory.total()),
         grouped(memory.data),
@@ -131,9 +133,9 @@ fn print_memory(memory: &MemoryEstimate) {
 
 /// Reads a checkpoint from a file that the user named.
 fn of_file(path: &Path) -> crate::Result<Checkpoint> {
-    let start = std::fs::File::open(path).and_then(|file| {
+    let start = fs::File::open(path).and_then(|file| {
         let mut start = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 9), &mut start).map(|_| start)
+        file.take(9).read_to_end(&mut start).map(|_| start)
     });
     // A safetensors file starts with the length of its header, which is JSON.
     if start.is_ok_and(|start| start.get(8) != Some(&b'{')) && path.extension().is_none_or(|e| e != "safetensors") {
@@ -182,14 +184,17 @@ fn is_data(path: &Path) -> bool {
             let text = path.to_string_lossy();
             TOYS.contains(&&*text) || text.contains(['[', ':', '*', '?'])
         }
-        _ => fs::read(path).is_ok_and(|bytes| SafeTensors::read_metadata(&bytes).is_err()),
+        _ => header_of(path).is_ok_and(|header| header.is_none()),
     }
 }
 
 /// Describes data.
 fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let seed = args.common.seed.unwrap_or(0);
-    let data = Dataset::load_with(&args.run.to_string_lossy(), seed, &args.read.options())?;
+    show_measuring(args.common.json);
+    // What does not fit in memory is described by a part of the samples, and by what is measured for all.
+    let options = ReadOptions { place: Some(Place::Auto), ..args.read.options() };
+    let data = Dataset::load_with(&args.run.to_string_lossy(), seed, &options)?;
     let description = data.describe();
     if args.common.json {
         say!("{}", serde_json::to_value(&description)?);
@@ -197,6 +202,20 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     }
     say!("{}", shown(&description));
     say!("element type: {}", if description.element.is_empty() { "float32" } else { &description.element });
+    print_columns(&description);
+    for outlier in &description.outliers {
+        let column = outlier.column.as_ref().map(|column| format!(", {column}")).unwrap_or_default();
+        let (value, distance) = (short(outlier.value), short(outlier.distance));
+        say!("outlier: sample {} (counted from 0){column}: {value}, {distance} ranges from the median", outlier.sample);
+    }
+    if data.values.stored().is_some() {
+        say!("std and outliers are those of some samples, evenly spaced; min, max and mean are those of all");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what the values of each column or channel are.
+fn print_columns(description: &Description) {
     let what = match description.kind {
         Kind::Table => "column",
         Kind::Points => "coordinate",
@@ -223,31 +242,51 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         let numbers = [number(*min), number(*max), mean];
         say!("{name:<24} {:>14} {:>14} {:>14} {:>14}{whole}", numbers[0], numbers[1], numbers[2], short(*std));
     }
-    for outlier in &description.outliers {
-        let column = outlier.column.as_ref().map(|column| format!(", {column}")).unwrap_or_default();
-        let (value, distance) = (short(outlier.value), short(outlier.distance));
-        say!("outlier: sample {} (counted from 0){column}: {value}, {distance} ranges from the median", outlier.sample);
+}
+
+/// The most bytes of the header of a safetensors file, as in its reader.
+const MOST_HEADER: u64 = 100_000_000;
+
+/// The header of a safetensors file; `None` for a file of another format, of which only the first bytes are read.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read.
+fn header_of(path: &Path) -> crate::Result<Option<Metadata>> {
+    let unreadable = |cause| Error::io("cannot read", path, cause);
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    let mut start = [0; 8];
+    if size < 8 {
+        return Ok(None);
     }
-    Ok(ExitCode::SUCCESS)
+    file.read_exact(&mut start).map_err(unreadable)?;
+    let len = u64::from_le_bytes(start);
+    if len > MOST_HEADER.min(size - 8) {
+        return Ok(None);
+    }
+    let mut text = vec![0; len as usize];
+    file.read_exact(&mut text).map_err(unreadable)?;
+    let header: Option<Metadata> = serde_json::from_slice(&text).ok();
+    Ok(header.filter(|header| 8 + len + header.data_len() as u64 == size))
 }
 
 /// Whether this is a safetensors file without the metadata of a checkpoint.
 fn is_foreign(path: &Path) -> bool {
-    let header = std::fs::read(path).ok().and_then(|bytes| SafeTensors::read_metadata(&bytes).ok());
-    header.is_some_and(|(_, header)| header.metadata().as_ref().is_none_or(|m| !m.contains_key("langevin")))
+    let header = header_of(path).ok().flatten();
+    header.is_some_and(|header| header.metadata().as_ref().is_none_or(|m| !m.contains_key("langevin")))
 }
 
 fn foreign(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let bytes = std::fs::read(&args.run).map_err(|e| Error::io("cannot read", &args.run, e))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).context("not a safetensors file")?;
+    let header = header_of(&args.run)?.context("not a safetensors file")?;
+    let bytes = fs::metadata(&args.run).map_err(|e| Error::io("cannot read", &args.run, e))?.len() as usize;
     let tensors = header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?, name)));
     let tensors: Vec<_> = tensors.collect();
     if args.common.json {
         let list: Vec<_> = tensors.iter().map(|(t, name)| json!({"name": name, "shape": t.shape})).collect();
-        say!("{}", json!({"tensors": list, "bytes": bytes.len()}));
+        say!("{}", json!({"tensors": list, "bytes": bytes}));
         return Ok(ExitCode::SUCCESS);
     }
-    say!("{}: a safetensors file of another program, {} bytes", args.run.display(), grouped(bytes.len()));
+    say!("{}: a safetensors file of another program, {} bytes", args.run.display(), grouped(bytes));
     table(tensors.iter().map(|(t, name)| (name.as_str(), t.shape.as_slice())));
     Ok(ExitCode::SUCCESS)
 }

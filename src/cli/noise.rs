@@ -78,7 +78,7 @@ pub fn run(args: &NoiseArgs) -> anyhow::Result<ExitCode> {
         Some(_) => plot::check_output(&args.out)?,
         None => plot::check_recording_output(&args.out)?,
     }
-    data::check_apart(&args.out, &args.data)?;
+    data::check_apart("--out", &args.out, &args.data)?;
     match args.steps {
         Some(n) => strip(args, n),
         None => noisy(args, kind(args)?),

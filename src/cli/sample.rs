@@ -231,9 +231,9 @@ fn check_overwriting(args: &SampleArgs, checkpoint: &Checkpoint, drawn: usize) -
         _ => outputs.push(args.out.clone()),
     }
     for out in &outputs {
-        args.noise.iter().try_for_each(|noise| data::check_apart(out, &noise.to_string_lossy()))?;
+        args.noise.iter().try_for_each(|noise| data::check_apart("--out", out, &noise.to_string_lossy()))?;
         let mut inputs = checkpoint.config.inputs().chain(args.condition.files());
-        inputs.try_for_each(|file| data::check_apart(out, file))?;
+        inputs.try_for_each(|file| data::check_apart("--out", out, file))?;
     }
     Ok(())
 }

@@ -1,20 +1,30 @@
 //! The files that a name with wildcards stands for.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
 use super::images::natural;
+use crate::{Error, Result};
 
 /// The files that match `PATTERN` or `PATTERN:PART` in natural order, and the part; `None` if none does. In a pattern, `*` is
 /// any text, `?` any character, and `[a-z]` a character of a set, in the name of a file or folder.
-pub(super) fn matching(spec: &str) -> Option<(Vec<PathBuf>, Option<&str>)> {
+///
+/// # Errors
+/// [`Error::Io`] when a folder or a file that matches cannot be read.
+pub(super) fn matching(spec: &str) -> Result<Option<(Vec<PathBuf>, Option<&str>)>> {
     if !has_wildcards(spec) {
-        return None;
+        return Ok(None);
     }
     let colons = spec.char_indices().filter(|(_, c)| *c == ':');
     let divided = colons.map(|(at, _)| (&spec[..at], Some(&spec[at + 1..])));
-    let mut found = [(spec, None)].into_iter().chain(divided).map(|(pattern, part)| (expand(pattern), part));
-    found.find(|(files, _)| !files.is_empty())
+    for (pattern, part) in [(spec, None)].into_iter().chain(divided) {
+        let files = expand(pattern)?;
+        if !files.is_empty() {
+            return Ok(Some((files, part)));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a name has characters that stand for others.
@@ -23,31 +33,66 @@ pub(super) fn has_wildcards(text: &str) -> bool {
 }
 
 /// The files that match a pattern, in natural order.
-fn expand(pattern: &str) -> Vec<PathBuf> {
+fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     let mut found = vec![PathBuf::new()];
     for part in Path::new(pattern).components() {
         let name = part.as_os_str().to_string_lossy();
         match part {
             Component::Normal(_) if has_wildcards(&name) => {
                 let name: Vec<char> = name.chars().collect();
-                found = found.iter().flat_map(|folder| matching_in(folder, &name)).collect();
+                let inside = found.iter().map(|folder| matching_in(folder, &name));
+                found = inside.collect::<Result<Vec<_>>>()?.concat();
             }
             _ => found.iter_mut().for_each(|path| path.push(part)),
         }
     }
-    found.retain(|path| path.is_file());
-    found.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
-    found
+    let mut files = Vec::new();
+    for path in found {
+        if is_file(&path)? {
+            files.push(path);
+        }
+    }
+    files.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+    Ok(files)
 }
 
-/// The entries of a folder that match a pattern. Hidden ones only match a pattern that begins with a dot.
-fn matching_in(folder: &Path, pattern: &[char]) -> Vec<PathBuf> {
+/// Whether this is a file; not if it does not exist.
+///
+/// # Errors
+/// [`Error::Io`] for a link to a file that does not exist, or when the folder cannot be read.
+fn is_file(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.is_file()),
+        Err(cause) if is_absent(&cause) && fs::symlink_metadata(path).is_err() => Ok(false),
+        Err(cause) => Err(Error::io("cannot read", path, cause)),
+    }
+}
+
+/// Whether there is no such file or folder.
+fn is_absent(cause: &io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// The entries of a folder that match a pattern; none if it is no folder. Hidden ones only match a pattern that begins with a dot.
+fn matching_in(folder: &Path, pattern: &[char]) -> Result<Vec<PathBuf>> {
     let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let entries = fs::read_dir(place).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let seen = names.filter(|name| !name.starts_with('.') || pattern.first() == Some(&'.'));
-    let matching = seen.filter(|name| matches(pattern, &name.chars().collect::<Vec<_>>()));
-    matching.map(|name| folder.join(name)).collect()
+    let unreadable = |cause| Error::io("cannot read", place, cause);
+    let entries = match fs::read_dir(place) {
+        Ok(entries) => entries,
+        Err(cause) if is_absent(&cause) => return Ok(Vec::new()),
+        Err(cause) => return Err(unreadable(cause)),
+    };
+    let mut matching = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(unreadable)?.file_name();
+        // A character of a name that is not Unicode is one that only wildcards match.
+        let text = name.to_string_lossy();
+        let seen = !text.starts_with('.') || pattern.first() == Some(&'.');
+        if seen && matches(pattern, &text.chars().collect::<Vec<_>>()) {
+            matching.push(folder.join(&name));
+        }
+    }
+    Ok(matching)
 }
 
 /// Whether a name matches a pattern.
@@ -119,7 +164,7 @@ mod tests {
         }
         let found = |pattern: &str| {
             let pattern = format!("{}/{pattern}", dir.path().display());
-            let (files, part) = matching(&pattern)?;
+            let (files, part) = matching(&pattern).unwrap()?;
             let names = files.iter().map(|file| file.strip_prefix(dir.path()).unwrap().to_string_lossy().into_owned());
             Some((names.collect::<Vec<_>>().join(" "), part.unwrap_or_default().to_string()))
         };
@@ -128,5 +173,38 @@ mod tests {
         assert_eq!(found("b/[1-9]*.npy:x"), some("b/2.npy b/10.npy", "x"));
         assert_eq!(found("a/.*"), some("a/.4.npy", ""));
         assert_eq!((found("*.npy"), found("a/3.npy"), found("*")), (None, None, None));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_need_not_be_unicode() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let name = std::ffi::OsStr::from_bytes(b"a\xff.npy");
+        // Some file systems refuse such names.
+        if fs::write(dir.path().join(name), "x").is_err() {
+            return;
+        }
+        let (files, _) = matching(&format!("{}/a*.npy", dir.path().display())).unwrap().unwrap();
+        assert_eq!(files, [dir.path().join(name)]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |pattern: &str| {
+            let pattern = format!("{}/{pattern}", dir.path().display());
+            matching(&pattern).map(|found| found.map(|(files, _)| files))
+        };
+        fs::write(dir.path().join("a.npy"), "x").unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("b.npy")).unwrap();
+        let message = of("*.npy").unwrap_err().to_string();
+        assert!(message.contains("cannot read") && message.contains("b.npy"), "{message}");
+        assert_eq!(of("a*/x*.npy").unwrap(), None, "a file is no folder");
+        // A link to itself cannot be followed.
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        let message = of("loop/*.npy").unwrap_err().to_string();
+        assert!(message.contains("cannot read") && message.contains("loop"), "{message}");
     }
 }

@@ -29,6 +29,11 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Raw> {
     })
 }
 
+/// The header, and whether the file is not compressed.
+pub(super) fn layout(path: &Path) -> Result<(ArrayLayout, bool)> {
+    with_layout(path, |layout, _, _, (start, _)| Ok((layout, start.is_some())))
+}
+
 /// Reads the labels in an IDX file. Returns the shape and the values.
 pub(super) fn read_labels(path: &Path) -> Result<(Vec<u64>, Vec<f32>)> {
     with_layout(path, |layout, name, reader, (_, available)| {

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::array::{ArrayLayout, Element};
+use super::array::ArrayLayout;
 use super::description::Kept;
 use super::options::Source;
 use super::raw::{Raw, RawValues};
-use super::source::{Request, read_raw};
+use super::source::{Request, read_layout, read_raw};
 use super::{Categories, Columns, Dataset, Note, Place, ReadOptions, images};
 use crate::text::count;
 use crate::{Error, Result};
@@ -22,20 +22,30 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
         let options = (request.choose)(spec, Source::Pictures)?;
         return images::read_files(spec, files, &options);
     }
-    let (mut first, options, source) = read_cut(&files[0], part, request)?;
-    let values = expected_values(files, &first)?;
-    // Whether they stay on the disk depends on all of them.
-    let on_disk = source == Source::Array && fill_memory(values, &first, &options)?;
     let Request { choose, known, whole } = request;
+    let mut decided = None;
     let mut placed = |name: &str, source| {
         let options = choose(name, source)?;
-        Ok(if on_disk { ReadOptions { place: Some(Place::Disk), ..options } } else { options })
+        if (options.place, source) != (Some(Place::Auto), Source::Array) {
+            return Ok(options);
+        }
+        let place = match decided {
+            Some(place) => place,
+            None => *decided.insert(place_of_all(files, part, &options)?),
+        };
+        Ok(ReadOptions { place: Some(place), ..options })
     };
     let request = &mut Request { choose: &mut placed, known, whole: *whole };
+    let (mut first, options, source) = read_cut(&files[0], part, request)?;
+    if source != Source::Table {
+        let values = expected_values(files, &first)?;
+        first.values.reserve(values);
+    }
+    let others = files[1..].iter().map(|file| Ok(read_cut(file, part, request)?.0));
+    let all = [Ok(first)].into_iter().chain(others);
     let joined = match source {
         Source::Table => {
-            let others = files[1..].iter().map(|file| Ok(read_cut(file, part, request)?.0));
-            let tables = [Ok(first)].into_iter().chain(others).collect::<Result<Vec<_>>>()?;
+            let tables = all.collect::<Result<Vec<_>>>()?;
             match common_columns(&tables) {
                 None => join(files, tables.into_iter().map(Ok))?,
                 Some(known) => {
@@ -44,12 +54,7 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
                 }
             }
         }
-        _ if on_disk => join(files, files.iter().map(|file| Ok(read_cut(file, part, request)?.0)))?,
-        _ => {
-            first.values.reserve(values as usize);
-            let others = files[1..].iter().map(|file| Ok(read_cut(file, part, request)?.0));
-            join(files, [Ok(first)].into_iter().chain(others))?
-        }
+        _ => join(files, all)?,
     };
     Raw { name: spec.to_string(), ..joined }.finish(&options)
 }
@@ -57,24 +62,44 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
 /// Reads a file, and cuts it into windows if it is a recording.
 fn read_cut(file: &Path, part: Option<&str>, request: &mut Request) -> Result<(Raw, ReadOptions, Source)> {
     let (mut raw, options, source) = read_raw(file, part, request)?;
-    raw.prepare(&options, request.whole)?;
-    // The windows of several recordings are not one.
-    raw.origin.recording = None;
+    // The windows of several recordings are samples, which are not put together again.
+    raw.prepare(&options, false)?;
+    if raw.origin.recording.take().is_some() && request.whole {
+        raw.origin.choice("the windows of several recordings are not put together again", "name one recording");
+    }
     Ok((raw, options, source))
 }
 
+/// Where the arrays of all files are with [`Place::Auto`], by their headers: on disk, if they would fill the memory together and
+/// each can be read there, as elements of one type.
+fn place_of_all(files: &[PathBuf], part: Option<&str>, options: &ReadOptions) -> Result<Place> {
+    let mut layouts: Vec<ArrayLayout> = Vec::new();
+    for file in files {
+        match read_layout(file, part)? {
+            Some((layout, true)) => layouts.push(layout),
+            _ => return Ok(Place::Memory),
+        }
+    }
+    let on_disk = ReadOptions { place: Some(Place::Disk), ..options.clone() };
+    let type_of = |layout: &ArrayLayout| (layout.element, layout.big_endian);
+    let can_stay = |layout: &ArrayLayout| {
+        type_of(layout) == type_of(&layouts[0]) && on_disk.stays_on_disk("", layout).is_ok_and(|stays| stays)
+    };
+    if !layouts.iter().all(can_stay) {
+        return Ok(Place::Memory);
+    }
+    let count = |layout: &ArrayLayout| layout.shape.iter().fold(1u64, |count, dim| count.saturating_mul(*dim));
+    let values = layouts.iter().map(count).fold(0, u64::saturating_add);
+    let all = ArrayLayout { shape: vec![values], ..layouts[0].clone() };
+    Ok(if options.stays_on_disk("", &all)? { Place::Disk } else { Place::Memory })
+}
+
 /// The number of values of all files, if they have as many per byte as the first one.
-fn expected_values(files: &[PathBuf], first: &Raw) -> Result<u64> {
+fn expected_values(files: &[PathBuf], first: &Raw) -> Result<usize> {
     let size =
         |file: &PathBuf| fs::metadata(file).map(|found| found.len()).map_err(|e| Error::io("cannot read", file, e));
     let sizes = files.iter().map(size).collect::<Result<Vec<u64>>>()?;
-    Ok((sizes.iter().sum::<u64>() as f64 / sizes[0] as f64 * first.values.len() as f64) as u64)
-}
-
-/// Whether the arrays of all files do not fit in memory together, so that they stay in their files.
-fn fill_memory(values: u64, first: &Raw, options: &ReadOptions) -> Result<bool> {
-    let all = ArrayLayout { shape: vec![values], element: Element::U8, big_endian: false, fortran: false };
-    options.stays_on_disk(&first.name, &all)
+    Ok((sizes.iter().sum::<u64>() as f64 / sizes[0] as f64 * first.values.len() as f64) as usize)
 }
 
 /// The columns that tables have in common, if these differ in their categories: those of all tables. A column may be left out
@@ -184,7 +209,7 @@ impl Raw {
         if !self.values.append(other.values) {
             return Err(Error::input(format!(
                 "{}: the elements are of another type than those of {}, so they cannot be read from disk together; write them \
-                 again with langevin convert",
+                 again with langevin convert, or omit --data-from disk",
                 file.display(),
                 first.display()
             )));
@@ -324,6 +349,49 @@ mod tests {
         assert_eq!(load(&dir, "?.npy", &at_place(Place::Memory)).unwrap().len(), 8);
     }
 
+    /// Only headers are read for this, so that the arrays need not be there.
+    #[test]
+    fn large_parts_stay_on_disk_if_all_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let quarter = 1u64 << 40;
+        let place = |second: (&str, &str, u64), options: ReadOptions| {
+            let parts =
+                [("'<f4'", "False", quarter), second].into_iter().enumerate().map(|(i, (element, fortran, n))| {
+                    let path = dir.path().join(format!("{i}.npy"));
+                    let shape = format!("({n}, 8)");
+                    fs::write(&path, super::super::npy::tests::file(element, fortran, &shape, &[])).unwrap();
+                    path
+                });
+            let options = ReadOptions { place: Some(Place::Auto), ..options };
+            place_of_all(&parts.collect::<Vec<_>>(), None, &options).unwrap()
+        };
+        let plain = ("'<f4'", "False", 3);
+        assert_eq!(place(plain, ReadOptions::default()), Place::Disk);
+        assert_eq!(place(("'<f4'", "False", u64::MAX), ReadOptions::default()), Place::Disk);
+        assert_eq!(place(("'<f4'", "True", 3), ReadOptions::default()), Place::Memory, "Fortran order");
+        assert_eq!(place(("'<f8'", "False", 3), ReadOptions::default()), Place::Memory, "another type");
+        assert_eq!(place(("'>f4'", "False", 3), ReadOptions::default()), Place::Memory, "another order of bytes");
+        assert_eq!(place(plain, ReadOptions { window: Some(4), ..ReadOptions::default() }), Place::Memory);
+        assert_eq!(place(plain, ReadOptions { clip_outliers: true, ..ReadOptions::default() }), Place::Memory);
+        let path = dir.path().join("0.npz");
+        for (method, expected) in
+            [(zip::CompressionMethod::Stored, Place::Disk), (zip::CompressionMethod::Deflated, Place::Memory)]
+        {
+            let mut archive = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+            let options = zip::write::SimpleFileOptions::default().compression_method(method);
+            archive.start_file("x.npy", options).unwrap();
+            let header = super::super::npy::header("<f4", &[1 << 50, 8]);
+            std::io::Write::write_all(&mut archive, &header).unwrap();
+            archive.finish().unwrap();
+            let options = ReadOptions { place: Some(Place::Auto), ..ReadOptions::default() };
+            assert_eq!(place_of_all(std::slice::from_ref(&path), None, &options).unwrap(), expected);
+        }
+        let small = dir.path().join("s.npy");
+        save(&small, &[4], &counted(8, 0)).unwrap();
+        let options = ReadOptions { place: Some(Place::Auto), ..ReadOptions::default() };
+        assert_eq!(place_of_all(&[small], None, &options).unwrap(), Place::Memory);
+    }
+
     #[test]
     fn recordings_are_cut_one_by_one() {
         let dir = tempfile::tempdir().unwrap();
@@ -335,6 +403,11 @@ mod tests {
         assert_eq!((data.sample(1)[0], data.sample(2)[0]), (4.0, 100.0));
         let text = data.describe().to_string();
         assert!(text.contains("a1.npy: a recording of 10 time steps") && text.contains("a2.npy: a rec"), "{text}");
+        // Commands that read one recording as a whole read several like the others.
+        let whole = Dataset::load_whole(&at(&dir, "a?.npy"), 0, &options).unwrap();
+        assert_eq!((&whole.values, whole.recording()), (&data.values, None));
+        let text = whole.describe().to_string();
+        assert!(text.contains("not put together again (otherwise: name one recording)"), "{text}");
     }
 
     #[test]

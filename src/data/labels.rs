@@ -117,11 +117,11 @@ impl Labels {
 }
 
 /// The files of labels, and the column of a table.
-fn place(spec: &str) -> (Vec<PathBuf>, Option<&str>) {
-    match sources_and_part(spec) {
+fn place(spec: &str) -> Result<(Vec<PathBuf>, Option<&str>)> {
+    Ok(match sources_and_part(spec)? {
         (files, _) if files.is_empty() => (vec![spec.into()], None),
         found => found,
-    }
+    })
 }
 
 /// Whether a file is a table, by its name.
@@ -153,18 +153,19 @@ impl ReadOptions {
     fn label_in(&self, data: &str, labels: &str) -> Option<String> {
         let whole = Path::new(labels).exists() || !labels.ends_with(']');
         let labels = if whole { labels } else { labels.rsplit_once('[').map_or(labels, |(all, _)| all) };
-        let (files, column) = place(labels);
+        // The reader of the files reports those that cannot be read.
+        let ((files, column), data) = (place(labels).ok()?, sources(data).ok()?);
         let known = |files: Vec<PathBuf>| -> Vec<PathBuf> {
             files.into_iter().map(|file| file.canonicalize().unwrap_or(file)).collect()
         };
-        let same = files.iter().all(|file| has_columns(file)) && known(sources(data)) == known(files);
+        let same = files.iter().all(|file| has_columns(file)) && known(data) == known(files);
         column.filter(|_| same).map(str::to_string)
     }
 }
 
 /// Reads files of labels, or the columns of tables: the numbers of the classes, and their names if they have some.
 fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String>)> {
-    let (files, column) = place(spec);
+    let (files, column) = place(spec)?;
     let has_columns = files.iter().all(|file| has_columns(file));
     if has_columns && (header.is_none() || files.iter().all(|file| is_table(file))) {
         let texts = files.iter().map(|file| texts(file, column, header)).collect::<Result<Vec<_>>>()?;

@@ -45,76 +45,115 @@ fn with_layout<T>(
     read(layout, &name, &mut reader, (header, Available::Exactly(len.saturating_sub(header))))
 }
 
-/// The names of the arrays of an archive, with their index.
-fn arrays(name: &str, zip: &mut ZipArchive<BufReader<File>>) -> Result<Vec<(usize, String)>> {
-    let mut arrays = Vec::new();
-    for index in 0..zip.len() {
-        let entry = zip.by_index_raw(index).map_err(|cause| damaged(name, &cause))?;
-        if let Some(array) = entry.name().strip_suffix(".npy") {
-            arrays.push((index, array.to_string()));
-        }
-    }
-    Ok(arrays)
-}
-
 fn damaged(name: &str, cause: &dyn std::fmt::Display) -> Error {
     Error::input(format!("{name}: not a readable .npz archive ({cause}); write it again with numpy.savez"))
 }
 
+/// The header of an array.
+pub(super) fn layout(path: &Path) -> Result<ArrayLayout> {
+    with_layout(path, |layout, _, _, _| Ok(layout))
+}
+
+/// The header of the array that [`read_archive`] reads, and whether it is not compressed.
+pub(super) fn layout_in_archive(path: &Path, wanted: Option<&str>) -> Result<(ArrayLayout, bool)> {
+    let mut archive = Archive::open(path)?;
+    let (index, array) = archive.choose(wanted)?;
+    archive.with_layout(index, &array, |layout, _, _, (stored, _)| Ok((layout, stored.is_some())))
+}
+
 /// Reads the array `wanted` of an archive, or else its only array, or the one that is named `x` or `data`.
 pub(super) fn read_archive(path: &Path, wanted: Option<&str>, options: &ReadOptions) -> Result<Raw> {
-    let name = path.display().to_string();
-    let mut zip = ZipArchive::new(BufReader::new(open(path)?)).map_err(|cause| damaged(&name, &cause))?;
-    let arrays = arrays(&name, &mut zip)?;
-    let list = || arrays.iter().map(|(_, array)| array.as_str()).collect::<Vec<_>>().join(", ");
-    let usual = || arrays.iter().find(|(_, array)| array == "x" || array == "data");
-    let chosen = match (wanted, &arrays[..]) {
-        (_, []) => {
-            return Err(Error::input(format!(
-                "{name}: the archive contains no array; write it with numpy.savez(file, x=array)"
-            )));
-        }
-        (Some(wanted), _) => arrays
-            .iter()
-            .find(|(_, array)| array == wanted)
-            .ok_or_else(|| Error::input(format!("{name}: there is no array {wanted:?}; there are: {}", list())))?,
-        (None, [only]) => only,
-        (None, [(_, first), ..]) => usual().ok_or_else(|| {
-            Error::input(format!(
-                "{name}: the archive contains {} arrays; select one as {name}:{first}; there are: {}",
-                arrays.len(),
-                list()
-            ))
-        })?,
-    };
-    let (index, array) = chosen;
-    let mut entry = zip.by_index(*index).map_err(|cause| damaged(&name, &cause))?;
-    let described = format!("{name} ({array})");
-    let available = Available::inflated(entry.compressed_size());
     const FORMAT: &str = "NumPy archive";
-    let (layout, header) = read_layout(&described, &mut entry)?;
-    // Compressed arrays cannot be read from the middle.
-    let stored = (entry.compression() == CompressionMethod::Stored).then(|| entry.data_start()).flatten();
-    let mut raw = match (options.stays_on_disk(&described, &layout)?, stored) {
-        (true, Some(start)) => {
-            let available = Available::Exactly(entry.size().saturating_sub(header));
-            layout.store(&described, FORMAT, path, start + header, available)?
-        }
-        (true, None) if options.place == Some(Place::Disk) => {
-            return Err(Error::setting(format!(
+    let mut archive = Archive::open(path)?;
+    let (index, array) = archive.choose(wanted)?;
+    let mut raw = archive.with_layout(index, &array, |layout, described, reader, (stored, available)| {
+        match (options.stays_on_disk(described, &layout)?, stored) {
+            (true, Some((start, available))) => layout.store(described, FORMAT, path, start, available),
+            (true, None) if options.place == Some(Place::Disk) => Err(Error::setting(format!(
                 "{described}: a compressed array cannot be read from disk during the training; write it with numpy.save, or omit \
                  --data-from disk"
-            )));
+            ))),
+            _ => layout.read(described, FORMAT, reader, available),
         }
-        _ => layout.read(&described, FORMAT, &mut entry, available)?,
-    };
+    })?;
+    let name = &archive.name;
     raw.name = format!("{name}:{array}");
-    if wanted.is_none() && arrays.len() > 1 {
-        let others: Vec<String> =
-            arrays.iter().filter(|(_, other)| other != array).map(|(_, other)| format!("{name}:{other}")).collect();
-        raw.origin.choice(format!("the array {array} of {}", list()), others.join(" or "));
+    if wanted.is_none() && archive.arrays.len() > 1 {
+        let others = archive.arrays.iter().filter(|(_, other)| *other != array);
+        let others: Vec<String> = others.map(|(_, other)| format!("{name}:{other}")).collect();
+        raw.origin.choice(format!("the array {array} of {}", archive.list()), others.join(" or "));
     }
     Ok(raw)
+}
+
+/// An open archive.
+struct Archive {
+    name: String,
+    zip: ZipArchive<BufReader<File>>,
+    /// The names of the arrays, with their index.
+    arrays: Vec<(usize, String)>,
+}
+
+/// Where an array that is not compressed begins in the file, and its number of bytes; then the number of bytes for any array.
+type InArchive = (Option<(u64, Available)>, Available);
+
+impl Archive {
+    fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let mut zip = ZipArchive::new(BufReader::new(open(path)?)).map_err(|cause| damaged(&name, &cause))?;
+        let mut arrays = Vec::new();
+        for index in 0..zip.len() {
+            let entry = zip.by_index_raw(index).map_err(|cause| damaged(&name, &cause))?;
+            if let Some(array) = entry.name().strip_suffix(".npy") {
+                arrays.push((index, array.to_string()));
+            }
+        }
+        Ok(Self { name, zip, arrays })
+    }
+
+    fn list(&self) -> String {
+        self.arrays.iter().map(|(_, array)| array.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The array `wanted`, or else the only one, or the one that is named `x` or `data`.
+    fn choose(&self, wanted: Option<&str>) -> Result<(usize, String)> {
+        let Self { name, arrays, .. } = self;
+        let named = |is: &dyn Fn(&str) -> bool| arrays.iter().find(|(_, array)| is(array));
+        let chosen = match (wanted, &arrays[..]) {
+            (_, []) => Err(Error::input(format!(
+                "{name}: the archive contains no array; write it with numpy.savez(file, x=array)"
+            ))),
+            (Some(wanted), _) => named(&|array| array == wanted).ok_or_else(|| {
+                Error::input(format!("{name}: there is no array {wanted:?}; there are: {}", self.list()))
+            }),
+            (None, [only]) => Ok(only),
+            (None, [(_, first), ..]) => named(&|array| array == "x" || array == "data").ok_or_else(|| {
+                Error::input(format!(
+                    "{name}: the archive contains {} arrays; select one as {name}:{first}; there are: {}",
+                    arrays.len(),
+                    self.list()
+                ))
+            }),
+        };
+        chosen.cloned()
+    }
+
+    /// Calls `read` with the header of an array, its name for messages, and what follows the header.
+    fn with_layout<T>(
+        &mut self,
+        index: usize,
+        array: &str,
+        read: impl FnOnce(ArrayLayout, &str, &mut dyn Read, InArchive) -> Result<T>,
+    ) -> Result<T> {
+        let described = format!("{} ({array})", self.name);
+        let mut entry = self.zip.by_index(index).map_err(|cause| damaged(&self.name, &cause))?;
+        let (size, available) = (entry.size(), Available::inflated(entry.compressed_size()));
+        // Compressed arrays cannot be read from the middle.
+        let stored = (entry.compression() == CompressionMethod::Stored).then(|| entry.data_start()).flatten();
+        let (layout, header) = read_layout(&described, &mut entry)?;
+        let stored = stored.map(|start| (start + header, Available::Exactly(size.saturating_sub(header))));
+        read(layout, &described, &mut entry, (stored, available))
+    }
 }
 
 /// The header of an array in C order: version 1.0 of the format, padded to a multiple of 64 bytes.

@@ -9,12 +9,13 @@ use crate::error::{Error, Result};
 use crate::io::{AtomicFile, check_space, extension};
 use crate::text::shortest_sum;
 
-/// Checks that the output `path` does not overwrite the input data `spec` and is not a picture or a sound in their folder.
+/// Checks that the output `path`, which is given by `option`, does not overwrite the input data `spec` and is not a picture or a
+/// sound in their folder.
 ///
 /// # Errors
 /// [`Error::Setting`] with both names.
 #[cfg(feature = "cli")]
-pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
+pub fn check_apart(option: &str, path: &Path, spec: &str) -> Result<()> {
     use std::fs;
 
     use crate::io::folder;
@@ -23,17 +24,17 @@ pub fn check_apart(path: &Path, spec: &str) -> Result<()> {
     let place = path.file_name().map(|name| place.join(name)).unwrap_or(place);
     let target = fs::canonicalize(path).ok();
     let picture = ["png", "wav"].contains(&extension(path).as_str());
-    for source in super::sources(spec) {
+    for source in super::sources(spec)? {
         let Ok(source) = fs::canonicalize(source) else { continue };
         if target.as_ref() == Some(&source) || place == source {
             return Err(Error::setting(format!(
-                "{}: would overwrite the input data {spec}; choose another --out",
+                "{}: would overwrite the input data {spec}; choose another {option}",
                 path.display()
             )));
         }
         if picture && source.is_dir() && place.starts_with(&source) {
             return Err(Error::setting(format!(
-                "{}: would add a file to the input data {spec}; choose another folder for --out",
+                "{}: would add a file to the input data {spec}; choose another folder for {option}",
                 path.display()
             )));
         }
@@ -330,19 +331,19 @@ mod tests {
             ("t.csv", "t.csv:dino"),
             ("pictures/new.png", "pictures"),
         ] {
-            let message = check_apart(&place(out), &spec(data)).unwrap_err().to_string();
+            let message = check_apart("--out", &place(out), &spec(data)).unwrap_err().to_string();
             assert!(message.contains(data) && message.contains("--out"), "{message}");
         }
         for (out, data) in [("b.npy", "a.npy"), ("pictures/a.npy", "pictures"), ("new.png", "pictures"), ("a.npy", "b")]
         {
-            check_apart(&place(out), &spec(data)).unwrap();
+            check_apart("--out", &place(out), &spec(data)).unwrap();
         }
-        check_apart(&place("moons.npy"), "moons").unwrap();
+        check_apart("--out", &place("moons.npy"), "moons").unwrap();
         #[cfg(unix)]
         {
             std::os::unix::fs::symlink(place("a.npy"), place("link.npy")).unwrap();
-            assert!(check_apart(&place("link.npy"), &spec("a.npy")).is_err());
-            assert!(check_apart(&place("a.npy"), &spec("link.npy")).is_err());
+            assert!(check_apart("--out", &place("link.npy"), &spec("a.npy")).is_err());
+            assert!(check_apart("--out", &place("a.npy"), &spec("link.npy")).is_err());
         }
     }
 }

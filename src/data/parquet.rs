@@ -261,9 +261,9 @@ impl File {
     fn cells(&self, group: &dyn RowGroupReader, field: &Field, rows: usize, first: usize) -> Result<Cells> {
         let Content::Numbers { scale, unsigned, .. } = field.content else { unreachable!("only numbers are chosen") };
         let column = group.get_column_reader(field.index).map_err(|cause| damaged(&self.name, &cause))?;
-        let unit = 10f64.powi(-scale);
+        let unit = 10f64.powi(scale);
         let (present, levels, found) = numbers(column, rows, unsigned).map_err(|cause| damaged(&self.name, &cause))?;
-        let mut present = present.into_iter().map(|value| value * unit);
+        let mut present = present.into_iter().map(|value| value / unit);
         if found != rows {
             return Err(damaged(&self.name, &format!("column {} ends after {} rows", field.name, first + found)));
         }
@@ -543,6 +543,24 @@ mod tests {
         assert_eq!((classes.classes, classes.of[29]), (3, 2));
         let both = ReadOptions { columns: vec!["id".into(), "wave".into()], ..ReadOptions::default() };
         assert!(refused(&sample("signals.parquet"), &both).contains("a column of lists is read alone"));
+    }
+
+    #[test]
+    fn decimals_are_the_nearest_numbers() {
+        use parquet::{data_type::Int32Type, file::writer::SerializedFileWriter, schema::parser::parse_message_type};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let schema = parse_message_type("message m { REQUIRED INT32 price (DECIMAL(5, 1)); }").unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema.into(), Default::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<Int32Type>().write_batch(&[3, 7, 3], None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let labels = Labels::load(&format!("{}:price", path.display())).unwrap();
+        assert_eq!((labels.names.join(" "), labels.of), ("0.3 0.7".into(), vec![0, 1, 0]));
     }
 
     #[test]

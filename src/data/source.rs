@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use super::array::ArrayLayout;
 use super::options::Source;
 use super::range::{SampleRange, read_range};
 use super::raw::Raw;
@@ -111,34 +112,44 @@ pub(super) fn file_and_part(spec: &str) -> Option<(&Path, &str)> {
 }
 
 /// The files, or the folder, that [`Dataset::load`] reads; none for a built-in data set.
-pub(crate) fn sources(spec: &str) -> Vec<PathBuf> {
+///
+/// # Errors
+/// [`Error::Io`] when a folder in which a pattern is looked for cannot be read.
+pub(crate) fn sources(spec: &str) -> Result<Vec<PathBuf>> {
     if toys::is_toy(spec) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let (found, _) = sources_and_part(spec);
+    let (found, _) = sources_and_part(spec)?;
     match spec.rsplit_once('[') {
         Some((before, _)) if found.is_empty() && spec.ends_with(']') => sources(before),
-        _ => found,
+        _ => Ok(found),
     }
 }
 
 /// The files, or the folder, and the rest of a `FILE:PART`; no files if there are none.
-pub(super) fn sources_and_part(spec: &str) -> (Vec<PathBuf>, Option<&str>) {
+///
+/// # Errors
+/// As [`sources`].
+pub(super) fn sources_and_part(spec: &str) -> Result<(Vec<PathBuf>, Option<&str>)> {
     let whole = Path::new(spec);
     if whole.exists() {
-        return (vec![whole.into()], None);
+        return Ok((vec![whole.into()], None));
     }
     match file_and_part(spec) {
-        Some((file, part)) => (vec![file.into()], Some(part)),
-        None => files::matching(spec).unwrap_or_default(),
+        Some((file, part)) => Ok((vec![file.into()], Some(part))),
+        None => files::matching(spec).map(Option::unwrap_or_default),
     }
 }
 
 /// The first file that is read and in a folder.
+///
+/// # Errors
+/// As [`sources`].
 #[cfg(feature = "cli")]
-pub(crate) fn inside(spec: &str, folder: &Path) -> Option<PathBuf> {
-    let folder = folder.canonicalize().ok()?;
-    sources(spec).into_iter().find(|file| file.canonicalize().is_ok_and(|file| file.starts_with(&folder)))
+pub(crate) fn inside(spec: &str, folder: &Path) -> Result<Option<PathBuf>> {
+    let Ok(folder) = folder.canonicalize() else { return Ok(None) };
+    let is_inside = |file: &PathBuf| file.canonicalize().is_ok_and(|file| file.starts_with(&folder));
+    Ok(sources(spec)?.into_iter().find(is_inside))
 }
 
 /// Reads a file in the format of its extension, or of its first bytes if the extension is unknown. `part` is the group of a
@@ -150,67 +161,117 @@ fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<D
 
 /// The content of a file, the options for it, and what it is.
 pub(super) fn read_raw(path: &Path, part: Option<&str>, request: &mut Request) -> Result<(Raw, ReadOptions, Source)> {
-    let name = path.display();
-    let len = fs::metadata(path).map_err(|cause| Error::io("cannot read", path, cause))?.len();
-    if len == 0 {
-        return Err(Error::input(format!("{name}: the file is empty (0 bytes); write or copy it again")));
+    let format = Format::of(path, part)?;
+    let mut options = (request.choose)(&path.display().to_string(), format.source())?;
+    let raw = match format {
+        Format::Npy => npy::read(path, &options),
+        Format::Npz => npy::read_archive(path, part, &options),
+        Format::Idx => idx::read(path, &options),
+        Format::Table => table::read(path, part, &options, request.known),
+        Format::Audio => {
+            options.window = options.window.or(Some(audio::WINDOW));
+            audio::read(path)
+        }
+        #[cfg(feature = "parquet")]
+        Format::Parquet => super::parquet::read(path, &options),
+    }?;
+    Ok((raw, options, format.source()))
+}
+
+/// The header of the array in a file, and whether its values can be read from the middle of the file, which is not compressed
+/// then; `None` for a file of another format.
+pub(super) fn read_layout(path: &Path, part: Option<&str>) -> Result<Option<(ArrayLayout, bool)>> {
+    match Format::of(path, part)? {
+        Format::Npy => npy::layout(path).map(|layout| Some((layout, true))),
+        Format::Npz => npy::layout_in_archive(path, part).map(Some),
+        Format::Idx => idx::layout(path).map(Some),
+        _ => Ok(None),
     }
-    let Request { choose, known, .. } = request;
-    let known = *known;
-    let mut chosen = |source| choose(&name.to_string(), source);
-    let undivided = |what: &str| match part {
-        None => Ok(()),
-        Some(part) => Err(Error::input(format!(
-            "{name}:{part}: {what} have no parts; only .csv and .tsv files have groups that can be selected with ':', and \
-             .npz files arrays"
-        ))),
-    };
-    let array = |read: &dyn Fn(&ReadOptions) -> Result<Raw>, options: Result<ReadOptions>| {
-        let options = options?;
-        Ok((read(&options)?, options, Source::Array))
-    };
-    let archive = |options: &ReadOptions| npy::read_archive(path, part, options);
-    let sound = |options: ReadOptions| {
-        let window = options.window.or(Some(audio::WINDOW));
-        Ok((audio::read(path)?, ReadOptions { window, ..options }, Source::Audio))
-    };
-    match extension(path).as_str() {
-        "npy" => undivided("arrays").and_then(|()| array(&|options| npy::read(path, options), chosen(Source::Array))),
-        "npz" => array(&archive, chosen(Source::Array)),
-        "csv" | "tsv" => {
-            let options = chosen(Source::Table)?;
-            Ok((table::read(path, part, &options, known)?, options, Source::Table))
+}
+
+/// What a file contains.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Npy,
+    Npz,
+    Idx,
+    Table,
+    Audio,
+    #[cfg(feature = "parquet")]
+    Parquet,
+}
+
+impl Format {
+    /// The format by the extension of a file, or by its first bytes if the extension is unknown.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an empty file or another format, and when the format has no parts, but one is named.
+    fn of(path: &Path, part: Option<&str>) -> Result<Self> {
+        let name = path.display();
+        let len = fs::metadata(path).map_err(|cause| Error::io("cannot read", path, cause))?.len();
+        if len == 0 {
+            return Err(Error::input(format!("{name}: the file is empty (0 bytes); write or copy it again")));
         }
-        "wav" => undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?)),
-        "png" | "jpg" | "jpeg" | "webp" | "tif" | "tiff" | "bmp" | "gif" => {
-            Err(Error::input(format!("{name}: a single picture is not a data set; name the folder with the pictures")))
-        }
-        _ => match first_bytes(path)? {
-            [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => {
-                undivided("IDX files").and_then(|()| array(&|options| idx::read(path, options), chosen(Source::Array)))
+        let format = match extension(path).as_str() {
+            "npy" => Self::Npy,
+            "npz" => Self::Npz,
+            "csv" | "tsv" => Self::Table,
+            "wav" => Self::Audio,
+            "png" | "jpg" | "jpeg" | "webp" | "tif" | "tiff" | "bmp" | "gif" => {
+                return Err(Error::input(format!(
+                    "{name}: a single picture is not a data set; name the folder with the pictures"
+                )));
             }
-            [0x93, b'N', b'U', b'M'] => {
-                undivided("arrays").and_then(|()| array(&|options| npy::read(path, options), chosen(Source::Array)))
-            }
-            [b'P', b'K', 3, 4] if other_format(&extension(path), [0; 4]).is_none() => {
-                array(&archive, chosen(Source::Array))
-            }
-            [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => {
-                undivided("audio files").and_then(|()| sound(chosen(Source::Audio)?))
-            }
-            #[cfg(feature = "parquet")]
-            [b'P', b'A', b'R', b'1'] => undivided("Parquet files").and_then(|()| {
-                let options = chosen(Source::Parquet)?;
-                Ok((super::parquet::read(path, &options)?, options, Source::Parquet))
-            }),
-            start if other_format(&extension(path), start).is_some() => {
-                let (what, remedy) = other_format(&extension(path), start).unwrap_or_default();
-                Err(Error::input(format!("{name}: {what}, which is not read; {remedy}")))
-            }
-            _ => Err(Error::input(format!(
-                "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of pictures"
+            other => Self::by_content(path, other)?,
+        };
+        match (part, format.undivided()) {
+            (Some(part), Some(what)) => Err(Error::input(format!(
+                "{name}:{part}: {what} have no parts; only .csv and .tsv files have groups that can be selected with ':', and \
+                 .npz files arrays"
             ))),
-        },
+            _ => Ok(format),
+        }
+    }
+
+    fn by_content(path: &Path, extension: &str) -> Result<Self> {
+        let name = path.display();
+        match first_bytes(path)? {
+            [0x1f, 0x8b, ..] | [0, 0, 0x08..=0x0e, 1..=4] => Ok(Self::Idx),
+            [0x93, b'N', b'U', b'M'] => Ok(Self::Npy),
+            [b'P', b'K', 3, 4] if other_format(extension, [0; 4]).is_none() => Ok(Self::Npz),
+            [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4'] => Ok(Self::Audio),
+            #[cfg(feature = "parquet")]
+            [b'P', b'A', b'R', b'1'] => Ok(Self::Parquet),
+            start => Err(Error::input(match other_format(extension, start) {
+                Some((what, remedy)) => format!("{name}: {what}, which is not read; {remedy}"),
+                None => format!(
+                    "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of pictures"
+                ),
+            })),
+        }
+    }
+
+    /// The name of files that have no parts to select.
+    fn undivided(self) -> Option<&'static str> {
+        match self {
+            Self::Npy => Some("arrays"),
+            Self::Idx => Some("IDX files"),
+            Self::Audio => Some("audio files"),
+            #[cfg(feature = "parquet")]
+            Self::Parquet => Some("Parquet files"),
+            Self::Npz | Self::Table => None,
+        }
+    }
+
+    /// The kind of source, which decides which options apply.
+    fn source(self) -> Source {
+        match self {
+            Self::Npy | Self::Npz | Self::Idx => Source::Array,
+            Self::Table => Source::Table,
+            Self::Audio => Source::Audio,
+            #[cfg(feature = "parquet")]
+            Self::Parquet => Source::Parquet,
+        }
     }
 }
 
@@ -219,7 +280,7 @@ pub(super) fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
     if let Some((file, part)) = file_and_part(spec) {
         return read_file(file, Some(part), request);
     }
-    match files::matching(spec) {
+    match files::matching(spec)? {
         Some((files, part)) if files.len() == 1 => return read_file(&files[0], part, request),
         Some((files, part)) => return joined::read(spec, &files, part, request),
         None if files::has_wildcards(spec) => {

@@ -6,6 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::Grouping;
 use super::array::{ArrayLayout, Element};
 use super::columns::offset_for;
@@ -268,6 +271,13 @@ impl Stored {
             (Element::F32, _) => {
                 values.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
             }
+            (Element::F16, _) => {
+                // The processor converts several at a time.
+                let halves: Vec<f16> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
+                let first = values.len();
+                values.resize(first + halves.len(), 0.0);
+                halves.convert_to_f32_slice(&mut values[first..]);
+            }
             (Element::U8, _) if self.scaled => values.extend(bytes.iter().map(|&byte| f32::from(byte) / 255.0)),
             (Element::U8, _) => values.extend(bytes.iter().map(|&byte| f32::from(byte))),
             (element, Some((offset, grouping))) => {
@@ -318,4 +328,34 @@ fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Dataset, Place, ReadOptions, npy};
+    use half::f16;
+    use std::io::Write;
+
+    /// Every finite float16, in both byte orders.
+    #[test]
+    fn halves_are_read_exactly() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("h.npy");
+        let finite: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|half| half.is_finite()).collect();
+        let halves = &finite[..finite.len() / 31 * 31];
+        for (code, bytes) in [
+            ("<f2", halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>()),
+            (">f2", halves.iter().flat_map(|half| half.to_be_bytes()).collect()),
+        ] {
+            let mut file = std::fs::File::create(&path).unwrap();
+            file.write_all(&npy::header(code, &[halves.len() / 31, 31])).unwrap();
+            file.write_all(&bytes).unwrap();
+            let options = ReadOptions { place: Some(Place::Disk), ..ReadOptions::default() };
+            let data = Dataset::load_with(path.to_str().unwrap(), 0, &options).unwrap();
+            // From the middle of a row.
+            let read = data.values.stored().unwrap().read(7..halves.len()).unwrap();
+            assert!(read.iter().zip(&halves[7..]).all(|(a, b)| a.to_bits() == f32::from(*b).to_bits()), "{code}");
+            assert_eq!(read.len(), halves.len() - 7);
+        }
+    }
 }

@@ -11,7 +11,8 @@ pub fn tests() -> Vec<Test> {
         conversions_say_what_they_wrote,
         conversions_do_not_overwrite,
         what_does_not_fit_is_refused,
-        every_command_reads_patterns
+        every_command_reads_patterns,
+        arrays_stay_on_disk_where_asked
     ])
 }
 
@@ -90,6 +91,9 @@ fn conversions_do_not_overwrite() {
         2,
         &["would overwrite the input data a.npy[0:3]; choose another OUT"],
     );
+    place.write("my--out.npy", place.read("ok.npy"));
+    let overwritten = "my--out.npy: would overwrite the input data my--out.npy; choose another OUT";
+    place.refused("convert my--out.npy my--out.npy --force", 2, &[overwritten]);
     fs::create_dir(place.path("parts")).unwrap();
     place.ok("convert ok.npy parts");
     place.refused("convert ok.npy parts", 2, &["parts: exists; --force"]);
@@ -141,4 +145,20 @@ fn every_command_reads_patterns() {
     place.write("p3.npy", npy("<f4", false, &[4, 9], &signals(36)));
     place.refused("train p*.npy --out other", 1, &["p3.npy: samples of shape [9]", "p1.npy have the shape [8]"]);
     place.refused("train q*.npy --out other", 1, &["\"q*.npy\"", "no file matches it as a pattern"]);
+}
+
+fn arrays_stay_on_disk_where_asked() {
+    let place = Place::new();
+    let note = "the values are read from disk during the training (otherwise: --data-from memory)";
+    assert!(place.train("ok.npy --data-from disk", "disk").contains(note));
+    assert!(!place.train("ok.npy", "memory").contains(note));
+    assert_eq!(losses(&place, "disk"), losses(&place, "memory"));
+    for i in 0..2 {
+        place.write(&format!("f{i}.npy"), npy("<f4", true, &[40, 16], &signals(640)));
+    }
+    let words = ["an array in Fortran order cannot be read from disk", "langevin convert, or omit --data-from disk"];
+    place.refused("train f?.npy --data-from disk --out f", 2, &words);
+    place.train("f?.npy --data-from auto", "f");
+    let said = place.ok("convert f?.npy c.npy");
+    assert!(said.contains("float32 array of shape [80, 16]") && !said.contains("data-from"), "{said}");
 }

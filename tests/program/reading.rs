@@ -19,6 +19,8 @@ pub fn tests() -> Vec<Test> {
         outliers_are_clipped,
         categories_return_by_name,
         recordings_are_denoised_as_a_whole,
+        several_recordings_are_windows,
+        large_files_of_unknown_formats_are_not_read,
         subfolders_of_pictures_are_classes,
         colours_are_compressed_together,
         augmented_runs_are_resumed_and_described,
@@ -399,3 +401,44 @@ fn data_in_other_units_are_warned_of() {
     let fine = place.run("denoise run noisy.npy --out d.npy");
     assert!(fine.code == Some(0) && !fine.err.contains("units"), "{fine:?}");
 }
+
+/// Commands that write one recording as a whole write the windows of several, none of which overlap.
+fn several_recordings_are_windows() {
+    let place = Place::new();
+    for (name, n) in [("r1.npy", 10), ("r2.npy", 9)] {
+        place.write(name, npy("<f4", false, &[n], &signals(n)));
+    }
+    let said = place.ok("noise r?.npy --window 4 --kind gaussian:0.1 --out noisy.npy");
+    for words in
+        ["r1.npy: a recording of 10 time steps, cut into 2 windows of 4, one every 4", "not put together again"]
+    {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let read = json(&place.ok("inspect noisy.npy --json"));
+    assert_eq!((read["samples"].as_u64(), read["shape"][0].as_u64()), (Some(4), Some(4)));
+    let said = place.ok("noise r1.npy --window 4 --kind gaussian:0.1 --out one.npy");
+    assert!(said.contains("a recording of 10 time steps") && !said.contains("not put together"), "{said}");
+}
+
+/// Only the first bytes tell whether a file is a safetensors file. This one fills no disk where it has no blocks.
+#[cfg(unix)]
+fn large_files_of_unknown_formats_are_not_read() {
+    let place = Place::new();
+    place.write("large.bin", b"");
+    let file = std::fs::OpenOptions::new().write(true).open(place.path("large.bin")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    place.refused("inspect large.bin", 1, &["large.bin: unknown file format"]);
+    place.train("ok.npy", "run");
+    // A checkpoint, and tensors of another program, are recognised by their content.
+    place.write("renamed", place.read("run/checkpoint.safetensors"));
+    assert!(place.ok("inspect renamed").contains("device memory to train, with all data on the device: "));
+    let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    let foreign = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+    place.write("foreign", &foreign);
+    assert!(place.ok("inspect foreign").contains("a safetensors file of another program, 70 bytes"));
+    place.write("cut", &foreign[..69]);
+    place.refused("inspect cut", 1, &["cut: unknown file format"]);
+}
+
+#[cfg(not(unix))]
+fn large_files_of_unknown_formats_are_not_read() {}

@@ -38,7 +38,7 @@ impl Files {
                 if !out.is_dir() {
                     check_path(out)?;
                 }
-                let table = data::sources(&args.data).first().is_some_and(|file| data::is_table(file));
+                let table = data::sources(&args.data)?.first().is_some_and(|file| data::is_table(file));
                 Self::Folder(out.clone(), if table { "csv" } else { "npy" })
             }
             "svg" | "png" => {
@@ -69,7 +69,7 @@ impl Files {
             }
             let inputs = read.into_iter().flatten().chain(args.condition.files());
             for spec in inputs.chain(checkpoint.config.inputs()) {
-                data::check_apart(&path, spec)?;
+                data::check_apart("--out", &path, spec)?;
             }
         }
         Ok(files)

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::ranks::team;
 use crate::cli::train::TrainArgs;
 use crate::cli::train::settings::{New, apply_options, set, stated};
-use crate::data::{Dataset, Description, Kind, Subset};
+use crate::data::{Dataset, Description, Kind, Note, Subset};
 use crate::io::quoted;
 use crate::nn::Model;
 use crate::text;
@@ -53,6 +53,16 @@ impl Shown {
     }
 }
 
+/// What was read from the data, and whether they stay on disk.
+fn described(data: &Dataset) -> Description {
+    let mut description = data.describe();
+    if data.values.stored().is_some() {
+        let text = "the values are read from disk during the training".into();
+        description.notes.push(Note { text, otherwise: Some("--data-from memory".into()) });
+    }
+    description
+}
+
 /// The message about an early stop, and how to continue.
 pub fn stopped_early(step: u32, patience: u32) -> String {
     format!(
@@ -70,7 +80,7 @@ pub fn start(args: &TrainArgs) -> anyhow::Result<Session> {
     let New { config, data, device, .. } = &new;
     let (trainer, shown) = (start_run(args, &folder, device, config, data)?, Shown::of(config, data)?);
     let choice = Some(new.describe(config.training_samples(data.len())?));
-    Ok(Session { trainer, folder, shown, data: data.describe(), choice, device: new.device })
+    Ok(Session { trainer, folder, shown, data: described(data), choice, device: new.device })
 }
 
 /// The checkpoint whose weights a new run starts from.
@@ -155,7 +165,7 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
     })?;
     let trainer = resume_run(&folder, &device, &config, &checkpoint, &data)?;
     let shown = Shown::of(&config, &data)?;
-    Ok(Session { trainer, folder, device, shown, data: data.describe(), choice: None })
+    Ok(Session { trainer, folder, device, shown, data: described(&data), choice: None })
 }
 
 /// The data of a resumed run.

@@ -4,7 +4,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Dataset, Kind};
-use super::parts_of;
+use super::{PART, parts_of};
 use crate::text::short;
 use crate::{Error, Result};
 
@@ -100,7 +100,7 @@ impl ElementType {
         }
         let (groups, len) = (data.grouping(), data.sample_len());
         let mut columns = vec![Rounding::default(); groups.count];
-        for (first, values) in parts_of(data, 0..data.len()) {
+        for (first, values) in parts_of(data, 0..data.len(), PART) {
             for (i, &value) in values?.iter().enumerate() {
                 let exact = f64::from(value) + data.columns.offset_of(groups.at(i));
                 let Some(near) = self.rounded(data.kind(), exact) else {

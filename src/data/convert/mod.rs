@@ -8,9 +8,11 @@ mod tests;
 
 use std::borrow::Cow;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
 
 use super::{Dataset, Kind, Labels, npy};
 use crate::io::{AtomicFile, check_space, folder, write_atomically};
@@ -111,18 +113,14 @@ impl<'a> ArrayOfSamples<'a> {
         let target = fs::canonicalize(place).unwrap_or_else(|_| place.to_path_buf());
         check_space(&target, self.bytes())?;
         let failed = |cause| Error::io("cannot write", place, cause);
-        let (new, old) = (beside(&target).map_err(failed)?, beside(&target).map_err(failed)?);
+        let new = beside(&target).map_err(failed)?;
         let (n, sample) = (self.data.len(), self.data.sample_len() * self.element.size());
         let samples = (most / sample as u64).clamp(1, n as u64) as usize;
         let starts = (0..n).step_by(samples);
         for (i, start) in starts.clone().enumerate() {
             self.write(&new.path().join(part_name(i)), start..n.min(start + samples), written)?;
         }
-        if target.exists() {
-            fs::rename(&target, old.path().join("replaced")).map_err(failed)?;
-        }
-        // The folder is no longer a temporary one.
-        fs::rename(new.keep(), &target).map_err(failed)?;
+        replace_folder(new, &target)?;
         crate::io::sync_folder(&target);
         Ok(starts.len())
     }
@@ -133,7 +131,7 @@ impl<'a> ArrayOfSamples<'a> {
         let mut file = AtomicFile::create(path)?;
         file.write(|out| out.write_all(&npy::header(element.code(), &self.shape_of(rows.len()))))?;
         let mut bytes = Vec::new();
-        for (first, values) in parts_of(data, rows) {
+        for (first, values) in parts_of(data, rows, PART) {
             bytes.clear();
             let values = values?;
             for (i, &value) in values.iter().enumerate() {
@@ -147,10 +145,10 @@ impl<'a> ArrayOfSamples<'a> {
     }
 }
 
-/// The values of some samples part by part, with the index of the first sample of each.
-fn parts_of(data: &Dataset, rows: Range<usize>) -> impl Iterator<Item = (usize, Result<Cow<'_, [f32]>>)> {
+/// The values of some samples in parts of at most `most` values, or one sample, with the index of the first sample of each.
+fn parts_of(data: &Dataset, rows: Range<usize>, most: usize) -> impl Iterator<Item = (usize, Result<Cow<'_, [f32]>>)> {
     let len = data.sample_len();
-    let (most, end) = ((PART / len).max(1), rows.end);
+    let (most, end) = ((most / len).max(1), rows.end);
     rows.step_by(most).map(move |first| (first, data.values.part(first * len..end.min(first + most) * len)))
 }
 
@@ -191,8 +189,34 @@ fn check_replaceable(place: &Path) -> Result<()> {
     }
 }
 
+/// Puts a folder in the place of another one, which may not exist. After an error, the other one is there as before, and the new
+/// one is removed.
+///
+/// # Errors
+/// [`Error::Io`] when a folder cannot be renamed. If the old one cannot be put back, the message says where it is.
+fn replace_folder(new: TempDir, target: &Path) -> Result<()> {
+    let failed = |cause| Error::io("cannot write", target, cause);
+    let aside = beside(target).map_err(failed)?;
+    let old = aside.path().join("replaced");
+    let is_replaced = target.exists();
+    if is_replaced {
+        fs::rename(target, &old).map_err(failed)?;
+    }
+    if let Err(cause) = fs::rename(new.path(), target) {
+        if is_replaced && fs::rename(&old, target).is_err() {
+            let old = aside.keep().join("replaced");
+            let text = format!("{cause}; its old parts are in {}", old.display());
+            return Err(failed(io::Error::new(cause.kind(), text)));
+        }
+        return Err(failed(cause));
+    }
+    // The folder is no longer a temporary one.
+    let _ = new.keep();
+    Ok(())
+}
+
 /// A temporary folder beside another one, with the usual permissions.
-fn beside(place: &Path) -> std::io::Result<tempfile::TempDir> {
+fn beside(place: &Path) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));

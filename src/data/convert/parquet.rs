@@ -16,64 +16,28 @@ use crate::data::{Dataset, Kind};
 use crate::io::{AtomicFile, check_space};
 use crate::{Error, Result};
 
+/// The values of a row group, which is in memory as a whole when it is written and read: 64 MiB of float32.
+const GROUP: usize = 1 << 24;
+/// The most rows of a row group.
+const MOST_ROWS: usize = 1 << 18;
+
 impl ArrayOfSamples<'_> {
     /// Writes a Parquet file, compressed with snappy: a table with a column for each value of a sample, or signals as a column
-    /// `signal` of lists. It appears when it is complete.
+    /// `signal` of lists. A row group has up to 2^18 rows and 2^24 values. The file appears when it is complete.
     ///
     /// # Errors
     /// [`Error::Setting`] for other samples or element types than float32 and float64, and as [`ArrayOfSamples::save`].
     pub fn save_parquet(&self, path: &Path, written: &mut Written) -> Result<()> {
-        let Self { data, element, .. } = *self;
-        let is_list = match (data.kind(), &data.shape[..]) {
-            (Kind::Table | Kind::Points, _) => false,
-            (Kind::Signals, [_]) => true,
-            (kind, shape) => {
-                return Err(Error::setting(format!(
-                    "{}: a Parquet file has no {kind} of shape {shape:?}; write a .npy file",
-                    path.display()
-                )));
-            }
-        };
-        let wide = match element {
-            ElementType::Float32 => false,
-            ElementType::Float64 => true,
-            other => {
-                return Err(Error::setting(format!(
-                    "{}: a Parquet file has float32 or float64 values, not {other}; write a .npy file, or omit --dtype",
-                    path.display()
-                )));
-            }
-        };
+        let columns = self.columns(path)?;
         // Compressed or not, it is not much larger than its values.
         check_space(path, self.bytes())?;
         let mut failed = None;
         let mut file = AtomicFile::create(path)?;
         file.write(|out| {
-            let schema = schema(data, is_list, wide).map_err(io::Error::other)?;
-            // Few numbers repeat, so that a dictionary of them takes more space.
-            let properties = WriterProperties::builder().set_dictionary_enabled(false);
-            let properties = properties.set_compression(Compression::SNAPPY).build();
-            let mut writer =
-                SerializedFileWriter::new(&mut *out, schema, Arc::new(properties)).map_err(io::Error::other)?;
-            for (first, values) in parts_of(data, 0..data.len()) {
-                let part = || -> Result<()> {
-                    let values = values?;
-                    let group = writer.next_row_group().map_err(|e| unwritten(path, e))?;
-                    let unit =
-                        |(i, value): (usize, &f32)| f64::from(*value) + data.columns.offset_of(data.grouping().at(i));
-                    let values: Vec<f64> = values.iter().enumerate().map(unit).collect();
-                    let len = data.sample_len();
-                    match wide {
-                        true => write_group::<DoubleType, _>(group, &values, len, is_list, |value| value),
-                        false => write_group::<FloatType, _>(group, &values, len, is_list, |value| value as f32),
-                    }
-                    .map_err(|e| unwritten(path, e))?;
-                    written(first + values.len() / len)
-                };
-                if let Err(e) = part() {
-                    failed = Some(e);
-                    return Ok(());
-                }
+            let mut writer = writer(&mut *out, self.data, columns).map_err(io::Error::other)?;
+            if let Err(e) = self.write_groups(&mut writer, path, columns, written) {
+                failed = Some(e);
+                return Ok(());
             }
             writer.close().map_err(io::Error::other)?;
             out.flush()
@@ -83,6 +47,70 @@ impl ArrayOfSamples<'_> {
             None => file.commit(),
         }
     }
+
+    /// The columns of the file, or why there is none for these samples and this element type.
+    fn columns(&self, path: &Path) -> Result<FileColumns> {
+        let Self { data, element, .. } = *self;
+        let refused = |what: String| Err(Error::setting(format!("{}: a Parquet file has {what}", path.display())));
+        let is_list = match (data.kind(), &data.shape[..]) {
+            (Kind::Table | Kind::Points, _) => false,
+            (Kind::Signals, [_]) => true,
+            (kind, shape) => return refused(format!("no {kind} of shape {shape:?}; write a .npy file")),
+        };
+        let wide = match element {
+            ElementType::Float32 => false,
+            ElementType::Float64 => true,
+            other => {
+                return refused(format!("float32 or float64 values, not {other}; write a .npy file, or omit --dtype"));
+            }
+        };
+        Ok(FileColumns { is_list, wide })
+    }
+
+    /// Writes all samples in row groups.
+    fn write_groups<W: Write + Send>(
+        &self,
+        writer: &mut SerializedFileWriter<W>,
+        path: &Path,
+        FileColumns { is_list, wide }: FileColumns,
+        written: &mut Written,
+    ) -> Result<()> {
+        let (data, groups, len) = (self.data, self.data.grouping(), self.data.sample_len());
+        for (first, values) in parts_of(data, 0..data.len(), GROUP.min(MOST_ROWS * len)) {
+            let values = values?;
+            let value = |i: usize| f64::from(values[i]) + data.columns.offset_of(groups.at(i));
+            let group = writer.next_row_group().map_err(|e| unwritten(path, e))?;
+            let samples = Samples { count: values.len() / len, len, is_list };
+            match wide {
+                true => write_group::<DoubleType, _>(group, samples, value),
+                false => write_group::<FloatType, _>(group, samples, |i| value(i) as f32),
+            }
+            .map_err(|e| unwritten(path, e))?;
+            written(first + samples.count)?;
+        }
+        Ok(())
+    }
+}
+
+/// The columns of a file.
+#[derive(Clone, Copy)]
+struct FileColumns {
+    /// One column of lists, or one of single values for each value of a sample.
+    is_list: bool,
+    /// float64, or float32.
+    wide: bool,
+}
+
+/// A writer that compresses.
+fn writer<W: Write + Send>(
+    out: W,
+    data: &Dataset,
+    FileColumns { is_list, wide }: FileColumns,
+) -> ParquetResult<SerializedFileWriter<W>> {
+    // Few numbers repeat, so that a dictionary of them takes more space.
+    let properties = WriterProperties::builder().set_dictionary_enabled(false);
+    let properties = properties.set_compression(Compression::SNAPPY).build();
+    SerializedFileWriter::new(out, schema(data, is_list, wide)?, Arc::new(properties))
 }
 
 fn unwritten(path: &Path, cause: ParquetError) -> Error {
@@ -123,25 +151,31 @@ fn schema(data: &Dataset, is_list: bool, wide: bool) -> ParquetResult<TypePtr> {
     Ok(Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?))
 }
 
-/// Writes samples of `len` values.
-fn write_group<D: DataType, W: Write + Send>(
-    mut group: SerializedRowGroupWriter<'_, W>,
-    values: &[f64],
+/// The samples of a row group.
+#[derive(Clone, Copy)]
+struct Samples {
+    count: usize,
     len: usize,
     is_list: bool,
-    convert: impl Fn(f64) -> D::T,
+}
+
+/// Writes samples, of which `value` returns value i.
+fn write_group<D: DataType, W: Write + Send>(
+    mut group: SerializedRowGroupWriter<'_, W>,
+    Samples { count, len, is_list }: Samples,
+    value: impl Fn(usize) -> D::T,
 ) -> ParquetResult<()> {
     let mut index = 0;
     while let Some(mut column) = group.next_column()? {
-        let of_column = values.iter().skip(index).step_by(if is_list { 1 } else { len });
-        let of_column: Vec<D::T> = of_column.map(|&value| convert(value)).collect();
         if is_list {
+            let values: Vec<D::T> = (0..count * len).map(&value).collect();
             // A list begins where the level of repetition is 0.
-            let repeated: Vec<i16> = (0..of_column.len()).map(|i| i16::from(i % len > 0)).collect();
-            let defined = vec![1; of_column.len()];
-            column.typed::<D>().write_batch(&of_column, Some(&defined), Some(&repeated))?;
+            let repeated: Vec<i16> = (0..values.len()).map(|i| i16::from(i % len > 0)).collect();
+            let defined = vec![1; values.len()];
+            column.typed::<D>().write_batch(&values, Some(&defined), Some(&repeated))?;
         } else {
-            column.typed::<D>().write_batch(&of_column, None, None)?;
+            let values: Vec<D::T> = (0..count).map(|row| value(row * len + index)).collect();
+            column.typed::<D>().write_batch(&values, None, None)?;
         }
         column.close()?;
         index += 1;
@@ -183,6 +217,22 @@ mod tests {
             assert_eq!(Normalisation::standard(&again).unwrap(), Normalisation::standard(data).unwrap());
         };
         [read(&table, Kind::Table), read(&short, Kind::Points), wave].iter().for_each(of);
+    }
+
+    #[test]
+    fn row_groups_have_many_rows() {
+        use parquet::file::reader::{FileReader, SerializedFileReader};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.parquet");
+        let groups = |n: usize, len: usize| {
+            let values = (0..n * len).map(|i| (i % 7) as f32).collect();
+            let data = Dataset::new("d", [len], values).unwrap().of_kind(Kind::Table).unwrap();
+            ArrayOfSamples::new(&data, None).unwrap().save_parquet(&path, &mut |_| Ok(())).unwrap();
+            let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+            reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>()
+        };
+        assert_eq!(groups(2_000, 1_000), [2_000]);
+        assert_eq!(groups(300_000, 3), [1 << 18, 300_000 - (1 << 18)]);
     }
 
     #[test]

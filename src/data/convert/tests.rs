@@ -127,6 +127,29 @@ fn an_interrupted_folder_is_not_there() {
 }
 
 #[test]
+fn parts_that_cannot_be_replaced_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("parts");
+    let lost = || {
+        let new = beside(&target).unwrap();
+        // What cannot be renamed.
+        std::fs::remove_dir(new.path()).unwrap();
+        new
+    };
+    assert!(replace_folder(lost(), &target).is_err() && !target.exists());
+    std::fs::create_dir(&target).unwrap();
+    std::fs::write(target.join(part_name(0)), "old").unwrap();
+    let message = replace_folder(lost(), &target).unwrap_err().to_string();
+    assert!(message.contains("cannot write") && message.contains("parts"), "{message}");
+    assert_eq!(std::fs::read_to_string(target.join(part_name(0))).unwrap(), "old");
+    let new = beside(&target).unwrap();
+    std::fs::write(new.path().join(part_name(0)), "new").unwrap();
+    replace_folder(new, &target).unwrap();
+    assert_eq!(std::fs::read_to_string(target.join(part_name(0))).unwrap(), "new");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something is left");
+}
+
+#[test]
 fn labels_that_cannot_be_read_again_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let labels = |of: &[u32], names: &[&str]| Labels {
