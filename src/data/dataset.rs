@@ -60,7 +60,7 @@ impl Dataset {
 
     fn load_strictly(spec: &str, seed: u64, options: &ReadOptions, whole: bool) -> Result<Self> {
         let mut choose = |name: &str, source| options.check(name, source).map(|()| options.clone());
-        read(spec, seed, &mut Request { choose: &mut choose, known: &Columns::default(), whole })
+        read(spec, seed, &mut Request { choose: &mut choose, known: &Columns::default(), whole, range: None })
     }
 
     /// Reads data to compare with `like`: with the options that apply to them, as samples of the same kind if they have the
@@ -88,7 +88,7 @@ impl Dataset {
                 let options = options.applicable_to(source);
                 options.check(name, source).map(|()| options)
             };
-            read(spec, seed, &mut Request { choose: &mut choose, known: columns, whole })
+            read(spec, seed, &mut Request { choose: &mut choose, known: columns, whole, range: None })
         };
         let relative = |data: Self| match data.values.stored() {
             Some(_) if data.columns.offset != columns.offset => data.measured(|stored, groups| {
@@ -140,7 +140,7 @@ impl Dataset {
             let options = options.applicable_to(source);
             options.check(name, source).map(|()| options)
         };
-        read(spec, seed, &mut Request { choose: &mut choose, known: &Columns::default(), whole: false })
+        read(spec, seed, &mut Request { choose: &mut choose, known: &Columns::default(), whole: false, range: None })
     }
 
     /// Creates a data set from the values of all samples. `name` is used in messages.

@@ -22,7 +22,7 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
         let options = (request.choose)(spec, Source::Pictures)?;
         return images::read_files(spec, files, &options);
     }
-    let Request { choose, known, whole } = request;
+    let Request { choose, known, whole, .. } = request;
     let mut decided = None;
     let mut placed = |name: &str, source| {
         let options = choose(name, source)?;
@@ -35,7 +35,7 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
         };
         Ok(ReadOptions { place: Some(place), ..options })
     };
-    let request = &mut Request { choose: &mut placed, known, whole: *whole };
+    let request = &mut Request { choose: &mut placed, known, whole: *whole, range: None };
     let (mut first, options, source) = read_cut(&files[0], part, request)?;
     if source != Source::Table {
         let values = expected_values(files, &first)?;
@@ -49,7 +49,7 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
             match common_columns(&tables) {
                 None => join(files, tables.into_iter().map(Ok))?,
                 Some(known) => {
-                    let mut request = Request { known: &known, choose: &mut *request.choose, ..*request };
+                    let mut request = Request { known: &known, choose: &mut *request.choose, range: None, ..*request };
                     join(files, files.iter().map(|file| Ok(read_cut(file, part, &mut request)?.0)))?
                 }
             }

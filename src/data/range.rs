@@ -8,7 +8,11 @@ use crate::{Error, Result};
 
 /// `DATA[from:to]`: samples `from` to `to` - 1, counted from 0.
 pub(super) fn read_range(spec: &str, range: SampleRange, seed: u64, request: &mut Request) -> Result<Dataset> {
-    let all = read(range.data, seed, request)?;
+    let mut inner = Request { choose: &mut *request.choose, range: Some(&range), ..*request };
+    let all = read(range.data, seed, &mut inner)?;
+    if inner.range.is_none() {
+        return Ok(all);
+    }
     let (from, to) = range.within(all.len())?;
     let part = match all.values.stored() {
         Some(_) => Dataset { name: spec.into(), values: all.stored_part(from..to)?, ..all.clone() },
@@ -29,6 +33,11 @@ pub(super) struct SampleRange<'a> {
 }
 
 impl<'a> SampleRange<'a> {
+    /// The name of these samples.
+    pub fn spec(&self) -> &str {
+        self.spec
+    }
+
     pub fn of(spec: &'a str) -> Result<Self> {
         let wrong = || {
             Error::input(format!(
@@ -63,8 +72,24 @@ impl<'a> SampleRange<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Missing, ReadOptions};
     use super::*;
     use std::fs;
+
+    /// Labels of the same range stay those of the samples.
+    #[test]
+    fn a_range_is_that_of_the_file_also_where_samples_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        fs::write(&path, "a,b\n1,2\n,4\n5,6\n7,8\n9,\n11,12\n").unwrap();
+        let read = |missing| {
+            let options = ReadOptions { missing: Some(missing), ..ReadOptions::default() };
+            Dataset::load_with(&format!("{}[1:5]", path.display()), 0, &options).unwrap()
+        };
+        let kept = read(Missing::Drop);
+        assert_eq!((&kept.values[..], kept.origin.kept.unwrap().rows), (&[5.0, 6.0, 7.0, 8.0][..], vec![2, 3]));
+        assert_eq!(read(Missing::Mean).values[..2], [7.0, 4.0], "the mean of 5, 7 and 9");
+    }
 
     #[test]
     fn a_range_selects_samples() {

@@ -1,6 +1,7 @@
 //! From the values of a file to a data set: kind and precision.
 
 use super::options::{Missing, ReadOptions};
+use super::range::SampleRange;
 use super::stored::{Stored, check_range};
 use super::{Categories, Columns, Dataset, Grouping, Kind, Origin, Values, description, narrow};
 use crate::text::{count, short};
@@ -128,6 +129,19 @@ impl Raw {
             self.clip_outliers(kind, &shape);
         }
         self.into_dataset(kind, shape, options.missing == Some(Missing::Keep))
+    }
+
+    /// Some of the samples, with the name of the range.
+    pub fn part(mut self, range: &SampleRange) -> Result<Self> {
+        let n = self.dims[0];
+        let ((from, to), len) = (range.within(n)?, self.dims[1..].iter().product::<usize>());
+        self.values = match self.values {
+            RawValues::Stored(stored) => RawValues::Stored(stored.part(from * len..to * len)?),
+            values => values.at(from * len..to * len),
+        };
+        (self.dims[0], self.name) = (to - from, range.spec().into());
+        self.origin.keep(n, (from..to).collect());
+        Ok(self)
     }
 
     /// The kind and the shape of the samples.

@@ -24,6 +24,8 @@ pub(super) struct Request<'a> {
     pub known: &'a Columns,
     /// Whether the windows of a recording contain all time steps.
     pub whole: bool,
+    /// The samples to read of one file. Who reads only these takes it.
+    pub range: Option<&'a SampleRange<'a>>,
 }
 
 /// Reads `spec`.
@@ -155,7 +157,12 @@ pub(crate) fn inside(spec: &str, folder: &Path) -> Result<Option<PathBuf>> {
 /// Reads a file in the format of its extension, or of its first bytes if the extension is unknown. `part` is the group of a
 /// table or the array of an archive.
 fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<Dataset> {
-    let (raw, options, _) = read_raw(path, part, request)?;
+    let (mut raw, options, _) = read_raw(path, part, request)?;
+    // Samples that are left out, and means of missing values, are those of the range. Windows are samples only when they are cut.
+    if let (None, Some(range), true) = (options.window, request.range, raw.dims.len() > 1) {
+        request.range = None;
+        raw = raw.part(range)?;
+    }
     raw.finish_for(&options, request.whole)
 }
 
