@@ -272,11 +272,17 @@ impl Stored {
                 values.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
             }
             (Element::F16, _) => {
-                // The processor converts several at a time.
-                let halves: Vec<f16> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
-                let first = values.len();
-                values.resize(first + halves.len(), 0.0);
-                halves.convert_to_f32_slice(&mut values[first..]);
+                // The processor converts several at a time, in its cache.
+                let (mut halves, mut singles) = ([f16::ZERO; 256], [0.0; 256]);
+                for part in bytes.chunks(2 * halves.len()) {
+                    let count = part.len() / 2;
+                    halves
+                        .iter_mut()
+                        .zip(part.chunks_exact(2))
+                        .for_each(|(half, b)| *half = f16::from_le_bytes([b[0], b[1]]));
+                    halves[..count].convert_to_f32_slice(&mut singles[..count]);
+                    values.extend_from_slice(&singles[..count]);
+                }
             }
             (Element::U8, _) if self.scaled => values.extend(bytes.iter().map(|&byte| f32::from(byte) / 255.0)),
             (Element::U8, _) => values.extend(bytes.iter().map(|&byte| f32::from(byte))),
