@@ -139,9 +139,35 @@ impl<'a> Outputs<'a> {
         self.base.with_file_name(format!("{name}-{what}"))
     }
 
+    /// The files beside the samples.
+    fn of_conditions(&self) -> [PathBuf; 4] {
+        ["labels.npy", "labels.csv", "conditions.npy", "given.npy"].map(|what| self.beside(what))
+    }
+
+    /// Refuses to replace a file that is read, or to add samples to a folder of arrays that is.
+    fn check_apart(&self, config: &Config) -> Result<()> {
+        for file in [self.out.to_path_buf()].iter().chain(&self.of_conditions()) {
+            config.inputs().try_for_each(|input| check_apart("OUT", file, input))?;
+        }
+        let folder = |path: &Path| path.canonicalize().ok();
+        let read = data::sources(&config.data)?;
+        let of = |source: &PathBuf| if source.is_dir() { folder(source) } else { source.parent().and_then(folder) };
+        let several = read.len() > 1 || read.iter().any(|source| source.is_dir());
+        let written = folder(crate::io::folder(self.out));
+        if self.form == Form::File && several && written.is_some() && read.iter().any(|source| of(source) == written) {
+            let text = format!(
+                "{}: would add samples to {}, which is read; choose another OUT",
+                self.out.display(),
+                config.data
+            );
+            return Err(Error::setting(text));
+        }
+        Ok(())
+    }
+
     /// Refuses to replace what exists, before something long is computed.
     fn check_absent(&self) -> Result<()> {
-        let of_conditions = ["labels.npy", "labels.csv", "conditions.npy", "given.npy"].map(|what| self.beside(what));
+        let of_conditions = self.of_conditions();
         let held = |path: &Path| match self.form == Form::Parts && path == self.out {
             true => std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()),
             false => path.exists(),
@@ -164,6 +190,7 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     }
     show_measuring(args.common.json);
     let config = config(args)?;
+    outputs.check_apart(&config)?;
     let data = config.load()?;
     let description = data.describe();
     if !args.common.json {

@@ -108,6 +108,14 @@ fn conversions_do_not_overwrite() {
     place.refused("convert ok.npy no/c.npy", 2, &["there is no folder no"]);
     place.refused("convert ok.npy c.npy --label-header yes", 2, &["--label-header needs --labels"]);
     assert!(!place.list(".").iter().any(|name| name.starts_with(".tmp")), "{:?}", place.list("."));
+    place.write("q-labels.npy", npy("<f4", false, &[3], &signals(3)));
+    place.write("b.npy", npy("<f4", false, &[3, 2], &signals(6)));
+    place.refused("convert b.npy q.npy --labels q-labels.npy --force", 2, &["would overwrite", "q-labels.npy"]);
+    place.write("parts/1.npy", npy("<f4", false, &[3, 2], &signals(6)));
+    place.write("parts/2.npy", npy("<f4", false, &[3, 2], &signals(6)));
+    for input in ["parts", "parts/?.npy"] {
+        place.refused(&format!("convert {input} parts/all.npy"), 2, &["would add samples to", "another OUT"]);
+    }
 }
 
 fn what_does_not_fit_is_refused() {
