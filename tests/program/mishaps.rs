@@ -1,5 +1,6 @@
 //! Interrupts, full disks and broken pipes: nothing is lost, and the message says how to go on.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use crate::support::{Outcome, Place, npy, signals};
 
 pub fn tests() -> Vec<Test> {
     let no_limit = (!cfg!(target_os = "linux")).then(|| "limits of the address space are tested on Linux".to_string());
-    let mut tests = unless(no_limit, named![a_memory_limit_is_no_abort]);
+    let mut tests = unless(no_limit, named![a_memory_limit_is_no_abort, data_larger_than_the_memory_train_from_disk]);
     tests.extend(always(named![
         a_signal_to_stop_saves_and_says_how_to_resume,
         signals_that_are_ignored_do_not_stop_a_run,
@@ -176,6 +177,31 @@ fn a_memory_limit_is_no_abort() {
         }
     }
     assert!((1..6).contains(&refused), "{refused}");
+}
+
+/// 320 MB of values under a limit of 300 MB of address space.
+fn data_larger_than_the_memory_train_from_disk() {
+    let place = Place::new();
+    let start = npy("<f4", false, &[80_000, 1_000], &signals(64_000));
+    place.write("big.npy", &start[..]);
+    let header = start.len() - 4 * 64_000;
+    // The rest of the file is a hole, which reads as zeros.
+    let file = fs::OpenOptions::new().write(true).open(place.path("big.npy")).unwrap();
+    file.set_len((header + 4 * 80_000 * 1_000) as u64).unwrap();
+    let train = |options: &str| {
+        let program = place.command(&format!(
+            "train big.npy --model simple --batch 32 --steps 60 --no-samples --preview off --out run --force {options}"
+        ));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -v 300000; exec \"$0\" \"$@\""]).arg(program.get_program());
+        shell.args(program.get_args()).current_dir(place.path("."));
+        shell.env("LANGEVIN_DEVICE", "cpu").env("LANGEVIN_THREADS", "2");
+        Outcome::of(shell.output().unwrap())
+    };
+    assert_eq!(train("--data-from memory").code, Some(1));
+    let disk = train("--data-from disk");
+    assert_eq!(disk.code, Some(0), "{disk:?}");
+    assert!(disk.out.contains("waiting for data from disk"), "{disk:?}");
 }
 
 fn a_killed_run_leaves_no_rubbish_for_the_next() {
