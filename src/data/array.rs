@@ -142,7 +142,9 @@ impl ArrayLayout {
         let mut values = Vec::new();
         if let Available::Exactly(_) = available {
             values.try_reserve_exact(count).map_err(|_| {
-                Error::input(format!("{name}: not enough memory for {count} values; use a smaller part of the data, or --data-from disk"))
+                Error::input(format!(
+                    "{name}: not enough memory for {count} values; use a smaller part of the data, or --data-from disk"
+                ))
             })?;
         }
         self.fill(reader, count, &mut values, convert).map_err(|cause| {

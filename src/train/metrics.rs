@@ -7,6 +7,7 @@ use std::io::{self, Seek, SeekFrom, Write as _};
 use super::early_stopping::EarlyStopping;
 use super::{Config, Losses, Trainer};
 use crate::plot;
+#[cfg(feature = "cli")]
 use crate::text;
 
 /// Steps per row.
