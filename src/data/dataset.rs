@@ -1,7 +1,5 @@
 //! Samples of one shape.
 
-use std::ops::Range;
-
 use super::description::Origin;
 use super::source::{Request, read};
 use super::stored::Stored;
@@ -90,29 +88,27 @@ impl Dataset {
             };
             read(spec, seed, &mut Request { choose: &mut choose, known: columns, whole, range: None })
         };
-        let relative = |data: Self| match data.values.stored() {
-            Some(_) if data.columns.offset != columns.offset => data.measured(|stored, groups| {
-                stored.set_offsets(columns.offset.clone(), groups);
-            }),
-            _ => Ok(data),
-        };
         // Data of another shape are refused by the caller, which knows what they are for.
         let data = match lenient(Some(kind)) {
             Ok(data) if data.shape == shape => data,
             Ok(_) | Err(Error::Setting(_)) => return lenient(None),
             Err(other) => return Err(other),
         };
-        let mut data = relative(Self { kind, ..data })?;
-        if data.values.stored().is_some() {
-            data.columns.offset = columns.offset.clone();
-        }
-        Ok(data.relative_to(columns))
+        Self { kind, ..data }.relative_to(columns)
     }
 
     /// These data relative to the offsets of `columns`.
-    pub(crate) fn relative_to(mut self, columns: &Columns) -> Self {
+    ///
+    /// # Errors
+    /// When the values stay in their files and cannot be read.
+    pub(crate) fn relative_to(mut self, columns: &Columns) -> Result<Self> {
         let groups = self.grouping();
-        if self.columns.offset != columns.offset {
+        let differ = self.columns.offset != columns.offset;
+        if let (true, Some(stored)) = (differ, self.values.stored()) {
+            let stored = stored.part(0..stored.len())?.relative_to(columns.offset.clone(), groups);
+            self = self.measured(stored)?;
+            self.columns.offset = columns.offset.clone();
+        } else if differ {
             let change: Vec<f64> =
                 (0..groups.count).map(|group| self.columns.offset_of(group) - columns.offset_of(group)).collect();
             for (i, value) in self.values.iter_mut().enumerate() {
@@ -128,7 +124,7 @@ impl Dataset {
         }
         // A part of the data may have whole numbers by chance.
         self.columns.whole = columns.whole.clone();
-        self
+        Ok(self)
     }
 
     /// [`Dataset::load_with`] with those of the options that apply to the data.
@@ -254,12 +250,13 @@ impl Dataset {
             (Kind::Table, shape) => shape.len() == 1,
             (Kind::Images, shape) => shape.len() == 3,
         };
-        match fits {
-            true if self.values.stored().is_some() && self.grouping() != Grouping::of(kind, &self.shape) => {
-                Self { kind, ..self }.measured(|_, _| ())
-            }
-            true => Ok(Self { kind, ..self }),
-            false => Err(Error::setting(format!("{}: samples of shape {:?} are not {kind}", self.name, self.shape))),
+        if !fits {
+            return Err(Error::setting(format!("{}: samples of shape {:?} are not {kind}", self.name, self.shape)));
+        }
+        let same = self.grouping() == Grouping::of(kind, &self.shape);
+        match self.values.stored().filter(|_| !same).map(|stored| stored.part(0..stored.len())).transpose()? {
+            Some(stored) => Self { kind, ..self }.measured(stored),
+            None => Ok(Self { kind, ..self }),
         }
     }
 
@@ -303,20 +300,9 @@ impl Dataset {
         self.origin.rate
     }
 
-    /// The values of consecutive samples of data that stay in their files.
-    pub(super) fn stored_part(&self, samples: Range<usize>) -> Result<Values> {
-        let (len, stored) = (self.sample_len(), self.values.stored());
-        let mut part = stored.expect("stored values").part(samples.start * len..samples.end * len)?;
-        part.measure(len, self.grouping(), self.has_gaps())?;
-        Ok(Values::stored_in(part))
-    }
-
-    /// These data, which stay in their files, measured again after a change.
-    fn measured(self, change: impl FnOnce(&mut Stored, Grouping)) -> Result<Self> {
-        let (len, gaps, groups) = (self.sample_len(), self.has_gaps(), self.grouping());
-        let mut stored = self.values.stored().expect("stored values").part(0..self.values.len())?;
-        change(&mut stored, groups);
-        stored.measure(len, groups, gaps)?;
+    /// These data with the values of `stored`, which are measured again.
+    fn measured(self, mut stored: Stored) -> Result<Self> {
+        stored.measure(&self.name, self.sample_len(), self.grouping(), self.has_gaps())?;
         Ok(Self { values: Values::stored_in(stored), ..self })
     }
 

@@ -22,7 +22,7 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
         let options = (request.choose)(spec, Source::Pictures)?;
         return images::read_files(spec, files, &options);
     }
-    let Request { choose, known, whole, .. } = request;
+    let Request { choose, known, whole, range } = request;
     let mut decided = None;
     let mut placed = |name: &str, source| {
         let options = choose(name, source)?;
@@ -56,7 +56,7 @@ pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &
         }
         _ => join(files, all)?,
     };
-    Raw { name: spec.to_string(), ..joined }.finish(&options)
+    Raw { name: spec.to_string(), ..joined }.finish(&options, range.take())
 }
 
 /// Reads a file, and cuts it into windows if it is a recording.

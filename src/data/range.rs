@@ -1,7 +1,6 @@
 //! Ranges of samples: `DATA[from:to]`.
 
 use super::Dataset;
-use super::description::Origin;
 use super::source::{Request, read};
 use crate::text::count;
 use crate::{Error, Result};
@@ -14,12 +13,8 @@ pub(super) fn read_range(spec: &str, range: SampleRange, seed: u64, request: &mu
         return Ok(all);
     }
     let (from, to) = range.within(all.len())?;
-    let part = match all.values.stored() {
-        Some(_) => Dataset { name: spec.into(), values: all.stored_part(from..to)?, ..all.clone() },
-        None => all.with_values(spec, all.samples(from..to)?)?,
-    };
-    // A part of the windows is not a recording.
-    let mut origin = Origin { recording: None, ..all.origin.clone() };
+    let part = all.with_values(spec, all.samples(from..to)?)?;
+    let mut origin = all.origin.clone();
     origin.keep(all.len(), (from..to).collect());
     Ok(Dataset { origin, ..part })
 }
@@ -89,6 +84,14 @@ mod tests {
         let kept = read(Missing::Drop);
         assert_eq!((&kept.values[..], kept.origin.kept.unwrap().rows), (&[5.0, 6.0, 7.0, 8.0][..], vec![2, 3]));
         assert_eq!(read(Missing::Mean).values[..2], [7.0, 4.0], "the mean of 5, 7 and 9");
+        // A range of several files, and of windows.
+        fs::write(dir.path().join("b.csv"), "a,b\n,14\n15,16\n").unwrap();
+        let options = ReadOptions { missing: Some(Missing::Drop), ..ReadOptions::default() };
+        let kept = Dataset::load_with(&format!("{}/?.csv[3:8]", dir.path().display()), 0, &options).unwrap();
+        assert_eq!((&kept.values[..], kept.len()), (&[7.0, 8.0, 11.0, 12.0, 15.0, 16.0][..], 3));
+        let windows = ReadOptions { window: Some(1), ..options };
+        let kept = Dataset::load_with(&format!("{}[1:4]", path.display()), 0, &windows).unwrap();
+        assert_eq!(kept.values, [5.0, 6.0, 7.0, 8.0]);
     }
 
     #[test]

@@ -94,9 +94,10 @@ impl Raw {
 
     /// The data set, read with `options`. If `whole`, the windows of a recording contain all time steps, and overlap by half
     /// unless an option says otherwise.
+    #[cfg(test)]
     pub fn finish_for(mut self, options: &ReadOptions, whole: bool) -> Result<Dataset> {
         self.prepare(options, whole)?;
-        self.finish(options)
+        self.finish(options, None)
     }
 
     /// Cuts a recording into windows, see [`finish_for`](Self::finish_for).
@@ -116,8 +117,11 @@ impl Raw {
         }
     }
 
-    /// The data set of samples that are cut.
-    pub fn finish(mut self, options: &ReadOptions) -> Result<Dataset> {
+    /// The data set of samples that are cut, or of a range of them. What is left out or filled is that of the range.
+    pub fn finish(mut self, options: &ReadOptions, range: Option<&SampleRange>) -> Result<Dataset> {
+        if let Some(range) = range {
+            self.keep_range(range)?;
+        }
         let kind = options.window.map(|_| Kind::Signals);
         let (kind, shape) = self.kind_and_shape(kind, options.kind)?;
         self.origin.clippable = true;
@@ -131,17 +135,19 @@ impl Raw {
         self.into_dataset(kind, shape, options.missing == Some(Missing::Keep))
     }
 
-    /// Some of the samples, with the name of the range.
-    pub fn part(mut self, range: &SampleRange) -> Result<Self> {
+    /// Leaves out the samples that are not in a range.
+    fn keep_range(&mut self, range: &SampleRange) -> Result<()> {
         let n = self.dims[0];
         let ((from, to), len) = (range.within(n)?, self.dims[1..].iter().product::<usize>());
-        self.values = match self.values {
+        self.values = match &self.values {
             RawValues::Stored(stored) => RawValues::Stored(stored.part(from * len..to * len)?),
             values => values.at(from * len..to * len),
         };
         (self.dims[0], self.name) = (to - from, range.spec().into());
+        // A part of the windows is not a recording.
+        self.origin.recording = None;
         self.origin.keep(n, (from..to).collect());
-        Ok(self)
+        Ok(())
     }
 
     /// The kind and the shape of the samples.
@@ -262,43 +268,32 @@ impl Raw {
         if ![groups.count, len].contains(&columns.names.len()) {
             columns.names.clear();
         }
+        let scaled = bytes && kind == Kind::Images;
+        // The columns or channels that are rounded, and by how much if it is known.
+        let mut rounded: Vec<(usize, String)> = Vec::new();
         let mut values: Values = match values {
             RawValues::F32(values) => values.into(),
-            RawValues::Stored(mut stored) => {
-                if !stored.fits_f32() {
-                    let wide = stored.choose_offsets(len, groups)?;
-                    for group in (0..groups.count)
-                        .filter(|&group| wide[group].whole && wide[group].lossy && !stored.has_offset(group))
-                    {
-                        origin.note(format!(
-                            "warning: {} has whole numbers that float32 does not hold; they are rounded",
-                            where_of(&columns, kind, groups, group)
-                        ));
-                    }
-                }
-                columns.offset = stored.offsets();
-                note_offsets(&mut origin, &columns, kind, groups);
-                if bytes && kind == Kind::Images {
-                    stored.scale();
-                }
-                stored.measure(len, groups, gaps)?;
-                Values::stored_in(stored)
-            }
             RawValues::F64(wide) => {
                 check_range(&name, len, 0, &wide)?;
                 let narrowed = narrow(&wide, groups);
                 columns.offset = narrowed.offset;
-                note_offsets(&mut origin, &columns, kind, groups);
-                for (group, error) in &narrowed.rounded {
-                    origin.note(format!(
-                        "warning: {} has whole numbers that float32 does not hold; they are rounded by up to {}",
-                        where_of(&columns, kind, groups, *group),
-                        short(*error)
-                    ));
-                }
+                rounded
+                    .extend(narrowed.rounded.iter().map(|(group, by)| (*group, format!(" by up to {}", short(*by)))));
                 narrowed.values.into()
             }
+            RawValues::Stored(mut stored) => {
+                rounded.extend(stored.narrow(&name, len, groups)?.into_iter().map(|group| (group, String::new())));
+                columns.offset = stored.offsets();
+                stored.scale(scaled);
+                stored.measure(&name, len, groups, gaps)?;
+                Values::stored_in(stored)
+            }
         };
+        note_offsets(&mut origin, &columns, kind, groups);
+        for (group, by) in rounded {
+            let place = where_of(&columns, kind, groups, group);
+            origin.note(format!("warning: {place} has whole numbers that float32 does not hold; they are rounded{by}"));
+        }
         if matches!(kind, Kind::Table | Kind::Points) {
             let offset = |group| columns.offset_of(group);
             let whole = |group| {
@@ -314,7 +309,7 @@ impl Raw {
                 columns.whole = whole;
             }
         }
-        if bytes && kind == Kind::Images {
+        if scaled {
             if values.stored().is_none() {
                 values.iter_mut().for_each(|value| *value /= 255.0);
             }

@@ -24,7 +24,7 @@ pub(super) struct Request<'a> {
     pub known: &'a Columns,
     /// Whether the windows of a recording contain all time steps.
     pub whole: bool,
-    /// The samples to read of one file. Who reads only these takes it.
+    /// The samples to read. A reader that reads only these takes it.
     pub range: Option<&'a SampleRange<'a>>,
 }
 
@@ -158,12 +158,8 @@ pub(crate) fn inside(spec: &str, folder: &Path) -> Result<Option<PathBuf>> {
 /// table or the array of an archive.
 fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<Dataset> {
     let (mut raw, options, _) = read_raw(path, part, request)?;
-    // Samples that are left out, and means of missing values, are those of the range. Windows are samples only when they are cut.
-    if let (None, Some(range), true) = (options.window, request.range, raw.dims.len() > 1) {
-        request.range = None;
-        raw = raw.part(range)?;
-    }
-    raw.finish_for(&options, request.whole)
+    raw.prepare(&options, request.whole)?;
+    raw.finish(&options, request.range.take())
 }
 
 /// The content of a file, the options for it, and what it is.

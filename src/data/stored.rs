@@ -122,11 +122,6 @@ impl Stored {
         self.files[0].path.display().to_string()
     }
 
-    /// Whether float32 holds every value of the element type.
-    pub fn fits_f32(&self) -> bool {
-        self.element.fits_f32()
-    }
-
     /// What was measured over all values.
     pub fn survey(&self) -> &Survey {
         self.survey.as_ref().expect("stored values are measured before they become a data set")
@@ -143,32 +138,35 @@ impl Stored {
         Ok(())
     }
 
-    /// Chooses the offset of each column or channel whose digits float32 would lose, and returns what was measured for it.
+    /// Chooses the offset of each column or channel whose digits float32 would lose. Returns those with whole numbers that are
+    /// rounded. `name` is that of the data, for messages.
     ///
     /// # Errors
     /// As [`Stored::read`]; [`Error::Input`] when a value exceeds the range of float32.
-    pub fn choose_offsets(&mut self, len: usize, grouping: Grouping) -> Result<Vec<GroupSummary>> {
+    pub fn narrow(&mut self, name: &str, len: usize, grouping: Grouping) -> Result<Vec<usize>> {
+        if self.element.fits_f32() {
+            return Ok(Vec::new());
+        }
         let mut groups = vec![GroupSummary::default(); grouping.count];
         self.in_ranges(len, |range| {
             let (first, wide) = (range.start, self.read_wide(range)?);
-            check_range(&self.name(), len, first, &wide)?;
+            check_range(name, len, first, &wide)?;
             let finite: Vec<f64> = wide.iter().map(|v| if v.is_finite() { *v } else { f64::NAN }).collect();
             summarise(&mut groups, grouping, &finite);
             Ok(())
         })?;
         let offset: Vec<f64> = groups.iter().map(|g| offset_for(g.low, g.high, g.lossy)).collect();
+        // Relative to an offset, they are not: it is near them.
+        let rounded = |&group: &usize| groups[group].whole && groups[group].lossy && offset[group] == 0.0;
+        let rounded = (0..grouping.count).filter(rounded).collect();
         self.offset = offset.iter().any(|by| *by != 0.0).then_some((offset, grouping));
-        Ok(groups)
+        Ok(rounded)
     }
 
-    /// Subtracts other offsets; none if they are empty.
-    pub fn set_offsets(&mut self, offset: Vec<f64>, grouping: Grouping) {
-        self.offset = (!offset.is_empty()).then_some((offset, grouping));
-    }
-
-    /// Whether something is subtracted from the values of a column or channel.
-    pub fn has_offset(&self, group: usize) -> bool {
-        self.offset.as_ref().is_some_and(|(offset, _)| offset[group] != 0.0)
+    /// With other offsets; none if they are empty.
+    #[must_use]
+    pub fn relative_to(self, offset: Vec<f64>, grouping: Grouping) -> Self {
+        Self { offset: (!offset.is_empty()).then_some((offset, grouping)), ..self }
     }
 
     /// The offsets that were chosen; empty if none is needed.
@@ -176,16 +174,17 @@ impl Stored {
         self.offset.as_ref().map_or(vec![], |(offset, _)| offset.clone())
     }
 
-    /// Measures all values of samples of `len` values, in one pass. With `gaps`, NaN stands for a missing value.
+    /// Measures all values of samples of `len` values, in one pass. With `gaps`, NaN stands for a missing value. `name` is that of
+    /// the data, for messages.
     ///
     /// # Errors
     /// As [`Stored::read`]; [`Error::Input`] when a value is not finite.
-    pub fn measure(&mut self, len: usize, grouping: Grouping, gaps: bool) -> Result<()> {
+    pub fn measure(&mut self, name: &str, len: usize, grouping: Grouping, gaps: bool) -> Result<()> {
         let mut crc = flate2::Crc::new();
         let mut survey = Survey { checksum: 0, gaps: false, groups: vec![GroupSummary::default(); grouping.count] };
         self.in_ranges(len, |range| {
             let (first, part) = (range.start, self.read(range)?);
-            check_finite(&self.name(), len, first, &part, gaps)?;
+            check_finite(name, len, first, &part, gaps)?;
             crc.update(bytemuck::cast_slice(&part));
             survey.gaps |= gaps && part.iter().any(|value| value.is_nan());
             summarise(&mut survey.groups, grouping, &part);
@@ -196,9 +195,9 @@ impl Stored {
         Ok(())
     }
 
-    /// Scales bytes to 0..1.
-    pub fn scale(&mut self) {
-        self.scaled = true;
+    /// Whether bytes are scaled to 0..1.
+    pub fn scale(&mut self, scaled: bool) {
+        self.scaled = scaled;
     }
 
     /// Some of the values.
@@ -268,10 +267,10 @@ impl Stored {
     fn decode(&self, at: usize, bytes: &[u8], values: &mut Vec<f32>) {
         let size = self.element.size();
         match (self.element, &self.offset) {
-            (Element::F32, _) => {
+            (Element::F32, None) => {
                 values.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
             }
-            (Element::F16, _) => {
+            (Element::F16, None) => {
                 // The processor converts several at a time, in its cache.
                 let (mut halves, mut singles) = ([f16::ZERO; 256], [0.0; 256]);
                 for part in bytes.chunks(2 * halves.len()) {
@@ -284,10 +283,11 @@ impl Stored {
                     values.extend_from_slice(&singles[..count]);
                 }
             }
-            (Element::U8, _) if self.scaled => values.extend(bytes.iter().map(|&byte| f32::from(byte) / 255.0)),
-            (Element::U8, _) => values.extend(bytes.iter().map(|&byte| f32::from(byte))),
+            (Element::U8, None) if self.scaled => values.extend(bytes.iter().map(|&byte| f32::from(byte) / 255.0)),
+            (Element::U8, None) => values.extend(bytes.iter().map(|&byte| f32::from(byte))),
             (element, Some((offset, grouping))) => {
-                let value = |(i, item)| (element.decode(item) - offset[grouping.at(at + i)]) as f32;
+                let divisor = if self.scaled { 255.0 } else { 1.0 };
+                let value = |(i, item)| (element.decode(item) / divisor - offset[grouping.at(at + i)]) as f32;
                 values.extend(bytes.chunks_exact(size).enumerate().map(value));
             }
             (element, None) => values.extend(bytes.chunks_exact(size).map(|item| element.decode(item) as f32)),
@@ -338,9 +338,36 @@ fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Dataset, Place, ReadOptions, npy};
+    use super::super::{Columns, Dataset, Place, ReadOptions, npy};
     use half::f16;
     use std::io::Write;
+
+    /// As a run with an offset reads data, whatever their element type.
+    #[test]
+    fn other_offsets_are_subtracted_from_every_type() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let columns = Columns { offset: vec![2.5], ..Columns::default() };
+        let f16s = |v: &[u8]| v.iter().flat_map(|v| f16::from_f32((*v).into()).to_le_bytes()).collect::<Vec<u8>>();
+        let f32s = |v: &[u8]| v.iter().flat_map(|v| f32::from(*v).to_le_bytes()).collect::<Vec<u8>>();
+        let bytes = [1, 2, 3, 4, 50, 6];
+        for (code, shape, content) in [
+            ("<f4", &[2, 3][..], f32s(&bytes)),
+            ("<f2", &[2, 3], f16s(&bytes)),
+            ("|u1", &[2, 3], bytes.to_vec()),
+            ("|u1", &[2, 3, 1], bytes.to_vec()),
+        ] {
+            std::fs::write(&path, [npy::header(code, shape), content].concat()).unwrap();
+            let [memory, disk] = [Place::Memory, Place::Disk].map(|place| {
+                let options = ReadOptions { place: Some(place), ..ReadOptions::default() };
+                let data = Dataset::load_with(path.to_str().unwrap(), 0, &options).unwrap();
+                data.relative_to(&columns).unwrap()
+            });
+            assert!(disk.values.stored().is_some() && memory.columns == disk.columns);
+            assert_eq!((memory.values.to_vec(), memory.checksum()), (disk.values.to_vec(), disk.checksum()), "{code}");
+            assert_eq!(disk.ranges().unwrap(), memory.ranges().unwrap());
+        }
+    }
 
     /// Every finite float16, in both byte orders.
     #[test]

@@ -199,7 +199,7 @@ impl ConditionValues {
     /// # Errors
     /// When the categories differ.
     pub(crate) fn normalised(&self, data: &Dataset) -> Result<Vec<f32>> {
-        let data = data.clone().of_kind(self.kind)?.relative_to(&self.columns);
+        let data = data.clone().of_kind(self.kind)?.relative_to(&self.columns)?;
         if data.columns.categories != self.columns.categories {
             return Err(Error::input(format!(
                 "{}: its columns of categories are not those that the run was trained with; use a table with the same columns",

@@ -68,25 +68,31 @@ impl Held {
         whole: impl Fn(&T) -> bool,
     ) -> Result<(T, Self)> {
         let held = Self::of(data, batch);
-        let compiled = compile(held);
-        let fits = match &compiled {
-            Ok(program) => whole(program),
-            Err(Error::Limit { .. }) => false,
-            Err(_) => true,
+        let first = match compile(held) {
+            Ok(program) if whole(&program) => return Ok((program, held)),
+            Err(e) if !matches!(e, Error::Limit { .. }) => return Err(e),
+            first => first,
         };
-        let batches = Self::batches(data, batch).filter(|batches| !fits && *batches != held);
-        // If the memory is short even so, the data are not the reason.
-        let Some((program, batches)) = batches.and_then(|batches| Some((compile(batches).ok()?, batches))) else {
-            return Ok((compiled?, held));
+        let Some(batches) = Self::batches(data, batch).filter(|batches| *batches != held) else {
+            return Ok((first?, held));
         };
-        if compiled.is_ok() && !whole(&program) {
-            return Ok((compiled?, held));
+        // Frees the program, whose data fill the device.
+        let fault = first.err();
+        match (compile(batches), fault) {
+            (Ok(program), fault) if fault.is_some() || whole(&program) => {
+                log::warn!(
+                    "all of {} do not fit the device together with the model; batches of them are uploaded during the training",
+                    data.name()
+                );
+                Ok((program, batches))
+            }
+            // The data are not the reason.
+            (_, Some(fault)) => Err(fault),
+            (program, None) => {
+                drop(program);
+                Ok((compile(held)?, held))
+            }
         }
-        log::warn!(
-            "all of {} do not fit the device together with the model; batches of them are uploaded during the training",
-            data.name()
-        );
-        Ok((program, batches))
     }
 
     /// The number of samples on the device.
@@ -235,6 +241,14 @@ pub(crate) struct Steps {
     pub again_after: u32,
 }
 
+impl Steps {
+    /// The step that follows `window` steps from `first` on.
+    fn after(self, first: u32, window: u32) -> u32 {
+        let next = first.saturating_add(window);
+        if next < self.again_after { next } else { 0 }
+    }
+}
+
 /// The values of each data set.
 type Batches = Vec<(&'static str, Vec<f32>)>;
 
@@ -300,7 +314,7 @@ impl Feed {
         let step = run.step();
         if !self.held.contains(&step) {
             let first = step - step % self.window;
-            if self.held.is_empty() || first != self.after(self.held.start) {
+            if self.held.is_empty() || first != self.steps.after(self.held.start, self.window) {
                 self.ahead = None;
             }
             let began = Instant::now();
@@ -319,29 +333,22 @@ impl Feed {
         Ok(self.held.end - step)
     }
 
-    /// The first of the steps whose batches follow those of step `first` and its neighbours.
-    fn after(&self, first: u32) -> u32 {
-        let next = first.saturating_add(self.window);
-        if next < self.steps.again_after { next } else { 0 }
-    }
-
     /// Starts to read the batches of step `first` and those after it.
     fn read_ahead(&self, first: u32) -> Result<Receiver<Result<Batches>>> {
         let (sender, receiver) = sync_channel(1);
-        let (inputs, order, seed) = (self.inputs.clone(), self.order, self.steps.seed);
-        let following = Self { held: 0..0, ahead: None, inputs: inputs.clone(), ..*self };
+        let (inputs, order, steps, window) = (self.inputs.clone(), self.order, self.steps, self.window);
         let read = move || {
             let (n, mut first) = (inputs.samples, first);
             loop {
-                let steps = first..first + following.window;
-                let places = steps.flat_map(|step| (0..order.batch).map(move |b| (step, b)));
-                let batches = inputs.batch(places.map(|(step, b)| order.shuffled(Clock { seed, step }, n, b)));
+                let places = (first..first + window).flat_map(|step| (0..order.batch).map(move |b| (step, b)));
+                let clock = |step| Clock { seed: steps.seed, step };
+                let batches = inputs.batch(places.map(|(step, b)| order.shuffled(clock(step), n, b)));
                 let failed = batches.is_err();
                 // Nobody receives them after the training.
                 if sender.send(batches).is_err() || failed {
                     return;
                 }
-                first = following.after(first);
+                first = steps.after(first, window);
             }
         };
         let started = thread::Builder::new().name("data".into()).spawn(read);
