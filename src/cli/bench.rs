@@ -142,7 +142,12 @@ fn show(name: &str, profile: &Profile, ceilings: Ceilings) {
         let [ceiling, bound] = ["ceiling", "bound by"];
         say!("{op:<14} {us:>10} {share:>6} {intensity:>8} {gflops:>9} {gbytes:>8} {ceiling:>7} {bound:<10}  {last}");
     };
-    say!("{name}: {} dispatches, {:.1} us, the longest {:.1} us", profile.0.len(), total * 1e6, longest * 1e6);
+    say!(
+        "{name}: {} dispatches, {:.1} us on average; the longest of the last step took {:.1} us",
+        profile.0.len(),
+        total * 1e6,
+        longest * 1e6
+    );
     header("shapes");
     for (t, timed) in profile.0.iter().zip(profile.dispatches(ceilings)) {
         line(timed, &t.of.shapes);

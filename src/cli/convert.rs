@@ -295,7 +295,21 @@ impl Beside {
         };
         let labels = conditions.labels.as_ref().map(|labels| labels.save(&outputs.beside("labels"))).transpose()?;
         let (vectors, given) = (array("conditions.npy", &conditions.vectors)?, array("given.npy", &conditions.given)?);
-        Ok(Self { labels, vectors, given })
+        let beside = Self { labels, vectors, given };
+        beside.warn_of_former(outputs);
+        Ok(beside)
+    }
+
+    /// Files of conditions from an earlier conversion can belong to other samples.
+    fn warn_of_former(&self, outputs: &Outputs) {
+        let written = [&self.labels, &self.vectors, &self.given];
+        let is_former = |path: &PathBuf| path.exists() && !written.into_iter().flatten().any(|new| new == path);
+        for path in outputs.of_conditions().into_iter().filter(is_former) {
+            log::warn!(
+                "{}: was there before, and may belong to other samples than those of OUT; delete it",
+                path.display()
+            );
+        }
     }
 
     /// The command that trains on what is written.

@@ -1,6 +1,10 @@
 //! Two examples at the end of the help of each command.
 
+use std::path::Path;
+
 use clap::Command;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// The commands and their examples.
 const EXAMPLES: &[(&str, [&str; 2])] = &[
@@ -94,6 +98,19 @@ pub fn with_examples(mut command: Command) -> Command {
     command
 }
 
+/// An error of the command line, with a tip where a shell has put the files that match a pattern in its place.
+pub fn with_tip(mut e: Error) -> Error {
+    let file = match e.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) if e.kind() == ErrorKind::UnknownArgument => Path::new(name).exists(),
+        _ => false,
+    };
+    if file {
+        let tip = "several files are one data set as a pattern in quotes, such as \"parts/*.npy\"";
+        e.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+    }
+    e
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +133,14 @@ mod tests {
                 assert_eq!(parsed.subcommand_name(), Some(name));
             }
         }
+    }
+    #[test]
+    fn files_of_a_shell_get_a_tip() {
+        let refused = |last: &str| {
+            let all = ["langevin", "train", "Cargo.toml", last, "--out", "runs/none"];
+            with_tip(Cli::command().try_get_matches_from(all).unwrap_err()).to_string()
+        };
+        assert!(refused("Cargo.lock").contains("tip: several files are one data set as a pattern in quotes"));
+        assert!(!refused("no-such-file").contains("pattern"));
     }
 }

@@ -142,7 +142,7 @@ impl Common {
 pub fn run() -> ExitCode {
     quiet_mesa();
     quiet_losses();
-    let matches = help::with_examples(Cli::command()).try_get_matches().unwrap_or_else(|e| {
+    let matches = help::with_examples(Cli::command()).try_get_matches().map_err(help::with_tip).unwrap_or_else(|e| {
         if ranks::is_follower() { std::process::exit(ranks::after_the_first(e.exit_code())) } else { e.exit() }
     });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());

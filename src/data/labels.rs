@@ -180,6 +180,9 @@ fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String
         )));
     }
     match &files[..] {
+        [name] if !name.exists() && name.extension().is_none() => Err(Error::input(format!(
+            "{spec}: there is no such file or folder; a column of a table is named TABLE:{spec}, such as table.csv:{spec}"
+        ))),
         [folder] if folder.is_dir() => {
             let pictures = images::Folder::of(folder)?;
             match sounds::files(folder) {
@@ -325,6 +328,8 @@ mod tests {
 
     #[test]
     fn bad_labels_say_why() {
+        let absent = Labels::load("species").unwrap_err().to_string();
+        assert!(absent.contains("a column of a table is named TABLE:species"), "{absent}");
         let idx = |labels: &[u8]| [&[0, 0, 8, 1, 0, 0, 0, labels.len() as u8], labels].concat();
         let shorts = |values: &[i16]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let npy = |values: &[i16]| file("'<i2'", "False", &format!("({},)", values.len()), &shorts(values));

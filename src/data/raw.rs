@@ -113,6 +113,11 @@ impl Raw {
                 let hop = if whole { window.div_ceil(2) } else { window };
                 self.cut(window, options.hop.unwrap_or(hop), whole)
             }
+            // Each value is a row of a table of one column.
+            None if self.dims.len() == 1 && options.kind == Some(Kind::Table) => {
+                self.dims.push(1);
+                Ok(())
+            }
             None => self.refuse_a_recording(options),
         }
     }

@@ -154,9 +154,11 @@ impl Raw {
             _ => return Ok(()),
         };
         let name = &self.name;
-        let table = match self.dims[..] {
-            [_] => "save an array of samples as [n, length] for signals, [n, 2] for points or [n, c, h, w] for images",
-            _ => "--kind table reads each row as a sample of one value",
+        let others = match self.dims[..] {
+            [_] => {
+                "; save an array of samples as [n, length] for signals, [n, 2] for points or [n, c, h, w] for images"
+            }
+            _ => "",
         };
         // Windows of which there are some.
         let window = (1 << (n / 4).max(2).ilog2()).min(128);
@@ -166,7 +168,7 @@ impl Raw {
         Err(Error::input(format!(
             "{name}: one column of {}, which does not contain the length of a sample; if it is a recording with one row \
              per time step, --window {window} cuts it into signals of {window} values (--hop {hop} starts one every {}); \
-             {table}{left_out}",
+             --kind table reads each value as a sample{others}{left_out}",
             count(n, "value"),
             count(hop, "value")
         )))

@@ -51,9 +51,22 @@ pub(super) fn ticks_with_offset((low, high): (f64, f64), offset: f64) -> Vec<Tic
         return linear_ticks((low, high));
     }
     let values = round_values((low + offset, high + offset));
-    let step = values.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::MAX, f64::min);
-    let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
+    let decimals = decimals(values.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::MAX, f64::min));
     values.into_iter().map(|value| (value - offset, format!("{value:.decimals$}"))).collect()
+}
+
+/// The ends of an axis at `offset` plus its values, with as many digits as tell a hundredth of the axis.
+pub(super) fn ends_with_offset((low, high): (f64, f64), offset: f64) -> [String; 2] {
+    if offset == 0.0 {
+        return [low, high].map(short);
+    }
+    let decimals = decimals((high - low) / 100.0);
+    [low, high].map(|end| format!("{:.decimals$}", end + offset))
+}
+
+/// The decimals that numbers have which are `step` apart.
+fn decimals(step: f64) -> usize {
+    (-step.log10().floor()).clamp(0.0, 12.0) as usize
 }
 
 /// Integers, in thousands or millions when they are long.
@@ -96,6 +109,9 @@ mod tests {
         assert!((ticks[0].0 + 0.2).abs() < 1e-6);
         assert_eq!(ticks_with_offset((-90.0, 110.0), 5e6)[0].1, "4999950");
         assert_eq!(ticks_with_offset((0.0, 1.0), 0.0), linear_ticks((0.0, 1.0)));
+        assert_eq!(ends_with_offset((-0.25, 0.4), 1_700_000_000.0), ["1699999999.750", "1700000000.400"]);
+        assert_eq!(ends_with_offset((-90.0, 110.0), 5e6), ["4999910", "5000110"]);
+        assert_eq!(ends_with_offset((-0.25, 0.4), 0.0), ["-0.25", "0.4"]);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::canvas::{BAND, Canvas, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg};
-use super::{Across, Down, MARGIN, Scale, Set, ceil_sqrt, signal_axes};
+use super::Scale;
+use super::canvas::{Across, BAND, Canvas, Down, GENERATED, PAPER, PlotArea, Point, REAL, Rect, Svg, ceil_sqrt};
+use super::samples::{MARGIN, signal_axes};
+use super::set::Set;
 use crate::Result;
 use crate::data::{Grouping, Kind};
 
@@ -57,7 +59,7 @@ pub(crate) fn completed_signals(path: &Path, shape: &[usize], of: Completed, sca
         }
     }
     let set = Set { kind: Kind::Signals, shape, values: &known[..count * len] };
-    signal_axes(&mut canvas, &frame, &set, &axes);
+    signal_axes(&mut canvas, &frame, &set, &scale);
     canvas.save(path)
 }
 

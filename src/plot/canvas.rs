@@ -425,6 +425,11 @@ pub(super) fn save_image(path: &Path, image: &image::DynamicImage) -> Result<()>
     write_atomically(path, |file| file.write_all(bytes.get_ref()))
 }
 
+/// The sides of a square grid of `n` cells.
+pub(super) fn ceil_sqrt(n: usize) -> usize {
+    (1..).find(|root| root * root >= n).unwrap_or(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

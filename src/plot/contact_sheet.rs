@@ -4,9 +4,9 @@
 use image::{DynamicImage, GrayImage, Luma};
 use image::{Rgb, RgbImage};
 
-use super::canvas::{Across, Bitmap, Canvas, Down, PAPER, Rect, placed};
+use super::Scale;
+use super::canvas::{Across, Bitmap, Canvas, Down, PAPER, Rect, ceil_sqrt, placed};
 use super::scale::Interval;
-use super::{Scale, ceil_sqrt};
 use crate::Result;
 
 /// The maximum number of pixels along a side of a sheet.

@@ -1,7 +1,8 @@
 //! The columns of a table as histograms.
 
-use super::canvas::{Across, Canvas, Colour, Down, PAPER, Rect};
-use super::{Scale, Set, ceil_sqrt};
+use super::Scale;
+use super::canvas::{Across, Canvas, Colour, Down, PAPER, Rect, ceil_sqrt};
+use super::set::Set;
 use crate::data::{Categories, Columns};
 use crate::text::{exact, short, shortest_sum};
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Scale, drawing, sheet};
+use super::Scale;
+use super::sheet::{drawing, sheet};
 #[cfg(feature = "cli")]
 use super::{canvas::save_image, contact_sheet::whole_image};
 #[cfg(feature = "cli")]

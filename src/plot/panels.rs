@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::axes::{Tick, axes, count_ticks, linear_ticks, log_ticks};
-use super::canvas::{Across, Canvas, Down, PlotArea, Point, Rect, save_picture};
-use super::ceil_sqrt;
+use super::canvas::{Across, Canvas, Down, PlotArea, Point, Rect, ceil_sqrt, save_picture};
 use super::curves::{CURVES, DASHES, envelope, moving_mean};
 use super::scale::span;
 use crate::Result;

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use super::Scale;
 use super::canvas::{Across, Bitmap, Canvas, Down, REAL, RULE, Rect, Svg, save_png};
-use super::{Scale, Set, samples};
+use super::samples::samples;
+use super::set::Set;
 use crate::data::Kind;
 use crate::{Error, Result};
 

@@ -8,6 +8,7 @@ pub fn tests() -> Vec<Test> {
     tests.extend(always(named![
         a_conditional_run_is_resumed_and_sampled,
         vectors_of_a_table_keep_their_columns,
+        a_number_for_each_sample_is_a_vector,
         known_values_of_another_size_are_scaled,
         conditions_that_do_not_fit_are_refused,
         labels_are_read_from_tables_and_by_name,
@@ -57,6 +58,18 @@ fn a_conditional_run_is_resumed_and_sampled() {
     assert_eq!(report["config"]["model"]["conditions"]["classes"], 3, "{report}");
     let said = place.ok("inspect whole");
     assert!(said.contains("conditions: 3 classes, vectors of 2 values, known values of shape [8]"), "{said}");
+}
+
+/// An array [n] is as [n, 1], in training and in sampling.
+fn a_number_for_each_sample_is_a_vector() {
+    let place = place();
+    place.write("numbers.npy", npy("<f4", false, &[40], &signals(40)));
+    place.write("column.npy", npy("<f4", false, &[40, 1], &signals(40)));
+    for (run, numbers) in [("of-numbers", "numbers.npy"), ("of-column", "column.npy")] {
+        place.ok(&format!("train ok.npy --config small.toml --condition {numbers} --steps 10 --out {run}"));
+        place.ok(&format!("sample {run} --condition {numbers}[0:3] --out {run}.npy"));
+    }
+    assert!(place.read("of-numbers.npy") == place.read("of-column.npy"));
 }
 
 /// A row of a table is the same condition alone, where neither its offset nor its categories follow from the file.

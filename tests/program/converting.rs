@@ -71,6 +71,8 @@ fn conversions_say_what_they_wrote() {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
     assert!(place.read("t-labels.csv").starts_with(b"class\nlow\nhigh\n"));
+    let again = place.run("convert t.csv t.npy --force");
+    assert!(again.err.contains("t-labels.csv: was there before"), "{}", again.err);
     let wrote = json(&place.ok("convert ok.npy parts/ --shard-size 0.5kB --dtype float16 --json"));
     assert_eq!((wrote["files"].as_u64(), wrote["dtype"].as_str()), (Some(2), Some("float16")));
     assert!(wrote["loss"].as_str().unwrap().contains("of the standard deviation"));
