@@ -29,7 +29,7 @@ pub struct ConditionFiles {
     /// Whether the first line of a table of labels is a header: yes or no [default: decided by its content]
     #[arg(long, value_name = "YES|NO")]
     label_header: Option<Header>,
-    /// A vector for each sample that the model is conditioned on: an array [n, k] or a table
+    /// A vector for each sample that the model is conditioned on: an array [n, k] or [n], or a table
     #[arg(long, value_name = "FILE")]
     condition: Option<String>,
     /// A signal or an image for each sample that the model is conditioned on; another size is scaled to that of the samples
@@ -88,7 +88,7 @@ pub struct SampleConditionArgs {
     /// The class of the samples by name or number, several classes in turn as 3,1,4, all, or none [default: all]
     #[arg(long, value_name = "CLASS", value_delimiter = ',')]
     class: Vec<String>,
-    /// Condition vectors: an array [n, k] or a table, repeated in turn if there are fewer than samples
+    /// Condition vectors: an array [n, k] or [n], or a table, repeated in turn if there are fewer than samples
     #[arg(long, value_name = "FILE")]
     condition: Option<String>,
     /// Known signals or images, repeated in turn if there are fewer than samples
