@@ -50,6 +50,17 @@ for ranks in 1 3; do on $ranks sample "$out/4" --count 50 --device cpu --out "$o
 same 1.npy 3.npy
 echo "they resume and sample as one does"
 
+# Images of 28 x 28, more than are uploaded at once.
+{
+    printf "\x93NUMPY\x01\x00\x76\x00%-117s\n" "{'descr': '|u1', 'fortran_order': False, 'shape': (12000, 28, 28), }"
+    head -c $((12000 * 784)) < <(seq 2000000)
+} >"$out/images.npy"
+images() { on "$1" train "$out/images.npy" --steps 20 --batch 24 --model simple --quiet --no-samples --preview off --device cpu "${@:2}"; }
+images 2 --data-from disk --out "$out/disk"
+images 1 --data-from memory --micro-batch 12 --out "$out/memory"
+same disk/checkpoint.safetensors memory/checkpoint.safetensors
+echo "two processes that read from disk train as one does in memory"
+
 if "$langevin" devices --device gpu >/dev/null 2>&1; then
     device=gpu steps=5
     train 2 --out "$out/gpu"

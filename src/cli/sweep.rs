@@ -146,7 +146,9 @@ fn trial(args: &TrainArgs, key: &str, value: &str, config: Config) -> crate::Res
     };
     folder.lock()?;
     let checkpoint = folder.checkpoint()?;
-    let config = checkpoint.continued(&config)?;
+    let mut wanted = config;
+    wanted.read.place = wanted.read.place.or(folder.place_of_data());
+    let config = checkpoint.continued(&wanted)?;
     let state = if folder.ended(&config, checkpoint.step).is_some() { State::Finished } else { State::Started };
     Ok(Trial { value, path, folder, config, state })
 }

@@ -112,7 +112,14 @@ impl Normalisation {
 
     /// Maps data to normalised units. `values` are whole samples.
     pub fn apply(&self, values: &[f32]) -> Vec<f32> {
-        self.map(values, |x, shift, scale| (x - shift) / scale)
+        let mut values = values.to_vec();
+        self.apply_in_place(&mut values);
+        values
+    }
+
+    /// [`Normalisation::apply`] in place.
+    pub(crate) fn apply_in_place(&self, values: &mut [f32]) {
+        self.map(values, |x, shift, scale| (x - shift) / scale);
     }
 
     /// Shift and scale of each value of a sample, or of all values if they are the same.
@@ -130,31 +137,29 @@ impl Normalisation {
 
     /// Maps normalised values back to the units of the data.
     pub fn undo(&self, values: &[f32]) -> Vec<f32> {
-        self.map(values, |x, shift, scale| x * scale + shift)
+        let mut values = values.to_vec();
+        self.map(&mut values, |x, shift, scale| x * scale + shift);
+        values
     }
 
-    fn map(&self, values: &[f32], rule: impl Fn(f64, f64, f64) -> f64) -> Vec<f32> {
+    fn map(&self, values: &mut [f32], rule: impl Fn(f64, f64, f64) -> f64) {
         let wide = f64::from;
-        let mut mapped = Vec::with_capacity(values.len());
-        let one = |x: &f32, shift: f32, scale: f32| rule(wide(*x), wide(shift), wide(scale)) as f32;
+        let one = |x: &mut f32, shift: f32, scale: f32| *x = rule(wide(*x), wide(shift), wide(scale)) as f32;
         // Loops over slices, which the compiler vectorises.
         match (&self.shift[..], &self.scale[..]) {
-            (&[shift], &[scale]) => mapped.extend(values.iter().map(|x| one(x, shift, scale))),
+            (&[shift], &[scale]) => values.iter_mut().for_each(|x| one(x, shift, scale)),
             (shifts, scales) if self.repeat == 1 => {
-                for sample in values.chunks(shifts.len()) {
-                    mapped.extend(
-                        sample.iter().zip(shifts).zip(scales).map(|((x, shift), scale)| one(x, *shift, *scale)),
-                    );
+                for sample in values.chunks_mut(shifts.len()) {
+                    sample.iter_mut().zip(shifts).zip(scales).for_each(|((x, shift), scale)| one(x, *shift, *scale));
                 }
             }
             (shifts, scales) => {
                 let entries = shifts.iter().zip(scales).cycle();
-                for (channel, (shift, scale)) in values.chunks(self.repeat).zip(entries) {
-                    mapped.extend(channel.iter().map(|x| one(x, *shift, *scale)));
+                for (channel, (shift, scale)) in values.chunks_mut(self.repeat).zip(entries) {
+                    channel.iter_mut().for_each(|x| one(x, *shift, *scale));
                 }
             }
         }
-        mapped
     }
 }
 

@@ -54,7 +54,7 @@ pub struct ReadOptions {
     #[serde(skip_serializing_if = "is_false")]
     pub grey: bool,
     /// Where the values of an array are while a model is trained; `None` for memory. The results do not depend on it.
-    #[serde(skip)]
+    #[serde(rename = "data_from", skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }
 

@@ -9,6 +9,7 @@ use crate::graph::plan::{Call, Pass, Place, Plan};
 use crate::graph::{DType, Init, Io, View, ViewMut};
 use crate::numeric::random::Clock;
 use crate::numeric::scalar::Scalar;
+use crate::parallel;
 
 /// One buffer of the plan.
 #[derive(Debug)]
@@ -120,17 +121,19 @@ impl<S: CpuScalar> CpuProgram<S> {
     }
 
     pub fn write(&mut self, place: Place, values: &[f32]) {
-        self.fill(place, values.iter().map(|&v| v as f64));
+        self.fill(place, values);
     }
 
     pub fn write_f64(&mut self, place: Place, values: &[f64]) {
-        self.fill(place, values.iter().copied());
+        self.fill(place, values);
     }
 
-    fn fill(&mut self, place: Place, values: impl Iterator<Item = f64>) {
+    fn fill<T: Copy + Into<f64> + Sync>(&mut self, place: Place, values: &[T]) {
         if let Buffer::Float(buffer) = &mut self.buffers[place.buffer] {
             let target = &mut buffer.all_mut()[place.offset..place.offset + place.len];
-            target.iter_mut().zip(values).for_each(|(t, v)| *t = S::of(v));
+            parallel::chunks(target, |start, target| {
+                target.iter_mut().zip(&values[start..]).for_each(|(t, v)| *t = S::of((*v).into()));
+            });
         }
     }
 

@@ -89,6 +89,25 @@ impl Program {
         self.write(place, &values)
     }
 
+    /// Copies the tensor `own` to element `start` of the tensor `whole`, which may contain it, and lets `f` write the other elements.
+    #[cfg(feature = "files")]
+    pub fn complete(
+        &mut self,
+        whole: Place,
+        own: Place,
+        start: usize,
+        f: impl FnOnce(&mut [f32]) -> Result<()>,
+    ) -> Result<()> {
+        if let (Program::Cpu(p), true) = (&mut *self, whole.offset + start == own.offset) {
+            return f(p.floats(whole));
+        }
+        let own = self.look(own, |own| Ok(own.to_vec()))?;
+        self.overwrite(whole, |all| {
+            all[start..start + own.len()].copy_from_slice(&own);
+            f(all)
+        })
+    }
+
     /// Runs one pass of a step.
     #[cfg(feature = "files")]
     pub fn pass(&mut self, clock: Clock, row: usize, pass: &Pass) -> Result<()> {

@@ -1,12 +1,13 @@
 //! A compiled program: write tensors, run steps, read results.
 
 #[cfg(feature = "files")]
-use super::data_parallel::SharedPass;
+use super::data_parallel::SharedStep;
 use super::profile::{OpCost, OpTime, Timing};
 use super::program::Program;
 use super::values::Values;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Call, Place, Plan};
+use crate::graph::share::SharedPlan;
 use crate::graph::{Cost, DType, Form, Graph, HISTORY, OTHER_GRAPH, Slab, Tensor, Var};
 use crate::numeric::random::Clock;
 
@@ -17,9 +18,9 @@ pub struct Run {
     places: Vec<Option<Place>>,
     pub(super) program: Program,
     pub(super) clock: Clock,
-    /// The passes of a step, for steps that several processes share.
+    /// What several processes do in a step that they share.
     #[cfg(feature = "files")]
-    pub(super) shared: Vec<SharedPass>,
+    pub(super) shared: SharedStep,
     /// The step at which the recorded histories of scalars start.
     history_start: u32,
     pub(super) first_row: usize,
@@ -34,7 +35,7 @@ pub struct Run {
 const SENTINEL: u32 = 0x7fc5_a17e;
 
 impl Run {
-    pub(crate) fn new(graph: Graph, plan: &Plan, program: Program) -> Self {
+    pub(crate) fn new(graph: Graph, plan: &Plan, shared: SharedPlan, program: Program) -> Self {
         let (places, elements) = (plan.places.clone(), plan.elements());
         let mut times = vec![0; plan.calls.len()];
         plan.passes.iter().flat_map(|pass| pass.calls.clone()).for_each(|call| times[call] += 1);
@@ -45,7 +46,7 @@ impl Run {
             places,
             program,
             #[cfg(feature = "files")]
-            shared: SharedPass::all(plan),
+            shared: SharedStep::new(plan, shared),
             clock: Clock { seed: 0, step: 0 },
             history_start: 0,
             first_row: 0,

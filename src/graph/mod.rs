@@ -20,6 +20,7 @@ mod op;
 mod parameters;
 pub(crate) mod plan;
 mod recompute;
+pub(crate) mod share;
 mod tensor;
 
 pub use add::Add;

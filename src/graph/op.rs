@@ -99,6 +99,13 @@ pub trait Op: Debug + Send + Sync + 'static {
         None
     }
 
+    /// The number of elements of input 0 that are processed together, each time for one element of an output, if the op can run on a
+    /// part of its tensors; `None`, the default, if it needs all of them. Tensors of other lengths are read as a whole.
+    #[doc(hidden)]
+    fn piece(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether the shader was reviewed; only for ops of the crate.
     #[doc(hidden)]
     fn trust(&self) -> Option<Trust> {
@@ -232,6 +239,8 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn overwrites(&self) -> Vec<[usize; 2]>;
     /// See [`Op::plus`].
     fn plus(&self, term: Term) -> Option<DynOp>;
+    /// See [`Op::piece`].
+    fn piece(&self) -> Option<usize>;
     /// Whether [`Op::trust`] declares this type of op.
     fn is_trusted(&self) -> bool;
     /// See [`Op::reverse`].
@@ -271,6 +280,9 @@ impl<O: Op> AnyOp for O {
     }
     fn plus(&self, term: Term) -> Option<DynOp> {
         Op::plus(self, term)
+    }
+    fn piece(&self) -> Option<usize> {
+        Op::piece(self)
     }
     fn is_trusted(&self) -> bool {
         // An op that forwards the trust of another op may have another kernel.

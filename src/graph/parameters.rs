@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::numeric::random::Draw;
 
 /// Parameters start at multiples of 256 bytes, a binding offset that every adapter supports.
-const ALIGN: usize = 64;
+pub(super) const ALIGN: usize = 64;
 
 /// The maximum number of parameters of a network: with gradients and moments they take 16 GB.
 const MAX_PARAMETERS: usize = 1_000_000_000;

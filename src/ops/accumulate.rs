@@ -46,15 +46,14 @@ impl Op for Accumulate {
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, total, share) = (io.input(0), io.update(0), S::of(self.share));
-        if self.starts && io.part == 0 {
-            total.fill(S::ZERO);
-        }
+        let starts = self.starts && io.part == 0;
         parallel::chunks(
             total,
             #[inline(always)]
             |start, total| {
                 for i in 0..total.len() {
-                    total[i] += share * x[start + i];
+                    let before = if starts { S::ZERO } else { total[i] };
+                    total[i] = before + share * x[start + i];
                 }
             },
         );

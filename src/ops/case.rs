@@ -367,6 +367,9 @@ impl AnyOp for Tampered {
     fn plus(&self, _: Term) -> Option<DynOp> {
         None
     }
+    fn piece(&self) -> Option<usize> {
+        self.op.piece()
+    }
     fn is_trusted(&self) -> bool {
         // Its constants differ from those that the op derives from the shapes.
         false

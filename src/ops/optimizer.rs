@@ -227,7 +227,7 @@ impl Graph {
         let mut inputs = vec![sum.unwrap_or_else(|| self.slab(Slab::Grads))];
         let mut norm = None;
         if let Some(max) = optimizer.clip {
-            let partials = self.apply1(SquaredNorm, &inputs)?;
+            let partials = self.apply1(SquaredNorm::of(self.spec(inputs[0]).len()), &inputs)?;
             let out = self.apply(Reduce(Reduction::Clip { max }), &[partials])?;
             inputs.push(out[1]);
             norm = Some(out[0]);
@@ -277,6 +277,10 @@ impl Op for Optimizer {
 
     fn updates(&self) -> usize {
         1 + self.moments().len() + self.ema.is_some() as usize
+    }
+
+    fn piece(&self) -> Option<usize> {
+        Some(1)
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {

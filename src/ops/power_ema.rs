@@ -39,6 +39,10 @@ impl Op for PowerEma {
         1
     }
 
+    fn piece(&self) -> Option<usize> {
+        Some(1)
+    }
+
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
         kernel!("power_ema.wgsl", "power_ema").dim("N", n).hyper("POWER", self.gamma + 1.0).over(n)

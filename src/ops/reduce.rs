@@ -20,8 +20,11 @@ pub(crate) struct Split {
 
 impl Split {
     pub fn new(n: usize) -> Self {
-        let groups = n.div_ceil(1024).clamp(1, 256);
-        let chunk = n.div_ceil(groups);
+        Self::in_chunks(n, n.div_ceil(n.div_ceil(1024).clamp(1, 256)))
+    }
+
+    /// The division into chunks of a given size.
+    fn in_chunks(n: usize, chunk: usize) -> Self {
         Self { groups: n.div_ceil(chunk), chunk, n }
     }
 
@@ -49,7 +52,17 @@ impl Split {
 ///
 /// *Shapes*: x any, partials \[G\].
 #[derive(Clone, Copy, Debug)]
-pub struct SquaredNorm;
+pub struct SquaredNorm {
+    chunk: usize,
+}
+
+impl SquaredNorm {
+    /// For a tensor of `n` elements. Chunks start at multiples of 256 bytes, a binding offset that every adapter supports, so that
+    /// several processes can share them.
+    pub fn of(n: usize) -> Self {
+        Self { chunk: Split::new(n).chunk.next_multiple_of(64) }
+    }
+}
 
 impl Op for SquaredNorm {
     fn name(&self) -> &'static str {
@@ -60,17 +73,21 @@ impl Op for SquaredNorm {
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
         expect_count("squared_norm", inputs, 1)?;
-        Ok(vec![Spec::f32([Split::new(inputs[0].len()).groups])])
+        Ok(vec![Spec::f32([Split::in_chunks(inputs[0].len(), self.chunk).groups])])
+    }
+
+    fn piece(&self) -> Option<usize> {
+        Some(self.chunk)
     }
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let kernel = kernel!("reduce.wgsl", "squares").flag("CLIP", false);
-        Split::new(specs.inputs[0].len()).kernel(kernel)
+        Split::in_chunks(specs.inputs[0].len(), self.chunk).kernel(kernel)
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let x = io.input(0);
-        Split::new(x.len()).sums(io.output(0), |i| x[i] * x[i]);
+        Split::in_chunks(x.len(), self.chunk).sums(io.output(0), |i| x[i] * x[i]);
     }
 }
 
@@ -147,7 +164,7 @@ impl Op for Reduce {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for n in [1, 7, 256, 1025] {
-        cases.push(Case::new(SquaredNorm).input([n]).tolerance(Tolerance::terms(4.0, n)));
+        cases.push(Case::new(SquaredNorm::of(n)).input([n]).tolerance(Tolerance::terms(4.0, n)));
         let op = Reduce(Reduction::Sum { scale: 0.25 });
         cases.push(Case::new(op).input([n]).clock(0, 5).tolerance(Tolerance::terms(4.0, n)));
         let positive = (0..n).map(|i| 0.1 + (i % 5) as f32 * 0.3).collect();
@@ -162,5 +179,5 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn timed() -> Vec<Case> {
-    vec![Case::new(SquaredNorm).input([MANY]), Case::new(Reduce(Reduction::Sum { scale: 1.0 })).input([4096])]
+    vec![Case::new(SquaredNorm::of(MANY)).input([MANY]), Case::new(Reduce(Reduction::Sum { scale: 1.0 })).input([4096])]
 }

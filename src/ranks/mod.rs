@@ -1,4 +1,4 @@
-//! Processes that train one model together ("ranks", as in MPI), and the sum of their gradients in a fixed order.
+//! Processes that train one model together ("ranks", as in MPI), and what they exchange.
 
 #[cfg(feature = "mpi")]
 pub mod mpi;
@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::parallel;
 
 /// A group of processes. All of them call the same methods in the same order; each call waits for the others.
 pub trait Ranks: fmt::Debug + Send + Sync {
@@ -31,18 +32,11 @@ pub trait Ranks: fmt::Debug + Send + Sync {
     /// As [`Ranks::broadcast`].
     fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>>;
 
-    /// Sends consecutive parts of `sent`, of the lengths `to`, to ranks 0, 1, ..., and fills `received` with what they
-    /// send to this one, of the lengths `from`.
+    /// Sends a part to each rank, and fills a part with what each rank sends to this one. Nothing is sent where both are empty.
     ///
     /// # Errors
     /// As [`Ranks::broadcast`].
-    fn exchange(&self, sent: &[f32], to: &[usize], received: &mut [f32], from: &[usize]) -> Result<()>;
-
-    /// Fills `all` with the values of ranks 0, 1, ..., of the lengths `from`.
-    ///
-    /// # Errors
-    /// As [`Ranks::broadcast`].
-    fn gather_values(&self, own: &[f32], all: &mut [f32], from: &[usize]) -> Result<()>;
+    fn exchange(&self, sent: &[&[f32]], received: &mut [&mut [f32]]) -> Result<()>;
 
     /// Ends all processes, when one of them cannot go on while the others wait for it.
     fn abort(&self, code: u8) -> !;
@@ -58,32 +52,28 @@ pub fn first_fault(ranks: &dyn Ranks, fault: Option<String>) -> Result<Option<St
     Ok(first.map(|(rank, fault)| format!("rank {rank}: {}", String::from_utf8_lossy(fault))))
 }
 
-/// The elements of a vector of `len` that a rank adds up.
-fn slice_of(len: usize, rank: usize, count: usize) -> Range<usize> {
-    len * rank / count..len * (rank + 1) / count
-}
-
-/// Sums of vectors that lie on different ranks: ((v0 + v1) + v2) + ..., as one process computes it. The order of a sum of
-/// floating-point numbers changes its last bits, and MPI's own reduction chooses the order by the number of ranks, the size of
-/// the message and the network.
+/// What ranks exchange in a step: sums of vectors that lie on different ranks, and slices of vectors that all of them need.
 ///
-/// Each rank adds up one slice of the vector for all ranks (reduce-scatter), and the slices are gathered at the end. The traffic
-/// is that of a ring: each rank sends and receives (n - 1) / n of the vector twice.
+/// A sum is ((v0 + v1) + v2) + ..., as one process computes it. The order of a sum of floating-point numbers changes its last
+/// bits, and MPI's own reduction chooses the order by the number of ranks, the size of the message and the network. Each rank
+/// adds up one slice of the vector for all ranks (reduce-scatter).
 #[derive(Debug, Default)]
-pub struct OrderedSum {
+pub struct Exchange {
+    /// The slices of all ranks.
+    slices: Vec<Range<usize>>,
     /// The sum of this rank's slice.
-    slice: Vec<f32>,
+    sum: Vec<f32>,
     received: Vec<f32>,
     empty: bool,
     /// The time spent in the exchange, most of it waiting for other ranks.
     waited: Duration,
 }
 
-impl OrderedSum {
-    /// Starts a sum of vectors of `len` elements.
-    pub fn start(&mut self, ranks: &dyn Ranks, len: usize) {
-        self.slice.resize(slice_of(len, ranks.rank(), ranks.count()).len(), 0.0);
-        self.empty = true;
+impl Exchange {
+    /// Starts a sum of vectors with these slices, of which `rank` adds up its own.
+    pub fn start(&mut self, slices: &[Range<usize>], rank: usize) {
+        self.sum.resize(slices[rank].len(), 0.0);
+        (self.slices, self.empty) = (slices.to_vec(), true);
     }
 
     /// Adds the vectors of the first `terms` ranks, in the order of the ranks. The other ranks pass none.
@@ -91,31 +81,47 @@ impl OrderedSum {
     /// # Errors
     /// Those of [`Ranks::exchange`].
     pub fn add(&mut self, ranks: &dyn Ranks, own: Option<&[f32]>, terms: usize) -> Result<()> {
-        let (count, width, began) = (ranks.count(), self.slice.len(), Instant::now());
-        let sent = own.unwrap_or_default();
-        let to: Vec<usize> = (0..count).map(|rank| slice_of(sent.len(), rank, count).len()).collect();
-        let from: Vec<usize> = (0..count).map(|rank| if rank < terms { width } else { 0 }).collect();
-        self.received.resize(terms * width, 0.0);
-        ranks.exchange(sent, &to, &mut self.received, &from)?;
+        let (count, rank, width) = (ranks.count(), ranks.rank(), self.sum.len());
+        let part = |of: usize| own.map_or(&[][..], |own| &own[self.slices[of].clone()]);
+        let sent: Vec<&[f32]> = (0..count).map(|to| if to == rank { &[][..] } else { part(to) }).collect();
+        self.received.resize(width * terms, 0.0);
+        let mut places: Vec<&mut [f32]> = parts_of(&mut self.received, (0..terms).map(|_| width)).collect();
+        places.resize_with(count, Default::default);
+        let unused = std::mem::take(&mut places[rank]);
+        let began = Instant::now();
+        ranks.exchange(&sent, &mut places)?;
         self.waited += began.elapsed();
-        for term in 0..terms {
-            let term = &self.received[term * width..][..width];
-            match std::mem::take(&mut self.empty) {
-                true => self.slice.copy_from_slice(term),
-                false => self.slice.iter_mut().zip(term).for_each(|(sum, v)| *sum += v),
+        places[rank] = unused;
+        let terms = (0..terms).map(|of| if of == rank { part(of) } else { &*places[of] });
+        let (terms, empty): (Vec<&[f32]>, _) = (terms.collect(), std::mem::take(&mut self.empty));
+        parallel::chunks(&mut self.sum, |start, sum| {
+            for (i, term) in terms.iter().enumerate() {
+                let term = &term[start..][..sum.len()];
+                match empty && i == 0 {
+                    true => sum.copy_from_slice(term),
+                    false => sum.iter_mut().zip(term).for_each(|(sum, v)| *sum += v),
+                }
             }
-        }
+        });
         Ok(())
     }
 
-    /// Writes the whole sum to `sum` on all ranks.
+    /// This rank's slice of the sum.
+    pub fn sum(&self) -> &[f32] {
+        &self.sum
+    }
+
+    /// Completes a vector that has this rank's part, with consecutive parts of all ranks.
     ///
     /// # Errors
-    /// Those of [`Ranks::gather_values`].
-    pub fn finish(&mut self, ranks: &dyn Ranks, sum: &mut [f32]) -> Result<()> {
-        let (count, began) = (ranks.count(), Instant::now());
-        let from: Vec<usize> = (0..count).map(|rank| slice_of(sum.len(), rank, count).len()).collect();
-        ranks.gather_values(&self.slice, sum, &from)?;
+    /// Those of [`Ranks::exchange`].
+    pub fn gather(&mut self, ranks: &dyn Ranks, all: &mut [f32], parts: &[Range<usize>]) -> Result<()> {
+        let mut places: Vec<&mut [f32]> = parts_of(all, parts.iter().map(Range::len)).collect();
+        let own: &[f32] = std::mem::take(&mut places[ranks.rank()]);
+        let mut sent = vec![own; ranks.count()];
+        sent[ranks.rank()] = &[];
+        let began = Instant::now();
+        ranks.exchange(&sent, &mut places)?;
         self.waited += began.elapsed();
         Ok(())
     }
@@ -124,6 +130,15 @@ impl OrderedSum {
     pub fn waited(&self) -> Duration {
         self.waited
     }
+}
+
+/// Consecutive parts of a vector.
+fn parts_of<'a>(mut rest: &'a mut [f32], lens: impl Iterator<Item = usize>) -> impl Iterator<Item = &'a mut [f32]> {
+    lens.map(move |len| {
+        let (part, after) = std::mem::take(&mut rest).split_at_mut(len);
+        rest = after;
+        part
+    })
 }
 
 #[cfg(test)]
@@ -136,13 +151,16 @@ mod tests {
         for (count, terms, len) in [(1, 1, 5), (2, 2, 7), (3, 2, 10), (4, 4, 3), (3, 1, 8)] {
             let sums = threads::on_ranks(count, |ranks| {
                 let own: Vec<f32> = (0..len).map(|i| value(ranks.rank(), i)).collect();
-                let (mut sum, mut out) = (OrderedSum::default(), vec![f32::NAN; len]);
+                let (mut exchange, mut out) = (Exchange::default(), vec![f32::NAN; len]);
+                let slice = |rank: usize| len * rank / count..len * (rank + 1) / count;
+                let slices: Vec<_> = (0..count).map(slice).collect();
                 for _ in 0..2 {
-                    sum.start(&ranks, len);
+                    exchange.start(&slices, ranks.rank());
                     for _ in 0..2 {
-                        sum.add(&ranks, (ranks.rank() < terms).then_some(&own[..]), terms).unwrap();
+                        exchange.add(&ranks, (ranks.rank() < terms).then_some(&own[..]), terms).unwrap();
                     }
-                    sum.finish(&ranks, &mut out).unwrap();
+                    out[slice(ranks.rank())].copy_from_slice(exchange.sum());
+                    exchange.gather(&ranks, &mut out, &slices).unwrap();
                 }
                 out
             });

@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mpi::Threading;
-use mpi::datatype::{Partition, PartitionMut};
+use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::request;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives, Root};
+use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
 
 use super::Ranks;
 use crate::error::{Error, Result};
@@ -127,19 +127,18 @@ impl Ranks for MpiRanks {
         Ok(parts.collect())
     }
 
-    fn exchange(&self, sent: &[f32], to: &[usize], received: &mut [f32], from: &[usize]) -> Result<()> {
+    fn exchange(&self, sent: &[&[f32]], received: &mut [&mut [f32]]) -> Result<()> {
         let _turn = self.turn();
-        let ((to, starts), (from, places)) = (partition(to), partition(from));
-        let sent = Partition::new(sent, to, starts);
-        let mut received = PartitionMut::new(received, from, places);
-        SimpleCommunicator::world().all_to_all_varcount_into(&sent, &mut received);
-        Ok(())
-    }
-
-    fn gather_values(&self, own: &[f32], all: &mut [f32], from: &[usize]) -> Result<()> {
-        let _turn = self.turn();
-        let (counts, starts) = partition(from);
-        SimpleCommunicator::world().all_gather_varcount_into(own, &mut PartitionMut::new(all, counts, starts));
+        let world = SimpleCommunicator::world();
+        let peer = |rank: usize| world.process_at_rank(rank as i32);
+        request::scope(|scope| {
+            let receives = received.iter_mut().enumerate().filter(|(_, part)| !part.is_empty());
+            let receives = receives.map(|(from, part)| peer(from).immediate_receive_into(scope, &mut **part));
+            let sends = sent.iter().enumerate().filter(|(_, part)| !part.is_empty());
+            let sends = sends.map(|(to, part)| peer(to).immediate_send(scope, *part));
+            let pending: Vec<_> = receives.chain(sends).collect();
+            pending.into_iter().for_each(|message| drop(message.wait()));
+        });
         Ok(())
     }
 

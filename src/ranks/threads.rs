@@ -56,14 +56,13 @@ impl Ranks for ThreadRank {
         Ok(self.meet(bytes, |_, bytes| bytes.to_vec()))
     }
 
-    fn exchange(&self, sent: &[f32], to: &[usize], received: &mut [f32], from: &[usize]) -> Result<()> {
-        assert_eq!((to.iter().sum::<usize>(), from.iter().sum::<usize>()), (sent.len(), received.len()));
+    fn exchange(&self, sent: &[&[f32]], received: &mut [&mut [f32]]) -> Result<()> {
         // The parts are found by their ends, which each rank puts first.
-        let ends = to.iter().scan(0, |end, len| {
-            *end += len;
+        let ends = sent.iter().scan(0, |end, part| {
+            *end += part.len();
             Some(*end as f32)
         });
-        let own: Vec<f32> = ends.chain(sent.iter().copied()).collect();
+        let own: Vec<f32> = ends.chain(sent.iter().flat_map(|part| part.iter().copied())).collect();
         let (mine, count) = (self.rank, self.count());
         let parts = self.meet(bytemuck::cast_slice(&own), |_, bytes| {
             let all: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
@@ -71,15 +70,7 @@ impl Ranks for ThreadRank {
             let start = if mine == 0 { 0 } else { end(mine - 1) };
             all[count + start..count + end(mine)].to_vec()
         });
-        assert!(parts.iter().zip(from).all(|(part, len)| part.len() == *len));
-        received.copy_from_slice(&parts.concat());
-        Ok(())
-    }
-
-    fn gather_values(&self, own: &[f32], all: &mut [f32], from: &[usize]) -> Result<()> {
-        assert_eq!(own.len(), from[self.rank]);
-        let parts = self.meet(bytemuck::cast_slice(own), |_, bytes| bytemuck::pod_collect_to_vec(bytes));
-        all.copy_from_slice(&parts.concat());
+        received.iter_mut().zip(&parts).for_each(|(place, part)| place.copy_from_slice(part));
         Ok(())
     }
 

@@ -3,7 +3,6 @@
 //! Rank 0 alone reads and writes the run folder, decides how many steps follow, validates and stops. Therefore no decision can
 //! differ between ranks, and a rank needs nothing but the data and what rank 0 sends.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use super::{Checkpoint, Trainer};
 use crate::data::{Dataset, Place};
 use crate::device::{Device, Run};
 use crate::error::{Error, Result};
-use crate::ranks::{OrderedSum, Ranks, first_fault};
+use crate::graph::share::Share;
+use crate::ranks::{Exchange, Ranks, first_fault};
 
 /// What rank 0 tells the others to do.
 #[derive(Debug, Deserialize, Serialize)]
@@ -23,8 +23,8 @@ enum Command {
     Start(Option<Place>),
     /// Run this number of steps.
     Steps(u32),
-    /// Compare the state, and take that of rank 0 if it differs.
-    Compare,
+    /// Exchange the parts of the state that each rank has updated.
+    Gather,
     /// The run is over: free the device.
     End,
     /// There is no other run.
@@ -45,14 +45,14 @@ impl Command {
 #[derive(Debug)]
 pub(super) struct Team {
     ranks: Arc<dyn Ranks>,
-    sum: OrderedSum,
-    /// Whether it was said that the ranks compute different bits.
-    differs: bool,
+    exchange: Exchange,
+    /// Whether this rank has the whole state, and not only its slice of the optimizer's moments and of the averages.
+    is_whole: bool,
 }
 
 impl Team {
     fn new(ranks: Arc<dyn Ranks>) -> Self {
-        Self { ranks, sum: OrderedSum::default(), differs: false }
+        Self { ranks, exchange: Exchange::default(), is_whole: true }
     }
 
     fn leads(&self) -> bool {
@@ -64,7 +64,8 @@ impl Team {
         if self.leads() {
             Command::Steps(n).send(&*self.ranks)?;
         }
-        run.steps_on_ranks(n, &*self.ranks, &mut self.sum).inspect_err(|e| {
+        self.is_whole = false;
+        run.steps_on_ranks(n, &*self.ranks, &mut self.exchange).inspect_err(|e| {
             // The others wait for the gradients of this step.
             log::error!("rank {}: {e}; all processes end", self.ranks.rank());
             self.ranks.abort(1);
@@ -73,7 +74,7 @@ impl Team {
 
     /// The time that this process spent in exchanges.
     pub fn waited(&self) -> Duration {
-        self.sum.waited()
+        self.exchange.waited()
     }
 }
 
@@ -111,7 +112,7 @@ pub fn follow(device: &Device, ranks: &Arc<dyn Ranks>) -> Result<()> {
                 *trainer = made.ok();
             }
             (Command::Steps(n), Some(trainer)) => trainer.steps(n)?,
-            (Command::Compare, Some(trainer)) => trainer.compare()?,
+            (Command::Gather, Some(trainer)) => trainer.gather()?,
             (Command::End, trainer) => *trainer = None,
             (Command::Leave, _) => return Ok(()),
             (command, None) => return Err(Error::input(format!("rank 0: {command:?} before a run was started"))),
@@ -165,7 +166,7 @@ impl Trainer {
             checkpoint.facts.data_layout(),
             false,
         )?;
-        let mut trainer = Self::for_ranks(device, config, &config.with_conditions(data)?, ranks.count())?;
+        let mut trainer = Self::for_ranks(device, config, &config.with_conditions(data)?, &**ranks)?;
         if let Some(micro) = trainer.split() {
             return Err(Error::setting(format!(
                 "{device} has memory for {micro} samples at a time, and rank 0 for {}; use --micro-batch {micro}",
@@ -177,42 +178,25 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Makes the state of all ranks that of rank 0. On equal devices it is so already; devices that round differently drift
-    /// apart by the last bits of their weights.
+    /// Completes the state of all ranks: each of them has updated a slice of the optimizer's moments and of the averages.
     ///
     /// # Errors
-    /// When the processes cannot communicate; [`Error::NonFinite`].
-    pub(super) fn compare(&mut self) -> Result<()> {
-        let Some(team) = &self.team else { return Ok(()) };
-        let (ranks, leads) = (team.ranks.clone(), team.leads());
-        let state = self.checkpoint()?;
-        if leads {
-            Command::Compare.send(&*ranks)?;
+    /// When the processes cannot communicate, or the device is lost.
+    pub(super) fn gather(&mut self) -> Result<()> {
+        let Some(team) = self.team.as_mut().filter(|team| !team.is_whole) else { return Ok(()) };
+        if team.leads() {
+            Command::Gather.send(&*team.ranks)?;
         }
-        let hashes = ranks.gather(&hash(&state).to_le_bytes())?;
-        if hashes.iter().all(|hash| *hash == hashes[0]) {
-            return Ok(());
-        }
-        let state = ranks.broadcast(if leads { state.to_bytes() } else { Vec::new() })?;
-        if !leads {
-            return Checkpoint::of_bytes(&state)?.restore(&mut self.run);
-        }
-        if self.team.as_mut().is_some_and(|team| !std::mem::replace(&mut team.differs, true)) {
-            let unequal = (0..ranks.count()).filter(|rank| hashes[*rank] != hashes[0]).map(|rank| rank.to_string());
-            log::warn!(
-                "the devices of the ranks round differently: the weights of rank {} differ from those of rank 0 in their last bits. \
-                 Those of rank 0 are copied to all at each checkpoint",
-                unequal.collect::<Vec<_>>().join(", ")
-            );
-        }
-        Ok(())
+        team.is_whole = true;
+        self.run.gather_slabs(&*team.ranks, &mut team.exchange)
     }
 
     /// Runs `n` steps on all ranks that train this model.
     pub(super) fn steps(&mut self, n: u32) -> Result<()> {
-        let team = &mut self.team;
+        let (team, shared) = (&mut self.team, self.share != Share::WHOLE);
         Feed::steps(&mut self.feed, &mut self.run, n, |run, n| match team {
             Some(team) => team.steps(run, n),
+            None if shared => Err(Error::setting("several ranks share the steps of this trainer; call `lead` before")),
             None => run.steps(n),
         })
     }
@@ -226,14 +210,6 @@ impl Trainer {
     pub fn waited(&self) -> Duration {
         self.team.as_ref().map_or(Duration::ZERO, Team::waited)
     }
-}
-
-fn hash(state: &Checkpoint) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for t in &state.tensors {
-        bytemuck::cast_slice::<f32, u8>(&t.values).hash(&mut hasher);
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -261,12 +237,10 @@ mod tests {
                 follow(device, &ranks).unwrap();
                 return None;
             }
-            let mut trainer = Trainer::for_ranks(device, config, &config.load().unwrap(), count).unwrap();
+            let mut trainer = Trainer::for_ranks(device, config, &config.load().unwrap(), &*ranks).unwrap();
             trainer.lead(ranks.clone()).unwrap();
             let losses = trainer.advance(steps).unwrap();
             let state = trainer.checkpoint().unwrap().to_bytes();
-            trainer.compare().unwrap();
-            assert!(trainer.team.as_ref().is_some_and(|team| !team.differs), "all ranks have the same state");
             drop(trainer);
             dismiss(&*ranks).unwrap();
             Some((state, losses))

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -126,12 +126,12 @@ impl Content {
     fn of(&self, rows: impl Iterator<Item = usize>) -> Result<Batches> {
         match self {
             Self::Values { values, len, normalisation, name, known } => {
-                let values = values.samples(*len, rows)?;
-                let mut normalised = normalisation.apply(&values);
-                normalised.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
+                let mut values = values.samples(*len, rows)?;
                 let is_known = |value: &f32| f32::from(u8::from(!value.is_nan()));
                 let known = known.map(|known| (known, values.iter().map(is_known).collect()));
-                Ok([(*name, normalised)].into_iter().chain(known).collect())
+                normalisation.apply_in_place(&mut values);
+                values.iter_mut().for_each(|value| *value = if value.is_nan() { 0.0 } else { *value });
+                Ok([(*name, values)].into_iter().chain(known).collect())
             }
             Self::Classes(of) => Ok(vec![(CLASS, rows.map(|row| of[row] as f32).collect())]),
         }
@@ -213,16 +213,19 @@ impl Inputs {
         self.masks.as_ref().map_or(Ok(()), |masks| run.write(MASKS, &masks.values))
     }
 
-    /// The values of some samples, for each data set.
-    fn batch(&self, samples: impl Iterator<Item = usize>) -> Result<Batches> {
+    /// The values of some samples, for each data set, in the memory of earlier ones.
+    fn batch(&self, samples: impl Iterator<Item = usize>, earlier: Batches) -> Result<Batches> {
         let rows: Vec<usize> = samples.map(|sample| self.row(sample)).collect();
-        let mut all = Batches::new();
+        let (mut all, mut earlier) = (Batches::new(), earlier.into_iter());
         for content in &self.sets {
             let first = all.len();
             for piece in rows.chunks((PIECE / content.len()).max(1)) {
                 for (i, (name, values)) in content.of(piece.iter().copied())?.into_iter().enumerate() {
                     if all.len() == first + i {
-                        all.push((name, Vec::with_capacity(rows.len() * content.len())));
+                        let mut memory = earlier.next().map_or(Vec::new(), |(_, values)| values);
+                        memory.clear();
+                        memory.reserve(rows.len() * content.len());
+                        all.push((name, memory));
                     }
                     all[first + i].1.extend_from_slice(&values);
                 }
@@ -252,6 +255,14 @@ impl Steps {
 /// The values of each data set.
 type Batches = Vec<(&'static str, Vec<f32>)>;
 
+/// The thread that reads ahead.
+#[derive(Debug)]
+struct Ahead {
+    batches: Receiver<Result<Batches>>,
+    /// Takes batches back after their upload: new memory costs a page fault for every few values.
+    uploaded: SyncSender<Batches>,
+}
+
 /// Uploads the batches of the next steps while the device computes, from a thread that reads ahead.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -263,7 +274,7 @@ pub(crate) struct Feed {
     window: u32,
     /// The steps whose batches are on the device.
     held: Range<u32>,
-    ahead: Option<Receiver<Result<Batches>>>,
+    ahead: Option<Ahead>,
     waited: Duration,
 }
 
@@ -323,26 +334,31 @@ impl Feed {
                 None => self.ahead.insert(self.read_ahead(first)?),
             };
             let ended = || Err(Error::input("the thread that reads the data has ended"));
-            let batches = ahead.recv().unwrap_or_else(|_| ended());
+            let batches = ahead.batches.recv().unwrap_or_else(|_| ended());
             self.waited += began.elapsed();
             // Until it succeeds, no batches are complete.
             self.held = 0..0;
-            batches?.iter().try_for_each(|(name, values)| run.write(name, values))?;
+            let batches = batches?;
+            batches.iter().try_for_each(|(name, values)| run.write(name, values))?;
+            // The thread may have ended, or have enough.
+            let _ = ahead.uploaded.try_send(batches);
             self.held = first..first + self.window;
         }
         Ok(self.held.end - step)
     }
 
     /// Starts to read the batches of step `first` and those after it.
-    fn read_ahead(&self, first: u32) -> Result<Receiver<Result<Batches>>> {
-        let (sender, receiver) = sync_channel(1);
+    fn read_ahead(&self, first: u32) -> Result<Ahead> {
+        let (sender, batches) = sync_channel(1);
+        let (uploaded, earlier) = sync_channel(2);
         let (inputs, order, steps, window) = (self.inputs.clone(), self.order, self.steps, self.window);
         let read = move || {
             let (n, mut first) = (inputs.samples, first);
             loop {
                 let places = (first..first + window).flat_map(|step| (0..order.batch).map(move |b| (step, b)));
                 let clock = |step| Clock { seed: steps.seed, step };
-                let batches = inputs.batch(places.map(|(step, b)| order.shuffled(clock(step), n, b)));
+                let samples = places.map(|(step, b)| order.shuffled(clock(step), n, b));
+                let batches = inputs.batch(samples, earlier.try_recv().unwrap_or_default());
                 let failed = batches.is_err();
                 // Nobody receives them after the training.
                 if sender.send(batches).is_err() || failed {
@@ -353,7 +369,7 @@ impl Feed {
         };
         let started = thread::Builder::new().name("data".into()).spawn(read);
         started.map_err(|e| Error::input(format!("cannot start a thread that reads the data: {e}")))?;
-        Ok(receiver)
+        Ok(Ahead { batches, uploaded })
     }
 
     /// The time for which the training waited for data.

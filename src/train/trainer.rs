@@ -15,9 +15,11 @@ use crate::device::Device;
 use crate::device::Run;
 use crate::error::{Error, Result};
 use crate::generate::batches::largest;
+use crate::graph::share::Share;
 use crate::graph::{Graph, HISTORY, Slab};
 use crate::kernel::Precision;
 use crate::ops::Gather;
+use crate::ranks::Ranks;
 use crate::text::count;
 
 /// A compiled step: the program, its results, and the op that selects the rows of a batch.
@@ -31,12 +33,13 @@ fn compile(
     held: Held,
     sample: SampleInfo,
     (rows, most): (usize, usize),
+    share: Share,
 ) -> Result<(Step, usize)> {
     largest(most, |micro| {
         let mut g = Graph::seeded(config.seed);
         let table = DataTensors::new(&mut g, held, sample, config)?;
         let vars = program::step(&mut g, config, &table, sample, Batch { rows, micro })?;
-        Ok((device.compile(&g)?, vars, table.order()))
+        Ok((device.compile_share(&g, share)?, vars, table.order()))
     })
 }
 
@@ -69,6 +72,8 @@ pub struct Trainer {
     facts: Facts,
     batch: usize,
     split: Option<usize>,
+    /// The share of this process in each step.
+    pub(super) share: Share,
     pub(super) run: Run,
     pub(super) team: Option<Team>,
     vars: StepVars,
@@ -84,15 +89,19 @@ impl Trainer {
     /// # Errors
     /// When a setting does not fit the data or the device.
     pub fn new(device: &Device, config: &Config, data: &Dataset) -> Result<Self> {
-        Self::for_ranks(device, config, data, 1)
+        Self::for_share(device, config, data, Share::WHOLE)
     }
 
-    /// [`Trainer::new`] with at least as many micro-batches as there are `ranks`, which will share them: see
-    /// [`Trainer::lead`].
+    /// [`Trainer::new`] for one of several `ranks`, which will share the steps: see [`Trainer::lead`]. A batch has at least as many
+    /// micro-batches as there are ranks.
     ///
     /// # Errors
     /// As [`Trainer::new`].
-    pub fn for_ranks(device: &Device, config: &Config, data: &Dataset, ranks: usize) -> Result<Self> {
+    pub fn for_ranks(device: &Device, config: &Config, data: &Dataset, ranks: &dyn Ranks) -> Result<Self> {
+        Self::for_share(device, config, data, Share { rank: ranks.rank(), count: ranks.count() })
+    }
+
+    fn for_share(device: &Device, config: &Config, data: &Dataset, share: Share) -> Result<Self> {
         config.check()?;
         let device = &with_precision_of(device, config)?;
         let DataSplit { kept, held_out } = DataSplit::new(config, data)?;
@@ -104,8 +113,8 @@ impl Trainer {
         let (range, extent) = (seen.high - seen.low, Extent::of_ranges(&facts.range));
         let gaps = &Gaps::of(data, &facts.shape);
         let sample = SampleInfo { shape: &facts.shape, stored: kept.shape(), range, normalisation, extent, gaps };
-        let most = config.micro_batch_of(batch).min(shared_evenly(batch, ranks)?);
-        let step = |held| compile(device, config, held, sample, (batch, most));
+        let most = config.micro_batch_of(batch).min(shared_evenly(batch, share.count)?);
+        let step = |held| compile(device, config, held, sample, (batch, most), share);
         let (((mut run, vars, order), micro), held) = Held::fitting(&kept, batch, step, |(_, micro)| *micro == most)?;
         log::info!(
             "compiled a step of {} dispatches with {} bytes, for parts of {micro} samples",
@@ -121,7 +130,7 @@ impl Trainer {
         let split = (micro < most).then_some(micro);
         let micro_batch = if micro < config.micro_batch_of(batch) { micro } else { config.micro_batch };
         let config = Config { micro_batch, ..config.clone() };
-        Ok(Self { config, facts, batch, split, run, team: None, vars, feed, validation, pending: Vec::new() })
+        Ok(Self { config, facts, batch, split, share, run, team: None, vars, feed, validation, pending: Vec::new() })
     }
 
     /// The settings, including those that depend on the data.
@@ -219,6 +228,9 @@ impl Trainer {
     /// # Errors
     /// [`Error::NonFinite`] when it is NaN or infinite.
     pub fn validate(&mut self) -> Result<Option<f64>> {
+        if self.validation.is_some() {
+            self.gather()?;
+        }
         let Some(validation) = &mut self.validation else { return Ok(None) };
         let loss = validation.loss(&self.run)?;
         if loss.is_finite() { Ok(Some(loss)) } else { Err(self.non_finite("validation loss", self.run.step(), loss)) }
@@ -252,7 +264,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::NonFinite`] with the name of the tensor when a value is NaN or infinite.
-    pub fn checkpoint(&self) -> Result<Checkpoint> {
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        self.gather()?;
         Checkpoint::of(&self.run, &self.config, &self.facts, &self.pending)
     }
 
@@ -261,7 +274,8 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::checkpoint`].
     #[cfg(feature = "cli")]
-    pub(crate) fn weights(&self) -> Result<Checkpoint> {
+    pub(crate) fn weights(&mut self) -> Result<Checkpoint> {
+        self.gather()?;
         Checkpoint::weights_of(&self.run, &self.config, &self.facts)
     }
 
@@ -269,7 +283,8 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::checkpoint`].
-    pub(super) fn snapshot(&self) -> Result<Checkpoint> {
+    pub(super) fn snapshot(&mut self) -> Result<Checkpoint> {
+        self.gather()?;
         Checkpoint::snapshot_of(&self.run, &self.config, &self.facts)
     }
 

@@ -69,7 +69,7 @@ pub trait Watch {
     ///
     /// # Errors
     /// They end the training.
-    fn state(&mut self, _trainer: &Trainer) -> Result<()> {
+    fn state(&mut self, _trainer: &mut Trainer) -> Result<()> {
         Ok(())
     }
 
@@ -264,7 +264,6 @@ impl Saved {
         if best || due {
             let began = Instant::now();
             folder.create_again(trainer)?;
-            trainer.compare()?;
             let checkpoint = trainer.checkpoint()?;
             if best {
                 checkpoint.save(&folder.file(folder::BEST))?;

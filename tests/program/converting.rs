@@ -163,6 +163,11 @@ fn arrays_stay_on_disk_where_asked() {
     assert!(place.train("ok.npy --data-from disk", "disk").contains(note));
     assert!(!place.train("ok.npy", "memory").contains(note));
     assert_eq!(losses(&place, "disk"), losses(&place, "memory"));
+    let [disk, memory] = ["disk", "memory"].map(|run| fs::read(place.path(&format!("{run}/checkpoint.safetensors"))).unwrap());
+    assert!(disk == memory, "a checkpoint does not depend on the place");
+    let resume = |options: &str| place.ok(&format!("train --out disk --resume --device cpu --no-samples {options}"));
+    assert!(resume("--steps 31").contains(note), "a run keeps the place");
+    assert!(!resume("--steps 32 --data-from memory").contains(note) && !resume("--steps 33").contains(note));
     for i in 0..2 {
         place.write(&format!("f{i}.npy"), npy("<f4", true, &[40, 16], &signals(640)));
     }

@@ -239,7 +239,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    report::finish(args, &session, &stopped, report::Training { time: started.elapsed(), untrained, film })?;
+    report::finish(args, &mut session, &stopped, report::Training { time: started.elapsed(), untrained, film })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -88,7 +88,7 @@ impl<'a> Previews<'a> {
     }
 
     /// Draws a preview if it is due. A failure is reported once; the training continues without previews.
-    pub fn draw_if_due(&mut self, trainer: &Trainer) -> Option<PathBuf> {
+    pub fn draw_if_due(&mut self, trainer: &mut Trainer) -> Option<PathBuf> {
         let due = match self.every {
             Every::Steps(n) => trainer.step().is_multiple_of(n),
             Every::Auto => self.pace.is_due(trainer, self.real.len()),
@@ -98,7 +98,7 @@ impl<'a> Previews<'a> {
     }
 
     /// Draws the preview of the last step of a run that has ended, if it has others.
-    pub fn draw_last(&mut self, trainer: &Trainer) -> Option<PathBuf> {
+    pub fn draw_last(&mut self, trainer: &mut Trainer) -> Option<PathBuf> {
         let last = self.folder.previews().pop().map(|(step, _)| step);
         if last.is_some_and(|step| step != trainer.step()) { self.draw(trainer) } else { None }
     }
@@ -114,7 +114,7 @@ impl<'a> Previews<'a> {
         written.inspect_err(|e| log::warn!("the film of the previews cannot be written: {e}")).ok().map(|_| path)
     }
 
-    fn draw(&mut self, trainer: &Trainer) -> Option<PathBuf> {
+    fn draw(&mut self, trainer: &mut Trainer) -> Option<PathBuf> {
         let began = Instant::now();
         let drawn = self.picture(trainer);
         self.pace.drew(began);
@@ -129,7 +129,7 @@ impl<'a> Previews<'a> {
         }
     }
 
-    fn picture(&self, trainer: &Trainer) -> crate::Result<PathBuf> {
+    fn picture(&self, trainer: &mut Trainer) -> crate::Result<PathBuf> {
         let (real, checkpoint) = (&self.real, trainer.weights()?);
         let with = Drawing { device: self.device, seed: trainer.config().seed, real };
         let mut observe = |_| !self.stopped.load(Ordering::Relaxed);

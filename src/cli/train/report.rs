@@ -13,7 +13,7 @@ use crate::inference::Observer;
 use crate::io::quoted;
 use crate::plot::{self, evenly_spaced};
 use crate::text::{self, grouped};
-use crate::train::{Config, LossMix, Normalise, PICTURE, SAMPLES, Summary, Trainer};
+use crate::train::{Checkpoint, Config, LossMix, Normalise, PICTURE, SAMPLES, Summary, Trainer};
 use serde_json::json;
 
 use super::TrainArgs;
@@ -139,8 +139,10 @@ pub struct Training {
 }
 
 /// Prints the results, draws samples with the trained network, and prints the files of the run.
-pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, training: Training) -> anyhow::Result<()> {
-    session.folder.save_again(&session.trainer)?;
+pub fn finish(args: &TrainArgs, session: &mut Session, stopped: &AtomicBool, training: Training) -> anyhow::Result<()> {
+    let state = session.trainer.checkpoint()?;
+    let session = &*session;
+    session.folder.save_again(&session.trainer, &state)?;
     let (picture, summary) = (session.folder.file(PICTURE), session.folder.summary()?);
     let started = Instant::now();
     if !args.common.json {
@@ -152,7 +154,7 @@ pub fn finish(args: &TrainArgs, session: &Session, stopped: &AtomicBool, trainin
             say!("the training is saved; drawing samples for {}", picture.display());
         }
     }
-    let denoised = if args.no_samples { None } else { draw(session, stopped, args.common.json || args.quiet)? };
+    let denoised = if args.no_samples { None } else { draw(session, &state, stopped, args.common.json || args.quiet)? };
     let (seconds, drawing) = (training.time.as_secs_f64(), started.elapsed().as_secs_f64());
     let picture = (!args.no_samples).then_some(picture);
     if args.common.json {
@@ -236,7 +238,12 @@ fn new_file(session: &Session) -> &'static str {
 }
 
 /// Draws the samples and the picture of the run. A denoiser is also compared with filters.
-fn draw(session: &Session, stopped: &AtomicBool, silent: bool) -> anyhow::Result<Option<Denoised>> {
+fn draw(
+    session: &Session,
+    state: &Checkpoint,
+    stopped: &AtomicBool,
+    silent: bool,
+) -> anyhow::Result<Option<Denoised>> {
     let Session { trainer, folder, .. } = session;
     folder.create_samples()?;
     let mut meter = Meter::new("drawing samples", silent);
@@ -245,8 +252,8 @@ fn draw(session: &Session, stopped: &AtomicBool, silent: bool) -> anyhow::Result
         !stopped.load(Ordering::Relaxed)
     };
     let drawn = match trainer.config().noise {
-        Some(noise) => show_denoised(session, noise, &mut observe).map(Some),
-        None => show_samples(session, &mut observe).map(|()| None),
+        Some(noise) => show_denoised(session, state, noise, &mut observe).map(Some),
+        None => show_samples(session, state, &mut observe).map(|()| None),
     };
     drawn.map_err(|e| match e {
         Error::Interrupted(_) => Error::Interrupted(format!(
@@ -288,32 +295,42 @@ fn evaluated_weights(config: &Config) -> &'static str {
 }
 
 /// Draws samples, and a picture of real and generated ones.
-fn show_samples(session: &Session, observe: &mut Observer) -> crate::Result<()> {
+fn show_samples(session: &Session, state: &Checkpoint, observe: &mut Observer) -> crate::Result<()> {
     let Session { trainer, folder, shown: Shown { samples: real, .. }, .. } = session;
     if let Some(mask) = &trainer.config().mask {
-        return show_completed(session, mask, observe);
+        return show_completed(session, state, mask, observe);
     }
-    let drawn = generate(&Drawing::of(session), &trainer.checkpoint()?, observe)?;
-    keep(session, real.layout(), &drawn)?;
+    let drawn = generate(&Drawing::of(session), state, observe)?;
+    keep(session, state, real.layout(), &drawn)?;
     let scale = scale_of(real);
     plot::compare_with(&folder.file(PICTURE), real.kind(), &real.shape, [&real.values, &drawn], &scale)
 }
 
 /// Hides values of samples as in training, and draws a picture of what is given, completed samples and the real ones.
-fn show_completed(session: &Session, mask: &MaskMix, observe: &mut Observer) -> crate::Result<()> {
-    let Session { trainer, folder, shown: Shown { samples: real, .. }, .. } = session;
-    let (given, completed) = complete(&Drawing::of(session), &trainer.checkpoint()?, mask, observe)?;
-    keep(session, real.layout(), &completed)?;
+fn show_completed(
+    session: &Session,
+    state: &Checkpoint,
+    mask: &MaskMix,
+    observe: &mut Observer,
+) -> crate::Result<()> {
+    let Session { folder, shown: Shown { samples: real, .. }, .. } = session;
+    let (given, completed) = complete(&Drawing::of(session), state, mask, observe)?;
+    keep(session, state, real.layout(), &completed)?;
     let sets = [("given", &given[..]), ("completed", &completed), ("real", &real.values)];
     plot::side_by_side(&folder.file(PICTURE), real.kind(), &real.shape, with_a_place(&sets, real), &scale_of(real))
 }
 
 /// Adds noise to samples and removes it, and draws a picture of both.
-fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) -> crate::Result<Denoised> {
-    let Session { trainer, folder, shown: Shown { samples: clean, .. }, .. } = session;
-    let (noisy, denoised) = denoise(&Drawing::of(session), &trainer.checkpoint()?, noise, observe)?;
+fn show_denoised(
+    session: &Session,
+    state: &Checkpoint,
+    noise: NoiseKind,
+    observe: &mut Observer,
+) -> crate::Result<Denoised> {
+    let Session { folder, shown: Shown { samples: clean, .. }, .. } = session;
+    let (noisy, denoised) = denoise(&Drawing::of(session), state, noise, observe)?;
     let columns = denoised.columns.without_rounding();
-    keep(session, SampleLayout { columns: &columns, ..denoised.layout() }, &denoised.values)?;
+    keep(session, state, SampleLayout { columns: &columns, ..denoised.layout() }, &denoised.values)?;
     let [before, after, shown] = [&noisy, &denoised, clean].map(|set| evenly_spaced(set, 36));
     let sets = [("noisy", &before[..]), ("denoised", &after), ("clean", &shown)];
     plot::side_by_side(&folder.file(PICTURE), clean.kind(), &clean.shape, &sets, &scale_of(clean))?;
@@ -321,8 +338,8 @@ fn show_denoised(session: &Session, noise: NoiseKind, observe: &mut Observer) ->
 }
 
 /// Writes samples into the run folder.
-fn keep(session: &Session, layout: SampleLayout, values: &[f32]) -> crate::Result<()> {
-    session.folder.save_again(&session.trainer)?;
+fn keep(session: &Session, state: &Checkpoint, layout: SampleLayout, values: &[f32]) -> crate::Result<()> {
+    session.folder.save_again(&session.trainer, state)?;
     session.folder.create_samples()?;
     plot::save_as(&session.folder.file(SAMPLES), layout, values).map(drop)
 }

@@ -90,7 +90,10 @@ fn initial(config: &Config) -> crate::Result<Option<Checkpoint>> {
 
 /// The trainer of a run, which may be shared by several processes.
 fn new_trainer(device: &Device, config: &Config, data: &Dataset) -> crate::Result<Trainer> {
-    Trainer::for_ranks(device, config, data, team().map_or(1, |ranks| ranks.count()))
+    match team() {
+        Some(ranks) => Trainer::for_ranks(device, config, data, &*ranks),
+        None => Trainer::new(device, config, data),
+    }
 }
 
 /// Shares the training with the other processes, if there are any.
@@ -143,6 +146,7 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
     // A file for --config may omit the end of the run and the data.
     (wanted.steps, wanted.early_stop, wanted.data) = (began.steps, began.early_stop, began.data.clone());
     wanted.init = began.init.clone();
+    wanted.read.place = wanted.read.place.or(folder.place_of_data());
     if let Some(name) = args.model.as_deref().filter(|name| *name != wanted.model.name()) {
         wanted.model = Model::named(name)?;
     }

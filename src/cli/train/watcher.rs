@@ -42,7 +42,7 @@ impl Watcher<'_> {
 
 impl Watcher<'_> {
     /// Draws the preview of the last step, and returns the film of all.
-    fn finish(&mut self, trainer: &Trainer) -> crate::Result<Option<PathBuf>> {
+    fn finish(&mut self, trainer: &mut Trainer) -> crate::Result<Option<PathBuf>> {
         if let Some(picture) = self.previews.as_mut().and_then(|previews| previews.draw_last(trainer)) {
             self.take_preview(trainer.step(), picture)?;
         }
@@ -68,7 +68,7 @@ impl Watch for Watcher<'_> {
         self.board.as_mut().map_or(Ok(()), |board| board.row(header, row))
     }
 
-    fn state(&mut self, trainer: &Trainer) -> crate::Result<()> {
+    fn state(&mut self, trainer: &mut Trainer) -> crate::Result<()> {
         match self.previews.as_mut().and_then(|previews| previews.draw_if_due(trainer)) {
             Some(picture) => self.take_preview(trainer.step(), picture),
             None => Ok(()),

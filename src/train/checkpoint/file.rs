@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use super::{Checkpoint, TensorData};
+use crate::data::ReadOptions;
 use crate::error::{Error, Result};
 use crate::graph::HISTORY;
 use crate::io::write_atomically;
@@ -97,7 +98,9 @@ impl Checkpoint {
 
     /// Everything except the tensors, as JSON.
     fn header(&self) -> String {
-        let config = self.config.to_run_toml(&self.facts);
+        // The place of the data does not change the state; `config.toml` keeps it.
+        let read = ReadOptions { place: None, ..self.config.read.clone() };
+        let config = Config { read, ..self.config.clone() }.to_run_toml(&self.facts);
         let bits = |l: &Losses| std::iter::once(&l.total).chain(&l.terms).map(|v| v.to_bits()).collect();
         let pending: Vec<Vec<u64>> = self.pending.iter().map(bits).collect();
         let checksum = checksum(self.step, &config, &pending, &self.tensors);

@@ -170,6 +170,12 @@ impl RunFolder {
         write_atomically(&self.file(CONFIG), |f| f.write_all(text.as_bytes()))
     }
 
+    /// Where the data of the run are while it is trained, as it was said when it was started.
+    #[cfg(feature = "cli")]
+    pub(crate) fn place_of_data(&self) -> Option<crate::data::Place> {
+        Config::read_run(&self.file(CONFIG)).ok()?.0.read.place
+    }
+
     /// Creates a folder with a run that was not trained here: its settings and a checkpoint.
     ///
     /// # Errors
@@ -204,10 +210,10 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     #[cfg(feature = "cli")]
-    pub(crate) fn save_again(&self, trainer: &Trainer) -> Result<()> {
+    pub(crate) fn save_again(&self, trainer: &Trainer, state: &Checkpoint) -> Result<()> {
         if !self.has_checkpoint() {
             self.create_again(trainer)?;
-            self.write_checkpoint(&trainer.checkpoint()?)?;
+            self.write_checkpoint(state)?;
         }
         Ok(())
     }

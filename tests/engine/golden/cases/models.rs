@@ -82,7 +82,7 @@ impl<'a> Net<'a> {
         let Built { x, y, loss } = self.build(&mut g)?;
         let gradients = g.backward(&[loss], &[x])?;
         let grads = g.slab(Slab::Grads);
-        let partials = g.apply1(SquaredNorm, &[grads])?;
+        let partials = g.apply1(SquaredNorm::of(g.spec(grads).len()), &[grads])?;
         let norm = g.apply1(Reduce(Reduction::Clip { max: 1.0 }), &[partials])?;
         let d_x = gradients.of(x).ok_or(Trouble::Failed("there is no gradient by x".into()))?;
         for var in [y, d_x] {
