@@ -3,8 +3,9 @@
 
     cargo build --release --features mpi && python3 benches/scaling.py [--rounds 3] [--program target/release/langevin]
 
-One process with one thread is compared with two processes with one thread each, on the same batch. Needs numpy and mpirun.
---model prints only the tables of docs/scaling.md that follow from the model.
+One process with one thread is compared with two processes with one thread each, on the same batch; and with two independent trainings
+of one thread each at the same time, which are what the machine can do at best. Needs numpy, mpirun and taskset.
+--model prints only the table of docs/scaling.md that follows from the model.
 """
 
 import argparse
@@ -27,53 +28,65 @@ CASES = {
 UNET = "[model.unet]\nmultipliers = [1, 2, 4]\nattention = [2]\npatch = 1\n"
 
 
-def rate(program, folder, case, processes):
-    """Samples per second of a short training on random images of 28 x 28."""
+MPIRUN = ["mpirun", "--bind-to", "core", "-n", "2"]
+# The launchers of the programs that run at the same time.
+WAYS = {"one": [[]], "two": [MPIRUN], "apart": [["taskset", "-c", "0"], ["taskset", "-c", "1"]]}
+
+
+def rate(program, folder, case, launchers):
+    """Samples per second of short trainings on random images of 28 x 28, which run at the same time: their sum."""
     network, sizes, batch, steps = CASES[case]
     model = "".join(f"{key} = {value}\n" for key, value in sizes.items())
     settings = f'data = "{folder}/images.npy"\nsteps = {steps}\nbatch = {batch}\n[model]\nname = "{network}"\n{model}'
     (folder / "settings.toml").write_text(settings + (UNET if network == "unet" else ""))
-    launcher = ["mpirun", "--bind-to", "core", "-n", str(processes)] if processes > 1 else []
-    options = f"--out {folder}/run --force --device cpu --quiet --no-samples --preview off".split()
     environment = {**os.environ, "LANGEVIN_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    command = [*launcher, program, "train", "--config", f"{folder}/settings.toml", *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    with open(folder / "run/metrics.csv") as rows:
-        return float(list(csv.DictReader(rows))[-1]["samples_per_second"])
+    started = []
+    for i, launcher in enumerate(launchers):
+        options = f"--out {folder}/run{i} --force --device cpu --quiet --no-samples --preview off".split()
+        command = [*launcher, program, "train", "--config", f"{folder}/settings.toml", *options]
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    for process in started:
+        text, _ = process.communicate()
+        if process.returncode:
+            sys.exit(f"{' '.join(process.args)}\n{text}")
+    rows = [list(csv.DictReader((folder / f"run{i}/metrics.csv").open())) for i in range(len(launchers))]
+    return sum(float(of[-1]["samples_per_second"]) for of in rows)
 
 
 def measure(program, rounds):
-    print("| network | 1 process | 2 processes | ratio |\n| --- | --- | --- | --- |")
+    print("| network | 1 process | 2 processes | ratio | 2 at once, each alone | ratio |\n| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         numpy.save(folder / "images.npy", numpy.random.default_rng(0).normal(size=(2048, 28, 28)).astype("f4"))
         for case in CASES:
-            rates = {1: [], 2: []}
+            rates = {way: [] for way in WAYS}
             for _ in range(rounds):
-                for processes in rates:
-                    rates[processes].append(rate(program, folder, case, processes))
-            one, two = (statistics.median(rates[processes]) for processes in (1, 2))
-            print(f"| {case} | {one:.0f} samples/s | {two:.0f} | {two / one:.2f} |", flush=True)
+                for way, launchers in WAYS.items():
+                    rates[way].append(rate(program, folder, case, launchers))
+            one, two, apart = (statistics.median(rates[way]) for way in WAYS)
+            print(f"| {case} | {one:.0f} samples/s | {two:.0f} | {two / one:.2f} | {apart:.0f} | {apart / one:.2f} |", flush=True)
 
 
-def exchange(ranks, parameters, bandwidth, latency, staging):
-    """Seconds of the exchange of a step: two passes over the gradient, a message to each other rank in each of them, and the
-    copies between device and host."""
+def exchange(ranks, parameters, bandwidth, latency, staging, hidden=0.0):
+    """Seconds of the exchange of a step: two passes over the gradient or the weights, a message to each other rank in each of them, and
+    the copies between device and host. Of the first pass, `hidden` seconds overlap with the computation."""
     size = 4 * parameters
-    return 2 * (ranks - 1) / ranks * size / bandwidth + 2 * (ranks - 1) * latency + (2 * size / staging if staging else 0)
+    one_pass = (ranks - 1) / ranks * size / bandwidth + (ranks - 1) * latency + (size * (1 + 1 / ranks) / staging if staging else 0)
+    return max(one_pass - hidden, 0) + one_pass
 
 
 def model():
-    """The share of the time that ranks compute, for the U-Net of unet-28 with 64 samples a rank."""
+    """The share of the time that ranks compute, for the U-Net of unet-28 with 64 samples a rank. In brackets, if the sums of gradients
+    overlapped with the reverse pass, two thirds of the computation."""
     networks = {"InfiniBand, 100 Gbit/s, 2 us": (12.5e9, 2e-6), "Ethernet, 25 Gbit/s, 20 us": (3.1e9, 20e-6), "Ethernet, 1 Gbit/s, 50 us": (0.12e9, 50e-6)}
     machines = {"NVIDIA H200, 4.8 ms": (4.8e-3, 25e9), "two CPU cores, 300 ms": (0.3, None)}
-    print("\n| network | step without exchange | 2 | 8 | 64 | 512 ranks |\n| --- | --- | --- | --- | --- | --- |")
+    print("\n| network | step without exchange | 2 | 8 | 64 | 512 processes |\n| --- | --- | --- | --- | --- | --- |")
     for network, (bandwidth, latency) in networks.items():
         for machine, (compute, staging) in machines.items():
-            shares = [compute / (compute + exchange(ranks, 855_457, bandwidth, latency, staging)) for ranks in (2, 8, 64, 512)]
-            print(f"| {network} | {machine} | " + " | ".join(f"{100 * share:.0f}%" for share in shares) + " |")
+            def share(ranks, hidden):
+                return compute / (compute + exchange(ranks, 855_457, bandwidth, latency, staging, hidden))
+            shares = [f"{100 * share(ranks, 0):.0f}% ({100 * share(ranks, compute * 2 / 3):.0f}%)" for ranks in (2, 8, 64, 512)]
+            print(f"| {network} | {machine} | " + " | ".join(shares) + " |")
 
 
 if __name__ == "__main__":

@@ -131,9 +131,11 @@ impl<S: CpuScalar> CpuProgram<S> {
     fn fill<T: Copy + Into<f64> + Sync>(&mut self, place: Place, values: &[T]) {
         if let Buffer::Float(buffer) = &mut self.buffers[place.buffer] {
             let target = &mut buffer.all_mut()[place.offset..place.offset + place.len];
-            parallel::chunks(target, |start, target| {
-                target.iter_mut().zip(&values[start..]).for_each(|(t, v)| *t = S::of((*v).into()));
-            });
+            parallel::chunks(
+                target,
+                #[inline(always)]
+                |start, target| target.iter_mut().zip(&values[start..]).for_each(|(t, v)| *t = S::of((*v).into())),
+            );
         }
     }
 

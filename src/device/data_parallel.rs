@@ -21,19 +21,22 @@ struct SharedPass {
     pass: Pass,
     /// The scalars that it adds to: the losses of its micro-batch.
     scalars: Vec<Place>,
+    /// The factor of the gradient of its micro-batch.
+    factor: f32,
     /// What is gathered after it.
     gathered: Vec<Gathered>,
 }
 
 impl SharedStep {
     pub fn new(plan: &Plan, shared: SharedPlan) -> Self {
-        let of = |(pass, gathered): (&Pass, Vec<Gathered>)| {
+        let of = |((pass, gathered), factor): ((&Pass, Vec<Gathered>), f32)| {
             let calls = plan.calls[pass.calls.clone()].iter();
             let outputs = calls.flat_map(|call| call.specs.outputs.iter().zip(&call.outputs));
             let scalars = outputs.filter(|(spec, _)| spec.form == Form::History).filter_map(|(_, place)| *place);
-            SharedPass { pass: pass.clone(), scalars: scalars.collect(), gathered }
+            SharedPass { pass: pass.clone(), scalars: scalars.collect(), factor, gathered }
         };
-        Self { passes: plan.passes.iter().zip(shared.gathered).map(of).collect(), division: shared.division }
+        let passes = plan.passes.iter().zip(shared.gathered).zip(shared.factors).map(of).collect();
+        Self { passes, division: shared.division }
     }
 }
 
@@ -71,21 +74,19 @@ impl Run {
 
     /// Runs the passes of all micro-batches of a step, some of them on each rank, and adds up this rank's slice of the gradient.
     fn share(&mut self, parts: &[SharedPass], ranks: &dyn Ranks, exchange: &mut Exchange) -> Result<()> {
-        let total = self.place(self.slab_var(Slab::Sum)?)?;
+        let [gradient, total] = [self.slab_var(Slab::Grads)?, self.slab_var(Slab::Sum)?];
+        let [gradient, total] = [self.place(gradient)?, self.place(total)?];
         let mut scalars: Vec<f32> = Vec::new();
         exchange.start(self.shared.division.slices(), ranks.rank());
         for round in parts.chunks(ranks.count()) {
-            let terms = round.len();
+            let factors: Vec<f32> = round.iter().map(|part| part.factor).collect();
             let Some(own) = round.get(ranks.rank()) else {
-                exchange.add(ranks, None, terms)?;
+                exchange.add(ranks, None, &factors)?;
                 continue;
             };
-            // The first nodes start a new sum in the first micro-batch; those of a smaller last one add to it.
-            if own.pass.calls != parts[0].pass.calls {
-                self.program.write(total, &vec![0.0; total.len])?;
-            }
+            // Its losses start a new sum.
             self.program.pass(self.clock, self.first_row, &Pass { part: 0, ..own.pass.clone() })?;
-            self.program.look(total, |gradient| exchange.add(ranks, Some(gradient), terms))?;
+            self.program.look(gradient, |gradient| exchange.add(ranks, Some(gradient), &factors))?;
             for &place in &own.scalars {
                 let value = self.at_this_step(place);
                 scalars.push(self.program.look(value, |value| Ok(value[0]))?);

@@ -106,6 +106,12 @@ pub trait Op: Debug + Send + Sync + 'static {
         None
     }
 
+    /// The factor of input 0, if the op adds it to the tensor that it updates, for each micro-batch of a step; `None` by default.
+    #[doc(hidden)]
+    fn accumulates(&self) -> Option<f64> {
+        None
+    }
+
     /// Whether the shader was reviewed; only for ops of the crate.
     #[doc(hidden)]
     fn trust(&self) -> Option<Trust> {
@@ -241,6 +247,8 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn plus(&self, term: Term) -> Option<DynOp>;
     /// See [`Op::piece`].
     fn piece(&self) -> Option<usize>;
+    /// See [`Op::accumulates`].
+    fn accumulates(&self) -> Option<f64>;
     /// Whether [`Op::trust`] declares this type of op.
     fn is_trusted(&self) -> bool;
     /// See [`Op::reverse`].
@@ -283,6 +291,9 @@ impl<O: Op> AnyOp for O {
     }
     fn piece(&self) -> Option<usize> {
         Op::piece(self)
+    }
+    fn accumulates(&self) -> Option<f64> {
+        Op::accumulates(self)
     }
     fn is_trusted(&self) -> bool {
         // An op that forwards the trust of another op may have another kernel.

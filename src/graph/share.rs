@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use super::plan::{Call, Pass, Place, Plan};
 use super::{Graph, Slab, Spec};
+#[cfg(feature = "files")]
+use crate::ranks::Ranks;
 
 /// One of several processes that train one model together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,11 @@ pub(crate) struct Share {
 impl Share {
     /// The only process.
     pub const WHOLE: Self = Self { rank: 0, count: 1 };
+
+    #[cfg(feature = "files")]
+    pub fn of(ranks: &dyn Ranks) -> Self {
+        Self { rank: ranks.rank(), count: ranks.count() }
+    }
 }
 
 /// The slices of a slab, one for each process.
@@ -62,13 +69,23 @@ pub(crate) struct Gathered {
     pub parts: Vec<Range<usize>>,
 }
 
-/// The plan of one of several processes.
+/// What several processes do besides the calls of a plan.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedPlan {
     /// How the slabs are divided.
     pub division: Division,
+    /// For each pass, the factor of the gradient of its micro-batch in the sum.
+    pub factors: Vec<f32>,
     /// What is gathered after each pass.
     pub gathered: Vec<Vec<Gathered>>,
+}
+
+/// What becomes of a call.
+enum Fate {
+    /// It is kept, and these tensors are gathered after it.
+    Kept(Vec<Gathered>),
+    /// It adds gradients of micro-batches with this factor, which is part of their exchange.
+    Exchanged(f64),
 }
 
 /// The elements of a slab that are processed together by an op that follows the sum of the gradients and can run on a
@@ -80,35 +97,49 @@ fn piece(call: &Call, slab: usize) -> Option<usize> {
 impl Plan {
     /// Leaves this process its slice of the update of the weights. Nothing changes for a single process.
     pub fn shared(&mut self, graph: &Graph, share: Share) -> SharedPlan {
+        if share == Share::WHOLE {
+            return SharedPlan::default();
+        }
         let len = graph.slab_if_used(Slab::Params).map_or(0, |slab| graph.spec(slab).len());
+        // Larger pieces are multiples of smaller ones.
         let unit = self.calls.iter().filter_map(|call| piece(call, len)).fold(super::parameters::ALIGN, usize::max);
         let division = Division::new(len, unit, share);
         let (calls, passes) = (std::mem::take(&mut self.calls), std::mem::take(&mut self.passes));
-        // For each call, the number of those before it that are kept, and what is gathered after it.
-        let (mut starts, mut gathers) = (Vec::new(), Vec::new());
+        // For each call, the number of those before it that are kept.
+        let (mut starts, mut fates) = (vec![0], Vec::new());
         for mut call in calls {
-            starts.push(self.calls.len());
-            gathers.push(match piece(&call, len).filter(|_| share.count > 1) {
-                Some(piece) => narrow(&mut call, len, piece, &division),
-                None => Vec::new(),
+            let accumulates = call.node.op.accumulates().filter(|_| call.node.parts.is_some());
+            fates.push(match (accumulates, piece(&call, len)) {
+                (Some(factor), _) => Fate::Exchanged(factor),
+                (None, Some(piece)) => Fate::Kept(narrow(&mut call, len, piece, &division)),
+                (None, None) => Fate::Kept(Vec::new()),
             });
-            if call.inputs.first().is_none_or(|input| input.len > 0) {
+            let is_empty = call.inputs.first().is_some_and(|input| input.len == 0);
+            if !is_empty && matches!(fates.last(), Some(Fate::Kept(_))) {
                 self.calls.push(call);
             }
+            starts.push(self.calls.len());
         }
-        starts.push(self.calls.len());
-        let mut gathered = Vec::new();
+        let mut shared = SharedPlan { division, ..SharedPlan::default() };
         for pass in passes {
-            let mut start = pass.calls.start;
-            for end in pass.calls.clone().map(|call| call + 1) {
-                if end == pass.calls.end || !gathers[end - 1].is_empty() {
-                    self.passes.push(Pass { calls: starts[start]..starts[end], ..pass.clone() });
-                    gathered.push(gathers[end - 1].clone());
-                    start = end;
+            let (mut start, mut factor) = (pass.calls.start, 0.0);
+            for i in pass.calls.clone() {
+                let gathered = match &fates[i] {
+                    Fate::Kept(gathered) => gathered.clone(),
+                    Fate::Exchanged(of) => {
+                        factor = *of as f32;
+                        Vec::new()
+                    }
+                };
+                if i + 1 == pass.calls.end || !gathered.is_empty() {
+                    self.passes.push(Pass { calls: starts[start]..starts[i + 1], ..pass.clone() });
+                    shared.gathered.push(gathered);
+                    shared.factors.push(factor);
+                    start = i + 1;
                 }
             }
         }
-        SharedPlan { division, gathered }
+        shared
     }
 }
 
@@ -143,7 +174,11 @@ mod tests {
             let of = |rank| Division::new(len, unit, Share { rank, count }).own();
             let slices: Vec<_> = (0..count).map(of).collect();
             assert_eq!((slices[0].start, slices[count - 1].end), (0, len));
-            assert!(slices.windows(2).all(|pair| pair[0].end == pair[1].start && pair[1].start % unit == 0 || pair[1].is_empty()));
+            assert!(
+                slices
+                    .windows(2)
+                    .all(|pair| pair[0].end == pair[1].start && pair[1].start % unit == 0 || pair[1].is_empty())
+            );
             let [least, most] = [slices.iter().map(Range::len).min(), slices.iter().map(Range::len).max()];
             assert!(most.unwrap() - least.unwrap() <= 2 * unit, "{slices:?}");
         }

@@ -38,6 +38,10 @@ impl Op for Accumulate {
         1
     }
 
+    fn accumulates(&self) -> Option<f64> {
+        Some(self.share)
+    }
+
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         let n = specs.inputs[0].len();
         let kernel = kernel!("accumulate.wgsl", "accumulate").flag("STARTS", self.starts);

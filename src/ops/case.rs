@@ -370,6 +370,9 @@ impl AnyOp for Tampered {
     fn piece(&self) -> Option<usize> {
         self.op.piece()
     }
+    fn accumulates(&self) -> Option<f64> {
+        self.op.accumulates()
+    }
     fn is_trusted(&self) -> bool {
         // Its constants differ from those that the op derives from the shapes.
         false

@@ -54,7 +54,7 @@ pub fn first_fault(ranks: &dyn Ranks, fault: Option<String>) -> Result<Option<St
 
 /// What ranks exchange in a step: sums of vectors that lie on different ranks, and slices of vectors that all of them need.
 ///
-/// A sum is ((v0 + v1) + v2) + ..., as one process computes it. The order of a sum of floating-point numbers changes its last
+/// A sum is ((0 + f0 v0) + f1 v1) + f2 v2 + ..., as one process computes it. The order of a sum of floating-point numbers changes its last
 /// bits, and MPI's own reduction chooses the order by the number of ranks, the size of the message and the network. Each rank
 /// adds up one slice of the vector for all ranks (reduce-scatter).
 #[derive(Debug, Default)]
@@ -76,12 +76,12 @@ impl Exchange {
         (self.slices, self.empty) = (slices.to_vec(), true);
     }
 
-    /// Adds the vectors of the first `terms` ranks, in the order of the ranks. The other ranks pass none.
+    /// Adds the vectors of the first ranks, in their order, each multiplied by its factor. The other ranks pass none.
     ///
     /// # Errors
     /// Those of [`Ranks::exchange`].
-    pub fn add(&mut self, ranks: &dyn Ranks, own: Option<&[f32]>, terms: usize) -> Result<()> {
-        let (count, rank, width) = (ranks.count(), ranks.rank(), self.sum.len());
+    pub fn add(&mut self, ranks: &dyn Ranks, own: Option<&[f32]>, factors: &[f32]) -> Result<()> {
+        let (count, rank, width, terms) = (ranks.count(), ranks.rank(), self.sum.len(), factors.len());
         let part = |of: usize| own.map_or(&[][..], |own| &own[self.slices[of].clone()]);
         let sent: Vec<&[f32]> = (0..count).map(|to| if to == rank { &[][..] } else { part(to) }).collect();
         self.received.resize(width * terms, 0.0);
@@ -94,15 +94,18 @@ impl Exchange {
         places[rank] = unused;
         let terms = (0..terms).map(|of| if of == rank { part(of) } else { &*places[of] });
         let (terms, empty): (Vec<&[f32]>, _) = (terms.collect(), std::mem::take(&mut self.empty));
-        parallel::chunks(&mut self.sum, |start, sum| {
-            for (i, term) in terms.iter().enumerate() {
-                let term = &term[start..][..sum.len()];
-                match empty && i == 0 {
-                    true => sum.copy_from_slice(term),
-                    false => sum.iter_mut().zip(term).for_each(|(sum, v)| *sum += v),
+        parallel::chunks(
+            &mut self.sum,
+            #[inline(always)]
+            |start, sum| {
+                if empty {
+                    sum.fill(0.0);
                 }
-            }
-        });
+                for (term, factor) in terms.iter().zip(factors) {
+                    sum.iter_mut().zip(&term[start..]).for_each(|(sum, v)| *sum += factor * v);
+                }
+            },
+        );
         Ok(())
     }
 
@@ -117,8 +120,8 @@ impl Exchange {
     /// Those of [`Ranks::exchange`].
     pub fn gather(&mut self, ranks: &dyn Ranks, all: &mut [f32], parts: &[Range<usize>]) -> Result<()> {
         let mut places: Vec<&mut [f32]> = parts_of(all, parts.iter().map(Range::len)).collect();
-        let own: &[f32] = std::mem::take(&mut places[ranks.rank()]);
-        let mut sent = vec![own; ranks.count()];
+        let own = std::mem::take(&mut places[ranks.rank()]);
+        let mut sent = vec![&*own; ranks.count()];
         sent[ranks.rank()] = &[];
         let began = Instant::now();
         ranks.exchange(&sent, &mut places)?;
@@ -145,6 +148,8 @@ fn parts_of<'a>(mut rest: &'a mut [f32], lens: impl Iterator<Item = usize>) -> i
 mod tests {
     use super::*;
 
+    const FACTORS: [f32; 4] = [0.3, 0.3, 0.3, 0.1];
+
     #[test]
     fn sums_are_those_of_one_process_in_order() {
         let value = |rank: usize, i: usize| ((rank * 31 + i * 7) as f32 * 0.37).sin() * 10f32.powi(rank as i32 * 3);
@@ -157,7 +162,7 @@ mod tests {
                 for _ in 0..2 {
                     exchange.start(&slices, ranks.rank());
                     for _ in 0..2 {
-                        exchange.add(&ranks, (ranks.rank() < terms).then_some(&own[..]), terms).unwrap();
+                        exchange.add(&ranks, (ranks.rank() < terms).then_some(&own[..]), &FACTORS[..terms]).unwrap();
                     }
                     out[slice(ranks.rank())].copy_from_slice(exchange.sum());
                     exchange.gather(&ranks, &mut out, &slices).unwrap();
@@ -165,7 +170,7 @@ mod tests {
                 out
             });
             let expected: Vec<f32> = (0..len)
-                .map(|i| (0..2).flat_map(|_| 0..terms).map(|rank| value(rank, i)).reduce(|a, b| a + b).unwrap())
+                .map(|i| (0..2).flat_map(|_| 0..terms).fold(0.0, |sum, rank| sum + FACTORS[rank] * value(rank, i)))
                 .collect();
             assert!(sums.iter().all(|sum| *sum == expected), "{count} ranks, {terms} terms: {sums:?} {expected:?}");
         }

@@ -137,7 +137,7 @@ impl Ranks for MpiRanks {
             let sends = sent.iter().enumerate().filter(|(_, part)| !part.is_empty());
             let sends = sends.map(|(to, part)| peer(to).immediate_send(scope, *part));
             let pending: Vec<_> = receives.chain(sends).collect();
-            pending.into_iter().for_each(|message| drop(message.wait()));
+            pending.into_iter().for_each(|message| _ = message.wait());
         });
         Ok(())
     }

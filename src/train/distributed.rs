@@ -125,8 +125,11 @@ impl Trainer {
     /// over the state of this one.
     ///
     /// # Errors
-    /// When a rank cannot start, with its reason: it reads other data, or its device has not enough memory.
+    /// When the trainer was not made for these ranks. When a rank cannot start, with its reason: it reads other data, or its device has not enough memory.
     pub fn lead(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
+        if self.share != Share::of(&*ranks) {
+            return Err(Error::setting("the trainer was not made for these ranks; use `Trainer::for_ranks`"));
+        }
         // Nothing that can fail may come between the command and what the others expect to follow it.
         let state = self.checkpoint()?.to_bytes();
         Command::Start(self.config().read.place).send(&*ranks)?;
@@ -195,9 +198,9 @@ impl Trainer {
     pub(super) fn steps(&mut self, n: u32) -> Result<()> {
         let (team, shared) = (&mut self.team, self.share != Share::WHOLE);
         Feed::steps(&mut self.feed, &mut self.run, n, |run, n| match team {
-            Some(team) => team.steps(run, n),
+            Some(team) if shared => team.steps(run, n),
             None if shared => Err(Error::setting("several ranks share the steps of this trainer; call `lead` before")),
-            None => run.steps(n),
+            _ => run.steps(n),
         })
     }
 
@@ -223,42 +226,64 @@ mod tests {
         Config { data: "moons".into(), batch, micro_batch, steps: 100, clip_norm: 1.0, ema: 0.9, ..model }
     }
 
-    /// The bytes of the checkpoints after some steps on 1 device, and after resuming.
-    fn alone(config: &Config, steps: u32) -> (Vec<u8>, Vec<f64>) {
-        let mut trainer = Trainer::new(&Device::cpu(), config, &config.load().unwrap()).unwrap();
-        let losses = trainer.advance(steps).unwrap();
-        (trainer.checkpoint().unwrap().to_bytes(), losses)
+    /// What some steps result in, with an evaluation in between.
+    #[derive(Debug, PartialEq)]
+    struct Results {
+        losses: Vec<f64>,
+        validation: Option<f64>,
+        checkpoint: Vec<u8>,
     }
 
-    fn on(count: usize, config: &Config, steps: u32, device: &Device) -> (Vec<u8>, Vec<f64>) {
+    fn results(trainer: &mut Trainer, steps: u32) -> Results {
+        let mut losses = trainer.advance(steps / 2).unwrap();
+        let validation = trainer.validate().unwrap();
+        losses.extend(trainer.advance(steps - steps / 2).unwrap());
+        Results { losses, validation, checkpoint: trainer.checkpoint().unwrap().to_bytes() }
+    }
+
+    fn alone(config: &Config, steps: u32) -> Results {
+        results(&mut Trainer::new(&Device::cpu(), config, &config.load().unwrap()).unwrap(), steps)
+    }
+
+    fn on(count: usize, config: &Config, steps: u32) -> Results {
         let of_ranks = on_ranks(count, |rank| {
             let ranks: Arc<dyn Ranks> = Arc::new(rank);
             if ranks.rank() > 0 {
-                follow(device, &ranks).unwrap();
+                follow(&Device::cpu(), &ranks).unwrap();
                 return None;
             }
-            let mut trainer = Trainer::for_ranks(device, config, &config.load().unwrap(), &*ranks).unwrap();
+            let mut trainer = Trainer::for_ranks(&Device::cpu(), config, &config.load().unwrap(), &*ranks).unwrap();
+            let early = trainer.advance(1).unwrap_err().to_string();
+            assert!(early.contains("call `lead` before"), "{early}");
             trainer.lead(ranks.clone()).unwrap();
-            let losses = trainer.advance(steps).unwrap();
-            let state = trainer.checkpoint().unwrap().to_bytes();
+            let results = results(&mut trainer, steps);
             drop(trainer);
             dismiss(&*ranks).unwrap();
-            Some((state, losses))
+            Some(results)
         });
         of_ranks.into_iter().flatten().next().unwrap()
     }
 
     #[test]
     fn several_ranks_compute_what_one_computes_with_micro_batches() {
-        let cpu = Device::cpu();
         for (ranks, batch, micro) in [(2, 16, 8), (3, 16, 6), (4, 16, 4), (2, 16, 4), (3, 16, 5), (2, 15, 2), (4, 9, 3)]
         {
-            let (state, losses) = alone(&config(batch, micro), 7);
-            let (shared, losses_of_ranks) = on(ranks, &config(batch, micro), 7, &cpu);
-            assert_eq!(losses_of_ranks, losses, "{ranks} ranks, batch {batch}, micro-batch {micro}");
-            assert!(shared == state, "{ranks} ranks, batch {batch}, micro-batch {micro}");
+            let config = config(batch, micro);
+            assert!(on(ranks, &config, 7) == alone(&config, 7), "{ranks} ranks, batch {batch}, micro-batch {micro}");
         }
         // Without a micro-batch in the settings, a batch is divided evenly.
-        assert!(on(3, &config(16, 0), 7, &cpu).0 == alone(&config(16, 6), 7).0);
+        assert!(on(3, &config(16, 0), 7) == alone(&config(16, 6), 7));
+    }
+
+    #[test]
+    fn averages_are_gathered_and_small_networks_leave_ranks_without_weights() {
+        let averaged = Config { validation: 0.1, ema_snapshot_every: 3, ..config(16, 8) };
+        assert!(on(2, &averaged, 7) == alone(&averaged, 7));
+        let text = "[model]\nname = \"mlp\"\nwidth = 8\ndepth = 1\nencoding = 8\n";
+        let model = Config::parse_run(text).unwrap().0.model;
+        for clip_norm in [0.0, 1.0] {
+            let small = Config { model: model.clone(), clip_norm, ..config(16, 4) };
+            assert!(on(4, &small, 7) == alone(&small, 7), "clip norm {clip_norm}");
+        }
     }
 }

@@ -14,16 +14,21 @@ use crate::error::{Error, Result};
 use crate::graph::HISTORY;
 use crate::numeric::random::Clock;
 use crate::ops::Gather;
+use crate::parallel;
 
 /// The number of values that are uploaded at a time.
 const PART: usize = 1 << 22;
-/// The number of values that are read and normalised at a time: those that fit into a cache.
+/// The number of values that are read at a time, and normalised: those that fit into a cache.
 const PIECE: usize = 1 << 14;
-/// The most bytes of the batches on the device. Data that fit into them are uploaded once.
-const WINDOW: usize = 32 << 20;
+/// The most bytes of data that are uploaded once.
+const SMALL: usize = 32 << 20;
+/// The most bytes of the batches on the device, so that they are in a cache from their file to the step that uses them.
+const WINDOW: usize = 4 << 20;
 /// The share of the batches on the device in all data is at most one part of this many, because those that follow are in the memory
-/// of the host at the same time, some of them twice.
+/// of the host at the same time.
 const PARTS: usize = 16;
+/// How many times as many batches are read ahead.
+const AHEAD: usize = 3;
 
 /// The samples that are on the device at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,7 @@ impl Held {
     pub fn batches(data: &Subset, batch: usize) -> Option<Self> {
         let (samples, bytes) = (data.len(), 4 * data.shape().iter().product::<usize>());
         let steps = (WINDOW.min(samples * bytes / PARTS) / (bytes * batch)).clamp(1, HISTORY);
-        let fewer = samples * bytes > WINDOW && steps * batch < samples;
+        let fewer = samples * bytes > SMALL && steps * batch < samples;
         fewer.then_some(Self::Batches { steps, batch })
     }
 
@@ -122,19 +127,34 @@ enum Content {
 }
 
 impl Content {
-    /// The values of the samples with these indices, for each data set.
-    fn of(&self, rows: impl Iterator<Item = usize>) -> Result<Batches> {
+    /// Appends the values of the samples with these indices, as they are in the data.
+    fn read(&self, rows: impl Iterator<Item = usize>, values: &mut Vec<f32>) -> Result<()> {
         match self {
-            Self::Values { values, len, normalisation, name, known } => {
-                let mut values = values.samples(*len, rows)?;
-                let is_known = |value: &f32| f32::from(u8::from(!value.is_nan()));
-                let known = known.map(|known| (known, values.iter().map(is_known).collect()));
-                normalisation.apply_in_place(&mut values);
-                values.iter_mut().for_each(|value| *value = if value.is_nan() { 0.0 } else { *value });
-                Ok([(*name, values)].into_iter().chain(known).collect())
-            }
-            Self::Classes(of) => Ok(vec![(CLASS, rows.map(|row| of[row] as f32).collect())]),
+            Self::Values { values: all, len, .. } => values.extend_from_slice(&all.samples(*len, rows)?),
+            Self::Classes(of) => values.extend(rows.map(|row| of[row] as f32)),
         }
+        Ok(())
+    }
+
+    /// Uploads values of [`Content::read`] as those of the samples from `first` on. This normalises them, on all cores: a thread
+    /// beside those that compute would delay them.
+    fn upload(&self, run: &mut Run, first: usize, read: &mut [f32]) -> Result<()> {
+        let Self::Values { len, normalisation, name, known, .. } = self else {
+            return run.write_from(CLASS, first, read);
+        };
+        if let Some(known) = known {
+            let is_known: Vec<f32> = read.iter().map(|value| f32::from(u8::from(!value.is_nan()))).collect();
+            run.write_from(known, first * len, &is_known)?;
+        }
+        parallel::pieces(
+            parallel::cut(read, self.piece() * len),
+            #[inline(always)]
+            |_, samples| {
+                normalisation.apply_in_place(samples);
+                samples.iter_mut().for_each(|value| *value = if value.is_nan() { 0.0 } else { *value });
+            },
+        );
+        run.write_from(name, first * len, read)
     }
 
     /// The number of values of a sample.
@@ -143,6 +163,11 @@ impl Content {
             Self::Values { len, .. } => *len,
             Self::Classes(_) => 1,
         }
+    }
+
+    /// The number of samples that are read at a time, and normalised.
+    fn piece(&self) -> usize {
+        (PIECE / self.len()).max(1)
     }
 }
 
@@ -200,10 +225,9 @@ impl Inputs {
         for content in &self.sets {
             let most = (PART / content.len()).max(1);
             for first in (0..self.samples).step_by(most) {
-                let rows = (first..self.samples.min(first + most)).map(|sample| self.row(sample));
-                for (name, values) in content.of(rows)? {
-                    run.write_from(name, first * content.len(), &values)?;
-                }
+                let (rows, mut values) = (first..self.samples.min(first + most), Vec::new());
+                content.read(rows.map(|sample| self.row(sample)), &mut values)?;
+                content.upload(run, first, &mut values)?;
             }
         }
         Ok(())
@@ -213,25 +237,18 @@ impl Inputs {
         self.masks.as_ref().map_or(Ok(()), |masks| run.write(MASKS, &masks.values))
     }
 
-    /// The values of some samples, for each data set, in the memory of earlier ones.
-    fn batch(&self, samples: impl Iterator<Item = usize>, earlier: Batches) -> Result<Batches> {
+    /// The values of some samples, in the memory of others.
+    fn batch(&self, samples: impl Iterator<Item = usize>, mut memory: Batches) -> Result<Batches> {
         let rows: Vec<usize> = samples.map(|sample| self.row(sample)).collect();
-        let (mut all, mut earlier) = (Batches::new(), earlier.into_iter());
-        for content in &self.sets {
-            let first = all.len();
-            for piece in rows.chunks((PIECE / content.len()).max(1)) {
-                for (i, (name, values)) in content.of(piece.iter().copied())?.into_iter().enumerate() {
-                    if all.len() == first + i {
-                        let mut memory = earlier.next().map_or(Vec::new(), |(_, values)| values);
-                        memory.clear();
-                        memory.reserve(rows.len() * content.len());
-                        all.push((name, memory));
-                    }
-                    all[first + i].1.extend_from_slice(&values);
-                }
+        memory.resize_with(self.sets.len(), Vec::new);
+        for (content, values) in self.sets.iter().zip(&mut memory) {
+            values.clear();
+            values.reserve(rows.len() * content.len());
+            for piece in rows.chunks(content.piece()) {
+                content.read(piece.iter().copied(), values)?;
             }
         }
-        Ok(all)
+        Ok(memory)
     }
 }
 
@@ -252,8 +269,8 @@ impl Steps {
     }
 }
 
-/// The values of each data set.
-type Batches = Vec<(&'static str, Vec<f32>)>;
+/// The values of each [`Content`], as they are in the data.
+type Batches = Vec<Vec<f32>>;
 
 /// The thread that reads ahead.
 #[derive(Debug)]
@@ -338,8 +355,9 @@ impl Feed {
             self.waited += began.elapsed();
             // Until it succeeds, no batches are complete.
             self.held = 0..0;
-            let batches = batches?;
-            batches.iter().try_for_each(|(name, values)| run.write(name, values))?;
+            let mut batches = batches?;
+            let mut contents = self.inputs.sets.iter().zip(&mut batches);
+            contents.try_for_each(|(content, values)| content.upload(run, 0, values))?;
             // The thread may have ended, or have enough.
             let _ = ahead.uploaded.try_send(batches);
             self.held = first..first + self.window;
@@ -349,8 +367,8 @@ impl Feed {
 
     /// Starts to read the batches of step `first` and those after it.
     fn read_ahead(&self, first: u32) -> Result<Ahead> {
-        let (sender, batches) = sync_channel(1);
-        let (uploaded, earlier) = sync_channel(2);
+        let (sender, batches) = sync_channel(AHEAD);
+        let (uploaded, earlier) = sync_channel(AHEAD + 1);
         let (inputs, order, steps, window) = (self.inputs.clone(), self.order, self.steps, self.window);
         let read = move || {
             let (n, mut first) = (inputs.samples, first);

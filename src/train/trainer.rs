@@ -98,7 +98,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::new`].
     pub fn for_ranks(device: &Device, config: &Config, data: &Dataset, ranks: &dyn Ranks) -> Result<Self> {
-        Self::for_share(device, config, data, Share { rank: ranks.rank(), count: ranks.count() })
+        Self::for_share(device, config, data, Share::of(ranks))
     }
 
     fn for_share(device: &Device, config: &Config, data: &Dataset, share: Share) -> Result<Self> {

@@ -163,7 +163,8 @@ fn arrays_stay_on_disk_where_asked() {
     assert!(place.train("ok.npy --data-from disk", "disk").contains(note));
     assert!(!place.train("ok.npy", "memory").contains(note));
     assert_eq!(losses(&place, "disk"), losses(&place, "memory"));
-    let [disk, memory] = ["disk", "memory"].map(|run| fs::read(place.path(&format!("{run}/checkpoint.safetensors"))).unwrap());
+    let [disk, memory] =
+        ["disk", "memory"].map(|run| fs::read(place.path(&format!("{run}/checkpoint.safetensors"))).unwrap());
     assert!(disk == memory, "a checkpoint does not depend on the place");
     let resume = |options: &str| place.ok(&format!("train --out disk --resume --device cpu --no-samples {options}"));
     assert!(resume("--steps 31").contains(note), "a run keeps the place");

@@ -238,12 +238,7 @@ fn new_file(session: &Session) -> &'static str {
 }
 
 /// Draws the samples and the picture of the run. A denoiser is also compared with filters.
-fn draw(
-    session: &Session,
-    state: &Checkpoint,
-    stopped: &AtomicBool,
-    silent: bool,
-) -> anyhow::Result<Option<Denoised>> {
+fn draw(session: &Session, state: &Checkpoint, stopped: &AtomicBool, silent: bool) -> anyhow::Result<Option<Denoised>> {
     let Session { trainer, folder, .. } = session;
     folder.create_samples()?;
     let mut meter = Meter::new("drawing samples", silent);
@@ -307,12 +302,7 @@ fn show_samples(session: &Session, state: &Checkpoint, observe: &mut Observer) -
 }
 
 /// Hides values of samples as in training, and draws a picture of what is given, completed samples and the real ones.
-fn show_completed(
-    session: &Session,
-    state: &Checkpoint,
-    mask: &MaskMix,
-    observe: &mut Observer,
-) -> crate::Result<()> {
+fn show_completed(session: &Session, state: &Checkpoint, mask: &MaskMix, observe: &mut Observer) -> crate::Result<()> {
     let Session { folder, shown: Shown { samples: real, .. }, .. } = session;
     let (given, completed) = complete(&Drawing::of(session), state, mask, observe)?;
     keep(session, state, real.layout(), &completed)?;

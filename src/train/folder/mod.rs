@@ -348,7 +348,7 @@ mod tests {
     fn a_smaller_micro_batch_does_not_invalidate_the_checkpoints() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
-        let large = trainer(0);
+        let mut large = trainer(0);
         folder.write_config(&large).unwrap();
         folder.write_checkpoint(&large.checkpoint().unwrap()).unwrap();
         large.checkpoint().unwrap().save(&folder.file(BEST)).unwrap();
@@ -387,7 +387,8 @@ mod tests {
         fs::remove_dir_all(&path).unwrap();
         #[cfg(feature = "cli")]
         {
-            folder.save_again(&trainer).unwrap();
+            let state = trainer.checkpoint().unwrap();
+            folder.save_again(&trainer, &state).unwrap();
             assert_eq!(RunFolder::open(&path).unwrap().checkpoint().unwrap().step, 40);
         }
     }
@@ -397,7 +398,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
         let folder = RunFolder::vacant(&path).unwrap();
-        let old = trainer(0);
+        let mut old = trainer(0);
         folder.write_config(&old).unwrap();
         (0..2).for_each(|_| folder.write_checkpoint(&old.checkpoint().unwrap()).unwrap());
         fs::write(folder.file(METRICS), "old").unwrap();
@@ -439,7 +440,7 @@ mod tests {
     fn a_checkpoint_of_a_newer_version_is_not_to_be_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
-        let trainer = trainer(0);
+        let mut trainer = trainer(0);
         folder.write_config(&trainer).unwrap();
         (0..2).for_each(|_| folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap());
         let bytes = fs::read(folder.file(LAST)).unwrap();
@@ -455,7 +456,7 @@ mod tests {
     fn a_full_disk_is_noticed_before_the_first_step() {
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
-        let trainer = trainer(0);
+        let mut trainer = trainer(0);
         folder.write_config(&trainer).unwrap();
         folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
         let (size, estimate) = (fs::metadata(folder.file(LAST)).unwrap().len(), trainer.checkpoint_size());
@@ -478,7 +479,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
-        let trainer = trainer(0);
+        let mut trainer = trainer(0);
         folder.write_config(&trainer).unwrap();
         folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
         fs::set_permissions(folder.file(LAST), fs::Permissions::from_mode(0o600)).unwrap();
@@ -495,7 +496,7 @@ mod tests {
         let folder = RunFolder::vacant(&path).unwrap();
         let missing = RunFolder::open(&path).unwrap_err().to_string();
         assert!(missing.contains(&format!("--out '{}'", path.display())), "{missing}");
-        let trainer = trainer(0);
+        let mut trainer = trainer(0);
         folder.write_config(&trainer).unwrap();
         (0..2).for_each(|_| folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap());
         fs::write(folder.file(LAST), "x").unwrap();
