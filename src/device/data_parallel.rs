@@ -3,12 +3,12 @@
 use super::Run;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Pass, Place, Plan};
-use crate::graph::share::{Division, Gathered, SharedPlan};
-use crate::graph::{Form, HISTORY, Slab};
+use crate::graph::share::{Division, Gathered, Share};
+use crate::graph::{Form, Graph, HISTORY, Slab};
 use crate::ranks::{Exchange, Ranks};
 
 /// The passes of a step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct SharedStep {
     passes: Vec<SharedPass>,
     /// How the slabs are divided for the update of the weights.
@@ -28,7 +28,9 @@ struct SharedPass {
 }
 
 impl SharedStep {
-    pub fn new(plan: &Plan, shared: SharedPlan) -> Self {
+    /// Leaves one of several processes its share of a plan.
+    pub fn of(plan: &mut Plan, graph: &Graph, share: Share) -> Self {
+        let shared = plan.shared(graph, share);
         let of = |((pass, gathered), factor): ((&Pass, Vec<Gathered>), f32)| {
             let calls = plan.calls[pass.calls.clone()].iter();
             let outputs = calls.flat_map(|call| call.specs.outputs.iter().zip(&call.outputs));

@@ -24,12 +24,15 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::plan::Plan;
+#[cfg(feature = "files")]
 use crate::graph::share::Share;
 use crate::kernel::{Precision, Target};
 use crate::memory::HostMemory;
 use crate::text::readable;
 use choose::{choose, enumerate, kind};
 use cpu::CpuProgram;
+#[cfg(feature = "files")]
+use data_parallel::SharedStep;
 use gpu::Gpu;
 use gpu::program::GpuProgram;
 use program::Program;
@@ -158,26 +161,29 @@ impl Device {
     /// # Errors
     /// Those of [`Device::compile`].
     pub async fn compile_async(&self, graph: &Graph) -> Result<Run> {
-        self.compile_within(graph, self.engine.bindings(), Share::WHOLE).await
+        self.compile_within(graph, self.engine.bindings()).await
     }
 
     /// [`Device::compile`] for one of several processes, which updates a slice of the weights. Its steps are those of
     /// `Run::steps_on_ranks`.
     #[cfg(feature = "files")]
     pub(crate) fn compile_share(&self, graph: &Graph, share: Share) -> Result<Run> {
-        pollster::block_on(self.compile_within(graph, self.engine.bindings(), share))
+        let graph = self.fused(graph, self.engine.bindings());
+        let mut plan = Plan::new(&graph)?;
+        let shared = SharedStep::of(&mut plan, &graph, share);
+        Ok(pollster::block_on(self.compile_plan(graph, plan))?.with_shared(shared))
     }
 
-    async fn compile_within(&self, graph: &Graph, bindings: usize, share: Share) -> Result<Run> {
+    async fn compile_within(&self, graph: &Graph, bindings: usize) -> Result<Run> {
         let graph = self.fused(graph, bindings);
         let plan = Plan::new(&graph)?;
-        self.compile_plan(graph, plan, share).await
+        self.compile_plan(graph, plan).await
     }
 
     /// [`Device::compile`] with fusions for a device whose kernels access at most `bindings` tensors, for tests.
     #[doc(hidden)]
     pub fn compile_for(&self, graph: &Graph, bindings: usize) -> Result<Run> {
-        pollster::block_on(self.compile_within(graph, bindings, Share::WHOLE))
+        pollster::block_on(self.compile_within(graph, bindings))
     }
 
     /// [`Device::compile`] with guard elements around all tensors, see [`Run::check_guards`].
@@ -185,7 +191,7 @@ impl Device {
     pub fn compile_guarded(&self, graph: &Graph) -> Result<Run> {
         let graph = self.fused(graph, self.engine.bindings());
         let (plan, guards) = Plan::new(&graph)?.guarded();
-        let mut run = pollster::block_on(self.compile_plan(graph, plan, Share::WHOLE))?;
+        let mut run = pollster::block_on(self.compile_plan(graph, plan))?;
         run.set_guards(guards)?;
         Ok(run)
     }
@@ -199,15 +205,14 @@ impl Device {
         graph.clone().fused(bindings, target)
     }
 
-    async fn compile_plan(&self, graph: Graph, mut plan: Plan, share: Share) -> Result<Run> {
+    async fn compile_plan(&self, graph: Graph, plan: Plan) -> Result<Run> {
         self.check_memory(&plan)?;
-        let shared = plan.shared(&graph, share);
         let program = match &self.engine {
             Engine::Gpu(gpu) => Program::Gpu(GpuProgram::new(gpu.clone(), &plan).await?),
             Engine::Cpu => Program::Cpu(CpuProgram::new(plan.clone())),
             Engine::Reference => Program::Reference(CpuProgram::new(plan.clone())),
         };
-        Ok(Run::new(graph, &plan, shared, program))
+        Ok(Run::new(graph, &plan, program))
     }
 
     /// Checks the memory of the host, which software adapters use, too. The memory of a GPU is known only to its driver, which refuses buffers that do

@@ -7,7 +7,6 @@ use super::program::Program;
 use super::values::Values;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Call, Place, Plan};
-use crate::graph::share::SharedPlan;
 use crate::graph::{Cost, DType, Form, Graph, HISTORY, OTHER_GRAPH, Slab, Tensor, Var};
 use crate::numeric::random::Clock;
 
@@ -35,7 +34,7 @@ pub struct Run {
 const SENTINEL: u32 = 0x7fc5_a17e;
 
 impl Run {
-    pub(crate) fn new(graph: Graph, plan: &Plan, shared: SharedPlan, program: Program) -> Self {
+    pub(crate) fn new(graph: Graph, plan: &Plan, program: Program) -> Self {
         let (places, elements) = (plan.places.clone(), plan.elements());
         let mut times = vec![0; plan.calls.len()];
         plan.passes.iter().flat_map(|pass| pass.calls.clone()).for_each(|call| times[call] += 1);
@@ -46,7 +45,7 @@ impl Run {
             places,
             program,
             #[cfg(feature = "files")]
-            shared: SharedStep::new(plan, shared),
+            shared: SharedStep::default(),
             clock: Clock { seed: 0, step: 0 },
             history_start: 0,
             first_row: 0,
@@ -54,6 +53,11 @@ impl Run {
             elements,
             guards: Vec::new(),
         }
+    }
+
+    #[cfg(feature = "files")]
+    pub(super) fn with_shared(self, shared: SharedStep) -> Self {
+        Self { shared, ..self }
     }
 
     /// Sets the seed of the random numbers (0 by default).

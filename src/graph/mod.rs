@@ -20,6 +20,7 @@ mod op;
 mod parameters;
 pub(crate) mod plan;
 mod recompute;
+#[cfg(feature = "files")]
 pub(crate) mod share;
 mod tensor;
 

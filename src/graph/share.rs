@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::plan::{Call, Pass, Place, Plan};
 use super::{Graph, Slab, Spec};
-#[cfg(feature = "files")]
 use crate::ranks::Ranks;
 
 /// One of several processes that train one model together.
@@ -20,7 +19,6 @@ impl Share {
     /// The only process.
     pub const WHOLE: Self = Self { rank: 0, count: 1 };
 
-    #[cfg(feature = "files")]
     pub fn of(ranks: &dyn Ranks) -> Self {
         Self { rank: ranks.rank(), count: ranks.count() }
     }
@@ -47,7 +45,6 @@ impl Division {
     }
 
     /// The slices of all processes.
-    #[cfg(feature = "files")]
     pub fn slices(&self) -> &[Range<usize>] {
         &self.slices
     }

@@ -65,8 +65,13 @@ impl Team {
             Command::Steps(n).send(&*self.ranks)?;
         }
         self.is_whole = false;
-        run.steps_on_ranks(n, &*self.ranks, &mut self.exchange).inspect_err(|e| {
-            // The others wait for the gradients of this step.
+        let done = run.steps_on_ranks(n, &*self.ranks, &mut self.exchange);
+        self.or_end(done)
+    }
+
+    /// Ends all processes after an error of this one, for which the others would wait.
+    fn or_end(&self, done: Result<()>) -> Result<()> {
+        done.inspect_err(|e| {
             log::error!("rank {}: {e}; all processes end", self.ranks.rank());
             self.ranks.abort(1);
         })
@@ -191,7 +196,8 @@ impl Trainer {
             Command::Gather.send(&*team.ranks)?;
         }
         team.is_whole = true;
-        self.run.gather_slabs(&*team.ranks, &mut team.exchange)
+        let done = self.run.gather_slabs(&*team.ranks, &mut team.exchange);
+        team.or_end(done)
     }
 
     /// Runs `n` steps on all ranks that train this model.
