@@ -74,6 +74,7 @@ impl Bench {
             driver: self.device.driver(),
             backend: self.device.backend(),
             precision: self.device.precision(),
+            storage: self.device.storage(),
             batch: workload.kind.batch(),
             metric,
             unit: workload.kind.metric().1,

@@ -24,6 +24,8 @@ pub struct ReportRow {
     pub backend: String,
     /// The number format of matrix products.
     pub precision: Precision,
+    /// The number format in which activations are stored.
+    pub storage: Precision,
     /// Batch size.
     pub batch: Option<usize>,
     /// The measured quantity.
@@ -88,6 +90,7 @@ impl ReportRow {
             "workload": self.workload, "device": self.device, "driver": self.driver, "backend": self.backend,
             "batch": self.batch, "metric": self.metric, "value": null, "unit": self.unit, "loss_first": null,
             "loss_last": null, "commit": self.commit, "precision": self.precision,
+            "storage": self.storage,
         });
         let more = match &self.outcome {
             Outcome::Measured(f) => json!({
@@ -239,6 +242,7 @@ mod tests {
             driver: None,
             backend: "cpu".into(),
             precision: Precision::F32,
+            storage: Precision::F32,
             batch: Some(32),
             metric,
             unit,

@@ -23,6 +23,9 @@ pub struct BenchArgs {
     /// f32, or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU
     #[arg(long, default_value = "f32")]
     precision: Precision,
+    /// f32, or f16: activations and their gradients take half of the memory, and are rounded when they are stored, on a GPU
+    #[arg(long, default_value = "f32")]
+    storage: Precision,
     /// Measure for a fraction of a second
     #[arg(long)]
     quick: bool,
@@ -35,7 +38,7 @@ pub struct BenchArgs {
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     if args.first_step {
-        let device = args.common.open_for(args.precision)?;
+        let device = args.common.open_for(args.precision, args.storage)?;
         say!("{}", json!({"loss": bench::first_step(&device)?}));
         return Ok(ExitCode::SUCCESS);
     }
@@ -49,7 +52,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         let text = format!("unknown workload {unknown:?}; choose from {}", known.join(", "));
         return Err(crate::Error::Setting(text).into());
     }
-    let device = args.common.open_for(args.precision)?;
+    let device = args.common.open_for(args.precision, args.storage)?;
     let mut bench = Bench::new(device, args.quick, Some(restart(args)?));
     if args.profile {
         return profile(&mut bench, &names, args.common.json);
@@ -63,7 +66,7 @@ fn restart(args: &BenchArgs) -> anyhow::Result<FirstStep> {
     if let Some(device) = &args.common.device {
         arguments.extend(["--device".into(), device.clone()]);
     }
-    arguments.extend(["--precision".into(), args.precision.to_string()]);
+    arguments.extend(["--precision".into(), args.precision.to_string(), "--storage".into(), args.storage.to_string()]);
     Ok(FirstStep { program: std::env::current_exe()?, arguments })
 }
 

@@ -120,16 +120,19 @@ enum Command {
 impl Common {
     /// Opens the device and prints its name.
     fn open(&self) -> crate::Result<Device> {
-        self.open_for(Precision::F32)
+        self.open_for(Precision::F32, Precision::F32)
     }
 
-    /// Opens the device with a precision of matrix products.
-    fn open_for(&self, precision: Precision) -> crate::Result<Device> {
-        let device = ranks::device(self.device.as_deref())?;
-        let device = device.with_precision(precision).map_err(|e| match e {
-            Error::Setting(text) => Error::Setting(format!("{text}: omit --precision, or choose another --device")),
-            other => other,
-        })?;
+    /// Opens the device with a precision of matrix products and a format of stored activations.
+    fn open_for(&self, precision: Precision, storage: Precision) -> crate::Result<Device> {
+        let advise = |option: &'static str| {
+            move |e| match e {
+                Error::Setting(text) => Error::Setting(format!("{text}: omit {option}, or choose another --device")),
+                other => other,
+            }
+        };
+        let device = ranks::device(self.device.as_deref())?.with_precision(precision).map_err(advise("--precision"))?;
+        let device = device.with_storage(storage).map_err(advise("--storage"))?;
         if !self.json {
             say!("device: {device}");
         }

@@ -55,6 +55,9 @@ pub struct SampleArgs {
     /// f32, or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU
     #[arg(long, default_value = "f32")]
     precision: Precision,
+    /// f32, or f16: activations and their gradients take half of the memory, and are rounded when they are stored, on a GPU
+    #[arg(long, default_value = "f32")]
+    storage: Precision,
     #[command(flatten)]
     weights: WeightArgs,
     /// Autoguidance: --guidance moves the output of the network away from that of this weaker run of the same data and
@@ -165,7 +168,7 @@ fn prepare(args: &SampleArgs) -> anyhow::Result<Prepared> {
     let calls = Evaluations::of(&sampling, &table);
     let process = describe(args, &checkpoint, &sampling, (&table, &calls))?;
     warn_of_late_start(&checkpoint, &sampling)?;
-    let device = args.common.open_for(args.precision)?;
+    let device = args.common.open_for(args.precision, args.storage)?;
     Ok(Prepared { checkpoint, average, sampling, calls, process, device })
 }
 

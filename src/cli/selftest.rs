@@ -2,27 +2,35 @@
 
 use std::process::ExitCode;
 
-use crate::Error;
 use crate::Target;
 use crate::ops::case::Case;
 use crate::ops::catalog;
 use crate::verify::{Comparison, check, own_targets};
+use crate::{Error, Precision};
 use serde_json::{Value, json};
 
 use super::Common;
 
 /// The properties of an adapter that the kernels of a row are chosen for.
 fn described(target: &Target) -> Value {
-    json!({"subgroup": target.subgroup, "software": target.software, "f16": target.half,
+    json!({"subgroup": target.subgroup, "software": target.software, "f16": target.half, "half_storage": target.half_storage,
            "products": target.gemm.map(|variant| format!("{variant:?}").to_lowercase())})
 }
 
 pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let device = common.open()?;
     let mut failed = 0;
-    for target in if device.is_gpu() { own_targets(&device) } else { vec![Default::default()] } {
+    let mut targets = if device.is_gpu() { own_targets(&device) } else { vec![Default::default()] };
+    // The kernels that can store activations in f16.
+    if device.clone().with_storage(Precision::F16).is_ok() {
+        targets.push(Target { half_storage: true, ..targets[0] });
+    }
+    for target in targets {
         let device = device.clone().with_target(target);
         for (name, mut cases) in catalog() {
+            if target.half_storage {
+                cases = cases.iter().filter_map(Case::in_half).collect();
+            }
             let concerns = |case: &Case| case.concerns(&target).unwrap_or(true);
             cases.retain(concerns);
             if cases.is_empty() {
@@ -49,7 +57,8 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
             } else {
                 let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                 let n = cases.len();
-                let name = target.gemm.map_or(name.to_string(), |variant| format!("{name} {variant:?}"));
+                let variant = target.gemm.map(|variant| format!(" {variant:?}")).unwrap_or_default();
+                let name = format!("{name}{variant}{}", if target.half_storage { " in f16" } else { "" });
                 // The tolerance depends on the size of the values, so the error alone would mislead.
                 say!("{name:<28} {n:>3} cases  largest error {:>3.0}% of the tolerance  {verdict}", 100.0 * worst);
                 failures.iter().for_each(|f| say!("  {f}"));

@@ -164,7 +164,7 @@ fn check_with_data(key: &str, trials: &[Trial], device: &Device) -> anyhow::Resu
         });
         let check = || {
             let data = same.map_or_else(|| config.load(), |(_, data)| Ok(data))?;
-            device.clone().with_precision(config.precision)?;
+            device.clone().with_precision(config.precision)?.with_storage(config.storage)?;
             config.fitted_to(&data)?.memory(data.len(), &data.shape)?;
             crate::Result::Ok(data)
         };

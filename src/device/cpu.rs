@@ -95,7 +95,8 @@ impl<S: CpuScalar> CpuProgram<S> {
             .iter()
             .enumerate()
             .map(|(i, b)| match b.dtype {
-                DType::F32 => Buffer::Float(Aligned::new(b.len, S::ZERO, i)),
+                // Only a GPU stores in f16.
+                DType::F32 | DType::F16 => Buffer::Float(Aligned::new(b.len, S::ZERO, i)),
                 DType::U32 => Buffer::Int(Aligned::new(b.len, 0, i)),
             })
             .collect();

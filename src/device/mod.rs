@@ -55,9 +55,9 @@ enum Engine {
 }
 
 impl Engine {
-    /// The size of an element in bytes.
-    fn bytes(&self) -> usize {
-        if matches!(self, Engine::Reference) { 8 } else { 4 }
+    /// The memory that a program takes if its plan has `bytes`, with floats of 32 bits.
+    fn bytes(&self, bytes: usize) -> usize {
+        if matches!(self, Engine::Reference) { 2 * bytes } else { bytes }
     }
 
     /// The number of tensors that one kernel can access.
@@ -202,7 +202,8 @@ impl Device {
             Engine::Gpu(gpu) => Some(&gpu.target),
             Engine::Cpu | Engine::Reference => None,
         };
-        graph.clone().fused(bindings, target)
+        let fused = graph.clone().fused(bindings, target);
+        if target.is_some_and(|target| target.half_storage) { fused.in_half() } else { fused }
     }
 
     async fn compile_plan(&self, graph: Graph, plan: Plan) -> Result<Run> {
@@ -218,8 +219,8 @@ impl Device {
     /// Checks the memory of the host, which software adapters use, too. The memory of a GPU is known only to its driver, which refuses buffers that do
     /// not fit.
     fn check_memory(&self, plan: &Plan) -> Result<()> {
-        let bytes = |elements: usize| self.engine.bytes() * elements;
-        let (all, fixed, most) = (bytes(plan.elements()), bytes(plan.fixed_elements()), self.memory_limit());
+        let [all, fixed] = [plan.bytes(), plan.fixed_bytes()].map(|bytes| self.engine.bytes(bytes));
+        let most = self.memory_limit();
         if all > most {
             let [needs, allowed, fixed_needs] = [all, most, fixed].map(|bytes| readable(bytes as u64));
             let message = format!("the program needs {needs} of memory, but the limit on this device is {allowed}");
@@ -292,6 +293,30 @@ impl Device {
             Engine::Gpu(gpu) if gpu.target.half.is_some() => Precision::F16,
             _ => Precision::F32,
         }
+    }
+
+    /// Sets the number format in which activations and their gradients are stored. With f16 they take half of the memory and
+    /// of its bandwidth, and are rounded when they are stored. Arithmetic, sums and everything else stay in f32.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the device does not support the format.
+    pub fn with_storage(mut self, storage: Precision) -> Result<Self> {
+        if storage == self.storage() {
+            return Ok(self);
+        }
+        let Engine::Gpu(gpu) = &self.engine else {
+            let name = self.name();
+            return Err(Error::setting(format!(
+                "storage f16 needs a GPU, but the device is the {name}; use f32, or another device"
+            )));
+        };
+        self.engine = Engine::Gpu(Arc::new(gpu.with_storage(storage)?));
+        Ok(self)
+    }
+
+    /// The number format in which activations are stored.
+    pub fn storage(&self) -> Precision {
+        if self.target().half_storage { Precision::F16 } else { Precision::F32 }
     }
 
     /// Whether the device is a wgpu adapter (a GPU or a software rasterizer).
@@ -391,13 +416,11 @@ impl fmt::Display for Device {
             _ => f.write_str(&self.name())?,
         }
         write!(f, ": {}", self.reason)?;
-        match &self.engine {
-            Engine::Gpu(gpu) if gpu.target.half.is_some() => {
-                let size = gpu.target.half.unwrap_or_default();
-                write!(f, "; products in f16 with cooperative matrices of {size} x {size}")
-            }
-            _ => Ok(()),
+        let Target { half, half_storage, .. } = self.target();
+        if let Some(size) = half {
+            write!(f, "; products in f16 with cooperative matrices of {size} x {size}")?;
         }
+        if half_storage { f.write_str("; activations in f16") } else { Ok(()) }
     }
 }
 

@@ -30,7 +30,7 @@ impl Program {
 
     pub fn write(&mut self, place: Place, values: &[f32]) -> Result<()> {
         match self {
-            Program::Gpu(p) => p.write(place, bytemuck::cast_slice(values))?,
+            Program::Gpu(p) => p.write_floats(place, values)?,
             Program::Cpu(p) => p.write(place, values),
             Program::Reference(p) => p.write(place, values),
         }
@@ -52,7 +52,7 @@ impl Program {
                 let bytes = p.read(place).await?;
                 Ok(match integers {
                     true => Values::U32(bytemuck::pod_collect_to_vec(&bytes)),
-                    false => Values::F32(bytemuck::pod_collect_to_vec(&bytes)),
+                    false => Values::F32(p.floats(place, &bytes)),
                 })
             }
             Program::Cpu(p) => Ok(p.read(place)),

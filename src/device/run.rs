@@ -1,5 +1,7 @@
 //! A compiled program: write tensors, run steps, read results.
 
+use half::f16;
+
 #[cfg(feature = "files")]
 use super::data_parallel::SharedStep;
 use super::profile::{OpCost, OpTime, Timing};
@@ -24,7 +26,7 @@ pub struct Run {
     history_start: u32,
     pub(super) first_row: usize,
     calls: Vec<OpCost>,
-    elements: usize,
+    bytes: usize,
     /// The guard elements of a guarded program, which no kernel may write.
     guards: Vec<(Place, DType)>,
 }
@@ -33,9 +35,17 @@ pub struct Run {
 /// no kernel writes.
 const SENTINEL: u32 = 0x7fc5_a17e;
 
+/// The bits of guard elements, as they are read.
+fn guard_bits(dtype: DType) -> u32 {
+    match dtype {
+        DType::F16 => f16::from_f32(f32::from_bits(SENTINEL)).to_f32().to_bits(),
+        DType::F32 | DType::U32 => SENTINEL,
+    }
+}
+
 impl Run {
     pub(crate) fn new(graph: Graph, plan: &Plan, program: Program) -> Self {
-        let (places, elements) = (plan.places.clone(), plan.elements());
+        let (places, bytes) = (plan.places.clone(), plan.bytes());
         let mut times = vec![0; plan.calls.len()];
         plan.passes.iter().flat_map(|pass| pass.calls.clone()).for_each(|call| times[call] += 1);
         let cost = |(call, &times): (&Call, &u64)| OpCost::new(&*call.node.op, &call.specs, times);
@@ -50,7 +60,7 @@ impl Run {
             history_start: 0,
             first_row: 0,
             calls,
-            elements,
+            bytes,
             guards: Vec::new(),
         }
     }
@@ -100,9 +110,9 @@ impl Run {
         self.calls.iter().map(|c| c.cost).sum()
     }
 
-    /// The planned device memory of all buffers, in bytes, with four bytes per element.
+    /// The planned device memory of all buffers, in bytes. On the reference, floats take twice as many.
     pub fn bytes(&self) -> usize {
-        4 * self.elements
+        self.bytes
     }
 
     /// The bytes that the executor allocated for buffers.
@@ -182,8 +192,8 @@ impl Run {
         self.guards = guards;
         for &(place, dtype) in &self.guards {
             match dtype {
-                DType::F32 => self.program.write(place, &vec![f32::from_bits(SENTINEL); place.len])?,
                 DType::U32 => self.program.write_u32(place, &vec![SENTINEL; place.len])?,
+                DType::F32 | DType::F16 => self.program.write(place, &vec![f32::from_bits(SENTINEL); place.len])?,
             }
         }
         Ok(())
@@ -213,7 +223,7 @@ impl Run {
         for &(place, dtype) in &self.guards {
             let held = pollster::block_on(self.program.read(place, dtype == DType::U32))?;
             let intact = match &held {
-                Values::F32(v) => v.iter().all(|v| v.to_bits() == SENTINEL),
+                Values::F32(v) => v.iter().all(|v| v.to_bits() == guard_bits(dtype)),
                 Values::F64(v) => v.iter().all(|v| v.is_nan()),
                 Values::U32(v) => v.iter().all(|v| *v == SENTINEL),
             };
@@ -236,7 +246,7 @@ impl Run {
 
     fn expect(&self, name: &str, vars: &[Var], dtype: DType, want: usize, got: usize) -> Result<()> {
         let spec = self.graph.spec(vars[0]);
-        if spec.dtype != dtype {
+        if (spec.dtype == DType::U32) != (dtype == DType::U32) {
             return Err(Error::shape(name, format!("holds {spec}, which differs from the element type of the values")));
         }
         if want != got {

@@ -31,6 +31,10 @@ impl Op for Add {
         kernel!("add.wgsl", "add").dim("N", n).over(n)
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 1], vec![0]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (a, b, y) = (io.input(0), io.input(1), io.output(0));
         parallel::chunks(

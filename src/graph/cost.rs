@@ -19,9 +19,13 @@ impl Cost {
     /// The cost if every input is read, every output is written, every update is both, with one operation per written
     /// element.
     pub fn of(specs: &Specs) -> Self {
-        let stored = |list: &[Spec]| list.iter().map(transferred).sum::<u64>();
-        let (read, written, updated) = (stored(&specs.inputs), stored(&specs.outputs), stored(&specs.updates));
-        Self { flops: written + updated, bytes: 4 * (read + written + 2 * updated) }
+        let elements = |list: &[Spec]| list.iter().map(transferred).sum::<u64>();
+        let bytes = |list: &[Spec]| list.iter().map(|spec| spec.dtype.bytes() as u64 * transferred(spec)).sum::<u64>();
+        let Specs { inputs, outputs, updates, .. } = specs;
+        Self {
+            flops: elements(outputs) + elements(updates),
+            bytes: bytes(inputs) + bytes(outputs) + 2 * bytes(updates),
+        }
     }
 
     /// The cost of a matrix product of [m, k] and [k, n], with `epilogue` operations per element of the result.
@@ -31,8 +35,8 @@ impl Cost {
 
     /// The same cost if only `elements` elements of input `i` are read.
     pub fn reading(self, specs: &Specs, i: usize, elements: usize) -> Self {
-        let all = transferred(&specs.inputs[i]);
-        Self { bytes: self.bytes - 4 * all + 4 * (elements as u64).min(all), ..self }
+        let (all, bytes) = (transferred(&specs.inputs[i]), specs.inputs[i].dtype.bytes() as u64);
+        Self { bytes: self.bytes - bytes * (all - all.min(elements as u64)), ..self }
     }
 }
 

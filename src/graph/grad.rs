@@ -100,7 +100,7 @@ impl Graph {
         for &(at, d) in seeds {
             pending.entry(self.root(at)).or_default().push(d);
         }
-        let forward = self.nodes.len();
+        let (forward, first) = (self.nodes.len(), self.tensors.len());
         let needed = self.needing_gradients(also);
         let uses = self.uses(also);
         let mut gradients = Gradients::default();
@@ -127,6 +127,12 @@ impl Graph {
             d.map(|d| gradients.of.insert(var, d));
         }
         self.place_parameter_gradients(&mut gradients)?;
+        for index in first..self.tensors.len() {
+            let var = self.tensors.var(index);
+            self.tensors[var].gradient = true;
+        }
+        let elements = seeds.iter().map(|(at, _)| self.spec(*at).len()).max().unwrap_or(1);
+        self.gradient_exponent = self.gradient_exponent.max(elements.ilog2() as i32);
         if self.recomputes {
             self.insert_recomputed(forward)?;
         }

@@ -16,6 +16,7 @@ mod add;
 mod apply;
 mod cost;
 mod grad;
+mod half;
 mod op;
 mod parameters;
 pub(crate) mod plan;
@@ -72,6 +73,8 @@ pub struct Graph {
     losses: HashMap<Var, (Var, Var)>,
     /// The number of allocated random streams.
     pub(crate) streams: u32,
+    /// The power of two by which gradients are multiplied in f16: about the number of elements of the loss.
+    gradient_exponent: i32,
     optimized: bool,
     training: bool,
     /// Whether an op that is only active in training was left out.
@@ -146,7 +149,17 @@ impl Graph {
     pub(crate) fn tensor(&mut self, name: String, spec: Spec, storage: Storage, init: Init) -> Var {
         // Constants and parameters do not depend on the batch size.
         let fixed = storage != Storage::Step && !matches!(init, Init::Zero);
-        self.tensors.push(Tensor { name, spec, storage, init, kept: false, fixed, maker: None, origin: 0 })
+        self.tensors.push(Tensor {
+            name,
+            spec,
+            storage,
+            init,
+            kept: false,
+            fixed,
+            gradient: false,
+            maker: None,
+            origin: 0,
+        })
     }
 
     fn named(&mut self, name: &str, spec: Spec, storage: Storage, init: Init) -> Result<Var> {

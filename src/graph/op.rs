@@ -92,6 +92,13 @@ pub trait Op: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Which of `count` inputs, and which outputs, may be stored in f16 ([`DType::F16`](super::DType::F16)): activations and
+    /// their gradients. By default none. The shader is written for f32; it accesses these tensors only by `x[i]` and
+    /// `y[i] = ...;`.
+    fn halves(&self, _count: usize) -> [Vec<usize>; 2] {
+        Default::default()
+    }
+
     /// The op that adds a term to output 0 in the same dispatch, with the term as one more input after its own; `None`
     /// if there is no such kernel, which is the default.
     #[doc(hidden)]
@@ -227,7 +234,7 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn name(&self) -> &'static str;
     /// See [`Op::infer`].
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>>;
-    /// See [`Op::kernel`].
+    /// See [`Op::kernel`]; with the bindings of tensors in f16.
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel;
     /// See [`Op::dtypes`].
     fn dtypes(&self, i: usize, count: usize) -> &'static [DType];
@@ -243,6 +250,8 @@ pub trait AnyOp: Any + Debug + Send + Sync {
     fn activation(&self) -> Option<Activation>;
     /// See [`Op::overwrites`].
     fn overwrites(&self) -> Vec<[usize; 2]>;
+    /// See [`Op::halves`].
+    fn halves(&self, count: usize) -> [Vec<usize>; 2];
     /// See [`Op::plus`].
     fn plus(&self, term: Term) -> Option<DynOp>;
     /// See [`Op::piece`].
@@ -263,7 +272,7 @@ impl<O: Op> AnyOp for O {
         Op::infer(self, inputs)
     }
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
-        Op::kernel(self, specs, target)
+        Op::kernel(self, specs, target).stored(specs.halves())
     }
     fn dtypes(&self, i: usize, count: usize) -> &'static [DType] {
         Op::dtypes(self, i, count)
@@ -285,6 +294,9 @@ impl<O: Op> AnyOp for O {
     }
     fn overwrites(&self) -> Vec<[usize; 2]> {
         Op::overwrites(self)
+    }
+    fn halves(&self, count: usize) -> [Vec<usize>; 2] {
+        Op::halves(self, count)
     }
     fn plus(&self, term: Term) -> Option<DynOp> {
         Op::plus(self, term)

@@ -9,9 +9,13 @@ use std::ops::{Range, RangeInclusive};
 use super::{DType, Form, Graph, Init, Node, Parameter, Parts, Specs, Storage, Tensor, Var};
 use crate::error::{Error, Result};
 
-/// The number of guard elements at each end of a guarded buffer: 256 bytes, a binding offset that every adapter
-/// supports.
-const GUARD: usize = 64;
+/// A binding offset in bytes that every adapter supports.
+const ALIGNMENT: usize = 256;
+
+/// The elements of [`ALIGNMENT`].
+fn aligned(dtype: DType) -> usize {
+    ALIGNMENT / dtype.bytes()
+}
 
 /// A range of a buffer, in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub(crate) struct Place {
     pub len: usize,
 }
 
-/// One buffer, in elements of four bytes (eight on the reference).
+/// One buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Buffer {
     pub len: usize,
@@ -29,6 +33,13 @@ pub(crate) struct Buffer {
     pub label: String,
     /// Whether its size is independent of the batch size.
     pub fixed: bool,
+}
+
+impl Buffer {
+    /// The size; that of floats of 32 bits on the reference, too, which has 64. Copies take multiples of four bytes.
+    pub fn bytes(&self) -> usize {
+        (self.len * self.dtype.bytes()).next_multiple_of(4)
+    }
 }
 
 /// One node with the memory of its tensors.
@@ -96,27 +107,30 @@ impl Plan {
     /// returns the places of the guards.
     pub fn guarded(mut self) -> (Self, Vec<(Place, DType)>) {
         let mut guards = Vec::new();
+        let elements: Vec<usize> = self.buffers.iter().map(|b| aligned(b.dtype)).collect();
         for (buffer, b) in self.buffers.iter_mut().enumerate() {
-            let guard = |offset| (Place { buffer, offset, len: GUARD }, b.dtype);
-            guards.extend([guard(0), guard(GUARD + b.len)]);
-            b.len += 2 * GUARD;
+            // Copies between host and device start at multiples of four bytes.
+            let (len, content) = (elements[buffer], b.bytes() / b.dtype.bytes());
+            let guard = |offset| (Place { buffer, offset, len }, b.dtype);
+            guards.extend([guard(0), guard(len + content)]);
+            b.len = content + 2 * len;
         }
         let calls = self.calls.iter_mut();
         let of_calls =
             calls.flat_map(|c| c.inputs.iter_mut().chain(c.outputs.iter_mut().flatten()).chain(&mut c.updates));
         let all = self.places.iter_mut().flatten().chain(of_calls).chain(self.inits.iter_mut().map(|(place, _)| place));
-        all.for_each(|place| place.offset += GUARD);
+        all.for_each(|place| place.offset += elements[place.buffer]);
         (self, guards)
     }
 
-    /// The number of elements of all buffers.
-    pub fn elements(&self) -> usize {
-        self.buffers.iter().map(|b| b.len).sum()
+    /// The size of all buffers.
+    pub fn bytes(&self) -> usize {
+        self.buffers.iter().map(Buffer::bytes).sum()
     }
 
-    /// The number of elements that do not depend on the batch size.
-    pub fn fixed_elements(&self) -> usize {
-        self.buffers.iter().filter(|b| b.fixed).map(|b| b.len).sum()
+    /// The size of those that do not depend on the batch size.
+    pub fn fixed_bytes(&self) -> usize {
+        self.buffers.iter().filter(|b| b.fixed).map(Buffer::bytes).sum()
     }
 }
 
@@ -171,6 +185,10 @@ struct Chain {
 }
 
 impl Chain {
+    fn bytes(&self) -> usize {
+        self.len * self.dtype.bytes()
+    }
+
     fn lives_with(&self, other: &Self) -> bool {
         self.life.start() <= other.life.end() && other.life.start() <= self.life.end()
     }
@@ -218,15 +236,16 @@ fn chains(graph: &Graph, nodes: &[&Node]) -> (Vec<Chain>, Vec<Vec<[usize; 2]>>) 
     (chains, overwritten)
 }
 
-/// What an order of nodes costs: the most elements that are live at a node, and the sum over all nodes.
+/// What an order of nodes costs: the most bytes that are live at a node, and the sum over all nodes.
 type Cost = (usize, usize);
 
 /// The cost, and the node of the peak.
 fn cost(graph: &Graph, nodes: &[&Node]) -> (Cost, usize) {
     let mut change = vec![0isize; nodes.len() + 1];
-    for Chain { len, life, .. } in chains(graph, nodes).0 {
-        change[*life.start()] += len as isize;
-        change[life.end().saturating_add(1).min(nodes.len())] -= len as isize;
+    for chain in chains(graph, nodes).0 {
+        let (bytes, life) = (chain.bytes() as isize, &chain.life);
+        change[*life.start()] += bytes;
+        change[life.end().saturating_add(1).min(nodes.len())] -= bytes;
     }
     let (mut live, mut most, mut sum, mut at) = (0, 0, 0, 0);
     for (i, change) in change.into_iter().enumerate() {
@@ -260,15 +279,16 @@ fn ordered<'a>(graph: &Graph, mut nodes: Vec<&'a Node>) -> Vec<&'a Node> {
     nodes
 }
 
-/// Whether node `k` computes at least `least` elements that are not read up to node `end`, and can run after that.
+/// Whether node `k` computes more than `least` bytes that are not read up to node `end`, and can run after that.
 fn waits(graph: &Graph, nodes: &[&Node], k: usize, end: usize, least: usize) -> bool {
     let node = nodes[k];
     let temporary = |v: &Var| graph.tensors[*v].storage == Storage::Step;
-    let len: usize = node.outputs.iter().map(|v| graph.spec(*v).stored()).sum();
+    let bytes = |v: &Var| graph.spec(*v).stored() * graph.spec(*v).dtype.bytes();
+    let bytes: usize = node.outputs.iter().map(bytes).sum();
     let read = |n: &&Node| n.inputs.iter().any(|v| node.outputs.contains(&graph.root(*v)));
     let fixed = |n: &&Node| n.parts != node.parts || !n.updates.is_empty();
     let between = &nodes[k..=end];
-    len > least && node.outputs.iter().all(temporary) && !between.iter().any(fixed) && !between[1..].iter().any(read)
+    bytes > least && node.outputs.iter().all(temporary) && !between.iter().any(fixed) && !between[1..].iter().any(read)
 }
 
 struct Memory {
@@ -326,18 +346,18 @@ struct Packing {
     places: Vec<(usize, usize)>,
 }
 
-/// The distance of tensors in one buffer, a binding offset that every adapter supports. Tensors whose distance is a multiple
-/// of the page size would map to the same sets of the cache.
-const STAGGER: usize = 3 * 64;
+/// The distance of tensors in one buffer, in bytes: a binding offset that every adapter supports. Tensors whose distance is a
+/// multiple of the page size would map to the same sets of the cache.
+const STAGGER: usize = 3 * ALIGNMENT;
 
 impl Packing {
     /// The longest chains are packed first ("greedy by size" of Pisarchyk and Lee 2020); of equal ones, those that start
     /// first or those that end last, whichever needs less.
     fn best(chains: &[Chain]) -> Self {
-        let total = |packing: &Self| packing.bins.iter().map(|bin| bin.len).sum::<usize>();
+        let total = |packing: &Self| packing.bins.iter().map(|bin| bin.len * bin.dtype.bytes()).sum::<usize>();
         let packed = |key: &dyn Fn(&Chain) -> usize| {
             let mut order: Vec<usize> = (0..chains.len()).collect();
-            order.sort_by_key(|i| (std::cmp::Reverse(chains[*i].len), key(&chains[*i])));
+            order.sort_by_key(|i| (std::cmp::Reverse(chains[*i].bytes()), key(&chains[*i])));
             Self::new(chains, &order)
         };
         let (by_start, by_end) = (packed(&|c| *c.life.start()), packed(&|c| usize::MAX - c.life.end()));
@@ -346,14 +366,14 @@ impl Packing {
 
     /// Packs the chains in an order, each where the buffers grow least.
     fn new(chains: &[Chain], order: &[usize]) -> Self {
-        let longest = chains.iter().map(|chain| chain.len).max().unwrap_or(0);
+        let longest = chains.iter().map(Chain::bytes).max().unwrap_or(0);
         let (mut bins, mut places): (Vec<Bin>, _) = (Vec::new(), vec![(0, 0); chains.len()]);
         for &i in order {
             let chain = &chains[i];
             let growth = |(bin, b): (usize, &Bin)| {
                 let offset = b.room(chain, chains)?;
                 let grown = (offset + chain.len).max(b.len);
-                (grown <= longest + 2 * STAGGER).then_some((grown - b.len, b.len, bin, offset))
+                (grown * chain.dtype.bytes() <= longest + 2 * STAGGER).then_some((grown - b.len, b.len, bin, offset))
             };
             let (grown, _, bin, offset) = bins
                 .iter()
@@ -382,7 +402,8 @@ impl Bin {
             return None;
         }
         let free = |at: usize| others.iter().all(|(start, other)| at + chain.len <= *start || start + other.len <= at);
-        let ends = others.iter().map(|(start, other)| (start + other.len).next_multiple_of(64) + STAGGER);
+        let (alignment, stagger) = (aligned(self.dtype), STAGGER / self.dtype.bytes());
+        let ends = others.iter().map(|(start, other)| (start + other.len).next_multiple_of(alignment) + stagger);
         [0].into_iter().chain(ends).filter(|at| free(*at)).min()
     }
 }

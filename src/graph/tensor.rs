@@ -5,6 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::kernel::Half;
 use crate::numeric::random::Draw;
 
 /// A handle to a tensor of a [`Graph`](super::Graph). After a graph is cloned, earlier handles are valid for both
@@ -97,11 +98,25 @@ pub enum DType {
     F32,
     /// 32-bit unsigned integer.
     U32,
+    /// Floats that are stored as 16-bit floats and converted when they are read or written; set when a graph is compiled,
+    /// see [`Device::with_storage`](crate::Device::with_storage).
+    F16,
+}
+
+impl DType {
+    /// The size of an element in bytes; the reference takes twice as many.
+    pub fn bytes(self) -> usize {
+        if self == DType::F16 { 2 } else { 4 }
+    }
 }
 
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(if *self == DType::F32 { "f32" } else { "u32" })
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::U32 => "u32",
+            DType::F16 => "f16",
+        })
     }
 }
 
@@ -130,12 +145,14 @@ pub struct Spec {
     pub dtype: DType,
     /// Memory form.
     pub form: Form,
+    /// Of [`DType::F16`]: the values in memory are multiplied by this power of two, which brings them into the range of f16.
+    pub(crate) exponent: i32,
 }
 
 impl Spec {
     /// A dense f32 tensor.
     pub fn f32(shape: impl Into<Vec<usize>>) -> Self {
-        Self { shape: shape.into(), dtype: DType::F32, form: Form::Dense }
+        Self { shape: shape.into(), dtype: DType::F32, form: Form::Dense, exponent: 0 }
     }
 
     /// A dense u32 tensor.
@@ -172,6 +189,11 @@ impl Spec {
         }
     }
 
+    /// The exponent of a tensor that is stored in f16.
+    fn half(&self) -> Option<i32> {
+        (self.dtype == DType::F16).then_some(self.exponent)
+    }
+
     /// The first dimension, and the product of the others.
     pub fn rows(&self) -> (usize, usize) {
         let rows = self.shape.first().copied().unwrap_or(1);
@@ -203,6 +225,18 @@ impl Specs {
     /// Whether an output has the memory of input `i`, which then has no binding and no slice of its own.
     pub fn is_overwritten(&self, i: usize) -> bool {
         self.overwritten.iter().any(|[input, _]| *input == i)
+    }
+
+    /// How the tensors of the `read` and of the `read_write` bindings of the kernel are stored.
+    pub(crate) fn halves(&self) -> [Vec<Option<Half>>; 2] {
+        let read = self.inputs.iter().enumerate().filter(|(i, _)| !self.is_overwritten(*i));
+        let read = read.map(|(_, spec)| spec.half().map(|of| Half { read: of, written: of }));
+        let written = self.outputs.iter().enumerate().filter(|(_, spec)| spec.stored() > 0).map(|(o, spec)| {
+            let over =
+                self.overwritten.iter().find(|[_, output]| *output == o).map(|[input, _]| self.inputs[*input].exponent);
+            spec.half().map(|of| Half { read: over.unwrap_or(of), written: of })
+        });
+        [read.collect(), written.chain(self.updates.iter().map(|_| None)).collect()]
     }
 
     /// Whether the node has an output `i` that is stored.
@@ -246,6 +280,8 @@ pub(crate) struct Tensor {
     pub kept: bool,
     /// Whether its size is independent of the batch size.
     pub fixed: bool,
+    /// Whether it was added by a reverse pass: a gradient.
+    pub gradient: bool,
     /// The node that computes it.
     pub maker: Option<usize>,
     /// The origin of its handle ([`Var`]).

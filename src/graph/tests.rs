@@ -248,3 +248,60 @@ fn names_in_a_scope_are_those_of_its_network() {
     assert_eq!(scopes, ["", "guide."]);
     assert!(g.scoped("guide.", 7, |g| g.state("weight", [3])).unwrap_err().to_string().contains("\"guide.weight\""));
 }
+
+/// Two convolutions with a normalisation between them, their loss, and an op on the normalised tensor for `Some`.
+fn layers(read: Option<fn(&mut Graph, Var)>) -> (Graph, [Var; 4]) {
+    use crate::ops::{Activation, Conv, GroupNorm};
+    let mut g = Graph::new();
+    let parameter = |g: &mut Graph, name: &str, shape: &[usize]| {
+        let len = shape.iter().product();
+        g.parameter(name, shape, vec![0.1; len]).unwrap()
+    };
+    let x = g.state("x", [4, 2, 8]).unwrap();
+    let conv = Conv { stride: 1, padding: 1, activation: Activation::None };
+    let (w, b) = (parameter(&mut g, "a.w", &[6, 2, 3]), parameter(&mut g, "a.b", &[6]));
+    let first = g.apply1(conv, &[x, w, b]).unwrap();
+    let (gamma, beta) = (parameter(&mut g, "gamma", &[6]), parameter(&mut g, "beta", &[6]));
+    let [normal, stats] = g.apply(GroupNorm::new(2), &[first, gamma, beta]).unwrap()[..] else { panic!("two outputs") };
+    let (w, b) = (parameter(&mut g, "b.w", &[2, 6, 3]), parameter(&mut g, "b.b", &[2]));
+    let last = g.apply1(conv, &[normal, w, b]).unwrap();
+    read.into_iter().for_each(|read| read(&mut g, normal));
+    let goal = g.state("goal", [4, 2, 8]).unwrap();
+    let loss = g.mse(last, goal).unwrap();
+    g.backward(&[loss], &[]).unwrap();
+    (g.in_half(), [first, normal, stats, last])
+}
+
+#[test]
+fn activations_and_their_gradients_are_stored_in_f16_and_nothing_else_is() {
+    let (g, [first, normal, stats, last]) = layers(None);
+    let stored = |v: Var| (g.spec(v).dtype, g.spec(v).exponent);
+    assert_eq!([first, normal].map(stored), [(DType::F16, 0); 2]);
+    assert_eq!([stats, last].map(stored), [(DType::F32, 0); 2]);
+    let gradients: Vec<&Tensor> = g.tensors.iter().filter(|t| t.gradient && t.spec.dtype == DType::F16).collect();
+    // Of both activations, multiplied by the 64 elements of the mean.
+    assert_eq!(gradients.len(), 2);
+    assert!(gradients.iter().all(|t| t.spec.exponent == 6 && t.spec.shape == [4, 6, 8]), "{gradients:?}");
+    assert!(g.tensors.iter().all(|t| t.spec.dtype != DType::F16 || t.storage == Storage::Step && !t.kept));
+}
+
+#[test]
+fn a_tensor_that_is_kept_or_that_another_op_reads_stays_in_f32() {
+    let kept = |g: &mut Graph, v| {
+        g.keep(v);
+    };
+    let read = |g: &mut Graph, v| {
+        let y = g.apply1(crate::ops::Softmax, &[v]).unwrap();
+        g.keep(y);
+    };
+    // Through a view, too.
+    let viewed = |g: &mut Graph, v| {
+        let v = g.reshape(v, [8, 24]).unwrap();
+        let y = g.apply1(crate::ops::Softmax, &[v]).unwrap();
+        g.keep(y);
+    };
+    for read in [kept, read, viewed] as [fn(&mut Graph, Var); 3] {
+        let (g, [first, normal, ..]) = layers(Some(read));
+        assert_eq!([first, normal].map(|v| g.spec(v).dtype), [DType::F16, DType::F32]);
+    }
+}

@@ -8,10 +8,12 @@
 //! Some drivers compile slowly, so a test bounds the size of kernels (`src/ops/size.rs`): repeated lines are
 //! short, and conditions are joined by `&`, since each `&&` is emitted as a branch by naga.
 
+mod half;
 mod precision;
 mod preprocess;
 mod target;
 
+pub(crate) use half::Half;
 pub use precision::Precision;
 pub use target::{GemmVariant, Target};
 
@@ -101,6 +103,8 @@ pub struct Kernel {
     repeats: Vec<(&'static str, usize)>,
     variants: Vec<GemmVariant>,
     enables: Vec<&'static str>,
+    /// See [`Kernel::stored`].
+    halves: [Vec<Option<Half>>; 2],
 }
 
 impl Kernel {
@@ -121,6 +125,7 @@ impl Kernel {
             repeats,
             variants: Vec::new(),
             enables: Vec::new(),
+            halves: Default::default(),
         }
     }
 
@@ -172,6 +177,17 @@ impl Kernel {
     pub fn enable(mut self, extension: &'static str) -> Self {
         self.enables.push(extension);
         self
+    }
+
+    /// Sets how its `read` bindings and its `read_write` bindings are stored, in the order of their slots; `None`: as in the
+    /// text.
+    pub(crate) fn stored(self, halves: [Vec<Option<Half>>; 2]) -> Self {
+        Self { halves, ..self }
+    }
+
+    /// Whether some bindings are stored in f16.
+    fn has_halves(&self) -> bool {
+        self.halves.iter().flatten().any(Option::is_some)
     }
 
     /// Records that it computes a product with the first of these variants, and that the others may be faster.
@@ -236,15 +252,25 @@ impl Kernel {
     pub(crate) fn summary(&self) -> String {
         let mut words: Vec<_> = self.flags.iter().filter(|(_, on)| **on).map(|(flag, _)| flag.to_string()).collect();
         words.extend(self.constants.iter().map(|c| format!("{}={}", c.name, c.value)));
+        words.extend(self.has_halves().then(|| "f16".into()));
         format!("{} {} x{}", self.label(), words.join(" "), self.groups[2])
     }
 
     /// The complete WGSL source.
     ///
     /// # Errors
-    /// [`Error::Shader`] with the line of an unknown part, flag or directive, or of an unterminated block.
+    /// [`Error::Shader`] with the line of an unknown part, flag or directive, or of an unterminated block; with tensors in
+    /// f16 also the errors of [`bindings`].
     pub fn source(&self) -> Result<String> {
-        preprocess::Expansion::of(self)
+        let source = preprocess::Expansion::of(self)?;
+        if !self.has_halves() {
+            return Ok(source);
+        }
+        let bindings = bindings(&self.label(), &source, self.entry)?;
+        let [read, written] = [false, true].map(|writable| bindings.iter().filter(move |b| b.writable == writable));
+        let halves = read.zip(&self.halves[0]).chain(written.zip(&self.halves[1]));
+        let halves = halves.filter_map(|(binding, half)| Some((binding.name.clone(), (*half)?)));
+        Ok(half::stored_in_half(&source, halves.collect()))
     }
 
     /// Identifies the pipeline: equal for kernels with equal text and constants.
@@ -257,6 +283,7 @@ impl Kernel {
             parts: self.parts.clone(),
             repeats: self.repeats.clone(),
             enables: self.enables.clone(),
+            halves: self.halves.clone(),
         }
     }
 }
@@ -276,6 +303,7 @@ pub(crate) struct Identity {
     parts: Vec<(&'static str, String)>,
     repeats: Vec<(&'static str, usize)>,
     enables: Vec<&'static str>,
+    halves: [Vec<Option<Half>>; 2],
 }
 
 /// A storage binding of an entry point.

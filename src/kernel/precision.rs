@@ -1,9 +1,9 @@
-//! The number format of matrix products.
+//! Number formats.
 
 use serde::{Deserialize, Serialize};
 
-/// The number format of the factors of matrix products; all tensors are f32 in memory, and all sums are computed in
-/// f32.
+/// A number format: of the factors of matrix products ([`Device::with_precision`](crate::Device::with_precision)), or of the
+/// activations in memory ([`Device::with_storage`](crate::Device::with_storage)). All sums are computed in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
@@ -11,7 +11,7 @@ pub enum Precision {
     /// f32.
     #[default]
     F32,
-    /// The factors are rounded to f16, for a GPU's cooperative matrices ("tensor cores").
+    /// f16. As factors of products, for a GPU's cooperative matrices ("tensor cores").
     F16,
 }
 

@@ -9,6 +9,8 @@ pub struct Target {
     pub software: bool,
     /// Rows and columns of the cooperative matrices that multiply in f16, if f16 was requested.
     pub half: Option<u32>,
+    /// Whether activations and their gradients are stored in f16.
+    pub half_storage: bool,
     /// Forces a variant of the product, if the adapter supports it: for tests.
     pub gemm: Option<GemmVariant>,
     /// The memory of a workgroup, in bytes.
@@ -20,7 +22,15 @@ pub struct Target {
 impl Default for Target {
     /// What every adapter has.
     fn default() -> Self {
-        Self { subgroup: None, software: false, half: None, gemm: None, workgroup_bytes: 16_384, buffers: 8 }
+        Self {
+            subgroup: None,
+            software: false,
+            half: None,
+            half_storage: false,
+            gemm: None,
+            workgroup_bytes: 16_384,
+            buffers: 8,
+        }
     }
 }
 

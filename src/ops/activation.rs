@@ -66,6 +66,10 @@ impl Op for Activate {
         self.0.choose(kernel.dim("N", n)).over(n)
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y) = (io.input(0), io.output(0));
         parallel::chunks(
@@ -113,6 +117,10 @@ impl Op for Slope {
         let n = specs.outputs[0].len();
         let kernel = kernel!("activation.wgsl", "slope");
         self.0.choose(kernel.dim("N", n)).over(n)
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 1], vec![0]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

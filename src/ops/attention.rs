@@ -222,6 +222,10 @@ impl Op for Attention {
         Cost { flops: 4 * (b * n * n * c) as u64, ..Cost::of(specs) }
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let sizes = self.sizes(&io.specs.inputs[0]);
         let (qkv, y, stats) = (io.input(0), io.output(0), io.output(1));
@@ -276,6 +280,10 @@ impl Op for AttentionInput {
     fn cost(&self, specs: &Specs) -> Cost {
         let Sizes { b, n, c, .. } = self.0.sizes(&specs.inputs[1]);
         Cost { flops: 10 * (b * n * n * c) as u64, ..Cost::of(specs) }
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 1, 2], vec![0]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use half::f16;
+
 use super::{Activation, GemmVariant, Io, Op, Specs};
 use crate::error::Result;
 use crate::graph::{AnyOp, Cost, DType, DynOp, Form, Graph, Parts, Reverse, Spec, Term, Var};
@@ -117,6 +119,8 @@ pub struct Case {
     pub(crate) first_row: usize,
     pub(crate) tolerance: Tolerance,
     pub(crate) first: Option<Tolerance>,
+    /// Whether a GPU stores the tensors of [`Op::halves`] in f16.
+    pub(crate) half: bool,
     /// The number of leading inputs whose gradient is checked.
     pub(crate) gradient: usize,
     /// The number of leading outputs that carry a gradient in that check.
@@ -127,8 +131,8 @@ impl Case {
     /// A case of `op` without inputs yet.
     pub fn new(op: impl Op) -> Self {
         let (inputs, updates) = (Vec::new(), Vec::new());
-        let (op, tolerance, first) = (Arc::new(op), Tolerance::Exact, None);
-        Self { op, inputs, updates, seed: 0, step: 0, first_row: 0, tolerance, first, gradient: 0, carriers: 1 }
+        let (op, tolerance, first, half) = (Arc::new(op), Tolerance::Exact, None, false);
+        Self { op, inputs, updates, seed: 0, step: 0, first_row: 0, tolerance, first, half, gradient: 0, carriers: 1 }
     }
 
     /// Adds an input of both signs, in (-1, 1) and away from 0, where some functions have a kink.
@@ -259,7 +263,8 @@ impl Case {
     /// The kernel for an adapter: for tests.
     #[doc(hidden)]
     pub fn kernel(&self, target: &Target) -> Result<Kernel> {
-        let (g, inputs, _) = self.graph()?;
+        let (mut g, inputs, _) = self.graph()?;
+        self.store_in_half(&mut g);
         let specs = |vars: &[Var]| vars.iter().map(|&v| g.spec(v).clone()).collect();
         let node = &g.nodes[0];
         let (outputs, updates) = (specs(&node.outputs), specs(&node.updates));
@@ -282,6 +287,39 @@ impl Case {
         Some(case)
     }
 
+    /// The case with activations in f16 on a GPU, and with inputs that are numbers of f16; `None` if the op has none.
+    pub fn in_half(&self) -> Option<Case> {
+        let [inputs, outputs] = self.op.halves(self.inputs.len());
+        let mut case = Case { half: true, ..self.clone() };
+        let stored = case.inputs.iter_mut().enumerate().filter(|(i, _)| inputs.contains(i));
+        for (_, argument) in stored {
+            if let Content::Floats(values) = &mut argument.content {
+                values.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32());
+            }
+        }
+        (!inputs.is_empty() || !outputs.is_empty()).then_some(case)
+    }
+
+    /// The exponents ([`Spec`]) of inputs and outputs in f16: different ones, so that a test tells them apart.
+    pub(crate) fn exponents(&self) -> [Vec<(usize, i32)>; 2] {
+        let halves = if self.half { self.op.halves(self.inputs.len()) } else { Default::default() };
+        let [inputs, outputs] = halves;
+        let with = |of: Vec<usize>, first: i32| of.into_iter().map(|i| (i, first + 2 * i as i32)).collect();
+        [with(inputs, 1), with(outputs, 4)]
+    }
+
+    /// Stores the tensors of its graph in f16 that a GPU stores so.
+    pub(crate) fn store_in_half(&self, g: &mut Graph) {
+        let ([inputs, outputs], node) = (self.exponents(), g.nodes[0].clone());
+        let inputs = inputs.iter().filter_map(|(i, exponent)| Some((node.inputs.get(*i)?, *exponent)));
+        let outputs = outputs.iter().filter_map(|(i, exponent)| Some((node.outputs.get(*i)?, *exponent)));
+        for (var, exponent) in inputs.chain(outputs) {
+            if g.spec(*var).dtype == DType::F32 && g.spec(*var).stored() > 0 {
+                g.store_in_half(*var, exponent);
+            }
+        }
+    }
+
     /// The op's name.
     pub fn op(&self) -> &'static str {
         self.op.name()
@@ -290,7 +328,7 @@ impl Case {
     /// The op's name and the shapes.
     pub fn name(&self) -> String {
         let shapes: Vec<_> = self.inputs.iter().chain(&self.updates).map(|a| format!("{:?}", a.shape)).collect();
-        format!("{:?} {}", self.op, shapes.join(" "))
+        format!("{:?} {}{}", self.op, shapes.join(" "), if self.half { " in f16" } else { "" })
     }
 
     /// Whether its reverse rule is checked too.
@@ -363,6 +401,9 @@ impl AnyOp for Tampered {
     }
     fn overwrites(&self) -> Vec<[usize; 2]> {
         Vec::new()
+    }
+    fn halves(&self, count: usize) -> [Vec<usize>; 2] {
+        self.op.halves(count)
     }
     fn plus(&self, _: Term) -> Option<DynOp> {
         None

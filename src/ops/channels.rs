@@ -46,6 +46,10 @@ impl Op for ChannelBias {
         self.activation.choose(kernel).over(n)
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0, 1]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, bias, y) = (io.input(0), io.input(1), io.output(0));
         let places = x.len() / bias.len();
@@ -125,6 +129,10 @@ impl Op for ChannelSum {
         let kernel = kernel!("channels.wgsl", if short { "sum_short" } else { "sum_planes" }).flag("BIAS", false);
         let kernel = kernel.dim("N", n).dim("P", n / b / c).dim("C", c);
         if short { kernel.over(c) } else { kernel.tune("WG", 128).groups(c) }
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -35,6 +35,10 @@ impl Op for Concat {
         kernel!("concat.wgsl", "concat").dim("B", rows).dim("P", p).dim("Q", q).over(rows * (p + q))
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 1], vec![0]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((_, p), (_, q)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (a, b, y) = (io.input(0), io.input(1), io.output(0));
@@ -95,6 +99,10 @@ impl Op for Columns {
             .dim("Q", d)
             .dim("LEN", self.len)
             .over(b * self.len)
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -59,6 +59,10 @@ impl Op for Dense {
         Cost::gemm(specs, [b, o, i], 1 + (self.activation != Activation::None) as usize)
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0, 1]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let ((b, i), (o, _)) = (io.specs.inputs[0].rows(), io.specs.inputs[1].rows());
         let (x, w, bias, y) = (io.input(0), io.input(1), io.input(2), io.output(0));
@@ -148,6 +152,10 @@ impl Op for DenseInput {
     fn cost(&self, specs: &Specs) -> Cost {
         let ((b, o), (_, i)) = (specs.inputs[0].rows(), specs.inputs[1].rows());
         Cost::gemm(specs, [b, i, o], 2 * (self.activation != Activation::None) as usize)
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 2], vec![0]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
@@ -244,6 +252,10 @@ impl Op for DenseWeight {
         let ([b, o, i], _) = self.sizes(&specs.inputs);
         let sums = Cost { flops: (b * o) as u64, bytes: 0 };
         Cost::gemm(specs, [o, i, b], 0) + sums
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 1], vec![]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -106,6 +106,10 @@ impl Op for Dropout {
         kernel("dropout", specs, self.stream).hyper("P", self.p as f64)
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let (x, y, clock) = (io.input(0), io.output(0), io.clock);
         let first = first_element(io);
@@ -152,6 +156,10 @@ impl Op for ActivationNoise {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         kernel("add_noise", specs, self.stream).hyper("SCALE", self.scale as f64)
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -40,8 +40,8 @@ impl Graph {
         sizes.sort_unstable();
         while let Some(largest) = sizes.pop() {
             let split = later(largest);
-            let most = unsplit.planned_elements();
-            if split.planned_elements() <= most + most / 64 {
+            let most = unsplit.planned_bytes();
+            if split.planned_bytes() <= most + most / 64 {
                 return split;
             }
             sizes.retain(|size| *size < largest);
@@ -50,8 +50,8 @@ impl Graph {
     }
 
     /// The memory of the plan; any number for a graph that has none.
-    fn planned_elements(&self) -> usize {
-        Plan::new(self).map_or(0, |plan| plan.elements())
+    fn planned_bytes(&self) -> usize {
+        Plan::new(self).map_or(0, |plan| plan.bytes())
     }
 
     /// Reduces dispatches: [x | enc(t)] is written by the op that produces t, if that is a [`NoisyBatch`] or a

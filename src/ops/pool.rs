@@ -79,6 +79,10 @@ impl Op for Pool {
         Cost { flops: (specs.outputs[0].len() * window.taps()) as u64, ..Cost::of(specs) }
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let window = self.window(&io.specs.inputs[0]).expect("inferred before");
         let (x, y) = (io.input(0), io.output(0));
@@ -164,6 +168,10 @@ impl Op for PoolInput {
 
     fn kernel(&self, specs: &Specs, _: &Target) -> Kernel {
         self.of.shader("pool_input", &self.window(), specs.outputs[0].len())
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 1], vec![0]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -60,6 +60,10 @@ impl Op for Upsample {
         self.shader("upsample", &specs.inputs[0], specs.outputs[0].len())
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let shape = &io.specs.inputs[0].shape;
         let ([fy, fx], w) = (self.factor, shape[shape.len() - 1]);
@@ -108,6 +112,10 @@ impl Op for BlockSums {
 
     fn cost(&self, specs: &Specs) -> Cost {
         Cost { flops: specs.inputs[0].len() as u64, ..Cost::of(specs) }
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -11,6 +11,7 @@ use crate::data::corrupt::Extent;
 use crate::error::Result;
 use crate::graph::plan::Plan;
 use crate::graph::{Graph, Slab};
+use crate::kernel::Precision;
 
 /// The device memory of a training run, in bytes.
 #[non_exhaustive]
@@ -38,6 +39,12 @@ impl MemoryEstimate {
 }
 
 impl Config {
+    /// The plan of a graph of the training.
+    fn planned(&self, g: Graph) -> Result<Plan> {
+        let fused = g.fused(usize::MAX, None);
+        Plan::new(&if self.storage == Precision::F16 { fused.in_half() } else { fused })
+    }
+
     /// The plan of a training step on this number of samples, with the held-out samples and the micro-batch.
     fn plan(&self, samples: usize, sample: SampleInfo) -> Result<(Plan, usize, usize)> {
         let held_out = DataSplit::held_out(self, samples)?;
@@ -47,7 +54,7 @@ impl Config {
         let mut g = Graph::seeded(self.seed);
         let data = DataTensors::new(&mut g, Held::All { samples: kept }, sample, self)?;
         program::step(&mut g, self, &data, sample, Batch { rows, micro })?;
-        Ok((Plan::new(&g.fused(usize::MAX, None))?, held_out, micro))
+        Ok((self.planned(g)?, held_out, micro))
     }
 
     /// The arithmetic of a training step on this number of samples of `shape`, in floating-point operations.
@@ -82,12 +89,12 @@ impl Config {
                 _ if name.starts_with("activation.") => &mut memory.activations,
                 _ => &mut memory.tables,
             };
-            *part += 4 * buffer.len;
+            *part += buffer.bytes();
         }
         if held_out > 0 {
             let (all, rows) = (Held::All { samples: held_out }, validation::most_rows(held_out, micro));
             let (g, ..) = validation::program(self, all, held_out, sample, rows)?;
-            memory.validation = 4 * Plan::new(&g.fused(usize::MAX, None))?.elements();
+            memory.validation = self.planned(g)?.bytes();
         }
         Ok(memory)
     }
@@ -129,5 +136,18 @@ mod tests {
         assert!(cut.data == with.data && cut.parameters < with.parameters);
         let facts = config.measure(&data, &crate::data::Subset::all(&data)).unwrap();
         assert_eq!(config.fitted_to(&data).unwrap().model, config.settled(&facts).unwrap().model);
+    }
+
+    #[test]
+    fn activations_in_f16_take_about_half_of_the_memory() {
+        let memory = |storage| {
+            let config = Config { storage, batch: 64, ..Config::for_model("unet").unwrap() };
+            config.memory(200, &[1, 28, 28]).unwrap()
+        };
+        let [plain, stored] = [Precision::F32, Precision::F16].map(memory);
+        let ratio = stored.activations as f64 / plain.activations as f64;
+        // Sums of parts, the data of the batch and the prediction stay in f32.
+        assert!((0.5..0.7).contains(&ratio), "{ratio}");
+        assert_eq!((stored.data, stored.parameters, stored.optimizer), (plain.data, plain.parameters, plain.optimizer));
     }
 }

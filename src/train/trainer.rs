@@ -43,15 +43,17 @@ fn compile(
     })
 }
 
-/// The device with the precision of the settings.
-fn with_precision_of(device: &Device, config: &Config) -> Result<Device> {
-    let (set, wanted) = (device.precision(), config.precision);
-    if set != Precision::default() && set != wanted {
-        return Err(Error::setting(format!(
-            "the device has precision {set}, but the `precision` of the settings is {wanted}; change one of them"
-        )));
+/// The device with the number formats of the settings.
+fn with_formats_of(device: &Device, config: &Config) -> Result<Device> {
+    let [precision, storage] = [config.precision, config.storage];
+    for (name, set, wanted) in [("precision", device.precision(), precision), ("storage", device.storage(), storage)] {
+        if set != Precision::default() && set != wanted {
+            return Err(Error::setting(format!(
+                "the device has {name} {set}, but the `{name}` of the settings is {wanted}; change one of them"
+            )));
+        }
     }
-    device.clone().with_precision(wanted)
+    device.clone().with_precision(precision)?.with_storage(storage)
 }
 
 /// The samples of a batch that each of several ranks gets.
@@ -103,7 +105,7 @@ impl Trainer {
 
     fn for_share(device: &Device, config: &Config, data: &Dataset, share: Share) -> Result<Self> {
         config.check()?;
-        let device = &with_precision_of(device, config)?;
+        let device = &with_formats_of(device, config)?;
         let DataSplit { kept, held_out } = DataSplit::new(config, data)?;
         let facts = config.measure(data, &kept)?;
         let config = &config.settled(&facts)?;

@@ -33,6 +33,12 @@ const EPS: f64 = 5.960_464_477_539_063e-8;
 /// the sum itself is computed in f32.
 const EPS_HALF: f64 = 4.882_812_5e-4;
 
+/// 2^-10, a unit in the last place of an f16 near 1: WGSL leaves open in which direction a number is rounded to f16.
+const STORED: f64 = 9.765_625e-4;
+
+/// 2^-14, the smallest normal number of f16. Subnormal numbers may be flushed to zero.
+const SMALLEST_STORED: f64 = 6.103_515_625e-5;
+
 /// The values of a case's inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Values {
@@ -48,6 +54,13 @@ enum Values {
 const MOVE: f64 = 1e-7;
 
 impl Case {
+    /// What rounding to f16 adds to the tolerance of an output.
+    fn rounding(&self, output: usize, want: f64) -> f64 {
+        let [_, outputs] = self.exponents();
+        let stored = outputs.iter().find(|(i, _)| *i == output);
+        stored.map_or(0.0, |(_, exponent)| STORED * want.abs() + SMALLEST_STORED * 2f64.powi(-exponent))
+    }
+
     fn fill(&self, run: &mut Run, which: Values) -> Result<()> {
         let names = (0..self.inputs.len()).map(|i| format!("input{i}"));
         let names = names.chain((0..self.updates.len()).map(|i| format!("update{i}")));
@@ -59,7 +72,11 @@ impl Case {
                     let values: Vec<f64> = v.iter().map(|&x| x as f64 * (1.0 + MOVE)).collect();
                     run.write_f64(run.graph().vars_named(&name)?[0], &values)?;
                 }
-                (Content::Floats(v), _) => run.write(&name, v)?,
+                (Content::Floats(v), _) => {
+                    let exponent = run.graph().spec(run.graph().vars_named(&name)?[0]).exponent;
+                    let stored: Vec<f32> = v.iter().map(|v| v * 2f32.powi(exponent)).collect();
+                    run.write(&name, &stored)?;
+                }
             }
         }
         Ok(())
@@ -86,7 +103,10 @@ impl Case {
     }
 
     fn outcome(&self, device: &Device, which: Values) -> Result<Vec<Vec<f64>>> {
-        let (g, _, outputs) = self.graph()?;
+        let (mut g, _, outputs) = self.graph()?;
+        if device.is_gpu() {
+            self.store_in_half(&mut g);
+        }
         let mut run = device.compile_guarded(&g)?;
         run.seed(self.seed);
         run.set_step(self.step);
@@ -102,7 +122,8 @@ impl Case {
         outputs
             .iter()
             .map(|&v| {
-                let all = run.read_f64(v)?;
+                let scale = 2f64.powi(-g.spec(v).exponent);
+                let all: Vec<f64> = run.read_f64(v)?.into_iter().map(|stored| stored * scale).collect();
                 let entry = self.step as usize % HISTORY;
                 Ok(if g.spec(v).form == Form::History { vec![all[entry]] } else { all })
             })
@@ -168,7 +189,7 @@ pub fn check(case: &Case, device: &Device) -> Result<Comparison> {
     let mut report = Comparison::default();
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         let (tolerance, scale) = first.as_ref().filter(|_| i == 0).unwrap_or(&rest);
-        let compared = compare(got, want, |e| tolerance.at(want[e], scale[i][e], eps));
+        let compared = compare(got, want, |e| tolerance.at(want[e], scale[i][e], eps) + case.rounding(i, want[e]));
         let compared = compared.map_err(|e| Error::Shader(format!("{}, output {i}: {e}", case.name())))?;
         report = report.and(compared);
     }

@@ -65,6 +65,8 @@ pub enum On {
     Gpu,
     /// The same with products in f16.
     F16,
+    /// The best adapter, with activations stored in f16.
+    Stored,
     /// The CPU executor.
     Cpu,
     /// The CPU executor in f64.
@@ -76,6 +78,7 @@ impl fmt::Display for On {
         f.write_str(match self {
             On::Gpu => "gpu",
             On::F16 => "f16",
+            On::Stored => "stored_in_f16",
             On::Cpu => "cpu",
             On::Reference => "reference",
         })
@@ -92,6 +95,7 @@ impl On {
         match self {
             On::Gpu => Device::gpu(),
             On::F16 => Device::gpu()?.with_precision(Precision::F16),
+            On::Stored => Device::gpu()?.with_storage(Precision::F16),
             On::Cpu => Ok(Device::cpu()),
             On::Reference => Ok(Device::reference()),
         }
@@ -102,7 +106,10 @@ impl On {
     pub fn missing(self) -> Option<String> {
         static GPU: LazyLock<Option<String>> = LazyLock::new(|| On::Gpu.find().err().map(|e| e.to_string()));
         static F16: LazyLock<Option<String>> = LazyLock::new(|| On::F16.find().err().map(|e| e.to_string()));
+        static STORED: LazyLock<Option<String>> = LazyLock::new(|| On::Stored.find().err().map(|e| e.to_string()));
         match self {
+            // A GPU may lack f16 in shaders.
+            On::Stored => STORED.clone().filter(|e| e.contains("storage f16") || !required("LANGEVIN_GPU")),
             On::Gpu if !required("LANGEVIN_GPU") => GPU.clone(),
             // Wrong products are no reason.
             On::F16 if !required("LANGEVIN_COOPERATIVE") => {

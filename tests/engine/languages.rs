@@ -48,7 +48,8 @@ fn targets() -> Vec<Target> {
 fn capabilities(target: &Target) -> Capabilities {
     let mut all = Capabilities::IMMEDIATES;
     all.set(Capabilities::SUBGROUP, target.subgroup.is_some());
-    all.set(Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX, target.half.is_some());
+    all.set(Capabilities::COOPERATIVE_MATRIX, target.half.is_some());
+    all.set(Capabilities::SHADER_FLOAT16, target.half.is_some() || target.half_storage);
     all
 }
 
@@ -80,7 +81,10 @@ fn ready(kernel: &Kernel, source: &str, capabilities: Capabilities) -> Result<Re
 static KERNELS: LazyLock<Vec<Ready>> = LazyLock::new(|| {
     let mut found: HashMap<String, (Kernel, String, Capabilities)> = HashMap::new();
     let cases: Vec<Case> = catalog().into_iter().flat_map(|(_, cases)| cases).collect();
-    for target in targets() {
+    let stored: Vec<Case> = cases.iter().filter_map(Case::in_half).collect();
+    let f16 = |target| Target { half_storage: true, ..target };
+    let both = |target| [(target, &cases), (f16(target), &stored)];
+    for (target, cases) in targets().into_iter().flat_map(both) {
         for case in cases.iter().filter(|case| case.concerns(&target).unwrap()) {
             let kernel = case.kernel(&target).unwrap();
             for (kernel, immediates) in [(kernel.clone().without_immediates(), false), (kernel, true)] {

@@ -20,6 +20,7 @@ mod parity;
 mod sample_data;
 mod sampling;
 mod statistics;
+mod stored;
 mod streaming;
 mod training;
 mod unets;
@@ -33,6 +34,7 @@ fn main() -> std::process::ExitCode {
         sample_data::tests,
         evaluation::tests,
         training::tests,
+        stored::tests,
         streaming::tests,
         unets::tests,
         sampling::tests,

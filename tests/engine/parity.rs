@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         ],
     );
     tests.extend(on(&[On::F16], named![products_match_the_reference, products_stay_nan_or_infinite]));
+    tests.extend(on(&[On::Stored], named![kernels_that_store_in_f16_match_the_reference]));
     tests.extend(unless(no_f16(), named![f16_saturates_finite_values_and_keeps_the_others]));
     tests.extend(on(&[On::Cpu], named![cpu_matches_the_reference]));
     tests.extend(on(&[On::Gpu, On::Cpu], named![activations_propagate_nan, nan_propagates_as_in_the_reference]));
@@ -30,13 +31,18 @@ pub fn tests() -> Vec<Test> {
 }
 
 fn check_all(device: &Device, label: &str, wanted: impl Fn(&Case) -> bool) {
+    check_each(device, label, |case| wanted(&case).then_some(case));
+}
+
+/// Checks what `choose` makes of each case of the catalog.
+fn check_each(device: &Device, label: &str, choose: impl Fn(Case) -> Option<Case>) {
     let (mut failures, mut count) = (Vec::new(), 0);
     for (name, cases) in catalog() {
         assert!(!cases.is_empty(), "{name} has no cases");
         let mut worst = Comparison::default();
-        for case in cases.iter().filter(|case| wanted(case)) {
+        for case in cases.into_iter().filter_map(&choose) {
             count += 1;
-            match check(case, device) {
+            match check(&case, device) {
                 Ok(report) => worst = worst.and(report),
                 Err(e) => failures.push(e.to_string()),
             }
@@ -99,6 +105,23 @@ fn gpu_kernels_match_the_reference(on: On) {
         // What another target would get is tried where it is another kernel, and not a product: those follow below.
         let wanted = |case: &Case| *target == all[0] || !is_product(case) && case.differs(&all[0], target).unwrap();
         check_all(&device.clone().with_target(*target), &format!("{} {target:?}", device.name()), wanted);
+    }
+}
+
+/// Each kernel that can store activations in f16. Of the variants of products, those that load four elements at a time and
+/// one at a time, and cooperative matrices.
+fn kernels_that_store_in_f16_match_the_reference(on: On) {
+    let device = on.open();
+    let loads = |target: &Target| matches!(target.gemm, Some(GemmVariant::Blocked32 | GemmVariant::Cooperative));
+    let all = targets(&device).into_iter().chain(forced(&device).into_iter().filter(loads));
+    let all: Vec<Target> = all.collect();
+    for target in &all {
+        let wanted = |case: &Case| match target.gemm {
+            Some(_) => is_product(case),
+            None => *target == all[0] || !is_product(case) && case.differs(&all[0], target).unwrap(),
+        };
+        let label = format!("{} in f16 {target:?}", device.name());
+        check_each(&device.clone().with_target(*target), &label, |case| case.in_half().filter(wanted));
     }
 }
 

@@ -31,6 +31,15 @@ pub fn tests() -> Vec<Test> {
     );
     tests.extend(on(&[On::Gpu], named![without_immediates_training_is_equal_to_the_bit]));
     tests.extend(on(&[On::F16], named![a_device_in_f16_is_not_used_in_f32]));
+    tests.extend(on(
+        &[On::Stored],
+        named![
+            the_same_run_twice_is_equal_to_the_bit,
+            a_continued_run_is_equal_to_the_bit,
+            recomputed_blocks_have_the_same_results_and_take_less_memory,
+            the_predicted_memory_is_what_is_allocated,
+        ],
+    ));
     tests.extend(always(named![
         dropout_and_noise_on_activations_are_off_when_the_network_is_used,
         every_step_encoding_trains_and_survives_in_its_checkpoint,
@@ -76,7 +85,7 @@ pub fn data(config: &Config) -> Dataset {
 }
 
 pub fn trainer(device: &Device, config: &Config) -> Trainer {
-    Trainer::new(device, config, &data(config)).unwrap()
+    Trainer::new(device, &Config { storage: device.storage(), ..config.clone() }, &data(config)).unwrap()
 }
 
 /// How far a gradient in f32 may be off, as a part of the tensor's largest: n ops in a row, from the data through the
@@ -96,7 +105,11 @@ fn rounding(model: &str) -> f64 {
 }
 
 /// Compares the gradients of the last step parameter by parameter, each with what is usual in its own tensor.
-fn compare_gradients((got, got_in): (&Run, Slab), (want, want_in): (&Run, Slab), tolerance: f64) -> Result<(), String> {
+pub fn compare_gradients(
+    (got, got_in): (&Run, Slab),
+    (want, want_in): (&Run, Slab),
+    tolerance: f64,
+) -> Result<(), String> {
     for name in want.graph().parameters().iter().map(|p| &p.name) {
         let gradient = |run: &Run, slab| run.read_parameter(slab, name).unwrap();
         let (got, want) = (gradient(got, got_in), gradient(want, want_in));
@@ -270,7 +283,8 @@ fn recomputed_blocks_have_the_same_results_and_take_less_memory(on: On) {
         assert!(again.run().dispatches() > kept.run().dispatches());
         let [a, b] = [&mut kept, &mut again].map(|t| t.advance(5).unwrap());
         // On a GPU, the copies of nodes may be fused with others than the nodes themselves.
-        let same = |a: f64, b: f64| if device.is_gpu() { (a - b).abs() <= 1e-5 * a.abs() } else { a == b };
+        let rounding = if on == On::Stored { 1e-3 } else { 1e-5 };
+        let same = |a: f64, b: f64| if device.is_gpu() { (a - b).abs() <= rounding * a.abs() } else { a == b };
         assert!(a.iter().zip(&b).all(|(a, b)| same(*a, *b)), "{a:?} {b:?}");
         if !device.is_gpu() {
             let [a, b] = [&kept, &again].map(|t| t.run().read_slab(Slab::Params).unwrap());
@@ -403,11 +417,15 @@ fn what_does_not_fit_is_split_or_refused() {
 fn the_predicted_memory_is_what_is_allocated(on: On) {
     let device = on.open();
     for (model, validation, micro_batch) in [("mlp", 0.0, 0), ("mlp", 0.2, 8), ("chapter", 0.1, 0)] {
-        let config = Config { validation, micro_batch, ..small(model) };
+        let config = Config { validation, micro_batch, storage: device.storage(), ..small(model) };
         let allocated = trainer(&device, &config).allocated();
         let predicted = config.memory(data(&config).len(), &data(&config).shape).unwrap().total() as u64;
-        // The layers of this network are fused on a GPU, so their intermediate results have other sizes.
-        let allowed = if device.is_gpu() && model == "chapter" { allocated / 20 } else { 0 };
+        // The layers of this network are fused on a GPU, so their intermediate results have other sizes, and none is in f16.
+        let allowed = match model {
+            "chapter" if on == On::Stored => continue,
+            "chapter" if device.is_gpu() => allocated / 20,
+            _ => 0,
+        };
         assert!(predicted.abs_diff(allocated) <= allowed, "{model}: {predicted} {allocated}");
     }
 }

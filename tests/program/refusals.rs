@@ -126,6 +126,7 @@ fn bad_settings_are_named() {
         ("--weighting min_snr:0", &["gamma is \"0\"", "min_snr:5"]),
         ("--precision f8", &["unknown precision \"f8\"", "f32, f16"]),
         ("--precision f16", &["CPU executor", "omit --precision", "--device"]),
+        ("--storage f16", &["storage f16", "CPU executor", "omit --storage", "--device"]),
         ("--device tpu", &["unknown device \"tpu\"", "gpu, cpu, reference"]),
         ("--steps 0", &["0 training steps", "1 to 100000000"]),
         ("--steps 99999999999", &["--steps", "too large"]),

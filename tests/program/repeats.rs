@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
             validation_and_the_best_state_survive_a_stop,
         ],
     );
+    tests.extend(on(&[On::Stored], named![a_resumed_run_equals_an_unbroken_one]));
     tests.extend(always(named![
         rows_do_not_tell_where_a_run_was_stopped,
         a_finished_run_is_left_as_it_is,
@@ -36,10 +37,12 @@ fn one_command_writes_the_same_bytes_twice(on: On) {
 fn a_resumed_run_equals_an_unbroken_one(on: On) {
     let place = Place::new();
     place.write("every.toml", "checkpoint_every = 40\n");
-    let options = format!("--device {on}");
+    // What the activations are stored in is a setting of the run.
+    let (device, storage) = if on == On::Stored { ("gpu".into(), "f16") } else { (on.to_string(), "f32") };
+    let options = format!("--device {device} --storage {storage}");
     place.ok(&format!("train ok.npy --out whole --config every.toml --batch 32 --steps 100 {options}"));
     place.ok(&format!("train ok.npy --out parts --config every.toml --batch 32 --steps 60 {options}"));
-    place.ok(&format!("train --out parts --resume --steps 100 {options}"));
+    place.ok(&format!("train --out parts --resume --steps 100 --device {device}"));
     let bytes = |run: &str| place.read(&format!("{run}/checkpoint.safetensors"));
     assert!(bytes("whole") == bytes("parts"), "the checkpoints differ");
 }

@@ -57,6 +57,7 @@ fn all_values_are_checked_before_the_first_one_is_trained() {
         ("--model unet --batch 8 --sweep multipliers=[1,2],[1,2,2,2,2,2]", &["multipliers=[1,2,2,2,2,2]", "8"]),
         ("--sweep data=tall.npy,none.npy", &["--sweep data=none.npy", "no such file"]),
         ("--sweep precision=f32,f16", &["--sweep precision=f16", "CPU executor"]),
+        ("--sweep storage=f32,f16", &["--sweep storage=f16", "CPU executor"]),
         ("--sweep lrr=1,2", &["lrr", "model.width"]),
         ("--sweep heads=1,2", &["model.unet.heads belongs to --model unet"]),
         ("--sweep lr", &["--sweep lr", "lr=0.001,0.01"]),

@@ -137,6 +137,10 @@ pub struct TrainArgs {
     /// f32 (default), or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU, with sums and weights in f32
     #[arg(help_heading = NETWORK, long)]
     precision: Option<Precision>,
+    /// f32 (default), or f16: activations and their gradients take half of the memory, and are rounded when they are stored,
+    /// on a GPU
+    #[arg(help_heading = NETWORK, long)]
+    storage: Option<Precision>,
     /// Fraction of the data that is held out, such as 0.1; its loss is added to metrics.csv and loss.svg
     #[arg(help_heading = VALIDATION, long, value_name = "FRACTION", value_parser = real, allow_negative_numbers = true)]
     validation: Option<f64>,

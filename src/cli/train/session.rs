@@ -158,7 +158,7 @@ pub fn resume(args: &TrainArgs) -> anyhow::Result<Session> {
     if config.steps != began.steps && folder.ended(&config, checkpoint.step) == Some(Stop::Early) {
         return Err(Error::Setting(stopped_early(checkpoint.step, config.early_stop)).into());
     }
-    let device = args.common.open_for(config.precision)?;
+    let device = args.common.open_for(config.precision, config.storage)?;
     let data = data_of(&config, &checkpoint.facts).map_err(|e| match folder.ended(&config, checkpoint.step) {
         Some(_) => e.context(format!(
             "the run in {} is finished and saved after {}; samples are not drawn again",

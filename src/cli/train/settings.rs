@@ -38,7 +38,7 @@ impl New {
         let situation = |device| Situation::of(&first, &data, &shape, device);
         // A wrong number of samples is reported before the device is opened.
         first.training_samples(data.len())?;
-        let device = args.common.open_for(first.precision)?;
+        let device = args.common.open_for(first.precision, first.storage)?;
         let situation = situation(&device)?;
         let config = stated(args, &|name| Config::for_data(name, situation))?;
         let chosen = match (&args.config, &args.init) {
@@ -188,6 +188,7 @@ pub fn apply_options(config: &mut Config, args: &TrainArgs) -> crate::Result<()>
     set(&mut config.loss, &args.loss);
     set(&mut config.weighting, &args.weighting);
     set(&mut config.precision, &args.precision);
+    set(&mut config.storage, &args.storage);
     if let Some(kind) = args.step_encoding {
         let name = config.model.name();
         let step = config.model.step_encoder_mut().ok_or_else(|| {

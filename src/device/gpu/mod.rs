@@ -27,8 +27,8 @@ use stopwatch::Stopwatch;
 
 /// The size of the position: step, seed (two words), first row of the micro-batch, and its index.
 const POSITION_BYTES: u32 = 24;
-/// The maximum size of a binding: shaders compute indices, and twice an index, in 32 bits.
-const MAX_BYTES: u64 = 1 << 32;
+/// The maximum number of elements of a binding: shaders compute indices, and twice an index, in 32 bits.
+const MAX_ELEMENTS: u64 = 1 << 30;
 /// If a submission takes longer than this, the device is reported as lost.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -109,6 +109,7 @@ impl Gpu {
             subgroup: fixed.then_some(info.subgroup_max_size),
             software: info.device_type == wgpu::DeviceType::Cpu,
             half,
+            half_storage: false,
             gemm: None,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             buffers: limits.max_storage_buffers_per_shader_stage,
@@ -148,6 +149,21 @@ impl Gpu {
         Self { target: Target { subgroup, half, ..target }, ..self.copy() }
     }
 
+    /// A copy that stores activations in another format.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if shaders of the adapter have no f16.
+    pub fn with_storage(&self, storage: Precision) -> Result<Self> {
+        let half_storage = storage == Precision::F16;
+        if half_storage && !self.device.features().contains(wgpu::Features::SHADER_F16) {
+            let name = &self.info.name;
+            return Err(Error::setting(format!(
+                "storage f16 needs shaders with 16-bit floats, which {name} does not support; use storage f32"
+            )));
+        }
+        Ok(Self { target: Target { half_storage, ..self.target }, ..self.copy() })
+    }
+
     /// A copy that does not use immediates.
     pub fn without_immediates(&self) -> Self {
         Self { position_layout: Some(position::layout(&self.device)), ..self.copy() }
@@ -172,7 +188,8 @@ impl Gpu {
     /// Opens the same adapter for another precision.
     pub async fn reopen(&self, precision: Precision) -> Result<Self> {
         let opened = Self::open(self.adapter.clone(), precision).await?;
-        Ok(Self { check_all: self.check_all, ..opened })
+        let target = Target { half_storage: self.target.half_storage, ..opened.target };
+        Ok(Self { check_all: self.check_all, target, ..opened })
     }
 
     /// Returns the first error that was reported outside of an error scope.
@@ -188,8 +205,9 @@ impl Gpu {
     /// # Errors
     /// [`Error::Limit`] if it is larger than a binding may be, or does not fit in memory.
     pub(super) async fn buffer(&self, planned: &plan::Buffer) -> Result<wgpu::Buffer> {
-        let (label, bytes) = (&planned.label, planned.len as u64 * 4);
-        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(MAX_BYTES);
+        let (label, bytes) = (&planned.label, planned.bytes() as u64);
+        let most = MAX_ELEMENTS * planned.dtype.bytes() as u64;
+        let most = most.min(self.limits.max_buffer_size).min(self.limits.max_storage_buffer_binding_size);
         let limit = |message: String| {
             let advice = if planned.fixed { "use a smaller model" } else { "use a smaller batch or a smaller model" };
             Error::limit(format!("{message}; {advice}"), !planned.fixed)

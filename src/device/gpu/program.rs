@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_intrusive::channel::shared::oneshot_channel;
+use half::f16;
 
 use super::autotune::Autotune;
 use super::pace::{Load, Pace};
@@ -14,8 +15,8 @@ use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
 use crate::device::profile::Timing;
 use crate::error::{Error, Result};
-use crate::graph::Init;
 use crate::graph::plan::{Call, Pass, Place, Plan};
+use crate::graph::{DType, Init};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::Clock;
 
@@ -27,6 +28,21 @@ const UPLOAD: usize = 16 << 20;
 const MAX_STAGED: usize = 64 << 20;
 /// The intended time of a kernel measurement for autotuning.
 const TIMING: Duration = Duration::from_millis(4);
+
+/// A buffer of the plan.
+#[derive(Debug)]
+struct Buffer {
+    buffer: wgpu::Buffer,
+    dtype: DType,
+}
+
+impl Buffer {
+    /// The offset and the size of a range, in bytes. The size is a multiple of four, as copies and bindings require.
+    fn bytes(&self, place: Place) -> (u64, u64) {
+        let bytes = |elements: usize| elements as u64 * self.dtype.bytes() as u64;
+        (bytes(place.offset), bytes(place.len).next_multiple_of(4))
+    }
+}
 
 #[derive(Debug)]
 struct Dispatch {
@@ -109,7 +125,7 @@ impl Pending {
 #[derive(Debug)]
 pub(crate) struct GpuProgram {
     gpu: Arc<Gpu>,
-    buffers: Vec<wgpu::Buffer>,
+    buffers: Vec<Buffer>,
     dispatches: Vec<Dispatch>,
     position: Position,
     /// The passes of a step.
@@ -134,7 +150,7 @@ impl GpuProgram {
     async fn build(gpu: Arc<Gpu>, plan: &Plan) -> Result<Self> {
         let mut buffers = Vec::new();
         for planned in &plan.buffers {
-            buffers.push(gpu.buffer(planned).await?);
+            buffers.push(Buffer { buffer: gpu.buffer(planned).await?, dtype: planned.dtype });
         }
         let kernels = kernels(&gpu, &buffers, plan)?;
         let trusted = plan.calls.iter().map(|call| call.node.trusted);
@@ -162,8 +178,8 @@ impl GpuProgram {
         for (place, init) in &plan.inits {
             match init {
                 Init::Zero | Init::Parameters => {}
-                Init::Drawn(draw) => program.write(*place, bytemuck::cast_slice(&draw.values(place.len)))?,
-                Init::F32(values) => program.write(*place, bytemuck::cast_slice(values))?,
+                Init::Drawn(draw) => program.write_floats(*place, &draw.values(place.len))?,
+                Init::F32(values) => program.write_floats(*place, values)?,
                 Init::U32(values) => program.write(*place, bytemuck::cast_slice(values))?,
             }
         }
@@ -172,14 +188,34 @@ impl GpuProgram {
 
     /// The allocated bytes.
     pub fn allocated(&self) -> u64 {
-        self.buffers.iter().map(wgpu::Buffer::size).sum()
+        self.buffers.iter().map(|b| b.buffer.size()).sum()
+    }
+
+    /// Writes floats, rounded to the element type of the buffer.
+    pub fn write_floats(&mut self, place: Place, values: &[f32]) -> Result<()> {
+        if self.buffers[place.buffer].dtype != DType::F16 {
+            return self.write(place, bytemuck::cast_slice(values));
+        }
+        let mut halves: Vec<u16> = values.iter().map(|v| f16::from_f32(*v).to_bits()).collect();
+        halves.resize(halves.len().next_multiple_of(2), 0);
+        self.write(place, bytemuck::cast_slice(&halves))
+    }
+
+    /// The floats of [`GpuProgram::read`].
+    pub fn floats(&self, place: Place, bytes: &[u8]) -> Vec<f32> {
+        if self.buffers[place.buffer].dtype != DType::F16 {
+            return bytemuck::pod_collect_to_vec(bytes);
+        }
+        let halves: Vec<u16> = bytemuck::pod_collect_to_vec(bytes);
+        halves[..place.len].iter().map(|bits| f16::from_bits(*bits).to_f32()).collect()
     }
 
     pub fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
+        let Buffer { buffer, .. } = &self.buffers[place.buffer];
+        let (start, _) = self.buffers[place.buffer].bytes(place);
         // In pieces, because each write allocates a staging buffer of its size, which is freed after a submission.
         for (i, piece) in bytes.chunks(UPLOAD).enumerate() {
-            let offset = place.offset as u64 * 4 + (i * UPLOAD) as u64;
-            self.gpu.queue.write_buffer(&self.buffers[place.buffer], offset, piece);
+            self.gpu.queue.write_buffer(buffer, start + (i * UPLOAD) as u64, piece);
             self.staged += piece.len();
             if self.staged >= MAX_STAGED {
                 self.gpu.wait(self.gpu.queue.submit([]))?;
@@ -190,7 +226,8 @@ impl GpuProgram {
     }
 
     pub async fn read(&self, place: Place) -> Result<Vec<u8>> {
-        let bytes = place.len as u64 * 4;
+        let planned = &self.buffers[place.buffer];
+        let (start, bytes) = planned.bytes(place);
         let staging = self.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
         let staging = match staging.filter(|b| b.size() >= bytes) {
             Some(buffer) => buffer,
@@ -202,7 +239,7 @@ impl GpuProgram {
             }),
         };
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&self.buffers[place.buffer], place.offset as u64 * 4, &staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(&planned.buffer, start, &staging, 0, bytes);
         let (sender, receiver) = oneshot_channel();
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..bytes, move |r| drop(sender.send(r)));
         let submission = self.gpu.queue.submit([encoder.finish()]);
@@ -360,7 +397,7 @@ const FIRST_GROUP: usize = 5;
 
 /// The kernels of the calls of a plan, autotuned where there are several candidates. This runs before the buffers are
 /// initialised, because it overwrites them.
-fn kernels(gpu: &Gpu, buffers: &[wgpu::Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
+fn kernels(gpu: &Gpu, buffers: &[Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
     let mut kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &gpu.target)).collect();
     // Before the pipelines are built, which takes longer.
     kernels.iter().try_for_each(|kernel| check_groups(gpu, kernel))?;
@@ -408,7 +445,7 @@ fn check_groups(gpu: &Gpu, kernel: &Kernel) -> Result<()> {
 /// Creates the bind group of a call: inputs are bound to `read` variables, outputs and then updates to `read_write`.
 async fn dispatch(
     gpu: &Gpu,
-    buffers: &[wgpu::Buffer],
+    buffers: &[Buffer],
     call: &Call,
     kernel: &Kernel,
     pipeline: Arc<Pipeline>,
@@ -423,13 +460,12 @@ async fn dispatch(
     let mut entries = Vec::new();
     for binding in &pipeline.bindings {
         let place = if binding.writable { writes.next() } else { reads.next() }.ok_or_else(mismatch)?;
+        let of = &buffers[place.buffer];
+        let (offset, size) = of.bytes(*place);
+        let size = std::num::NonZeroU64::new(size);
         entries.push(wgpu::BindGroupEntry {
             binding: binding.slot,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: &buffers[place.buffer],
-                offset: place.offset as u64 * 4,
-                size: std::num::NonZeroU64::new(place.len as u64 * 4),
-            }),
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &of.buffer, offset, size }),
         });
     }
     if reads.next().is_some() || writes.next().is_some() {

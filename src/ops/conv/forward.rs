@@ -69,6 +69,10 @@ impl Op for Conv {
         Cost::gemm(specs, [o, b * window.count(), c * window.taps()], epilogue)
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0, 1]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         self.cpu_with(io, Terms::NONE);
     }

@@ -72,6 +72,10 @@ impl Op for ConvInput {
         Cost { flops: product.flops + epilogue, ..product }
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 2], vec![0]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         self.cpu_with(io, Terms::NONE);
     }
@@ -193,6 +197,10 @@ impl Op for ConvWeight {
     fn cost(&self, specs: &Specs) -> Cost {
         let Parts { window, counts: [b, _, o], cols, .. } = self.geometry(&specs.inputs).expect("inferred before");
         Cost { flops: (2 * o * cols * b * window.count()) as u64, ..Cost::of(specs) }
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 1], vec![]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

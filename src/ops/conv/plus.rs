@@ -130,6 +130,12 @@ impl<C: Extended> Op for Plus<C> {
         Cost { flops: flops + (self.terms.count() * specs.outputs[0].len()) as u64, bytes }
     }
 
+    fn halves(&self, count: usize) -> [Vec<usize>; 2] {
+        let [mut inputs, outputs] = self.conv.halves(count - self.terms.count());
+        inputs.extend(self.terms.tensor.then(|| count - 1));
+        [inputs, outputs]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         self.conv.cpu_with(io, self.terms);
     }

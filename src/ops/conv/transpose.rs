@@ -75,6 +75,10 @@ impl Op for ConvTranspose {
         Cost { flops: product.flops + epilogue * specs.outputs[0].len() as u64, ..product }
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0, 1]]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         self.cpu_with(io, Terms::NONE);
     }

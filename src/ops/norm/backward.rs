@@ -146,6 +146,13 @@ impl Op for NormInput {
         if self.again || self.activation != Activation::None { self.activation.choose(kernel) } else { kernel }
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        let term = self.term.then(|| self.term_at());
+        let tensors = 1 + self.first.is_some() as usize;
+        let again = self.again.then_some(tensors + self.parts as usize);
+        [[0, 1].into_iter().chain(term).collect(), (0..tensors).chain(again).collect()]
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         let runs = runs_of(&io.specs.inputs[1], self.groups);
         let [dy, x, stats, gamma] = [0, 1, 2, 3].map(|i| io.input(i));
@@ -374,6 +381,10 @@ impl Op for NormWeight {
         // Neighbouring invocations read neighbouring channels.
         let kernel = runs.kernel("columns").over(runs.run * runs.groups);
         if self.activation == Activation::None { kernel } else { self.activation.choose(kernel.flag("ACTIVE", true)) }
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0, 1], vec![]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

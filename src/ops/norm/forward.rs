@@ -128,6 +128,10 @@ impl Op for GroupNorm {
         self.activation.choose(kernel.hyper("EPSILON", self.epsilon))
     }
 
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        if self.joined { [vec![0, 1], vec![0, 2]] } else { [vec![0], vec![0]] }
+    }
+
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
         if self.joined {
             let [(_, p), (_, q)] = [0, 1].map(|i| io.specs.inputs[i].rows());
@@ -172,6 +176,10 @@ impl Op for LayerNorm {
     fn kernel(&self, specs: &Specs, target: &Target) -> Kernel {
         let kernel = runs_of(&specs.inputs[0], None).by_run("forward", target);
         self.activation.choose(kernel.hyper("EPSILON", self.epsilon))
+    }
+
+    fn halves(&self, _: usize) -> [Vec<usize>; 2] {
+        [vec![0], vec![0]]
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {

@@ -52,6 +52,7 @@ const MEANINGS: &[Meaning] = &[
     ("weighting", "", "Loss weight of each diffusion step: none, snr, snr_plus_one, truncated_snr, min_snr:5 or p2:1"),
     ("normalise", "", "standard for mean 0 and standard deviation 1, range for -1 to 1"),
     ("precision", "", "f32, or f16 for matrix products on the cooperative matrices of a GPU"),
+    ("storage", "", "f32, or f16 for activations and their gradients in half of the memory of a GPU"),
     (
         "checkpoint_every",
         "steps",

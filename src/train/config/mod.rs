@@ -102,6 +102,8 @@ pub struct Config {
     pub normalise: Normalise,
     /// The number format of matrix products.
     pub precision: Precision,
+    /// The number format in which activations and their gradients are stored.
+    pub storage: Precision,
     /// Steps between two checkpoints.
     pub checkpoint_every: u32,
     /// The fraction of the data that is held out for validation; 0 for none.
@@ -170,6 +172,7 @@ impl Config {
             weighting: Weighting::None,
             normalise: Normalise::Standard,
             precision: Precision::F32,
+            storage: Precision::F32,
             checkpoint_every: 1_000,
             validation: 0.0,
             validation_every: 100,
