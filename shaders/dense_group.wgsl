@@ -1,6 +1,15 @@
-// The two backward products of the dense layers of one input x, whose parameters are parts of a slab. The layers are
+// The products of the dense layers of one input x, whose parameters are parts of a slab. The layers are
 // adjacent along the outputs: O is the sum of their widths. `layers` has the functions that find the layer of an output.
 override M: u32; override N: u32; override K: u32;
+//#if FORWARD
+// y[i] = x W[i]^T + b[i]: M = B, N = O, K = I.
+@group(0) @binding(7) var<storage, read> x: array<f32>;  // [B, I]
+@group(0) @binding(8) var<storage, read> params: array<f32>;
+//#use layers
+fn load_a(row: u32, k: u32) -> f32 { return x[row * K + k]; }
+fn load_b(k: u32, col: u32) -> f32 { return params[weight_at(col, K) + k]; }
+fn store(row: u32, col: u32, sum: f32) { put(row, col, sum + params[bias_at(col)]); }
+//#endif
 //#if INPUT
 // dx = (sum over layers of dz[i] W[i]) act'(saved): M = B, N = I, K = O.
 //#use activation

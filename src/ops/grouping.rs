@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::activation::Slope;
-use super::dense::{DenseInput, DenseWeight};
+use super::dense::{Dense, DenseInput, DenseWeight};
 use super::dense_group::{DenseGroup, Layer, Pass};
 use super::fusion::as_op;
 use super::part_sum::{PartSum, PartSums, SlabSum};
@@ -18,10 +18,19 @@ const MOST_PARTS: usize = 1 << 22;
 const SMALL: usize = 1 << 22;
 
 impl Graph {
-    /// Computes the backward products of small dense layers of one input in one dispatch each. A kernel accesses at most
-    /// `bindings` tensors. On the CPU, values are bit-identical.
+    /// Computes small dense layers of one input in one dispatch, and each of their backward products. A kernel accesses at
+    /// most `bindings` tensors. Values are bit-identical.
     pub(super) fn with_grouped_layers(mut self, bindings: usize) -> Self {
         let most = DenseGroup::MOST.min(bindings.saturating_sub(3));
+        for at in 0..self.nodes.len() {
+            let group = if most > 1 { self.layers_like(at, most) } else { Vec::new() };
+            let grouped = self.layers_of(&group).filter(|node| group.len() > 1 && self.fits(node, bindings));
+            if let Some(node) = grouped {
+                // They run where the first one was.
+                self.nodes[at] = node;
+                self.remove(group[1..].to_vec());
+            }
+        }
         for at in 0..self.nodes.len() {
             let group = if most > 1 { self.weights_like(at, most) } else { Vec::new() };
             let (Some(&last), true) = (group.last(), group.len() > 1) else { continue };
@@ -37,6 +46,48 @@ impl Graph {
             self.group_input_gradients(at, most, bindings);
         }
         self
+    }
+
+    /// The layers from node `at` on that can be computed together with it.
+    fn layers_like(&self, at: usize, most: usize) -> Vec<usize> {
+        let Some(first) = self.nodes.get(at) else { return Vec::new() };
+        let mut group: Vec<usize> = Vec::new();
+        for (i, node) in self.nodes.iter().enumerate().skip(at) {
+            if group.len() == most || node.parts != first.parts || !node.updates.is_empty() {
+                break;
+            }
+            let same = || node.inputs[0] == first.inputs[0] && node.trusted == first.trusted;
+            // A copy for the backward pass has the same weight.
+            let other = || group.iter().all(|of| self.nodes[*of].inputs[1] != node.inputs[1]);
+            if self.layer_of_output(node).is_some() && same() && other() {
+                group.push(i);
+            } else if i == at {
+                break;
+            }
+        }
+        group
+    }
+
+    /// The parameters of a small [`Dense`] layer without activation.
+    fn layer_of_output(&self, node: &Node) -> Option<Layer> {
+        as_op::<Dense>(node).filter(|dense| dense.activation == Activation::None)?;
+        let (slab, [x, w, b]) = (self.slab_if_used(Slab::Params)?, node.inputs[..].try_into().ok()?);
+        let (width, inputs) = self.spec(w).rows();
+        let layer = Layer { width, weight: self.offset_in(slab, w)?, bias: self.offset_in(slab, b)? };
+        (self.spec(x).rows().0 * width * inputs <= SMALL).then_some(layer)
+    }
+
+    /// The node of layers of one input.
+    fn layers_of(&self, group: &[usize]) -> Option<Node> {
+        let nodes: Vec<&Node> = group.iter().map(|i| &self.nodes[*i]).collect();
+        let layers = nodes.iter().filter_map(|node| self.layer_of_output(node)).collect();
+        let first: &Node = nodes.first()?;
+        Some(Node {
+            op: Arc::new(DenseGroup { layers, pass: Pass::Forward }),
+            inputs: vec![first.inputs[0], self.slab_if_used(Slab::Params)?],
+            outputs: nodes.iter().map(|node| node.outputs[0]).collect(),
+            ..first.clone()
+        })
     }
 
     /// The weight gradients from node `at` on that can be computed together with it.
