@@ -1,6 +1,7 @@
 //! The GPU executor: buffers, pipelines and bind groups are created once; a step only encodes prepared dispatches.
 
 mod autotune;
+mod buffer;
 #[cfg_attr(not(feature = "files"), path = "uncached.rs")]
 pub(super) mod cache;
 mod driver_cache;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_intrusive::channel::shared::oneshot_channel;
-use half::f16;
 
 use super::autotune::Autotune;
+use super::buffer::Buffer;
 use super::pace::{Load, Pace};
 use super::position::{MAX_POSITIONS, Position, Words};
 use super::stopwatch::Stopwatch;
@@ -15,8 +15,8 @@ use super::timestamps::Timestamps;
 use super::{Gpu, Pipeline};
 use crate::device::profile::Timing;
 use crate::error::{Error, Result};
+use crate::graph::Init;
 use crate::graph::plan::{Call, Pass, Place, Plan};
-use crate::graph::{DType, Init};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::random::Clock;
 
@@ -28,21 +28,6 @@ const UPLOAD: usize = 16 << 20;
 const MAX_STAGED: usize = 64 << 20;
 /// The intended time of a kernel measurement for autotuning.
 const TIMING: Duration = Duration::from_millis(4);
-
-/// A buffer of the plan.
-#[derive(Debug)]
-struct Buffer {
-    buffer: wgpu::Buffer,
-    dtype: DType,
-}
-
-impl Buffer {
-    /// The offset and the size of a range, in bytes. The size is a multiple of four, as copies and bindings require.
-    fn bytes(&self, place: Place) -> (u64, u64) {
-        let bytes = |elements: usize| elements as u64 * self.dtype.bytes() as u64;
-        (bytes(place.offset), bytes(place.len).next_multiple_of(4))
-    }
-}
 
 #[derive(Debug)]
 struct Dispatch {
@@ -193,21 +178,13 @@ impl GpuProgram {
 
     /// Writes floats, rounded to the element type of the buffer.
     pub fn write_floats(&mut self, place: Place, values: &[f32]) -> Result<()> {
-        if self.buffers[place.buffer].dtype != DType::F16 {
-            return self.write(place, bytemuck::cast_slice(values));
-        }
-        let mut halves: Vec<u16> = values.iter().map(|v| f16::from_f32(*v).to_bits()).collect();
-        halves.resize(halves.len().next_multiple_of(2), 0);
-        self.write(place, bytemuck::cast_slice(&halves))
+        let bytes = self.buffers[place.buffer].of_floats(values);
+        self.write(place, &bytes)
     }
 
     /// The floats of [`GpuProgram::read`].
     pub fn floats(&self, place: Place, bytes: &[u8]) -> Vec<f32> {
-        if self.buffers[place.buffer].dtype != DType::F16 {
-            return bytemuck::pod_collect_to_vec(bytes);
-        }
-        let halves: Vec<u16> = bytemuck::pod_collect_to_vec(bytes);
-        halves[..place.len].iter().map(|bits| f16::from_bits(*bits).to_f32()).collect()
+        self.buffers[place.buffer].floats(place, bytes)
     }
 
     pub fn write(&mut self, place: Place, bytes: &[u8]) -> Result<()> {
