@@ -68,7 +68,8 @@ pub trait Scalar:
     fn sin_cos_turns(phase: u32) -> (Self, Self);
     /// ln((word + 1/2) / 2^32): the logarithm of a uniform number drawn as an integer.
     fn ln_uniform(word: u32) -> Self;
-    /// Provides scratch memory of `len` numbers with arbitrary contents; each thread reuses its own.
+    /// Provides scratch memory of `len` numbers with arbitrary contents; each thread reuses its own. It is inlined, so that
+    /// `f` is compiled for the vector instructions of its caller.
     fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
@@ -84,6 +85,7 @@ macro_rules! common {
         fn f64(self) -> f64 {
             self as f64
         }
+        #[inline(always)]
         fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
             thread_local!(static SCRATCH: RefCell<Vec<Vec<$t>>> = const { RefCell::new(Vec::new()) });
             const LINE: usize = 64;

@@ -4,6 +4,7 @@ use std::any::TypeId;
 
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
+use crate::parallel::transpose::{SIDE, square};
 
 /// A matrix as a slice with strides, so that a transpose is free.
 #[derive(Clone, Copy)]
@@ -75,7 +76,13 @@ impl<'a, S> Matrix<'a, S> {
                 let row = band * SIDE;
                 for col in (0..cols).step_by(SIDE) {
                     if row + SIDE <= rows && col + SIDE <= cols {
-                        self.copy_square(row, col, out);
+                        square(
+                            &self.data[col * self.col_stride + row..],
+                            self.col_stride,
+                            out,
+                            #[inline(always)]
+                            |i| i * cols + col,
+                        );
                         continue;
                     }
                     for i in 0..out.len() / cols {
@@ -88,29 +95,7 @@ impl<'a, S> Matrix<'a, S> {
             },
         );
     }
-
-    /// One square of [`Matrix::copy_to`]: reads and writes whole cache lines.
-    #[inline(always)]
-    fn copy_square(self, row: usize, col: usize, out: &mut [S])
-    where
-        S: Scalar,
-    {
-        let mut square = [[S::ZERO; SIDE]; SIDE];
-        for (j, line) in square.iter_mut().enumerate() {
-            line.copy_from_slice(&self.data[(col + j) * self.col_stride + row..][..SIDE]);
-        }
-        for i in 0..SIDE {
-            let mut line = [S::ZERO; SIDE];
-            for j in 0..SIDE {
-                line[j] = square[j][i];
-            }
-            out[i * self.cols + col..][..SIDE].copy_from_slice(&line);
-        }
-    }
 }
-
-/// A square with sides of one cache line.
-const SIDE: usize = 16;
 
 /// Multiply-adds above which a piece is worth a separate task.
 const PIECE: usize = 1 << 17;

@@ -6,6 +6,7 @@
 pub mod matmul;
 mod pool;
 pub mod tile;
+pub mod transpose;
 
 #[cfg(feature = "cli")]
 pub use pool::share_cores;

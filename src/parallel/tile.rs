@@ -178,7 +178,7 @@ unsafe fn sums<S: Simd, const N: usize>(
 
 /// sum + a b, fused where the machine can do so.
 #[inline(always)]
-fn add_product<S: Simd>(simd: S, a: S::f32s, b: S::f32s, sum: S::f32s) -> S::f32s {
+pub fn add_product<S: Simd>(simd: S, a: S::f32s, b: S::f32s, sum: S::f32s) -> S::f32s {
     // Narrower vectors have it on ARM only; elsewhere it would be a function call for each element.
     match S::F32_LANES >= 8 || cfg!(target_arch = "aarch64") {
         true => simd.mul_add_f32s(a, b, sum),

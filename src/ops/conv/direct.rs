@@ -9,6 +9,7 @@ use super::window::Window;
 use crate::numeric::scalar::Scalar;
 use crate::parallel;
 use crate::parallel::tile::{Left, Offsets, ROWS, WIDTH, multiply};
+use crate::parallel::transpose::{SIDE, square, squares};
 
 /// Whether panels of `channels` are nearly full.
 pub(super) fn suits<S: Scalar>(channels: usize) -> bool {
@@ -335,29 +336,25 @@ pub(super) fn weight<S: Scalar>(window: &Window, [b, c, o]: Counts, [x, dz]: [&[
 /// panel [count, 32] = the transpose of up to 32 planes of `count` elements, with zeros after the last one.
 #[inline(always)]
 fn interleave<S: Scalar>(planes: &[S], count: usize, panel: &mut [S]) {
-    const SIDE: usize = 16;
-    let whole = if planes.len() == WIDTH * count { count / SIDE * SIDE } else { 0 };
-    if whole == 0 {
-        panel.fill(S::ZERO);
-    }
-    let lines = panel.as_chunks_mut::<WIDTH>().0;
-    for place in (0..whole).step_by(SIDE) {
-        for half in [0, SIDE] {
-            let mut square = [[S::ZERO; SIDE]; SIDE];
-            for (j, line) in square.iter_mut().enumerate() {
-                line.copy_from_slice(&planes[(half + j) * count + place..][..SIDE]);
-            }
-            for i in 0..SIDE {
-                let mut line = [S::ZERO; SIDE];
-                for j in 0..SIDE {
-                    line[j] = square[j][i];
-                }
-                lines[place + i][half..half + SIDE].copy_from_slice(&line);
+    if planes.len() == WIDTH * count && count >= SIDE {
+        for place in squares(count) {
+            for half in [0, SIDE] {
+                square(
+                    &planes[half * count + place..],
+                    count,
+                    panel,
+                    #[inline(always)]
+                    |i| (place + i) * WIDTH + half,
+                );
             }
         }
+        return;
     }
+    panel.fill(S::ZERO);
     for (j, plane) in planes.chunks_exact(count).enumerate() {
-        (whole..count).for_each(|place| lines[place][j] = plane[place]);
+        for (line, value) in panel.chunks_exact_mut(WIDTH).zip(plane) {
+            line[j] = *value;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod plus;
 mod products;
 mod transpose;
 pub(super) mod window;
+mod winograd;
 
 pub use forward::Conv;
 pub use transpose::ConvTranspose;

@@ -2,7 +2,7 @@
 
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Specs};
-use super::direct;
+use super::{direct, winograd};
 use super::plus::{Added, Terms};
 use super::window::Window;
 use crate::kernel::{Kernel, Target};
@@ -64,7 +64,10 @@ pub(super) fn gather<S: Scalar>(
     finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
 ) {
     if direct::suits::<S>(o) && !window.is_identity() {
-        return direct::gather(window, [b, c, o], [x, w], y, z, finish);
+        return match winograd::suits(window, c) {
+            true => winograd::gather(window, [b, c, o], [x, w], y, z, finish),
+            false => direct::gather(window, [b, c, o], [x, w], y, z, finish),
+        };
     }
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
     // A single sample is parallelised within its product.
@@ -108,7 +111,10 @@ pub(super) fn scatter<S: Scalar>(
     finish: impl Fn(usize, &mut [S], Option<&mut [S]>) + Sync,
 ) {
     if direct::suits::<S>(c) && !window.is_identity() {
-        return direct::scatter(window, [b, c, o], [x, w], y, z, finish);
+        return match winograd::suits_transposed(window, o) {
+            true => winograd::scatter(window, [b, c, o], [x, w], y, z, finish),
+            false => direct::scatter(window, [b, c, o], [x, w], y, z, finish),
+        };
     }
     let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
     let per_tap = window.prefers_scatter([b, c, o]);
@@ -143,7 +149,10 @@ pub(super) fn scatter<S: Scalar>(
 /// dw [O, C taps] = the sum over samples and places of dz [B, O, places] times the windows of x [B, C, pixels].
 pub(super) fn weight<S: Scalar>(window: &Window, [b, c, o]: Counts, x: &[S], dz: &[S], dw: &mut [S]) {
     if direct::suits::<S>(o) {
-        return direct::weight(window, [b, c, o], [x, dz], dw);
+        return match winograd::suits(window, c) {
+            true => winograd::weight(window, [b, c, o], [x, dz], dw),
+            false => direct::weight(window, [b, c, o], [x, dz], dw),
+        };
     }
     let (pixels, count, taps) = (window.pixels(), window.count(), window.taps());
     let samples = x.chunks_exact(c * pixels).zip(dz.chunks_exact(o * count)).enumerate();

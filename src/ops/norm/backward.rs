@@ -189,25 +189,29 @@ impl Op for NormInput {
                     let again = again.as_mut().map(|again| &mut again[i * d..][..d]);
                     let dy = (!over_dy).then(|| &dy[part.clone()]);
                     let affine = [gamma, beta].map(|of| if of.is_empty() { of } else { runs.of(row, of) });
-                    S::with_scratch(2 * d, |scratch| {
-                        let (g, z) = scratch.split_at_mut(d);
-                        self.gradient_of_n(&run, affine, dy, [g, z], again, parts);
-                        if over_term {
-                            run.finish(
-                                g,
-                                dx,
-                                #[inline(always)]
-                                |dx, d| *dx += d,
-                            );
-                        } else {
-                            run.finish(
-                                g,
-                                dx,
-                                #[inline(always)]
-                                |dx, d| *dx = d,
-                            );
-                        }
-                    });
+                    S::with_scratch(
+                        2 * d,
+                        #[inline(always)]
+                        |scratch| {
+                            let (g, z) = scratch.split_at_mut(d);
+                            self.gradient_of_n(&run, affine, dy, [g, z], again, parts);
+                            if over_term {
+                                run.finish(
+                                    g,
+                                    dx,
+                                    #[inline(always)]
+                                    |dx, d| *dx += d,
+                                );
+                            } else {
+                                run.finish(
+                                    g,
+                                    dx,
+                                    #[inline(always)]
+                                    |dx, d| *dx = d,
+                                );
+                            }
+                        },
+                    );
                     if let Some(term) = term {
                         dx.iter_mut().zip(&term[part]).for_each(|(d, t)| *d += *t);
                     }
