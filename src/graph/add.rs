@@ -41,9 +41,8 @@ impl Op for Add {
             y,
             #[inline(always)]
             |start, y| {
-                for i in 0..y.len() {
-                    y[i] = a[start + i] + b[start + i];
-                }
+                let terms = a[start..].iter().zip(&b[start..]);
+                y.iter_mut().zip(terms).for_each(|(y, (a, b))| *y = *a + *b);
             },
         );
     }

@@ -94,6 +94,15 @@ impl Activation {
         });
     }
 
+    /// d = d act'(z) and z = act(z), elementwise, of an activation that does not save its output.
+    #[inline(always)]
+    pub(crate) fn slope_and_apply_all<S: Scalar>(self, d: &mut [S], z: &mut [S]) {
+        specialise!(self, A => for (d, z) in d.iter_mut().zip(z) {
+            *d *= A.slope(*z);
+            *z = A.apply(*z);
+        });
+    }
+
     /// Whether the derivative is computed from the output y instead of the input.
     pub(crate) fn saves_output(self) -> bool {
         match self {
@@ -180,7 +189,7 @@ fn gelu_inner<S: Scalar>(x: S) -> S {
 
 #[inline(always)]
 fn sigmoid<S: Scalar>(x: S) -> S {
-    S::ONE / (S::ONE + (-x).exp())
+    sigmoids(x).0
 }
 
 /// sigmoid(x) and sigmoid(-x), without the cancellation of 1 - sigmoid(x).

@@ -55,10 +55,8 @@ impl Op for Accumulate {
             total,
             #[inline(always)]
             |start, total| {
-                for i in 0..total.len() {
-                    let before = if starts { S::ZERO } else { total[i] };
-                    total[i] = before + share * x[start + i];
-                }
+                let before = |total: S| if starts { S::ZERO } else { total };
+                total.iter_mut().zip(&x[start..]).for_each(|(total, x)| *total = before(*total) + share * *x);
             },
         );
     }

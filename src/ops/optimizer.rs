@@ -341,9 +341,7 @@ impl Op for Optimizer {
                 io.update(1 + moments),
                 #[inline(always)]
                 |start, ema| {
-                    for i in 0..ema.len() {
-                        ema[i] += take * (params[start + i] - ema[i]);
-                    }
+                    ema.iter_mut().zip(&params[start..]).for_each(|(ema, p)| *ema += take * (*p - *ema));
                 },
             );
         }
@@ -356,9 +354,7 @@ fn sgd<S: Scalar>(p: &mut [S], buffer: &mut [S], g: &[S], factor: S, lr: S, mome
             p,
             #[inline(always)]
             |start, p| {
-                for i in 0..p.len() {
-                    p[i] -= lr * (factor * g[start + i]);
-                }
+                p.iter_mut().zip(&g[start..]).for_each(|(p, g)| *p -= lr * (factor * *g));
             },
         );
     }
@@ -367,8 +363,10 @@ fn sgd<S: Scalar>(p: &mut [S], buffer: &mut [S], g: &[S], factor: S, lr: S, mome
         buffer,
         #[inline(always)]
         |start, p, b| {
-            for i in 0..p.len() {
-                let g = factor * g[start + i];
+            let n = p.len();
+            let (b, g) = (&mut b[..n], &g[start..][..n]);
+            for i in 0..n {
+                let g = factor * g[i];
                 b[i] = momentum * b[i] + g;
                 p[i] -= lr * if nesterov { g + momentum * b[i] } else { b[i] };
             }

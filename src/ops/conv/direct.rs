@@ -304,32 +304,35 @@ pub(super) fn weight<S: Scalar>(window: &Window, [b, c, o]: Counts, [x, dz]: [&[
     let (frame, count, k) = (windows.frame, window.count(), c * window.taps());
     let (group, framed) = ((1024 / count).clamp(1, b), c * frame.len());
     let places: Offsets = (0..group * count).map(|i| i / count * framed + windows.place(window, i % count)).collect();
-    let sizes = [group * framed, group * count * WIDTH];
     let groups = x.chunks(group * c * window.pixels()).zip(dz.chunks(group * o * count)).enumerate();
-    S::with_scratch(sizes.iter().sum(), |scratch| {
-        let (framed, panel) = scratch.split_at_mut(sizes[0]);
-        parallel::with_simd(
-            #[inline(always)]
-            || {
-                for (i, (x, dz)) in groups {
-                    frame.fill(x, framed);
-                    let terms = dz.len() / o;
-                    let left = Left { data: &*framed, rows: windows.taps.all(), terms: places.part(0..terms) };
-                    for (channel, dw) in (0..o).step_by(WIDTH).zip(dw.chunks_mut(WIDTH * k)) {
-                        let panel = &mut panel[..terms * WIDTH];
-                        for (dz, panel) in dz.chunks_exact(o * count).zip(panel.chunks_exact_mut(count * WIDTH)) {
-                            interleave(&dz[channel * count..(channel + WIDTH).min(o) * count], count, panel);
-                        }
-                        multiply(
-                            left,
-                            panel,
-                            #[inline(always)]
-                            |first, tile| put(dw, k, Elements::Rows, first, tile, i > 0),
-                        );
-                    }
-                }
-            },
-        );
+    S::with_scratch(group * framed, |framed| {
+        for (i, (x, dz)) in groups {
+            frame.fill(x, framed);
+            let terms = dz.len() / o;
+            let left = Left { data: &*framed, rows: windows.taps.all(), terms: places.part(0..terms) };
+            parallel::pieces(
+                parallel::cut(dw, WIDTH * k),
+                #[inline(always)]
+                |panel, dw| {
+                    let channel = panel * WIDTH;
+                    S::with_scratch(
+                        terms * WIDTH,
+                        #[inline(always)]
+                        |panel| {
+                            for (dz, panel) in dz.chunks_exact(o * count).zip(panel.chunks_exact_mut(count * WIDTH)) {
+                                interleave(&dz[channel * count..(channel + WIDTH).min(o) * count], count, panel);
+                            }
+                            multiply(
+                                left,
+                                panel,
+                                #[inline(always)]
+                                |first, tile| put(dw, k, Elements::Rows, first, tile, i > 0),
+                            );
+                        },
+                    );
+                },
+            );
+        }
     });
 }
 
@@ -370,7 +373,7 @@ mod tests {
 
     /// Windows that reach beyond the image or leave elements out, strides
     /// above the kernel, signals, panels that are not full, and single places.
-    const SHAPES: [Shape; 9] = [
+    const SHAPES: [Shape; 17] = [
         ([2, 32, 32], &[9, 7], &[3, 3], 1, 1),
         ([5, 31, 64], &[8, 11], &[3, 3], 2, 1),
         ([1, 61, 29], &[10, 6], &[4, 4], 2, 1),
@@ -380,6 +383,15 @@ mod tests {
         ([3, 30, 32], &[12], &[5], 2, 4),
         ([2, 32, 32], &[3, 3], &[3, 3], 1, 0),
         ([9, 32, 32], &[5, 4], &[1, 1], 1, 0),
+        // With tiles: odd sizes, all paddings, single samples, panels and vectors that are not full, and many samples.
+        ([1, 29, 61], &[8, 11], &[3, 3], 1, 0),
+        ([2, 64, 31], &[7, 10], &[3, 3], 1, 2),
+        ([3, 61, 96], &[9, 13], &[3, 3], 1, 1),
+        ([40, 64, 32], &[7, 7], &[3, 3], 1, 1),
+        ([1, 64, 64], &[130, 127], &[3, 3], 1, 1),
+        ([1, 128, 61], &[30], &[3], 1, 0),
+        ([5, 61, 128], &[32], &[3], 1, 1),
+        ([40, 96, 93], &[19], &[3], 1, 2),
     ];
 
     fn sines<S: Scalar>(n: usize, by: f64) -> Vec<S> {
@@ -436,16 +448,21 @@ mod tests {
         );
     }
 
+    /// With few samples the work is divided in another way than with many, or on one thread.
     #[test]
     fn a_batch_gives_the_bits_of_its_samples() {
-        let window = Window::over("test", &[6, 5], &[3, 3], 1, 1).unwrap();
-        let (b, c, o) = (40, 32, 64);
-        let (x, w) = (sines::<f32>(b * c * 30, 0.7), sines::<f32>(o * c * 9, 1.3));
-        let (mut all, mut one) = (vec![0.0; b * o * 30], vec![0.0; o * 30]);
-        gather(&window, [b, c, o], [&x, &w], &mut all, None, |_, _, _| {});
-        for (x, want) in x.chunks(c * 30).zip(all.chunks(o * 30)) {
-            gather(&window, [1, c, o], [x, &w], &mut one, None, |_, _, _| {});
-            assert!(one == want);
+        for (image, kernel, stride) in
+            [(&[6, 5][..], &[3, 3][..], 1), (&[6, 5], &[2, 3], 1), (&[6, 5], &[3, 3], 2), (&[70], &[3], 1)]
+        {
+            let window = Window::over("test", image, kernel, stride, 1).unwrap();
+            let ([b, c, o], pixels, count) = ([40, 128, 64], window.pixels(), window.count());
+            let (x, w) = (sines::<f32>(b * c * pixels, 0.7), sines::<f32>(o * c * window.taps(), 1.3));
+            let (mut all, mut one) = (vec![0.0; b * o * count], vec![0.0; o * count]);
+            products::gather(&window, [b, c, o], &x, &w, &mut all, None, |_, _, _| {});
+            for (x, want) in x.chunks(c * pixels).zip(all.chunks(o * count)) {
+                products::gather(&window, [1, c, o], x, &w, &mut one, None, |_, _, _| {});
+                assert!(one == want, "{window:?}");
+            }
         }
     }
 }

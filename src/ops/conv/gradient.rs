@@ -161,8 +161,10 @@ impl ConvWeight {
             return Err(Error::shape("conv_weight", text));
         }
         let cols = c * window.taps() + self.bias as usize;
-        // Enough workgroups for a large adapter, and several parts per core.
-        let parts = (256 / (o.div_ceil(64) * cols.div_ceil(64))).clamp(4, 64).min(b);
+        // Enough workgroups for a large adapter, and several parts per core, but not sums so short that writing them takes
+        // longer.
+        let most = (b * window.count()).div_ceil(128).min(b);
+        let parts = (256 / (o.div_ceil(64) * cols.div_ceil(64))).clamp(4, 64).min(most);
         let per = b.div_ceil(parts);
         Ok(Parts { window, counts: [b, c, o], parts: b.div_ceil(per), per, cols })
     }
@@ -204,32 +206,31 @@ impl Op for ConvWeight {
     }
 
     fn cpu<S: Scalar>(&self, io: &mut Io<S>) {
-        let Parts { window, counts: [b, c, o], per, cols, .. } =
+        let Parts { window, counts: [b, c, o], parts, per, cols } =
             self.geometry(&io.specs.inputs).expect("inferred before");
         let (x, dz, out) = (io.input(0), io.input(1), io.output(0));
         let (pixels, count, k) = (window.pixels(), window.count(), c * window.taps());
-        parallel::blocks(
-            out,
-            o * cols,
-            None,
-            #[inline(always)]
-            |part, out, _| {
-                let (dw, db) = out.split_at_mut(o * k);
-                let samples = part * per..((part + 1) * per).min(b);
-                let x = &x[samples.start * c * pixels..samples.end * c * pixels];
-                let dz = &dz[samples.start * o * count..samples.end * o * count];
-                weight(&window, [samples.len(), c, o], x, dz, dw);
-                db.fill(S::ZERO);
-                parallel::with_simd(
-                    #[inline(always)]
-                    || {
-                        for (i, dz) in dz.chunks_exact(count).enumerate().take(samples.len() * db.len()) {
-                            db[i % o] += parallel::sum(count, |i| dz[i]);
-                        }
-                    },
-                );
-            },
-        );
+        let one = |part: usize, out: &mut [S]| {
+            let (dw, db) = out.split_at_mut(o * k);
+            let samples = part * per..((part + 1) * per).min(b);
+            let x = &x[samples.start * c * pixels..samples.end * c * pixels];
+            let dz = &dz[samples.start * o * count..samples.end * o * count];
+            weight(&window, [samples.len(), c, o], x, dz, dw);
+            db.fill(S::ZERO);
+            parallel::with_simd(
+                #[inline(always)]
+                || {
+                    for (i, dz) in dz.chunks_exact(count).enumerate().take(samples.len() * db.len()) {
+                        db[i % o] += parallel::sum_pairs(dz, dz, |dz, _| dz);
+                    }
+                },
+            );
+        };
+        // A few parts are computed one after the other, each on all cores.
+        match parts.is_multiple_of(parallel::threads()) || parts > 2 * parallel::threads() {
+            true => parallel::blocks(out, o * cols, None, |part, out, _| one(part, out)),
+            false => out.chunks_mut(o * cols).enumerate().for_each(|(part, out)| one(part, out)),
+        }
     }
 }
 

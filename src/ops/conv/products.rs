@@ -2,9 +2,9 @@
 
 use super::super::gemm::{Operand, Product, gemm};
 use super::super::{Activation, Specs};
-use super::{direct, winograd};
 use super::plus::{Added, Terms};
 use super::window::Window;
+use super::{direct, winograd};
 use crate::kernel::{Kernel, Target};
 use crate::numeric::scalar::Scalar;
 use crate::parallel;

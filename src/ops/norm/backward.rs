@@ -266,13 +266,10 @@ impl NormInput {
                 (None, None) => unreachable!("dy is given or overwritten"),
             }
             if self.reads_beta() {
-                self.slope(&run, [&gamma[of.clone()], &beta[of.clone()]], g, z);
+                self.slope(&run, [&gamma[of.clone()], &beta[of.clone()]], g, z, again.is_some());
             }
             if let Some(again) = &mut again {
                 again.copy_from_slice(z);
-                if !self.activation.saves_output() {
-                    self.activation.apply_all(again);
-                }
             }
             if let Some(parts) = &mut parts {
                 run.sum_channels(g, &mut parts[2 * of.start..2 * of.end]);
@@ -281,18 +278,20 @@ impl NormInput {
         }
     }
 
-    /// dz = dy act'(z) of channels, given dy, and the z from which the derivative follows.
+    /// dz = dy act'(z) of channels, given dy, and act(z) in place of z if it is wanted.
     #[inline(always)]
-    fn slope<S: Scalar>(&self, run: &Run<S>, [gamma, beta]: [&[S]; 2], dz: &mut [S], z: &mut [S]) {
+    fn slope<S: Scalar>(&self, run: &Run<S>, [gamma, beta]: [&[S]; 2], dz: &mut [S], z: &mut [S], value: bool) {
         run.normalise(z);
         by_channel(z, gamma.iter().zip(beta), |z, (gamma, beta)| *z = *z * **gamma + **beta);
-        if self.activation == Activation::None {
-            return;
+        match self.activation {
+            Activation::None => {}
+            act if act.saves_output() => {
+                act.apply_all(z);
+                act.slope_all(dz, z);
+            }
+            act if value => act.slope_and_apply_all(dz, z),
+            act => act.slope_all(dz, z),
         }
-        if self.activation.saves_output() {
-            self.activation.apply_all(z);
-        }
-        self.activation.slope_all(dz, z);
     }
 }
 
@@ -411,7 +410,7 @@ impl Op for NormWeight {
                         let start = row % runs.groups * d;
                         if activation != Activation::None {
                             let affine = [gamma, beta].map(|of| &of[start..][..d]);
-                            op.slope(&Run { x, mean, rstd }, affine, dz, z);
+                            op.slope(&Run { x, mean, rstd }, affine, dz, z, false);
                         }
                         let (dgamma, dbeta) = (&mut dgamma[start..][..d], &mut dbeta[start..][..d]);
                         for i in 0..d {

@@ -136,9 +136,7 @@ impl Transform for TapGradients {
 
     #[inline(always)]
     fn line<S: Simd>(simd: S, [m0, m1, m2, m3, m4, m5]: Line<S::f32s>) -> Line<S::f32s> {
-        let pair = |a, b, scale| {
-            (times(simd, simd.add_f32s(a, b), scale), times(simd, simd.sub_f32s(a, b), scale))
-        };
+        let pair = |a, b, scale| (times(simd, simd.add_f32s(a, b), scale), times(simd, simd.sub_f32s(a, b), scale));
         let ((even, odd), (even_far, odd_far)) = (pair(m1, m2, 1.0 / AT_NEAR), pair(m3, m4, 1.0 / AT_FAR));
         let w0 = plus(simd, m0, 1.0 / PRODUCT, simd.add_f32s(even, even_far));
         let w1 = plus(simd, odd, NEAR, times(simd, odd_far, FAR));
@@ -158,75 +156,167 @@ pub struct Shape {
     pub lanes: usize,
 }
 
-/// Transforms tiles, from the last to the first: the lanes of tile t at (y, x) are at `source(t, y, x)` of `from` and at
-/// `target(t, y, x)` of `to`. With one axis y is 0.
+/// Where the lanes of a tile at (y, x) are: from element `first + tile t + y y + x x` on.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub first: usize,
+    pub tile: isize,
+    pub y: isize,
+    pub x: isize,
+}
+
+impl Layout {
+    fn at(&self, [tile, y, x]: [usize; 3]) -> isize {
+        self.first as isize + self.tile * tile as isize + self.y * y as isize + self.x * x as isize
+    }
+
+    /// Whether all elements of a shape with `n` elements along each axis are inside a slice.
+    fn fits(&self, shape: Shape, n: usize, len: usize) -> bool {
+        let ends = [(self.tile, shape.tiles), (self.y, if shape.two { n } else { 1 }), (self.x, n)];
+        let span = |far: fn(isize, isize) -> isize| {
+            ends.iter().map(|&(step, n)| far(0, step * (n as isize - 1))).sum::<isize>() + self.first as isize
+        };
+        span(Ord::min) >= 0 && span(Ord::max) + shape.lanes as isize <= len as isize
+    }
+}
+
+/// Transforms tiles, from the last to the first, from one layout to another one. With one axis y is 0.
 #[inline(always)]
 pub fn transform<T: Transform>(
     _: T,
     shape: Shape,
-    from: &[f32],
-    source: impl Fn(usize, usize, usize) -> usize,
-    to: &mut [f32],
-    target: impl Fn(usize, usize, usize) -> usize,
+    (from, source): (&[f32], Layout),
+    (to, target): (&mut [f32], Layout),
 ) {
-    let work = Work { shape, from, source, to, target, transform: std::marker::PhantomData::<T> };
-    pulp::Arch::new().dispatch(work);
+    assert!(shape.tiles > 0 && shape.lanes.is_multiple_of(LANES));
+    assert!(source.fits(shape, T::FROM, from.len()), "{source:?} of {shape:?} in {} elements", from.len());
+    assert!(target.fits(shape, T::TO, to.len()), "{target:?} of {shape:?} in {} elements", to.len());
+    pulp::Arch::new().dispatch(Work { shape, from, source, to, target, transform: std::marker::PhantomData::<T> });
 }
 
-struct Work<'a, T, F, G> {
+/// The lanes of [`Shape`] are a multiple of this, and every vector has a part of it.
+const LANES: usize = 16;
+
+struct Work<'a, T> {
     shape: Shape,
     from: &'a [f32],
-    source: F,
+    source: Layout,
     to: &'a mut [f32],
-    target: G,
+    target: Layout,
     transform: std::marker::PhantomData<T>,
 }
 
-impl<T: Transform, F: Fn(usize, usize, usize) -> usize, G: Fn(usize, usize, usize) -> usize> WithSimd
-    for Work<'_, T, F, G>
-{
+impl<T: Transform> WithSimd for Work<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
+        const { assert!(LANES.is_multiple_of(S::F32_LANES)) };
         for tile in (0..self.shape.tiles).rev() {
             for lane in (0..self.shape.lanes).step_by(S::F32_LANES) {
-                if self.shape.two {
-                    self.tile::<S, true>(simd, tile, lane);
-                } else {
-                    self.tile::<S, false>(simd, tile, lane);
+                // SAFETY: `transform` has checked both layouts, and the tile and the lanes are inside the shape.
+                #[allow(unsafe_code)]
+                unsafe {
+                    if self.shape.two {
+                        self.tile::<S, true>(simd, tile, lane);
+                    } else {
+                        self.tile::<S, false>(simd, tile, lane);
+                    }
                 }
             }
         }
     }
 }
 
-impl<T: Transform, F: Fn(usize, usize, usize) -> usize, G: Fn(usize, usize, usize) -> usize> Work<'_, T, F, G> {
-    /// Some lanes of a tile.
+impl<T: Transform> Work<'_, T> {
+    /// A vector of lanes of a tile.
+    ///
+    /// # Safety
+    /// Both layouts must be inside their slices for the tile and for `lane` and the following ones.
     #[inline(always)]
-    fn tile<S: Simd, const TWO: bool>(&mut self, simd: S, tile: usize, lane: usize) {
-        let (from, to) = if TWO { (T::FROM, T::TO) } else { (1, 1) };
-        let zero = [simd.splat_f32s(0.0); POINTS];
-        let mut lines = [zero; POINTS];
-        for y in 0..from {
-            let mut line = zero;
-            for x in 0..T::FROM {
-                let at = (self.source)(tile, y, x) + lane;
-                line[x] = S::as_simd_f32s(&self.from[at..at + S::F32_LANES]).0[0];
+    #[allow(unsafe_code)]
+    unsafe fn tile<S: Simd, const TWO: bool>(&mut self, simd: S, tile: usize, lane: usize) {
+        let (lines, to) = if TWO { (T::FROM, T::TO) } else { (1, 1) };
+        let zero = simd.splat_f32s(0.0);
+        let mut half = [[zero; POINTS]; POINTS];
+        // SAFETY: the caller guarantees that what is read and written is in the slices.
+        unsafe {
+            let from = self.from.as_ptr().add(lane);
+            let out = self.to.as_mut_ptr().add(lane);
+            for y in 0..lines {
+                let mut line = [zero; POINTS];
+                for x in 0..T::FROM {
+                    line[x] = from.offset(self.source.at([tile, y, x])).cast::<S::f32s>().read_unaligned();
+                }
+                half[y] = T::line(simd, line);
             }
-            lines[y] = T::line(simd, line);
+            for x in 0..T::TO {
+                let mut column = [zero; POINTS];
+                for y in 0..lines {
+                    column[y] = half[y][x];
+                }
+                if TWO {
+                    column = T::line(simd, column);
+                }
+                for y in 0..to {
+                    out.offset(self.target.at([tile, y, x])).cast::<S::f32s>().write_unaligned(column[y]);
+                }
+            }
         }
-        for x in 0..T::TO {
-            let mut column = zero;
-            for y in 0..from {
-                column[y] = lines[y][x];
-            }
-            if TWO {
-                column = T::line(simd, column);
-            }
-            for y in 0..to {
-                let at = (self.target)(tile, y, x) + lane;
-                S::as_mut_simd_f32s(&mut self.to[at..at + S::F32_LANES]).0[0] = column[y];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values that are exact in f32, of `n` times 16 lanes.
+    fn values(n: usize, by: usize) -> Vec<f32> {
+        (0..n * LANES).map(|i| ((i * by + 3) % 61) as f32 / 8.0 - 3.5).collect()
+    }
+
+    fn apply<T: Transform>(transform_: T, two: bool, from: &[f32]) -> Vec<f32> {
+        let shape = Shape { two, tiles: 1, lanes: LANES };
+        let area = |n: usize| if two { n * n } else { n };
+        let layout = |n: usize| Layout { first: 0, tile: 0, y: (n * LANES) as isize, x: LANES as isize };
+        let mut to = vec![f32::NAN; area(T::TO) * LANES];
+        assert_eq!(from.len(), area(T::FROM) * LANES);
+        transform(transform_, shape, (from, layout(T::FROM)), (&mut to, layout(T::TO)));
+        to
+    }
+
+    /// The sum of a[i] b[j] over all elements with i = j + k, where elements have one or two coordinates.
+    fn correlation([a, b]: [&[f32]; 2], [n, m, taps]: [usize; 3], two: bool) -> Vec<f64> {
+        let split = |i: usize, n: usize| if two { [i / n, i % n] } else { [0, i] };
+        let area = |n: usize| if two { n * n } else { n };
+        let mut out = vec![0.0; area(taps) * LANES];
+        for (i, j, lane) in (0..area(m))
+            .flat_map(|i| (0..area(taps)).map(move |j| (i, j)))
+            .flat_map(|(i, j)| (0..LANES).map(move |l| (i, j, l)))
+        {
+            let ([y, x], [v, u]) = (split(i, m), split(j, taps));
+            out[j * LANES + lane] +=
+                a[((y + v) * if two { n } else { 1 } + x + u) * LANES + lane] as f64 * b[i * LANES + lane] as f64;
+        }
+        out
+    }
+
+    #[test]
+    fn a_tile_is_a_convolution_and_its_gradient() {
+        for two in [false, true] {
+            let area = |n: usize| if two { n * n } else { n };
+            let (x, w, z) = (values(area(POINTS), 7), values(area(TAPS), 11), values(area(OUTPUTS), 5));
+            let product = |a: Vec<f32>, b: Vec<f32>| Vec::from_iter(a.iter().zip(b).map(|(a, b)| a * b));
+            let y = apply(Outputs, two, &product(apply(Taps, two, &w), apply(Inputs, two, &x)));
+            let dw = apply(TapGradients, two, &product(apply(Gradients, two, &z), apply(Inputs, two, &x)));
+            let wanted = [
+                (y, correlation([&x, &w], [POINTS, TAPS, OUTPUTS], two)),
+                (dw, correlation([&x, &z], [POINTS, OUTPUTS, TAPS], two)),
+            ];
+            for (got, want) in wanted {
+                for (got, want) in got.iter().zip(want) {
+                    assert!((*got as f64 - want).abs() < 1e-3, "{got}, expected {want}");
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The gradient of the weights: the transposed transforms around a product over the tiles at each point.
 
-use super::transform::{Gradients, Inputs, OUTPUTS, POINTS, TAPS, TapGradients, transform};
-use super::{TOGETHER, Tiles};
+use super::transform::{Gradients, OUTPUTS, POINTS, TAPS, TapGradients, transform};
+use super::{Frame, TOGETHER, Tiles, layout};
 use crate::numeric::scalar::Scalar;
 use crate::ops::conv::products::Counts;
 use crate::ops::conv::window::Window;
@@ -25,52 +25,57 @@ pub(in crate::ops::conv) fn weight<S: Scalar>(window: &Window, [b, c, o]: Counts
         for first in (0..rows).step_by(block) {
             let n = block.min(rows - first);
             let place = |i: usize| ((first + i) / tiles.grid[0], (first + i) % tiles.grid[0]);
-            parallel::pieces(parallel::cut(&mut v[..n * line], line), |i, out| {
-                let (sample, row) = place(i);
-                tiles.image_row(&x[sample * pixels..][..pixels], c, row, out);
-            });
+            parallel::pieces(
+                parallel::cut(&mut v[..n * line], line),
+                #[inline(always)]
+                |i, out| {
+                    let (sample, row) = place(i);
+                    tiles.image_row(&x[sample * pixels..][..pixels], c, row, out);
+                },
+            );
             let v = &*v;
-            parallel::pieces(parallel::cut(dw, WIDTH * c * window.taps()), |panel, dw| {
-                f32::with_scratch(tiles.points() * n * across * WIDTH, |d| {
-                    for i in 0..n {
-                        let (sample, row) = place(i);
-                        let dz = &dz[sample * count..][..count];
-                        let planes = dz.chunks(WIDTH * window.count()).nth(panel).expect("one for each panel");
-                        tiles.gradient_row(planes, row, i * across, d);
-                    }
-                    let sums = Sums { tiles, v, d, offsets: &offsets, channels: &channels };
-                    sums.add_to(dw, first > 0);
-                });
-            });
+            parallel::pieces(
+                parallel::cut(dw, WIDTH * c * window.taps()),
+                #[inline(always)]
+                |panel, dw| {
+                    f32::with_scratch(
+                        tiles.points() * n * across * WIDTH,
+                        #[inline(always)]
+                        |d| {
+                            for i in 0..n {
+                                let (sample, row) = place(i);
+                                let dz = &dz[sample * count..][..count];
+                                let planes = dz.chunks(WIDTH * window.count()).nth(panel).expect("one for each panel");
+                                tiles.gradient_row(planes, row, i * across, d);
+                            }
+                            let sums = Sums { tiles, v, d, offsets: &offsets, channels: &channels };
+                            sums.add_to(dw, first > 0);
+                        },
+                    );
+                },
+            );
         }
     });
 }
 
 impl Tiles {
     /// Row `row` of the gradients of up to 32 planes of outputs, transformed, from tile `first` of out [points, tiles, 32] on.
+    #[inline(always)]
     fn gradient_row(&self, planes: &[f32], row: usize, first: usize, out: &mut [f32]) {
         let (across, all) = (self.grid[1], out.len() / self.points() / WIDTH);
-        let (width, lines) = (across * OUTPUTS, self.lines(OUTPUTS));
-        f32::with_scratch((lines * width + 1) * SIDE, |frame| {
-            for half in 0..2 {
-                let size = self.window.places;
-                let start = (half * SIDE * size[0] * size[1]).min(planes.len());
-                parallel::with_simd(
-                    #[inline(always)]
-                    || self.frame(&planes[start..], size, [(row * lines) as isize, 0], width, frame),
-                );
-                transform(
-                    Gradients,
-                    self.shape(across, SIDE),
-                    frame,
-                    #[inline(always)]
-                    |t, y, x| (y * width + t * OUTPUTS + x) * SIDE,
-                    out,
-                    #[inline(always)]
-                    |t, y, x| ((y * POINTS + x) * all + first + t) * WIDTH + half * SIDE,
-                );
-            }
-        });
+        let lines = self.lines(OUTPUTS);
+        let frame = Frame::new(self.window.places, [(row * lines) as isize, 0], [lines, across * OUTPUTS]);
+        frame.with_memory(
+            #[inline(always)]
+            |memory| {
+                for half in 0..2 {
+                    frame.fill(&planes[(half * SIDE * frame.area).min(planes.len())..], memory);
+                    let source = layout(0, [OUTPUTS, frame.width, 1], SIDE);
+                    let target = layout(first * WIDTH + half * SIDE, [1, POINTS * all, all], WIDTH);
+                    transform(Gradients, self.shape(across, SIDE), (memory, source), (out, target));
+                }
+            },
+        );
     }
 }
 
@@ -96,16 +101,9 @@ impl Sums<'_> {
             for first in (0..c).step_by(WIDTH) {
                 let n = WIDTH.min(c - first);
                 self.at_points(first..first + n, sums);
-                transform(
-                    TapGradients,
-                    tiles.shape(n, WIDTH),
-                    sums,
-                    #[inline(always)]
-                    |t, y, x| ((y * POINTS + x) * WIDTH + t) * WIDTH,
-                    block,
-                    #[inline(always)]
-                    |t, y, x| (t * taps + y * TAPS + x) * WIDTH,
-                );
+                let source = layout(0, [1, POINTS * WIDTH, WIDTH], WIDTH);
+                let target = layout(0, [taps, TAPS, 1], WIDTH);
+                transform(TapGradients, tiles.shape(n, WIDTH), (sums, source), (block, target));
                 put(&block[..n * taps * WIDTH], dw, [c * taps, first * taps], add);
             }
         });
@@ -150,6 +148,7 @@ fn put(block: &[f32], dw: &mut [f32], [size, start]: [usize; 2], add: bool) {
                     }
                     continue;
                 }
+                // Rows of dw that are not whole squares, and sums.
                 for (j, dw) in dw.chunks_exact_mut(size).enumerate() {
                     let dw = &mut dw[start..start + n];
                     for (i, dw) in dw.iter_mut().enumerate() {
