@@ -16,7 +16,7 @@ use serde_json::json;
 use super::Common;
 use super::condition::ConditionFiles;
 use super::interrupt::stop_flag;
-use super::progress::{Meter, show_measuring};
+use super::progress::{Meter, show_reading};
 use super::reading::{ReadArgs, shown};
 
 /// The size of a part if none is stated.
@@ -188,7 +188,7 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     if !args.force {
         outputs.check_absent()?;
     }
-    show_measuring(args.common.json);
+    show_reading(args.common.json);
     let config = config(args)?;
     outputs.check_apart(&config)?;
     let data = config.load()?;

@@ -11,6 +11,7 @@ use crate::{Device, Error};
 use clap::Args;
 use serde_json::json;
 
+use super::progress::show_reading;
 use super::reading::{ReadArgs, describe, refuse_gaps};
 use super::{Common, real, whole};
 
@@ -62,6 +63,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         None => read,
     };
     let header = read.header.filter(|_| read.label.is_some());
+    show_reading(args.common.json);
     let mut data = Dataset::load_with(&args.data, seed, &read)?;
     if let Some(labels) = &args.labels {
         data = data.with_labels(Labels::load_with(labels, header)?)?;

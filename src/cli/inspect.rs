@@ -17,7 +17,7 @@ use safetensors::tensor::Metadata;
 use serde_json::json;
 
 use super::Common;
-use super::progress::show_measuring;
+use super::progress::show_reading;
 use super::reading::{ReadArgs, shown};
 
 #[derive(Args)]
@@ -178,7 +178,7 @@ fn is_data(path: &Path) -> bool {
     }
     match extension(path).as_str() {
         "safetensors" => false,
-        "npy" | "npz" | "csv" | "tsv" | "wav" | "gz" => true,
+        "npy" | "npz" | "csv" | "tsv" | "wav" | "gz" | "tar" => true,
         // Built-in data, or a part of a file.
         _ if !path.exists() => {
             let text = path.to_string_lossy();
@@ -191,7 +191,7 @@ fn is_data(path: &Path) -> bool {
 /// Describes data.
 fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let seed = args.common.seed.unwrap_or(0);
-    show_measuring(args.common.json);
+    show_reading(args.common.json);
     // What does not fit in memory is described by a part of the samples, and by what is measured for all.
     let options = ReadOptions { place: Some(Place::Auto), ..args.read.options() };
     let data = Dataset::load_with(&args.run.to_string_lossy(), seed, &options)?;

@@ -48,8 +48,8 @@ const PROCESS: usize = 1_000;
 /// Some texts call salt-and-pepper noise shot noise; here, shot noise is poisson.
 #[derive(Args)]
 pub struct NoiseArgs {
-    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, several as a pattern such as "part-*.npy", a folder of images, sounds or
-    /// .npy files, or sine, ecg, moons, circles, swissroll or coastline
+    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a .tar file of images, several as a pattern such as "part-*.npy", a folder of
+    /// images, sounds or .npy files, or sine, ecg, moons, circles, swissroll or coastline
     data: String,
     /// Kind of noise, optionally with its strength as KIND:STRENGTH
     #[arg(long, required_unless_present = "steps", conflicts_with = "steps")]

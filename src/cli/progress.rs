@@ -91,17 +91,14 @@ impl Drop for Meter {
     }
 }
 
-/// Shows the progress of measuring data that stay in their files.
-pub fn show_measuring(silent: bool) {
+/// Shows the progress of measuring data that stay in their files, and of downloads.
+pub fn show_reading(silent: bool) {
     let meter: Mutex<Option<Meter>> = Mutex::default();
-    crate::data::watch_measuring(Box::new(move |done, total| {
+    crate::data::watch_reading(Box::new(move |what, done, total| {
         let mut meter = meter.lock().unwrap_or_else(|e| e.into_inner());
-        if done == 0 {
-            *meter = Some(Meter::new("measuring the data", silent));
-        }
-        match &mut *meter {
-            Some(shown) if done < total => shown.show(Completion { done, total }),
-            _ => *meter = None,
+        match done < total {
+            true => meter.get_or_insert_with(|| Meter::new(what, silent)).show(Completion { done, total }),
+            false => *meter = None,
         }
     }));
 }

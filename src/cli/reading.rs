@@ -4,6 +4,7 @@ use crate::data::{Dataset, Description, Fit, Header, Kind, Missing, ReadOptions}
 use crate::{Error, Result};
 use clap::Args;
 
+use super::progress::show_reading;
 use super::whole;
 
 /// The heading of these options in `--help`.
@@ -96,6 +97,7 @@ impl DataKindArgs {
     ) -> Result<Dataset> {
         let named = |text: &str| text.replace("--kind ", "--data-kind ");
         refuse_gaps(&self.other.options(self.data_kind))?;
+        show_reading(json);
         let data = load(spec, seed, &self.other.options(self.data_kind)).map_err(|e| match e {
             Error::Setting(text) => Error::Setting(named(&text)),
             other => other,
@@ -112,6 +114,9 @@ impl FileArgs {
         let Self { header, columns, drop_columns, categories, missing, clip_outliers, window, hop, size, fit, grey } =
             self.clone();
         let label = None;
+        // A blank after a comma is not a part of a name.
+        let [columns, drop_columns, categories] =
+            [columns, drop_columns, categories].map(|names| names.iter().map(|name| name.trim().to_string()).collect());
         ReadOptions {
             kind,
             header,

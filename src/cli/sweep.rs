@@ -12,7 +12,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::interrupt::stop_flag;
-use super::progress::show_measuring;
+use super::progress::show_reading;
 use super::train::{New, Shown, TrainArgs, Watched, data_of, resume_run, start_run, watched};
 
 /// One value of the setting and its run.
@@ -41,7 +41,7 @@ struct TrialResult {
 }
 
 pub fn run(args: &TrainArgs, sweep: &str) -> anyhow::Result<ExitCode> {
-    show_measuring(args.common.json || args.quiet);
+    show_reading(args.common.json || args.quiet);
     let (New { config: base, device, .. }, ()) = New::of(args, || Ok(()))?;
     let (key, trials) = trials(args, &base, sweep)?;
     check_with_data(&key, &trials, &device)?;

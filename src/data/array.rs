@@ -7,7 +7,7 @@ use half::f16;
 
 use super::Origin;
 use super::raw::{Raw, RawValues};
-use super::stored::Stored;
+use super::stored::StoredArray;
 use crate::{Error, Result};
 
 /// The element types. All are read exactly as f64, except for integers beyond 2^53.
@@ -118,7 +118,7 @@ impl ArrayLayout {
         let len = self.count(name, available)?;
         let dims: Vec<usize> = self.shape.iter().map(|&dim| dim as usize).collect();
         let origin = Origin::new(format, self.element.name());
-        let values = RawValues::Stored(Stored::open(path, self, start, len)?);
+        let values = RawValues::Stored(StoredArray::open(path, self, start, len)?);
         Ok(Raw { bytes: self.element == Element::U8, ..Raw::new(name, origin, dims, values) })
     }
 

@@ -2,7 +2,7 @@
 
 use super::description::Origin;
 use super::source::{Request, read};
-use super::stored::Stored;
+use super::stored::{Content, Stored};
 use super::{Columns, Conditions, Description, Grouping, Kind, ReadOptions, Recording, SampleLayout, Values};
 use crate::text::count;
 use crate::{Error, Result};
@@ -105,8 +105,9 @@ impl Dataset {
         let groups = self.grouping();
         let differ = self.columns.offset != columns.offset;
         if let (true, Some(stored)) = (differ, self.values.stored()) {
-            let stored = stored.part(0..stored.len())?.relative_to(columns.offset.clone(), groups);
-            self = self.measured(stored)?;
+            let offset = (!columns.offset.is_empty()).then(|| (columns.offset.clone(), groups));
+            let content = stored.content().relative_to(offset);
+            self = self.measured(content)?;
             self.columns.offset = columns.offset.clone();
         } else if differ {
             let change: Vec<f64> =
@@ -254,8 +255,8 @@ impl Dataset {
             return Err(Error::setting(format!("{}: samples of shape {:?} are not {kind}", self.name, self.shape)));
         }
         let same = self.grouping() == Grouping::of(kind, &self.shape);
-        match self.values.stored().filter(|_| !same).map(|stored| stored.part(0..stored.len())).transpose()? {
-            Some(stored) => Self { kind, ..self }.measured(stored),
+        match self.values.stored().filter(|_| !same).map(Stored::content) {
+            Some(content) => Self { kind, ..self }.measured(content),
             None => Ok(Self { kind, ..self }),
         }
     }
@@ -300,9 +301,9 @@ impl Dataset {
         self.origin.rate
     }
 
-    /// These data with the values of `stored`, which are measured again.
-    fn measured(self, mut stored: Stored) -> Result<Self> {
-        stored.measure(&self.name, self.sample_len(), self.grouping(), self.has_gaps())?;
+    /// These data with the values of `content`, which are measured again.
+    fn measured(self, content: Box<dyn Content>) -> Result<Self> {
+        let stored = Stored::measured(content, &self.name, self.sample_len(), self.grouping(), self.has_gaps())?;
         Ok(Self { values: Values::stored_in(stored), ..self })
     }
 

@@ -5,14 +5,20 @@ use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
 use super::images::natural;
+#[cfg(feature = "remote")]
+use super::remote::fetch;
 use crate::{Error, Result};
 
-/// The files that match `PATTERN` or `PATTERN:PART` in natural order, and the part; `None` if none does. In a pattern, `*` is
+/// The files that match `PATTERN` or `PATTERN:PART` in natural order, and the part; `None` if none does. Those at an address are
+/// downloaded. In a pattern, `*` is
 /// any text, `?` any character, and `[a-z]` a character of a set, in the name of a file or folder.
 ///
 /// # Errors
-/// [`Error::Io`] when a folder or a file that matches cannot be read.
+/// [`Error::Io`] when a folder or a file that matches cannot be read, and those of a download.
 pub(super) fn matching(spec: &str) -> Result<Option<(Vec<PathBuf>, Option<&str>)>> {
+    if is_address(spec) {
+        return fetch(spec).map(Some);
+    }
     if !has_wildcards(spec) {
         return Ok(None);
     }
@@ -25,6 +31,19 @@ pub(super) fn matching(spec: &str) -> Result<Option<(Vec<PathBuf>, Option<&str>)
         }
     }
     Ok(None)
+}
+
+/// Whether a name is the address of a file on a server.
+pub(super) fn is_address(spec: &str) -> bool {
+    spec.split_once("://")
+        .is_some_and(|(scheme, _)| scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+#[cfg(not(feature = "remote"))]
+fn fetch(spec: &str) -> Result<(Vec<PathBuf>, Option<&str>)> {
+    Err(Error::input(format!(
+        "{spec}: this program does not read addresses; install it with: cargo install --path . --features remote, or download the file"
+    )))
 }
 
 /// Whether a name has characters that stand for others.
@@ -96,7 +115,7 @@ fn matching_in(folder: &Path, pattern: &[char]) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether a name matches a pattern.
-fn matches(pattern: &[char], name: &[char]) -> bool {
+pub(super) fn matches(pattern: &[char], name: &[char]) -> bool {
     match (pattern, name) {
         ([], []) => true,
         (['*', rest @ ..], _) => (0..=name.len()).any(|at| matches(rest, &name[at..])),

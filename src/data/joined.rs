@@ -20,7 +20,7 @@ const MOST_NOTED: usize = 4;
 pub(super) fn read(spec: &str, files: &[PathBuf], part: Option<&str>, request: &mut Request) -> Result<Dataset> {
     if part.is_none() && files.iter().all(|file| images::is_picture(file)) {
         let options = (request.choose)(spec, Source::Pictures)?;
-        return images::read_files(spec, files, &options);
+        return images::read_files(spec, files, &options, request.range.take());
     }
     let Request { choose, known, whole, range } = request;
     let mut decided = None;

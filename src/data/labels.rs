@@ -1,6 +1,6 @@
 //! Class labels of samples.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::range::SampleRange;
@@ -26,9 +26,9 @@ pub struct Labels {
 
 impl Labels {
     /// Reads a `.npy` array \[n\] or [n, 1] of integers of any width, an IDX file with one axis (optionally `.gz`), a folder
-    /// with a subfolder of pictures or sounds for each class, in the order of [`super::Dataset::load`], or a column of a `.csv` or
-    /// `.tsv` table: `table.csv:species`, or `table.csv` if there is only one. Texts in a table are the names of classes,
-    /// which are numbered in alphabetical order. `labels.npy[0:900]` selects a range, as in [`super::Dataset::load`].
+    /// or tar file with a subfolder of pictures or sounds for each class, in the order of [`super::Dataset::load`], a tar file with a
+    /// member `NAME.cls` for each picture `NAME.png`, or a column of a `.csv` or `.tsv` table: `table.csv:species`, or `table.csv`
+    /// if there is only one. Texts are the names of classes, which are numbered in natural order. `labels.npy[0:900]` selects a range, as in [`super::Dataset::load`].
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Input`] when its content is not valid, and as [`Labels::new`].
@@ -166,6 +166,9 @@ impl ReadOptions {
 /// Reads files of labels, or the columns of tables: the numbers of the classes, and their names if they have some.
 fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String>)> {
     let (files, column) = place(spec)?;
+    if files.iter().all(|file| images::is_archive(file)) {
+        return images::Collection::of_archives(spec, &files, column)?.into_labels();
+    }
     let has_columns = files.iter().all(|file| has_columns(file));
     if has_columns && (header.is_none() || files.iter().all(|file| is_table(file))) {
         let texts = files.iter().map(|file| texts(file, column, header)).collect::<Result<Vec<_>>>()?;
@@ -184,8 +187,8 @@ fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String
             "{spec}: there is no such file or folder; a column of a table is named TABLE:{spec}, such as table.csv:{spec}"
         ))),
         [folder] if folder.is_dir() => {
-            let pictures = images::Folder::of(folder)?;
-            match sounds::files(folder) {
+            let pictures = images::Collection::of_folder(folder)?;
+            match sounds::files(folder)? {
                 Some(files) if !pictures.has_pictures() => sounds::read_labels(folder, &files),
                 _ => pictures.into_labels(),
             }
@@ -196,7 +199,7 @@ fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String
 
 /// The numbers of classes in a table. Whole numbers from 0 without gaps are used as they are, anything else is a name: the
 /// classes of the codes 1, 2, 3 have these names, in the order of the codes.
-fn numbered(texts: Vec<String>) -> (Vec<f32>, Vec<String>) {
+pub(super) fn numbered(texts: Vec<String>) -> (Vec<f32>, Vec<String>) {
     let codes: Option<Vec<u32>> = texts.iter().map(|text| text.parse().ok()).collect();
     if let Some(codes) = codes {
         let all: Vec<u32> = codes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
@@ -204,9 +207,15 @@ fn numbered(texts: Vec<String>) -> (Vec<f32>, Vec<String>) {
         let names = if all.last().is_some_and(|last| *last as usize >= all.len()) { all.as_slice() } else { &[] };
         return (codes.iter().map(number).collect(), names.iter().map(u32::to_string).collect());
     }
-    let names: Vec<String> = texts.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-    let number = |text: &String| names.binary_search(text).expect("all are among the names") as f32;
-    (texts.iter().map(number).collect(), names)
+    named(texts)
+}
+
+/// The numbers of classes with names, which are in natural order.
+pub(super) fn named(texts: Vec<String>) -> (Vec<f32>, Vec<String>) {
+    let mut names: Vec<String> = texts.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    names.sort_by(|a, b| images::natural(a, b));
+    let number: HashMap<&String, usize> = names.iter().enumerate().map(|(number, name)| (name, number)).collect();
+    (texts.iter().map(|text| number[text] as f32).collect(), names)
 }
 
 /// Reads the numbers in a file of labels.
@@ -311,6 +320,19 @@ mod tests {
         assert_eq!(of(&["3", "1", "10", "1"]), (vec![1.0, 0.0, 2.0, 0.0], names(&["1", "3", "10"])));
         let class = |name: &str| Labels::class_named(name, 3, &names(&["1", "3", "10"]));
         assert_eq!((class("3").unwrap(), class("10").unwrap(), class("2").is_err()), (1, 2, true));
+    }
+
+    #[test]
+    fn classes_keep_their_numbers_when_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        for names in [["c2", "c10"], ["2", "10"], ["0", "1"]] {
+            let texts = [1, 0, 1].map(|class: usize| names[class].to_string()).to_vec();
+            let (of, names) = named(texts);
+            let labels = Labels { names, ..Labels::new("labels", &of).unwrap() };
+            let path = labels.save(&dir.path().join("labels")).unwrap();
+            let again = Labels::load(path.to_str().unwrap()).unwrap();
+            assert_eq!((again.of, labels.of), (vec![1, 0, 1], vec![1, 0, 1]), "{:?}", labels.names);
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ mod parquet;
 mod range;
 mod raw;
 mod recording;
+#[cfg(feature = "remote")]
+mod remote;
 mod repair;
 mod resize;
 mod sounds;
@@ -89,7 +91,7 @@ pub(crate) use repair::without_options;
 pub(crate) use source::inside;
 pub(crate) use source::sources;
 use source::{first_bytes, open, sources_and_part};
-pub use stored::{Watch, watch_measuring};
+pub use stored::{Watch, watch_reading};
 pub(crate) use subset::Subset;
 pub(crate) use summary::GroupSummary;
 pub use toys::{TOYS, coastline, electrocardiograms, sine_waves, swiss_roll, two_circles, two_moons};

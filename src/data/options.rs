@@ -53,7 +53,7 @@ pub struct ReadOptions {
     /// Reads pictures as grey images.
     #[serde(skip_serializing_if = "is_false")]
     pub grey: bool,
-    /// Where the values of an array are while a model is trained; `None` for memory. The results do not depend on it.
+    /// Where the values of arrays and pictures are while a model is trained; `None` for memory. The results do not depend on it.
     #[serde(rename = "data_from", skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }
@@ -75,7 +75,7 @@ pub enum Header {
 
 named!(Header, "header", Yes = "yes" | "true", No = "no" | "false");
 
-/// Where the values of an array are while a model is trained.
+/// Where the values of arrays and pictures are while a model is trained.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -84,7 +84,7 @@ pub enum Place {
     Auto,
     /// In memory.
     Memory,
-    /// In their file, from which each batch is read.
+    /// In their files, from which each batch is read.
     Disk,
 }
 
@@ -142,7 +142,7 @@ impl Source {
             Source::Table => "tables",
             Source::Audio => "audio files",
             Source::Sounds => "folders of audio files",
-            Source::Pictures => "folders of pictures",
+            Source::Pictures => "pictures",
             #[cfg(feature = "parquet")]
             Source::Parquet => "Parquet files",
         }
@@ -166,7 +166,7 @@ impl Source {
             ],
             Source::Audio => &["clip-outliers", "window", "hop"],
             Source::Sounds => &["window"],
-            Source::Pictures => &["size", "fit", "grey"],
+            Source::Pictures => &["size", "fit", "grey", "data-from"],
             #[cfg(feature = "parquet")]
             Source::Parquet => &["kind", "columns", "drop-columns", "missing", "clip-outliers", "window", "hop"],
         }
@@ -221,9 +221,17 @@ impl ReadOptions {
                 "{name}: {what} cannot be read from disk during the training; write the samples first with langevin convert, or \
                  omit --data-from disk"
             ))),
-            (Some(Place::Disk), None) => Ok(true),
-            (Some(Place::Auto), None) => Ok(HostMemory::now().is_filled_by(values)),
+            (_, None) => Ok(self.streams(values)),
             _ => Ok(false),
+        }
+    }
+
+    /// Whether values that could be read into this many bytes of memory, or from their files during the training, stay there.
+    pub(super) fn streams(&self, bytes: u64) -> bool {
+        match self.place {
+            Some(Place::Disk) => true,
+            Some(Place::Auto) => HostMemory::now().is_filled_by(bytes),
+            Some(Place::Memory) | None => false,
         }
     }
 
@@ -251,7 +259,13 @@ impl ReadOptions {
     /// Refuses options that have no effect on this source, and values that are out of range.
     pub(super) fn check(&self, name: &str, source: Source) -> Result<()> {
         if let Some(option) = self.stated().into_iter().find(|option| !source.takes().contains(option)) {
-            return Err(Error::setting(format!("{name}: --{option} has no effect on {}; omit it", source.name())));
+            let remedy = match option {
+                "data-from" if source != Source::Toy => {
+                    "omit it, or write a .npy file with langevin convert, which can stay on disk"
+                }
+                _ => "omit it",
+            };
+            return Err(Error::setting(format!("{name}: --{option} has no effect on {}; {remedy}", source.name())));
         }
         for (option, value) in [("window", self.window), ("hop", self.hop), ("size", self.size)] {
             if value == Some(0) {

@@ -2,7 +2,7 @@
 
 use super::options::{Missing, ReadOptions};
 use super::range::SampleRange;
-use super::stored::{Stored, check_range};
+use super::stored::{Content, Stored, StoredArray, check_range};
 use super::{Categories, Columns, Dataset, Grouping, Kind, Origin, Values, description, narrow};
 use crate::text::{count, short};
 use crate::{Error, Result};
@@ -13,7 +13,7 @@ pub(super) enum RawValues {
     F32(Vec<f32>),
     F64(Vec<f64>),
     /// Those that stay in their files.
-    Stored(Stored),
+    Stored(StoredArray),
 }
 
 const NOT_STORED: &str = "arrays that readers change are read into memory";
@@ -145,7 +145,7 @@ impl Raw {
         let n = self.dims[0];
         let ((from, to), len) = (range.within(n)?, self.dims[1..].iter().product::<usize>());
         self.values = match &self.values {
-            RawValues::Stored(stored) => RawValues::Stored(stored.part(from * len..to * len)?),
+            RawValues::Stored(stored) => RawValues::Stored(stored.cut(from * len..to * len)),
             values => values.at(from * len..to * len),
         };
         (self.dims[0], self.name) = (to - from, range.spec().into());
@@ -290,8 +290,7 @@ impl Raw {
                 rounded.extend(stored.narrow(&name, len, groups)?.into_iter().map(|group| (group, String::new())));
                 columns.offset = stored.offsets();
                 stored.scale(scaled);
-                stored.measure(&name, len, groups, gaps)?;
-                Values::stored_in(stored)
+                Values::stored_in(Stored::measured(Box::new(stored), &name, len, groups, gaps)?)
             }
         };
         note_offsets(&mut origin, &columns, kind, groups);

@@ -19,9 +19,25 @@ const MULTIPLE: usize = 64;
 const LONGEST: usize = 1 << 17;
 
 /// The audio files of a folder in natural order; of its subfolders if it has none itself. `None` without audio files.
-pub(super) fn files(folder: &Path) -> Option<Vec<PathBuf>> {
+///
+/// # Errors
+/// When a folder cannot be read.
+pub(super) fn files(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let (mut sounds, folders) = sounds_and_folders(folder)?;
+    if sounds.is_empty() {
+        for folder in folders {
+            sounds.append(&mut sounds_and_folders(&folder)?.0);
+        }
+    }
+    Ok((!sounds.is_empty()).then_some(sounds))
+}
+
+/// The audio files and the subfolders of a folder, each in natural order. Hidden ones are ignored.
+fn sounds_and_folders(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let refused = |cause| Error::io("cannot read", folder, cause);
     let (mut sounds, mut folders) = (Vec::new(), Vec::new());
-    for path in fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()) {
+    for entry in fs::read_dir(folder).map_err(refused)? {
+        let path = entry.map_err(refused)?.path();
         let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
         match (path.is_file(), path.is_dir()) {
             _ if hidden => {}
@@ -30,22 +46,10 @@ pub(super) fn files(folder: &Path) -> Option<Vec<PathBuf>> {
             _ => {}
         }
     }
-    let by_name = |a: &PathBuf, b: &PathBuf| natural(&a.to_string_lossy(), &b.to_string_lossy());
-    if sounds.is_empty() {
-        folders.sort_by(by_name);
-        sounds = folders.iter().flat_map(|folder| of_subfolder(folder)).collect();
-    } else {
-        sounds.sort_by(by_name);
-    }
-    (!sounds.is_empty()).then_some(sounds)
-}
-
-/// The audio files of a folder, without its subfolders.
-fn of_subfolder(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut sounds: Vec<PathBuf> = entries.filter(|path| path.is_file() && extension(path) == "wav").collect();
-    sounds.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
-    sounds
+    [&mut sounds, &mut folders]
+        .into_iter()
+        .for_each(|paths| paths.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy())));
+    Ok((sounds, folders))
 }
 
 /// Reads one signal per file. Shorter ones are followed by silence up to the longest, or up to `--window`, and longer ones

@@ -1,7 +1,7 @@
 //! From the name of data to a reader: files, folders, built-in data sets, and parts of them.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::array::ArrayLayout;
@@ -11,7 +11,7 @@ use super::raw::Raw;
 use super::{Columns, Dataset, Origin, ReadOptions, TOYS};
 use super::{audio, files, idx, images, joined, npy, sounds, table, toys};
 use crate::error::nearest;
-use crate::io::extension;
+use crate::io::{extension, quoted};
 use crate::{Error, Result};
 
 /// Chooses the options for a source of data, or refuses them.
@@ -40,7 +40,8 @@ pub(super) fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Datas
         };
     }
     let path = Path::new(spec);
-    match fs::metadata(path) {
+    let found = if files::is_address(spec) { Err(ErrorKind::NotFound.into()) } else { fs::metadata(path) };
+    match found {
         Ok(found) if found.is_dir() => read_folder(path, request),
         Ok(found) if found.is_file() => read_file(path, None, request),
         Ok(_) => Err(Error::input(format!("{spec}: neither a file nor a folder; give a file of data"))),
@@ -89,22 +90,33 @@ fn other_format(extension: &str, start: [u8; 4]) -> Option<(&'static str, &'stat
 
 /// Reads a folder of pictures, of audio files if it has no pictures, or else of arrays.
 fn read_folder(folder: &Path, request: &mut Request) -> Result<Dataset> {
-    let (name, pictures) = (folder.display().to_string(), images::Folder::of(folder)?);
+    let (name, pictures) = (folder.display().to_string(), images::Collection::of_folder(folder)?);
     if pictures.has_pictures() {
-        return images::read(pictures, &(request.choose)(&name, Source::Pictures)?);
+        return images::read(pictures, &(request.choose)(&name, Source::Pictures)?, request.range.take());
     }
-    if let Some(files) = sounds::files(folder) {
+    if let Some(files) = sounds::files(folder)? {
         return sounds::read(folder, &files, &(request.choose)(&name, Source::Sounds)?);
     }
     let mut rest = Origin::default();
     match pictures.arrays(&mut rest) {
-        files if files.is_empty() => images::read(pictures, &(request.choose)(&name, Source::Pictures)?),
+        files if files.is_empty() => images::read(pictures, &(request.choose)(&name, Source::Pictures)?, None),
         files => {
             let mut data = joined::read(&name, &files, None, request)?;
             data.origin.notes.extend(rest.notes);
             Ok(data)
         }
     }
+}
+
+/// Reads the pictures in tar files, or in a folder of each.
+pub(super) fn read_archives(
+    name: &str,
+    files: &[PathBuf],
+    part: Option<&str>,
+    request: &mut Request,
+) -> Result<Dataset> {
+    let pictures = images::Collection::of_archives(name, files, part)?;
+    images::read(pictures, &(request.choose)(name, Source::Pictures)?, request.range.take())
 }
 
 /// The file and the rest of a `FILE:PART`, where either may contain colons.
@@ -116,10 +128,14 @@ pub(super) fn file_and_part(spec: &str) -> Option<(&Path, &str)> {
 /// The files, or the folder, that [`Dataset::load`] reads; none for a built-in data set.
 ///
 /// # Errors
-/// [`Error::Io`] when a folder in which a pattern is looked for cannot be read.
+/// [`Error::Io`] when a folder in which a pattern is looked for cannot be read, and those of a download.
 pub(crate) fn sources(spec: &str) -> Result<Vec<PathBuf>> {
     if toys::is_toy(spec) {
         return Ok(Vec::new());
+    }
+    // Servers are not asked for files with such names.
+    if let (true, true, Ok(range)) = (files::is_address(spec), spec.ends_with(']'), SampleRange::of(spec)) {
+        return sources(range.data);
     }
     let (found, _) = sources_and_part(spec)?;
     match spec.rsplit_once('[') {
@@ -157,6 +173,11 @@ pub(crate) fn inside(spec: &str, folder: &Path) -> Result<Option<PathBuf>> {
 /// Reads a file in the format of its extension, or of its first bytes if the extension is unknown. `part` is the group of a
 /// table or the array of an archive.
 fn read_file(path: &Path, part: Option<&str>, request: &mut Request) -> Result<Dataset> {
+    if images::is_archive(path) {
+        let name = path.display();
+        let name = part.map_or(name.to_string(), |part| format!("{name}:{part}"));
+        return read_archives(&name, &[path.into()], part, request);
+    }
     let (mut raw, options, _) = read_raw(path, part, request)?;
     raw.prepare(&options, request.whole)?;
     raw.finish(&options, request.range.take())
@@ -225,6 +246,17 @@ impl Format {
                     "{name}: a single picture is not a data set; name the folder with the pictures"
                 )));
             }
+            "tar" => {
+                return Err(Error::input(format!(
+                    "{name}: a tar file, which is read together with other tar files only"
+                )));
+            }
+            _ if images::unpacked_by(path).is_some() => {
+                let (command, file) = (images::unpacked_by(path).unwrap_or_default(), quoted(&name.to_string()));
+                return Err(Error::input(format!(
+                    "{name}: a compressed tar file, which cannot be read from the middle; unpack it, such as with: {command} {file}"
+                )));
+            }
             other => Self::by_content(path, other)?,
         };
         match (part, format.undivided()) {
@@ -248,7 +280,7 @@ impl Format {
             start => Err(Error::input(match other_format(extension, start) {
                 Some((what, remedy)) => format!("{name}: {what}, which is not read; {remedy}"),
                 None => format!(
-                    "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav or a folder of pictures"
+                    "{name}: unknown file format; use .npy, .npz, .csv, .tsv, IDX (or IDX in .gz), .wav, a folder of pictures or a .tar file of pictures"
                 ),
             })),
         }
@@ -284,6 +316,9 @@ pub(super) fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
         return read_file(file, Some(part), request);
     }
     match files::matching(spec)? {
+        Some((files, part)) if files.iter().all(|file| images::is_archive(file)) => {
+            return read_archives(spec, &files, part, request);
+        }
         Some((files, part)) if files.len() == 1 => return read_file(&files[0], part, request),
         Some((files, part)) => return joined::read(spec, &files, part, request),
         None if files::has_wildcards(spec) => {
@@ -301,8 +336,33 @@ pub(super) fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
     )))
 }
 
+/// Opens a file to read.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be opened.
 pub(super) fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|cause| Error::io("cannot read", path, cause))
+    match File::open(path) {
+        // The parts of a large data set can be more than the files that a process may open at first.
+        Err(cause) if raise_file_limit(&cause) => File::open(path),
+        opened => opened,
+    }
+    .map_err(|cause| Error::io("cannot read", path, cause))
+}
+
+/// Raises the number of files that this process may open to what the system allows, if it is the cause of an error. Returns whether
+/// it is larger then.
+#[cfg(unix)]
+fn raise_file_limit(cause: &io::Error) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let is_reached = cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error());
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let larger = current.is_some_and(|now| maximum.is_none_or(|most| now < most));
+    is_reached && larger && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok()
+}
+
+#[cfg(not(unix))]
+fn raise_file_limit(_: &io::Error) -> bool {
+    false
 }
 
 pub(super) fn first_bytes(path: &Path) -> Result<[u8; 4]> {

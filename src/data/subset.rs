@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "cli")]
 use super::conditions::channels_and_places;
-use super::stored::report;
+use super::stored::report_measured;
 use super::summary::summarise;
 use super::{Columns, Conditions, Dataset, GroupSummary, Kind};
 use crate::Result;
@@ -103,13 +103,13 @@ impl<'a> Subset<'a> {
 
     /// [`Subset::parts`] of about the size of a read.
     fn whole_parts(&self) -> impl Iterator<Item = Result<Cow<'a, [f32]>>> {
-        let (most, len) = ((PART / self.data.sample_len()).max(1), self.len());
+        let (most, len) = ((self.data.values.at_a_time(PART) / self.data.sample_len()).max(1), self.len());
         let stored = self.is_stored();
         self.parts(most)
             .enumerate()
             .inspect(move |(i, _)| {
                 if stored {
-                    report(((i + 1) * most).min(len), len);
+                    report_measured(((i + 1) * most).min(len), len);
                 }
             })
             .map(|(_, part)| part)

@@ -61,6 +61,11 @@ impl Values {
         }
     }
 
+    /// How many values are read at a time where `most` fill a cache: as many as are read in parallel.
+    pub(crate) fn at_a_time(&self, most: usize) -> usize {
+        self.stored().map_or(most, |stored| most.max(stored.parallel()))
+    }
+
     /// The values of some samples of `len` values.
     pub(crate) fn samples(&self, len: usize, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
         match &self.0 {

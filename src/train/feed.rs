@@ -18,7 +18,8 @@ use crate::parallel;
 
 /// The number of values that are uploaded at a time.
 const PART: usize = 1 << 22;
-/// The number of values that are read at a time, and normalised: those that fit into a cache.
+/// The number of values that are read at a time, and normalised: those that fit into a cache. Pictures are read in parallel, more of
+/// them at a time.
 const PIECE: usize = 1 << 14;
 /// The most bytes of data that are uploaded once.
 const SMALL: usize = 32 << 20;
@@ -157,17 +158,25 @@ impl Content {
         run.write_from(name, first * len, read)
     }
 
+    /// The number of samples that are normalised at a time.
+    fn piece(&self) -> usize {
+        (PIECE / self.len()).max(1)
+    }
+
+    /// The number of samples that are read at a time.
+    fn at_a_time(&self) -> usize {
+        match self {
+            Self::Values { values, len, .. } => (values.at_a_time(PIECE) / len).max(1),
+            Self::Classes(_) => PIECE,
+        }
+    }
+
     /// The number of values of a sample.
     fn len(&self) -> usize {
         match self {
             Self::Values { len, .. } => *len,
             Self::Classes(_) => 1,
         }
-    }
-
-    /// The number of samples that are read at a time, and normalised.
-    fn piece(&self) -> usize {
-        (PIECE / self.len()).max(1)
     }
 }
 
@@ -244,7 +253,7 @@ impl Inputs {
         for (content, values) in self.sets.iter().zip(&mut memory) {
             values.clear();
             values.reserve(rows.len() * content.len());
-            for piece in rows.chunks(content.piece()) {
+            for piece in rows.chunks(content.at_a_time()) {
                 content.read(piece.iter().copied(), values)?;
             }
         }

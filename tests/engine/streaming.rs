@@ -17,6 +17,8 @@ pub fn tests() -> Vec<Test> {
         incomplete_samples_and_their_classes_are_streamed,
         data_that_do_not_fit_the_device_are_uploaded_during_the_training,
         a_file_that_becomes_shorter_is_an_error,
+        pictures_are_decoded_during_the_training,
+        a_picture_that_is_damaged_during_the_training_is_named,
         what_cannot_be_read_by_parts_is_refused,
     ]));
     tests
@@ -133,6 +135,66 @@ fn a_file_that_becomes_shorter_is_an_error() {
     let e = trainer.advance(1000).unwrap_err();
     assert!(
         matches!(&e, Error::Io { path, source, .. } if path.ends_with("images.npy") && source.to_string().contains("shorter")),
+        "{e:?}"
+    );
+}
+
+/// 12,000 grey pictures of 28 x 28 pixels in three folders, as a tar file, with the position of the last one.
+fn pictures(folder: &Path) -> (PathBuf, u64) {
+    let path = folder.join("pictures.tar");
+    let mut tar = tar::Builder::new(fs::File::create(&path).unwrap());
+    let levels = noise(12_000 * 784);
+    let mut last = 0;
+    for (i, levels) in levels.chunks(784).enumerate() {
+        let picture = image::GrayImage::from_raw(28, 28, levels.to_vec()).unwrap();
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, image::ImageFormat::Pnm).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.get_ref().len() as u64);
+        last = fs::metadata(&path).unwrap().len();
+        tar.append_data(&mut header, format!("class {}/{i:05}.pgm", i % 3), &bytes.get_ref()[..]).unwrap();
+    }
+    tar.finish().unwrap();
+    (path, last)
+}
+
+fn pictures_are_decoded_during_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tar, _) = pictures(folder.path());
+    let unpacked = folder.path().join("pictures");
+    tar::Archive::new(fs::File::open(&tar).unwrap()).unpack(&unpacked).unwrap();
+    let conditions = ConditionOptions::default().classes(3);
+    let model = Model::named("mlp").unwrap().with_conditions(conditions).unwrap();
+    let config = Config { batch: 50, model, validation: 0.05, ..Config::default() };
+    let read =
+        |path: &Path, place| load(path, place).unwrap().with_labels(Labels::load(path.to_str().unwrap()).unwrap());
+    let memory = read(&tar, Place::Memory).unwrap();
+    let whole = trained(&Device::cpu(), &config, &memory, 30);
+    for path in [&tar, &unpacked] {
+        let disk = read(path, Place::Disk).unwrap();
+        let mut first = Trainer::new(&Device::cpu(), &config, &disk).unwrap();
+        let mut losses = first.advance(17).unwrap();
+        let mut second = Trainer::new(&Device::cpu(), &config, &disk).unwrap();
+        second.restore(&first.checkpoint().unwrap()).unwrap();
+        losses.extend(second.advance(13).unwrap());
+        assert!(second.waited_for_data().is_some());
+        let weights = second.run().read_slab(Slab::Params).unwrap();
+        assert!((losses, weights, second.validate().unwrap()) == whole, "{}", path.display());
+    }
+}
+
+fn a_picture_that_is_damaged_during_the_training_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, last) = pictures(folder.path());
+    let data = load(&path, Place::Disk).unwrap();
+    let mut trainer = Trainer::new(&Device::cpu(), &config(0.0), &data).unwrap();
+    trainer.advance(3).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, [&bytes[..last as usize], &vec![b'x'; bytes.len() - last as usize]].concat()).unwrap();
+    let e = trainer.advance(1000).unwrap_err();
+    assert!(
+        matches!(&e, Error::Io { path, source, .. }
+            if path.ends_with("pictures.tar:class 2/11999.pgm") && source.to_string().contains("not a readable picture")),
         "{e:?}"
     );
 }

@@ -21,6 +21,8 @@ mod models;
 mod noise;
 mod objectives;
 mod pages;
+#[cfg(unix)]
+mod pictures;
 mod reading;
 mod refusals;
 mod repeats;
@@ -53,7 +55,7 @@ fn main() -> std::process::ExitCode {
     ]
     .to_vec();
     #[cfg(unix)]
-    tests.push(mishaps::tests);
+    tests.extend([mishaps::tests, pictures::tests]);
     #[cfg(target_os = "linux")]
     tests.push(lost::tests);
     // The examples last: they use all cores, and what else runs waits for them.

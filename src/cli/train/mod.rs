@@ -28,7 +28,7 @@ use clap::Args;
 
 use super::condition::ConditionArgs;
 use super::interrupt::stop_flag;
-use super::progress::show_measuring;
+use super::progress::show_reading;
 use super::reading::{READING, ReadArgs};
 use super::{Common, QUIET, real, whole};
 use events::LogFormat;
@@ -51,8 +51,8 @@ const WATCHING: &str = "Options to watch the training";
 /// Ctrl-C saves the run; --resume continues it. langevin serve shows the runs of a folder in the browser.
 #[derive(Args)]
 pub struct TrainArgs {
-    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, several as a pattern such as "part-*.npy", a folder of images, sounds or
-    /// .npy files, or sine, ecg, moons, circles, swissroll or coastline
+    /// A .npy, .npz, .csv, .tsv, IDX or .wav file, a .tar file of images, several as a pattern such as "part-*.npy", a folder of
+    /// images, sounds or .npy files, or sine, ecg, moons, circles, swissroll or coastline
     #[arg(required_unless_present_any = ["resume", "config", "init"])]
     data: Option<String>,
     /// Run folder
@@ -184,8 +184,8 @@ pub struct TrainArgs {
     condition: ConditionArgs,
     #[command(flatten)]
     read: ReadArgs,
-    /// Where the values of an array are during the training: in memory, or on disk for data that do not fit in memory; auto is disk
-    /// for data that would fill more than a quarter of the memory. The results are the same [default: auto]
+    /// Where the values of arrays and pictures are during the training: in memory, or on disk for data that do not fit in memory; auto
+    /// is disk for data that would fill more than a quarter of the memory. The results are the same [default: auto]
     #[arg(help_heading = READING, long, value_name = "AUTO|MEMORY|DISK")]
     data_from: Option<Place>,
     #[command(flatten)]
@@ -220,7 +220,7 @@ struct AugmentArgs {
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
-    show_measuring(args.common.json || args.quiet);
+    show_reading(args.common.json || args.quiet);
     let mut session = if args.resume { session::resume(args)? } else { session::start(args)? };
     if !args.common.json {
         report::describe(&session, args.common.verbose > 0);

@@ -148,7 +148,7 @@ impl<'a> ArrayOfSamples<'a> {
 /// The values of some samples in parts of at most `most` values, or one sample, with the index of the first sample of each.
 fn parts_of(data: &Dataset, rows: Range<usize>, most: usize) -> impl Iterator<Item = (usize, Result<Cow<'_, [f32]>>)> {
     let len = data.sample_len();
-    let (most, end) = ((most / len).max(1), rows.end);
+    let (most, end) = ((data.values.at_a_time(most) / len).max(1), rows.end);
     rows.step_by(most).map(move |first| (first, data.values.part(first * len..end.min(first + most) * len)))
 }
 

@@ -166,8 +166,8 @@ fn labels_that_cannot_be_read_again_are_refused() {
     let message = labels(&[0, 1, 2], &["a", "NA", "b"]).save(&base).unwrap_err().to_string();
     assert!(message.contains("rename the classes"), "{message}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    // Their numbers follow the alphabet.
+    // Their numbers follow the natural order of their names.
     labels(&[0, 2, 1], &["c2", "c10", "d"]).save(&base).unwrap();
     let read = Labels::load(&at(&dir, "a-labels.csv")).unwrap();
-    assert_eq!((read.of, read.names.join(" ")), (vec![1, 2, 0], "c10 c2 d".into()));
+    assert_eq!((read.of, read.names.join(" ")), (vec![0, 2, 1], "c2 c10 d".into()));
 }

@@ -1,13 +1,13 @@
 //! The pictures of a folder: their properties, and a common size.
 
-use std::path::{Path, PathBuf};
-
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, GenericImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, GenericImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::super::Origin;
 use super::super::options::{Fit, ReadOptions};
+use super::picture::Picture;
+use super::stored::in_parallel;
 use crate::text::count;
 use crate::{Error, Result};
 
@@ -18,13 +18,12 @@ const LARGEST_SIDE: u32 = 16_384;
 pub(super) struct Page {
     size: (u32, u32),
     colour: ColorType,
-    pub orientation: Orientation,
+    orientation: Orientation,
 }
 
 impl Page {
-    fn of(file: &Path) -> Result<Self> {
-        let mut reader = decoder(file)?;
-        // A damaged orientation is no orientation, as in browsers.
+    fn of(picture: &Picture) -> Result<Self> {
+        let mut reader = decoder(picture)?;
         let orientation = reader.orientation().unwrap_or(Orientation::NoTransforms);
         Ok(Self { size: reader.dimensions(), colour: reader.color_type(), orientation })
     }
@@ -44,21 +43,16 @@ impl Page {
 }
 
 /// The properties of all pictures, which have the same size if they are not resized.
-pub(super) fn pages(files: &[PathBuf], options: &ReadOptions, origin: &mut Origin) -> Result<Vec<Page>> {
-    let pages = files.iter().map(|file| Page::of(file)).collect::<Result<Vec<_>>>()?;
+pub(super) fn pages(pictures: &[Picture], options: &ReadOptions, origin: &mut Origin) -> Result<Vec<Page>> {
+    let pages = in_parallel(pictures.len(), |i| Page::of(&pictures[i]))?;
     let first = pages[0].upright();
-    for (file, page) in files.iter().zip(&pages) {
+    for (picture, page) in pictures.iter().zip(&pages) {
         let now = page.upright();
         if options.size.is_none() && now != first {
             return Err(Error::input(format!(
-                "{}: {} x {} pixels, but {} has {} x {}; all pictures of a folder must have the same size: --size 64 scales \
+                "{picture}: {} x {} pixels, but {} has {} x {}; all pictures of a data set must have the same size: --size 64 scales \
                  them to 64 x 64 pixels (--fit crop, pad or stretch)",
-                file.display(),
-                now.0,
-                now.1,
-                files[0].display(),
-                first.0,
-                first.1
+                now.0, now.1, pictures[0], first.0, first.1
             )));
         }
     }
@@ -89,18 +83,23 @@ pub(super) fn pages(files: &[PathBuf], options: &ReadOptions, origin: &mut Origi
     }
     Ok(pages)
 }
-pub(super) fn decoder(file: &Path) -> Result<impl ImageDecoder> {
-    let reader = ImageReader::open(file).map_err(|cause| Error::io("cannot read", file, cause))?;
-    let mut reader = reader.with_guessed_format().map_err(|cause| Error::io("cannot read", file, cause))?;
+
+pub(super) fn decoder(picture: &Picture) -> Result<impl ImageDecoder> {
+    let mut reader = ImageReader::new(picture.open()?);
+    // What is not known by its content.
+    if let Ok(format) = ImageFormat::from_path(&picture.path) {
+        reader.set_format(format);
+    }
+    let mut reader = reader.with_guessed_format().map_err(|cause| picture.failed(cause))?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);
     reader.limits(limits);
-    reader.into_decoder().map_err(|cause| unreadable(file, &cause))
+    reader.into_decoder().map_err(|cause| unreadable(picture, &cause))
 }
 
-pub(super) fn unreadable(file: &Path, cause: &dyn std::fmt::Display) -> Error {
-    Error::input(format!("{}: not a readable picture ({cause}); replace or remove it", file.display()))
+pub(super) fn unreadable(picture: &Picture, cause: &dyn std::fmt::Display) -> Error {
+    picture.refused(format!("not a readable picture ({cause}); replace or remove it"))
 }
 
 /// A picture of `size` x `size` pixels.

@@ -4,60 +4,39 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::Grouping;
-use super::array::{ArrayLayout, Element};
-use super::columns::offset_for;
-use super::dataset::check_finite;
-use super::summary::{GroupSummary, Survey, summarise};
+use super::super::Grouping;
+use super::super::array::{ArrayLayout, Element};
+use super::super::columns::offset_for;
+use super::super::summary::{GroupSummary, summarise};
+use super::{Content, Offset, in_ranges};
 use crate::text::short;
 use crate::{Error, Result};
 
 /// The bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
-/// The values that are measured at a time.
-const MEASURED: usize = 1 << 20;
-
-/// Receives what was measured, and what is to be: numbers of values or samples.
-pub type Watch = Box<dyn Fn(u64, u64) + Send + Sync>;
-
-static WATCH: OnceLock<Watch> = OnceLock::new();
-
-/// Reports the progress of measuring data that stay in their files, which takes long for those that do not fit in memory. Only the
-/// first call of a process has an effect.
-pub fn watch_measuring(watch: Watch) {
-    let _ = WATCH.set(watch);
-}
-
-/// Reports that `done` of `total` samples or values were measured.
-pub(super) fn report(done: usize, total: usize) {
-    if let Some(watch) = WATCH.get() {
-        watch(done as u64, total as u64);
-    }
-}
 
 /// The values of arrays in files, in the order of the samples.
 #[derive(Debug)]
-pub(crate) struct Stored {
+pub(in crate::data) struct StoredArray {
     files: Vec<StoredFile>,
     element: Element,
     big_endian: bool,
-    /// What is subtracted from the values of each column or channel.
-    offset: Option<(Vec<f64>, Grouping)>,
+    offset: Offset,
     /// Whether the values are bytes that are scaled to 0..1.
     scaled: bool,
-    survey: Option<Survey>,
 }
 
 /// An array that fills the end of a file.
 #[derive(Debug)]
 struct StoredFile {
     path: PathBuf,
-    file: File,
+    /// Shared with the parts of the values.
+    file: Arc<File>,
     /// The position of the first value in the file, in bytes.
     start: u64,
     /// The index of the first value among those of all files.
@@ -65,41 +44,36 @@ struct StoredFile {
     len: usize,
 }
 
-impl Stored {
+impl StoredArray {
     /// An array in C order at byte `start` of a file.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be opened.
-    pub(super) fn open(path: &Path, layout: &ArrayLayout, start: u64, len: usize) -> Result<Self> {
-        let file = super::open(path)?;
+    pub fn open(path: &Path, layout: &ArrayLayout, start: u64, len: usize) -> Result<Self> {
+        let file = Arc::new(super::super::open(path)?);
         let files = vec![StoredFile { path: path.into(), file, start, first: 0, len }];
-        Ok(Self {
-            files,
-            element: layout.element,
-            big_endian: layout.big_endian,
-            offset: None,
-            scaled: false,
-            survey: None,
-        })
+        Ok(Self { files, element: layout.element, big_endian: layout.big_endian, offset: None, scaled: false })
     }
 
-    /// Some of the values, which are to be measured again.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the files cannot be opened again.
-    pub fn part(&self, range: Range<usize>) -> Result<Self> {
+    /// Some of the values, in whole samples.
+    pub fn cut(&self, range: Range<usize>) -> Self {
         let size = self.element.size() as u64;
         let mut files = Vec::new();
         for of in &self.files {
             let (from, to) = (range.start.max(of.first), range.end.min(of.first + of.len));
             if from < to {
                 let (path, start) = (of.path.clone(), of.start + (from - of.first) as u64 * size);
-                let file = of.file.try_clone().map_err(|e| Error::io("cannot read", &path, e))?;
-                files.push(StoredFile { path, file, start, first: from - range.start, len: to - from });
+                files.push(StoredFile {
+                    path,
+                    file: of.file.clone(),
+                    start,
+                    first: from - range.start,
+                    len: to - from,
+                });
             }
         }
         // A part of whole samples has the same offsets.
-        Ok(Self { files, offset: self.offset.clone(), survey: None, ..*self })
+        Self { files, offset: self.offset.clone(), ..*self }
     }
 
     /// Adds the values of other files after these; false if their elements are of another type.
@@ -112,43 +86,17 @@ impl Stored {
         same
     }
 
-    /// The number of values.
-    pub fn len(&self) -> usize {
-        self.files.iter().map(|of| of.len).sum()
-    }
-
-    /// The file, or the first of several.
-    pub fn name(&self) -> String {
-        self.files[0].path.display().to_string()
-    }
-
-    /// What was measured over all values.
-    pub fn survey(&self) -> &Survey {
-        self.survey.as_ref().expect("stored values are measured before they become a data set")
-    }
-
-    /// Calls `take` with all values in ranges of whole samples of `len` values, and reports the progress.
-    fn in_ranges(&self, len: usize, mut take: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
-        let (most, end) = ((MEASURED / len).max(1) * len, self.len());
-        for at in (0..end).step_by(most) {
-            report(at, end);
-            take(at..end.min(at + most))?;
-        }
-        report(end, end);
-        Ok(())
-    }
-
     /// Chooses the offset of each column or channel whose digits float32 would lose. Returns those with whole numbers that are
     /// rounded. `name` is that of the data, for messages.
     ///
     /// # Errors
-    /// As [`Stored::read`]; [`Error::Input`] when a value exceeds the range of float32.
+    /// As [`Content::read`]; [`Error::Input`] when a value exceeds the range of float32.
     pub fn narrow(&mut self, name: &str, len: usize, grouping: Grouping) -> Result<Vec<usize>> {
         if self.element.fits_f32() {
             return Ok(Vec::new());
         }
         let mut groups = vec![GroupSummary::default(); grouping.count];
-        self.in_ranges(len, |range| {
+        in_ranges(self, len, |range| {
             let (first, wide) = (range.start, self.read_wide(range)?);
             check_range(name, len, first, &wide)?;
             let finite: Vec<f64> = wide.iter().map(|v| if v.is_finite() { *v } else { f64::NAN }).collect();
@@ -163,36 +111,9 @@ impl Stored {
         Ok(rounded)
     }
 
-    /// With other offsets; none if they are empty.
-    #[must_use]
-    pub fn relative_to(self, offset: Vec<f64>, grouping: Grouping) -> Self {
-        Self { offset: (!offset.is_empty()).then_some((offset, grouping)), ..self }
-    }
-
     /// The offsets that were chosen; empty if none is needed.
     pub fn offsets(&self) -> Vec<f64> {
         self.offset.as_ref().map_or(vec![], |(offset, _)| offset.clone())
-    }
-
-    /// Measures all values of samples of `len` values, in one pass. With `gaps`, NaN stands for a missing value. `name` is that of
-    /// the data, for messages.
-    ///
-    /// # Errors
-    /// As [`Stored::read`]; [`Error::Input`] when a value is not finite.
-    pub fn measure(&mut self, name: &str, len: usize, grouping: Grouping, gaps: bool) -> Result<()> {
-        let mut crc = flate2::Crc::new();
-        let mut survey = Survey { checksum: 0, gaps: false, groups: vec![GroupSummary::default(); grouping.count] };
-        self.in_ranges(len, |range| {
-            let (first, part) = (range.start, self.read(range)?);
-            check_finite(name, len, first, &part, gaps)?;
-            crc.update(bytemuck::cast_slice(&part));
-            survey.gaps |= gaps && part.iter().any(|value| value.is_nan());
-            summarise(&mut survey.groups, grouping, &part);
-            Ok(())
-        })?;
-        survey.checksum = crc.sum();
-        self.survey = Some(survey);
-        Ok(())
     }
 
     /// Whether bytes are scaled to 0..1.
@@ -200,50 +121,25 @@ impl Stored {
         self.scaled = scaled;
     }
 
-    /// Some of the values.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when they cannot be read.
-    pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
-        let mut values = Vec::with_capacity(range.len());
-        self.each_chunk(std::iter::once(range), |at, bytes| self.decode(at, bytes, &mut values))?;
-        Ok(values)
-    }
-
-    /// Several ranges of the values.
-    ///
-    /// # Errors
-    /// As [`Stored::read`].
-    pub fn read_all(&self, ranges: impl Iterator<Item = Range<usize>>) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        let mut ranges = ranges.peekable();
-        // Neighbouring samples are read together.
-        let joined = std::iter::from_fn(|| {
-            let mut range = ranges.next()?;
-            while let Some(next) = ranges.next_if(|next| next.start == range.end) {
-                range.end = next.end;
-            }
-            Some(range)
-        });
-        self.each_chunk(joined, |at, bytes| self.decode(at, bytes, &mut values))?;
-        Ok(values)
-    }
-
     /// Some of the values as they are in the file.
     ///
     /// # Errors
-    /// As [`Stored::read`].
+    /// As [`Content::read`].
     pub fn read_wide(&self, range: Range<usize>) -> Result<Vec<f64>> {
         let mut values = Vec::with_capacity(range.len());
         let size = self.element.size();
-        self.each_chunk(std::iter::once(range), |_, bytes| {
+        self.each_chunk(&mut std::iter::once(range), |_, bytes| {
             values.extend(bytes.chunks_exact(size).map(|item| self.element.decode(item)))
         })?;
         Ok(values)
     }
 
     /// Calls `take` with the index of the first value and the little-endian bytes of each part of the ranges.
-    fn each_chunk(&self, ranges: impl Iterator<Item = Range<usize>>, mut take: impl FnMut(usize, &[u8])) -> Result<()> {
+    fn each_chunk(
+        &self,
+        ranges: &mut dyn Iterator<Item = Range<usize>>,
+        mut take: impl FnMut(usize, &[u8]),
+    ) -> Result<()> {
         let size = self.element.size();
         let mut bytes = Vec::new();
         for range in ranges {
@@ -295,8 +191,32 @@ impl Stored {
     }
 }
 
+impl Content for StoredArray {
+    fn name(&self) -> String {
+        self.files[0].path.display().to_string()
+    }
+
+    fn len(&self) -> usize {
+        self.files.iter().map(|of| of.len).sum()
+    }
+
+    fn part(&self, range: Range<usize>) -> Box<dyn Content> {
+        Box::new(self.cut(range))
+    }
+
+    fn relative_to(self: Box<Self>, offset: Offset) -> Box<dyn Content> {
+        Box::new(Self { offset, ..*self })
+    }
+
+    fn read(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.each_chunk(ranges, |at, bytes| self.decode(at, bytes, &mut values))?;
+        Ok(values)
+    }
+}
+
 /// Refuses finite values that float32 cannot hold. `first` is the index of the first one in the data set.
-pub(super) fn check_range(name: &str, len: usize, first: usize, wide: &[f64]) -> Result<()> {
+pub(in crate::data) fn check_range(name: &str, len: usize, first: usize, wide: &[f64]) -> Result<()> {
     let Some(at) = wide.iter().position(|v| v.is_finite() && (*v as f32).is_infinite()) else { return Ok(()) };
     Err(Error::input(format!(
         "{name}: sample {} has {:e} at element {} (both counted from 0), which exceeds {}, the largest float32; scale the values \
@@ -338,7 +258,7 @@ fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Columns, Dataset, Place, ReadOptions, npy};
+    use super::super::super::{Columns, Dataset, Place, ReadOptions, npy};
     use half::f16;
     use std::io::Write;
 
