@@ -14,6 +14,8 @@ mod values;
 #[cfg(feature = "cli")]
 pub(crate) use choose::no_adapter;
 pub use choose::{AdapterKind, AdapterSummary, adapters};
+#[cfg(feature = "remote")]
+pub(crate) use gpu::cache::cache_folder;
 pub use profile::{OpCost, OpTime};
 pub use run::Run;
 pub use values::Values;

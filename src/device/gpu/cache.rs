@@ -109,6 +109,12 @@ impl Cache {
     }
 }
 
+/// The folder of this user's files, if no other user can write to it and it is not off.
+#[cfg(feature = "remote")]
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    Cache::of_user("").private_folder().map(Path::to_path_buf)
+}
+
 /// The folder set by the variable, otherwise the user's folder.
 fn folder(variable: Option<OsString>, user: Option<PathBuf>) -> Option<PathBuf> {
     match variable.filter(|v| !v.is_empty()) {
