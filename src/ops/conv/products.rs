@@ -214,7 +214,7 @@ pub(super) fn finish<S: Scalar>(
 }
 
 /// Test shapes: ragged, strided, padded, pointwise, long, not square and with many channels, as x, w, stride, padding.
-pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 16] = [
+pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 18] = [
     (&[1, 1, 1, 1], &[1, 1, 1, 1], 1, 0),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 1, 1),
     (&[2, 3, 9, 7], &[5, 3, 3, 3], 2, 1),
@@ -231,4 +231,7 @@ pub(super) const SHAPES: [(&[usize], &[usize], usize, usize); 16] = [
     (&[2, 1, 5, 4], &[3, 1, 1, 1], 1, 1),
     (&[3, 31, 6, 7], &[32, 31, 3, 3], 1, 1),
     (&[2, 32, 7, 6], &[61, 32, 3, 3], 2, 1),
+    // Enough channels for tiles on the CPU.
+    (&[1, 34, 9, 10], &[61, 34, 3, 3], 1, 1),
+    (&[2, 66, 23], &[64, 66, 3], 1, 1),
 ];
