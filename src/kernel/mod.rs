@@ -260,7 +260,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`Error::Shader`] with the line of an unknown part, flag or directive, or of an unterminated block; with tensors in
-    /// f16 also the errors of [`bindings`].
+    /// f16 also with what cannot be parsed.
     pub fn source(&self) -> Result<String> {
         let source = preprocess::Expansion::of(self)?;
         if !self.has_halves() {

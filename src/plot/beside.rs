@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::Scale;
-use super::canvas::{Across, Bitmap, Canvas, Down, Rect, Svg, save_png};
+use super::canvas::{Across, Canvas, Down, Rect, Svg};
+#[cfg(feature = "cli")]
+use super::canvas::{Bitmap, save_png};
 use super::curves::CURVES;
 use super::samples::{MARGIN, samples};
 use super::set::Set;

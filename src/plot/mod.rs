@@ -43,11 +43,11 @@ mod strip;
 
 #[cfg(feature = "cli")]
 pub(crate) use bands::{Completed, MOST_COMPLETED, completed_signals};
-pub(crate) use beside::compare_with;
 pub use beside::{compare, side_by_side};
 #[cfg(feature = "cli")]
-pub(crate) use beside::{is_side_by_side, side_by_side_png};
+pub(crate) use beside::{compare_with, is_side_by_side, side_by_side_png};
 pub use curves::{Curve, curves, loss_curve};
+#[cfg(feature = "cli")]
 pub(crate) use evenly_spaced::EvenlySpaced;
 pub use evenly_spaced::evenly_spaced;
 #[cfg(feature = "cli")]

@@ -136,7 +136,7 @@ impl Exchange {
 }
 
 /// Consecutive parts of a vector.
-fn parts_of<'a>(mut rest: &'a mut [f32], lens: impl Iterator<Item = usize>) -> impl Iterator<Item = &'a mut [f32]> {
+fn parts_of(mut rest: &mut [f32], lens: impl Iterator<Item = usize>) -> impl Iterator<Item = &mut [f32]> {
     lens.map(move |len| {
         let (part, after) = std::mem::take(&mut rest).split_at_mut(len);
         rest = after;
