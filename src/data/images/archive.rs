@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::folder::{Listing, Subfolder, is_picture};
+use super::folder::{Listing, is_picture};
 use super::picture::{Member, Picture, name_of};
 use crate::io::extension;
 use crate::{Error, Result};
@@ -36,6 +36,18 @@ pub(in crate::data) fn unpacked_by(path: &Path) -> Option<&'static str> {
         _ => (false, ""),
     };
     packed.then_some(command)
+}
+
+/// The most parts of the name of a member, which protects against damaged names.
+const MOST_PARTS: usize = 64;
+
+/// What a member is.
+enum Kind {
+    Picture(Member),
+    Class(String),
+    Other,
+    /// A link, or something else without content.
+    Broken,
 }
 
 /// The members of a tar file in folders, and the text of each class.
@@ -67,54 +79,78 @@ impl Archive {
             let cause = cause.unwrap_or("a damaged header".into());
             Error::input(format!("{}: not a readable tar file ({cause}); copy or write it again", path.display()))
         };
-        let (archive, mut all): (Arc<Path>, _) = (path.into(), Self::default());
-        let mut reader = tar::Archive::new(file);
+        // Of several members of one name, the last one counts, as where a tar file is unpacked.
+        let (archive, mut members): (Arc<Path>, _) = (path.into(), HashMap::new());
+        let (mut reader, mut next) = (tar::Archive::new(&file), 0);
         for entry in reader.entries_with_seek().map_err(damaged)? {
             let mut entry = entry.map_err(damaged)?;
-            let Some(name) = entry.path().ok().and_then(|name| visible(&name)) else { continue };
             let (kind, start, len) = (entry.header().entry_type(), entry.raw_file_position(), entry.size());
+            next = start.saturating_add(len).next_multiple_of(BLOCK);
+            let Some(name) = entry.path().ok().and_then(|name| visible(&name)) else { continue };
+            let refused = |text: &str| Err(Error::input(format!("{}:{}: {text}", path.display(), name.display())));
             if kind.is_dir() {
                 continue;
             }
+            if name.components().count() > MOST_PARTS {
+                return Err(Error::input(format!("{}: a name has more than {MOST_PARTS} folders", path.display())));
+            }
             if kind.is_gnu_sparse() {
-                let text =
-                    "is stored with gaps (a sparse file), which are not read; write the tar file without --sparse";
-                return Err(Error::input(format!("{}:{}: {text}", path.display(), name.display())));
+                return refused(
+                    "is stored with gaps (a sparse file), which are not read; write the tar file without --sparse",
+                );
             }
             if start.checked_add(len).is_none_or(|last| last > end) {
-                return Err(Error::input(format!(
-                    "{}: the tar file ends within its member {}; copy it again",
-                    path.display(),
-                    name.display()
-                )));
+                return refused("the tar file ends within this member; copy it again");
             }
+            let is_class = extension(&name) == "cls";
+            if is_class && len > LONGEST_CLASS {
+                return refused(&format!("{len} bytes; the name of a class has at most {LONGEST_CLASS}"));
+            }
+            let kind = match kind.is_file() || kind.is_contiguous() {
+                false => Kind::Broken,
+                true if is_picture(&name) => Kind::Picture(Member { archive: archive.clone(), start, len }),
+                true if is_class => {
+                    let mut text = String::new();
+                    if let Err(cause) = entry.read_to_string(&mut text) {
+                        return refused(&format!("the class cannot be read ({cause}); write its name as UTF-8 text"));
+                    }
+                    Kind::Class(text.trim().to_string())
+                }
+                true => Kind::Other,
+            };
+            members.insert(name, kind);
+        }
+        if !is_zero(&file, next.min(end)).map_err(damaged)? {
+            log::warn!("{}: the tar file has no end mark; it may have been cut off", path.display());
+        }
+        Ok(Self::listed(members))
+    }
+
+    fn listed(members: HashMap<PathBuf, Kind>) -> Self {
+        let mut all = Self::default();
+        for (name, kind) in members {
             let folder = all.root.folder_of(&name);
-            if !(kind.is_file() || kind.is_contiguous()) {
-                folder.broken.push(name_of(&name));
-            } else if is_picture(&name) {
-                let member = Some(Member { archive: archive.clone(), start, len });
-                folder.pictures.push(Picture { path: name, member });
-            } else if extension(&name) == "cls" {
-                let mut text = String::new();
-                entry.by_ref().take(LONGEST_CLASS).read_to_string(&mut text).map_err(damaged)?;
-                all.classes.insert(key(&name), text.trim().to_string());
-            } else {
-                folder.others.push(name_of(&name));
+            match kind {
+                Kind::Picture(member) => folder.pictures.push(Picture { path: name, member: Some(member) }),
+                Kind::Class(text) => drop(all.classes.insert(key(&name), text)),
+                Kind::Other => folder.others.push(name_of(&name)),
+                Kind::Broken => folder.broken.push(name_of(&name)),
             }
         }
         all.root.sort();
-        Ok(all.without_common_folders())
+        all
     }
+}
 
-    /// From the folder that contains everything, such as `pets` in the tar file of a folder `pets`.
-    fn without_common_folders(mut self) -> Self {
-        while let ([], [], [_]) = (&self.root.pictures[..], &self.root.others[..], &self.root.folders[..]) {
-            if let Some((_, Subfolder::Listed(inner))) = self.root.folders.pop() {
-                self.root = inner;
-            }
-        }
-        self
-    }
+/// The unit of a tar file, in bytes.
+const BLOCK: u64 = 512;
+
+/// Whether there is a block of zeros, with which a tar file ends.
+fn is_zero(mut file: &File, at: u64) -> io::Result<bool> {
+    let mut block = Vec::new();
+    file.seek(SeekFrom::Start(at))?;
+    file.take(BLOCK).read_to_end(&mut block)?;
+    Ok(block.len() as u64 == BLOCK && block.iter().all(|byte| *byte == 0))
 }
 
 /// The names of the folders and of the file in a name; `None` for a hidden one.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Origin, labels};
 use super::archive::{Archive, key};
-use super::folder::{Listing, Subfolder, natural};
+use super::folder::{Listing, natural};
 use super::picture::Picture;
 use crate::io::extension;
 use crate::text::count;
@@ -58,9 +58,22 @@ impl Collection {
     /// # Errors
     /// When a tar file cannot be read or has no such folder, or when only some have members that are classes.
     pub fn of_archives(name: &str, files: &[PathBuf], part: Option<&str>) -> Result<Self> {
+        let mut archives = files.iter().map(|file| Archive::of(file)).collect::<Result<Vec<_>>>()?;
+        if part.is_none() {
+            // The folder that contains everything, such as `pets` in the tar files of a folder `pets`.
+            let common = |archives: &[Archive]| {
+                let first = archives.first()?.root.only_folder()?.to_string();
+                archives.iter().all(|archive| archive.root.only_folder() == Some(&first)).then_some(first)
+            };
+            while let Some(folder) = common(&archives) {
+                for archive in &mut archives {
+                    archive.root.enter(&folder);
+                }
+            }
+        }
         let mut all: Option<Self> = None;
-        for file in files {
-            let one = Self::of_archive(file, part)?;
+        for (file, archive) in files.iter().zip(archives) {
+            let one = Self::of_archive(file, archive, part)?;
             match &mut all {
                 None => all = Some(one),
                 Some(all) => all.append(one)?,
@@ -71,21 +84,22 @@ impl Collection {
         Ok(all)
     }
 
-    fn of_archive(file: &Path, part: Option<&str>) -> Result<Self> {
-        let Archive { mut root, classes } = Archive::of(file)?;
+    fn of_archive(file: &Path, Archive { mut root, classes }: Archive, part: Option<&str>) -> Result<Self> {
         let name = match part {
             Some(part) => format!("{}:{part}", file.display()),
             None => file.display().to_string(),
         };
         for part in part.into_iter().flat_map(|part| part.split('/')) {
-            let names: Vec<String> = root.folders.iter().map(|(name, _)| name.clone()).collect();
-            let found = root.folders.into_iter().find(|(name, _)| name == part);
-            let Some((_, Subfolder::Listed(inner))) = found else {
-                let there_are =
-                    if names.is_empty() { "there is none".into() } else { format!("there are: {}", some(&names)) };
-                return Err(Error::input(format!("{name}: the tar file has no folder {part}; {there_are}")));
-            };
-            root = inner;
+            // The folder can be in one that contains everything.
+            while !root.enter(part) {
+                let only = root.only_folder().map(str::to_string);
+                if !only.is_some_and(|only| root.enter(&only)) {
+                    let names: Vec<String> = root.folders.iter().map(|(name, _)| name.clone()).collect();
+                    let there_are =
+                        if names.is_empty() { "there is none".into() } else { format!("there are: {}", some(&names)) };
+                    return Err(Error::input(format!("{name}: the tar file has no folder {part}; {there_are}")));
+                }
+            }
         }
         let mut all = Self::of(name, true, root)?;
         if !classes.is_empty() {
@@ -111,6 +125,7 @@ impl Collection {
             all.pictures.append(&mut class.pictures);
             rest.others.append(&mut class.others);
             rest.broken.append(&mut class.broken);
+            rest.folders.append(&mut class.folders);
             all.classes.push(name);
         }
         all.rest = rest;

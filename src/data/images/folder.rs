@@ -120,11 +120,33 @@ impl Listing {
         })
     }
 
+    /// The name of the folder that contains everything in this one.
+    pub fn only_folder(&self) -> Option<&str> {
+        match (&self.pictures[..], &self.others[..], &self.folders[..]) {
+            ([], [], [(name, _)]) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Replaces this by a listed folder in it, if it is there.
+    pub fn enter(&mut self, folder: &str) -> bool {
+        let at = self.folders.iter().position(|(name, inner)| name == folder && matches!(inner, Subfolder::Listed(_)));
+        match at.map(|at| self.folders.swap_remove(at).1) {
+            Some(Subfolder::Listed(inner)) => {
+                *self = inner;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Adds the pictures of all folders below, folder by folder.
     fn descend(&mut self, depth: usize) -> Result<()> {
         for (_, folder) in std::mem::take(&mut self.folders) {
+            // Links can make folders endless, but not those that are listed.
+            let deeper = depth < DEEPEST || matches!(folder, Subfolder::Listed(_));
             let mut below = folder.open()?;
-            if depth < DEEPEST {
+            if deeper {
                 below.descend(depth + 1)?;
             }
             self.pictures.append(&mut below.pictures);

@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 /// The maximum width and height, which protects against damaged headers.
 const LARGEST_SIDE: u32 = 16_384;
+/// The maximum number of pixels: 1 GiB of memory for each thread that decodes pictures, with 12 bytes for each pixel.
+const MOST_PIXELS: u64 = (1 << 30) / 12;
 
 /// The properties of a picture.
 pub(super) struct Page {
@@ -95,7 +97,12 @@ pub(super) fn decoder(picture: &Picture) -> Result<impl ImageDecoder> {
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);
     reader.limits(limits);
-    reader.into_decoder().map_err(|cause| unreadable(picture, &cause))
+    let decoder = reader.into_decoder().map_err(|cause| unreadable(picture, &cause))?;
+    let (w, h) = decoder.dimensions();
+    if u64::from(w) * u64::from(h) > MOST_PIXELS {
+        return Err(picture.refused(format!("{w} x {h} pixels; at most {MOST_PIXELS} are decoded, so scale it first")));
+    }
+    Ok(decoder)
 }
 
 pub(super) fn unreadable(picture: &Picture, cause: &dyn std::fmt::Display) -> Error {

@@ -309,6 +309,33 @@ fn members_have_classes_as_in_webdataset() {
 }
 
 #[test]
+fn the_last_member_of_a_name_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tar");
+    let [a, b, c] = [10, 20, 30].map(|level| png(1, 1, level));
+    tar(&path, &[("1.png", &a), ("1.cls", b"0"), ("2.png", &b), ("2.cls", b"0"), ("1.png", &c), ("1.cls", b"1")]);
+    assert_eq!(levels(&load(&path)), [30.0, 20.0]);
+    assert_eq!(labels(path.to_str().unwrap()).0, [1, 0]);
+}
+
+/// Only a folder that contains everything in all of them is none of the classes.
+#[test]
+fn tar_files_can_have_a_class_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let [a, b] = [10, 20].map(|level| png(1, 1, level));
+    tar(&dir.path().join("1.tar"), &[("pets/cats/1.png", &a), ("pets/cats/2.png", &a)]);
+    tar(&dir.path().join("2.tar"), &[("pets/dogs/1.png", &b)]);
+    assert_eq!(labels(&at("*.tar")), (vec![0, 0, 1], vec!["cats".to_string(), "dogs".into()]));
+    for part in ["2.tar:dogs", "2.tar:pets", "2.tar:pets/dogs"] {
+        assert_eq!(levels(&Dataset::load(&at(part), 0).unwrap()), [20.0], "{part}");
+    }
+    let deep = format!("cats/{}3.png", "x/".repeat(20));
+    tar(&dir.path().join("3.tar"), &[(&deep, &a), ("dogs/1.png", &b)]);
+    assert_eq!(labels(&at("3.tar")).0, [0, 1]);
+}
+
+#[test]
 fn bad_tar_files_say_why() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tar");
@@ -332,7 +359,13 @@ fn bad_tar_files_say_why() {
     tar(&path, &[("1.png", &good), ("2.png", &png(90, 90, 9))]);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..1600]).unwrap();
-    said("the tar file ends within its member 2.png; copy it again");
+    said("a.tar:2.png: the tar file ends within this member; copy it again");
+    tar(&path, &[("1.png", &good), ("1.cls", &[b'a'; 1001])]);
+    said("a.tar:1.cls: 1001 bytes; the name of a class has at most 1000");
+    tar(&path, &[("1.png", &good), ("1.cls", &[0xff])]);
+    said("a.tar:1.cls: the class cannot be read");
+    tar(&path, &[(&format!("{}1.png", "a/".repeat(5000)), &good)]);
+    said("a name has more than 64 folders");
     let packed = dir.path().join("a.tar.gz");
     fs::write(&packed, b"\x1f\x8b").unwrap();
     assert!(refusal(&packed).contains("unpack it, such as with: gunzip -k"), "{}", refusal(&packed));
