@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Reads files from a local server with the interface of S3 (moto), by s3:// and http:// addresses, and compares what is trained with
-# local files, byte for byte. Builds the program with the feature remote, which compiles about 130 crates more. Ends with status 77
-# where Python or PyPI is missing.
+# local files, byte for byte. Builds the program with the feature remote. Ends with status 77 where Python or PyPI is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,12 +38,12 @@ for name in sys.argv[2:]:
 PYTHON
 }
 alike() { # the data at an address and in a local file, the name of the runs, and options
-    local of
-    for of in "$1" "$2"; do
-        "$langevin" train "$of" --model mlp --steps 20 --quiet --no-samples --preview off --force --out "$folder/run" "${@:4}"
-        "$langevin" sample "$folder/run" --count 8 --seed 1 --out "$folder/$3-${#of}.npy" >/dev/null
+    local side of=("$1" "$2")
+    for side in 0 1; do
+        "$langevin" train "${of[side]}" --model mlp --steps 20 --quiet --no-samples --preview off --force --out "$folder/run" "${@:4}"
+        "$langevin" sample "$folder/run" --count 8 --seed 1 --out "$folder/$3-$side.npy" >/dev/null
     done
-    cmp "$folder/$3-${#1}.npy" "$folder/$3-${#2}.npy" || fail "$1 trains otherwise than $2"
+    cmp "$folder/$3-0.npy" "$folder/$3-1.npy" || fail "$1 trains otherwise than $2"
 }
 refuses() { # the words that an error must have, and the command
     local text
