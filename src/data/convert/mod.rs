@@ -239,9 +239,12 @@ impl Labels {
             })?,
             false => write_atomically(&path, |out| {
                 writeln!(out, "class")?;
-                self.of.iter().try_for_each(|&class| {
-                    writeln!(out, "{}", super::output::quoted_field(&self.names[class as usize]))
-                })
+                // A blank without quotes would separate columns.
+                let field = |name: &str| match name.contains(char::is_whitespace) {
+                    true => format!("\"{}\"", name.replace('"', "\"\"")),
+                    false => super::output::quoted_field(name),
+                };
+                self.of.iter().try_for_each(|&class| writeln!(out, "{}", field(&self.names[class as usize])))
             })?,
         }
         let spec = path.to_string_lossy();

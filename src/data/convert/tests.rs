@@ -167,6 +167,9 @@ fn labels_that_cannot_be_read_again_are_refused() {
     assert!(message.contains("rename the classes"), "{message}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     // Their numbers follow the natural order of their names.
+    labels(&[0, 2, 1], &["golden retriever", "grey \"c\" at", "ü z"]).save(&base).unwrap();
+    let read = Labels::load(&at(&dir, "a-labels.csv")).unwrap();
+    assert_eq!((read.of, &read.names[1][..]), (vec![0, 2, 1], "grey \"c\" at"));
     labels(&[0, 2, 1], &["c2", "c10", "d"]).save(&base).unwrap();
     let read = Labels::load(&at(&dir, "a-labels.csv")).unwrap();
     assert_eq!((read.of, read.names.join(" ")), (vec![0, 2, 1], "c2 c10 d".into()));

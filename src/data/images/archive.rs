@@ -72,6 +72,12 @@ impl Archive {
                 path.display()
             )));
         }
+        if is_compressed(&file).map_err(|cause| Error::io("cannot read", path, cause))? {
+            return Err(Error::input(format!(
+                "{}: compressed, although it is not named so; unpack it first (gunzip, xz -d, bunzip2 or zstd -d)",
+                path.display()
+            )));
+        }
         let damaged = |cause: io::Error| {
             // The text of an error can contain that of a damaged header.
             let cause =
@@ -90,6 +96,9 @@ impl Archive {
             let refused = |text: &str| Err(Error::input(format!("{}:{}: {text}", path.display(), name.display())));
             if kind.is_dir() {
                 continue;
+            }
+            if entry.path_bytes().split(|byte| *byte == b'/').any(|part| part == b"..") {
+                return refused("a name with \"..\"; write the tar file from the folder that contains everything");
             }
             if name.components().count() > MOST_PARTS {
                 return Err(Error::input(format!("{}: a name has more than {MOST_PARTS} folders", path.display())));
@@ -114,7 +123,10 @@ impl Archive {
                     if let Err(cause) = entry.read_to_string(&mut text) {
                         return refused(&format!("the class cannot be read ({cause}); write its name as UTF-8 text"));
                     }
-                    Kind::Class(text.trim().to_string())
+                    match text.trim() {
+                        "" => return refused("is empty; write the class into it"),
+                        text => Kind::Class(text.to_string()),
+                    }
                 }
                 true => Kind::Other,
             };
@@ -144,6 +156,15 @@ impl Archive {
 
 /// The unit of a tar file, in bytes.
 const BLOCK: u64 = 512;
+
+/// Whether a file begins as those of gzip, xz, bzip2 and zstd do.
+fn is_compressed(mut file: &File) -> io::Result<bool> {
+    let mut start = Vec::new();
+    file.take(6).read_to_end(&mut start)?;
+    file.rewind()?;
+    let starts: [&[u8]; 4] = [b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd"];
+    Ok(starts.iter().any(|magic| start.starts_with(magic)))
+}
 
 /// Whether there is a block of zeros, with which a tar file ends.
 fn is_zero(mut file: &File, at: u64) -> io::Result<bool> {

@@ -364,6 +364,10 @@ fn bad_tar_files_say_why() {
     said("a.tar:1.cls: 1001 bytes; the name of a class has at most 1000");
     tar(&path, &[("1.png", &good), ("1.cls", &[0xff])]);
     said("a.tar:1.cls: the class cannot be read");
+    tar(&path, &[("1.png", &good), ("1.cls", b"\n")]);
+    said("a.tar:1.cls: is empty; write the class into it");
+    fs::write(&path, b"\x1f\x8b\x08").unwrap();
+    said("compressed, although it is not named so");
     tar(&path, &[(&format!("{}1.png", "a/".repeat(5000)), &good)]);
     said("a name has more than 64 folders");
     let packed = dir.path().join("a.tar.gz");
