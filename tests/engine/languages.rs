@@ -58,6 +58,8 @@ struct Ready {
     label: String,
     entry: &'static str,
     cooperative: bool,
+    /// Whether it has 16-bit floats.
+    half: bool,
     module: Module,
     info: ModuleInfo,
 }
@@ -72,8 +74,10 @@ fn ready(kernel: &Kernel, source: &str, capabilities: Capabilities) -> Result<Re
     let entry = Some((ShaderStage::Compute, kernel.entry));
     let (module, info) = process_overrides(&module, &info, entry, &constants).map_err(|e| format!("{label}: {e}"))?;
     let cooperative = module.types.iter().any(|(_, t)| matches!(t.inner, naga::TypeInner::CooperativeMatrix { .. }));
+    let is_half = |scalar: naga::Scalar| scalar.kind == naga::ScalarKind::Float && scalar.width == 2;
+    let half = module.types.iter().any(|(_, t)| t.inner.scalar().is_some_and(is_half));
     let (module, info) = (module.into_owned(), info.into_owned());
-    Ok(Ready { label, entry: kernel.entry, cooperative, module, info })
+    Ok(Ready { label, entry: kernel.entry, cooperative, half, module, info })
 }
 
 /// All different kernels, each checked against what all of its targets have. Kernels that differ in sizes and in numbers
@@ -184,8 +188,11 @@ fn spirv(kernel: &Ready, checked: bool) -> Result<Vec<u32>, String> {
     use spv::Capability as C;
     let mut has = vec![C::Shader, C::GroupNonUniform, C::GroupNonUniformArithmetic, C::GroupNonUniformBallot];
     has.extend([C::GroupNonUniformVote, C::GroupNonUniformShuffle, C::GroupNonUniformShuffleRelative]);
+    if kernel.half {
+        has.extend([C::Float16, C::StorageBuffer16BitAccess]);
+    }
     if kernel.cooperative {
-        has.extend([C::Float16, C::StorageBuffer16BitAccess, C::CooperativeMatrixKHR, C::VulkanMemoryModel]);
+        has.extend([C::CooperativeMatrixKHR, C::VulkanMemoryModel]);
     }
     let zero = if checked {
         spv::ZeroInitializeWorkgroupMemoryMode::Polyfill
