@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use super::files::{has_wildcards, matches};
 use super::images::natural;
 use super::stored::{DOWNLOADING, report};
 use crate::device::cache_folder;
-use crate::io::check_space;
+use crate::text::readable;
 use crate::{Error, Result};
 
 /// The bytes of a part, which is what is lost at most when a download is interrupted, times the parts at the same time.
@@ -44,9 +45,9 @@ pub(super) fn fetch(spec: &str) -> Result<(Vec<PathBuf>, Option<&str>)> {
     let (files, end) = match known.get(spec) {
         Some(found) => found.clone(),
         None => {
-            let failed = |e| Error::input(format!("{spec}: cannot start a download: {e}"));
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-            let found = runtime.block_on(download_all(spec))?;
+            // The program that calls may have a runtime on its thread, where no other one can start.
+            let found = std::thread::scope(|scope| scope.spawn(|| run(spec)).join());
+            let found = found.unwrap_or_else(|panic| resume_unwind(panic))?;
             known.insert(spec.into(), found.clone());
             found
         }
@@ -54,18 +55,23 @@ pub(super) fn fetch(spec: &str) -> Result<(Vec<PathBuf>, Option<&str>)> {
     Ok((files, spec.get(end + 1..)))
 }
 
+fn run(spec: &str) -> Result<(Vec<PathBuf>, usize)> {
+    let failed = |e| Error::input(format!("{}: cannot start a download: {e}", shown(spec)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(download_all(spec))
+}
+
 /// The files, and the end of the address in `ADDRESS` or `ADDRESS:PART`.
 async fn download_all(spec: &str) -> Result<(Vec<PathBuf>, usize)> {
     let server = Server::of(spec)?;
-    let Some(cache) = cache_folder() else {
-        return Err(Error::setting(format!(
-            "{spec}: files are downloaded to the cache folder, which is off; set LANGEVIN_CACHE to a folder, or download the file \
-             and name it"
-        )));
-    };
-    // A colon can belong to the name.
-    let colons = spec.char_indices().filter(|(at, c)| *c == ':' && *at > server.start).map(|(at, _)| at);
-    for end in [spec.len()].into_iter().chain(colons) {
+    let cache = cache_folder("data").map_err(|why| {
+        Error::setting(format!(
+            "{}: files are downloaded to the cache folder, which is {why}; set LANGEVIN_CACHE to a folder that only you can write \
+             to, or download the file and name it",
+            shown(spec)
+        ))
+    })?;
+    for end in server.ends(spec) {
         let objects = server.objects(&spec[..end]).await?;
         if objects.is_empty() {
             continue;
@@ -73,7 +79,7 @@ async fn download_all(spec: &str) -> Result<(Vec<PathBuf>, usize)> {
         let mut progress = Progress { done: 0, total: objects.iter().map(|object| object.size).sum() };
         let mut files = Vec::new();
         for object in &objects {
-            files.push(server.download(object, &cache.join("data"), &mut progress).await?);
+            files.push(server.download(object, &cache, &mut progress).await?);
         }
         return Ok((files, end));
     }
@@ -82,7 +88,29 @@ async fn download_all(spec: &str) -> Result<(Vec<PathBuf>, usize)> {
     } else {
         "; a web server does not list its files, so that a pattern cannot be read"
     };
-    Err(Error::input(format!("{spec}: the server has no such file; check the address{listing}")))
+    Err(Error::input(format!("{}: the server has no such file; check the address{listing}", shown(spec))))
+}
+
+/// An address in messages: without a password, and without a query, which can be a signature.
+fn shown(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let is_web = Scheme::of(scheme).is_none_or(|scheme| !scheme.lists());
+    let rest = rest.split('?').next().filter(|_| is_web).unwrap_or(rest);
+    let server = rest.find('/').unwrap_or(rest.len());
+    let user = rest[..server].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[user..])
+}
+
+/// What a library says, with its addresses as in other messages.
+fn described(cause: &object_store::Error) -> String {
+    let ends = |c: char| c.is_whitespace() || "()<>\"'".contains(c);
+    let text = cause.to_string();
+    let words = text.split_inclusive(ends).map(|word| {
+        let bare = word.trim_end_matches(ends);
+        let bare_shown = if bare.contains("://") { shown(bare) } else { bare.into() };
+        bare_shown + &word[bare.len()..]
+    });
+    words.collect()
 }
 
 /// Counts the bytes of all files that are downloaded.
@@ -134,12 +162,20 @@ impl Scheme {
     }
 }
 
+/// The query of an address of a web server, with its question mark.
+fn query_of(scheme: Scheme, spec: &str) -> &str {
+    let query = spec.find('?').filter(|_| !scheme.lists()).map_or("", |at| &spec[at..]);
+    query.split(':').next().unwrap_or_default()
+}
+
 /// A web server, or a bucket of an object store.
 struct Server {
     scheme: Scheme,
     store: Arc<dyn ObjectStore>,
     /// The position of the slash after the name of the server or bucket in an address.
     start: usize,
+    /// The query of an address of a web server, with its question mark; a colon in it is `%3A`.
+    query: String,
 }
 
 impl Server {
@@ -147,20 +183,21 @@ impl Server {
         let (name, rest) = spec.split_once("://").unwrap_or_default();
         let Some(scheme) = Scheme::of(name) else {
             return Err(Error::input(format!(
-                "{spec}: no way to read {name}:// addresses; use https://, s3:// or gs://"
+                "{}: no way to read {name}:// addresses; use https://, s3:// or gs://",
+                shown(spec)
             )));
         };
         let Some(slash) = rest.find('/').filter(|at| *at > 0 && *at + 1 < rest.len()) else {
-            return Err(Error::input(format!("{spec}: names no file; an address is {name}://SERVER/FILE")));
+            return Err(Error::input(format!("{}: names no file; an address is {name}://SERVER/FILE", shown(spec))));
         };
         // Another part of the program may have chosen one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let start = name.len() + 3 + slash;
         let retry = RetryConfig { max_retries: 3, retry_timeout: PATIENCE, ..RetryConfig::default() };
         let base = &spec[..start];
+        let query = query_of(scheme, spec).to_string();
         let store: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
             Scheme::Http => {
-                let query = spec.split_once('?').map(|(_, query)| format!("?{query}")).unwrap_or_default();
                 let builder = HttpBuilder::new().with_url(format!("{base}/{query}")).with_retry(retry);
                 let builder = builder.with_config(ClientConfigKey::Timeout, PART_TIME);
                 builder.with_config(ClientConfigKey::AllowHttp, "true").build().map(|store| Arc::new(store) as _)
@@ -179,9 +216,21 @@ impl Server {
                 builder.build().map(|store| Arc::new(store) as _)
             }
         };
-        let store =
-            store.map_err(|e| Error::input(format!("{spec}: cannot be read ({e}); {}", scheme.credentials())))?;
-        Ok(Self { scheme, store, start })
+        let failed = |e: object_store::Error| {
+            Error::input(format!("{}: cannot be read ({}); {}", shown(spec), described(&e), scheme.credentials()))
+        };
+        Ok(Self { scheme, store: store.map_err(failed)?, start, query })
+    }
+
+    /// Where the address may end in `ADDRESS` or `ADDRESS:PART`. A colon can belong to the name.
+    fn ends(&self, spec: &str) -> Vec<usize> {
+        match spec.find('?').filter(|_| !self.query.is_empty()) {
+            Some(at) => vec![at + self.query.len()],
+            None => {
+                let colons = spec.char_indices().filter(|(at, c)| *c == ':' && *at > self.start).map(|(at, _)| at);
+                [spec.len()].into_iter().chain(colons).collect()
+            }
+        }
     }
 
     /// What the server says about an address, with what to do.
@@ -196,7 +245,7 @@ impl Server {
             // Without credentials, those of a virtual machine are asked for, which fails elsewhere.
             _ => format!("check the connection; {}; what was downloaded is kept", self.scheme.credentials()),
         };
-        Error::input(format!("{address}: cannot be downloaded ({cause}); {remedy}"))
+        Error::input(format!("{}: cannot be downloaded ({}); {remedy}", shown(address), described(cause)))
     }
 
     /// The name of an object in the server or bucket.
@@ -206,7 +255,7 @@ impl Server {
             Scheme::Http => Key::from_url_path(path.split(['?', '#']).next().unwrap_or_default()),
             _ => Key::parse(path),
         };
-        key.map_err(|e| Error::input(format!("{address}: not an address ({e})")))
+        key.map_err(|e| Error::input(format!("{}: not an address ({e})", shown(address))))
     }
 
     /// The objects at an address, or of a pattern in natural order; none if there are none.
@@ -215,9 +264,7 @@ impl Server {
         let mut found = if listed { self.matching(address).await? } else { self.single(address).await? };
         found.sort_by(|a, b| natural(a.location.as_ref(), b.location.as_ref()));
         let base = &address[..self.start];
-        let query =
-            address.split_once('?').filter(|_| !self.scheme.lists()).map(|(_, query)| query).unwrap_or_default();
-        Ok(found.into_iter().map(|meta| Remote::of(base, query, meta)).collect())
+        Ok(found.into_iter().map(|meta| Remote::of(base, &self.query, meta)).collect())
     }
 
     async fn single(&self, address: &str) -> Result<Vec<ObjectMeta>> {
@@ -234,7 +281,8 @@ impl Server {
         let parts: Vec<Vec<char>> = pattern.split('/').map(|part| part.chars().collect()).collect();
         let known = pattern.split('/').take_while(|part| !has_wildcards(part)).collect::<Vec<_>>();
         let prefix = (!known.is_empty()).then(|| Key::parse(known.join("/")));
-        let prefix = prefix.transpose().map_err(|e| Error::input(format!("{address}: not an address ({e})")))?;
+        let prefix =
+            prefix.transpose().map_err(|e| Error::input(format!("{}: not an address ({e})", shown(address))))?;
         let listed = if known.len() + 1 == parts.len() {
             self.store.list_with_delimiter(prefix.as_ref()).await.map(|listed| listed.objects)
         } else {
@@ -253,26 +301,34 @@ impl Server {
     async fn download(&self, object: &Remote, cache: &Path, progress: &mut Progress) -> Result<PathBuf> {
         let folder = cache.join(&object.version);
         let path = folder.join(&object.name);
-        if path.is_file() {
+        let is_there = || object.has_version() && path.is_file();
+        if is_there() {
             progress.add(object.size);
             return Ok(path);
         }
         fs::create_dir_all(&folder).map_err(|cause| Error::io("cannot write", &folder, cause))?;
         let unfinished = folder.join(format!("{}.part", object.name));
         let failed = |cause| Error::io("cannot write", &unfinished, cause);
-        let mut file = File::options().create(true).append(true).read(true).open(&unfinished).map_err(failed)?;
+        let opened = File::options().create(true).truncate(false).read(true).write(true).open(&unfinished);
+        let mut file = opened.map_err(failed)?;
         // Another process may download the same file.
         file.lock().map_err(failed)?;
-        if !path.is_file() {
-            let there = file.metadata().map_err(failed)?.len().min(object.size);
-            file.set_len(there).map_err(failed)?;
-            check_space(&path, object.size - there)?;
+        if is_there() {
+            progress.add(object.size);
+            return Ok(path);
+        }
+        let there = file.metadata().map_err(failed)?.len().min(object.size);
+        file.set_len(there).map_err(failed)?;
+        object.check_space(&folder, object.size - there)?;
+        if object.has_version() {
             progress.add(there);
             self.complete(object, &unfinished, &mut file, progress).await?;
-            file.sync_all().map_err(failed)?;
-            fs::rename(&unfinished, &path).map_err(failed)?;
-            crate::io::sync_folder(&path);
+        } else {
+            self.whole(object, &unfinished, &mut file, progress).await?;
         }
+        file.sync_all().map_err(failed)?;
+        fs::rename(&unfinished, &path).map_err(failed)?;
+        crate::io::sync_folder(&path);
         Ok(path)
     }
 
@@ -280,25 +336,27 @@ impl Server {
     async fn complete(&self, object: &Remote, path: &Path, file: &mut File, progress: &mut Progress) -> Result<()> {
         let written = |cause| Error::io("cannot write", path, cause);
         let start = file.seek(SeekFrom::End(0)).map_err(written)?;
-        let part = |from: u64| GetOptions {
-            range: Some((from..object.size.min(from + PART)).into()),
-            if_match: object.strong_tag(),
-            ..GetOptions::default()
+        let part =
+            |from: u64| GetOptions { range: Some((from..object.size.min(from + PART)).into()), ..object.conditions() };
+        let read = |options| async move {
+            let found = self.store.get_opts(&object.meta.location, options).await?;
+            let meta = found.meta.clone();
+            Ok::<_, object_store::Error>((meta, found.bytes().await?))
         };
-        let read = |options| async move { self.store.get_opts(&object.key, options).await?.bytes().await };
         let starts = (start..object.size).step_by(PART as usize);
         let mut parts = stream::iter(starts.map(part)).map(read).buffered(AT_A_TIME);
         let mut at = start;
         while let Some(part) = parts.next().await {
-            let part = match part {
-                Ok(part) => part,
+            let (meta, part) = match part {
+                Ok(found) => found,
                 // Not every server reads parts.
-                Err(object_store::Error::Generic { .. } | object_store::Error::NotSupported { .. }) if at == start => {
+                Err(object_store::Error::NotSupported { .. }) if at == start => {
                     progress.done -= start;
                     return self.whole(object, path, file, progress).await;
                 }
                 Err(e) => return Err(self.failed(&object.address, &e)),
             };
+            object.check_version(&meta)?;
             file.write_all(&part).map_err(written)?;
             at += part.len() as u64;
             progress.add(part.len() as u64);
@@ -310,9 +368,11 @@ impl Server {
     async fn whole(&self, object: &Remote, path: &Path, file: &mut File, progress: &mut Progress) -> Result<()> {
         let written = |cause| Error::io("cannot write", path, cause);
         let failed = |e: object_store::Error| self.failed(&object.address, &e);
-        file.set_len(0).map_err(written)?;
+        let found = self.store.get_opts(&object.meta.location, object.conditions()).await.map_err(failed)?;
+        object.check_version(&found.meta)?;
+        file.set_len(0).and_then(|()| file.rewind()).map_err(written)?;
         let mut bytes = 0;
-        let mut chunks = self.store.get_opts(&object.key, GetOptions::default()).await.map_err(failed)?.into_stream();
+        let mut chunks = found.into_stream();
         while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
             file.write_all(&chunk).map_err(written)?;
             bytes += chunk.len() as u64;
@@ -327,7 +387,8 @@ impl Server {
         }
         Err(Error::input(format!(
             "{}: {bytes} of {} bytes were sent; run the command again",
-            object.address, object.size
+            shown(&object.address),
+            object.size
         )))
     }
 }
@@ -335,11 +396,10 @@ impl Server {
 /// A file on a server.
 struct Remote {
     address: String,
-    key: Key,
-    /// The last part of the name.
+    meta: ObjectMeta,
+    /// The last part of the name, as a name that every file system takes.
     name: String,
     size: u64,
-    tag: Option<String>,
     /// The name of a folder for this version of the file.
     version: String,
 }
@@ -347,7 +407,8 @@ struct Remote {
 impl Remote {
     /// `base` is the address of the server or bucket.
     fn of(base: &str, query: &str, meta: ObjectMeta) -> Self {
-        let name = meta.location.filename().unwrap_or("data").to_string();
+        let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
+        let name = meta.location.filename().unwrap_or("data").chars().map(plain).collect();
         let address = format!("{base}/{}", meta.location);
         // A query often has a signature that changes; without a tag, it may select the content.
         let version = match &meta.e_tag {
@@ -355,12 +416,58 @@ impl Remote {
             None => format!("{query} {} {}", meta.last_modified, meta.size),
         };
         let version = format!("{:08x}{:08x}", checksum(&address), checksum(&version));
-        Self { address, key: meta.location, name, size: meta.size, tag: meta.e_tag, version }
+        Self { address, name, size: meta.size, meta, version }
     }
 
     /// The tag, if it stands for the bytes of the file.
-    fn strong_tag(&self) -> Option<String> {
-        self.tag.clone().filter(|tag| !tag.starts_with("W/"))
+    fn strong_tag(&self) -> Option<&String> {
+        self.meta.e_tag.as_ref().filter(|tag| !tag.starts_with("W/"))
+    }
+
+    /// Whether the server says when the file was changed.
+    fn has_time(&self) -> bool {
+        self.meta.last_modified.timestamp() != 0
+    }
+
+    /// Whether a copy can be compared with the file on the server.
+    fn has_version(&self) -> bool {
+        self.meta.e_tag.is_some() || self.has_time()
+    }
+
+    /// Requests of this version.
+    fn conditions(&self) -> GetOptions {
+        match self.strong_tag() {
+            Some(tag) => GetOptions { if_match: Some(tag.clone()), ..GetOptions::default() },
+            None => {
+                let time = self.has_time().then_some(self.meta.last_modified);
+                GetOptions { if_unmodified_since: time, ..GetOptions::default() }
+            }
+        }
+    }
+
+    /// Checks whether a response is of this version: a server may ignore the conditions.
+    fn check_version(&self, response: &ObjectMeta) -> Result<()> {
+        let time = |meta: &ObjectMeta| meta.last_modified.timestamp();
+        let same_time = self.strong_tag().is_some() || time(response) == time(&self.meta);
+        if response.e_tag == self.meta.e_tag && response.size == self.size && same_time {
+            return Ok(());
+        }
+        let address = shown(&self.address);
+        Err(Error::input(format!("{address}: the file was changed during the download; run the command again")))
+    }
+
+    /// Checks whether `bytes` fit on the disk of a folder. Passes if its free space is unknown.
+    fn check_space(&self, folder: &Path, bytes: u64) -> Result<()> {
+        match fs4::available_space(folder) {
+            Ok(free) if bytes > free => Err(Error::setting(format!(
+                "{}: needs {} in {}, but its disk has only {} left; set LANGEVIN_CACHE to a folder on another disk",
+                shown(&self.address),
+                readable(bytes),
+                folder.display(),
+                readable(free)
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -375,17 +482,17 @@ mod tests {
     use super::*;
     use object_store::memory::InMemory;
 
-    fn run<T>(work: impl Future<Output = T>) -> T {
+    fn wait<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     }
 
     fn put(store: &InMemory, key: &str, content: &[u8]) {
-        run(store.put_opts(&Key::parse(key).unwrap(), content.to_vec().into(), Default::default())).unwrap();
+        wait(store.put_opts(&Key::parse(key).unwrap(), content.to_vec().into(), Default::default())).unwrap();
     }
 
     fn bucket() -> (Arc<InMemory>, Server) {
         let store = Arc::new(InMemory::new());
-        (store.clone(), Server { scheme: Scheme::S3, store, start: "s3://b".len() })
+        (store.clone(), Server { scheme: Scheme::S3, store, start: "s3://b".len(), query: String::new() })
     }
 
     #[test]
@@ -395,7 +502,7 @@ mod tests {
             put(&store, key, b"x");
         }
         let found = |address: &str| {
-            let objects = run(server.objects(address)).unwrap();
+            let objects = wait(server.objects(address)).unwrap();
             objects.into_iter().map(|object| object.address).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(found("s3://b/a/x-*.npy"), "s3://b/a/x-2.npy s3://b/a/x-10.npy");
@@ -413,9 +520,9 @@ mod tests {
         let content: Vec<u8> = (0..2 * PART as u32 + 77).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         put(&store, "a.npy", &content);
         let download = || {
-            let object = run(server.objects("s3://b/a.npy")).unwrap().remove(0);
+            let object = wait(server.objects("s3://b/a.npy")).unwrap().remove(0);
             let mut progress = Progress { done: 0, total: object.size };
-            let path = run(server.download(&object, folder.path(), &mut progress));
+            let path = wait(server.download(&object, folder.path(), &mut progress));
             (path, progress.done, folder.path().join(object.version))
         };
         let (path, done, first) = download();
@@ -432,6 +539,46 @@ mod tests {
         let (path, _, second) = download();
         assert_eq!(fs::read(path.unwrap()).unwrap(), b"other");
         assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_part_follows_a_query() {
+        let divided = |spec: &str| {
+            let query = query_of(Scheme::Http, spec).to_string();
+            let server = Server { scheme: Scheme::Http, query, ..bucket().1 };
+            (server.query.clone(), server.ends(spec))
+        };
+        assert_eq!(divided("https://h/p.tar?download=true:cats"), ("?download=true".into(), vec![29]));
+        assert_eq!(divided("https://h/p.tar?a=b%3Ac"), ("?a=b%3Ac".into(), vec![23]));
+        assert_eq!(divided("https://h/p.tar:cats"), ("".into(), vec![20, 15]));
+    }
+
+    #[test]
+    fn messages_show_no_credentials() {
+        assert_eq!(shown("https://me:secret@h/x.npy?signature=1"), "https://h/x.npy");
+        assert_eq!(shown("s3://b/x-?.npy"), "s3://b/x-?.npy");
+        let cause = "error for url (https://me:secret@h/x?sig=1) in 2 s";
+        let cause = object_store::Error::Generic { store: "HTTP", source: cause.into() };
+        assert!(described(&cause).ends_with("error for url (https://h/x) in 2 s"));
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let meta = |tag: Option<&str>, time: &str| ObjectMeta {
+            location: Key::from("a/..\\..\\x.npy"),
+            last_modified: time.parse().unwrap(),
+            size: 3,
+            e_tag: tag.map(str::to_string),
+            version: None,
+        };
+        let (first, second) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z");
+        let listed = |tag| Remote::of("https://h", "", meta(tag, first));
+        assert!(listed(Some("\"1\"")).check_version(&meta(Some("\"1\""), second)).is_ok());
+        assert!(listed(Some("\"1\"")).check_version(&meta(Some("\"2\""), first)).is_err());
+        assert!(listed(Some("W/\"1\"")).check_version(&meta(Some("W/\"1\""), second)).is_err());
+        assert!(listed(None).conditions().if_unmodified_since.is_some() && listed(None).has_version());
+        assert!(!Remote::of("https://h", "", meta(None, "1970-01-01T00:00:00Z")).has_version());
+        assert!(!listed(None).name.contains(['\\', '%']));
     }
 
     #[test]

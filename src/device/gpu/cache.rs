@@ -109,10 +109,17 @@ impl Cache {
     }
 }
 
-/// The folder of this user's files, if no other user can write to it and it is not off.
+/// A folder in that of this user's files, which is created if it does not exist; an error says what is wrong with the cache
+/// folder.
 #[cfg(feature = "remote")]
-pub(crate) fn cache_folder() -> Option<PathBuf> {
-    Cache::of_user("").private_folder().map(Path::to_path_buf)
+pub(crate) fn cache_folder(name: &str) -> Result<PathBuf, String> {
+    let folder = Cache::of_user("").folder.ok_or("off")?;
+    if !is_private(&folder) {
+        return Err(format!("{}, owned or writable by another user", folder.display()));
+    }
+    let inside = folder.join(name);
+    create_private(&inside).map_err(|e| format!("{}, not writable ({e})", folder.display()))?;
+    Ok(inside)
 }
 
 /// The folder set by the variable, otherwise the user's folder.
