@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Scale;
+use super::set::Set;
 use super::sheet::{drawing, sheet};
 #[cfg(feature = "cli")]
 use super::{canvas::save_image, contact_sheet::whole_image};
@@ -133,9 +134,11 @@ impl Output {
                 save_images(path, shape, &all, &scale(&all)).map(|()| self.count)
             }
             (Destination::Memory(all), _) if extension(path) == "png" => {
-                sheet(path, kind, shape, &all, &scale(&all), &self.rows)
+                sheet(path, &Set { kind, shape, values: &all }, &scale(&all), &self.rows)
             }
-            (Destination::Memory(all), _) => drawing(path, kind, shape, &all, &scale(&all), &self.rows),
+            (Destination::Memory(all), _) => {
+                drawing(path, &Set { kind, shape, values: &all }, &scale(&all), &self.rows)
+            }
         }
     }
 }

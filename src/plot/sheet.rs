@@ -17,29 +17,21 @@ use crate::text::count;
 ///
 /// # Errors
 /// When the file cannot be written.
-pub(super) fn drawing(
-    path: &Path,
-    kind: Kind,
-    shape: &[usize],
-    values: &[f32],
-    scale: &Scale,
-    rows: &[String],
-) -> Result<usize> {
-    let scale = scale.covering(shape, &[values]);
-    let set = Set { kind, shape, values };
+pub(super) fn drawing(path: &Path, set: &Set, scale: &Scale, rows: &[String]) -> Result<usize> {
+    let scale = scale.covering(set.shape, &[set.values]);
     let (mut canvas, frame) = (Svg::new(610.0, 640.0), Rect::new(MARGIN, 40.0, 560.0, 560.0));
-    let shown = match kind {
+    let shown = match set.kind {
         Kind::Images => {
-            let sheet = ContactSheet::new(shape, values, MOST_IMAGES.min(most_on_sheet(shape)), rows);
+            let sheet = ContactSheet::new(set.shape, set.values, MOST_IMAGES.min(most_on_sheet(set.shape)), rows);
             sheet.draw(&mut canvas, &frame, &scale)?;
             sheet.shown()
         }
         _ => {
-            samples(&mut canvas, &frame, &set, &scale, REAL, true)?;
+            samples(&mut canvas, &frame, set, &scale, REAL, true)?;
             set.shown()
         }
     };
-    title(&mut canvas, &frame, &set, shown);
+    title(&mut canvas, &frame, set, shown);
     canvas.save(path)?;
     Ok(shown)
 }
@@ -56,15 +48,8 @@ fn title(canvas: &mut dyn Canvas, frame: &Rect, set: &Set, shown: usize) {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub(super) fn sheet(
-    path: &Path,
-    kind: Kind,
-    shape: &[usize],
-    values: &[f32],
-    scale: &Scale,
-    rows: &[String],
-) -> Result<usize> {
-    let (picture, shown) = sheet_picture(&Set { kind, shape, values }, scale, rows)?;
+pub(super) fn sheet(path: &Path, set: &Set, scale: &Scale, rows: &[String]) -> Result<usize> {
+    let (picture, shown) = sheet_picture(set, scale, rows)?;
     save_png(path, &picture)?;
     Ok(shown)
 }

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::set::Set;
 use super::sheet::{drawing, sheet};
 use super::*;
 use crate::Result;
@@ -16,6 +17,10 @@ fn drawn(name: &str, draw: impl FnOnce(&Path) -> Result<()>) -> Vec<u8> {
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
+}
+
+fn points(values: &[f32]) -> Set<'_> {
+    Set { kind: Kind::Points, shape: &[2], values }
 }
 
 fn blobs(n: usize, h: usize, w: usize, channels: usize) -> Vec<f32> {
@@ -77,15 +82,16 @@ fn sheets_are_drawn() {
         ("sheet-colour.png", vec![3, 16, 24], blobs(6, 16, 24, 3)),
     ] {
         let kind = Kind::of(&shape);
-        let png =
-            drawn(name, |path| sheet(path, kind, &shape, &values, &Scale::of(kind, &shape, &values), &[]).map(drop));
+        let png = drawn(name, |path| {
+            sheet(path, &Set { kind, shape: &shape, values: &values }, &Scale::of(kind, &shape, &values), &[]).map(drop)
+        });
         let picture = image::load_from_memory(&png).unwrap().to_rgb8();
         let first = *picture.get_pixel(0, 0);
         assert!(picture.pixels().any(|pixel| *pixel != first), "{name} is empty");
     }
     let circles = data::two_circles(2000, 1);
     let scale = Scale::of(Kind::Points, &[2], &circles);
-    drawn("drawing-points.svg", |path| drawing(path, Kind::Points, &[2], &circles, &scale, &[]).map(drop));
+    drawn("drawing-points.svg", |path| drawing(path, &points(&circles), &scale, &[]).map(drop));
 }
 
 #[test]
@@ -95,7 +101,9 @@ fn non_finite_values_are_skipped() {
         [(vec![2], &values[..]), (vec![4], &values), (vec![1, 2, 2], &values), (vec![2], &[f32::NAN; 4])]
     {
         let scale = Scale::of(Kind::of(&shape), &shape, values);
-        drawn("odd.png", |path| sheet(path, Kind::of(&shape), &shape, values, &scale, &[]).map(drop));
+        drawn("odd.png", |path| {
+            sheet(path, &Set { kind: Kind::of(&shape), shape: &shape, values }, &scale, &[]).map(drop)
+        });
         drawn("odd.svg", |path| compare(path, Kind::of(&shape), &shape, values, &[]));
     }
 }
@@ -107,9 +115,10 @@ fn a_drawing_returns_how_many_it_shows() {
         [(vec![2], 9000, 5000, 5000), (vec![30], 70, 16, 16), (vec![30], 9, 9, 9), (vec![1, 4, 4], 200, 144, 200)]
     {
         let (kind, values) = (Kind::of(&shape), vec![0.5; n * shape.iter().product::<usize>()]);
+        let set = Set { kind, shape: &shape, values: &values };
         let scale = Scale::of(kind, &shape, &values);
-        assert_eq!(drawing(&dir.path().join("a.svg"), kind, &shape, &values, &scale, &[]).unwrap(), svg, "{shape:?}");
-        assert_eq!(sheet(&dir.path().join("a.png"), kind, &shape, &values, &scale, &[]).unwrap(), png, "{shape:?}");
+        assert_eq!(drawing(&dir.path().join("a.svg"), &set, &scale, &[]).unwrap(), svg, "{shape:?}");
+        assert_eq!(sheet(&dir.path().join("a.png"), &set, &scale, &[]).unwrap(), png, "{shape:?}");
     }
 }
 
@@ -143,13 +152,13 @@ fn axes_have_the_units_of_the_data() {
     let columns = data::Columns { offset: vec![1_700_000_000.0, 0.0], ..Default::default() };
     let near = data::two_moons(100, 1);
     let scale = Scale::of(Kind::Points, &[2], &near).labelled(&columns);
-    let svg = text(drawn("offset.svg", |path| drawing(path, Kind::Points, &[2], &near, &scale, &[]).map(drop)));
+    let svg = text(drawn("offset.svg", |path| drawing(path, &points(&near), &scale, &[]).map(drop)));
     assert!(svg.contains("\n1700000001\n") && svg.contains("\n2\n"), "{svg}");
     // Long labels of y are inside of the plot.
     let starts = |svg: &str| svg.matches("text-anchor=\"start\"").count();
     let columns = data::Columns { offset: vec![0.0, 5e6], ..Default::default() };
     let long = scale.clone().labelled(&columns);
-    let inside = text(drawn("long.svg", |path| drawing(path, Kind::Points, &[2], &near, &long, &[]).map(drop)));
+    let inside = text(drawn("long.svg", |path| drawing(path, &points(&near), &long, &[]).map(drop)));
     assert!(starts(&svg) == 0 && starts(&inside) > 2, "{inside}");
 }
 
@@ -157,6 +166,8 @@ fn axes_have_the_units_of_the_data() {
 fn a_signal_of_one_value_is_a_dot() {
     let values = [0.1, 0.5, 0.9];
     let scale = Scale::of(Kind::Signals, &[1], &values);
-    let svg = text(drawn("one.svg", |path| drawing(path, Kind::Signals, &[1], &values, &scale, &[]).map(drop)));
+    let svg = text(drawn("one.svg", |path| {
+        drawing(path, &Set { kind: Kind::Signals, shape: &[1], values: &values }, &scale, &[]).map(drop)
+    }));
     assert_eq!(svg.matches("<circle").count(), 3, "{svg}");
 }

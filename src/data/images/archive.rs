@@ -50,6 +50,68 @@ enum Kind {
     Broken,
 }
 
+impl Kind {
+    /// What an entry of a tar file of `size` bytes is, or why it cannot be read.
+    fn of(
+        entry: &mut tar::Entry<&File>,
+        name: &Path,
+        archive: &Arc<Path>,
+        size: u64,
+    ) -> std::result::Result<Self, String> {
+        let (kind, start, len) = (entry.header().entry_type(), entry.raw_file_position(), entry.size());
+        if entry.path_bytes().split(|byte| *byte == b'/').any(|part| part == b"..") {
+            return Err("a name with \"..\"; write the tar file from the folder that contains everything".into());
+        }
+        if kind.is_gnu_sparse() {
+            return Err("a sparse file, which is not read; write the tar file without --sparse".into());
+        }
+        if start.checked_add(len).is_none_or(|last| last > size) {
+            return Err("the tar file ends within this member; copy it again".into());
+        }
+        if !(kind.is_file() || kind.is_contiguous()) {
+            return Ok(Self::Broken);
+        }
+        if is_picture(name) {
+            return Ok(Self::Picture(Member { archive: archive.clone(), start, len }));
+        }
+        if extension(name) != "cls" {
+            return Ok(Self::Other);
+        }
+        if len > LONGEST_CLASS {
+            return Err(format!("{len} bytes; the name of a class has at most {LONGEST_CLASS}"));
+        }
+        let mut text = String::new();
+        let read = entry.read_to_string(&mut text);
+        read.map_err(|cause| format!("the class cannot be read ({cause}); write its name as UTF-8 text"))?;
+        match text.trim() {
+            "" => Err("is empty; write the class into it".into()),
+            text => Ok(Self::Class(text.to_string())),
+        }
+    }
+}
+
+/// A tar file that is not empty and not compressed, and its size.
+fn opened(path: &Path) -> Result<(File, u64)> {
+    let failed = |cause| Error::io("cannot read", path, cause);
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let refused = |text| Err(Error::input(format!("{}: {text}", path.display())));
+    if size == 0 {
+        return refused("the file is empty (0 bytes); write or copy it again");
+    }
+    if is_compressed(&file).map_err(failed)? {
+        return refused("compressed, although it is not named so; unpack it first (gunzip, xz -d, bunzip2 or zstd -d)");
+    }
+    Ok((file, size))
+}
+
+/// The text of an error, which can contain that of a damaged header.
+fn plain(cause: &io::Error) -> String {
+    let text = cause.to_string();
+    let damaged = text.contains(|c: char| c.is_control() || c == '\u{fffd}') || text.contains("numeric field");
+    if damaged { "a damaged header".into() } else { text }
+}
+
 /// The members of a tar file in folders, and the text of each class.
 #[derive(Default)]
 pub(super) struct Archive {
@@ -64,75 +126,28 @@ impl Archive {
     /// # Errors
     /// [`Error::Io`] when it cannot be opened, [`Error::Input`] when it is damaged, or a member cannot be read from its middle.
     pub fn of(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|cause| Error::io("cannot read", path, cause))?;
-        let end = file.metadata().map_err(|cause| Error::io("cannot read", path, cause))?.len();
-        if end == 0 {
-            return Err(Error::input(format!(
-                "{}: the file is empty (0 bytes); write or copy it again",
-                path.display()
-            )));
-        }
-        if is_compressed(&file).map_err(|cause| Error::io("cannot read", path, cause))? {
-            return Err(Error::input(format!(
-                "{}: compressed, although it is not named so; unpack it first (gunzip, xz -d, bunzip2 or zstd -d)",
-                path.display()
-            )));
-        }
-        let damaged = |cause: io::Error| {
-            // The text of an error can contain that of a damaged header.
-            let cause =
-                Some(cause.to_string()).filter(|text| !text.contains(|c: char| c.is_control() || c == '\u{fffd}'));
-            let cause = cause.unwrap_or("a damaged header".into());
-            Error::input(format!("{}: not a readable tar file ({cause}); copy or write it again", path.display()))
-        };
+        let (file, size) = opened(path)?;
+        let refused = |text: String| Error::input(format!("{}: {text}", path.display()));
+        let damaged =
+            |cause: io::Error| refused(format!("not a readable tar file ({}); copy or write it again", plain(&cause)));
         // Of several members of one name, the last one counts, as where a tar file is unpacked.
         let (archive, mut members): (Arc<Path>, _) = (path.into(), HashMap::new());
         let (mut reader, mut next) = (tar::Archive::new(&file), 0);
         for entry in reader.entries_with_seek().map_err(damaged)? {
             let mut entry = entry.map_err(damaged)?;
-            let (kind, start, len) = (entry.header().entry_type(), entry.raw_file_position(), entry.size());
-            next = start.saturating_add(len).next_multiple_of(BLOCK);
+            next = entry.raw_file_position().saturating_add(entry.size()).next_multiple_of(BLOCK);
             let Some(name) = entry.path().ok().and_then(|name| visible(&name)) else { continue };
-            let refused = |text: &str| Err(Error::input(format!("{}:{}: {text}", path.display(), name.display())));
-            if kind.is_dir() {
+            if entry.header().entry_type().is_dir() {
                 continue;
             }
-            if entry.path_bytes().split(|byte| *byte == b'/').any(|part| part == b"..") {
-                return refused("a name with \"..\"; write the tar file from the folder that contains everything");
-            }
             if name.components().count() > MOST_PARTS {
-                return Err(Error::input(format!("{}: a name has more than {MOST_PARTS} folders", path.display())));
+                return Err(refused(format!("a name has more than {MOST_PARTS} folders")));
             }
-            if kind.is_gnu_sparse() {
-                return refused(
-                    "is stored with gaps (a sparse file), which are not read; write the tar file without --sparse",
-                );
-            }
-            if start.checked_add(len).is_none_or(|last| last > end) {
-                return refused("the tar file ends within this member; copy it again");
-            }
-            let is_class = extension(&name) == "cls";
-            if is_class && len > LONGEST_CLASS {
-                return refused(&format!("{len} bytes; the name of a class has at most {LONGEST_CLASS}"));
-            }
-            let kind = match kind.is_file() || kind.is_contiguous() {
-                false => Kind::Broken,
-                true if is_picture(&name) => Kind::Picture(Member { archive: archive.clone(), start, len }),
-                true if is_class => {
-                    let mut text = String::new();
-                    if let Err(cause) = entry.read_to_string(&mut text) {
-                        return refused(&format!("the class cannot be read ({cause}); write its name as UTF-8 text"));
-                    }
-                    match text.trim() {
-                        "" => return refused("is empty; write the class into it"),
-                        text => Kind::Class(text.to_string()),
-                    }
-                }
-                true => Kind::Other,
-            };
+            let kind = Kind::of(&mut entry, &name, &archive, size);
+            let kind = kind.map_err(|text| Error::input(format!("{}:{}: {text}", path.display(), name.display())))?;
             members.insert(name, kind);
         }
-        if !is_zero(&file, next.min(end)).map_err(damaged)? {
+        if !is_zero(&file, next.min(size)).map_err(damaged)? {
             log::warn!("{}: the tar file has no end mark; it may have been cut off", path.display());
         }
         Ok(Self::listed(members))

@@ -10,7 +10,7 @@ use super::picture::{Picture, name_of};
 use crate::io::extension;
 use crate::{Error, Result};
 
-/// The maximum depth of subfolders, which protects against links in a circle.
+/// The maximum depth of subfolders on the disk, where symbolic links can form a cycle.
 const DEEPEST: usize = 8;
 
 /// Compares names like a reader: 2.png comes before 10.png.
@@ -143,7 +143,7 @@ impl Listing {
     /// Adds the pictures of all folders below, folder by folder.
     fn descend(&mut self, depth: usize) -> Result<()> {
         for (_, folder) in std::mem::take(&mut self.folders) {
-            // Links can make folders endless, but not those that are listed.
+            // Symbolic links can form a cycle on the disk, but not in a tar file.
             let deeper = depth < DEEPEST || matches!(folder, Subfolder::Listed(_));
             let mut below = folder.open()?;
             if deeper {

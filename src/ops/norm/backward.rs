@@ -195,21 +195,7 @@ impl Op for NormInput {
                         |scratch| {
                             let (g, z) = scratch.split_at_mut(d);
                             self.gradient_of_n(&run, affine, dy, [g, z], again, parts);
-                            if over_term {
-                                run.finish(
-                                    g,
-                                    dx,
-                                    #[inline(always)]
-                                    |dx, d| *dx += d,
-                                );
-                            } else {
-                                run.finish(
-                                    g,
-                                    dx,
-                                    #[inline(always)]
-                                    |dx, d| *dx = d,
-                                );
-                            }
+                            run.finish(g, dx, over_term);
                         },
                     );
                     if let Some(term) = term {
@@ -332,16 +318,27 @@ impl<S: Scalar> Run<'_, S> {
         parallel::sum_pairs(g, x, |g, x| g * (x - mean) * rstd)
     }
 
-    /// Passes dx, from the gradient of n, to `put`.
+    /// dx from the gradient of n, or dx += it.
     #[inline(always)]
-    fn finish(&self, g: &[S], dx: &mut [S], put: impl Fn(&mut S, S)) {
-        let Self { x, mean, rstd } = *self;
+    fn finish(&self, g: &[S], dx: &mut [S], add: bool) {
         let n = S::of(g.len() as f64);
-        let sum = parallel::sum_pairs(g, g, |g, _| g) / n;
-        let dot = self.dot(g, x) / n;
-        for (dx, (g, x)) in dx.iter_mut().zip(g.iter().zip(x)) {
-            put(dx, rstd * (*g - sum - (*x - mean) * rstd * dot));
+        let means = [parallel::sum_pairs(g, g, |g, _| g) / n, self.dot(g, self.x) / n];
+        let all = dx.iter_mut().zip(g.iter().zip(self.x));
+        if add {
+            for (dx, (g, x)) in all {
+                *dx += self.element(*g, *x, means);
+            }
+        } else {
+            for (dx, (g, x)) in all {
+                *dx = self.element(*g, *x, means);
+            }
         }
+    }
+
+    /// An element of dx, from the means of g and of g n.
+    #[inline(always)]
+    fn element(&self, g: S, x: S, [sum, dot]: [S; 2]) -> S {
+        self.rstd * (g - sum - (x - self.mean) * self.rstd * dot)
     }
 }
 
