@@ -41,9 +41,14 @@ pub(super) fn is_address(spec: &str) -> bool {
 
 #[cfg(not(feature = "remote"))]
 fn fetch(spec: &str) -> Result<(Vec<PathBuf>, Option<&str>)> {
-    Err(Error::input(format!(
-        "{spec}: this program does not read addresses; install it with: cargo install --path . --features remote, or download the file"
-    )))
+    Err(Error::input(match spec.split_once("://") {
+        Some(("http" | "https" | "s3" | "gs", _)) => format!(
+            "{spec}: this program does not read addresses; install it with: cargo install --path . --features remote, or download \
+             the file"
+        ),
+        Some(("file", path)) => format!("{spec}: not a path; name the file as {path}"),
+        _ => format!("{spec}: such addresses are not read; download the file and name it"),
+    }))
 }
 
 /// Whether a name has characters that stand for others.

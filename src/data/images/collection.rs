@@ -1,13 +1,13 @@
 //! The pictures of folders and tar files, with their classes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::super::{Origin, labels};
 use super::archive::{Archive, key};
 use super::folder::{Listing, natural};
 use super::picture::Picture;
-use crate::io::extension;
+use crate::io::{extension, quoted};
 use crate::text::count;
 use crate::{Error, Result};
 
@@ -104,6 +104,9 @@ impl Collection {
         let mut all = Self::of(name, true, root)?;
         if !classes.is_empty() {
             all.divide_by(|picture| classes.get(&key(&picture.path)))?;
+            let pictures: HashSet<PathBuf> = all.pictures.iter().map(|picture| key(&picture.path)).collect();
+            let alone = classes.keys().filter(|key| part.is_none() && !pictures.contains(*key));
+            all.rest.others.extend(alone.map(|key| format!("{}.cls", key.display())));
         }
         Ok(all)
     }
@@ -143,7 +146,8 @@ impl Collection {
             let key = key(&picture.path);
             if let Some(other) = pictures.insert(key.clone(), picture) {
                 return Err(Error::input(format!(
-                    "{}: both {} and {} belong to {}.cls; a sample is one picture, so write a tar file with one of them",
+                    "{}: both {} and {} belong to {}.cls, because names are compared up to their first dot; a sample is one picture, so write \
+                     a tar file with one of them, or names without other dots",
                     self.name,
                     other.path.display(),
                     picture.path.display(),
@@ -278,7 +282,7 @@ impl Collection {
 
     fn note_classes(&self, origin: &mut Origin) {
         let Some(first) = self.classes.first() else { return };
-        let (name, n) = (&self.name, self.classes.len());
+        let (name, n) = (quoted(&self.name), self.classes.len());
         let mut counts = vec![0; n];
         self.class_of.iter().flatten().for_each(|&class| counts[class as usize] += 1);
         let mut sizes: Vec<(&String, usize)> = self.classes.iter().zip(counts).collect();
@@ -290,9 +294,12 @@ impl Collection {
         } else {
             let what = if n == 1 { "subfolder" } else { "subfolders, one for each class" };
             let text = format!("the pictures are in {n} {what}: {}", some(&sizes));
-            origin.choice(text, format!("name one of them, such as {}", self.inner(first)));
+            origin.choice(text, format!("name one of them, such as {}", quoted(&self.inner(first))));
         }
-        if n > 1 {
+        if let Some(at) = self.class_of.iter().position(Option::is_none) {
+            let without = self.class_of.iter().filter(|class| class.is_none()).count();
+            origin.note(format!("{} without a class, such as {}", count(without, "picture"), self.pictures[at]));
+        } else if n > 1 {
             origin
                 .note(format!("train --labels {name} learns the classes, and evaluate --labels {name} compares them"));
         }

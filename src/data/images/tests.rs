@@ -299,7 +299,11 @@ fn members_have_classes_as_in_webdataset() {
 
     let refused = |spec: &str| Labels::load(&at(spec)).unwrap_err().to_string();
     tar(&dir.path().join("m.tar"), &[("1.png", &a), ("1.cls", b"0"), ("2.png", &b), ("3.png", &c), ("3.cls", b"1")]);
-    assert_eq!(Dataset::load(&at("m.tar"), 0).unwrap().len(), 3);
+    let some = Dataset::load(&at("m.tar"), 0).unwrap();
+    assert!(some.len() == 3 && notes(&some).contains("1 picture without a class, such as"), "{}", notes(&some));
+    tar(&dir.path().join("l.tar"), &[("1.png", &a), ("1.cls", b"0"), ("2.png", &b), ("2.cls", b"1"), ("3.cls", b"1")]);
+    let text = notes(&Dataset::load(&at("l.tar"), 0).unwrap());
+    assert!(text.contains("1 other file left out: 3.cls"), "{text}");
     assert!(refused("m.tar").contains("m.tar:2.png: there is no class for this picture; add the member 2.cls"));
     tar(&dir.path().join("p.tar"), &[("1.left.png", &a), ("1.right.png", &b), ("1.cls", b"0")]);
     assert!(refused("p.tar").contains("both 1.left.png and 1.right.png belong to 1.cls"), "{}", refused("p.tar"));
