@@ -8,13 +8,15 @@ cd "$(dirname "$0")"
 export LANGEVIN_GPU="${LANGEVIN_GPU:-require}" LANGEVIN_CACHE="${LANGEVIN_CACHE:-off}" CARGO_TERM_COLOR=never
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-failed=()
+failed=() times=()
 
 have() { command -v "$1" >/dev/null; }
 stop() { echo "$*" >&2; exit 1; }
 check() {
+    local start=$SECONDS
     printf '\n== %s\n' "$1"
     "${@:2}" || failed+=("$1")
+    times+=("$((SECONDS - start)) s $1")
 }
 
 # A cargo command that rustup may have left out.
@@ -39,6 +41,7 @@ features() {
         cargo clippy --features parquet --all-targets -- -D warnings
 }
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps; }
+compile() { cargo test --release --no-run || stop "the tests do not compile"; }
 tests() { cargo test --release --no-fail-fast -- --show-output 2>&1 | tee "$log"; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
@@ -93,8 +96,7 @@ check clippy clippy
 check documentation documentation
 check "engine alone, and with files" features
 check wasm32 optional tests/wasm.sh
-printf '\n== tests\n'
-cargo test --release --no-run || stop "the tests do not compile"
+check "compile the tests" compile
 vulkan
 spirv
 check "all tests" tests
@@ -105,5 +107,6 @@ check "several processes over MPI" optional tests/mpi.sh
 printf '\n== counts\n'
 grep -oE '(gradient cases:|parity cases on|golden:|kernels in all languages:|[0-9]+ tests are ignored:).*' "$log" || true
 for name in ${failed[@]+"${failed[@]}"}; do echo "FAILED: $name"; done
+printf 'time: %s\n' "${times[@]}"
 summary
 [ ${#failed[@]} = 0 ]
