@@ -2,6 +2,7 @@
 // times 1 or 2 of 4 columns in registers; two blocks are half a tile apart, so that neighbours read contiguous shared
 // memory. The values of the next step are loaded while those of the current one are multiplied.
 //#use gemm_sizes
+//#use items
 //#use gemm_tiles
 const QUADS_A = ROWS / 4u;
 const QUADS_B = COLS / 4u;
@@ -72,8 +73,8 @@ fn get_b(k: u32, col: u32) -> vec4<f32> {
 //#endif
 
 @compute @workgroup_size(LANES)
-fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let at = tile(wid);
+fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let at = tile(group(wid, nwg));
   slice = at.z;
   let row0 = at.y * ROWS;
   let col0 = at.x * COLS;

@@ -3,6 +3,7 @@
 // are scaled back.
 //#use half
 //#use gemm_sizes
+//#use items
 //#use gemm_tiles
 const PITCH_A = STEP + 8u;  // rows are aligned to 16 bytes and padded against bank conflicts
 const PITCH_B = SIDE + 8u;
@@ -27,9 +28,9 @@ fn b_k(e: u32) -> u32 { return e / SIDE; }
 //#endif
 
 @compute @workgroup_size(LANES)
-fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32,
+fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) lane: u32,
         @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) member: u32) {
-  let at = tile(wid);
+  let at = tile(group(wid, nwg));
   slice = at.z;
   let row0 = at.y * SIDE;
   let col0 = at.x * SIDE;

@@ -3,17 +3,18 @@
 // `subgroupBroadcast`, because repeated loads are expensive on software rasterizers; without it k advances in steps of
 // STEP to reduce iterations.
 //#use gemm_sizes
+//#use items
 //#use gemm_tiles
 var<private> slice: u32;
 
 @compute @workgroup_size(LANES)
-fn gemm(@builtin(workgroup_id) wid: vec3<u32>,
+fn gemm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>,
 //#if BROADCAST
         @builtin(subgroup_invocation_id) lane: u32) {
 //#else
         @builtin(local_invocation_index) lane: u32) {
 //#endif
-  let at = tile(wid);
+  let at = tile(group(wid, nwg));
   slice = at.z;
   let row = at.y * ROWS;
   // Four columns of a lane are contiguous if they are loaded at once.

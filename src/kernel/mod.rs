@@ -34,7 +34,7 @@ macro_rules! kernel {
 }
 
 /// The maximum number of workgroups in one dimension, supported by every adapter.
-pub(crate) const MAX_GROUPS: u32 = 65_535;
+pub(crate) const MAX_GROUPS: usize = 65_535;
 
 /// The parts shared by shaders, in `shaders/shared`.
 const SHARED: &[(&str, &str)] = &[
@@ -92,10 +92,9 @@ pub struct Kernel {
     pub entry: &'static str,
     /// Values of the shader's overrides.
     pub constants: Vec<Constant>,
-    /// Workgroups in x, y, z.
-    pub groups: [u32; 3],
-    /// Their number, if they are numbered by `group()`: then several dispatches can do a part of them each.
-    pub(crate) numbered: Option<usize>,
+    /// The number of workgroups. `group()` of the shared part `items` numbers them, so that several dispatches can do a
+    /// part of them each.
+    pub groups: usize,
     /// See [`Kernel::with_long_epilogue`].
     pub(crate) long_epilogue: bool,
     flags: BTreeMap<&'static str, bool>,
@@ -110,7 +109,7 @@ pub struct Kernel {
 impl Kernel {
     /// Creates a kernel from the text of a shader file; `file` is its name in messages.
     pub fn new(file: &'static str, text: impl Into<Cow<'static, str>>, entry: &'static str) -> Self {
-        let (constants, groups) = (Vec::new(), [1; 3]);
+        let (constants, groups) = (Vec::new(), 1);
         let (flags, parts, repeats) = (BTreeMap::new(), Vec::new(), Vec::new());
         Self {
             file,
@@ -118,7 +117,6 @@ impl Kernel {
             entry,
             constants,
             groups,
-            numbered: None,
             long_epilogue: false,
             flags,
             parts,
@@ -210,18 +208,6 @@ impl Kernel {
         if self.variants.len() > 1 { &self.variants } else { &[] }
     }
 
-    /// Sets the workgroups in x and y.
-    pub fn grid(mut self, x: usize, y: usize) -> Self {
-        (self.groups, self.numbered) = ([limited(x), limited(y), 1], None);
-        self
-    }
-
-    /// Repeats the grid `count` times, along z.
-    pub fn slices(mut self, count: usize) -> Self {
-        (self.groups[2], self.numbered) = (limited(count), None);
-        self
-    }
-
     /// Dispatches one invocation per item, numbered by `item()` of the shared part `items`.
     pub fn over(self, items: usize) -> Self {
         const WG: u32 = 64;
@@ -229,12 +215,10 @@ impl Kernel {
         self.tune("WG", WG).groups(groups)
     }
 
-    /// Dispatches `count` workgroups, numbered by `group()` of the shared part `items`; folded to two dimensions if
-    /// needed.
+    /// Dispatches `count` workgroups, numbered by `group()` of the shared part `items`. There can be more of them, which
+    /// have no work, where the grid has two dimensions.
     pub fn groups(self, count: usize) -> Self {
-        let x = count.min(MAX_GROUPS as usize).max(1);
-        let kernel = self.grid(x, count.div_ceil(x));
-        Self { numbered: Some(count), ..kernel }
+        Self { groups: count.max(1), ..self }
     }
 
     /// Reads the position of the run from a uniform buffer, for adapters without immediates.
@@ -253,7 +237,7 @@ impl Kernel {
         let mut words: Vec<_> = self.flags.iter().filter(|(_, on)| **on).map(|(flag, _)| flag.to_string()).collect();
         words.extend(self.constants.iter().map(|c| format!("{}={}", c.name, c.value)));
         words.extend(self.has_halves().then(|| "f16".into()));
-        format!("{} {} x{}", self.label(), words.join(" "), self.groups[2])
+        format!("{} {} x{}", self.label(), words.join(" "), self.groups)
     }
 
     /// The complete WGSL source.
@@ -288,9 +272,10 @@ impl Kernel {
     }
 }
 
-/// A count that exceeds u32 exceeds the limit of every adapter too.
-fn limited(count: usize) -> u32 {
-    count.try_into().unwrap_or(u32::MAX)
+/// A grid of at least `groups` workgroups, in x and y.
+pub(crate) fn grid(groups: usize) -> [u32; 2] {
+    let across = groups.min(MAX_GROUPS);
+    [across, groups.div_ceil(across)].map(|count| count as u32)
 }
 
 /// See [`Kernel::identity`].
@@ -370,8 +355,8 @@ mod tests {
     }
 
     #[test]
-    fn large_grids_are_folded() {
-        let kernel = Kernel::new("t.wgsl", "", "run").groups(1_000_000);
-        assert!(kernel.groups[0] <= MAX_GROUPS && kernel.groups[0] * kernel.groups[1] >= 1_000_000);
+    fn large_grids_have_two_dimensions() {
+        assert_eq!([1, MAX_GROUPS, MAX_GROUPS + 1].map(grid), [[1, 1], [65_535, 1], [65_535, 2]]);
+        assert_eq!(grid(MAX_GROUPS * MAX_GROUPS), [65_535, 65_535]);
     }
 }

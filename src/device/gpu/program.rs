@@ -17,7 +17,7 @@ use crate::device::profile::Timing;
 use crate::error::{Error, Result};
 use crate::graph::Init;
 use crate::graph::plan::{Call, Pass, Place, Plan};
-use crate::kernel::{Kernel, Target};
+use crate::kernel::{Kernel, MAX_GROUPS, Target, grid};
 use crate::numeric::random::Clock;
 
 /// The maximum number of submissions in flight.
@@ -33,16 +33,15 @@ const TIMING: Duration = Duration::from_millis(4);
 struct Dispatch {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
-    groups: [u32; 3],
-    /// The number of workgroups, if they can be divided among several dispatches.
-    numbered: Option<usize>,
+    /// The number of workgroups, which can be divided among several dispatches.
+    groups: usize,
 }
 
 /// A dispatch of a submission, or a part of one.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     call: usize,
-    groups: [u32; 3],
+    groups: usize,
     /// The index of its position.
     slot: usize,
 }
@@ -59,7 +58,7 @@ impl Dispatch {
     /// Encodes some of its workgroups at the position `words`, which is in slot `slot`.
     fn encode(
         &self,
-        groups: [u32; 3],
+        groups: usize,
         encoding: &mut wgpu::ComputePass,
         position: &Position,
         (slot, words): (usize, &Words),
@@ -67,7 +66,8 @@ impl Dispatch {
         encoding.set_pipeline(&self.pipeline.pipeline);
         encoding.set_bind_group(0, &self.bind_group, &[]);
         position.set(encoding, slot, words);
-        encoding.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        let [x, y] = grid(groups);
+        encoding.dispatch_workgroups(x, y, 1);
     }
 
     /// Measures the time of one dispatch, from a submission of many.
@@ -97,7 +97,7 @@ impl Dispatch {
 }
 
 impl Pending {
-    fn add(&mut self, call: usize, groups: [u32; 3], position: Words, seconds: f64) {
+    fn add(&mut self, call: usize, groups: usize, position: Words, seconds: f64) {
         if self.positions.last() != Some(&position) {
             self.positions.push(position);
         }
@@ -266,17 +266,14 @@ impl GpuProgram {
     }
 
     /// The parts of a dispatch: workgroups, the first of them, and the expected time.
-    fn parts(&self, call: usize) -> impl Iterator<Item = ([u32; 3], u32, f64)> + use<> {
-        let (Dispatch { groups, numbered, .. }, seconds) = (&self.dispatches[call], self.pace.of(call));
-        let (groups, count) = (*groups, numbered.unwrap_or(1).max(1));
-        let parts = numbered.map_or(1, |_| self.pace.parts(call, count).max(self.gpu.parts.min(count)));
-        // One dimension of workgroups is enough for a part.
-        let most = self.gpu.limits.max_compute_workgroups_per_dimension as usize;
-        let each = if parts > 1 { count.div_ceil(parts).min(most) } else { count };
+    fn parts(&self, call: usize) -> impl Iterator<Item = (usize, u32, f64)> + use<> {
+        let (count, seconds) = (self.dispatches[call].groups, self.pace.of(call));
+        let parts = self.pace.parts(call, count).max(self.gpu.parts.min(count));
+        // With one dimension of workgroups, a part has none of the next.
+        let each = if parts > 1 { count.div_ceil(parts).min(MAX_GROUPS) } else { count };
         (0..count).step_by(each).map(move |first| {
-            let n = each.min(count - first);
-            let groups = if n == count { groups } else { [n as u32, 1, 1] };
-            (groups, first as u32, seconds * n as f64 / count as f64)
+            let groups = each.min(count - first);
+            (groups, first as u32, seconds * groups as f64 / count as f64)
         })
     }
 
@@ -377,7 +374,7 @@ const FIRST_GROUP: usize = 5;
 fn kernels(gpu: &Gpu, buffers: &[Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
     let mut kernels: Vec<Kernel> = plan.calls.iter().map(|c| c.node.op.kernel(&c.specs, &gpu.target)).collect();
     // Before the pipelines are built, which takes longer.
-    kernels.iter().try_for_each(|kernel| check_groups(gpu, kernel))?;
+    kernels.iter().try_for_each(check_groups)?;
     if gpu.autotune.is_zero() || kernels.iter().all(|k| k.candidates().is_empty()) {
         return Ok(kernels);
     }
@@ -388,7 +385,7 @@ fn kernels(gpu: &Gpu, buffers: &[Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
         let variant = autotune.fastest(&kernel.summary(), kernel.candidates(), |variant| {
             let started = Stopwatch::start();
             let kernel = make(variant);
-            check_groups(gpu, &kernel)?;
+            check_groups(&kernel)?;
             // There is no autotuning in browsers, which have no cache; so blocking is allowed.
             let dispatch = pollster::block_on(async {
                 let pipeline = gpu.pipelines(&[(&kernel, call.node.trusted)]).await?.remove(0);
@@ -406,16 +403,14 @@ fn kernels(gpu: &Gpu, buffers: &[Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
 /// Checks the number of workgroups of a kernel.
 ///
 /// # Errors
-/// [`Error::Limit`] if it exceeds that of the adapter in one dimension.
-fn check_groups(gpu: &Gpu, kernel: &Kernel) -> Result<()> {
-    let (groups, most) = (kernel.groups, gpu.limits.max_compute_workgroups_per_dimension);
-    if groups.iter().all(|&count| count <= most) {
+/// [`Error::Limit`] if it exceeds that of two dimensions.
+fn check_groups(kernel: &Kernel) -> Result<()> {
+    let (groups, most) = (kernel.groups, MAX_GROUPS * MAX_GROUPS);
+    if groups <= most {
         return Ok(());
     }
-    let message = format!(
-        "{} needs {groups:?} workgroups, but at most {most} are allowed per dimension; use a smaller batch",
-        kernel.label()
-    );
+    let message =
+        format!("{} needs {groups} workgroups, but at most {most} are possible; use a smaller batch", kernel.label());
     Err(Error::limit(message, true))
 }
 
@@ -457,5 +452,5 @@ async fn dispatch(
     if let Some(e) = scope.pop().await {
         return Err(Error::Shader(format!("{label}: {e}")));
     }
-    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups, numbered: kernel.numbered })
+    Ok(Dispatch { pipeline, bind_group, groups: kernel.groups })
 }

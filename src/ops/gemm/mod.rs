@@ -2,9 +2,8 @@
 //!
 //! A shader that uses it defines `load_a(row, k)`, `load_b(k, col)` and `store(row, col, value)`; the overrides `M`,
 //! `N` and `K` are set here. Transposes, implicit matrices and epilogues are therefore up to the shader. Several
-//! products of one shape in a dispatch are distinguished by `slice`, the workgroup's z ([`Kernel::slices`]); those of several
-//! shapes follow each other ([`gemm_of`]). A grid of tiles that exceeds the limit of a dimension is folded along z
-//! ([`tiled`]).
+//! products of one shape in a dispatch are distinguished by `slice`, and their tiles follow each other; so do those of several
+//! shapes ([`gemm_of`]).
 //!
 //! If B is implicit ([`Operand::implicit`]), the flag `INDEXED` is set, and `load_b(inner(k), outer(col))` is called
 //! instead, so that expensive computations on k or col alone (a position in an image) run once. With the flags `A_VEC4`
@@ -23,7 +22,7 @@ pub(super) use variant::LARGE;
 
 use std::fmt::Write;
 
-use crate::kernel::{GemmVariant, Kernel, MAX_GROUPS, Target};
+use crate::kernel::{GemmVariant, Kernel, Target};
 
 /// Memory layout of an operand, so that neighbouring invocations read neighbouring addresses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -128,43 +127,41 @@ fn product_of(kernel: Kernel, product: Product, members: &[Member], target: &Tar
     }
 }
 
-/// Sets a workgroup for each of the tiles of `rows` by `cols` of each slice, and the function `tile` that returns its
-/// column, row and slice. Folded grids may have tiles beyond the last column or row, which store nothing.
+/// Sets a workgroup for each of the tiles of `rows` by `cols` of each slice, and the function `tile` that returns the column,
+/// row and slice of a workgroup. Those beyond the last have a row beyond the last, and store nothing.
 fn tiled(kernel: Kernel, product: &Product, members: &[Member], rows: usize, cols: usize) -> Kernel {
     if !members.is_empty() {
         return tiles_of(kernel, product, members, [rows, cols]);
     }
     let [m, n, _] = product.shape;
-    let tiles = [n.div_ceil(cols), m.div_ceil(rows)];
-    let folds = tiles.map(|count| count.div_ceil(MAX_GROUPS as usize));
-    let [x, y] = [0, 1].map(|axis| tiles[axis].div_ceil(folds[axis]));
-    let text = match folds {
-        [1, 1] => "fn tile(wid: vec3<u32>) -> vec3<u32> { return wid; }\n".into(),
-        [fx, fy] => format!(
-            "fn tile(wid: vec3<u32>) -> vec3<u32> {{\n  let fold = wid.z % {0}u;\n  return vec3(fold % {fx}u * {x}u + \
-             wid.x, fold / {fx}u * {y}u + wid.y, wid.z / {0}u);\n}}\n",
-            fx * fy
-        ),
-    };
-    kernel.part("gemm_tiles", text).grid(x, y).slices(product.slices * folds[0] * folds[1])
+    let [across, down] = [n.div_ceil(cols), m.div_ceil(rows)];
+    numbered(kernel, product, across * down, &format!("const across = {across}u;"))
 }
 
-/// [`tiled`] for several products, whose tiles follow each other along x.
+/// Numbers the tiles of all slices; `place` sets the tiles across, and subtracts from `at` those before the product.
+fn numbered(kernel: Kernel, product: &Product, tiles: usize, place: &str) -> Kernel {
+    let text = format!(
+        "fn tile(number: u32) -> vec3<u32> {{\n  let slice = min(number / {tiles}u, {}u);\n  var at = number - slice * {tiles}u;\n  \
+         {place}\n  return vec3(at % across, at / across, slice);\n}}\n",
+        product.slices - 1
+    );
+    kernel.part("gemm_tiles", text).groups(tiles * product.slices)
+}
+
+/// [`tiled`] for several products, whose tiles follow each other.
 fn tiles_of(kernel: Kernel, product: &Product, members: &[Member], [rows, cols]: [usize; 2]) -> Kernel {
-    let mut text = String::from("fn tile(wid: vec3<u32>) -> vec3<u32> {\n  var at = wid.x;\n  var across = 1u;\n  ");
-    let mut end = 0;
+    let (mut text, mut end) = (String::from("var across = 1u;\n  "), 0);
     for (i, member) in members.iter().enumerate() {
         let [down, across] = [member.shape[0].div_ceil(rows), member.shape[1].div_ceil(cols)];
         let start = end;
         end += down * across;
-        let condition = if i + 1 < members.len() { format!("if (wid.x < {end}u) ") } else { String::new() };
+        let condition = if i + 1 < members.len() { format!("if (at < {end}u) ") } else { String::new() };
         let select = &member.select;
         let otherwise = if i + 1 < members.len() { " else " } else { "\n" };
         write!(text, "{condition}{{ at -= {start}u; across = {across}u; {select} }}{otherwise}")
             .expect("writing to a string");
     }
-    text += "  return vec3(at % across, at / across, wid.z);\n}\n";
-    kernel.part("gemm_tiles", text).grid(end, 1).slices(product.slices)
+    numbered(kernel, product, end, &text)
 }
 
 /// A tile, its step in k, and the blocks of four rows and of four columns computed by an invocation.
@@ -282,26 +279,24 @@ fn sizes(list: &[(&str, usize)]) -> String {
 mod tests {
     use super::*;
 
-    fn groups([m, n]: [usize; 2], slices: usize, variant: GemmVariant) -> ([usize; 3], String) {
-        let target = Target { subgroup: Some(8), gemm: Some(variant), half: Some(16), ..Target::default() };
-        let product = Product { shape: [m, n, 4], slices, a: Operand::INNER, b: Operand::INNER };
-        let kernel = gemm(Kernel::new("t.wgsl", "//#use gemm_tiles", "gemm"), product, &target);
-        (kernel.groups.map(|n| n as usize), kernel.source().unwrap())
-    }
-
     #[test]
-    fn grids_that_exceed_a_dimension_are_folded() {
+    fn each_tile_of_each_slice_has_a_workgroup() {
+        let sides = |variant| match variant {
+            GemmVariant::Blocked128 => [128, 128],
+            GemmVariant::Blocked64 | GemmVariant::Cooperative => [64, 64],
+            GemmVariant::Blocked32 => [32, 32],
+            GemmVariant::Broadcast32 => [32, 32],
+            GemmVariant::Broadcast16 => [16, 32],
+            GemmVariant::Registers => [8, 32],
+        };
         for variant in GemmVariant::ALL {
-            let ([x, y, z], text) = groups([100, 100_000], 3, variant);
-            assert!(x <= 100_000 && y <= 100 && z == 3 && text.contains("return wid;"), "{variant:?}");
-            for (shape, slices) in [([3, 50_000_000], 4), ([50_000_000, 3], 1), ([9_000_000, 9_000_000], 2)] {
-                let (groups, text) = groups(shape, slices, variant);
-                assert!(groups.iter().all(|&n| n <= MAX_GROUPS as usize), "{variant:?} {groups:?}");
-                assert!(
-                    groups[2] > slices && groups[2] % slices == 0 && text.contains("fold"),
-                    "{variant:?} {groups:?}"
-                );
-            }
+            let target = Target { subgroup: Some(8), gemm: Some(variant), half: Some(16), ..Target::default() };
+            let product = Product { shape: [100, 5000, 4], slices: 3, a: Operand::INNER, b: Operand::INNER };
+            let kernel = gemm(Kernel::new("t.wgsl", "//#use gemm_tiles", "gemm"), product, &target);
+            let [rows, cols] = sides(variant);
+            let tiles = 100usize.div_ceil(rows) * 5000usize.div_ceil(cols);
+            assert_eq!(kernel.groups, 3 * tiles, "{variant:?}");
+            assert!(kernel.source().unwrap().contains(&format!("min(number / {tiles}u, 2u)")), "{variant:?}");
         }
     }
 }
