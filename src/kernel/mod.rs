@@ -243,10 +243,17 @@ impl Kernel {
     /// The complete WGSL source.
     ///
     /// # Errors
-    /// [`Error::Shader`] with the line of an unknown part, flag or directive, or of an unterminated block; with tensors in
-    /// f16 also with what cannot be parsed.
+    /// [`Error::Shader`] with the line of an unknown part, flag or directive, or of an unterminated block; where several
+    /// workgroups are not numbered by `group()`; with tensors in f16 also with what cannot be parsed.
     pub fn source(&self) -> Result<String> {
         let source = preprocess::Expansion::of(self)?;
+        if self.groups > 1 && !source.contains("clock.first_group") {
+            return Err(Error::Shader(format!(
+                "{} has {} workgroups, which several dispatches can share: write //#use items, and use item() or group() instead of \
+                 workgroup_id alone",
+                self.file, self.groups
+            )));
+        }
         if !self.has_halves() {
             return Ok(source);
         }
@@ -352,6 +359,13 @@ mod tests {
     fn mistakes_in_a_shader_are_errors() {
         assert!(bindings("t", "fn f() { let x = y; }", "f").is_err());
         assert!(bindings("t", "@compute @workgroup_size(1) fn f() {}", "g").unwrap_err().to_string().contains("\"g\""));
+    }
+
+    #[test]
+    fn workgroups_that_are_not_numbered_are_refused() {
+        let kernel = |text: &'static str| Kernel::new("t.wgsl", text, "run").groups(2);
+        assert!(kernel("//#use items").source().is_ok() && kernel("").groups(1).source().is_ok());
+        assert!(kernel("").source().unwrap_err().to_string().contains("t.wgsl has 2 workgroups"));
     }
 
     #[test]
