@@ -65,7 +65,7 @@ pub(crate) use columns::Grouping;
 use columns::narrow;
 pub use columns::{Categories, Columns};
 pub use conditions::Conditions;
-pub(crate) use conditions::channels_and_places;
+pub(crate) use conditions::{VECTORS, channels_and_places};
 pub use convert::{ArrayOfSamples, ElementType, Written};
 pub use dataset::Dataset;
 use description::Origin;

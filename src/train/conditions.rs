@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::{
-    Columns, Conditions, Dataset, Header, Kind, Labels, Missing, Normalisation, ReadOptions, Subset, without_options,
+    Columns, Conditions, Dataset, Header, Kind, Labels, Missing, Normalisation, ReadOptions, Subset, VECTORS,
+    without_options,
 };
 use crate::error::{Error, Result};
 use crate::nn::ConditionOptions;
@@ -92,13 +93,21 @@ impl ConditionSources {
         }
         if !self.vector.is_empty() {
             let table = ReadOptions { kind: Some(Kind::Table), ..ReadOptions::default() };
-            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table).map_err(without_options)?)?;
+            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table).map_err(of_vectors)?)?;
         }
         if !self.given.is_empty() {
             let given = Dataset::load_applying(&self.given, 0, &for_given(read)).map_err(without_options)?;
             data = data.with_given(given)?;
         }
         Ok(data)
+    }
+}
+
+/// The error of condition vectors, which are read as a table.
+fn of_vectors(e: Error) -> Error {
+    match without_options(e) {
+        Error::Setting(text) => Error::Setting(text.replace("--kind table needs [n, columns]", VECTORS)),
+        other => other,
     }
 }
 
