@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::Common;
 use super::progress::show_reading;
-use super::reading::{ReadArgs, shown};
+use super::reading::{READING, ReadArgs, shown};
 
 #[derive(Args)]
 pub struct InspectArgs {
@@ -27,6 +27,9 @@ pub struct InspectArgs {
     run: PathBuf,
     #[command(flatten)]
     read: ReadArgs,
+    /// Where the values of arrays and pictures are, as for train: memory, or disk for a part of the samples at a time [default: auto]
+    #[arg(help_heading = READING, long, value_name = "AUTO|MEMORY|DISK")]
+    data_from: Option<Place>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -38,6 +41,12 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     }
     if is_data(&args.run) {
         return data(args);
+    }
+    if args.data_from.is_some() || !args.read.options().is_default() {
+        return Err(anyhow::anyhow!(Error::setting(format!(
+            "{}: not data, but a run or weights; omit the options for reading data",
+            args.run.display()
+        ))));
     }
     if args.run.is_file() && is_foreign(&args.run) {
         return foreign(args);
@@ -193,7 +202,8 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let seed = args.common.seed.unwrap_or(0);
     show_reading(args.common.json);
     // What does not fit in memory is described by a part of the samples, and by what is measured for all.
-    let options = ReadOptions { place: Some(Place::Auto), ..args.read.options() };
+    let place = args.data_from.unwrap_or(Place::Auto);
+    let options = ReadOptions { place: Some(place), ..args.read.options() };
     let data = Dataset::load_with(&args.run.to_string_lossy(), seed, &options)?;
     let description = data.describe();
     if args.common.json {
