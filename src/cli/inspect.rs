@@ -52,7 +52,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         return foreign(args);
     }
     let checkpoint = if args.run.is_file() { of_file(&args.run)? } else { RunFolder::open(&args.run)?.checkpoint()? };
-    let config = &checkpoint.config;
+    let config = &checkpoint.config.without_secrets();
     let weights = weights(&checkpoint)?;
     let total: usize = weights.iter().map(|t| t.values.len()).sum();
     let bytes = |prefix: &str| -> usize {
@@ -79,7 +79,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    print_settings(&checkpoint);
+    print_settings(config, &checkpoint);
     say!("{layers}");
     table(weights.iter().map(|t| (t.name.as_str(), t.shape.as_slice())));
     say!("bytes: parameters {}, average {}, optimizer {}", grouped(4 * total), grouped(average), grouped(optimizer));
@@ -87,8 +87,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_settings(checkpoint: &Checkpoint) {
-    let (config, facts) = (&checkpoint.config, &checkpoint.facts);
+fn print_settings(config: &Config, checkpoint: &Checkpoint) {
+    let facts = &checkpoint.facts;
     let steps = count(config.steps as usize, "step");
     say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
     say!("data: {} {} of shape {:?}", facts.samples, facts.kind.samples(), facts.shape);

@@ -70,6 +70,7 @@ pub use convert::{ArrayOfSamples, ElementType, Written};
 pub use dataset::Dataset;
 use description::Origin;
 pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
+pub(crate) use files::without_secrets;
 pub use kind::Kind;
 #[cfg(feature = "cli")]
 pub(crate) use labels::is_table;

@@ -148,7 +148,7 @@ impl Raw {
             RawValues::Stored(stored) => RawValues::Stored(stored.cut(from * len..to * len)),
             values => values.at(from * len..to * len),
         };
-        (self.dims[0], self.name) = (to - from, range.spec().into());
+        (self.dims[0], self.name) = (to - from, range.name());
         // A part of the windows is not a recording.
         self.origin.recording = None;
         self.origin.keep(n, (from..to).collect());
