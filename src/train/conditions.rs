@@ -176,7 +176,8 @@ pub struct ConditionValues {
 impl ConditionValues {
     fn of(kept: &Subset, scaled_from: Option<Vec<usize>>) -> Result<Self> {
         let (kind, shape, columns) = (kept.kind(), kept.shape().to_vec(), kept.columns().clone());
-        Ok(Self { kind, shape, columns, scaled_from, normalisation: Normalisation::standard_of(kept)? })
+        let normalisation = Normalisation::standard_of(kept, &kept.summary()?)?;
+        Ok(Self { kind, shape, columns, scaled_from, normalisation })
     }
 
     /// Known values in the size of the run. Those that were scaled in training must have the size that they had there.
