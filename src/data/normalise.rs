@@ -116,6 +116,7 @@ impl Normalisation {
     }
 
     /// [`Normalisation::apply`] in place.
+    #[inline(always)]
     pub(crate) fn apply_in_place(&self, values: &mut [f32]) {
         self.map(values, |x, shift, scale| (x - shift) / scale);
     }
@@ -140,6 +141,7 @@ impl Normalisation {
         values
     }
 
+    #[inline(always)]
     fn map(&self, values: &mut [f32], rule: impl Fn(f64, f64, f64) -> f64) {
         let wide = f64::from;
         let one = |x: &mut f32, shift: f32, scale: f32| *x = rule(wide(*x), wide(shift), wide(scale)) as f32;
