@@ -143,7 +143,7 @@ fn conditions_that_do_not_fit_are_refused() {
     place.refused(simple, 2, &["the network simple cannot", "mlp or unet"]);
     let denoise = format!("{train} --task denoise --noise gaussian:0.1 --labels classes.npy");
     place.refused(&denoise, 2, &["a denoiser has no condition", "omit"]);
-    place.ok(&format!("{train} --condition vectors.npy --out vectors"));
+    place.ok("train ok.npy --config small.toml --steps 10 --out vectors --condition vectors.npy");
     for (data, found) in [("classes.npy", "[1]"), ("plane.npy", "[1, 6, 6]"), ("known.npy", "[8]")] {
         let words = [&format!("{data}: samples of shape {found}"), "use an array [n, 2] for --condition"];
         place.refused(&format!("sample vectors --condition {data} --out a.npy"), 1, &words.map(|word| word as &str));
