@@ -117,7 +117,7 @@ enum Content {
         len: usize,
         normalisation: Normalisation,
         /// The normalised value of each byte, if the values are bytes and have one normalisation.
-        of_bytes: Option<[f32; 256]>,
+        of_bytes: Option<Box<[f32; 256]>>,
         /// The data set of normalised values, 0 for missing ones.
         name: &'static str,
         /// The data set that is 1 for each value that is not missing.
@@ -152,7 +152,7 @@ impl Content {
                 out.iter_mut().for_each(|value| *value = f32::from(u8::from(!value.is_nan())));
             })?;
         }
-        if let Some(of_bytes) = of_bytes {
+        if let Some(of_bytes) = of_bytes.as_deref() {
             return run.fill_from(
                 name,
                 place,
@@ -187,10 +187,10 @@ impl Content {
 }
 
 /// The normalised value of each byte, if the values of a data set are bytes and have one normalisation.
-fn normalised_bytes(of: &Dataset, normalisation: &Normalisation) -> Option<[f32; 256]> {
+fn normalised_bytes(of: &Dataset, normalisation: &Normalisation) -> Option<Box<[f32; 256]>> {
     let mut values = of.values.stored().filter(|_| normalisation.shift.len() == 1)?.of_bytes()?;
     normalisation.apply_in_place(&mut values);
-    Some(values)
+    Some(values.into())
 }
 
 /// The samples and their conditions, as the data sets of a program.
