@@ -158,7 +158,7 @@ impl<'a> Outputs<'a> {
             let text = format!(
                 "{}: would add samples to {}, which is read; choose another OUT",
                 self.out.display(),
-                config.data
+                data::without_secrets(&config.data)
             );
             return Err(Error::setting(text));
         }

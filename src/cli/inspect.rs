@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::Common;
 use super::progress::show_reading;
-use super::reading::{ReadArgs, shown};
+use super::reading::{READING, ReadArgs, shown};
 
 #[derive(Args)]
 pub struct InspectArgs {
@@ -27,6 +27,9 @@ pub struct InspectArgs {
     run: PathBuf,
     #[command(flatten)]
     read: ReadArgs,
+    /// Where the values of arrays and pictures are, as for train: memory, or disk for a part of the samples at a time [default: auto]
+    #[arg(help_heading = READING, long, value_name = "AUTO|MEMORY|DISK")]
+    data_from: Option<Place>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -39,11 +42,17 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     if is_data(&args.run) {
         return data(args);
     }
+    if args.data_from.is_some() || !args.read.options().is_default() {
+        return Err(anyhow::anyhow!(Error::setting(format!(
+            "{}: not data, but a run or weights; omit the options for reading data",
+            args.run.display()
+        ))));
+    }
     if args.run.is_file() && is_foreign(&args.run) {
         return foreign(args);
     }
     let checkpoint = if args.run.is_file() { of_file(&args.run)? } else { RunFolder::open(&args.run)?.checkpoint()? };
-    let config = &checkpoint.config;
+    let config = &checkpoint.config.without_secrets();
     let weights = weights(&checkpoint)?;
     let total: usize = weights.iter().map(|t| t.values.len()).sum();
     let bytes = |prefix: &str| -> usize {
@@ -70,7 +79,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    print_settings(&checkpoint);
+    print_settings(config, &checkpoint);
     say!("{layers}");
     table(weights.iter().map(|t| (t.name.as_str(), t.shape.as_slice())));
     say!("bytes: parameters {}, average {}, optimizer {}", grouped(4 * total), grouped(average), grouped(optimizer));
@@ -78,8 +87,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_settings(checkpoint: &Checkpoint) {
-    let (config, facts) = (&checkpoint.config, &checkpoint.facts);
+fn print_settings(config: &Config, checkpoint: &Checkpoint) {
+    let facts = &checkpoint.facts;
     let steps = count(config.steps as usize, "step");
     say!("model {} on {} after {} of {steps}", config.model.name(), config.data, checkpoint.step);
     say!("data: {} {} of shape {:?}", facts.samples, facts.kind.samples(), facts.shape);
@@ -193,7 +202,8 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let seed = args.common.seed.unwrap_or(0);
     show_reading(args.common.json);
     // What does not fit in memory is described by a part of the samples, and by what is measured for all.
-    let options = ReadOptions { place: Some(Place::Auto), ..args.read.options() };
+    let place = args.data_from.unwrap_or(Place::Auto);
+    let options = ReadOptions { place: Some(place), ..args.read.options() };
     let data = Dataset::load_with(&args.run.to_string_lossy(), seed, &options)?;
     let description = data.describe();
     if args.common.json {

@@ -4,6 +4,10 @@ use super::{Dataset, Labels};
 use crate::text::count;
 use crate::{Error, Result};
 
+/// What the condition vectors of samples are.
+pub(crate) const VECTORS: &str = "condition vectors are an array [n, k] or [n], or a table, with one row for each sample; save array.reshape(n, -1), or use --given \
+     for signals and images";
+
 /// What is known about each sample besides its values: the conditions that a model is trained with.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -73,10 +77,7 @@ impl Dataset {
             Some(rows) => vectors.of_rows(&rows)?,
         };
         if vectors.shape.len() != 1 {
-            return Err(Error::input(format!(
-                "{}: samples of shape {:?}; condition vectors are an array [n, k], one row for each sample",
-                vectors.name, vectors.shape
-            )));
+            return Err(Error::input(format!("{}: samples of shape {:?}, but {VECTORS}", vectors.name, vectors.shape)));
         }
         self.conditions.vectors = Some(Box::new(vectors));
         Ok(self)

@@ -91,7 +91,8 @@ impl Dataset {
         // Data of another shape are refused by the caller, which knows what they are for.
         let data = match lenient(Some(kind)) {
             Ok(data) if data.shape == shape => data,
-            Ok(_) | Err(Error::Setting(_)) => return lenient(None),
+            Ok(data) => return lenient(None).or(Ok(data)),
+            Err(Error::Setting(why)) => return lenient(None).map_err(|_| Error::Setting(why)),
             Err(other) => return Err(other),
         };
         Self { kind, ..data }.relative_to(columns)

@@ -39,15 +39,29 @@ pub(super) fn is_address(spec: &str) -> bool {
         .is_some_and(|(scheme, _)| scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
+/// The name of data in messages: without the password of an address, and without its query, which can be a signature. What follows
+/// the query, a part or a range, is kept.
+pub(crate) fn without_secrets(spec: &str) -> String {
+    let Some((scheme, rest)) = spec.split_once("://").filter(|_| is_address(spec)) else { return spec.into() };
+    let server = rest.find('/').unwrap_or(rest.len());
+    let user = rest[..server].rfind('@').map_or(0, |at| at + 1);
+    let rest = &rest[user..];
+    // In a bucket, whose files can be listed, a question mark is any character of a pattern.
+    let query = rest.find('?').filter(|_| !matches!(scheme, "s3" | "gs")).unwrap_or(rest.len());
+    let end = rest[query..].find([':', '[']).map_or(rest.len(), |at| query + at);
+    format!("{scheme}://{}{}", &rest[..query], &rest[end..])
+}
+
 #[cfg(not(feature = "remote"))]
 fn fetch(spec: &str) -> Result<(Vec<PathBuf>, Option<&str>)> {
+    let shown = without_secrets(spec);
     Err(Error::input(match spec.split_once("://") {
         Some(("http" | "https" | "s3" | "gs", _)) => format!(
-            "{spec}: this program does not read addresses; install it with: cargo install --path . --features remote, or download \
+            "{shown}: this program does not read addresses; install it with: cargo install --path . --features remote, or download \
              the file"
         ),
-        Some(("file", path)) => format!("{spec}: not a path; name the file as {path}"),
-        _ => format!("{spec}: such addresses are not read; download the file and name it"),
+        Some(("file", path)) => format!("{shown}: not a path; name the file as {path}"),
+        _ => format!("{shown}: such addresses are not read; download the file and name it"),
     }))
 }
 
@@ -176,6 +190,20 @@ mod tests {
         ] {
             assert!(yes.iter().all(|name| is(pattern, name)), "{pattern}");
             assert!(no.iter().all(|name| !is(pattern, name)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn messages_keep_secrets() {
+        for (spec, shown) in [
+            ("https://me:secret@h/x.npy?signature=1", "https://h/x.npy"),
+            ("https://me:sec?ret@h/x.npy", "https://h/x.npy"),
+            ("https://h/x.npz?signature=1:images[0:9]", "https://h/x.npz:images[0:9]"),
+            ("https://h/x.npy?signature=1[0:9]", "https://h/x.npy[0:9]"),
+            ("s3://b/x-?.npy", "s3://b/x-?.npy"),
+            ("x-?.npy", "x-?.npy"),
+        ] {
+            assert_eq!(without_secrets(spec), shown);
         }
     }
 

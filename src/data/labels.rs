@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::files::without_secrets;
 use super::range::SampleRange;
 use super::{Header, ReadOptions, first_bytes, idx, images, npy, sounds, sources, sources_and_part, table};
 use crate::io::extension;
@@ -41,15 +42,10 @@ impl Labels {
     /// # Errors
     /// As [`Labels::load`], and [`Error::Setting`] for a header of something else than a table.
     pub fn load_with(spec: &str, header: Option<Header>) -> Result<Self> {
-        let path = Path::new(spec);
-        if !path.exists() && spec.ends_with(']') {
-            let range = SampleRange::of(spec)?;
-            let (all, names) = read_part(range.data, header)?;
-            let (from, to) = range.within(all.len())?;
-            return Ok(Self { names, ..Self::new(spec, &all[from..to])? });
-        }
-        let (all, names) = read_part(spec, header)?;
-        Ok(Self { names, ..Self::new(spec, &all)? })
+        let range = SampleRange::at_end_of(spec).transpose()?;
+        let (all, names) = read_part(range.as_ref().map_or(spec, |range| range.data), header)?;
+        let (from, to) = range.map_or(Ok((0, all.len())), |range| range.within(all.len()))?;
+        Ok(Self { names, ..Self::new(without_secrets(spec), &all[from..to])? })
     }
 
     /// The number of the class with this name or number.
@@ -151,8 +147,7 @@ impl ReadOptions {
 
     /// The column of `data` that contains the labels.
     fn label_in(&self, data: &str, labels: &str) -> Option<String> {
-        let whole = Path::new(labels).exists() || !labels.ends_with(']');
-        let labels = if whole { labels } else { labels.rsplit_once('[').map_or(labels, |(all, _)| all) };
+        let labels = SampleRange::at_end_of(labels).and_then(Result::ok).map_or(labels, |range| range.data);
         // The reader of the files reports those that cannot be read.
         let ((files, column), data) = (place(labels).ok()?, sources(data).ok()?);
         let known = |files: Vec<PathBuf>| -> Vec<PathBuf> {
@@ -165,9 +160,9 @@ impl ReadOptions {
 
 /// Reads files of labels, or the columns of tables: the numbers of the classes, and their names if they have some.
 fn read_part(spec: &str, header: Option<Header>) -> Result<(Vec<f32>, Vec<String>)> {
-    let (files, column) = place(spec)?;
+    let ((files, column), spec) = (place(spec)?, without_secrets(spec));
     if files.iter().all(|file| images::is_archive(file)) {
-        return images::Collection::of_archives(spec, &files, column)?.into_labels();
+        return images::Collection::of_archives(&spec, &files, column)?.into_labels();
     }
     let has_columns = files.iter().all(|file| has_columns(file));
     if has_columns && (header.is_none() || files.iter().all(|file| is_table(file))) {

@@ -65,11 +65,12 @@ pub(crate) use columns::Grouping;
 use columns::narrow;
 pub use columns::{Categories, Columns};
 pub use conditions::Conditions;
-pub(crate) use conditions::channels_and_places;
+pub(crate) use conditions::{VECTORS, channels_and_places};
 pub use convert::{ArrayOfSamples, ElementType, Written};
 pub use dataset::Dataset;
 use description::Origin;
 pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
+pub(crate) use files::without_secrets;
 pub use kind::Kind;
 #[cfg(feature = "cli")]
 pub(crate) use labels::is_table;

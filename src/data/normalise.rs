@@ -35,16 +35,13 @@ impl Normalisation {
     /// # Errors
     /// [`Error::Input`] when the values (of a coordinate) do not vary, or by less than the resolution of float32.
     pub fn standard(data: &Dataset) -> Result<Self> {
-        Self::standard_of(&Subset::all(data))
+        let data = Subset::all(data);
+        Self::standard_of(&data, &data.summary()?)
     }
 
-    pub(crate) fn standard_of(data: &Subset) -> Result<Self> {
-        let groups = data.summary()?;
-        let means: Vec<f64> = groups.iter().map(GroupSummary::mean).collect();
-        let squares = data.squares(&means)?;
-        let deviation = |(group, squares): (&GroupSummary, f64)| (squares / group.known).sqrt();
-        let deviations = groups.iter().zip(squares).map(deviation);
-        Self::fit(data, &groups, means.iter().copied().zip(deviations))
+    /// [`Normalisation::standard`] of data with this summary.
+    pub(crate) fn standard_of(data: &Subset, groups: &[GroupSummary]) -> Result<Self> {
+        Self::fit(data, groups, groups.iter().map(|group| (group.mean(), group.deviation())))
     }
 
     /// Minimum -1 and maximum 1.
@@ -52,13 +49,14 @@ impl Normalisation {
     /// # Errors
     /// As [`Normalisation::standard`].
     pub fn range(data: &Dataset) -> Result<Self> {
-        Self::range_of(&Subset::all(data))
+        let data = Subset::all(data);
+        Self::range_of(&data, &data.summary()?)
     }
 
-    pub(crate) fn range_of(data: &Subset) -> Result<Self> {
-        let groups = data.summary()?;
+    /// [`Normalisation::range`] of data with this summary.
+    pub(crate) fn range_of(data: &Subset, groups: &[GroupSummary]) -> Result<Self> {
         let ends = groups.iter().map(|group| ((group.low + group.high) / 2.0, (group.high - group.low) / 2.0));
-        Self::fit(data, &groups, ends)
+        Self::fit(data, groups, ends)
     }
 
     /// The normalisation with the shift and the scale of each coordinate.
@@ -118,6 +116,7 @@ impl Normalisation {
     }
 
     /// [`Normalisation::apply`] in place.
+    #[inline(always)]
     pub(crate) fn apply_in_place(&self, values: &mut [f32]) {
         self.map(values, |x, shift, scale| (x - shift) / scale);
     }
@@ -142,6 +141,7 @@ impl Normalisation {
         values
     }
 
+    #[inline(always)]
     fn map(&self, values: &mut [f32], rule: impl Fn(f64, f64, f64) -> f64) {
         let wide = f64::from;
         let one = |x: &mut f32, shift: f32, scale: f32| *x = rule(wide(*x), wide(shift), wide(scale)) as f32;
@@ -198,6 +198,15 @@ mod tests {
         let norm = Normalisation::standard(&data).unwrap();
         assert_eq!((norm.shift.clone(), norm.scale.clone()), (vec![2.0], vec![5f32.sqrt()]));
         assert!((norm.bound - 3.0 / 5f32.sqrt()).abs() < 1e-6);
+        // Far from 0, and with a first value that is far from the others.
+        for first in [1e6f32, -1e7] {
+            let mut values: Vec<f32> = (0..4000).map(|i| 1e6 + (i % 8) as f32 / 4.0).collect();
+            values[0] = first;
+            let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / 4000.0;
+            let squares = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>();
+            let norm = Normalisation::standard(&Dataset::new("d", [4], values).unwrap()).unwrap();
+            assert_eq!((norm.shift[0], norm.scale[0]), (mean as f32, (squares / 4000.0).sqrt() as f32));
+        }
         let back = norm.undo(&norm.apply(&data.values));
         assert!(back.iter().zip(&data.values).all(|(a, b)| (a - b).abs() < 1e-6));
     }

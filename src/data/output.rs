@@ -18,23 +18,24 @@ use crate::text::shortest_sum;
 pub fn check_apart(option: &str, path: &Path, spec: &str) -> Result<()> {
     use std::fs;
 
+    use super::files::without_secrets;
     use crate::io::folder;
 
     let Ok(place) = fs::canonicalize(folder(path)) else { return Ok(()) };
     let place = path.file_name().map(|name| place.join(name)).unwrap_or(place);
-    let target = fs::canonicalize(path).ok();
+    let (target, name) = (fs::canonicalize(path).ok(), without_secrets(spec));
     let picture = ["png", "wav"].contains(&extension(path).as_str());
     for source in super::sources(spec)? {
         let Ok(source) = fs::canonicalize(source) else { continue };
         if target.as_ref() == Some(&source) || place == source {
             return Err(Error::setting(format!(
-                "{}: would overwrite the input data {spec}; choose another {option}",
+                "{}: would overwrite the input data {name}; choose another {option}",
                 path.display()
             )));
         }
         if picture && source.is_dir() && place.starts_with(&source) {
             return Err(Error::setting(format!(
-                "{}: would add a file to the input data {spec}; choose another folder for {option}",
+                "{}: would add a file to the input data {name}; choose another folder for {option}",
                 path.display()
             )));
         }

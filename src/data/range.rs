@@ -1,19 +1,22 @@
 //! Ranges of samples: `DATA[from:to]`.
 
+use std::path::Path;
+
 use super::Dataset;
+use super::files::without_secrets;
 use super::source::{Request, read};
 use crate::text::count;
 use crate::{Error, Result};
 
 /// `DATA[from:to]`: samples `from` to `to` - 1, counted from 0.
-pub(super) fn read_range(spec: &str, range: SampleRange, seed: u64, request: &mut Request) -> Result<Dataset> {
+pub(super) fn read_range(range: SampleRange, seed: u64, request: &mut Request) -> Result<Dataset> {
     let mut inner = Request { choose: &mut *request.choose, range: Some(&range), ..*request };
     let all = read(range.data, seed, &mut inner)?;
     if inner.range.is_none() {
         return Ok(all);
     }
     let (from, to) = range.within(all.len())?;
-    let part = all.with_values(spec, all.samples(from..to)?)?;
+    let part = all.with_values(range.name(), all.samples(from..to)?)?;
     let mut origin = all.origin.clone();
     origin.keep(all.len(), (from..to).collect());
     Ok(Dataset { origin, ..part })
@@ -29,15 +32,21 @@ pub(super) struct SampleRange<'a> {
 
 impl<'a> SampleRange<'a> {
     /// The name of these samples.
-    pub fn spec(&self) -> &str {
-        self.spec
+    pub fn name(&self) -> String {
+        without_secrets(self.spec)
+    }
+
+    /// The range in `DATA[from:to]`; `None` for another name, or that of a file.
+    pub fn at_end_of(spec: &'a str) -> Option<Result<Self>> {
+        (spec.ends_with(']') && !Path::new(spec).exists()).then(|| Self::of(spec))
     }
 
     pub fn of(spec: &'a str) -> Result<Self> {
         let wrong = || {
+            let shown = without_secrets(spec);
             Error::input(format!(
-                "{spec:?}: a range of samples is written as DATA[FROM:TO], such as {0}[0:100] or {0}[100:]",
-                { spec.split('[').next().unwrap_or_default() }
+                "{shown:?}: a range of samples is written as DATA[FROM:TO], such as {0}[0:100] or {0}[100:]",
+                { shown.split('[').next().unwrap_or_default() }
             ))
         };
         let (data, range) = spec.trim_end_matches(']').rsplit_once('[').ok_or_else(wrong)?;
@@ -48,7 +57,8 @@ impl<'a> SampleRange<'a> {
 
     /// The limits of the range in a data set of `n` samples.
     pub fn within(&self, n: usize) -> Result<(usize, usize)> {
-        let (Self { spec, data, from, to: given }, to) = (self, self.to.unwrap_or(n));
+        let (Self { from, to: given, .. }, to) = (self, self.to.unwrap_or(n));
+        let (spec, data) = (self.name(), without_secrets(self.data));
         let there_are = || format!("{data} has {}, counted from 0", count(n, "sample"));
         match given {
             _ if *from < to && to <= n => Ok((*from, to)),

@@ -148,7 +148,7 @@ impl Raw {
             RawValues::Stored(stored) => RawValues::Stored(stored.cut(from * len..to * len)),
             values => values.at(from * len..to * len),
         };
-        (self.dims[0], self.name) = (to - from, range.spec().into());
+        (self.dims[0], self.name) = (to - from, range.name());
         // A part of the windows is not a recording.
         self.origin.recording = None;
         self.origin.keep(n, (from..to).collect());
@@ -170,10 +170,11 @@ impl Raw {
                 Some(kind) => Ok((kind, vec![d])),
                 None => Ok((self.kind_of_rows(d), vec![d])),
             },
+            [_, _, _, ..] if certain.or(asked) == Some(Kind::Table) => Err(wrong(Kind::Table, "[n, columns]")),
             [_, a, b] => match certain.or(asked) {
                 Some(Kind::Signals) => Ok((Kind::Signals, if a == 1 { vec![b] } else { vec![a, b] })),
                 Some(Kind::Images) => Ok((Kind::Images, vec![1, a, b])),
-                Some(kind) => Err(wrong(kind, if kind == Kind::Points { "[n, 2]" } else { "[n, columns]" })),
+                Some(kind) => Err(wrong(kind, "[n, 2]")),
                 None => Ok(self.kind_of_planes(a, b)),
             },
             [_, c, h, w @ (1 | 3 | 4)] if c > 4 => Err(Error::input(format!(

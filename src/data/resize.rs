@@ -12,8 +12,9 @@ impl Dataset {
     pub(crate) fn resized(&self, places: &[usize]) -> Result<Self> {
         let [channels, from] = channels_and_places(&self.shape);
         if from.len() != places.len() {
+            let such = if places.len() == 1 { "[n, length] or [n, c, length]" } else { "[n, h, w] or [n, c, h, w]" };
             return Err(Error::input(format!(
-                "{}: samples of size {from:?} cannot be scaled to {places:?}; both need as many axes",
+                "{}: samples of size {from:?} cannot be scaled to {places:?}; both need as many axes: use an array {such}",
                 self.name
             )));
         }

@@ -48,7 +48,7 @@ pub(super) fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Datas
         Err(cause) if cause.kind() == ErrorKind::NotFound && spec.ends_with(']') => match SampleRange::of(spec) {
             // A group can have such a name.
             Err(_) if file_and_part(spec).is_some() => read_part(spec, request),
-            range => read_range(spec, range?, seed, request),
+            range => read_range(range?, seed, request),
         },
         Err(cause) if cause.kind() == ErrorKind::NotFound => read_part(spec, request),
         Err(cause) => Err(Error::io("cannot read", path, cause)),
@@ -133,14 +133,9 @@ pub(crate) fn sources(spec: &str) -> Result<Vec<PathBuf>> {
     if toys::is_toy(spec) {
         return Ok(Vec::new());
     }
-    // Servers are not asked for files with such names.
-    if let (true, true, Ok(range)) = (files::is_address(spec), spec.ends_with(']'), SampleRange::of(spec)) {
-        return sources(range.data);
-    }
-    let (found, _) = sources_and_part(spec)?;
-    match spec.rsplit_once('[') {
-        Some((before, _)) if found.is_empty() && spec.ends_with(']') => sources(before),
-        _ => Ok(found),
+    match SampleRange::at_end_of(spec) {
+        Some(Ok(range)) => sources(range.data),
+        _ => Ok(sources_and_part(spec)?.0),
     }
 }
 
@@ -246,7 +241,7 @@ impl Format {
                     "{name}: a single picture is not a data set; name the folder with the pictures"
                 )));
             }
-            "tar" => {
+            _ if images::is_archive(path) => {
                 return Err(Error::input(format!(
                     "{name}: a tar file, which is read together with other tar files only"
                 )));
@@ -317,10 +312,10 @@ pub(super) fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
     }
     match files::matching(spec)? {
         Some((files, part)) if files.iter().all(|file| images::is_archive(file)) => {
-            return read_archives(spec, &files, part, request);
+            return read_archives(&files::without_secrets(spec), &files, part, request);
         }
         Some((files, part)) if files.len() == 1 => return read_file(&files[0], part, request),
-        Some((files, part)) => return joined::read(spec, &files, part, request),
+        Some((files, part)) => return joined::read(&files::without_secrets(spec), &files, part, request),
         None if files::has_wildcards(spec) => {
             return Err(Error::input(format!(
                 "{spec:?}: there is no such file, and no file matches it as a pattern; check the spelling and the current folder"

@@ -147,26 +147,6 @@ impl<'a> Subset<'a> {
         }
         Ok(groups)
     }
-
-    /// The sum of the squared distances of the values of each column or channel from its mean.
-    ///
-    /// # Errors
-    /// When the values cannot be read.
-    pub fn squares(&self, means: &[f64]) -> Result<Vec<f64>> {
-        let mut squares = vec![0.0; means.len()];
-        for part in self.whole_parts() {
-            let part = part?;
-            if let ([sum], [mean]) = (&mut squares[..], means) {
-                part.iter().filter(|v| !v.is_nan()).for_each(|v| *sum += (f64::from(*v) - mean).powi(2));
-                continue;
-            }
-            for (group, (sum, mean)) in squares.iter_mut().zip(means).enumerate() {
-                let known = self.data.grouping().values(group, &part).filter(|v| !v.is_nan());
-                known.for_each(|v| *sum += (f64::from(v) - mean).powi(2));
-            }
-        }
-        Ok(squares)
-    }
 }
 
 #[cfg(feature = "cli")]
@@ -231,7 +211,7 @@ mod tests {
         assert_eq!((some.len(), parts(&some, 2)), (3, vec![vec![2.0, 3.0, 4.0, 5.0], vec![12.0, 13.0]]));
         let summary = some.summary().unwrap();
         assert_eq!((summary[0].ends(), summary[1].ends(), summary[1].mean()), ([2.0, 12.0], [3.0, 13.0], 7.0));
-        assert_eq!(some.squares(&[6.0, 7.0]).unwrap(), [56.0, 56.0]);
+        assert_eq!(summary[1].deviation(), (56.0f64 / 3.0).sqrt());
         assert_eq!(some.evenly_spaced(2).unwrap().values, [2.0, 3.0, 4.0, 5.0]);
         let all = Subset::all(&data);
         assert_eq!(parts(&all, 3).iter().map(Vec::len).collect::<Vec<_>>(), [6, 6, 2]);

@@ -8,6 +8,11 @@ pub(crate) struct GroupSummary {
     /// The number of known values.
     pub known: f64,
     pub sum: f64,
+    /// The first value, and the sums of the distances from it and of their squares: one pass gives the deviation, without the
+    /// cancellation of squares of large values.
+    first: f64,
+    away: f64,
+    squares: f64,
     pub low: f64,
     pub high: f64,
     /// Whether all of them are whole numbers.
@@ -18,24 +23,32 @@ pub(crate) struct GroupSummary {
 
 impl Default for GroupSummary {
     fn default() -> Self {
-        Self { known: 0.0, sum: 0.0, low: f64::MAX, high: f64::MIN, whole: true, lossy: false }
+        let [known, sum, first, away, squares] = [0.0; 5];
+        Self { known, sum, first, away, squares, low: f64::MAX, high: f64::MIN, whole: true, lossy: false }
     }
 }
 
 impl GroupSummary {
     /// Adds the next values.
     fn add(&mut self, values: impl Iterator<Item = f64>) {
-        let (mut known, Self { mut sum, mut low, mut high, mut whole, mut lossy, .. }) = (0_u64, *self);
-        for value in values.filter(|value| !value.is_nan()) {
+        let mut values = values.filter(|value| !value.is_nan()).peekable();
+        if let (true, Some(first)) = (self.is_empty(), values.peek()) {
+            self.first = *first;
+        }
+        let (mut known, first) = (0_u64, self.first);
+        let Self { mut sum, mut away, mut squares, mut low, mut high, mut whole, mut lossy, .. } = *self;
+        values.for_each(|value| {
             known += 1;
             sum += value;
+            away += value - first;
+            squares += (value - first) * (value - first);
             low = if value < low { value } else { low };
             high = if value > high { value } else { high };
             // `fract` is slow, and most data are not whole.
             whole = whole && value.fract() == 0.0;
             lossy |= f64::from(value as f32) != value;
-        }
-        *self = Self { known: self.known + known as f64, sum, low, high, whole, lossy };
+        });
+        *self = Self { known: self.known + known as f64, sum, first, away, squares, low, high, whole, lossy };
     }
 
     /// Whether no value is known.
@@ -45,6 +58,11 @@ impl GroupSummary {
 
     pub fn mean(&self) -> f64 {
         self.sum / self.known
+    }
+
+    /// The standard deviation, of the population.
+    pub fn deviation(&self) -> f64 {
+        ((self.squares - self.away * (self.away / self.known)).max(0.0) / self.known).sqrt()
     }
 
     /// The smallest and largest value.

@@ -70,7 +70,40 @@ impl Values {
     pub(crate) fn samples(&self, len: usize, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
         match &self.0 {
             Source::Memory(values) => Ok(rows.flat_map(|row| &values[row * len..][..len]).copied().collect()),
-            Source::Files { stored, .. } => stored.read_all(rows.map(|row| row * len..(row + 1) * len)),
+            Source::Files { .. } => {
+                let mut bytes = Vec::new();
+                self.read_bytes(len, rows, &mut bytes)?;
+                let mut values = vec![0.0; bytes.len() / self.size()];
+                self.decode(&bytes, &mut values);
+                Ok(values)
+            }
+        }
+    }
+
+    /// Appends some samples of `len` values as they are read, for [`Values::decode`].
+    pub(crate) fn read_bytes(&self, len: usize, rows: impl Iterator<Item = usize>, bytes: &mut Vec<u8>) -> Result<()> {
+        let mut ranges = rows.map(|row| row * len..(row + 1) * len);
+        match &self.0 {
+            Source::Memory(values) => {
+                ranges.for_each(|range| bytes.extend_from_slice(bytemuck::cast_slice(&values[range])));
+                Ok(())
+            }
+            Source::Files { stored, .. } => stored.read_bytes(&mut ranges, bytes),
+        }
+    }
+
+    /// The number of bytes of a value, as it is read.
+    pub(crate) fn size(&self) -> usize {
+        self.stored().map_or(size_of::<f32>(), Stored::size)
+    }
+
+    /// Fills `values` from the bytes of whole samples.
+    pub(crate) fn decode(&self, bytes: &[u8], values: &mut [f32]) {
+        match &self.0 {
+            Source::Memory(_) => {
+                values.iter_mut().zip(bytes.as_chunks().0).for_each(|(value, item)| *value = f32::from_ne_bytes(*item));
+            }
+            Source::Files { stored, .. } => stored.decode(bytes, values),
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::error::Result;
 use crate::graph::plan::Pass;
 use crate::graph::plan::Place;
 use crate::numeric::random::Clock;
+#[cfg(feature = "files")]
+use crate::parallel;
 
 /// A compiled program on one device.
 #[derive(Debug)]
@@ -35,6 +37,25 @@ impl Program {
             Program::Reference(p) => p.write(place, values),
         }
         Ok(())
+    }
+
+    /// Fills a tensor in pieces of `size` values, on all cores.
+    #[cfg(feature = "files")]
+    pub fn fill(&mut self, place: Place, size: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Result<()> {
+        let fill = |all: &mut [f32]| {
+            parallel::pieces(
+                parallel::cut(all, size),
+                #[inline(always)]
+                |i, piece| fill(i * size, piece),
+            );
+        };
+        if let Program::Cpu(p) = self {
+            fill(p.floats(place));
+            return Ok(());
+        }
+        let mut values = vec![0.0; place.len];
+        fill(&mut values);
+        self.write(place, &values)
     }
 
     pub fn write_u32(&mut self, place: Place, values: &[u32]) -> Result<()> {

@@ -1,5 +1,7 @@
 //! A compiled program: write tensors, run steps, read results.
 
+use std::ops::Range;
+
 use half::f16;
 
 #[cfg(feature = "files")]
@@ -141,21 +143,51 @@ impl Run {
     /// # Errors
     /// If there is no such tensor, or the values exceed its length.
     pub fn write_from(&mut self, name: &str, first: usize, values: &[f32]) -> Result<()> {
-        let vars = self.graph.vars_named(name)?.to_vec();
+        let parts = self.parts(name, first, values.len())?;
+        parts.into_iter().try_for_each(|(place, range)| self.program.write(place, &values[range]))
+    }
+
+    /// Fills `len` elements of a named f32 tensor from `first` on, on all cores: `fill` is called with the index, counted from
+    /// `first`, and the memory of each piece of `size` elements.
+    ///
+    /// # Errors
+    /// As [`Run::write_from`].
+    #[cfg(feature = "files")]
+    pub(crate) fn fill_from(
+        &mut self,
+        name: &str,
+        [first, len]: [usize; 2],
+        size: usize,
+        fill: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<()> {
+        let parts = self.parts(name, first, len)?;
+        parts.into_iter().try_for_each(|(place, range)| {
+            self.program.fill(
+                place,
+                size,
+                #[inline(always)]
+                |at, piece| fill(range.start + at, piece),
+            )
+        })
+    }
+
+    /// Where the elements of a named f32 tensor from `first` on are, and which of `len` they are.
+    fn parts(&self, name: &str, first: usize, len: usize) -> Result<Vec<(Place, Range<usize>)>> {
+        let vars = self.graph.vars_named(name)?;
         let total: usize = vars.iter().map(|&v| self.graph.spec(v).len()).sum();
-        let end = first.saturating_add(values.len());
-        self.expect(name, &vars, DType::F32, total, end.max(total))?;
-        let mut start = 0;
-        for var in vars {
+        let end = first.saturating_add(len);
+        self.expect(name, vars, DType::F32, total, end.max(total))?;
+        let (mut start, mut parts) = (0, Vec::new());
+        for &var in vars {
             let place = self.place(var)?;
             let (from, to) = (first.max(start), end.min(start + place.len));
             if from < to {
                 let part = Place { offset: place.offset + from - start, len: to - from, ..place };
-                self.program.write(part, &values[from - first..to - first])?;
+                parts.push((part, from - first..to - first));
             }
             start += place.len;
         }
-        Ok(())
+        Ok(parts)
     }
 
     /// Writes a named u32 tensor.

@@ -312,9 +312,13 @@ fn condition_values(
         (Some(facts), Some(data)) => (facts, data),
     };
     if data.shape != facts.shape {
+        let sizes: Vec<String> = facts.shape.iter().map(usize::to_string).collect();
         return Err(Error::input(format!(
-            "{}: samples of shape {:?}, but this run was conditioned on {:?}",
-            data.name, data.shape, facts.shape
+            "{}: samples of shape {:?}, but this run was conditioned on samples of shape {:?}; use an array [n, {}] for {option}",
+            data.name,
+            data.shape,
+            facts.shape,
+            sizes.join(", ")
         )));
     }
     let (width, values) = (facts.shape.iter().product(), facts.normalised(data)?);

@@ -15,4 +15,4 @@ pub enum Precision {
     F16,
 }
 
-named!(Precision, "precision", F32 = "f32", F16 = "f16");
+named!(Precision, "number format", F32 = "f32", F16 = "f16");

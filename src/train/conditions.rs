@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::{
-    Columns, Conditions, Dataset, Header, Kind, Labels, Missing, Normalisation, ReadOptions, Subset, without_options,
+    Columns, Conditions, Dataset, Header, Kind, Labels, Missing, Normalisation, ReadOptions, Subset, VECTORS,
+    without_options,
 };
 use crate::error::{Error, Result};
 use crate::nn::ConditionOptions;
@@ -92,13 +93,21 @@ impl ConditionSources {
         }
         if !self.vector.is_empty() {
             let table = ReadOptions { kind: Some(Kind::Table), ..ReadOptions::default() };
-            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table).map_err(without_options)?)?;
+            data = data.with_vectors(Dataset::load_with(&self.vector, 0, &table).map_err(of_vectors)?)?;
         }
         if !self.given.is_empty() {
             let given = Dataset::load_applying(&self.given, 0, &for_given(read)).map_err(without_options)?;
             data = data.with_given(given)?;
         }
         Ok(data)
+    }
+}
+
+/// The error of condition vectors, which are read as a table.
+fn of_vectors(e: Error) -> Error {
+    match without_options(e) {
+        Error::Setting(text) => Error::Setting(text.replace("--kind table needs [n, columns]", VECTORS)),
+        other => other,
     }
 }
 
@@ -167,7 +176,8 @@ pub struct ConditionValues {
 impl ConditionValues {
     fn of(kept: &Subset, scaled_from: Option<Vec<usize>>) -> Result<Self> {
         let (kind, shape, columns) = (kept.kind(), kept.shape().to_vec(), kept.columns().clone());
-        Ok(Self { kind, shape, columns, scaled_from, normalisation: Normalisation::standard_of(kept)? })
+        let normalisation = Normalisation::standard_of(kept, &kept.summary()?)?;
+        Ok(Self { kind, shape, columns, scaled_from, normalisation })
     }
 
     /// Known values in the size of the run. Those that were scaled in training must have the size that they had there.

@@ -201,13 +201,14 @@ impl Config {
                 data.name
             )));
         }
+        let groups = kept.summary()?;
         let normalisation = match self.normalise {
-            Normalise::Standard => Normalisation::standard_of(kept)?,
-            Normalise::Range => Normalisation::range_of(kept)?,
+            Normalise::Standard => Normalisation::standard_of(kept, &groups)?,
+            Normalise::Range => Normalisation::range_of(kept, &groups)?,
         };
         let (kind, shape, checksum) = (data.kind(), data.shape.clone(), data.checksum());
         let features = self.loss.features().map(checksum_of).transpose()?;
-        let range = kept.summary()?.iter().map(GroupSummary::ends).collect();
+        let range = groups.iter().map(GroupSummary::ends).collect();
         let (columns, conditions) =
             (data.columns.clone(), ConditionFacts::measure(kept, self.gap_channels(&data.shape))?);
         let samples = data.len();

@@ -14,12 +14,10 @@ use crate::error::{Error, Result};
 use crate::graph::HISTORY;
 use crate::numeric::random::Clock;
 use crate::ops::Gather;
-use crate::parallel;
 
 /// The number of values that are uploaded at a time.
 const PART: usize = 1 << 22;
-/// The number of values that are read at a time, and normalised: those that fit into a cache. Pictures are read in parallel, more of
-/// them at a time.
+/// The number of values that are normalised at a time: those that fit into a cache.
 const PIECE: usize = 1 << 14;
 /// The most bytes of data that are uploaded once.
 const SMALL: usize = 32 << 20;
@@ -118,6 +116,8 @@ enum Content {
         values: Values,
         len: usize,
         normalisation: Normalisation,
+        /// The normalised value of each byte, if the values are bytes and have one normalisation.
+        of_bytes: Option<Box<[f32; 256]>>,
         /// The data set of normalised values, 0 for missing ones.
         name: &'static str,
         /// The data set that is 1 for each value that is not missing.
@@ -128,47 +128,53 @@ enum Content {
 }
 
 impl Content {
-    /// Appends the values of the samples with these indices, as they are in the data.
-    fn read(&self, rows: impl Iterator<Item = usize>, values: &mut Vec<f32>) -> Result<()> {
+    /// Appends the samples with these indices, as they are in the data.
+    fn read(&self, rows: impl Iterator<Item = usize>, bytes: &mut Vec<u8>) -> Result<()> {
         match self {
-            Self::Values { values: all, len, .. } => values.extend_from_slice(&all.samples(*len, rows)?),
-            Self::Classes(of) => values.extend(rows.map(|row| of[row] as f32)),
+            Self::Values { values, len, .. } => values.read_bytes(*len, rows, bytes)?,
+            Self::Classes(of) => rows.for_each(|row| bytes.extend_from_slice(&(of[row] as f32).to_ne_bytes())),
         }
         Ok(())
     }
 
-    /// Uploads values of [`Content::read`] as those of the samples from `first` on. This normalises them, on all cores: a thread
-    /// beside those that compute would delay them.
-    fn upload(&self, run: &mut Run, first: usize, read: &mut [f32]) -> Result<()> {
-        let Self::Values { len, normalisation, name, known, .. } = self else {
-            return run.write_from(CLASS, first, read);
+    /// Uploads what [`Content::read`] gave as the samples from `first` on. Their values are decoded and normalised in the memory of
+    /// the device, on all cores: a thread beside those that compute would delay them.
+    fn upload(&self, run: &mut Run, first: usize, read: &[u8]) -> Result<()> {
+        let Self::Values { values, len, normalisation, of_bytes, name, known } = self else {
+            return run.write_from(CLASS, first, &bytemuck::pod_collect_to_vec::<u8, f32>(read));
         };
+        let (size, piece) = (values.size(), (PIECE / len).max(1) * len);
+        let bytes = |at: usize, count: usize| &read[at * size..][..count * size];
+        let place = [first * len, read.len() / size];
         if let Some(known) = known {
-            let is_known: Vec<f32> = read.iter().map(|value| f32::from(u8::from(!value.is_nan()))).collect();
-            run.write_from(known, first * len, &is_known)?;
+            run.fill_from(known, place, piece, |at, out| {
+                values.decode(bytes(at, out.len()), out);
+                out.iter_mut().for_each(|value| *value = f32::from(u8::from(!value.is_nan())));
+            })?;
         }
-        parallel::pieces(
-            parallel::cut(read, self.piece() * len),
+        if let Some(of_bytes) = of_bytes.as_deref() {
+            return run.fill_from(
+                name,
+                place,
+                piece,
+                #[inline(always)]
+                |at, out| {
+                    let bytes = bytes(at, out.len());
+                    out.iter_mut().zip(bytes).for_each(|(value, byte)| *value = of_bytes[usize::from(*byte)]);
+                },
+            );
+        }
+        run.fill_from(
+            name,
+            place,
+            piece,
             #[inline(always)]
-            |_, samples| {
-                normalisation.apply_in_place(samples);
-                samples.iter_mut().for_each(|value| *value = if value.is_nan() { 0.0 } else { *value });
+            |at, out| {
+                values.decode(bytes(at, out.len()), out);
+                normalisation.apply_in_place(out);
+                out.iter_mut().for_each(|value| *value = if value.is_nan() { 0.0 } else { *value });
             },
-        );
-        run.write_from(name, first * len, read)
-    }
-
-    /// The number of samples that are normalised at a time.
-    fn piece(&self) -> usize {
-        (PIECE / self.len()).max(1)
-    }
-
-    /// The number of samples that are read at a time.
-    fn at_a_time(&self) -> usize {
-        match self {
-            Self::Values { values, len, .. } => (values.at_a_time(PIECE) / len).max(1),
-            Self::Classes(_) => PIECE,
-        }
+        )
     }
 
     /// The number of values of a sample.
@@ -178,6 +184,13 @@ impl Content {
             Self::Classes(_) => 1,
         }
     }
+}
+
+/// The normalised value of each byte, if the values of a data set are bytes and have one normalisation.
+fn normalised_bytes(of: &Dataset, normalisation: &Normalisation) -> Option<Box<[f32; 256]>> {
+    let mut values = of.values.stored().filter(|_| normalisation.shift.len() == 1)?.of_bytes()?;
+    normalisation.apply_in_place(&mut values);
+    Some(values.into())
 }
 
 /// The samples and their conditions, as the data sets of a program.
@@ -202,6 +215,7 @@ impl Inputs {
             len: of.sample_len(),
             // That of the windows of an augmentation, which are shorter than the samples.
             normalisation: normalisation.repeated_for(of.kind(), &of.shape),
+            of_bytes: normalised_bytes(of, normalisation),
             name,
             known,
         };
@@ -231,12 +245,14 @@ impl Inputs {
     /// When the device is lost, or the values cannot be read.
     pub fn upload(&self, run: &mut Run) -> Result<()> {
         self.upload_masks(run)?;
+        let mut bytes = Vec::new();
         for content in &self.sets {
             let most = (PART / content.len()).max(1);
             for first in (0..self.samples).step_by(most) {
-                let (rows, mut values) = (first..self.samples.min(first + most), Vec::new());
-                content.read(rows.map(|sample| self.row(sample)), &mut values)?;
-                content.upload(run, first, &mut values)?;
+                let rows = first..self.samples.min(first + most);
+                bytes.clear();
+                content.read(rows.map(|sample| self.row(sample)), &mut bytes)?;
+                content.upload(run, first, &bytes)?;
             }
         }
         Ok(())
@@ -246,16 +262,13 @@ impl Inputs {
         self.masks.as_ref().map_or(Ok(()), |masks| run.write(MASKS, &masks.values))
     }
 
-    /// The values of some samples, in the memory of others.
+    /// Reads some samples into the memory of others.
     fn batch(&self, samples: impl Iterator<Item = usize>, mut memory: Batches) -> Result<Batches> {
         let rows: Vec<usize> = samples.map(|sample| self.row(sample)).collect();
         memory.resize_with(self.sets.len(), Vec::new);
-        for (content, values) in self.sets.iter().zip(&mut memory) {
-            values.clear();
-            values.reserve(rows.len() * content.len());
-            for piece in rows.chunks(content.at_a_time()) {
-                content.read(piece.iter().copied(), values)?;
-            }
+        for (content, bytes) in self.sets.iter().zip(&mut memory) {
+            bytes.clear();
+            content.read(rows.iter().copied(), bytes)?;
         }
         Ok(memory)
     }
@@ -278,8 +291,8 @@ impl Steps {
     }
 }
 
-/// The values of each [`Content`], as they are in the data.
-type Batches = Vec<Vec<f32>>;
+/// What [`Content::read`] gave for each content.
+type Batches = Vec<Vec<u8>>;
 
 /// The thread that reads ahead.
 #[derive(Debug)]
@@ -364,9 +377,9 @@ impl Feed {
             self.waited += began.elapsed();
             // Until it succeeds, no batches are complete.
             self.held = 0..0;
-            let mut batches = batches?;
-            let mut contents = self.inputs.sets.iter().zip(&mut batches);
-            contents.try_for_each(|(content, values)| content.upload(run, 0, values))?;
+            let batches = batches?;
+            let mut contents = self.inputs.sets.iter().zip(&batches);
+            contents.try_for_each(|(content, bytes)| content.upload(run, 0, bytes))?;
             // The thread may have ended, or have enough.
             let _ = ahead.uploaded.try_send(batches);
             self.held = first..first + self.window;

@@ -11,7 +11,7 @@ use crate::data::corrupt::Extent;
 use crate::error::Result;
 use crate::graph::plan::Plan;
 use crate::graph::{Graph, Slab};
-use crate::kernel::Precision;
+use crate::kernel::{Precision, Target};
 
 /// The device memory of a training run, in bytes.
 #[non_exhaustive]
@@ -41,8 +41,13 @@ impl MemoryEstimate {
 impl Config {
     /// The plan of a graph of the training.
     fn planned(&self, g: Graph) -> Result<Plan> {
-        let fused = g.fused(usize::MAX, None);
-        Plan::new(&if self.storage == Precision::F16 { fused.in_half() } else { fused })
+        if self.storage != Precision::F16 {
+            return Plan::new(&g.fused(usize::MAX, None));
+        }
+        // Only a GPU stores in f16, and it fuses chains of dense layers, whose activations stay in f32.
+        let half = (self.precision == Precision::F16).then_some(16);
+        let target = Target { half, half_storage: true, ..Target::default() };
+        Plan::new(&g.fused(usize::MAX, Some(&target)).in_half())
     }
 
     /// The plan of a training step on this number of samples, with the held-out samples and the micro-batch.
@@ -69,8 +74,7 @@ impl Config {
     }
 
     /// The device memory for training on this number of samples of `shape`, which the augmentation may cut. On a GPU, the
-    /// fused ops of a chain of dense layers need slightly other intermediate results, which are not known without the
-    /// adapter.
+    /// fused ops of a chain of dense layers need slightly other intermediate results, which depend on the adapter.
     ///
     /// # Errors
     /// When a setting does not fit the data.

@@ -9,8 +9,8 @@ use super::objective::SampleInfo;
 use super::program::{self, Batch, Losses, StepVars};
 use super::validation::{DataSplit, Validation};
 use super::{Checkpoint, Config, Facts};
-use crate::data::Dataset;
 use crate::data::corrupt::Extent;
+use crate::data::{Dataset, without_secrets};
 use crate::device::Device;
 use crate::device::Run;
 use crate::error::{Error, Result};
@@ -330,7 +330,7 @@ impl Trainer {
             return Err(Error::input(format!(
                 "the run was trained on other data: the samples in {} are not the same; restore the original data, or start \
                  a new run in another --out",
-                self.config.data
+                without_secrets(&self.config.data)
             )));
         }
         checkpoint.restore(&mut self.run)?;

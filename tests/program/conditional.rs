@@ -129,11 +129,25 @@ fn conditions_that_do_not_fit_are_refused() {
     place.refused(&format!("{train} --labels few.npy"), 1, &["few.npy: 4 labels for 40 samples of ok.npy"]);
     place.write("plane.npy", npy("<f4", false, &[40, 6, 6], &signals(1440)));
     place.refused(&format!("{train} --given plane.npy"), 1, &["plane.npy", "[6, 6]", "[8]", "as many axes"]);
+    place.write("deep.npy", npy("<f4", false, &[40, 2, 2, 2], &signals(320)));
+    for data in ["plane.npy", "deep.npy"] {
+        let words = [data, "[40, ", "condition vectors are an array [n, k] or [n]", "reshape", "--given"];
+        place.refused(&format!("{train} --condition {data}"), 2, &words);
+    }
+    place.write("bad.csv", format!("a,b\n{}x,2\n", "1,2\n".repeat(39)));
+    place.refused(&format!("{train} --condition bad.csv"), 1, &["bad.csv: row 40", "\"x\" is not a number", "repair"]);
+    place.write("nan.npy", npy("<f4", false, &[40], &[&signals(39)[..], &f32::NAN.to_le_bytes()].concat()));
+    place.refused(&format!("{train} --condition nan.npy"), 1, &["nan.npy", "sample 39 has NaN", "fill in such values"]);
     place.refused(&format!("{train} --labels classes.npy --label-dropout 2"), 2, &["condition.dropout is 2"]);
     let simple = "train ok.npy --model simple --steps 10 --out run --labels classes.npy";
     place.refused(simple, 2, &["the network simple cannot", "mlp or unet"]);
     let denoise = format!("{train} --task denoise --noise gaussian:0.1 --labels classes.npy");
     place.refused(&denoise, 2, &["a denoiser has no condition", "omit"]);
+    place.ok("train ok.npy --config small.toml --steps 10 --out vectors --condition vectors.npy");
+    for (data, found) in [("classes.npy", "[1]"), ("plane.npy", "[1, 6, 6]"), ("known.npy", "[8]")] {
+        let words = [&format!("{data}: samples of shape {found}"), "use an array [n, 2] for --condition"];
+        place.refused(&format!("sample vectors --condition {data} --out a.npy"), 1, &words.map(|word| word as &str));
+    }
     place.ok(&format!("{train} --labels classes.npy"));
     place.refused("sample run --class 7 --out a.npy", 2, &["there is no class 7; the classes of this run are 0 to 2"]);
     place.refused("sample run --class 0,1,2 --count 2 --out a.npy", 2, &["3 classes for 2 samples", "--count 3"]);

@@ -97,9 +97,19 @@ fn a_bad_picture_is_named_before_the_training() {
     place.write("d.tar.gz", b"\x1f\x8b");
     place.refused("train d.tar.gz --out run", 1, &["d.tar.gz: a compressed tar file", "gunzip -k d.tar.gz"]);
     #[cfg(not(feature = "remote"))]
-    place.refused("train s3://b/a.tar --out run", 1, &["s3://b/a.tar", "--features remote"]);
+    {
+        place.refused("train s3://b/a.tar --out run", 1, &["s3://b/a.tar", "--features remote"]);
+        let signed = place.run("train https://me:secret@h/a.npy?signature=secret --out run");
+        signed.says("a signed address", &["https://h/a.npy: this program"]);
+        assert!(!signed.err.contains("secret"), "{signed:?}");
+    }
     place.write("t.csv", "a,b\n1,2\n3,5\n");
     place.refused("train t.csv --data-from disk --out run", 2, &["no effect on tables", "langevin convert"]);
+    place.refused("inspect t.csv --data-from disk", 2, &["no effect on tables"]);
+    assert!(place.ok("inspect ok.npy --data-from disk").contains("those of some samples"));
+    place.ok("train ok.npy --config small.toml --steps 1 --out run");
+    place.refused("inspect run --data-from disk", 2, &["run: not data, but a run", "omit the options"]);
+    fs::remove_dir_all(place.path("run")).unwrap();
     assert!(place.ok("inspect t.csv --columns a,b").contains("2 columns (a, b)"));
     let mut blank = place.command("inspect t.csv --columns");
     let outcome = Outcome::of(blank.arg("b, a").output().unwrap());

@@ -225,7 +225,7 @@ impl Incomplete {
         if data.shape != facts.shape {
             return Err(Error::input(format!(
                 "{}: samples of shape {:?}, but the model was trained on {:?}; use samples of this shape",
-                args.data, data.shape, facts.shape
+                data.name, data.shape, facts.shape
             )));
         }
         match &args.mask {
@@ -234,7 +234,7 @@ impl Incomplete {
             None => Err(Error::input(format!(
                 "{}: no value is missing, so there is nothing to fill; missing values are empty fields of a table or NaN in an \
                  array. To hide values: --mask block:0.3, or --mask FILE",
-                args.data
+                data.name
             ))),
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use crate::data::{Dataset, Kind, ReadOptions};
+use crate::data::{Dataset, Kind, ReadOptions, without_secrets};
 use crate::plot::{self, Scale};
 use crate::train::{Activity, CONFIG, Config, Facts, PICTURE, Rows, RunView, SAMPLES, Summary};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub fn summary(name: &str, run: &RunView) -> Value {
     };
     json!({
         "name": name, "state": state, "step": step, "steps": config.steps, "model": config.model.name(),
-        "task": config.task.to_string(), "data": config.data, "loss": losses.loss, "validation": losses.validation,
+        "task": config.task.to_string(), "data": without_secrets(&config.data), "loss": losses.loss, "validation": losses.validation,
         "changed": changed(run), "previews": run.folder().previews().len(),
     })
 }
@@ -74,7 +74,7 @@ pub fn settings(run: &RunView) -> crate::Result<Value> {
 
 /// The settings by name, then what is known of the data.
 fn named(config: &Config, facts: &Facts) -> Vec<(String, String)> {
-    let mut all = config.named_values();
+    let mut all = config.without_secrets().named_values();
     let facts = [
         ("data: kind", facts.kind.to_string()),
         ("data: samples", facts.samples.to_string()),

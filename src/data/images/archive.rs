@@ -1,13 +1,12 @@
 //! Tar files of pictures.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::folder::{Listing, is_picture};
+use super::folder::{Listing, is_hidden, is_picture};
 use super::picture::{Member, Picture, name_of};
 use crate::io::extension;
 use crate::{Error, Result};
@@ -118,6 +117,8 @@ pub(super) struct Archive {
     pub root: Listing,
     /// The content of `NAME.cls`, by `NAME`.
     pub classes: HashMap<PathBuf, String>,
+    /// The hidden files, and the hidden folders with all that is in them.
+    pub hidden: BTreeSet<PathBuf>,
 }
 
 impl Archive {
@@ -131,12 +132,16 @@ impl Archive {
         let damaged =
             |cause: io::Error| refused(format!("not a readable tar file ({}); copy or write it again", plain(&cause)));
         // Of several members of one name, the last one counts, as where a tar file is unpacked.
-        let (archive, mut members): (Arc<Path>, _) = (path.into(), HashMap::new());
+        let (archive, mut members, mut hidden): (Arc<Path>, _, _) = (path.into(), HashMap::new(), BTreeSet::new());
         let (mut reader, mut next) = (tar::Archive::new(&file), 0);
         for entry in reader.entries_with_seek().map_err(damaged)? {
             let mut entry = entry.map_err(damaged)?;
             next = entry.raw_file_position().saturating_add(entry.size()).next_multiple_of(BLOCK);
-            let Some(name) = entry.path().ok().and_then(|name| visible(&name)) else { continue };
+            let Some(name) = entry.path().ok().and_then(|name| in_folders(&name)) else { continue };
+            if let Some(first) = name.ancestors().filter(|part| is_hidden(&name_of(part))).last() {
+                hidden.insert(first.into());
+                continue;
+            }
             if entry.header().entry_type().is_dir() {
                 continue;
             }
@@ -150,7 +155,7 @@ impl Archive {
         if !is_zero(&file, next.min(size)).map_err(damaged)? {
             log::warn!("{}: the tar file has no end mark; it may have been cut off", path.display());
         }
-        Ok(Self::listed(members))
+        Ok(Self { hidden, ..Self::listed(members) })
     }
 
     fn listed(members: HashMap<PathBuf, Kind>) -> Self {
@@ -189,15 +194,10 @@ fn is_zero(mut file: &File, at: u64) -> io::Result<bool> {
     Ok(block.len() as u64 == BLOCK && block.iter().all(|byte| *byte == 0))
 }
 
-/// The names of the folders and of the file in a name; `None` for a hidden one.
-fn visible(name: &Path) -> Option<PathBuf> {
-    let parts = name.components().filter_map(|part| match part {
-        Component::Normal(part) => Some(part),
-        _ => None,
-    });
-    let hidden = |part: &OsStr| part.to_string_lossy().starts_with('.');
-    let name: Option<PathBuf> = parts.map(|part| (!hidden(part)).then_some(part)).collect();
-    name.filter(|name| !name.as_os_str().is_empty())
+/// The names of the folders and of the file in a name, if there are any.
+fn in_folders(name: &Path) -> Option<PathBuf> {
+    let parts = name.components().filter(|part| matches!(part, Component::Normal(_)));
+    Some(parts.collect::<PathBuf>()).filter(|name| !name.as_os_str().is_empty())
 }
 
 /// What the members of a sample have in common: the name up to the first dot of its last part.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::{Origin, labels};
 use super::archive::{Archive, key};
 use super::folder::{Listing, natural};
-use super::picture::Picture;
+use super::picture::{Picture, name_of};
 use crate::io::{extension, quoted};
 use crate::text::count;
 use crate::{Error, Result};
@@ -84,11 +84,12 @@ impl Collection {
         Ok(all)
     }
 
-    fn of_archive(file: &Path, Archive { mut root, classes }: Archive, part: Option<&str>) -> Result<Self> {
+    fn of_archive(file: &Path, archive: Archive, part: Option<&str>) -> Result<Self> {
         let name = match part {
             Some(part) => format!("{}:{part}", file.display()),
             None => file.display().to_string(),
         };
+        let Archive { mut root, classes, hidden } = archive;
         for part in part.into_iter().flat_map(|part| part.split('/')) {
             // The folder can be in one that contains everything.
             while !root.enter(part) {
@@ -108,6 +109,7 @@ impl Collection {
             let alone = classes.keys().filter(|key| part.is_none() && !pictures.contains(*key));
             all.rest.others.extend(alone.map(|key| format!("{}.cls", key.display())));
         }
+        all.rest.hidden.extend(hidden.iter().filter(|_| part.is_none()).map(|path| name_of(path)));
         Ok(all)
     }
 
@@ -126,9 +128,7 @@ impl Collection {
             all.division = Division::Subfolders;
             all.class_of.resize(all.pictures.len() + class.pictures.len(), Some(all.classes.len() as u32));
             all.pictures.append(&mut class.pictures);
-            rest.others.append(&mut class.others);
-            rest.broken.append(&mut class.broken);
-            rest.folders.append(&mut class.folders);
+            rest.append_rest(&mut class);
             all.classes.push(name);
         }
         all.rest = rest;
@@ -187,9 +187,7 @@ impl Collection {
         let numbers: Vec<u32> = other.classes.drain(..).map(|name| self.number_of(name)).collect();
         self.class_of.extend(other.class_of.iter().map(|class| class.map(|class| numbers[class as usize])));
         self.pictures.append(&mut other.pictures);
-        self.rest.others.append(&mut other.rest.others);
-        self.rest.broken.append(&mut other.rest.broken);
-        self.rest.folders.append(&mut other.rest.folders);
+        self.rest.append_rest(&mut other.rest);
         Ok(())
     }
 
@@ -253,7 +251,7 @@ impl Collection {
 
     fn without_pictures(&self) -> Error {
         let folders = self.rest.folders.iter().map(|(name, _)| name.clone()).collect();
-        let names = [self.rest.others.clone(), folders].concat();
+        let names = [self.rest.others.clone(), folders, self.rest.hidden.clone()].concat();
         let held = match (names.is_empty(), self.in_tar) {
             (true, _) => "it is empty".to_string(),
             (_, true) => format!("it contains {}; unpack it to read other files", some(&names)),
@@ -315,8 +313,11 @@ impl Collection {
             let files = self.pictures.chunk_by(|a, b| archive(a) == archive(b)).count();
             let [files, pictures] =
                 [(files, "tar file"), (self.pictures.len(), "picture")].map(|(n, what)| count(n, what));
-            let [first, last] = [first, last].map(|path| super::picture::name_of(&path));
-            origin.note(format!("{files}, {pictures}: {first} to {last}, in the natural order of their names"));
+            let [first, last] = [first, last].map(|path| name_of(&path));
+            let within = if self.division == Division::Subfolders { "class by class" } else { "by their names" };
+            origin.note(format!(
+                "{files}, {pictures}: {first} to {last}, one after the other, {within} in each, in natural order"
+            ));
             return;
         }
         if self.division != Division::Subfolders {
@@ -338,6 +339,10 @@ impl Collection {
                 origin.note(format!("{} left out: {}", count(names.len(), what), some(names)));
             }
         }
+        let hidden = &self.rest.hidden;
+        if !hidden.is_empty() {
+            origin.note(format!("hidden files and folders left out ({}): {}", hidden.len(), some(hidden)));
+        }
         if let Some((first, _)) = self.rest.folders.first() {
             let names: Vec<String> = self.rest.folders.iter().map(|(name, _)| name.clone()).collect();
             let text = format!("{} left out: {}", count(names.len(), "subfolder"), some(&names));
@@ -346,14 +351,24 @@ impl Collection {
     }
 }
 
-/// Notes the order of pictures where it is not that of a plain list.
+/// Notes the order of pictures; for those of a class, where it is not that of a plain list.
 pub(super) fn note_order(class: &str, pictures: &[Picture], origin: &mut Origin) {
-    let plain = pictures.is_sorted_by(|a, b| a.path <= b.path);
     let within = if class.is_empty() { String::new() } else { format!("{class}: ") };
-    let (first, last) = (pictures[0].name(), pictures[pictures.len() - 1].name());
-    match plain {
-        true if class.is_empty() => origin.note(format!("in the order of their names, {first} to {last}")),
-        true => {}
-        false => origin.note(format!("{within}in the order of the numbers in their names, {first} to {last}")),
-    }
+    let folders = pictures.chunk_by(|a, b| a.path.parent() == b.path.parent()).count();
+    let order = match pictures.is_sorted_by(|a, b| a.path <= b.path) {
+        _ if folders > 1 => "folder by folder, by their names in natural order",
+        true if class.is_empty() => "in the order of their names",
+        true => return,
+        false => "in the order of the numbers in their names",
+    };
+    let [first, last] = apart(&pictures[0].path, &pictures[pictures.len() - 1].path);
+    origin.note(format!("{within}{order}, {first} to {last}"));
+}
+
+/// The names of two files from the first folder on that differs.
+fn apart(a: &Path, b: &Path) -> [String; 2] {
+    let folders = |path: &Path| path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let shared: PathBuf =
+        folders(a).iter().zip(&folders(b)).take_while(|(a, b)| a == b).map(|(part, _)| part).collect();
+    [a, b].map(|path| path.strip_prefix(&shared).unwrap_or(path).display().to_string())
 }

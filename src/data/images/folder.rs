@@ -38,7 +38,7 @@ pub(in crate::data) fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The content of a folder on the disk or in a tar file, each in natural order. Hidden files are ignored.
+/// The content of a folder on the disk or in a tar file, each in natural order.
 #[derive(Default)]
 pub(super) struct Listing {
     pub pictures: Vec<Picture>,
@@ -47,6 +47,8 @@ pub(super) struct Listing {
     pub others: Vec<String>,
     pub folders: Vec<(String, Subfolder)>,
     pub broken: Vec<String>,
+    /// Files and folders whose names begin with a dot.
+    pub hidden: Vec<String>,
 }
 
 /// A folder in a folder.
@@ -76,7 +78,7 @@ impl Listing {
             let path = entry.map_err(refused)?.path();
             let name = name_of(&path);
             match (path.is_file(), path.is_dir()) {
-                _ if name.starts_with('.') => {}
+                _ if is_hidden(&name) => listing.hidden.push(name),
                 (true, _) if is_picture(&path) => listing.pictures.push(Picture { path, member: None }),
                 (true, _) => {
                     listing.others.push(name);
@@ -95,7 +97,8 @@ impl Listing {
         self.pictures.sort_by(|a, b| natural(&a.name(), &b.name()));
         self.arrays.sort_by(|a, b| natural(&name_of(a), &name_of(b)));
         self.folders.sort_by(|(a, _), (b, _)| natural(a, b));
-        [&mut self.others, &mut self.broken].into_iter().for_each(|names| names.sort_by(|a, b| natural(a, b)));
+        let names = [&mut self.others, &mut self.broken, &mut self.hidden];
+        names.into_iter().for_each(|names| names.sort_by(|a, b| natural(a, b)));
         for (_, folder) in &mut self.folders {
             if let Subfolder::Listed(listing) = folder {
                 listing.sort();
@@ -150,11 +153,17 @@ impl Listing {
                 below.descend(depth + 1)?;
             }
             self.pictures.append(&mut below.pictures);
-            self.others.append(&mut below.others);
-            self.broken.append(&mut below.broken);
-            self.folders.append(&mut below.folders);
+            self.append_rest(&mut below);
         }
         Ok(())
+    }
+
+    /// Adds what another listing has besides pictures and arrays.
+    pub fn append_rest(&mut self, other: &mut Self) {
+        self.others.append(&mut other.others);
+        self.folders.append(&mut other.folders);
+        self.broken.append(&mut other.broken);
+        self.hidden.append(&mut other.hidden);
     }
 
     /// The classes of pictures in a folder that contains no pictures itself: its subfolders with pictures. Of the others, the
@@ -177,6 +186,11 @@ impl Listing {
         }
         Ok(classes)
     }
+}
+
+/// Whether the name of a file or folder begins with a dot, as those do that file managers and other programs add.
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with('.')
 }
 
 /// Whether a file has the extension of a format that is read.

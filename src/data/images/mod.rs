@@ -66,7 +66,7 @@ fn read_pages(
     if let Some(range) = range {
         let (from, to) = range.within(pictures.len())?;
         origin.keep(pictures.len(), (from..to).collect());
-        (name, pictures) = (range.spec().into(), pictures[from..to].to_vec());
+        (name, pictures) = (range.name(), pictures[from..to].to_vec());
     }
     let coloured = Arc::new(AtomicBool::new(false));
     let stored = StoredPictures {

@@ -48,12 +48,12 @@ impl StoredPictures {
                 "{name}: not enough memory for {len} values; use a smaller part of the data, a smaller --size, or --data-from disk"
             ))
         })?;
-        self.append_to(&mut values, &mut std::iter::once(0..len))?;
+        self.each(&mut std::iter::once(0..len), |part| values.extend_from_slice(part))?;
         Ok(values)
     }
 
-    /// Appends several ranges of the values, some pictures at a time.
-    fn append_to(&self, values: &mut Vec<f32>, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Result<()> {
+    /// Calls `take` with the values of each picture in several ranges, decoded some pictures at a time.
+    fn each(&self, ranges: &mut dyn Iterator<Item = Range<usize>>, mut take: impl FnMut(&[f32])) -> Result<()> {
         let len = self.sample_len();
         // A part of the values of each picture.
         let wanted: Vec<(usize, Range<usize>)> = ranges
@@ -62,10 +62,9 @@ impl StoredPictures {
                 (start / len..end.div_ceil(len)).map(move |i| (i, part(i)))
             })
             .collect();
-        values.reserve(wanted.iter().map(|(_, part)| part.len()).sum());
         for some in wanted.chunks(self.parallel() / len) {
             let decoded = in_parallel(some.len(), |i| self.decode(&self.pictures[some[i].0]))?;
-            decoded.iter().zip(some).for_each(|(all, (_, part))| values.extend_from_slice(&all[part.clone()]));
+            decoded.iter().zip(some).for_each(|(all, (_, part))| take(&all[part.clone()]));
         }
         Ok(())
     }
@@ -127,10 +126,17 @@ impl Content for StoredPictures {
         Box::new(Self { offset, ..*self })
     }
 
-    fn read(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        self.append_to(&mut values, ranges)?;
-        Ok(values)
+    fn size(&self) -> usize {
+        size_of::<f32>()
+    }
+
+    /// The bytes of the decoded values.
+    fn read(&self, ranges: &mut dyn Iterator<Item = Range<usize>>, bytes: &mut Vec<u8>) -> Result<()> {
+        self.each(ranges, |part| bytes.extend_from_slice(bytemuck::cast_slice(part)))
+    }
+
+    fn decode(&self, _: usize, bytes: &[u8], values: &mut [f32]) {
+        values.iter_mut().zip(bytes.as_chunks().0).for_each(|(value, item)| *value = f32::from_ne_bytes(*item));
     }
 
     fn parallel(&self) -> usize {

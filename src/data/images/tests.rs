@@ -89,6 +89,8 @@ fn every_format_is_read_and_the_rest_is_named() {
     }
     fs::create_dir(dir.path().join("more")).unwrap();
     fs::write(dir.path().join("notes.txt"), b"x").unwrap();
+    fs::create_dir(dir.path().join(".git")).unwrap();
+    fs::write(dir.path().join(".a.png"), b"x").unwrap();
     #[cfg(unix)]
     std::os::unix::fs::symlink(dir.path().join("gone.png"), dir.path().join("f.png")).unwrap();
     let data = load(dir.path());
@@ -96,6 +98,7 @@ fn every_format_is_read_and_the_rest_is_named() {
     assert!((0..5).all(|i| (data.sample(i)[0] - 1.0).abs() < 1e-3 && (data.sample(i)[24] - 0.2).abs() < 1e-3));
     let text = notes(&data);
     assert!(text.contains("1 other file left out: notes.txt") && text.contains("1 subfolder left out: more"), "{text}");
+    assert!(text.contains("hidden files and folders left out (2): .a.png, .git"), "{text}");
     #[cfg(unix)]
     assert!(text.contains("1 broken link left out: f.png"), "{text}");
 
@@ -135,7 +138,9 @@ fn subfolders_are_classes() {
     assert_eq!((part.of, part.names.len()), (vec![0, 1], 2));
     // One subfolder is a folder of pictures.
     fs::remove_dir_all(dir.path().join("dogs")).unwrap();
-    assert!(notes(&load(dir.path())).contains("in 1 subfolder: cats (3)"));
+    let text = notes(&load(dir.path()));
+    assert!(text.contains("in 1 subfolder: cats (3)"), "{text}");
+    assert!(text.contains("cats: folder by folder, by their names in natural order, a.png to more/b.png"), "{text}");
     assert!(Labels::load(dir.path().to_str().unwrap()).unwrap_err().to_string().contains("two classes"));
     let message = Labels::load(dir.path().join("cats").to_str().unwrap()).unwrap_err().to_string();
     assert!(message.contains("a subfolder of pictures or sounds for each class"), "{message}");
@@ -239,12 +244,14 @@ fn a_tar_file_is_read_like_its_folder() {
         fs::write(path, png(2, 1, 50 * i as u8)).unwrap();
     }
     fs::write(folder.join("cats/notes.txt"), b"x").unwrap();
-    // With entries for folders, and a hidden file as macOS adds them.
+    // With entries for folders, a hidden folder, and a hidden file as macOS adds them.
     let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
     builder.append_dir_all("./pets", &folder).unwrap();
     let mut header = tar::Header::new_gnu();
     header.set_size(1);
-    builder.append_data(&mut header, "./pets/cats/._a.png", &b"x"[..]).unwrap();
+    for name in ["./pets/cats/._a.png", ".git/a.png", ".git/b/a.png"] {
+        builder.append_data(&mut header, name, &b"x"[..]).unwrap();
+    }
     builder.finish().unwrap();
     let (on_disk, in_tar) = (load(&folder), load(&path));
     assert_eq!((&in_tar.values, &in_tar.shape), (&on_disk.values, &on_disk.shape));
@@ -257,6 +264,7 @@ fn a_tar_file_is_read_like_its_folder() {
         "pets.tar:cats)",
         "dogs: in the order of the numbers in their names, 9.png to 10.png",
         "1 other file left out: notes.txt",
+        "hidden files and folders left out (2): .git, ._a.png",
     ] {
         assert!(text.contains(words), "no {words:?} in: {text}");
     }
@@ -288,7 +296,7 @@ fn members_have_classes_as_in_webdataset() {
     let text = notes(&data);
     for words in [
         "the members NAME.cls have 3 classes: 0 (1), 1 (2), 2 (1)",
-        "2 tar files, 4 pictures: n-2.tar to n-10.tar",
+        "2 tar files, 4 pictures: n-2.tar to n-10.tar, one after the other, by their names in each, in natural order",
         "4 other files left out",
     ] {
         assert!(text.contains(words), "no {words:?} in: {text}");
@@ -296,6 +304,8 @@ fn members_have_classes_as_in_webdataset() {
     // Words, in natural order, and folders that are no classes.
     tar(&dir.path().join("w.tar"), &[("x/1.png", &a), ("x/1.cls", b"bee 10"), ("y/1.png", &b), ("y/1.cls", b"bee 9")]);
     assert_eq!(labels(&at("w.tar")), (vec![1, 0], vec!["bee 9".to_string(), "bee 10".into()]));
+    let text = notes(&Dataset::load(&at("w.tar"), 0).unwrap());
+    assert!(text.contains("folder by folder, by their names in natural order, x/1.png to y/1.png"), "{text}");
 
     let refused = |spec: &str| Labels::load(&at(spec)).unwrap_err().to_string();
     tar(&dir.path().join("m.tar"), &[("1.png", &a), ("1.cls", b"0"), ("2.png", &b), ("3.png", &c), ("3.cls", b"1")]);

@@ -10,7 +10,8 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use self::server::{Scheme, Server};
+use self::server::Server;
+use super::files::without_secrets;
 use super::stored::{DOWNLOADING, report};
 use crate::device::cache_folder;
 use crate::{Error, Result};
@@ -43,7 +44,7 @@ pub(super) fn fetch(spec: &str) -> Result<(Vec<PathBuf>, Option<&str>)> {
 }
 
 fn run(spec: &str) -> Result<Found> {
-    let failed = |e| Error::input(format!("{}: cannot start a download: {e}", shown(spec)));
+    let failed = |e| Error::input(format!("{}: cannot start a download: {e}", without_secrets(spec)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(download_all(spec))
 }
@@ -55,7 +56,7 @@ async fn download_all(spec: &str) -> Result<Found> {
         Error::setting(format!(
             "{}: files are downloaded to the cache folder, which is {why}; set LANGEVIN_CACHE to a folder that only you can write \
              to, or download the file and name it",
-            shown(spec)
+            without_secrets(spec)
         ))
     })?;
     for end in server.ends(spec) {
@@ -75,17 +76,7 @@ async fn download_all(spec: &str) -> Result<Found> {
     } else {
         "; a web server does not list its files, so that a pattern cannot be read"
     };
-    Err(Error::input(format!("{}: the server has no such file; check the address{listing}", shown(spec))))
-}
-
-/// An address in messages: without a password, and without a query, which can be a signature.
-fn shown(address: &str) -> String {
-    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
-    let is_web = Scheme::of(scheme).is_none_or(|scheme| !scheme.lists());
-    let rest = rest.split('?').next().filter(|_| is_web).unwrap_or(rest);
-    let server = rest.find('/').unwrap_or(rest.len());
-    let user = rest[..server].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}://{}", &rest[user..])
+    Err(Error::input(format!("{}: the server has no such file; check the address{listing}", without_secrets(spec))))
 }
 
 /// What a library says, with its addresses as in other messages.
@@ -94,7 +85,7 @@ fn described(cause: &object_store::Error) -> String {
     let text = cause.to_string();
     let words = text.split_inclusive(ends).map(|word| {
         let bare = word.trim_end_matches(ends);
-        let bare_shown = if bare.contains("://") { shown(bare) } else { bare.into() };
+        let bare_shown = if bare.contains("://") { without_secrets(bare) } else { bare.into() };
         bare_shown + &word[bare.len()..]
     });
     words.collect()

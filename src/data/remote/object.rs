@@ -5,7 +5,7 @@ use std::path::Path;
 use flate2::Crc;
 use object_store::{GetOptions, ObjectMeta};
 
-use super::shown;
+use super::super::files::without_secrets;
 use crate::text::readable;
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ impl Object {
         if response.e_tag == self.meta.e_tag && response.size == self.size && same_time {
             return Ok(());
         }
-        let address = shown(&self.address);
+        let address = without_secrets(&self.address);
         Err(Error::input(format!("{address}: the file was changed during the download; run the command again")))
     }
 
@@ -77,7 +77,7 @@ impl Object {
         match fs4::available_space(folder) {
             Ok(free) if bytes > free => Err(Error::setting(format!(
                 "{}: needs {} in {}, but its disk has only {} left; set LANGEVIN_CACHE to a folder on another disk",
-                shown(&self.address),
+                without_secrets(&self.address),
                 readable(bytes),
                 folder.display(),
                 readable(free)

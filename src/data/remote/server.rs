@@ -13,10 +13,10 @@ use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
 use object_store::{ClientConfigKey, GetOptions, ObjectMeta, ObjectStore, RetryConfig};
 
-use super::super::files::{has_wildcards, matches};
+use super::super::files::{has_wildcards, matches, without_secrets};
 use super::super::images::natural;
 use super::object::Object;
-use super::{Progress, described, shown};
+use super::{Progress, described};
 use crate::{Error, Result};
 
 /// The bytes of a part, which is what is lost at most when a download is interrupted, times the parts at the same time.
@@ -85,11 +85,14 @@ impl Server {
         let Some(scheme) = Scheme::of(name) else {
             return Err(Error::input(format!(
                 "{}: no way to read {name}:// addresses; use https://, s3:// or gs://",
-                shown(spec)
+                without_secrets(spec)
             )));
         };
         let Some(slash) = rest.find('/').filter(|at| *at > 0 && *at + 1 < rest.len()) else {
-            return Err(Error::input(format!("{}: names no file; an address is {name}://SERVER/FILE", shown(spec))));
+            return Err(Error::input(format!(
+                "{}: names no file; an address is {name}://SERVER/FILE",
+                without_secrets(spec)
+            )));
         };
         // Another part of the program may have chosen one.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -118,7 +121,12 @@ impl Server {
             }
         };
         let failed = |e: object_store::Error| {
-            Error::input(format!("{}: cannot be read ({}); {}", shown(spec), described(&e), scheme.credentials()))
+            Error::input(format!(
+                "{}: cannot be read ({}); {}",
+                without_secrets(spec),
+                described(&e),
+                scheme.credentials()
+            ))
         };
         Ok(Self { scheme, store: store.map_err(failed)?, start, query })
     }
@@ -146,7 +154,7 @@ impl Server {
             // Without credentials, those of a virtual machine are asked for, which fails elsewhere.
             _ => format!("check the connection; {}; what was downloaded is kept", self.scheme.credentials()),
         };
-        Error::input(format!("{}: cannot be downloaded ({}); {remedy}", shown(address), described(cause)))
+        Error::input(format!("{}: cannot be downloaded ({}); {remedy}", without_secrets(address), described(cause)))
     }
 
     /// The name of an object in the server or bucket.
@@ -156,7 +164,7 @@ impl Server {
             Scheme::Http => Key::from_url_path(path.split(['?', '#']).next().unwrap_or_default()),
             _ => Key::parse(path),
         };
-        key.map_err(|e| Error::input(format!("{}: not an address ({e})", shown(address))))
+        key.map_err(|e| Error::input(format!("{}: not an address ({e})", without_secrets(address))))
     }
 
     /// The objects at an address, or of a pattern in natural order; none if there are none.
@@ -182,8 +190,9 @@ impl Server {
         let parts: Vec<Vec<char>> = pattern.split('/').map(|part| part.chars().collect()).collect();
         let known = pattern.split('/').take_while(|part| !has_wildcards(part)).collect::<Vec<_>>();
         let prefix = (!known.is_empty()).then(|| Key::parse(known.join("/")));
-        let prefix =
-            prefix.transpose().map_err(|e| Error::input(format!("{}: not an address ({e})", shown(address))))?;
+        let prefix = prefix
+            .transpose()
+            .map_err(|e| Error::input(format!("{}: not an address ({e})", without_secrets(address))))?;
         let listed = if known.len() + 1 == parts.len() {
             self.store.list_with_delimiter(prefix.as_ref()).await.map(|listed| listed.objects)
         } else {
@@ -288,7 +297,7 @@ impl Server {
         }
         Err(Error::input(format!(
             "{}: {bytes} of {} bytes were sent; run the command again",
-            shown(&object.address),
+            without_secrets(&object.address),
             object.size
         )))
     }

@@ -82,8 +82,6 @@ fn a_part_follows_a_query() {
 
 #[test]
 fn messages_show_no_credentials() {
-    assert_eq!(shown("https://me:secret@h/x.npy?signature=1"), "https://h/x.npy");
-    assert_eq!(shown("s3://b/x-?.npy"), "s3://b/x-?.npy");
     let cause = "error for url (https://me:secret@h/x?sig=1) in 2 s";
     let cause = object_store::Error::Generic { store: "HTTP", source: cause.into() };
     assert!(described(&cause).ends_with("error for url (https://h/x) in 2 s"));

@@ -17,9 +17,6 @@ use super::{Content, Offset, in_ranges};
 use crate::text::short;
 use crate::{Error, Result};
 
-/// The bytes that are read at a time.
-const CHUNK: usize = 1 << 20;
-
 /// The values of arrays in files, in the order of the samples.
 #[derive(Debug)]
 pub(in crate::data) struct StoredArray {
@@ -126,68 +123,9 @@ impl StoredArray {
     /// # Errors
     /// As [`Content::read`].
     pub fn read_wide(&self, range: Range<usize>) -> Result<Vec<f64>> {
-        let mut values = Vec::with_capacity(range.len());
-        let size = self.element.size();
-        self.each_chunk(&mut std::iter::once(range), |_, bytes| {
-            values.extend(bytes.chunks_exact(size).map(|item| self.element.decode(item)))
-        })?;
-        Ok(values)
-    }
-
-    /// Calls `take` with the index of the first value and the little-endian bytes of each part of the ranges.
-    fn each_chunk(
-        &self,
-        ranges: &mut dyn Iterator<Item = Range<usize>>,
-        mut take: impl FnMut(usize, &[u8]),
-    ) -> Result<()> {
-        let size = self.element.size();
         let mut bytes = Vec::new();
-        for range in ranges {
-            let mut at = range.start;
-            while at < range.end {
-                let of = &self.files[self.files.partition_point(|of| of.first <= at) - 1];
-                let count = (range.end.min(of.first + of.len) - at).min(CHUNK / size);
-                bytes.resize(count * size, 0);
-                of.read_at(&mut bytes, of.start + ((at - of.first) * size) as u64)?;
-                if self.big_endian {
-                    bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
-                }
-                take(at, &bytes);
-                at += count;
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends the values of little-endian elements, of which the first is value `at`.
-    fn decode(&self, at: usize, bytes: &[u8], values: &mut Vec<f32>) {
-        let size = self.element.size();
-        match (self.element, &self.offset) {
-            (Element::F32, None) => {
-                values.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-            }
-            (Element::F16, None) => {
-                // The processor converts several at a time, in its cache.
-                let (mut halves, mut singles) = ([f16::ZERO; 256], [0.0; 256]);
-                for part in bytes.chunks(2 * halves.len()) {
-                    let count = part.len() / 2;
-                    halves
-                        .iter_mut()
-                        .zip(part.chunks_exact(2))
-                        .for_each(|(half, b)| *half = f16::from_le_bytes([b[0], b[1]]));
-                    halves[..count].convert_to_f32_slice(&mut singles[..count]);
-                    values.extend_from_slice(&singles[..count]);
-                }
-            }
-            (Element::U8, None) if self.scaled => values.extend(bytes.iter().map(|&byte| f32::from(byte) / 255.0)),
-            (Element::U8, None) => values.extend(bytes.iter().map(|&byte| f32::from(byte))),
-            (element, Some((offset, grouping))) => {
-                let divisor = if self.scaled { 255.0 } else { 1.0 };
-                let value = |(i, item)| (element.decode(item) / divisor - offset[grouping.at(at + i)]) as f32;
-                values.extend(bytes.chunks_exact(size).enumerate().map(value));
-            }
-            (element, None) => values.extend(bytes.chunks_exact(size).map(|item| element.decode(item) as f32)),
-        }
+        self.read(&mut std::iter::once(range), &mut bytes)?;
+        Ok(bytes.chunks_exact(self.element.size()).map(|item| self.element.decode(item)).collect())
     }
 }
 
@@ -208,10 +146,67 @@ impl Content for StoredArray {
         Box::new(Self { offset, ..*self })
     }
 
-    fn read(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        self.each_chunk(ranges, |at, bytes| self.decode(at, bytes, &mut values))?;
-        Ok(values)
+    fn size(&self) -> usize {
+        self.element.size()
+    }
+
+    /// Little-endian bytes.
+    fn read(&self, ranges: &mut dyn Iterator<Item = Range<usize>>, bytes: &mut Vec<u8>) -> Result<()> {
+        let (size, start) = (self.element.size(), bytes.len());
+        for Range { start: mut at, end } in ranges {
+            while at < end {
+                let of = &self.files[self.files.partition_point(|of| of.first <= at) - 1];
+                let (first, count) = (bytes.len(), end.min(of.first + of.len) - at);
+                bytes.resize(first + count * size, 0);
+                of.read_at(&mut bytes[first..], of.start + ((at - of.first) * size) as u64)?;
+                at += count;
+            }
+        }
+        if self.big_endian {
+            bytes[start..].chunks_exact_mut(size).for_each(<[u8]>::reverse);
+        }
+        Ok(())
+    }
+
+    fn decode(&self, at: usize, bytes: &[u8], values: &mut [f32]) {
+        let items = bytes.chunks_exact(self.element.size());
+        let each = values.iter_mut();
+        match (self.element, &self.offset) {
+            (Element::F32, None) => {
+                let items = bytes.as_chunks().0.iter();
+                each.zip(items).for_each(|(value, item)| *value = f32::from_le_bytes(*item));
+            }
+            (Element::F16, None) => decode_halves(bytes, values),
+            (Element::U8, None) if self.scaled => {
+                each.zip(bytes).for_each(|(value, byte)| *value = f32::from(*byte) / 255.0);
+            }
+            (Element::U8, None) => each.zip(bytes).for_each(|(value, byte)| *value = f32::from(*byte)),
+            (element, Some((offset, grouping))) => {
+                let divisor = if self.scaled { 255.0 } else { 1.0 };
+                let decoded = |i, item| (element.decode(item) / divisor - offset[grouping.at(at + i)]) as f32;
+                each.zip(items).enumerate().for_each(|(i, (value, item))| *value = decoded(i, item));
+            }
+            (element, None) => each.zip(items).for_each(|(value, item)| *value = element.decode(item) as f32),
+        }
+    }
+
+    fn of_bytes(&self) -> Option<[f32; 256]> {
+        let alike = self.element == Element::U8 && self.offset.is_none();
+        alike.then(|| {
+            let (bytes, mut values): ([u8; 256], _) = (std::array::from_fn(|byte| byte as u8), [0.0; 256]);
+            self.decode(0, &bytes, &mut values);
+            values
+        })
+    }
+}
+
+/// The processor converts several at a time, in its cache.
+fn decode_halves(bytes: &[u8], values: &mut [f32]) {
+    let mut halves = [f16::ZERO; 256];
+    for (part, values) in bytes.chunks(2 * halves.len()).zip(values.chunks_mut(halves.len())) {
+        let items = part.as_chunks().0.iter();
+        halves.iter_mut().zip(items).for_each(|(half, item)| *half = f16::from_le_bytes(*item));
+        halves[..values.len()].convert_to_f32_slice(values);
     }
 }
 

@@ -61,11 +61,22 @@ pub(crate) trait Content: fmt::Debug + Send + Sync {
     /// With other offsets.
     fn relative_to(self: Box<Self>, offset: Offset) -> Box<dyn Content>;
 
-    /// Several ranges of the values, one after the other.
+    /// The number of bytes of a value, as it is read.
+    fn size(&self) -> usize;
+
+    /// Appends the bytes of several ranges of the values, one after the other.
     ///
     /// # Errors
     /// [`Io`](crate::Error::Io) or [`Input`](crate::Error::Input) when they cannot be read.
-    fn read(&self, ranges: &mut dyn Iterator<Item = Range<usize>>) -> Result<Vec<f32>>;
+    fn read(&self, ranges: &mut dyn Iterator<Item = Range<usize>>, bytes: &mut Vec<u8>) -> Result<()>;
+
+    /// Fills `values` from the bytes that were read for them. The first one is value `at`, or at the same place of another sample.
+    fn decode(&self, at: usize, bytes: &[u8], values: &mut [f32]);
+
+    /// The value of each byte, if the values are read as single bytes.
+    fn of_bytes(&self) -> Option<[f32; 256]> {
+        None
+    }
 
     /// The number of values that are read in parallel: fewer at a time take longer.
     fn parallel(&self) -> usize {
@@ -81,6 +92,14 @@ fn in_ranges(content: &dyn Content, len: usize, mut take: impl FnMut(Range<usize
         take(at..end.min(at + most))?;
     }
     report_measured(end, end);
+    Ok(())
+}
+
+/// The values of a range, which are read into `bytes`.
+fn values_in(content: &dyn Content, range: Range<usize>, bytes: &mut Vec<u8>, values: &mut [f32]) -> Result<()> {
+    bytes.clear();
+    content.read(&mut std::iter::once(range.clone()), bytes)?;
+    content.decode(range.start, bytes, values);
     Ok(())
 }
 
@@ -100,12 +119,14 @@ impl Stored {
     pub fn measured(content: Box<dyn Content>, name: &str, len: usize, grouping: Grouping, gaps: bool) -> Result<Self> {
         let mut crc = flate2::Crc::new();
         let mut survey = Survey { checksum: 0, gaps: false, groups: vec![GroupSummary::default(); grouping.count] };
+        let (mut bytes, mut values) = (Vec::new(), Vec::new());
         in_ranges(&*content, len, |range| {
-            let (first, part) = (range.start, content.read(&mut std::iter::once(range))?);
-            check_finite(name, len, first, &part, gaps)?;
-            crc.update(bytemuck::cast_slice(&part));
-            survey.gaps |= gaps && part.iter().any(|value| value.is_nan());
-            summarise(&mut survey.groups, grouping, &part);
+            values.resize(range.len(), 0.0);
+            values_in(&*content, range.clone(), &mut bytes, &mut values)?;
+            check_finite(name, len, range.start, &values, gaps)?;
+            crc.update(bytemuck::cast_slice(&values));
+            survey.gaps |= gaps && values.iter().any(|value| value.is_nan());
+            summarise(&mut survey.groups, grouping, &values);
             Ok(())
         })?;
         survey.checksum = crc.sum();
@@ -142,14 +163,25 @@ impl Stored {
     /// # Errors
     /// [`Io`](crate::Error::Io) or [`Input`](crate::Error::Input) when they cannot be read.
     pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
-        self.content.read(&mut std::iter::once(range))
+        let (mut bytes, mut values) = (Vec::new(), vec![0.0; range.len()]);
+        let most = MEASURED.max(self.parallel());
+        for (i, part) in values.chunks_mut(most).enumerate() {
+            let at = range.start + i * most;
+            values_in(&*self.content, at..at + part.len(), &mut bytes, part)?;
+        }
+        Ok(values)
     }
 
-    /// Several ranges of the values.
+    /// The number of bytes of a value, as it is read.
+    pub fn size(&self) -> usize {
+        self.content.size()
+    }
+
+    /// Appends the bytes of several ranges of the values.
     ///
     /// # Errors
     /// As [`Stored::read`].
-    pub fn read_all(&self, ranges: impl Iterator<Item = Range<usize>>) -> Result<Vec<f32>> {
+    pub fn read_bytes(&self, ranges: impl Iterator<Item = Range<usize>>, bytes: &mut Vec<u8>) -> Result<()> {
         let mut ranges = ranges.peekable();
         // Neighbouring samples are read together.
         let mut joined = std::iter::from_fn(|| {
@@ -159,6 +191,16 @@ impl Stored {
             }
             Some(range)
         });
-        self.content.read(&mut joined)
+        self.content.read(&mut joined, bytes)
+    }
+
+    /// Fills `values` from the bytes of whole samples.
+    pub fn decode(&self, bytes: &[u8], values: &mut [f32]) {
+        self.content.decode(0, bytes, values);
+    }
+
+    /// The value of each byte, if the values are read as single bytes.
+    pub fn of_bytes(&self) -> Option<[f32; 256]> {
+        self.content.of_bytes()
     }
 }

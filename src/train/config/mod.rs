@@ -16,6 +16,8 @@ use super::ConditionFacts;
 use super::validation::DataSplit;
 use super::{Augmentation, ConditionSources, Facts, LossMix};
 use crate::data::corrupt::NoiseKind;
+#[cfg(feature = "cli")]
+use crate::data::without_secrets;
 use crate::data::{Dataset, MaskMix, Missing, Place, ReadOptions, channels_and_places, read_masks};
 use crate::diffusion::{LossTarget, Objective, Prediction, Schedule, TrainingTimes, Weighting};
 use crate::error::{Error, Result};
@@ -270,6 +272,19 @@ impl Config {
     pub(crate) fn inputs(&self) -> impl Iterator<Item = &str> {
         let masks = self.mask.as_ref().and_then(MaskMix::file);
         std::iter::once(self.data.as_str()).chain(self.condition.files()).chain(masks)
+    }
+
+    /// These settings as they are shown: without the passwords and signatures of addresses.
+    #[cfg(feature = "cli")]
+    pub(crate) fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        let ConditionSources { labels, vector, given, .. } = &mut shown.condition;
+        for file in [&mut shown.data, labels, vector, given] {
+            *file = without_secrets(file);
+        }
+        let masks = self.mask.as_ref().and_then(MaskMix::file);
+        shown.mask = masks.and_then(|file| without_secrets(file).parse().ok()).or(shown.mask);
+        shown
     }
 
     /// How the samples are read: without the column of their labels, and with missing values if the model completes samples.
