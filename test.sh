@@ -41,8 +41,10 @@ features() {
         cargo clippy --features parquet --all-targets -- -D warnings
 }
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps; }
-compile() { cargo test --release --no-run || stop "the tests do not compile"; }
-tests() { cargo test --release --no-fail-fast -- --show-output 2>&1 | tee "$log"; }
+# Unit tests run from the package.
+selected=(--release --bins --examples --test '*')
+compile() { cargo test "${selected[@]}" --no-run || stop "the tests do not compile"; }
+logged() { "$@" 2>&1 | tee -a "$log"; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 adapter() { "$target/release/langevin" devices --device gpu >/dev/null 2>&1; }
@@ -99,9 +101,10 @@ check wasm32 optional tests/wasm.sh
 check "compile the tests" compile
 vulkan
 spirv
-check "all tests" tests
+check "tests of the engine and the program" logged cargo test "${selected[@]}" --no-fail-fast -- --show-output
+check "examples in the documentation" logged cargo test --release --doc
 check "wheel of the program" optional tests/wheel.sh
-check "package of the crate" tests/package.sh
+check "package of the crate, and its unit tests" logged tests/package.sh
 check "several processes over MPI" optional tests/mpi.sh
 
 printf '\n== counts\n'
