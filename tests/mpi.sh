@@ -18,9 +18,9 @@ complete || { echo "no MPI: apt install ${packages[*]}" >&2; exit 77; }
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-# As a release, but optimised less, so that it compiles in half the time. It is no program to keep; the next build of cargo puts
+# As a release, but not optimised, so that it compiles in a quarter of the time. It is no program to keep; the next build of cargo puts
 # the released one back.
-cargo build --release --features mpi --config 'profile.release.package.langevin.opt-level=1'
+cargo build --release --features mpi --config 'profile.release.package.langevin.opt-level=0'
 langevin=$out/langevin
 mv "$target/release/langevin" "$langevin"
 # Open MPI asks for these where everything runs as root, as in containers.
