@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs everything that is checked: format, lints, documentation, and all tests with a GPU adapter required. The tests run
-# in the configuration that is released, whose shaders are not checked while they run. Software Vulkan is installed where
-# there is no adapter. LANGEVIN_GPU=optional leaves out what needs an adapter that is missing.
+# Runs everything that is checked: format, lints, documentation, and all tests with a GPU adapter required. The tests of the engine
+# and of the program run in the configuration that is released, whose shaders are not checked while they run; unit tests are not
+# optimised. Software Vulkan is installed where there is no adapter. LANGEVIN_GPU=optional leaves out what needs an adapter that is
+# missing.
 set -euo pipefail
 cd "$(dirname "$0")"
 # A released program keeps files in the user's cache folder; its tests do not.

@@ -91,8 +91,14 @@ impl Dataset {
         // Data of another shape are refused by the caller, which knows what they are for.
         let data = match lenient(Some(kind)) {
             Ok(data) if data.shape == shape => data,
-            Ok(data) => return lenient(None).or(Ok(data)),
-            Err(Error::Setting(why)) => return lenient(None).map_err(|_| Error::Setting(why)),
+            Ok(data) => match lenient(None) {
+                Err(Error::Setting(_)) => return Ok(data),
+                other => return other,
+            },
+            Err(Error::Setting(why)) => match lenient(None) {
+                Err(Error::Setting(_)) => return Err(Error::Setting(why)),
+                other => return other,
+            },
             Err(other) => return Err(other),
         };
         Self { kind, ..data }.relative_to(columns)

@@ -44,6 +44,14 @@ impl Normalisation {
         Self::fit(data, groups, groups.iter().map(|group| (group.mean(), group.deviation())))
     }
 
+    /// Whether all entries are equal but for rounding.
+    pub(crate) fn is_close_to(&self, other: &Self) -> bool {
+        let values = |of: &Self| [&of.shift[..], &of.scale, &[of.bound]].concat();
+        let (a, b) = (values(self), values(other));
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 4.0 * f32::EPSILON * a.abs().max(b.abs());
+        self.shift.len() == other.shift.len() && a.len() == b.len() && a.iter().zip(&b).all(close)
+    }
+
     /// Minimum -1 and maximum 1.
     ///
     /// # Errors

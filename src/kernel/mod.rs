@@ -247,10 +247,10 @@ impl Kernel {
     /// workgroups are not numbered by `group()`; with tensors in f16 also with what cannot be parsed.
     pub fn source(&self) -> Result<String> {
         let source = preprocess::Expansion::of(self)?;
-        if self.groups > 1 && !source.contains("clock.first_group") {
+        if self.groups > 1 && !numbers_workgroups(&source) {
             return Err(Error::Shader(format!(
-                "{} has {} workgroups, which several dispatches can share: write //#use items, and use item() or group() instead of \
-                 workgroup_id alone",
+                "{} has {} workgroups, which several dispatches can share: write //#use items, and call item() or group() instead of \
+                 using workgroup_id alone",
                 self.file, self.groups
             )));
         }
@@ -277,6 +277,14 @@ impl Kernel {
             halves: self.halves.clone(),
         }
     }
+}
+
+/// Whether a complete shader text calls `item` or `group` besides where they are defined.
+fn numbers_workgroups(source: &str) -> bool {
+    let in_name = |c: char| c.is_alphanumeric() || c == '_' || c == '@';
+    let count = |call| source.match_indices(call).filter(|(at, _)| !source[..*at].ends_with(in_name)).count();
+    // `item` itself calls `group`.
+    source.contains("fn item(") && (count("item(") > 1 || count("group(") > 2)
 }
 
 /// A grid of at least `groups` workgroups, in x and y.
@@ -364,8 +372,12 @@ mod tests {
     #[test]
     fn workgroups_that_are_not_numbered_are_refused() {
         let kernel = |text: &'static str| Kernel::new("t.wgsl", text, "run").groups(2);
-        assert!(kernel("//#use items").source().is_ok() && kernel("").groups(1).source().is_ok());
+        for call in ["let i = item(wid, nwg, lane);", "let g = group(wid, nwg);"] {
+            assert!(kernel("//#use items\n@group(0) @binding(0) var<storage> x: f32;\n").source().is_err());
+            assert!(Kernel::new("t.wgsl", format!("//#use items\n{call}"), "run").groups(2).source().is_ok(), "{call}");
+        }
         assert!(kernel("").source().unwrap_err().to_string().contains("t.wgsl has 2 workgroups"));
+        assert!(kernel("").groups(1).source().is_ok());
     }
 
     #[test]

@@ -23,8 +23,8 @@ const PIECE: usize = 1 << 14;
 const SMALL: usize = 32 << 20;
 /// The most bytes of the batches on the device, so that they are in a cache from their file to the step that uses them.
 const WINDOW: usize = 4 << 20;
-/// The share of the batches on the device in all data is at most one part of this many, because those that follow are in the memory
-/// of the host at the same time.
+/// At most one part of this many of the data is on the device, because the batches that are read ahead take memory of the host as
+/// well.
 const PARTS: usize = 16;
 /// How many times as many batches are read ahead.
 const AHEAD: usize = 3;

@@ -86,14 +86,22 @@ fn divided_dispatches_compute_the_same_values(on: On) {
             largest.insert(case.op(), (n, case));
         }
     }
-    for op in ["attention", "attention_input", "conv", "conv_weight", "dense", "group_norm", "norm_input"] {
+    for op in
+        ["attention", "attention_input", "chain_weight", "conv", "conv_weight", "dense", "group_norm", "norm_input"]
+    {
         assert!(largest.contains_key(op), "{op}");
     }
-    for (_, case) in largest.values() {
-        let whole = bits(case, &device);
-        for parts in [3, 64] {
+    let same = |case: &Case, device: &Device, parts: &[usize]| {
+        let whole = bits(case, device);
+        for &parts in parts {
             let divided = device.clone().with_divided_dispatches(parts);
             assert!(bits(case, &divided) == whole, "{parts} parts of {}", case.name());
+        }
+    };
+    for (_, case) in largest.values() {
+        same(case, &device, &[3, 64]);
+        if is_product(case) {
+            forced(&device).into_iter().for_each(|target| same(case, &device.clone().with_target(target), &[3]));
         }
     }
 }

@@ -110,6 +110,7 @@ impl Collection {
             all.rest.others.extend(alone.map(|key| format!("{}.cls", key.display())));
         }
         all.rest.hidden.extend(hidden.iter().filter(|_| part.is_none()).map(|path| name_of(path)));
+        [&mut all.rest.others, &mut all.rest.hidden].into_iter().for_each(|names| names.sort_by(|a, b| natural(a, b)));
         Ok(all)
     }
 
@@ -346,7 +347,7 @@ impl Collection {
         if let Some((first, _)) = self.rest.folders.first() {
             let names: Vec<String> = self.rest.folders.iter().map(|(name, _)| name.clone()).collect();
             let text = format!("{} left out: {}", count(names.len(), "subfolder"), some(&names));
-            origin.choice(text, format!("name one of them, such as {}", self.inner(first)));
+            origin.choice(text, format!("name one of them, such as {}", quoted(&self.inner(first))));
         }
     }
 }

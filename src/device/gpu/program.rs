@@ -269,7 +269,7 @@ impl GpuProgram {
     fn parts(&self, call: usize) -> impl Iterator<Item = (usize, u32, f64)> + use<> {
         let (count, seconds) = (self.dispatches[call].groups, self.pace.of(call));
         let parts = self.pace.parts(call, count).max(self.gpu.parts.min(count));
-        // With one dimension of workgroups, a part has none of the next.
+        // A part is one row of workgroups, so it has none beyond its last.
         let each = if parts > 1 { count.div_ceil(parts).min(MAX_GROUPS) } else { count };
         (0..count).step_by(each).map(move |first| {
             let groups = each.min(count - first);
@@ -403,9 +403,12 @@ fn kernels(gpu: &Gpu, buffers: &[Buffer], plan: &Plan) -> Result<Vec<Kernel>> {
 /// Checks the number of workgroups of a kernel.
 ///
 /// # Errors
-/// [`Error::Limit`] if it exceeds that of two dimensions.
+/// [`Error::Limit`] if it exceeds that of two dimensions, [`Error::Shader`] if it is 0.
 fn check_groups(kernel: &Kernel) -> Result<()> {
     let (groups, most) = (kernel.groups, MAX_GROUPS * MAX_GROUPS);
+    if groups == 0 {
+        return Err(Error::Shader(format!("{} has no workgroups; at least one is needed", kernel.label())));
+    }
     if groups <= most {
         return Ok(());
     }

@@ -292,7 +292,11 @@ mod tests {
         for variant in GemmVariant::ALL {
             let target = Target { subgroup: Some(8), gemm: Some(variant), half: Some(16), ..Target::default() };
             let product = Product { shape: [100, 5000, 4], slices: 3, a: Operand::INNER, b: Operand::INNER };
-            let kernel = gemm(Kernel::new("t.wgsl", "//#use items\n//#use gemm_tiles", "gemm"), product, &target);
+            let kernel = gemm(
+                Kernel::new("t.wgsl", "//#use items\n//#use gemm_tiles\nlet at = tile(group(wid, nwg));", "gemm"),
+                product,
+                &target,
+            );
             let [rows, cols] = sides(variant);
             let tiles = 100usize.div_ceil(rows) * 5000usize.div_ceil(cols);
             assert_eq!(kernel.groups, 3 * tiles, "{variant:?}");
