@@ -1,10 +1,11 @@
 //! Folders of audio files: one sample per file.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::audio;
-use super::images::{natural, some};
+use super::images::{is_hidden, name_of, natural, some};
 use super::options::ReadOptions;
 use super::raw::RawValues;
 use super::{Dataset, Kind, Origin};
@@ -38,9 +39,8 @@ fn sounds_and_folders(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let (mut sounds, mut folders) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(refused)? {
         let path = entry.map_err(refused)?.path();
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
         match (path.is_file(), path.is_dir()) {
-            _ if hidden => {}
+            _ if is_hidden(&name_of(&path)) => {}
             (true, _) if extension(&path) == "wav" => sounds.push(path),
             (_, true) => folders.push(path),
             _ => {}
@@ -106,6 +106,10 @@ pub(super) fn read(folder: &Path, files: &[PathBuf], options: &ReadOptions) -> R
     if !subfolders.is_empty() {
         origin.note(format!("from {}: {}", count(subfolders.len(), "subfolder"), some(&subfolders)));
     }
+    let rest = left_out(folder, files)?;
+    if !rest.is_empty() {
+        origin.note(format!("other files and folders left out ({}): {}", rest.len(), some(&rest)));
+    }
     sounds.iter_mut().for_each(|sound| sound.resize(length, 0.0));
     let data = Dataset::new(name, [length], sounds.concat())?;
     Ok(Dataset { kind: Kind::Signals, origin, ..data })
@@ -136,6 +140,25 @@ fn subfolders(folder: &Path, files: &[PathBuf]) -> Vec<String> {
         parents.filter_map(|parent| Some(parent.file_name()?.to_string_lossy().into_owned())).collect();
     names.dedup();
     names
+}
+
+/// The names of what is beside the files, in the folder and in the subfolders they are in, in natural order.
+///
+/// # Errors
+/// When a folder cannot be read.
+fn left_out(folder: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+    let parents: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).chain([folder]).collect();
+    let read: HashSet<&Path> = files.iter().map(PathBuf::as_path).chain(parents.iter().copied()).collect();
+    let mut rest = Vec::new();
+    for parent in &parents {
+        let refused = |cause| Error::io("cannot read", *parent, cause);
+        for entry in fs::read_dir(parent).map_err(refused)? {
+            let path = entry.map_err(refused)?.path();
+            rest.extend((!read.contains(&*path)).then(|| name_of(&path)));
+        }
+    }
+    rest.sort_by(|a, b| natural(a, b));
+    Ok(rest)
 }
 
 #[cfg(test)]
@@ -172,6 +195,11 @@ mod tests {
         let text = data.describe().to_string();
         assert!(text.contains("3 files shorter than 128 values are followed by silence"), "{text}");
         assert!(text.contains("from 2 subfolders: hat, tom"), "{text}");
+        assert!(!text.contains("left out"), "{text}");
+        fs::write(at("drums/tom/3.mp3"), "").unwrap();
+        write(&at("drums/.old/1.wav"), 16_000, &[0.5; 10]);
+        let text = read(&ReadOptions::default()).describe().to_string();
+        assert!(text.contains("other files and folders left out (2): .old, 3.mp3"), "{text}");
         let data = read(&ReadOptions { window: Some(20), ..ReadOptions::default() });
         assert_eq!((&data.shape[..], data.len()), (&[20][..], 3));
         assert!(data.describe().to_string().contains("of 2 longer files, the first 20 values"));

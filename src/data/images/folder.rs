@@ -189,7 +189,7 @@ impl Listing {
 }
 
 /// Whether the name of a file or folder begins with a dot, as those do that file managers and other programs add.
-pub(super) fn is_hidden(name: &str) -> bool {
+pub(in crate::data) fn is_hidden(name: &str) -> bool {
     name.starts_with('.')
 }
 

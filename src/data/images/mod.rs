@@ -21,9 +21,10 @@ use crate::Result;
 
 pub(super) use archive::{is_archive, unpacked_by};
 pub(super) use collection::{Collection, some};
-pub(super) use folder::{is_picture, natural};
+pub(super) use folder::{is_hidden, is_picture, natural};
 use page::{Page, pages};
 use picture::Picture;
+pub(super) use picture::name_of;
 use stored::StoredPictures;
 
 /// Reads all pictures of a collection in its order, or a range of them, as `[c, h, w]` in 0..1. There is one channel if all of them

@@ -67,7 +67,7 @@ impl Picture {
     }
 }
 
-pub(super) fn name_of(path: &Path) -> String {
+pub(in crate::data) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
