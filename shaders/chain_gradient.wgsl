@@ -14,24 +14,25 @@ override ROWS: u32; override STREAM: u32;
 const SAMPLES = 4u * QUADS;
 const SUMS = QUADS * COLUMNS + 1u;  // the epilogue is long
 const PER = max(LANES / QUADS, 1u);  // lanes for a quad in the loss
-@group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
+// Behind the parts of the data, which are as many as a shader can have buffers.
+@group(0) @binding(48) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
 //#if FOURS
-@group(0) @binding(20) var<storage, read> weights: array<vec4<f32>>;  // the parameters of all layers
+@group(0) @binding(52) var<storage, read> weights: array<vec4<f32>>;  // the parameters of all layers
 fn parameter(at: u32) -> f32 { return weights[at / 4u][at % 4u]; }
 //#else
-@group(0) @binding(20) var<storage, read> weights: array<f32>;
+@group(0) @binding(52) var<storage, read> weights: array<f32>;
 fn parameter(at: u32) -> f32 { return weights[at]; }
 //#endif
-@group(0) @binding(22) var<storage, read_write> kept: array<f32>;
-@group(0) @binding(23) var<storage, read_write> partials: array<f32>;  // [B]
+@group(0) @binding(54) var<storage, read_write> kept: array<f32>;
+@group(0) @binding(55) var<storage, read_write> partials: array<f32>;  // [B]
 //#if ENCODE
 //#use encode_pair
 override E: u32; override F: u32;
-@group(0) @binding(17) var<storage, read> rates: array<u32>;  // [F, 2]
+@group(0) @binding(49) var<storage, read> rates: array<u32>;  // [F, 2]
 //#endif
 //#if FACTORS
 override TF: u32;
-@group(0) @binding(21) var<storage, read> factors: array<f32>;  // [TF]
+@group(0) @binding(53) var<storage, read> factors: array<f32>;  // [TF]
 //#endif
 
 struct Sample { row: u32, t: f32, factor: f32, level: vec4<f32> }

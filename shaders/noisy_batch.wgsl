@@ -5,14 +5,15 @@
 //#use noise_row
 override ROWS: u32; override STREAM: u32; override LANES: u32;
 @group(0) @binding(0) var<storage, read_write> x_in: array<f32>;  // [B, D + E]
-@group(0) @binding(16) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
-@group(0) @binding(18) var<storage, read_write> goal: array<f32>;  // [B, D]
-@group(0) @binding(19) var<storage, read_write> t: array<f32>;  // [B]
+// Behind the parts of the data, which are as many as a shader can have buffers.
+@group(0) @binding(48) var<storage, read> table: array<f32>;  // [T, 4]: a, s, p, q
+@group(0) @binding(50) var<storage, read_write> goal: array<f32>;  // [B, D]
+@group(0) @binding(51) var<storage, read_write> t: array<f32>;  // [B]
 //#use parts
 //#if ENCODE
 //#use encode_pair
 override E: u32; override F: u32;
-@group(0) @binding(17) var<storage, read> rates: array<u32>;  // [F, 2]
+@group(0) @binding(49) var<storage, read> rates: array<u32>;  // [F, 2]
 //#else
 const E: u32 = 0u;
 //#endif

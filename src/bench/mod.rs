@@ -117,8 +117,9 @@ impl Bench {
     }
 
     fn job(&self, kind: WorkloadKind) -> Result<CompiledWorkload> {
-        CompiledWorkload::new(&self.device, kind)?
-            .ok_or_else(|| Error::setting("this workload is not a single program"))
+        CompiledWorkload::new(&self.device, kind)?.ok_or_else(|| {
+            Error::setting("the first step has no profile, because it is a new process; choose another workload")
+        })
     }
 
     /// The peak rates of the device, measured at the first call.

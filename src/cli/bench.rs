@@ -18,7 +18,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
     /// Print the time of each dispatch instead of the throughput, and its share of the device's peak rates
-    #[arg(long)]
+    #[arg(long, conflicts_with = "compare")]
     profile: bool,
     /// f32, or f16: matrix products on the cooperative matrices ("tensor cores") of a GPU
     #[arg(long, default_value = "f32")]
@@ -98,11 +98,10 @@ fn say_peaks(Ceilings { memory, arithmetic }: Ceilings) {
 fn profile(bench: &mut Bench, names: &[&str], json: bool) -> anyhow::Result<ExitCode> {
     let ceilings = bench.ceilings()?;
     for name in names {
-        // Workloads that are not a single program are skipped unless one is requested.
         match bench.profile(name) {
             Ok(profile) if json => say_rows(name, &profile, ceilings),
             Ok(profile) => show(name, &profile, ceilings),
-            Err(crate::Error::Setting(_)) if names.len() > 1 => {}
+            Err(crate::Error::Setting(why)) if names.len() > 1 => log::warn!("{name}: {why}"),
             Err(e) => return Err(e.into()),
         }
     }

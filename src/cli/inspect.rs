@@ -219,7 +219,9 @@ fn data(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         say!("outlier: sample {} (counted from 0){column}: {value}, {distance} ranges from the median", outlier.sample);
     }
     if data.values.stored().is_some() {
-        say!("std and outliers are those of some samples, evenly spaced; min, max and mean are those of all");
+        say!(
+            "outliers are among some samples, evenly spaced, and the smallest and largest values; the other figures are those of all samples"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! What was read from data, and how to read them otherwise.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -167,6 +168,11 @@ impl Description {
         }
     }
 
+    /// What is unusual about the data, without the word warning.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.notes.iter().filter_map(|note| note.to_string().strip_prefix("warning: ").map(str::to_string))
+    }
+
     /// The first line: what the samples are.
     pub fn title(&self) -> String {
         let format = if self.format.is_empty() { String::new() } else { format!(" ({})", self.format) };
@@ -187,7 +193,8 @@ impl fmt::Display for Description {
     }
 }
 
-/// The samples that are looked at: all of them, or some of those that stay in their files.
+/// The samples that are looked at: all of them, or some of those that stay in their files, with the smallest and largest values
+/// among them.
 struct Seen<'a> {
     values: Cow<'a, [f32]>,
     /// The indices of the samples if they are not all.
@@ -199,11 +206,13 @@ const MOST_SEEN: usize = 1 << 20;
 
 impl<'a> Seen<'a> {
     fn of(data: &'a Dataset) -> Self {
-        if data.values.stored().is_none() {
+        let Some(stored) = data.values.stored() else {
             return Self { values: Cow::Borrowed(&data.values), rows: None };
-        }
+        };
         let n = data.len().min(MOST_SEEN.div_ceil(data.sample_len()));
-        let rows: Vec<usize> = (0..n).map(|i| i * data.len() / n).collect();
+        let spaced = (0..n).map(|i| i * data.len() / n);
+        let rows: BTreeSet<usize> = stored.survey().ends.iter().flatten().copied().chain(spaced).collect();
+        let rows = Vec::from_iter(rows);
         // The training reports files that cannot be read.
         let values = data.samples(rows.iter().copied()).unwrap_or_default();
         Self { values: Cow::Owned(values), rows: Some(rows) }
@@ -223,14 +232,14 @@ fn summary(data: &Dataset, grouping: Grouping, group: usize, seen: &[f32]) -> Co
         Some(all) => (all.low, all.high),
         None => each().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v))),
     };
-    let variance = each().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+    let deviation = || (each().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
     let offset = data.columns.offset_of(group);
     ColumnSummary {
         name: data.columns.names.get(group).filter(|_| data.columns.names.len() == grouping.count).cloned(),
         min: shortest_sum(low as f32, offset),
         max: shortest_sum(high as f32, offset),
         mean: all.map_or(mean, |all| all.mean()) + offset,
-        std: variance.sqrt(),
+        std: all.map_or_else(deviation, |all| all.deviation()),
         whole: data.columns.whole.get(group).copied().unwrap_or(false),
         offset,
     }

@@ -90,4 +90,25 @@ pub(crate) struct Survey {
     pub gaps: bool,
     /// The columns or channels.
     pub groups: Vec<GroupSummary>,
+    /// The samples with the smallest and with the largest value of each column or channel.
+    pub ends: Vec<[usize; 2]>,
+}
+
+impl Survey {
+    /// Adds whole samples of `len` values, of which the first is sample `first`.
+    pub fn add(&mut self, grouping: Grouping, part: &[f32], (first, len): (usize, usize)) {
+        let before: Vec<[f64; 2]> = self.groups.iter().map(|group| [group.low, group.high]).collect();
+        summarise(&mut self.groups, grouping, part);
+        let found = |group: usize, end: f64| {
+            let has = |sample: &[f32]| grouping.values(group, sample).any(|value| f64::from(value) == end);
+            first + part.chunks_exact(len).position(has).expect("the new end is one of these values")
+        };
+        for (group, (now, before)) in self.groups.iter().zip(before).enumerate() {
+            for (end, (now, before)) in [now.low, now.high].into_iter().zip(before).enumerate() {
+                if now != before {
+                    self.ends[group][end] = found(group, now);
+                }
+            }
+        }
+    }
 }

@@ -140,6 +140,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(case.clock(77, 5).tolerance(tolerance));
     let case = Case::new(part).input([20, 7]).values([50, Noise::ROW], table.clone());
     cases.push(case.clock(77, 3).first_row(5).tolerance(tolerance));
+    // As many parts as bindings of small numbers leave no room for.
+    let many = NoisyBatch { gather: gather(9, 2), ..plain };
+    let case = (0..18).fold(Case::new(many), |case, _| case.input([2, 7]));
+    cases.push(case.values([50, Noise::ROW], table.clone()).clock(77, 3).tolerance(tolerance));
     for (layout, width, d) in [
         (Layout::Interleaved, 9, 33),
         (Layout::Halves { flip: false, shift: 0.0 }, 16, 100),

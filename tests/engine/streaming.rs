@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         a_file_that_becomes_shorter_is_an_error,
         pictures_are_decoded_during_the_training,
         a_picture_that_is_damaged_during_the_training_is_named,
+        an_outlier_on_disk_is_named,
         what_cannot_be_read_by_parts_is_refused,
     ]));
     tests
@@ -200,6 +201,21 @@ fn a_picture_that_is_damaged_during_the_training_is_named() {
             if path.ends_with("pictures.tar:class 2/11999.pgm") && source.to_string().contains("not a readable picture")),
         "{e:?}"
     );
+}
+
+/// In a sample that is not one of those that are evenly spaced.
+fn an_outlier_on_disk_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (n, at) = (300_000, 7);
+    let mut values: Vec<f32> = (0..4 * n).map(|i| (i as f32 * 0.7).sin()).collect();
+    values[4 * at + 2] = 1e7;
+    let path = write(folder.path(), "a.npy", "<f4", &[n, 1, 4], bytemuck::cast_slice(&values));
+    let [memory, disk] = [Place::Memory, Place::Disk].map(|place| load(&path, place).unwrap().describe());
+    for description in [&memory, &disk] {
+        assert_eq!(description.outliers.iter().map(|o| (o.sample, o.value)).collect::<Vec<_>>(), [(at, 1e7)]);
+        assert!(description.to_string().contains("warning: sample 7"), "{description}");
+    }
+    assert!((memory.columns[0].std / disk.columns[0].std - 1.0).abs() < 1e-9);
 }
 
 fn what_cannot_be_read_by_parts_is_refused() {

@@ -29,6 +29,7 @@ use clap::Args;
 use super::condition::ConditionArgs;
 use super::interrupt::stop_flag;
 use super::progress::show_reading;
+use super::ranks::is_follower;
 use super::reading::{READING, ReadArgs};
 use super::{Common, QUIET, real, whole};
 use events::LogFormat;
@@ -225,6 +226,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     if !args.common.json {
         report::describe(&session, args.common.verbose > 0);
         say_if_finished(&session.trainer);
+    }
+    if args.quiet && !args.common.json && !is_follower() {
+        session.data.warnings().for_each(|text| log::warn!("{text}"));
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
     let mut recovered = None;

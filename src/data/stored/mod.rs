@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::Grouping;
 use super::dataset::check_finite;
-use super::summary::{GroupSummary, Survey, summarise};
+use super::summary::{GroupSummary, Survey};
 use crate::Result;
 
 pub(super) use array::{StoredArray, check_range};
@@ -118,7 +118,8 @@ impl Stored {
     /// As [`Stored::read`]; [`Input`](crate::Error::Input) when a value is not finite.
     pub fn measured(content: Box<dyn Content>, name: &str, len: usize, grouping: Grouping, gaps: bool) -> Result<Self> {
         let mut crc = flate2::Crc::new();
-        let mut survey = Survey { checksum: 0, gaps: false, groups: vec![GroupSummary::default(); grouping.count] };
+        let (groups, ends) = (vec![GroupSummary::default(); grouping.count], vec![[0; 2]; grouping.count]);
+        let mut survey = Survey { checksum: 0, gaps: false, groups, ends };
         let (mut bytes, mut values) = (Vec::new(), Vec::new());
         in_ranges(&*content, len, |range| {
             values.resize(range.len(), 0.0);
@@ -126,7 +127,7 @@ impl Stored {
             check_finite(name, len, range.start, &values, gaps)?;
             crc.update(bytemuck::cast_slice(&values));
             survey.gaps |= gaps && values.iter().any(|value| value.is_nan());
-            summarise(&mut survey.groups, grouping, &values);
+            survey.add(grouping, &values, (range.start / len, len));
             Ok(())
         })?;
         survey.checksum = crc.sum();
