@@ -72,4 +72,6 @@ pub(crate) use metrics::curves_of;
 pub use program::Losses;
 pub use snapshots::Averaged;
 pub use trainer::Trainer;
+#[cfg(feature = "cli")]
+pub(crate) use trainer::other_data;
 pub use training::{Progress, Stop, Watch, train, train_watched};

@@ -103,7 +103,7 @@ impl Checkpoint {
         if !changes.is_empty() {
             let change = |Difference { name, values: [from, to] }: &Difference| format!("{name} from {from} to {to}");
             return Err(Error::setting(format!(
-                "a resumed run keeps its settings, but this would change {}; only --steps, --early-stop, --device and the \
+                "a resumed run keeps its settings, but this would change {}; only --steps, --early-stop, --device, --data-from and the \
                  paths of the data, of their conditions and of the feature file can be changed with --resume. For other \
                  settings, start a new run in another --out",
                 changes.iter().map(change).collect::<Vec<_>>().join(", ")

@@ -327,11 +327,7 @@ impl Trainer {
             ));
         }
         if !checkpoint.facts.agree_with(&self.facts) {
-            return Err(Error::input(format!(
-                "the run was trained on other data: the samples in {} are not the same; restore the original data, or start \
-                 a new run in another --out",
-                without_secrets(&self.config.data)
-            )));
+            return Err(other_data(&self.config));
         }
         checkpoint.restore(&mut self.run)?;
         self.pending = checkpoint.pending.clone();
@@ -348,6 +344,15 @@ impl Trainer {
             _ => Ok(()),
         }
     }
+}
+
+/// The error of continuing a run with other data.
+pub(crate) fn other_data(config: &Config) -> Error {
+    Error::input(format!(
+        "the run was trained on other data: the samples in {} are not the same; restore the original data, or start a new run in \
+         another --out",
+        without_secrets(&config.data)
+    ))
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ fn data_larger_than_the_memory_train_from_disk() {
     assert_eq!(train("--data-from memory").code, Some(1));
     let disk = train("--data-from disk");
     assert_eq!(disk.code, Some(0), "{disk:?}");
-    assert!(disk.out.contains("waiting for data from disk"), "{disk:?}");
+    assert!(disk.out.contains("waiting for data"), "{disk:?}");
 }
 
 fn a_killed_run_leaves_no_rubbish_for_the_next() {

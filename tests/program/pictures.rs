@@ -106,7 +106,7 @@ fn a_bad_picture_is_named_before_the_training() {
     place.write("t.csv", "a,b\n1,2\n3,5\n");
     place.refused("train t.csv --data-from disk --out run", 2, &["no effect on tables", "langevin convert"]);
     place.refused("inspect t.csv --data-from disk", 2, &["no effect on tables"]);
-    assert!(place.ok("inspect ok.npy --data-from disk").contains("those of some samples"));
+    assert!(place.ok("inspect ok.npy --data-from disk").contains("outliers are among some samples"));
     place.ok("train ok.npy --config small.toml --steps 1 --out run");
     place.refused("inspect run --data-from disk", 2, &["run: not data, but a run", "omit the options"]);
     fs::remove_dir_all(place.path("run")).unwrap();

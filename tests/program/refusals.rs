@@ -235,6 +235,8 @@ fn a_resumed_run_keeps_its_settings() {
     place.ok("train --resume --out run --config small.toml");
     place.refused("train --resume --out run --steps 10", 2, &["--steps 10", "already completed 30 steps"]);
     place.refused("train moons --resume --out run", 1, &["trained on other data", "restore the original data"]);
+    // Fewer samples than a batch.
+    place.refused("train ok.npy[0:5] --resume --out run", 1, &["trained on other data"]);
 
     fs::rename(place.path("ok.npy"), place.path("moved.npy")).unwrap();
     place.refused(

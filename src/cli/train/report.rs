@@ -273,7 +273,7 @@ fn print_results(session: &Session, summary: &Summary, training: &Training) {
         say!("{share:.0}% of the time was spent in exchanges with the other processes");
     }
     if let Some(waited) = trainer.waited_for_data() {
-        say!("{:.0}% of the time was spent waiting for data from disk", 100.0 * waited.as_secs_f64() / seconds);
+        say!("{:.0}% of the time was spent waiting for data", 100.0 * waited.as_secs_f64() / seconds);
     }
     if let Some(divergence) = summary.divergence(training.untrained) {
         say!("warning: {divergence}, so the training diverged. Lower --lr (it is {})", trainer.config().lr);

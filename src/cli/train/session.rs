@@ -9,7 +9,7 @@ use crate::data::{Dataset, Description, Kind, Note, Subset};
 use crate::io::quoted;
 use crate::nn::Model;
 use crate::text;
-use crate::train::{Checkpoint, Config, Facts, RunFolder, Stop, Trainer};
+use crate::train::{Checkpoint, Config, Facts, RunFolder, Stop, Trainer, other_data};
 use crate::{Device, Error};
 use anyhow::Context;
 
@@ -192,6 +192,10 @@ pub fn resume_run(
     checkpoint: &Checkpoint,
     data: &Dataset,
 ) -> anyhow::Result<Trainer> {
+    // Before a setting that does not fit their number is an error.
+    if checkpoint.facts.samples != data.len() {
+        return Err(other_data(config).into());
+    }
     let mut trainer = new_trainer(device, config, data)?;
     trainer.restore(checkpoint)?;
     lead(&mut trainer)?;
