@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::files::without_secrets;
+use super::address::without_secrets;
 use super::range::SampleRange;
 use super::{Header, ReadOptions, first_bytes, idx, images, npy, sounds, sources, sources_and_part, table};
 use crate::io::extension;

@@ -22,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod address;
 mod array;
 mod audio;
 mod columns;
@@ -61,6 +62,9 @@ mod table;
 mod toys;
 mod values;
 
+pub(crate) use address::without_secrets;
+#[cfg(feature = "cli")]
+pub(crate) use address::{text_without_secrets, word_without_secrets};
 pub(crate) use columns::Grouping;
 use columns::narrow;
 pub use columns::{Categories, Columns};
@@ -70,7 +74,6 @@ pub use convert::{ArrayOfSamples, ElementType, Written};
 pub use dataset::Dataset;
 use description::Origin;
 pub use description::{ColumnSummary, Description, MOST_OUTLIERS, Note, Outlier};
-pub(crate) use files::without_secrets;
 pub use kind::Kind;
 #[cfg(feature = "cli")]
 pub(crate) use labels::is_table;

@@ -18,7 +18,7 @@ use crate::text::shortest_sum;
 pub fn check_apart(option: &str, path: &Path, spec: &str) -> Result<()> {
     use std::fs;
 
-    use super::files::without_secrets;
+    use super::address::without_secrets;
     use crate::io::folder;
 
     let Ok(place) = fs::canonicalize(folder(path)) else { return Ok(()) };

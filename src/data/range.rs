@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Dataset;
-use super::files::without_secrets;
+use super::address::without_secrets;
 use super::source::{Request, read};
 use crate::text::count;
 use crate::{Error, Result};

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use super::address::{is_address, without_secrets};
 use super::array::ArrayLayout;
 use super::options::Source;
 use super::range::{SampleRange, read_range};
@@ -40,7 +41,7 @@ pub(super) fn read(spec: &str, seed: u64, request: &mut Request) -> Result<Datas
         };
     }
     let path = Path::new(spec);
-    let found = if files::is_address(spec) { Err(ErrorKind::NotFound.into()) } else { fs::metadata(path) };
+    let found = if is_address(spec) { Err(ErrorKind::NotFound.into()) } else { fs::metadata(path) };
     match found {
         Ok(found) if found.is_dir() => read_folder(path, request),
         Ok(found) if found.is_file() => read_file(path, None, request),
@@ -312,10 +313,10 @@ pub(super) fn read_part(spec: &str, request: &mut Request) -> Result<Dataset> {
     }
     match files::matching(spec)? {
         Some((files, part)) if files.iter().all(|file| images::is_archive(file)) => {
-            return read_archives(&files::without_secrets(spec), &files, part, request);
+            return read_archives(&without_secrets(spec), &files, part, request);
         }
         Some((files, part)) if files.len() == 1 => return read_file(&files[0], part, request),
-        Some((files, part)) => return joined::read(&files::without_secrets(spec), &files, part, request),
+        Some((files, part)) => return joined::read(&without_secrets(spec), &files, part, request),
         None if files::has_wildcards(spec) => {
             return Err(Error::input(format!(
                 "{spec:?}: there is no such file, and no file matches it as a pattern; check the spelling and the current folder"

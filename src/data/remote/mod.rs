@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use self::server::Server;
-use super::files::without_secrets;
+use super::address::{Address, without_secrets};
 use super::stored::{DOWNLOADING, report};
 use crate::device::cache_folder;
 use crate::{Error, Result};
@@ -59,7 +59,7 @@ async fn download_all(spec: &str) -> Result<Found> {
             without_secrets(spec)
         ))
     })?;
-    for end in server.ends(spec) {
+    for end in Address::of(spec).map(|address| address.ends()).unwrap_or_default() {
         let objects = server.objects(&spec[..end]).await?;
         if objects.is_empty() {
             continue;
@@ -77,18 +77,6 @@ async fn download_all(spec: &str) -> Result<Found> {
         "; a web server does not list its files, so that a pattern cannot be read"
     };
     Err(Error::input(format!("{}: the server has no such file; check the address{listing}", without_secrets(spec))))
-}
-
-/// What a library says, with its addresses as in other messages.
-fn described(cause: &object_store::Error) -> String {
-    let ends = |c: char| c.is_whitespace() || "()<>\"'".contains(c);
-    let text = cause.to_string();
-    let words = text.split_inclusive(ends).map(|word| {
-        let bare = word.trim_end_matches(ends);
-        let bare_shown = if bare.contains("://") { without_secrets(bare) } else { bare.into() };
-        bare_shown + &word[bare.len()..]
-    });
-    words.collect()
 }
 
 /// Counts the bytes of all files that are downloaded.

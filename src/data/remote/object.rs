@@ -5,7 +5,7 @@ use std::path::Path;
 use flate2::Crc;
 use object_store::{GetOptions, ObjectMeta};
 
-use super::super::files::without_secrets;
+use super::super::address::without_secrets;
 use crate::text::readable;
 use crate::{Error, Result};
 

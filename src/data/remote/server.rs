@@ -13,10 +13,11 @@ use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
 use object_store::{ClientConfigKey, GetOptions, ObjectMeta, ObjectStore, RetryConfig};
 
-use super::super::files::{has_wildcards, matches, without_secrets};
+use super::super::address::{Address, text_without_secrets, without_secrets};
+use super::super::files::{has_wildcards, matches};
 use super::super::images::natural;
+use super::Progress;
 use super::object::Object;
-use super::{Progress, described};
 use crate::{Error, Result};
 
 /// The bytes of a part, which is what is lost at most when a download is interrupted, times the parts at the same time.
@@ -63,32 +64,27 @@ impl Scheme {
     }
 }
 
-/// The query of an address of a web server, with its question mark.
-pub(super) fn query_of(scheme: Scheme, spec: &str) -> &str {
-    let query = spec.find('?').filter(|_| !scheme.lists()).map_or("", |at| &spec[at..]);
-    query.split(':').next().unwrap_or_default()
-}
-
 /// A web server, or a bucket of an object store.
 pub(super) struct Server {
     pub scheme: Scheme,
     pub store: Arc<dyn ObjectStore>,
     /// The position of the slash after the name of the server or bucket in an address.
     pub start: usize,
-    /// The query of an address of a web server, with its question mark; a colon in it is `%3A`.
+    /// The query of an address of a web server, with its question mark.
     pub query: String,
 }
 
 impl Server {
     pub fn of(spec: &str) -> Result<Self> {
-        let (name, rest) = spec.split_once("://").unwrap_or_default();
+        let name = spec.split_once("://").unwrap_or_default().0;
         let Some(scheme) = Scheme::of(name) else {
             return Err(Error::input(format!(
                 "{}: no way to read {name}:// addresses; use https://, s3:// or gs://",
                 without_secrets(spec)
             )));
         };
-        let Some(slash) = rest.find('/').filter(|at| *at > 0 && *at + 1 < rest.len()) else {
+        let address = Address::of(spec);
+        let Some((start, query)) = address.and_then(|address| Some((address.slash()?, address.query()))) else {
             return Err(Error::input(format!(
                 "{}: names no file; an address is {name}://SERVER/FILE",
                 without_secrets(spec)
@@ -96,10 +92,8 @@ impl Server {
         };
         // Another part of the program may have chosen one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let start = name.len() + 3 + slash;
         let retry = RetryConfig { max_retries: 3, retry_timeout: PATIENCE, ..RetryConfig::default() };
         let base = &spec[..start];
-        let query = query_of(scheme, spec).to_string();
         let store: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
             Scheme::Http => {
                 let builder = HttpBuilder::new().with_url(format!("{base}/{query}")).with_retry(retry);
@@ -124,22 +118,11 @@ impl Server {
             Error::input(format!(
                 "{}: cannot be read ({}); {}",
                 without_secrets(spec),
-                described(&e),
+                text_without_secrets(&e.to_string()),
                 scheme.credentials()
             ))
         };
-        Ok(Self { scheme, store: store.map_err(failed)?, start, query })
-    }
-
-    /// Where the address may end in `ADDRESS` or `ADDRESS:PART`. A colon can belong to the name.
-    pub fn ends(&self, spec: &str) -> Vec<usize> {
-        match spec.find('?').filter(|_| !self.query.is_empty()) {
-            Some(at) => vec![at + self.query.len()],
-            None => {
-                let colons = spec.char_indices().filter(|(at, c)| *c == ':' && *at > self.start).map(|(at, _)| at);
-                [spec.len()].into_iter().chain(colons).collect()
-            }
-        }
+        Ok(Self { scheme, store: store.map_err(failed)?, start, query: query.into() })
     }
 
     /// What the server says about an address, with what to do.
@@ -154,7 +137,11 @@ impl Server {
             // Without credentials, those of a virtual machine are asked for, which fails elsewhere.
             _ => format!("check the connection; {}; what was downloaded is kept", self.scheme.credentials()),
         };
-        Error::input(format!("{}: cannot be downloaded ({}); {remedy}", without_secrets(address), described(cause)))
+        Error::input(format!(
+            "{}: cannot be downloaded ({}); {remedy}",
+            without_secrets(address),
+            text_without_secrets(&cause.to_string())
+        ))
     }
 
     /// The name of an object in the server or bucket.

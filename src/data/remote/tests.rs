@@ -6,7 +6,7 @@ use object_store::path::Path as Key;
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::object::Object;
-use super::server::{PART, Scheme, Server, query_of};
+use super::server::{PART, Scheme, Server};
 use super::*;
 
 fn wait<T>(work: impl Future<Output = T>) -> T {
@@ -66,25 +66,6 @@ fn a_download_continues_and_a_changed_file_is_another_one() {
     let (path, _, second) = download();
     assert_eq!(fs::read(path.unwrap()).unwrap(), b"other");
     assert_ne!(first, second);
-}
-
-#[test]
-fn a_part_follows_a_query() {
-    let divided = |spec: &str| {
-        let query = query_of(Scheme::Http, spec).to_string();
-        let server = Server { scheme: Scheme::Http, query, ..bucket().1 };
-        (server.query.clone(), server.ends(spec))
-    };
-    assert_eq!(divided("https://h/p.tar?download=true:cats"), ("?download=true".into(), vec![29]));
-    assert_eq!(divided("https://h/p.tar?a=b%3Ac"), ("?a=b%3Ac".into(), vec![23]));
-    assert_eq!(divided("https://h/p.tar:cats"), ("".into(), vec![20, 15]));
-}
-
-#[test]
-fn messages_show_no_credentials() {
-    let cause = "error for url (https://me:secret@h/x?sig=1) in 2 s";
-    let cause = object_store::Error::Generic { store: "HTTP", source: cause.into() };
-    assert!(described(&cause).ends_with("error for url (https://h/x) in 2 s"));
 }
 
 #[test]
