@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, word_without_secrets};
 use crate::io::quoted;
 use crate::train::{Config, RunFolder, Stop, Summary, runs_in};
 use crate::{Device, Error};
@@ -80,8 +80,10 @@ fn trials(args: &TrainArgs, base: &Config, sweep: &str) -> anyhow::Result<(Strin
         Error::Setting(format!("--sweep {sweep}: name a setting and its values, such as --sweep lr=0.001,0.01"))
     })?;
     let mut trials: Vec<Trial> = Vec::new();
+    let sweep = word_without_secrets(sweep);
     for value in split(values) {
         let config = base.with(key, value)?;
+        let value = &word_without_secrets(value);
         if let Some(same) = trials.iter().find(|trial| trial.config == config) {
             let text = format!("--sweep {sweep}: {value} is the same as {}; name each value once", same.value);
             return Err(Error::Setting(text).into());
@@ -199,7 +201,7 @@ fn train(
 }
 
 fn interrupted(args: &TrainArgs, name: &str) -> Error {
-    let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
+    let words = std::env::args_os().skip(1).map(|word| quoted(&word_without_secrets(&word.to_string_lossy())));
     let command: Vec<String> = words.chain((!args.resume).then(|| "--resume".to_string())).collect();
     let command = command.join(" ");
     Error::Interrupted(format!("stopped at {name}; everything is saved; continue with: langevin {command}"))

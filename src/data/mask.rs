@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::{is_address, without_secrets};
 use super::{Columns, Dataset, Kind, ReadOptions};
 use crate::error::{Error, Result};
 use crate::io::extension;
@@ -73,8 +74,8 @@ impl FromStr for MaskRule {
     fn from_str(text: &str) -> Result<Self> {
         let is_file = |path: &str| FILES.contains(&extension(Path::new(path)).as_str());
         let path = text.split('[').next().unwrap_or(text);
-        // An array of an archive, or a group of a table.
-        if is_file(path) || path.rsplit_once(':').is_some_and(|(file, _)| is_file(file)) {
+        // At an address, in an array of an archive, or in a group of a table.
+        if is_address(text) || is_file(path) || path.rsplit_once(':').is_some_and(|(file, _)| is_file(file)) {
             return Ok(Self::File(text.into()));
         }
         let (name, share) = text.split_once(':').unwrap_or((text, ""));
@@ -144,6 +145,15 @@ impl MaskMix {
         })
     }
 
+    /// The rules as they are shown: without the password and the signature of an address.
+    pub(crate) fn without_secrets(&self) -> Self {
+        let rules = self.0.iter().map(|rule| match rule {
+            MaskRule::File(file) => MaskRule::File(without_secrets(file)),
+            rule => rule.clone(),
+        });
+        Self(rules.collect())
+    }
+
     /// The same rules with the file of `other`, which may have been moved.
     pub(crate) fn with_file_of(&self, other: Option<&Self>) -> Self {
         let rules = self.0.iter().map(|rule| match (rule, other.and_then(Self::file)) {
@@ -175,13 +185,17 @@ impl MaskMix {
         if let Some(file) = self.file() {
             let mut values = data.values.to_vec();
             if self.0.len() > 1 {
-                return Err(Error::setting(format!("{self}: a file of masks cannot be mixed with rules here")));
+                return Err(Error::setting(format!(
+                    "{}: a file of masks cannot be mixed with rules here",
+                    self.without_secrets()
+                )));
             }
             let masks = read_masks(file, data)?;
             let n = masks.len();
             if n != 1 && n != data.len() {
                 return Err(Error::input(format!(
-                    "{file}: {} for {} of {}; use one for each sample, or one for all",
+                    "{}: {} for {} of {}; use one for each sample, or one for all",
+                    without_secrets(file),
                     count(n, "mask"),
                     count(data.len(), "sample"),
                     data.name
@@ -220,6 +234,7 @@ impl MaskMix {
 /// [`Error::Input`] when the shape does not fit, or there are values other than 0 and 1.
 pub(crate) fn read_masks(file: &str, data: &Dataset) -> Result<Dataset> {
     let read = Dataset::load_with(file, 0, &ReadOptions::default())?;
+    let file = without_secrets(file);
     let places = Places::of(data.kind(), &data.shape, &data.columns);
     let (len, [h, w]) = (read.sample_len(), places.size);
     let largest = read.values.iter().fold(0f32, |most, v| most.max(*v));
@@ -295,6 +310,18 @@ mod tests {
             let message = text.parse::<MaskMix>().unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");
         }
+    }
+
+    #[test]
+    fn an_address_is_a_file_and_shown_without_secrets() {
+        let mix: MaskMix = "block:0.3,https://me:secret@h/m.npy?sig=secret".parse().unwrap();
+        assert_eq!(mix.file(), Some("https://me:secret@h/m.npy?sig=secret"));
+        assert_eq!(mix.without_secrets().to_string(), "block:0.3,https://h/m.npy");
+        let message = mix.hide(&Dataset::new("d", [1], vec![0.0; 2]).unwrap(), 0).unwrap_err().to_string();
+        assert!(
+            message.contains("https://h/m.npy: a file of masks cannot") && !message.contains("secret"),
+            "{message}"
+        );
     }
 
     #[test]

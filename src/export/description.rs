@@ -86,7 +86,7 @@ pub(super) fn description(checkpoint: &Checkpoint) -> Result<Value> {
             "given": values(&conditions.given),
             "gaps": conditions.gaps,
         },
-        "run": {"step": step, "config": config.to_run_toml(facts)},
+        "run": {"step": step, "config": config.without_secrets().to_run_toml(facts)},
     }))
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::data::corrupt::NoiseKind;
-use crate::data::{Kind, MaskMix, SampleLayout};
+use crate::data::{Kind, MaskMix, SampleLayout, without_secrets};
 use crate::diffusion::Weighting;
 use crate::evaluate::{Denoised, compare_denoised};
 use crate::inference::Observer;
@@ -66,7 +66,7 @@ fn describe_task(trainer: &Trainer, with_model: bool) {
         None => say!("the model has {parameters} parameters and learns to turn noise into samples like the data"),
     }
     if let Some(mask) = &config.mask {
-        say!("it is given what is left of a sample after hiding values at random: {mask}");
+        say!("it is given what is left of a sample after hiding values at random: {}", mask.without_secrets());
     }
     if (&config.loss, config.weighting) != (&LossMix::default(), Weighting::None) {
         say!("loss: {}; weighting: {}", config.loss, config.weighting);
@@ -217,7 +217,12 @@ fn conditions(session: &Session) -> String {
         if used {
             // Known values of whole samples do not fit the windows that a model draws.
             let windows = option == "--given" && session.trainer.facts().cut_from.is_some();
-            options += &format!("{option} {} ", if windows { "WINDOWS".into() } else { quoted(file) });
+            let file = match without_secrets(file) {
+                _ if windows => "WINDOWS".into(),
+                shown if shown == *file => quoted(file),
+                _ => "ADDRESS".into(),
+            };
+            options += &format!("{option} {file} ");
         }
     }
     if facts.classes > 0 {

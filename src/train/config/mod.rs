@@ -16,9 +16,7 @@ use super::ConditionFacts;
 use super::validation::DataSplit;
 use super::{Augmentation, ConditionSources, Facts, LossMix};
 use crate::data::corrupt::NoiseKind;
-#[cfg(feature = "cli")]
-use crate::data::without_secrets;
-use crate::data::{Dataset, MaskMix, Missing, Place, ReadOptions, channels_and_places, read_masks};
+use crate::data::{Dataset, MaskMix, Missing, Place, ReadOptions, channels_and_places, read_masks, without_secrets};
 use crate::diffusion::{LossTarget, Objective, Prediction, Schedule, TrainingTimes, Weighting};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
@@ -275,15 +273,13 @@ impl Config {
     }
 
     /// These settings as they are shown: without the passwords and signatures of addresses.
-    #[cfg(feature = "cli")]
     pub(crate) fn without_secrets(&self) -> Self {
         let mut shown = self.clone();
         let ConditionSources { labels, vector, given, .. } = &mut shown.condition;
         for file in [&mut shown.data, labels, vector, given] {
             *file = without_secrets(file);
         }
-        let masks = self.mask.as_ref().and_then(MaskMix::file);
-        shown.mask = masks.and_then(|file| without_secrets(file).parse().ok()).or(shown.mask);
+        shown.mask = self.mask.as_ref().map(MaskMix::without_secrets);
         shown
     }
 
