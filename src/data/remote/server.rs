@@ -13,20 +13,27 @@ use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
 use object_store::{ClientConfigKey, GetOptions, ObjectMeta, ObjectStore, RetryConfig};
 
+use tempfile::NamedTempFile;
+
 use super::super::address::{Address, text_without_secrets, without_secrets};
 use super::super::files::{has_wildcards, matches};
 use super::super::images::natural;
 use super::Progress;
 use super::object::Object;
+use crate::io::folder;
 use crate::{Error, Result};
 
 /// The bytes of a part, which is what is lost at most when a download is interrupted, times the parts at the same time.
 pub(super) const PART: u64 = 8 << 20;
 const AT_A_TIME: usize = 4;
-/// The time after which a server that does not answer is given up.
+/// The time during which requests that failed are repeated.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The time for a part: connections can be slow.
-const PART_TIME: &str = "10 minutes";
+/// The time after which a server that sends nothing more is given up.
+const SILENCE: &str = "30 seconds";
+/// The time for a whole file, which is not limited: files can be large, and connections slow.
+const FILE_TIME: &str = "365 days";
+const TIMES: [(ClientConfigKey, &str); 2] =
+    [(ClientConfigKey::ReadTimeout, SILENCE), (ClientConfigKey::Timeout, FILE_TIME)];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
@@ -64,6 +71,14 @@ impl Scheme {
     }
 }
 
+/// What a server says about an address.
+pub(super) enum Answer {
+    /// The objects, or none if there are none.
+    Found(Vec<Object>),
+    /// The server does not allow to read it. Some do not say to everyone that there is no such file.
+    Refused(Error),
+}
+
 /// A web server, or a bucket of an object store.
 pub(super) struct Server {
     pub scheme: Scheme,
@@ -97,7 +112,7 @@ impl Server {
         let store: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
             Scheme::Http => {
                 let builder = HttpBuilder::new().with_url(format!("{base}/{query}")).with_retry(retry);
-                let builder = builder.with_config(ClientConfigKey::Timeout, PART_TIME);
+                let builder = TIMES.into_iter().fold(builder, |builder, (key, time)| builder.with_config(key, time));
                 builder.with_config(ClientConfigKey::AllowHttp, "true").build().map(|store| Arc::new(store) as _)
             }
             Scheme::S3 => {
@@ -105,13 +120,16 @@ impl Server {
                 let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
                 // Local servers.
                 let builder = if endpoint.starts_with("http://") { builder.with_allow_http(true) } else { builder };
-                let builder = builder.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), PART_TIME);
-                builder.build().map(|store| Arc::new(store) as _)
+                let with =
+                    |builder: AmazonS3Builder, (key, time)| builder.with_config(AmazonS3ConfigKey::Client(key), time);
+                TIMES.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
             }
             Scheme::Gs => {
                 let builder = GoogleCloudStorageBuilder::from_env().with_url(base).with_retry(retry);
-                let builder = builder.with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), PART_TIME);
-                builder.build().map(|store| Arc::new(store) as _)
+                let with = |builder: GoogleCloudStorageBuilder, (key, time)| {
+                    builder.with_config(GoogleConfigKey::Client(key), time)
+                };
+                TIMES.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
             }
         };
         let failed = |e: object_store::Error| {
@@ -154,25 +172,31 @@ impl Server {
         key.map_err(|e| Error::input(format!("{}: not an address ({e})", without_secrets(address))))
     }
 
-    /// The objects at an address, or of a pattern in natural order; none if there are none.
-    pub async fn objects(&self, address: &str) -> Result<Vec<Object>> {
+    /// The objects at an address, or of a pattern in natural order.
+    pub async fn objects(&self, address: &str) -> Result<Answer> {
+        use object_store::Error as E;
         let listed = self.scheme.lists() && has_wildcards(&address[self.start..]);
-        let mut found = if listed { self.matching(address).await? } else { self.single(address).await? };
+        let found = if listed { self.matching(address).await? } else { self.single(address).await? };
+        let mut found = match found {
+            Ok(found) => found,
+            Err(E::NotFound { .. }) => Vec::new(),
+            Err(e @ (E::PermissionDenied { .. } | E::Unauthenticated { .. })) => {
+                return Ok(Answer::Refused(self.failed(address, &e)));
+            }
+            Err(e) => return Err(self.failed(address, &e)),
+        };
         found.sort_by(|a, b| natural(a.location.as_ref(), b.location.as_ref()));
         let base = &address[..self.start];
-        Ok(found.into_iter().map(|meta| Object::of(base, &self.query, meta)).collect())
+        Ok(Answer::Found(found.into_iter().map(|meta| Object::of(base, &self.query, meta)).collect()))
     }
 
-    async fn single(&self, address: &str) -> Result<Vec<ObjectMeta>> {
+    async fn single(&self, address: &str) -> Result<object_store::Result<Vec<ObjectMeta>>> {
         // Addresses that were signed for reading do not allow HEAD.
-        match self.store.get_opts(&self.key(address)?, GetOptions::default()).await {
-            Ok(found) => Ok(vec![found.meta]),
-            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
-            Err(e) => Err(self.failed(address, &e)),
-        }
+        let found = self.store.get_opts(&self.key(address)?, GetOptions::default()).await;
+        Ok(found.map(|found| vec![found.meta]))
     }
 
-    async fn matching(&self, address: &str) -> Result<Vec<ObjectMeta>> {
+    async fn matching(&self, address: &str) -> Result<object_store::Result<Vec<ObjectMeta>>> {
         let pattern = &address[self.start + 1..];
         let parts: Vec<Vec<char>> = pattern.split('/').map(|part| part.chars().collect()).collect();
         let known = pattern.split('/').take_while(|part| !has_wildcards(part)).collect::<Vec<_>>();
@@ -185,48 +209,72 @@ impl Server {
         } else {
             self.store.list(prefix.as_ref()).try_collect::<Vec<_>>().await
         };
-        let mut objects = listed.map_err(|e| self.failed(address, &e))?;
-        objects.retain(|object| {
+        let is_meant = |object: &ObjectMeta| {
             let names: Vec<&str> = object.location.as_ref().split('/').collect();
             let same = |(pattern, name): (&Vec<char>, &&str)| matches(pattern, &name.chars().collect::<Vec<_>>());
             names.len() == parts.len() && parts.iter().zip(&names).all(same)
-        });
-        Ok(objects)
+        };
+        Ok(listed.map(|objects| objects.into_iter().filter(is_meant).collect()))
+    }
+
+    /// The local copies of objects in a folder.
+    pub async fn download_each(&self, objects: &[Object], cache: &Path) -> Result<Vec<PathBuf>> {
+        let mut progress = Progress { done: 0, total: objects.iter().map(|object| object.size).sum() };
+        let mut files = Vec::new();
+        for object in objects {
+            files.push(self.download(object, cache, &mut progress).await?);
+        }
+        Ok(files)
     }
 
     /// The local copy of an object in a folder for its version.
     pub async fn download(&self, object: &Object, cache: &Path, progress: &mut Progress) -> Result<PathBuf> {
         let folder = cache.join(&object.version);
         let path = folder.join(&object.name);
-        let is_there = || object.has_version() && path.is_file();
-        if is_there() {
+        if object.has_version() && path.is_file() {
             progress.add(object.size);
             return Ok(path);
         }
         fs::create_dir_all(&folder).map_err(|cause| Error::io("cannot write", &folder, cause))?;
+        if object.has_version() {
+            self.download_the_rest(object, &path, progress).await?;
+        } else {
+            self.download_again(object, &path, progress).await?;
+        }
+        crate::io::sync_folder(&path);
+        Ok(path)
+    }
+
+    /// Continues the download of a file, if it was interrupted.
+    async fn download_the_rest(&self, object: &Object, path: &Path, progress: &mut Progress) -> Result<()> {
+        let folder = folder(path);
         let unfinished = folder.join(format!("{}.part", object.name));
         let failed = |cause| Error::io("cannot write", &unfinished, cause);
         let opened = File::options().create(true).truncate(false).read(true).write(true).open(&unfinished);
         let mut file = opened.map_err(failed)?;
-        // Another process may download the same file.
+        // Another process may download the same file, and have finished it meanwhile.
         file.lock().map_err(failed)?;
-        if is_there() {
+        if path.is_file() {
             progress.add(object.size);
-            return Ok(path);
+            return Ok(());
         }
         let there = file.metadata().map_err(failed)?.len().min(object.size);
         file.set_len(there).map_err(failed)?;
-        object.check_space(&folder, object.size - there)?;
-        if object.has_version() {
-            progress.add(there);
-            self.complete(object, &unfinished, &mut file, progress).await?;
-        } else {
-            self.whole(object, &unfinished, &mut file, progress).await?;
-        }
+        object.check_space(folder, object.size - there)?;
+        progress.add(there);
+        self.complete(object, &unfinished, &mut file, progress).await?;
         file.sync_all().map_err(failed)?;
-        fs::rename(&unfinished, &path).map_err(failed)?;
-        crate::io::sync_folder(&path);
-        Ok(path)
+        fs::rename(&unfinished, path).map_err(failed)
+    }
+
+    /// Replaces a file, which other processes may be reading.
+    async fn download_again(&self, object: &Object, path: &Path, progress: &mut Progress) -> Result<()> {
+        let failed = |cause| Error::io("cannot write", path, cause);
+        object.check_space(folder(path), object.size)?;
+        let mut file = NamedTempFile::new_in(folder(path)).map_err(failed)?;
+        self.whole(object, path, file.as_file_mut(), progress).await?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(path).map_err(|e| failed(e.error)).map(drop)
     }
 
     /// Adds to a file what is missing of an object.

@@ -1,4 +1,6 @@
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use object_store::memory::InMemory;
@@ -10,7 +12,7 @@ use super::server::{PART, Scheme, Server};
 use super::*;
 
 fn wait<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
 fn put(store: &InMemory, key: &str, content: &[u8]) {
@@ -22,6 +24,92 @@ fn bucket() -> (Arc<InMemory>, Server) {
     (store.clone(), Server { scheme: Scheme::S3, store, start: "s3://b".len(), query: String::new() })
 }
 
+fn objects(server: &Server, address: &str) -> Vec<Object> {
+    match wait(server.objects(address)).unwrap() {
+        Answer::Found(objects) => objects,
+        Answer::Refused(error) => panic!("{error}"),
+    }
+}
+
+/// The address of a web server with these answers to the paths that are asked for: the status, more headers and the content.
+fn serve(answer: impl Fn(&str) -> (u16, &'static str, Vec<u8>) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let head: Vec<String> = BufReader::new(&stream)
+                .lines()
+                .map_while(std::result::Result::ok)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+            let (status, headers, content) = answer(path);
+            let head = format!(
+                "HTTP/1.1 {status} -\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
+                content.len()
+            );
+            // The client may want the head only.
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content));
+        }
+    });
+    address
+}
+
+/// As S3 does for those who may not list a bucket.
+#[test]
+fn a_refusal_may_stand_for_an_absent_file_and_parts_are_of_one_version() {
+    let (folder, asked) = (tempfile::tempdir().unwrap(), Arc::new(Mutex::new(0)));
+    let count = asked.clone();
+    let server = serve(move |path| match path {
+        "/x.npz" => {
+            *count.lock().unwrap() += 1;
+            (200, "ETag: \"1\"\r\n", b"content".into())
+        }
+        _ => (403, "", vec![]),
+    });
+    let mut known = Known::new();
+    let mut download = |file: &str| wait(download_all(&format!("{server}/{file}"), folder.path(), &mut known));
+    let (images, end) = download("x.npz:images").unwrap();
+    assert_eq!((fs::read(&images[0]).unwrap(), end), (b"content".to_vec(), server.len() + 6));
+    let before = *asked.lock().unwrap();
+    assert_eq!(download("x.npz:labels").unwrap(), (images, end));
+    assert_eq!(*asked.lock().unwrap(), before);
+    let message = download("y.npz:images").unwrap_err().to_string();
+    assert!(
+        message.contains("y.npz:images: cannot be downloaded") && message.contains("needs no password"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_signature_with_colons_is_sent_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(|path| match path {
+        "/x.npz?se=2026-01-01T00:00:00Z&f[a]=b&sig=c%3D" => (200, "", b"content".into()),
+        _ => (404, "", vec![]),
+    });
+    let spec = format!("{server}/x.npz?se=2026-01-01T00:00:00Z&f[a]=b&sig=c%3D:images");
+    let (files, end) = wait(download_all(&spec, folder.path(), &mut Known::new())).unwrap();
+    assert_eq!((fs::read(&files[0]).unwrap(), &spec[end..]), (b"content".to_vec(), ":images"));
+}
+
+/// Another process may be reading it.
+#[test]
+fn a_file_without_a_version_is_replaced_as_a_whole() {
+    let (folder, content) = (tempfile::tempdir().unwrap(), Arc::new(Mutex::new(b"first".to_vec())));
+    let sent = content.clone();
+    let server = serve(move |_| (200, "", sent.lock().unwrap().clone()));
+    let download =
+        || wait(download_all(&format!("{server}/a.npy"), folder.path(), &mut Known::new())).unwrap().0.remove(0);
+    let path = download();
+    let mut opened = fs::File::open(&path).unwrap();
+    *content.lock().unwrap() = b"other".to_vec();
+    assert_eq!((download(), fs::read(&path).unwrap()), (path.clone(), b"other".to_vec()));
+    let mut text = String::new();
+    opened.read_to_string(&mut text).unwrap();
+    assert_eq!((text.as_str(), fs::read_dir(path.parent().unwrap()).unwrap().count()), ("first", 1));
+}
+
 #[test]
 fn patterns_are_those_of_folders() {
     let (store, server) = bucket();
@@ -29,7 +117,7 @@ fn patterns_are_those_of_folders() {
         put(&store, key, b"x");
     }
     let found = |address: &str| {
-        let objects = wait(server.objects(address)).unwrap();
+        let objects = objects(&server, address);
         objects.into_iter().map(|object| object.address).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(found("s3://b/a/x-*.npy"), "s3://b/a/x-2.npy s3://b/a/x-10.npy");
@@ -47,7 +135,7 @@ fn a_download_continues_and_a_changed_file_is_another_one() {
     let content: Vec<u8> = (0..2 * PART as u32 + 77).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     put(&store, "a.npy", &content);
     let download = || {
-        let object = wait(server.objects("s3://b/a.npy")).unwrap().remove(0);
+        let object = objects(&server, "s3://b/a.npy").remove(0);
         let mut progress = Progress { done: 0, total: object.size };
         let path = wait(server.download(&object, folder.path(), &mut progress));
         (path, progress.done, folder.path().join(object.version))
