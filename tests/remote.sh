@@ -71,6 +71,40 @@ grep -q '"' <<<"$labels"
 "$langevin" inspect s3://samples/pictures.tar:b | grep -q "20 images"
 echo "arrays, parts, ranges and tar files train from S3 and HTTP as local ones do"
 
+# A signed address is read, and its signature is shown nowhere but in the settings of the run.
+signed() { # the address of an object that is signed for an hour
+    "$folder/venv/bin/python" - "$1" <<'PYTHON'
+import os, sys, boto3
+s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT"], config=boto3.session.Config(signature_version="s3v4"))
+print(s3.generate_presigned_url("get_object", {"Bucket": "samples", "Key": sys.argv[1]}, 3600))
+PYTHON
+}
+python3 - "$folder/pulse-1.npy" "$folder/masks.npy" <<'PYTHON'
+import ast, struct, sys
+head = open(sys.argv[1], "rb").read(128)
+length = ast.literal_eval(head[10:].split(b"}")[0].decode() + "}")["shape"][-1]
+head = str({"descr": "|u1", "fortran_order": False, "shape": (2, length)}).ljust(117) + "\n"
+masks = bytes(i % 2 for i in range(2 * length))
+open(sys.argv[2], "wb").write(b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + masks)
+PYTHON
+put masks.npy
+address=$(signed pulse-1.npy)
+grep -q 'Signature=' <<<"$address"
+alike "$address" "$folder/pulse-1.npy" signed
+"$langevin" train "$address" --task complete --mask "point:0.5,$(signed masks.npy)" --model mlp --steps 5 --no-samples --preview off \
+    --out "$folder/signed" >"$folder/shown" 2>&1
+grep -q 'Signature=' "$folder/signed/config.toml"
+for command in "inspect $folder/signed" "inspect $folder/signed --json" "export $folder/signed --pytorch $folder/exported"; do
+    # shellcheck disable=SC2086
+    "$langevin" $command >>"$folder/shown" 2>&1
+done
+"$langevin" inspect "$address" >>"$folder/shown" 2>&1
+"$langevin" inspect "${address/pulse-1/missing}" >>"$folder/shown" 2>&1 && fail "a missing file was read"
+grep -q "samples/masks.npy" "$folder/shown"
+grep -rq "samples/pulse-1.npy" "$folder/exported"
+! grep -rF Signature "$folder/shown" "$folder/exported" || fail "a signature is shown"
+echo "signed addresses are read, and their signatures are not shown"
+
 # What is there is not downloaded again, and what is missing of it is.
 copy=$(find "$LANGEVIN_CACHE/data" -name pulse-2.npy)
 before=$(stat -c %i "$copy")
@@ -92,5 +126,6 @@ refuses "use https://, s3:// or gs://" "$langevin" inspect ftp://samples/pulse-1
 refuses "set LANGEVIN_CACHE to a folder" env LANGEVIN_CACHE=off "$langevin" inspect s3://samples/pulse-1.npy
 kill $server
 wait $server 2>/dev/null || true
+server=
 refuses "cannot be downloaded" "$langevin" inspect s3://samples/pulse-1.npy
 echo "what cannot be read is refused"
