@@ -169,6 +169,7 @@ impl Description {
     }
 
     /// What is unusual about the data, without the word warning.
+    #[cfg(feature = "cli")]
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         self.notes.iter().filter_map(|note| note.to_string().strip_prefix("warning: ").map(str::to_string))
     }

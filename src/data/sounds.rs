@@ -151,7 +151,7 @@ fn left_out(folder: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     let read: HashSet<&Path> = files.iter().map(PathBuf::as_path).chain(parents.iter().copied()).collect();
     let mut rest = Vec::new();
     for parent in &parents {
-        let refused = |cause| Error::io("cannot read", *parent, cause);
+        let refused = |cause| Error::io("cannot read", parent, cause);
         for entry in fs::read_dir(parent).map_err(refused)? {
             let path = entry.map_err(refused)?.path();
             rest.extend((!read.contains(&*path)).then(|| name_of(&path)));
