@@ -13,11 +13,11 @@ use crate::{Error, Result};
 use clap::Args;
 use serde_json::json;
 
-use super::Common;
 use super::condition::ConditionFiles;
 use super::interrupt::stop_flag;
 use super::progress::{Meter, show_reading};
 use super::reading::{ReadArgs, shown};
+use super::{Common, local};
 
 /// The size of a part if none is stated.
 const PART_SIZE: u64 = 1_000_000_000;
@@ -35,7 +35,7 @@ pub struct ConvertArgs {
     #[arg(value_name = "IN")]
     data: String,
     /// The .npy file, or the folder of parts, to write
-    #[arg(value_name = "OUT")]
+    #[arg(value_name = "OUT", value_parser = local())]
     out: PathBuf,
     /// Element type: float32, float64, float16, or uint8 for whole numbers from 0 to 255 and images [default: float32, or
     /// float64 for large numbers that differ little]

@@ -21,7 +21,7 @@ use super::progress::Meter;
 use super::reading::{ReadArgs, describe as describe_data, refuse_gaps};
 use super::recording::SamplesOrRecording;
 use super::weights::{WeightArgs, Weights};
-use super::{Common, real, whole};
+use super::{Common, local, real, whole};
 
 /// Remove noise from data with a trained model
 ///
@@ -39,7 +39,7 @@ pub struct DenoiseArgs {
     /// Noisy data with the shape of the training data
     noisy: String,
     /// Output: .npy, .csv, .png or .svg, or .wav for audio. Noisy and denoised samples are also drawn to F-compare.svg
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = local())]
     out: PathBuf,
     /// The same data without noise: print the PSNR of noisy, denoised and filtered data, and draw them too
     #[arg(long, value_name = "CLEAN")]

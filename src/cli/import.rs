@@ -11,7 +11,7 @@ use crate::train::{RunFolder, Task};
 use clap::Args;
 use serde_json::json;
 
-use super::Common;
+use super::{Common, local};
 
 /// Store weights that were trained in PyTorch as a run
 ///
@@ -27,7 +27,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "RUN")]
     like: Option<PathBuf>,
     /// Folder of the new run
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", value_parser = local())]
     out: PathBuf,
     #[command(flatten)]
     pub common: Common,

@@ -36,13 +36,16 @@ mod weights;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::num::{IntErrorKind, ParseIntError};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::data::{is_address, text_without_secrets};
 use crate::text::{count, printable};
 use crate::{Device, Error, Precision};
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind as UsageError;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -146,9 +149,9 @@ pub fn run() -> ExitCode {
     quiet_mesa();
     quiet_losses();
     let matches = help::with_examples(Cli::command()).try_get_matches().map_err(help::with_tip).unwrap_or_else(|e| {
-        if ranks::is_follower() { std::process::exit(ranks::after_the_first(e.exit_code())) } else { e.exit() }
+        if ranks::is_follower() { std::process::exit(ranks::after_the_first(e.exit_code())) } else { exit_with(&e) }
     });
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| exit_with(&e));
     let (verbose, result) = match cli.command {
         None if cli.version => {
             install::version(cli.verbose);
@@ -178,9 +181,9 @@ pub fn run() -> ExitCode {
         if ranks::is_follower() {
             return ExitCode::from(ranks::after_the_first(code));
         }
-        let _ = writeln!(io::stderr(), "{start}{}", printable(&paragraph(&e)));
+        let _ = writeln!(io::stderr(), "{start}{}", printable(&text_without_secrets(&paragraph(&e))));
         if verbose > 1 {
-            let _ = writeln!(io::stderr(), "{}", printable(&format!("{e:?}")));
+            let _ = writeln!(io::stderr(), "{}", printable(&text_without_secrets(&format!("{e:?}"))));
         }
         ExitCode::from(code)
     })
@@ -289,6 +292,25 @@ fn print(text: Arguments) {
         Err(cause) if cause.kind() != ErrorKind::BrokenPipe => drop(UNPRINTED.set(cause)),
         _ => {}
     }
+}
+
+/// Parses the path of what is written, for clap.
+fn local() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match is_address(&path.to_string_lossy()) {
+        true => Err("not a path; name a file or folder of this computer"),
+        false => Ok(path),
+    })
+}
+
+/// Prints an error of clap, which can repeat an address, and ends the process.
+fn exit_with(e: &clap::Error) -> ! {
+    let text = e.render().to_string();
+    let shown = text_without_secrets(&text);
+    if shown == text {
+        e.exit();
+    }
+    let _ = write!(io::stderr(), "{shown}");
+    std::process::exit(e.exit_code())
 }
 
 /// Parses a whole number for clap.

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::reading::DataKindArgs;
 use super::recording::SamplesOrRecording;
-use super::{Common, real, whole};
+use super::{Common, local, real, whole};
 
 /// The maximum number of pictures in a film strip, and the number of samples in it.
 const MOST_FRAMES: usize = 64;
@@ -65,7 +65,7 @@ pub struct NoiseArgs {
     #[arg(long, conflicts_with = "kind")]
     schedule: Option<ScheduleKind>,
     /// Output: .npy, .csv, .png or .svg, or .wav for audio. With --kind, clean and noisy samples are also drawn to F-compare.svg
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = local())]
     out: PathBuf,
     #[command(flatten)]
     read: DataKindArgs,

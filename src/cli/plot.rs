@@ -14,8 +14,8 @@ use crate::train::{METRICS, RunFolder, RunView, curves_of};
 use clap::Args;
 use serde_json::json;
 
-use super::Common;
 use super::serve::DEPTH;
+use super::{Common, local};
 
 /// Draw the curves of several runs in one picture, to compare them
 #[derive(Args)]
@@ -24,7 +24,7 @@ pub struct PlotArgs {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Output: .svg or .png
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = local())]
     out: PathBuf,
     /// Columns of metrics.csv, such as loss,validation,lr, a panel each [default: loss, and validation if a run has it]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]

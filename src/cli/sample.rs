@@ -23,7 +23,7 @@ use super::interrupt::stop_flag;
 use super::progress::Meter;
 use super::ranks::{agreed, is_follower, team};
 use super::weights::{WeightArgs, Weights};
-use super::{Common, real, samples, whole};
+use super::{Common, local, real, samples, whole};
 
 /// Draw samples with a trained model
 ///
@@ -66,7 +66,7 @@ pub struct SampleArgs {
     guide: Option<PathBuf>,
     /// Output: .npy, .csv, .png or .svg; .wav for runs on audio, a numbered file for each sample if there are several; or, without
     /// an extension, a folder with a .png file for each image
-    #[arg(long)]
+    #[arg(long, value_parser = local())]
     out: PathBuf,
     #[command(flatten)]
     condition: SampleConditionArgs,

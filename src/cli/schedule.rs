@@ -10,7 +10,7 @@ use crate::plot::{self, Axis, Panel};
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, whole};
+use super::{Common, local, whole};
 
 /// Draw noise schedules: the share of the data alpha_bar, the log SNR and the weight of the loss over the diffusion steps
 #[derive(Args)]
@@ -18,7 +18,7 @@ pub struct ScheduleArgs {
     #[arg(required = true, value_name = "NAME", help = format!("One or more of: {}, flow, edm", SCHEDULES.join(", ")))]
     names: Vec<String>,
     /// Output: .svg or .png
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = local())]
     out: PathBuf,
     /// Number of diffusion steps
     #[arg(long, default_value_t = 1_000, value_parser = whole::<usize>, allow_negative_numbers = true)]

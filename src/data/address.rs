@@ -90,7 +90,7 @@ fn range(spec: &str) -> &str {
 }
 
 /// Whether a name is the address of a file on a server.
-pub(super) fn is_address(spec: &str) -> bool {
+pub(crate) fn is_address(spec: &str) -> bool {
     Address::of(spec).is_some()
 }
 

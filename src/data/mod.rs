@@ -64,7 +64,7 @@ mod values;
 
 pub(crate) use address::without_secrets;
 #[cfg(feature = "cli")]
-pub(crate) use address::{text_without_secrets, word_without_secrets};
+pub(crate) use address::{is_address, text_without_secrets, word_without_secrets};
 pub(crate) use columns::Grouping;
 use columns::narrow;
 pub use columns::{Categories, Columns};

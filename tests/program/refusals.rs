@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
     );
     tests.extend(always(named![
         bad_data_are_named,
+        addresses_are_no_places_to_write_to,
         bad_settings_are_named,
         bad_settings_files_are_named,
         a_place_that_is_taken_is_left_alone,
@@ -109,6 +110,23 @@ fn images_smaller_than_the_window_are_refused() {
     place.refused(&format!("{features}missing.safetensors"), 1, &["missing.safetensors", "check the spelling"]);
     place.refused("train moons --out run --loss ssim", 2, &["loss ssim", "shape [2]"]);
     assert!(!place.path("run").exists());
+}
+
+fn addresses_are_no_places_to_write_to() {
+    let place = Place::new();
+    let address = "https://me:SECRET@host/file?signature=SECRET";
+    for (args, code, words) in [
+        (format!("train moons --out {address}"), 2, ["--out", "name a file or folder of this computer"]),
+        (format!("convert moons {address}"), 2, ["not a path", "name a file or folder"]),
+        (format!("sample {address} --out a.npy"), 1, ["https://host/file", "langevin train"]),
+        (format!("train moons --out a --unknown={address}"), 2, ["unexpected argument", "--unknown"]),
+    ] {
+        let outcome = place.run(&args);
+        assert_eq!(outcome.code, Some(code), "{args}: {outcome:?}");
+        assert!(!outcome.err.contains("SECRET"), "{outcome:?}");
+        outcome.says(&args, &words);
+    }
+    assert!(!place.path("https:").exists());
 }
 
 fn bad_settings_are_named() {

@@ -27,7 +27,7 @@ use super::reading::{ReadArgs, describe as describe_data};
 use super::recording::SamplesOrRecording;
 use super::sample::SolverArgs;
 use super::weights::{WeightArgs, Weights};
-use super::{Common, whole};
+use super::{Common, local, whole};
 
 /// Fill the gaps of incomplete samples with a trained model
 ///
@@ -42,7 +42,7 @@ pub struct CompleteArgs {
     data: String,
     /// A folder for all draws, their mean, median and the quantiles 5% and 95%, and a picture; or a file: .npy, .csv or, for
     /// audio, .wav for the data completed by the median, .svg or .png for the picture
-    #[arg(long, value_name = "DIR|F")]
+    #[arg(long, value_name = "DIR|F", value_parser = local())]
     out: PathBuf,
     /// Number of draws for each sample
     #[arg(long, default_value_t = 20, value_parser = whole::<usize>, allow_negative_numbers = true)]

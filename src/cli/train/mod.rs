@@ -31,7 +31,7 @@ use super::interrupt::stop_flag;
 use super::progress::show_reading;
 use super::ranks::is_follower;
 use super::reading::{READING, ReadArgs};
-use super::{Common, QUIET, real, whole};
+use super::{Common, QUIET, local, real, whole};
 use events::LogFormat;
 use previews::Every;
 use session::Session;
@@ -57,7 +57,7 @@ pub struct TrainArgs {
     #[arg(required_unless_present_any = ["resume", "config", "init"])]
     data: Option<String>,
     /// Run folder
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", value_parser = local())]
     pub out: PathBuf,
     /// TOML file with settings, in the format of config.toml; other options override it
     #[arg(long, value_name = "F.toml")]
