@@ -92,8 +92,8 @@ impl Dataset {
         let data = match lenient(Some(kind)) {
             Ok(data) if data.shape == shape => data,
             Ok(data) => match lenient(None) {
-                Err(Error::Setting(_)) => return Ok(data),
-                other => return other,
+                Err(cause @ Error::Io { .. }) => return Err(cause),
+                other => return other.or(Ok(data)),
             },
             Err(Error::Setting(why)) => match lenient(None) {
                 Err(Error::Setting(_)) => return Err(Error::Setting(why)),

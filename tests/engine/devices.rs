@@ -33,7 +33,7 @@ fn products_are_timed_once_where_the_rule_is_unsure(on: On) {
     };
     device.compile(&g).unwrap();
     let (text, written) = kept();
-    assert_eq!(text.matches("M=512 N=512 K=16 x1 = Blocked").count(), 1, "{text}");
+    assert_eq!(text.matches("M=512 N=512 K=16 x256 = Blocked").count(), 1, "{text}");
     device.compile(&g).unwrap();
     assert_eq!(kept(), (text, written), "an answer that is known is not looked for again");
 }
