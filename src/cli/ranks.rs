@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::interrupt::stop_flag;
 use super::{Command, Common, QUIET};
-use crate::data::text_without_secrets;
 use crate::ranks::first_fault;
 use crate::train::{dismiss, follow};
 use crate::{AdapterKind, Device, Error, Ranks, adapters};
@@ -135,8 +134,8 @@ fn check_alike(ranks: &dyn Ranks) -> crate::Result<()> {
         let all: Vec<String> =
             ranks.gather(own.as_bytes())?.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         if let Some(rank) = (1..all.len()).find(|rank| all[*rank] != all[0]) {
-            let [other, first] = [rank, 0].map(|rank| text_without_secrets(&all[rank]));
-            let text = format!("rank {rank} was started with other {what} than rank 0: {other} instead of {first}");
+            let text =
+                format!("rank {rank} was started with other {what} than rank 0: {} instead of {}", all[rank], all[0]);
             return Err(Error::Setting(text));
         }
     }

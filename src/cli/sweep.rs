@@ -201,7 +201,7 @@ fn train(
 }
 
 fn interrupted(args: &TrainArgs, name: &str) -> Error {
-    let words = std::env::args_os().skip(1).map(|word| quoted(&word_without_secrets(&word.to_string_lossy())));
+    let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
     let command: Vec<String> = words.chain((!args.resume).then(|| "--resume".to_string())).collect();
     let command = command.join(" ");
     Error::Interrupted(format!("stopped at {name}; everything is saved; continue with: langevin {command}"))

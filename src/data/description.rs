@@ -56,12 +56,17 @@ impl Origin {
 
     /// Adds something that was decided or left out.
     pub fn note(&mut self, text: impl Into<String>) {
-        self.notes.push(Note { text: text.into(), otherwise: None });
+        self.notes.push(Note { text: text.into(), otherwise: None, warning: false });
+    }
+
+    /// Adds something that is probably wrong with the data.
+    pub fn warn(&mut self, text: impl Into<String>) {
+        self.notes.push(Note { text: text.into(), otherwise: None, warning: true });
     }
 
     /// Adds a decision, and the option that decides otherwise.
     pub fn choice(&mut self, text: impl Into<String>, otherwise: impl Into<String>) {
-        self.notes.push(Note { text: text.into(), otherwise: Some(otherwise.into()) });
+        self.notes.push(Note { text: text.into(), otherwise: Some(otherwise.into()), warning: false });
     }
 }
 
@@ -73,10 +78,13 @@ pub struct Note {
     pub text: String,
     /// The options that decide otherwise.
     pub otherwise: Option<String>,
+    /// Whether something is probably wrong with the data.
+    pub warning: bool,
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(if self.warning { "warning: " } else { "" })?;
         match &self.otherwise {
             Some(otherwise) => write!(f, "{} (otherwise: {otherwise})", self.text),
             None => f.write_str(&self.text),
@@ -166,12 +174,6 @@ impl Description {
             columns: (0..grouping.count).map(|group| summary(data, grouping, group, &seen.values)).collect(),
             outliers,
         }
-    }
-
-    /// What is unusual about the data, without the word warning.
-    #[cfg(feature = "cli")]
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.notes.iter().filter_map(|note| note.to_string().strip_prefix("warning: ").map(str::to_string))
     }
 
     /// The first line: what the samples are.
@@ -283,7 +285,7 @@ fn outliers(data: &Dataset, grouping: Grouping, looked_at: &Seen) -> Vec<Outlier
 fn warning(data: &Dataset, first: &Outlier) -> Note {
     let column = first.column.as_ref().map(|column| format!(", {column}")).unwrap_or_default();
     let text = format!(
-        "warning: sample {} (counted from 0) has the value {}{column}, {} times the range of the middle 90% away from the \
+        "sample {} (counted from 0) has the value {}{column}, {} times the range of the middle 90% away from the \
          median; a few such values set the scale of all samples, so remove or repair them first",
         first.sample,
         short(first.value),
@@ -299,7 +301,7 @@ fn warning(data: &Dataset, first: &Outlier) -> Note {
         true => Some(format!("--clip-outliers clips such values{range}")),
         false => range.strip_prefix(", ").map(str::to_string),
     };
-    Note { text, otherwise }
+    Note { text, otherwise, warning: true }
 }
 
 /// "3 columns (a, b, c)", with at most `most` names.

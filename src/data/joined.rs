@@ -169,7 +169,7 @@ fn summarised(files: &[PathBuf], notes: Vec<Vec<Note>>) -> Vec<Note> {
     }
     if others.len() > MOST_NOTED {
         let text = format!("and so on for {}", count(others.len() - MOST_NOTED, "other file"));
-        all.push(Note { text, otherwise: None });
+        all.push(Note { text, otherwise: None, warning: false });
     }
     all
 }

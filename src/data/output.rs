@@ -217,9 +217,9 @@ impl SampleFile {
 /// The number of values that are converted at a time.
 const PART: usize = 1 << 14;
 
-/// A field of a table, in quotes if it needs them.
+/// A field of a table, in quotes if it needs them. In a table of one column, a blank without quotes would separate columns.
 pub(super) fn quoted_field(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
+    match text.contains([',', '"']) || text.contains(char::is_whitespace) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_string(),
     }

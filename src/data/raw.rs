@@ -297,7 +297,7 @@ impl Raw {
         note_offsets(&mut origin, &columns, kind, groups);
         for (group, by) in rounded {
             let place = where_of(&columns, kind, groups, group);
-            origin.note(format!("warning: {place} has whole numbers that float32 does not hold; they are rounded{by}"));
+            origin.warn(format!("{place} has whole numbers that float32 does not hold; they are rounded{by}"));
         }
         if matches!(kind, Kind::Table | Kind::Points) {
             let offset = |group| columns.offset_of(group);

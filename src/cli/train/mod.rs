@@ -228,7 +228,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         say_if_finished(&session.trainer);
     }
     if args.quiet && !args.common.json && !is_follower() {
-        session.data.warnings().for_each(|text| log::warn!("{text}"));
+        session.data.notes.iter().filter(|note| note.warning).for_each(|note| log::warn!("{}", note.text));
     }
     let (stopped, started) = (stop_flag()?, Instant::now());
     let mut recovered = None;

@@ -58,7 +58,7 @@ fn described(data: &Dataset) -> Description {
     let mut description = data.describe();
     if data.values.stored().is_some() {
         let text = "the values are read from disk during the training".into();
-        description.notes.push(Note { text, otherwise: Some("--data-from memory".into()) });
+        description.notes.push(Note { text, otherwise: Some("--data-from memory".into()), warning: false });
     }
     description
 }

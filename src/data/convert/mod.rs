@@ -239,12 +239,8 @@ impl Labels {
             })?,
             false => write_atomically(&path, |out| {
                 writeln!(out, "class")?;
-                // A blank without quotes would separate columns.
-                let field = |name: &str| match name.contains(char::is_whitespace) {
-                    true => format!("\"{}\"", name.replace('"', "\"\"")),
-                    false => super::output::quoted_field(name),
-                };
-                self.of.iter().try_for_each(|&class| writeln!(out, "{}", field(&self.names[class as usize])))
+                let field = |class: &u32| super::output::quoted_field(&self.names[*class as usize]);
+                self.of.iter().try_for_each(|class| writeln!(out, "{}", field(class)))
             })?,
         }
         let spec = path.to_string_lossy();

@@ -18,14 +18,19 @@ fn trainer(micro_batch: usize) -> Trainer {
     trainer_of(small(micro_batch))
 }
 
+/// The run folder at a path, with checkpoints of a training that has not begun.
+fn saved(path: &Path, checkpoints: usize) -> (RunFolder, Trainer) {
+    let (folder, mut trainer) = (RunFolder::vacant(path).unwrap(), trainer(0));
+    folder.write_config(&trainer).unwrap();
+    (0..checkpoints).for_each(|_| folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap());
+    (folder, trainer)
+}
+
 /// A run that is resumed on a smaller device writes its micro-batch to `config.toml` before the next checkpoint.
 #[test]
 fn a_smaller_micro_batch_does_not_invalidate_the_checkpoints() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
-    let mut large = trainer(0);
-    folder.write_config(&large).unwrap();
-    folder.write_checkpoint(&large.checkpoint().unwrap()).unwrap();
+    let (folder, mut large) = saved(&dir.path().join("run"), 1);
     large.checkpoint().unwrap().save(&folder.file(BEST)).unwrap();
     folder.write_config(&trainer(2)).unwrap();
     for checkpoint in [folder.checkpoint(), folder.best()] {
@@ -72,10 +77,7 @@ fn a_folder_that_was_deleted_is_created_again() {
 fn a_run_is_replaced_on_request() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
-    let folder = RunFolder::vacant(&path).unwrap();
-    let mut old = trainer(0);
-    folder.write_config(&old).unwrap();
-    (0..2).for_each(|_| folder.write_checkpoint(&old.checkpoint().unwrap()).unwrap());
+    let (folder, _) = saved(&path, 2);
     fs::write(folder.file(METRICS), "old").unwrap();
     fs::write(folder.file("notes.txt"), "mine").unwrap();
     drop(folder);
@@ -95,9 +97,7 @@ fn a_path_that_is_not_a_run_names_the_run_that_may_be_meant() {
     let dir = tempfile::tempdir().unwrap();
     let sweep = dir.path().join("sweep");
     let run = sweep.join("lr=0.1");
-    let folder = RunFolder::vacant(&run).unwrap();
-    folder.write_config(&trainer(0)).unwrap();
-    folder.write_checkpoint(&trainer(0).checkpoint().unwrap()).unwrap();
+    let (folder, _) = saved(&run, 1);
     fs::create_dir(folder.file("samples")).unwrap();
     let message = |path: &Path| RunFolder::open(path).unwrap_err().to_string();
     let quoted_run = quoted(&run.to_string_lossy());
@@ -114,10 +114,7 @@ fn a_path_that_is_not_a_run_names_the_run_that_may_be_meant() {
 #[test]
 fn a_checkpoint_of_a_newer_version_is_not_to_be_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
-    let mut trainer = trainer(0);
-    folder.write_config(&trainer).unwrap();
-    (0..2).for_each(|_| folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap());
+    let (folder, _) = saved(&dir.path().join("run"), 2);
     let bytes = fs::read(folder.file(LAST)).unwrap();
     let format = br#"\"format\":1,"#;
     let at = bytes.windows(format.len()).position(|part| part == format).unwrap() + format.len() - 2;
@@ -130,10 +127,7 @@ fn a_checkpoint_of_a_newer_version_is_not_to_be_replaced() {
 #[test]
 fn a_full_disk_is_noticed_before_the_first_step() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
-    let mut trainer = trainer(0);
-    folder.write_config(&trainer).unwrap();
-    folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
+    let (folder, trainer) = saved(&dir.path().join("run"), 1);
     let (size, estimate) = (fs::metadata(folder.file(LAST)).unwrap().len(), trainer.checkpoint_size());
     assert!((size..size + (32 << 10)).contains(&estimate), "{size} and {estimate}");
     folder.check_space(estimate, true, 0).unwrap();
@@ -153,10 +147,7 @@ fn a_full_disk_is_noticed_before_the_first_step() {
 fn a_private_checkpoint_stays_private() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
-    let folder = RunFolder::vacant(&dir.path().join("run")).unwrap();
-    let mut trainer = trainer(0);
-    folder.write_config(&trainer).unwrap();
-    folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
+    let (folder, mut trainer) = saved(&dir.path().join("run"), 1);
     fs::set_permissions(folder.file(LAST), fs::Permissions::from_mode(0o600)).unwrap();
     folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap();
     for name in [LAST, PREVIOUS] {
@@ -168,12 +159,9 @@ fn a_private_checkpoint_stays_private() {
 fn commands_in_messages_can_be_pasted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a run");
-    let folder = RunFolder::vacant(&path).unwrap();
     let missing = RunFolder::open(&path).unwrap_err().to_string();
     assert!(missing.contains(&format!("--out '{}'", path.display())), "{missing}");
-    let mut trainer = trainer(0);
-    folder.write_config(&trainer).unwrap();
-    (0..2).for_each(|_| folder.write_checkpoint(&trainer.checkpoint().unwrap()).unwrap());
+    let (folder, _) = saved(&path, 2);
     fs::write(folder.file(LAST), "x").unwrap();
     let damaged = folder.checkpoint().unwrap_err().to_string();
     let [last, previous] = [LAST, PREVIOUS].map(|name| folder.file(name).display().to_string());
